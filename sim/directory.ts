@@ -1,0 +1,85 @@
+/** Who and what exists at the simulated Prefect Cloud: accounts, workspaces, users, service accounts. */
+import { randomUUID } from 'node:crypto'
+import { type Account, type Actor, type Bot, idsOfAccount, type User, type Workspace } from './rows.js'
+import { DEFAULT_SEED, type DirectorySeed, planDirectory } from './seed.js'
+
+export interface Directory {
+  readonly accounts: Map<string, Account>
+  readonly workspaces: Map<string, Workspace>
+  readonly users: Map<string, User>
+  readonly bots: Map<string, Bot>
+  /** By handle or id. Throws for an unknown one: the test asked for something that it did not seed. */
+  user(handleOrId: string): User
+  /** By name or id. Throws for an unknown one. */
+  bot(nameOrId: string): Bot
+  /** By `account/workspace` handle or id. Throws for an unknown one. */
+  workspace(handleOrId: string): Workspace
+  actor(id: string): Actor | undefined
+  /** Workspaces that the actor is a member of, in order of creation. */
+  workspacesOf(actor: Actor): Workspace[]
+  accountsOf(actor: Actor): Account[]
+  addBot(wanted: { readonly accountId: string; readonly name: string; readonly createdAt: number }): Bot
+  addWorkspace(wanted: {
+    readonly accountId: string
+    readonly handle: string
+    readonly name: string
+    readonly owner: Actor
+  }): Workspace
+}
+
+/** Builds the directory from a seed; ids that the seed does not give follow from the handles. */
+export function createDirectory(seed: DirectorySeed = DEFAULT_SEED): Directory {
+  const { accounts, workspaces, users, bots } = planDirectory(seed)
+
+  const workspacesOf = (actor: Actor) =>
+    [...workspaces.values()].filter(({ id }) => actor.workspaceIds.has(id))
+
+  return {
+    accounts,
+    workspaces,
+    users,
+    bots,
+    user: (wanted) => found('user', wanted, users, ({ handle }) => handle),
+    bot: (wanted) => found('service account', wanted, bots, ({ name }) => name),
+    workspace: (wanted) =>
+      found('workspace', wanted, workspaces, ({ accountId, handle }) => {
+        return `${accounts.get(accountId)?.handle}/${handle}`
+      }),
+    actor: (id) => users.get(id) ?? bots.get(id),
+    workspacesOf,
+    accountsOf: (actor) =>
+      [...accounts.values()].filter(({ id }) => {
+        return actor.kind === 'bot' ? id === actor.accountId : actor.accountIds.has(id)
+      }),
+    addBot({ accountId, name, createdAt }) {
+      const bot: Bot = {
+        kind: 'bot',
+        id: randomUUID(),
+        actorId: randomUUID(),
+        accountId,
+        name,
+        createdAt,
+        workspaceIds: new Set(idsOfAccount(workspaces, accountId)),
+      }
+      bots.set(bot.id, bot)
+      return bot
+    },
+    addWorkspace({ accountId, handle, name, owner }) {
+      const workspace = { id: randomUUID(), accountId, handle, name, description: '' }
+      workspaces.set(workspace.id, workspace)
+      owner.workspaceIds.add(workspace.id)
+      return workspace
+    },
+  }
+}
+
+function found<T extends { readonly id: string }>(
+  noun: string,
+  wanted: string,
+  all: ReadonlyMap<string, T>,
+  nameOf: (each: T) => string,
+): T {
+  const hit = all.get(wanted) ?? [...all.values()].find((each) => nameOf(each) === wanted)
+  if (hit === undefined) throw new Error(`the simulator has no ${noun} '${wanted}'`)
+  return hit
+}

@@ -1,0 +1,63 @@
+/** Append-only files that are rotated by size: `file`, `file.1` (newer) … `file.N` (oldest). */
+import { constants } from 'node:fs'
+import { type FileHandle, open, readFile, rename, stat } from 'node:fs/promises'
+
+const FLAGS = constants.O_RDWR | constants.O_APPEND | constants.O_CREAT | constants.O_NOFOLLOW
+
+/** Appends `text` whole or not at all, as far as the disk lets us. The file is made, and kept, 0600. */
+export async function appendToFile(path: string, text: string): Promise<void> {
+  // Opened each time, a few times a second at most: so a file that someone moved or removed is no trap.
+  const file = await open(path, FLAGS, 0o600)
+  try {
+    const { size, mode } = await file.stat()
+    if ((mode & 0o177) !== 0) await file.chmod(0o600)
+    // After a crash in the middle of a line the next line must not continue it.
+    const separator = (await endsWithNewline(file, size)) ? '' : '\n'
+    try {
+      await file.appendFile(separator + text)
+    } catch (error) {
+      await file.truncate(size).catch(() => undefined)
+      throw error
+    }
+  } finally {
+    await file.close()
+  }
+}
+
+async function endsWithNewline(file: FileHandle, size: number): Promise<boolean> {
+  if (size === 0) return true
+  const { buffer } = await file.read(Buffer.alloc(1), 0, 1, size - 1)
+  return buffer[0] === 0x0a
+}
+
+/** Where `path` has `maxBytes` or more: moves every file one on, the oldest falls off the end. */
+export async function rotateFile(path: string, maxBytes: number, keep: number): Promise<void> {
+  const size = await sizeOf(path)
+  if (size < maxBytes) return
+  for (let number = keep; number >= 1; number -= 1) {
+    await rename(number === 1 ? path : `${path}.${number - 1}`, `${path}.${number}`).catch(ignoreMissing)
+  }
+}
+
+/** Gives every line to `take`, the newest first, until it answers false. Missing files hold no lines. */
+export async function readBackwards(
+  path: string,
+  keep: number,
+  take: (line: string) => boolean,
+): Promise<void> {
+  for (let number = 0; number <= keep; number += 1) {
+    const text = await readFile(number === 0 ? path : `${path}.${number}`, 'utf8').catch(ignoreMissing)
+    const lines = text?.split('\n').reverse() ?? []
+    if (!lines.every((line) => line === '' || take(line))) return
+  }
+}
+
+async function sizeOf(path: string): Promise<number> {
+  const found = await stat(path).catch(ignoreMissing)
+  return found?.size ?? 0
+}
+
+function ignoreMissing(error: unknown): undefined {
+  if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
+  throw error
+}

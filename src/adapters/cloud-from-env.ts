@@ -1,0 +1,30 @@
+/** Prefect Cloud as the daemon's environment describes it: endpoints, certificates, proxies. */
+import type { CloudApi } from '../domain/cloud.js'
+import type { CloudDefaults } from '../domain/profile.js'
+import type { CallOptions } from './cloud-call.js'
+import { createCloudHttp } from './cloud-http.js'
+import { resolveProxySettings } from './proxy-route.js'
+
+export type Environment = Readonly<Record<string, string | undefined>>
+
+/** `PREFECT_CLOUD_API_URL` and `PREFECT_CLOUD_UI_URL` of the daemon's environment; no trailing slash, as Prefect has it. */
+export function cloudDefaults(env: Environment): CloudDefaults {
+  const { PREFECT_CLOUD_API_URL: api, PREFECT_CLOUD_UI_URL: ui } = env
+  return {
+    cloudApiUrl: (api === undefined || api === '' ? 'https://api.prefect.cloud/api' : api).replace(
+      /\/+$/,
+      '',
+    ),
+    ...(ui === undefined || ui === '' ? {} : { cloudUiUrl: ui.replace(/\/+$/, '') }),
+  }
+}
+
+/** `SSL_CERT_FILE` and the usual proxy variables; empty counts as unset. */
+export function openCloudFromEnv(env: Environment, options: Omit<CallOptions, 'tls' | 'proxy'>): CloudApi {
+  const { SSL_CERT_FILE: caFile } = env
+  return createCloudHttp({
+    ...options,
+    tls: caFile === undefined || caFile === '' ? {} : { caFile },
+    proxy: resolveProxySettings(env),
+  })
+}

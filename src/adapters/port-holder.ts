@@ -1,0 +1,41 @@
+/** Who listens on a loopback port: Linux tells it in /proc, for processes of this user. */
+import { readdir, readFile, readlink } from 'node:fs/promises'
+
+/** `node (pid 4711)`, or `undefined` where it can't be told (another user's process, another system). */
+export async function findPortHolder(port: number): Promise<string | undefined> {
+  try {
+    const tables = await Promise.all(
+      ['/proc/net/tcp', '/proc/net/tcp6'].map((path) => readFile(path, 'utf8').catch(() => '')),
+    )
+    const inodes = tables.flatMap((table) => listeningInodes(table, port))
+    return inodes.length === 0
+      ? undefined
+      : await findProcess(new Set(inodes.map((inode) => `socket:[${inode}]`)))
+  } catch {
+    return undefined
+  }
+}
+
+/** `sl local_address rem_address st … inode`; state 0A is LISTEN (Linux, Documentation/networking/proc_net_tcp.rst). */
+function listeningInodes(table: string, port: number): string[] {
+  const wanted = port.toString(16).toUpperCase().padStart(4, '0')
+  return table
+    .split('\n')
+    .map((line) => line.trim().split(/\s+/))
+    .filter(([, local, , state]) => state === '0A' && local?.endsWith(`:${wanted}`) === true)
+    .flatMap((columns) => columns[9] ?? [])
+}
+
+async function findProcess(sockets: ReadonlySet<string>): Promise<string | undefined> {
+  for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name))) {
+    const descriptors = await readdir(`/proc/${pid}/fd`).catch(() => [])
+    for (const descriptor of descriptors) {
+      const link = await readlink(`/proc/${pid}/fd/${descriptor}`).catch(() => '')
+      if (sockets.has(link)) {
+        const name = await readFile(`/proc/${pid}/comm`, 'utf8').catch(() => 'a program')
+        return `${name.trim()} (pid ${pid})`
+      }
+    }
+  }
+  return undefined
+}

@@ -1,0 +1,77 @@
+/** The program `prefect-auth`: `env` and `exec` take the fast path, all else loads the full command line. */
+import { readFileSync, writeSync } from 'node:fs'
+import { homedir } from 'node:os'
+import { isatty } from 'node:tty'
+import type { Terminal } from '../cli/context.js'
+import type { Host } from '../cli/host.js'
+
+const [command, ...rest] = process.argv.slice(2)
+process.exitCode = await run()
+
+async function run(): Promise<number> {
+  const host = createHost()
+  const fast = await runFast(host)
+  if (fast !== 'help') return fast
+  const { runCli } = await import('../cli/main.js')
+  return runCli(process.argv.slice(2), createTerminal(host))
+}
+
+async function runFast(host: Host): Promise<number | 'help'> {
+  if (command === 'env') return (await import('../cli/fast-env.js')).runEnv(rest, host)
+  if (command === 'exec') return (await import('../cli/fast-exec.js')).runExec(rest, host)
+  return 'help'
+}
+
+function createHost(): Host {
+  const execve: unknown = Reflect.get(process, 'execve')
+  const uid = process.getuid?.()
+  return {
+    env: process.env,
+    home: homedir(),
+    platform: process.platform,
+    ...(uid === undefined ? {} : { uid }),
+    version: readVersion(),
+    writeOut: (text) => writeAll(1, text),
+    writeErr: (text) => writeAll(2, text),
+    hasTerminal: isatty(0) || isatty(1) || isatty(2),
+    onSignal(signal, listener) {
+      process.on(signal, listener)
+      return () => process.off(signal, listener)
+    },
+    ...(typeof execve === 'function'
+      ? { execve: (file, args, env) => void Reflect.apply(execve, process, [file, args, env]) }
+      : {}),
+  }
+}
+
+function createTerminal(host: Host): Terminal {
+  const { stdin, stdout, stderr } = process
+  return { ...host, stdin, stdout, stderr, now: () => Date.now() }
+}
+
+/** Of the package around us, from `dist/` and from `src/bin/` alike. */
+function readVersion(): string {
+  for (const above of ['..', '../..']) {
+    try {
+      const text = readFileSync(new URL(`${above}/package.json`, import.meta.url), 'utf8')
+      return /"version": *"([^"]+)"/.exec(text)?.[1] ?? 'unknown'
+    } catch {}
+  }
+  return 'unknown'
+}
+
+/** At once and whole: a result must not be lost because the program ends, nor half of a key be printed. */
+function writeAll(descriptor: number, text: string): void {
+  let rest = Buffer.from(text)
+  while (rest.length > 0) {
+    try {
+      rest = rest.subarray(writeSync(descriptor, rest))
+    } catch (error) {
+      const code = error instanceof Error && 'code' in error ? error.code : undefined
+      // The reader has gone: there is nobody left to tell.
+      if (code === 'EPIPE') return
+      if (code !== 'EAGAIN') throw error
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5)
+    }
+  }
+}

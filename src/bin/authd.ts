@@ -1,0 +1,127 @@
+/** The daemon program: arguments and environment in, a running daemon, signals, exit code out. */
+import { randomBytes } from 'node:crypto'
+import { readFileSync, realpathSync } from 'node:fs'
+import { homedir, hostname } from 'node:os'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { openLog } from '../adapters/open-log.js'
+import { resolvePaths } from '../config/paths.js'
+import { flagName, resolveSettings, SETTINGS } from '../config/settings.js'
+import { type Daemon, startDaemon } from '../daemon.js'
+import { BrokerError } from '../domain/errors.js'
+import { systemClock } from '../std/clock.js'
+import { VERSION } from '../version.js'
+import { greeting, helpText, loggedTo } from './authd-greeting.js'
+
+const USAGE = 2
+
+async function main(): Promise<void> {
+  // Nothing that we create is for other users, whatever the shell's umask says.
+  process.umask(0o077)
+  const flags = readFlags()
+  if (flags === undefined) return
+  const paths = resolvePaths({
+    env: process.env,
+    home: homedir(),
+    platform: process.platform,
+    ...(process.getuid ? { uid: process.getuid() } : {}),
+  })
+  const file = readConfig(paths.configFile)
+  const outcome = resolveSettings({ flags, env: process.env, ...(file ? { file } : {}) })
+  if (outcome.kind === 'problems') {
+    return fail(
+      USAGE,
+      outcome.problems.map(({ message }) => message).join('\nprefect-authd: '),
+      'prefect-authd --help',
+    )
+  }
+  const { settings } = outcome
+  const destination = loggedTo(process.stderr.isTTY === true, paths.stateDir)
+  const log = openLog({ level: settings['log.level'], destination: destination ?? 2 })
+  const stop = stopOnce()
+  const daemon = await startDaemon({
+    version: VERSION,
+    settings,
+    paths,
+    ...(file ? { configFile: file.path } : {}),
+    env: process.env,
+    process: { pid: process.pid, node: process.version, execPath: process.execPath, hostname: hostname() },
+    keychainChild: join(dirname(realpathSync(fileURLToPath(import.meta.url))), 'keychain-child.js'),
+    clock: systemClock(),
+    log,
+    random: Math.random,
+    newId: () => randomBytes(6).toString('hex'),
+    randomToken: () => randomBytes(32).toString('base64url'),
+    onShutdown: () => stop('asked to shut down'),
+  })
+  stop.arm(daemon, (reason) => log.info({ reason }, 'stopping'))
+  process.stdout.write(greeting(daemon.snapshot(), destination))
+}
+
+function readFlags(): Record<string, string> | undefined {
+  const options = Object.fromEntries(
+    Object.keys(SETTINGS).map((name) => [flagName(name), { type: 'string' } as const]),
+  )
+  const extra = { help: { type: 'boolean', short: 'h' }, version: { type: 'boolean' } } as const
+  try {
+    const { values } = parseArgs({ options: { ...options, ...extra }, allowPositionals: false })
+    if (values.help === true) process.stdout.write(helpText(SETTINGS))
+    else if (values.version === true) process.stdout.write(`${VERSION}\n`)
+    else return settingFlags(values)
+  } catch (error) {
+    fail(USAGE, error instanceof Error ? error.message : 'unreadable arguments', 'prefect-authd --help')
+  }
+  return undefined
+}
+
+function settingFlags(values: Readonly<Record<string, unknown>>): Record<string, string> {
+  const byFlag = Object.keys(SETTINGS).map((name): [string, unknown] => [name, values[flagName(name)]])
+  return Object.fromEntries(byFlag.filter((entry): entry is [string, string] => typeof entry[1] === 'string'))
+}
+
+function readConfig(path: string): { path: string; text: string } | undefined {
+  try {
+    return { path, text: readFileSync(path, 'utf8') }
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
+    throw new BrokerError('setting_invalid', `${path} can't be read`, { hint: `ls -l ${path}`, cause: error })
+  }
+}
+
+interface Stop {
+  (reason: string): void
+  arm(daemon: Daemon, say: (reason: string) => void): void
+}
+
+/** Signals and the shutdown route end the daemon once, in order; a second signal ends it at once. */
+function stopOnce(): Stop {
+  let running: { daemon: Daemon; say: (reason: string) => void } | undefined
+  let isStopping = false
+  const stop = (reason: string) => {
+    if (isStopping || running === undefined) process.exit(reason.startsWith('SIG') ? 130 : 1)
+    isStopping = true
+    running.say(reason)
+    running.daemon.close().then(
+      () => process.exit(0),
+      () => process.exit(1),
+    )
+  }
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => stop(signal))
+  return Object.assign(stop, {
+    arm(daemon: Daemon, say: (reason: string) => void) {
+      running = { daemon, say }
+    },
+  })
+}
+
+function fail(code: number, message: string, hint?: string): void {
+  process.stderr.write(`prefect-authd: ${message}\n${hint === undefined ? '' : `  try: ${hint}\n`}`)
+  process.exitCode = code
+}
+
+main().catch((error: unknown) => {
+  if (error instanceof BrokerError) fail(1, error.message, error.hint)
+  else fail(1, error instanceof Error ? (error.stack ?? error.message) : 'unknown error')
+  process.exit()
+})

@@ -1,0 +1,29 @@
+/** Pure: the environment of a program that runs with a profile's credentials. */
+import { ENV_NAMES } from '../wire/env-names.js'
+
+export interface ChildEnvPlan {
+  readonly env: Readonly<Record<string, string>>
+  /** Variables of the caller that said something else; the chosen profile wins. */
+  readonly overruled: readonly string[]
+}
+
+/**
+ * All five variables go, then those that have a value come: what the profile does not say, the program does not get.
+ * All else stays, `PREFECT_PROFILE` among it.
+ */
+export function planChildEnv(
+  caller: Readonly<Record<string, string | undefined>>,
+  served: Readonly<Record<string, string | undefined>>,
+): ChildEnvPlan {
+  const env: Record<string, string> = {}
+  const overruled: string[] = []
+  for (const [name, value] of Object.entries(caller)) if (value !== undefined) env[name] = value
+  for (const name of ENV_NAMES) {
+    const before = caller[name]
+    const after = served[name]
+    delete env[name]
+    if (after !== undefined) env[name] = after
+    if (before !== undefined && before !== '' && before !== after) overruled.push(name)
+  }
+  return { env, overruled }
+}

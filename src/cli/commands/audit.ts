@@ -1,0 +1,54 @@
+/** `prefect-auth audit`: who got what, when, by which door. */
+import { type Command, InvalidArgumentError } from 'commander'
+import { parseDuration } from '../../std/duration.js'
+import type { AuditList } from '../../wire/events.js'
+import { type CommonOptions, common, type Start } from '../start.js'
+import { formatTable } from '../table.js'
+import { formatTime } from '../when.js'
+
+type Since = { readonly kind: 'ago'; readonly ms: number } | { readonly kind: 'at'; readonly time: string }
+
+interface AuditOptions extends CommonOptions {
+  readonly since?: Since
+}
+
+export function addAudit(program: Command, start: Start): void {
+  common(program.command('audit'))
+    .description('who got what, when, by which door')
+    .option('--since <time>', 'a duration back, as 2h or 7d, or a time, as 2026-11-20T08:00Z', parseSince)
+    .action((options: AuditOptions) =>
+      start('audit', options, async (session) => {
+        const list = await session.client.audit(resolveSince(options.since, session.terminal.now()))
+        const named = options.profile
+        const entries = list.entries.filter(({ profile }) => named === undefined || profile === named)
+        session.answer({ entries }, () => (entries.length === 0 ? 'Nothing' : describeAudit({ entries })))
+      }),
+    )
+}
+
+function parseSince(text: string): Since {
+  const ms = parseDuration(text)
+  if (ms !== undefined) return { kind: 'ago', ms }
+  const at = Date.parse(text)
+  if (Number.isNaN(at)) throw new InvalidArgumentError('It is like 2h, 7d or 2026-11-20T08:00Z.')
+  return { kind: 'at', time: new Date(at).toISOString() }
+}
+
+function resolveSince(since: Since | undefined, now: number): string | undefined {
+  return since?.kind === 'ago' ? new Date(now - since.ms).toISOString() : since?.time
+}
+
+function describeAudit({ entries }: AuditList): string {
+  return formatTable(
+    ['TIME (UTC)', 'ACTION', 'OUTCOME', 'PROFILE', 'DOOR', 'WHO', 'WHAT'],
+    entries.map((entry) => [
+      formatTime(entry.at),
+      entry.count === undefined || entry.count === 1 ? entry.action : `${entry.action} x${entry.count}`,
+      entry.outcome,
+      entry.profile ?? '',
+      entry.door,
+      entry.token_name ?? entry.token ?? entry.agent ?? '',
+      entry.code ?? entry.fingerprint ?? '',
+    ]),
+  )
+}

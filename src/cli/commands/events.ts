@@ -1,0 +1,48 @@
+/** `prefect-auth events`: what happens, as it happens; survives a restart of the daemon. */
+import type { Command } from 'commander'
+import { followEvents } from '../../client/event-stream.js'
+import { type Event, event } from '../../wire/events.js'
+import type { Session } from '../context.js'
+import { pause } from '../pause.js'
+import { printable, printableJson } from '../printable.js'
+import { type CommonOptions, common, type Start } from '../start.js'
+import { formatTime } from '../when.js'
+
+interface EventsOptions extends CommonOptions {
+  readonly after?: string
+}
+
+export function addEvents(program: Command, start: Start): void {
+  common(program.command('events'))
+    .description('what happens, as it happens, until Ctrl-C')
+    .option('--after <id>', 'begin behind this event; 0 for all that the daemon remembers')
+    .action((options: EventsOptions) =>
+      start('events', options, (session) => showEvents(session, options.after, options.profile)),
+    )
+}
+
+async function showEvents(session: Session, after: string | undefined, profile: string | undefined) {
+  const { transport, signal } = session
+  const onConnection = (state: 'lost' | 'back') => {
+    session.say(state === 'lost' ? 'The connection is lost. Trying again.' : 'Connected again.')
+  }
+  const deps = { transport, signal, onConnection, pause: (ms: number) => pause(ms, signal) }
+  for await (const { data } of followEvents(deps, after)) {
+    const read = event.safeParse(parseJson(data))
+    if (!read.success || (profile !== undefined && read.data.profile !== profile)) continue
+    session.print(session.isJson ? printableJson(read.data, 0) : describeEvent(read.data))
+  }
+}
+
+function describeEvent({ at, type, profile, facts }: Event): string {
+  const details = Object.entries(facts).map(([name, value]) => `${name}=${String(value)}`)
+  return printable([`${formatTime(at)}Z`, type.padEnd(20), profile ?? '-', ...details].join('  '))
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,122 @@
+/** `prefect-auth profile …`: the profiles of profiles.toml, seen and changed. */
+import type { Command } from 'commander'
+import type { ProfileChange } from '../../client/client.js'
+import { failWith } from '../../client/failure.js'
+import { readSecret } from '../ask.js'
+import { profileName, type Session } from '../context.js'
+import { printable } from '../printable.js'
+import { describeProfile, describeProfiles } from '../profile-text.js'
+import { type CommonOptions, common, type Start, withJson } from '../start.js'
+
+interface ListOptions extends CommonOptions {
+  readonly names?: boolean
+}
+
+interface ValueOptions extends CommonOptions {
+  /** False: `--no-api-url`. */
+  readonly apiUrl?: string | false
+  readonly authStringStdin?: boolean
+  readonly authString?: false | true
+}
+
+const AUTH_FLAG = '--auth-string-stdin < FILE'
+
+export function addProfile(program: Command, start: Start): void {
+  const profile = program.command('profile').description('list, choose and change profiles')
+  addReading(profile, start)
+  addWriting(profile, start)
+  addNaming(profile, start)
+}
+
+function addReading(profile: Command, start: Start): void {
+  withJson(profile.command('ls'))
+    .description('all profiles; * is the active one')
+    .option('--names', 'only the names, one on a line')
+    .action((options: ListOptions) =>
+      start('profile ls', options, async (session) => {
+        const list = await session.client.profiles()
+        const names = () => list.profiles.map(({ name }) => printable(name)).join('\n')
+        session.answer(list, options.names === true ? names : () => describeProfiles(list))
+      }),
+    )
+  common(profile.command('inspect [name]'))
+    .description('what the file says, what is effective and why')
+    .action((name: string | undefined, options: CommonOptions) =>
+      start('profile inspect', options, async (session) => {
+        const view = await session.client.profile(name ?? (await profileName(session)))
+        session.answer(view, () => describeProfile(view))
+      }),
+    )
+}
+
+function addWriting(profile: Command, start: Start): void {
+  withJson(profile.command('create <name>'))
+    .description('add a profile')
+    .option('--api-url <url>', 'PREFECT_API_URL of the profile')
+    .option('--auth-string-stdin', 'read PREFECT_API_AUTH_STRING (self-hosted servers) from stdin')
+    .action((name: string, options: ValueOptions) =>
+      start('profile create', options, async (session) => {
+        const { api_url, auth_string } = await readValues(session, options)
+        const body = { name, ...(api_url ? { api_url } : {}), ...(auth_string ? { auth_string } : {}) }
+        done(session, await session.client.createProfile(body), `Profile ${name} created`)
+      }),
+    )
+  withJson(profile.command('set <name>'))
+    .description('change a profile')
+    .option('--api-url <url>', 'its new PREFECT_API_URL')
+    .option('--no-api-url', 'remove its PREFECT_API_URL')
+    .option('--auth-string-stdin', 'read its new PREFECT_API_AUTH_STRING from stdin')
+    .option('--no-auth-string', 'remove its PREFECT_API_AUTH_STRING')
+    .action((name: string, options: ValueOptions) =>
+      start('profile set', options, async (session) => {
+        const change = await readValues(session, options)
+        if (Object.keys(change).length === 0) nothingToChange()
+        done(session, await session.client.changeProfile(name, change), `Profile ${name} changed`)
+      }),
+    )
+}
+
+function addNaming(profile: Command, start: Start): void {
+  withJson(profile.command('use <name>'))
+    .description('make a profile the active one')
+    .action((name: string, options: CommonOptions) =>
+      start('profile use', options, async (session) => {
+        done(session, await session.client.useProfile(name), `Profile ${name} is active now`)
+        const { PREFECT_PROFILE } = session.terminal.env
+        if (!PREFECT_PROFILE || PREFECT_PROFILE === name) return
+        session.say(`note: PREFECT_PROFILE=${printable(PREFECT_PROFILE)} of this shell goes before it`)
+      }),
+    )
+  withJson(profile.command('rename <name> <to>'))
+    .description('give a profile another name; its key moves with it')
+    .action((name: string, to: string, options: CommonOptions) =>
+      start('profile rename', options, async (session) => {
+        done(session, await session.client.renameProfile(name, to), `Profile ${name} is called ${to} now`)
+      }),
+    )
+  withJson(profile.command('delete <name>'))
+    .description('delete a profile, and our key of it')
+    .action((name: string, options: CommonOptions) =>
+      start('profile delete', options, async (session) => {
+        done(session, await session.client.deleteProfile(name), `Profile ${name} deleted`)
+      }),
+    )
+}
+
+function done(session: Session, wire: unknown, text: string): void {
+  session.answer(wire, () => printable(text))
+}
+
+async function readValues(session: Session, options: ValueOptions): Promise<ProfileChange> {
+  const { apiUrl, authString, authStringStdin } = options
+  const url = apiUrl === undefined ? {} : { api_url: apiUrl === false ? null : apiUrl }
+  if (authString === false) return { ...url, auth_string: null }
+  if (authStringStdin !== true) return url
+  const flag = `prefect-auth profile set NAME ${AUTH_FLAG}`
+  return { ...url, auth_string: await readSecret(session, { what: 'auth string', fromStdin: true, flag }) }
+}
+
+function nothingToChange(): never {
+  const hint = `prefect-auth profile set NAME --api-url URL      (or: ${AUTH_FLAG})`
+  return failWith({ code: 'usage', kind: 'usage', detail: 'nothing to change was given', hint })
+}

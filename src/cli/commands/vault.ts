@@ -1,0 +1,39 @@
+/** `prefect-auth unlock` and `prefect-auth lock`: the passphrase of the file vault. */
+import type { Command } from 'commander'
+import type { VaultAnswer } from '../../wire/daemon.js'
+import { readSecret } from '../ask.js'
+import { printable } from '../printable.js'
+import { type CommonOptions, type Start, withJson } from '../start.js'
+
+interface UnlockOptions extends CommonOptions {
+  readonly passphraseStdin?: boolean
+}
+
+export function addVault(program: Command, start: Start): void {
+  withJson(program.command('unlock'))
+    .description('open the vault with its passphrase')
+    .option('--passphrase-stdin', 'read the passphrase from stdin')
+    .action((options: UnlockOptions) =>
+      start('unlock', options, async (session) => {
+        const fromStdin = options.passphraseStdin === true
+        const flag = 'prefect-auth unlock --passphrase-stdin < FILE'
+        const answer = await session.client.unlock(
+          await readSecret(session, { what: 'passphrase', fromStdin, flag }),
+        )
+        session.answer(answer, () => describeVault(answer))
+      }),
+    )
+  withJson(program.command('lock'))
+    .description('close the vault until it is unlocked')
+    .action((options: CommonOptions) =>
+      start('lock', options, async (session) => {
+        const answer = await session.client.lock()
+        session.answer(answer, () => describeVault(answer))
+      }),
+    )
+}
+
+function describeVault({ vault }: VaultAnswer): string {
+  const problem = vault.problem === undefined ? '' : `: ${printable(vault.problem.message)}`
+  return `The vault (${vault.backend}, at rest: ${vault.at_rest}) is ${vault.state.replace('_', ' ')}${problem}`
+}

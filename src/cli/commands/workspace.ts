@@ -1,0 +1,51 @@
+/** `prefect-auth workspace ls|set`: which workspaces the key reaches, and which one the profile is in. */
+import type { Command } from 'commander'
+import { failWith } from '../../client/failure.js'
+import { requirePerson } from '../ask.js'
+import { profileName, type Session } from '../context.js'
+import { pickWorkspace } from '../pick.js'
+import { printable } from '../printable.js'
+import { type CommonOptions, common, type Start } from '../start.js'
+import { formatTable } from '../table.js'
+
+interface SetOptions extends CommonOptions {
+  readonly workspace?: string
+}
+
+export function addWorkspace(program: Command, start: Start): void {
+  const workspace = program.command('workspace').description('list and choose workspaces')
+  common(workspace.command('ls'))
+    .description('the workspaces that the key reaches')
+    .action((options: CommonOptions) => start('workspace ls', options, listWorkspaces))
+  common(workspace.command('set [workspace]'))
+    .description('choose by handle/handle, by id, by a page URL, or with the arrow keys')
+    .option('-w, --workspace <handle/handle>', 'the same as the argument')
+    .action((named: string | undefined, options: SetOptions) =>
+      start('workspace set', options, (session) => setWorkspace(session, named ?? options.workspace)),
+    )
+}
+
+async function listWorkspaces(session: Session): Promise<void> {
+  const answer = await session.client.workspaces(await profileName(session))
+  session.answer(answer, () =>
+    formatTable(
+      ['', 'WORKSPACE', 'NAME', 'ID'],
+      answer.workspaces.map((one) => [one.current ? '*' : ' ', one.handle, one.name ?? '', one.workspace_id]),
+    ),
+  )
+}
+
+async function setWorkspace(session: Session, named: string | undefined): Promise<void> {
+  const profile = await profileName(session)
+  const answer = await session.client.setWorkspace(profile, named ?? (await choose(session, profile)))
+  session.answer(answer, () => {
+    return `Workspace ${printable(answer.workspace.handle)}, profile ${printable(answer.profile)}`
+  })
+}
+
+async function choose(session: Session, profile: string): Promise<string> {
+  requirePerson(session, 'no workspace was named', 'prefect-auth workspace set HANDLE/HANDLE')
+  const { workspaces } = await session.client.workspaces(profile)
+  if (workspaces.length > 0) return (await pickWorkspace(session, workspaces)).workspace_id
+  return failWith({ code: 'workspace_none', kind: 'conflict', detail: 'the key reaches no workspace' })
+}

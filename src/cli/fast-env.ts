@@ -1,0 +1,73 @@
+/** `prefect-auth env`: the daemon's text as it is; a failure is a line that fails when it is evaluated. */
+import { failed, failureOf, parseProblem } from '../client/failure.js'
+import { createTransport, type Transport } from '../client/socket-transport.js'
+import { socketCandidates } from '../config/paths.js'
+import type { EnvFormat } from '../wire/credentials.js'
+import { parseEnvArguments } from './fast-options.js'
+import type { Host } from './host.js'
+import { exitCodeOf, formatFailure, formatFault } from './report-failure.js'
+
+/** Prints, and answers the exit code; `help` where the full program has to explain. */
+export async function runEnv(args: readonly string[], host: Host): Promise<number | 'help'> {
+  const plan = parseEnvArguments(args)
+  if (plan.kind === 'help') return 'help'
+  // A usage error must fail under `eval` too: what it reads there is stdout.
+  if (plan.kind === 'usage') return refuse(host, 'sh', failed(usage(plan.message)))
+  const format = plan.kind === 'env' ? plan.format : 'sh'
+  try {
+    host.writeOut(await fetchEnv(host, plan.kind === 'env' ? plan.profile : undefined, format))
+    return 0
+  } catch (error) {
+    return refuse(host, format, error)
+  }
+}
+
+function usage(detail: string) {
+  return { code: 'usage', kind: 'usage', detail, hint: 'prefect-auth env --help' } as const
+}
+
+async function fetchEnv(host: Host, named: string | undefined, format: EnvFormat): Promise<string> {
+  const transport = createTransport({
+    candidates: socketCandidates(host),
+    userAgent: `prefect-auth/${host.version} env`,
+    ...(host.uid === undefined ? {} : { uid: host.uid }),
+  })
+  const profile = named ?? (host.env.PREFECT_PROFILE || undefined)
+  const query = profile === undefined ? '' : `profile=${encodeURIComponent(profile)}`
+  const answer = await transport.send({
+    method: 'GET',
+    path: `/v1/env?${query}${query && '&'}format=${format}`,
+  })
+  if (answer.status === 200) return answer.text
+  throw failed(await explain(transport, query, answer))
+}
+
+/** The text route says no more than a code; the reason and the remedy stand in the answer of the JSON route. */
+async function explain(transport: Transport, query: string, refused: { status: number; text: string }) {
+  const again = await transport.send({ method: 'GET', path: `/v1/credentials?${query}` })
+  return again.status >= 400
+    ? parseProblem(again.status, again.text)
+    : parseProblem(refused.status, refused.text)
+}
+
+function refuse(host: Host, format: EnvFormat, error: unknown): number {
+  const failure = failureOf(error)
+  const code = failure?.code ?? 'internal'
+  host.writeOut(failingLine(format, /^[a-z_]+$/.test(code) ? code : 'failed'))
+  host.writeErr(failure === undefined ? formatFault(error) : formatFailure(failure))
+  return failure === undefined ? 1 : exitCodeOf(failure)
+}
+
+function failingLine(format: EnvFormat, code: string): string {
+  switch (format) {
+    case 'sh':
+    case 'fish':
+    // No dotenv reader takes it for a value, and a shell that sources the file fails.
+    case 'dotenv':
+      return `echo 'prefect-auth: ${code}' >&2; false\n`
+    case 'powershell':
+      return `throw 'prefect-auth: ${code}'\n`
+    case 'json':
+      return ''
+  }
+}

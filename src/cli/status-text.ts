@@ -1,0 +1,152 @@
+/** Pure: the status as one look: who, where, which profile and why, how long, kept where, and what is wrong. */
+import { createHash } from 'node:crypto'
+import type { ProfileStatus, Status } from '../wire/status.js'
+import type { Colors } from './context.js'
+import { describeKey, describeOwner, describeWorkspace } from './describe.js'
+import { printable } from './printable.js'
+import { formatFacts } from './table.js'
+import { formatSpan } from './when.js'
+
+export interface StatusTextInput {
+  readonly status: Status
+  /** The profile asked for and why; the active one where nobody asked. */
+  readonly profile: string | undefined
+  readonly because: string | undefined
+  /** The caller's environment: what stands in it overrides what the daemon serves. */
+  readonly env: Readonly<Record<string, string | undefined>>
+  /** Our own version. */
+  readonly version: string
+  /** Epoch ms. */
+  readonly now: number
+  readonly colors: Colors
+}
+
+/** A finding with what to do about it. */
+interface Finding {
+  readonly text: string
+  readonly hint?: string
+}
+
+export function formatStatus(input: StatusTextInput): string {
+  const { status, colors } = input
+  const name = input.profile ?? status.active
+  const profile = status.profiles.find((one) => one.name === name)
+  const findings = findFindings(input, name, profile)
+  const lines = [
+    colors.bold(headline(name, profile)),
+    '',
+    formatFacts(facts(input, name, profile).map(([label, value]) => [label, value] as const)),
+    '',
+    ...(findings.length === 0
+      ? [colors.green('Everything is in order.')]
+      : findings.flatMap((finding) => formatFinding(finding, colors))),
+  ]
+  return lines.join('\n')
+}
+
+function headline(name: string, profile: ProfileStatus | undefined): string {
+  if (profile === undefined) return `No profile ${printable(name)}`
+  if (profile.kind === 'server') return `Self-hosted server ${printable(profile.api_url ?? '')}`.trimEnd()
+  if (profile.key_source === 'none') return 'Not logged in'
+  const who =
+    profile.owner === undefined ? 'An API key of an owner not known yet' : describeOwner(profile.owner)
+  return profile.workspace === undefined ? who : `${who} in ${describeWorkspace(profile.workspace)}`
+}
+
+function facts(
+  { status, because, now }: StatusTextInput,
+  name: string,
+  profile: ProfileStatus | undefined,
+): [string, string | undefined][] {
+  const { vault, daemon, listeners } = status
+  const tcp = listeners.find(({ door }) => door === 'tcp')
+  const up = `up ${formatSpan(now - Date.parse(daemon.started_at))}`
+  const doors = tcp?.state === 'listening' ? `, ${printable(tcp.address)}` : ', no TCP'
+  return [
+    ['profile', `${printable(name)} (${describeReason(name, because ?? profile?.because ?? 'asked for')})`],
+    ['api', profile?.api_url === undefined ? undefined : printable(profile.api_url)],
+    ['key', profile === undefined ? undefined : describeKeyOf(profile, now)],
+    ['kept in', describeStore(profile, vault)],
+    ['others', describeOthers(status, name)],
+    ['daemon', `${printable(daemon.version)}, pid ${daemon.pid}, ${up}${doors}`],
+  ]
+}
+
+/** The name stands before it already. */
+function describeReason(name: string, because: string): string {
+  const prefix = `profile '${name}' is `
+  return printable(because.startsWith(prefix) ? because.slice(prefix.length) : because)
+}
+
+function describeKeyOf(profile: ProfileStatus, now: number): string | undefined {
+  if (profile.key !== undefined) return describeKey(profile.key, now)
+  return profile.kind === 'server' ? undefined : 'none'
+}
+
+function describeStore(profile: ProfileStatus | undefined, vault: Status['vault']): string | undefined {
+  if (profile?.key_source === 'file') return 'profiles.toml, as plain text'
+  const lock = vault.state === 'ready' ? '' : ` (${vault.state.replace('_', ' ')})`
+  if (vault.at_rest === 'os keychain') return `the OS keychain${lock}`
+  const wrap = vault.at_rest === 'not protected' ? 'at rest: not protected' : `at rest: ${vault.at_rest}`
+  return `an encrypted file, ${wrap}${lock}`
+}
+
+function describeOthers({ profiles }: Status, name: string): string | undefined {
+  const others = profiles.filter((one) => one.name !== name && one.kind !== 'none')
+  if (others.length === 0) return undefined
+  const shown = others
+    .slice(0, 5)
+    .map((one) => `${printable(one.name)} (${one.ready ? one.kind : 'not ready'})`)
+  return others.length > shown.length ? `${shown.join(', ')}, ...` : shown.join(', ')
+}
+
+function findFindings(
+  { status, env, version }: StatusTextInput,
+  name: string,
+  profile: ProfileStatus | undefined,
+): Finding[] {
+  const { vault, listeners, daemon } = status
+  const missing = { text: `there is no profile '${name}'`, hint: 'prefect-auth profile ls' }
+  return [
+    ...(profile === undefined ? [missing] : findProfileFindings(profile)),
+    ...(profile === undefined ? [] : findOverrides(env, profile)),
+    ...(vault.problem === undefined ? [] : [{ text: vault.problem.message, hint: vault.problem.hint }]),
+    ...(status.profiles_file.problem === undefined ? [] : [{ text: status.profiles_file.problem }]),
+    ...listeners.flatMap(({ problem }) => (problem === undefined ? [] : [{ text: problem }])),
+    ...status.notices.map((text) => ({ text })),
+    ...(daemon.version === version ? [] : [differentVersions(daemon.version, version)]),
+  ].filter(({ text }, at, all) => all.findIndex((other) => other.text === text) === at)
+}
+
+function differentVersions(daemon: string, ours: string): Finding {
+  return { text: `the daemon is version ${daemon}, this command is ${ours}`, hint: 'restart prefect-authd' }
+}
+
+function findProfileFindings(profile: ProfileStatus): Finding[] {
+  const { ready, reason, hint, notices } = profile
+  const unready = { text: reason ?? 'not ready', ...(hint === undefined ? {} : { hint }) }
+  const nowhere = { text: `profile '${profile.name}' leads to no Prefect API`, hint: 'prefect-auth login' }
+  const state = profile.kind === 'none' ? [nowhere] : ready ? [] : [unready]
+  return [...state, ...notices.map((text) => ({ text }))]
+}
+
+/** What `eval "$(prefect-auth env)"` put there is no conflict while it is the current pair. */
+function findOverrides(env: StatusTextInput['env'], { api_url, key }: ProfileStatus): Finding[] {
+  const names: string[] = []
+  if (env.PREFECT_API_URL && env.PREFECT_API_URL !== api_url) names.push('PREFECT_API_URL')
+  if (env.PREFECT_API_KEY && fingerprint(env.PREFECT_API_KEY) !== key?.fingerprint)
+    names.push('PREFECT_API_KEY')
+  if (names.length === 0) return []
+  const verb = names.length === 1 ? 'is' : 'are'
+  const text = `${names.join(' and ')} ${verb} set in this shell to something else, and a plain prefect uses that`
+  return [{ text, hint: `unset ${names.join(' ')}      (or: eval "$(prefect-auth env)")` }]
+}
+
+function fingerprint(key: string): string {
+  return `sha256:${createHash('sha256').update(key).digest('hex').slice(0, 12)}`
+}
+
+function formatFinding({ text, hint }: Finding, colors: Colors): string[] {
+  const line = `${colors.yellow('!')} ${printable(text)}`
+  return hint === undefined ? [line] : [line, `  ${colors.bold(printable(hint))}`]
+}

@@ -1,0 +1,204 @@
+/**
+ * HTTP over the daemon's unix socket: finds the socket among its candidates, and trusts only one that is ours.
+ * Imports nothing but `node:`, so that the fast path starts fast.
+ */
+import { lstat } from 'node:fs/promises'
+import { request as httpRequest, type IncomingMessage, type RequestOptions } from 'node:http'
+import { type Failure, failed, failWith } from './failure.js'
+
+export interface SocketRequest {
+  readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
+  /** With its query. */
+  readonly path: string
+  readonly headers?: Readonly<Record<string, string>>
+  /** Sent as JSON. */
+  readonly body?: unknown
+  /** From sending to the last byte; for a stream, to the answer's head. */
+  readonly timeoutMs?: number
+  readonly signal?: AbortSignal
+}
+
+export interface SocketAnswer {
+  readonly status: number
+  readonly etag: string | undefined
+  readonly text: string
+}
+
+export interface SocketStream {
+  readonly status: number
+  readonly chunks: AsyncIterable<string>
+}
+
+export interface Transport {
+  /** Any status is an answer. Fails with `daemon_not_running`, `daemon_timeout`, `connection_lost`. */
+  send(request: SocketRequest): Promise<SocketAnswer>
+  /** The answer's body as it comes. */
+  stream(request: SocketRequest): Promise<SocketStream>
+  /** The path that answered last. */
+  socket(): string | undefined
+}
+
+export interface TransportDeps {
+  /** Paths, best first. */
+  readonly candidates: readonly string[]
+  /** Our user id: a socket of another user is never talked to. */
+  readonly uid?: number
+  readonly userAgent: string
+}
+
+const ANSWER_WITHIN_MS = 30_000
+/** Nothing the daemon says is longer; a stranger behind the socket shall not fill our memory. */
+const MAX_ANSWER = 64 * 1024 * 1024
+
+export function createTransport({ candidates, uid, userAgent }: TransportDeps): Transport {
+  let answered: string | undefined
+
+  async function dial(request: SocketRequest): Promise<IncomingMessage> {
+    const tried: string[] = []
+    for (const path of answered === undefined ? candidates : [answered]) {
+      const flaw = await findFlaw(path, uid)
+      const outcome =
+        flaw === undefined ? await exchange(path, userAgent, request) : { kind: 'absent' as const, flaw }
+      if (outcome.kind === 'answer') {
+        answered = path
+        return outcome.message
+      }
+      tried.push(`${path}: ${outcome.flaw}`)
+    }
+    return failWith(notRunning(tried))
+  }
+
+  return {
+    async send(request) {
+      const message = await dial(request)
+      const text = await readAll(message)
+      return { status: message.statusCode ?? 0, etag: message.headers.etag, text }
+    },
+    async stream(request) {
+      const message = await dial(request)
+      message.setEncoding('utf8')
+      return { status: message.statusCode ?? 0, chunks: message }
+    },
+    socket: () => answered,
+  }
+}
+
+/** Why this path is not to be dialled; `undefined` where it may be. */
+async function findFlaw(path: string, uid: number | undefined): Promise<string | undefined> {
+  try {
+    const stats = await lstat(path)
+    if (!stats.isSocket()) return 'not a socket'
+    // A socket that somebody else owns is a trap for our keys and passphrases.
+    if (uid !== undefined && stats.uid !== uid) return `belongs to another user (uid ${stats.uid}), not used`
+    return undefined
+  } catch (error) {
+    return codeOf(error) === 'EACCES' ? 'permission denied' : 'no socket there'
+  }
+}
+
+type Outcome =
+  | { readonly kind: 'answer'; readonly message: IncomingMessage }
+  | { readonly kind: 'absent'; readonly flaw: string }
+
+const ABSENT: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'nobody listens there (left over)',
+  ENOENT: 'no socket there',
+  EACCES: 'permission denied',
+  EPERM: 'permission denied',
+}
+
+function exchange(path: string, userAgent: string, request: SocketRequest): Promise<Outcome> {
+  const { timeoutMs = ANSWER_WITHIN_MS, signal } = request
+  return new Promise((resolve, reject) => {
+    const body = request.body === undefined ? undefined : JSON.stringify(request.body)
+    const sent = httpRequest(requestOptions(path, userAgent, request, body))
+    const timer = setTimeout(() => sent.destroy(failed(noAnswer(timeoutMs))), timeoutMs)
+    const onAbort = () => sent.destroy(failed({ code: 'cancelled', kind: 'cancelled', detail: 'cancelled' }))
+    if (signal?.aborted) onAbort()
+    signal?.addEventListener('abort', onAbort, { once: true })
+    sent.on('response', (message) => {
+      // A stream has no end to wait for: its time-out ends with the head of the answer.
+      if (request.headers?.accept === 'text/event-stream') clearTimeout(timer)
+      message.on('close', () => {
+        clearTimeout(timer)
+        signal?.removeEventListener('abort', onAbort)
+      })
+      resolve({ kind: 'answer', message })
+    })
+    sent.on('error', (error) => {
+      clearTimeout(timer)
+      const flaw = ABSENT[codeOf(error) ?? '']
+      if (flaw !== undefined) resolve({ kind: 'absent', flaw })
+      else reject(error.cause === undefined ? failed(lost(error)) : error)
+    })
+    sent.end(body)
+  })
+}
+
+function requestOptions(
+  socketPath: string,
+  userAgent: string,
+  request: SocketRequest,
+  body: string | undefined,
+): RequestOptions {
+  return {
+    socketPath,
+    method: request.method,
+    path: request.path,
+    agent: false,
+    headers: {
+      host: 'authd',
+      'user-agent': userAgent,
+      accept: 'application/json, application/problem+json, text/plain',
+      ...request.headers,
+      ...(body === undefined
+        ? {}
+        : { 'content-type': 'application/json', 'content-length': String(Buffer.byteLength(body)) }),
+    },
+  }
+}
+
+async function readAll(message: IncomingMessage): Promise<string> {
+  message.setEncoding('utf8')
+  let text = ''
+  try {
+    for await (const chunk of message) {
+      text += chunk
+      if (text.length > MAX_ANSWER) throw new Error('the answer has no end')
+    }
+  } catch (error) {
+    throw error instanceof Error && error.cause === undefined ? failed(lost(error)) : error
+  }
+  return text
+}
+
+function notRunning(tried: readonly string[]): Failure {
+  return {
+    code: 'daemon_not_running',
+    kind: 'not_running',
+    detail: ['the daemon is not running', ...tried].join('\n  '),
+    hint: 'prefect-authd      (in a checkout: npm start)',
+  }
+}
+
+function noAnswer(timeoutMs: number): Failure {
+  return {
+    code: 'daemon_timeout',
+    kind: 'no_answer',
+    detail: `the daemon did not answer within ${Math.round(timeoutMs / 1000)} s`,
+    hint: 'prefect-auth logs',
+  }
+}
+
+function lost(error: Error): Failure {
+  return {
+    code: 'connection_lost',
+    kind: 'no_answer',
+    detail: `the connection to the daemon broke (${codeOf(error) ?? error.message})`,
+    hint: 'prefect-auth logs',
+  }
+}
+
+function codeOf(error: unknown): string | undefined {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined
+}

@@ -1,0 +1,238 @@
+/**
+ * What the user wants: one schema for flags, environment, config.toml and defaults, in this order of precedence.
+ * An unknown or bad setting stops the start with its name, where it stands and what is allowed.
+ */
+import { parse as parseToml } from 'smol-toml'
+import { z } from 'zod'
+import { formatDuration, parseDuration } from '../std/duration.js'
+
+/** A duration as text; milliseconds in the settings. */
+const duration = (minMs: number, maxMs: number) =>
+  z.string().transform((text, context) => {
+    const ms = parseDuration(text)
+    if (ms !== undefined && ms >= minMs && ms <= maxMs) return ms
+    context.addIssue({
+      code: 'custom',
+      message: `a duration like 90s, 15m, 8h or 30d, from ${formatDuration(minMs)} to ${formatDuration(maxMs)}`,
+    })
+    return z.NEVER
+  })
+
+const oneOf = <const T extends readonly [string, ...string[]]>(values: T) =>
+  z.enum(values, { error: `one of ${values.join(', ')}` })
+
+const flag = z.union([z.boolean(), z.enum(['true', 'false']).transform((text) => text === 'true')], {
+  error: 'true or false',
+})
+
+const port = z.unknown().transform((value, context) => {
+  if (value === 'off') return 'off' as const
+  const number = typeof value === 'string' && /^\d{1,5}$/.test(value) ? Number(value) : value
+  if (typeof number === 'number' && Number.isInteger(number) && number >= 0 && number <= 65535) return number
+  context.addIssue({ code: 'custom', message: 'a port number from 0 (any free port) to 65535, or "off"' })
+  return z.NEVER
+})
+
+const names = z.union(
+  [z.array(z.string()), z.string().transform((text) => text.split(',').map((part) => part.trim()))],
+  {
+    error: 'a list of strings',
+  },
+)
+
+const HOUR = 3_600_000
+const DAY = 24 * HOUR
+
+/** Every setting with its default and its one-line meaning: the README's table is made of these. */
+export const SETTINGS = {
+  port: { schema: port, default: 4280, meaning: 'loopback TCP port; 0: any free one; off: no TCP' },
+  'listen.hosts': {
+    schema: names.pipe(z.array(z.string().regex(/^[A-Za-z0-9.-]+(:\d{1,5})?$/, 'host or host:port'))),
+    default: [],
+    meaning: 'further Host headers to accept on TCP, as `host.docker.internal:4280`',
+  },
+  'listen.restricted_socket': {
+    schema: z.string().startsWith('/', 'an absolute path'),
+    default: undefined,
+    meaning: 'path of a second unix socket, on which a token is needed; to be mounted into containers',
+  },
+  'login.timeout': {
+    schema: duration(5_000, HOUR),
+    default: '120s',
+    meaning: 'how long a login waits for the browser',
+  },
+  'login.state_in_path': {
+    schema: flag,
+    default: false,
+    meaning: 'experimental: a 256-bit state in the callback path',
+  },
+  'renewal.key_lifetime': {
+    schema: duration(HOUR, 365 * DAY),
+    default: '30d',
+    meaning: 'how long the keys live that we mint',
+  },
+  'renewal.retire_after': {
+    schema: duration(60_000, 365 * DAY),
+    default: undefined,
+    meaning: 'delete a replaced key at Prefect after this time; unset: it is left to expire',
+  },
+  'profiles.adopt': {
+    schema: oneOf(['report', 'auto']),
+    default: 'report',
+    meaning: 'a plain-text key that appears in profiles.toml: only say so, or move it into the vault',
+  },
+  'profiles.mirror': {
+    schema: flag,
+    default: false,
+    meaning: 'keep the current key in profiles.toml for tools that read nothing else',
+  },
+  'vault.backend': {
+    schema: oneOf(['auto', 'keychain', 'file']),
+    default: 'auto',
+    meaning: 'where keys rest; auto decides once, at the first start',
+  },
+  'vault.key_wrap': {
+    schema: oneOf(['auto', 'systemd-creds', 'passphrase', 'key-file']),
+    default: 'auto',
+    meaning: 'what protects the data key of the file vault',
+  },
+  'vault.passphrase_file': {
+    schema: z.string().startsWith('/', 'an absolute path'),
+    default: undefined,
+    meaning: 'file (0600) whose first line opens a passphrase vault at start',
+  },
+  'log.level': {
+    schema: oneOf(['debug', 'info', 'warn', 'error']),
+    default: 'info',
+    meaning: 'how much is logged',
+  },
+} as const
+
+export type SettingName = keyof typeof SETTINGS
+
+/** Frozen; durations in ms. Handed out in slices. */
+export type Settings = {
+  readonly [Name in SettingName]:
+    | z.output<(typeof SETTINGS)[Name]['schema']>
+    | ((typeof SETTINGS)[Name]['default'] extends undefined ? undefined : never)
+}
+
+/** Named by environment, no settings: every client must find them. */
+const PATH_VARIABLES = ['PREFECT_AUTH_CONFIG', 'PREFECT_AUTH_STATE_DIR', 'PREFECT_AUTH_SOCKET']
+
+export interface SettingsProblem {
+  /** The name, where it stands, and what is allowed: one sentence. */
+  readonly message: string
+}
+
+export interface SettingsSources {
+  /** `{'log.level': 'debug'}` */
+  readonly flags: Readonly<Record<string, string>>
+  readonly env: Readonly<Record<string, string | undefined>>
+  /** Absent where there is no file. */
+  readonly file?: { readonly path: string; readonly text: string }
+}
+
+export type SettingsOutcome =
+  | { readonly kind: 'settings'; readonly settings: Settings }
+  | { readonly kind: 'problems'; readonly problems: readonly SettingsProblem[] }
+
+interface Given {
+  readonly value: unknown
+  readonly where: string
+}
+
+/** Flags over environment over file over defaults. All problems at once, none silently dropped. */
+export function resolveSettings(sources: SettingsSources): SettingsOutcome {
+  const problems: SettingsProblem[] = []
+  const given = new Map<string, Given>([
+    ...fromFile(sources.file, problems),
+    ...fromEnv(sources.env, problems),
+    ...fromFlags(sources.flags, problems),
+  ])
+  const shape = Object.fromEntries(
+    Object.entries(SETTINGS).map(([name, setting]) => [name, setting.schema.optional()]),
+  )
+  const values: Record<string, unknown> = {}
+  for (const [name, setting] of Object.entries(SETTINGS)) {
+    const { value, where } = given.get(name) ?? { value: setting.default, where: 'the default' }
+    const parsed = shape[name]?.safeParse(value)
+    if (parsed?.success) values[name] = parsed.data
+    else problems.push(badValue(name, where, parsed?.error))
+  }
+  if (problems.length > 0) return { kind: 'problems', problems }
+  return { kind: 'settings', settings: Object.freeze(settingsShape.parse(values)) }
+}
+
+/** The values are parsed by now: this gives them their type back without a cast. */
+const settingsShape = z.custom<Settings>((value) => typeof value === 'object' && value !== null)
+
+function badValue(name: string, where: string, error: z.ZodError | undefined): SettingsProblem {
+  const allowed = error?.issues.map(({ message }) => message).join('; ') ?? 'nothing'
+  return { message: `setting ${name} in ${where} is not valid: expected ${allowed}` }
+}
+
+function unknown(name: string, where: string): SettingsProblem {
+  return { message: `unknown setting ${name} in ${where}; known are ${Object.keys(SETTINGS).join(', ')}` }
+}
+
+function isSetting(name: string): name is SettingName {
+  return Object.hasOwn(SETTINGS, name)
+}
+
+function fromFlags(flags: SettingsSources['flags'], problems: SettingsProblem[]): [string, Given][] {
+  return Object.entries(flags).flatMap(([name, value]): [string, Given][] => {
+    if (isSetting(name)) return [[name, { value, where: `the flag --${flagName(name)}` }]]
+    problems.push(unknown(name, 'the flags'))
+    return []
+  })
+}
+
+/** `log.level` is `--log-level`. */
+export function flagName(name: string): string {
+  return name.replaceAll('.', '-').replaceAll('_', '-')
+}
+
+/** `a.b_c` is `PREFECT_AUTH_A_B_C`. */
+export function variableName(name: string): string {
+  return `PREFECT_AUTH_${name.replaceAll('.', '_').toUpperCase()}`
+}
+
+function fromEnv(env: SettingsSources['env'], problems: SettingsProblem[]): [string, Given][] {
+  const byVariable = new Map(Object.keys(SETTINGS).map((name) => [variableName(name), name]))
+  return Object.entries(env).flatMap(([variable, value]): [string, Given][] => {
+    if (!variable.startsWith('PREFECT_AUTH_') || value === undefined || PATH_VARIABLES.includes(variable))
+      return []
+    const name = byVariable.get(variable)
+    if (name !== undefined) return [[name, { value, where: `the environment variable ${variable}` }]]
+    problems.push({
+      message: `unknown setting in the environment variable ${variable}; known are ${[...byVariable.keys(), ...PATH_VARIABLES].join(', ')}`,
+    })
+    return []
+  })
+}
+
+function fromFile(file: SettingsSources['file'], problems: SettingsProblem[]): [string, Given][] {
+  if (file === undefined) return []
+  try {
+    return flatten(parseToml(file.text)).flatMap(([name, value]): [string, Given][] => {
+      if (isSetting(name)) return [[name, { value, where: file.path }]]
+      problems.push(unknown(name, file.path))
+      return []
+    })
+  } catch (error) {
+    const reason = error instanceof Error ? (error.message.split('\n')[0] ?? '') : ''
+    problems.push({ message: `${file.path} is not valid TOML: ${reason}` })
+    return []
+  }
+}
+
+function flatten(table: Readonly<Record<string, unknown>>, prefix = ''): [string, unknown][] {
+  return Object.entries(table).flatMap(([key, value]): [string, unknown][] =>
+    isTable(value) ? flatten(value, `${prefix}${key}.`) : [[`${prefix}${key}`, value]],
+  )
+}
+
+function isTable(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Date)
+}

@@ -1,0 +1,288 @@
+/** The composition root: builds every part, in order, and closes them in reverse. */
+import { openAuditFile } from './adapters/audit-file.js'
+import { cloudDefaults, openCloudFromEnv } from './adapters/cloud-from-env.js'
+import { openProxyAgent } from './adapters/http-agent-from-env.js'
+import { openTcpListener, openUnixListener } from './adapters/open-listeners.js'
+import type { OpenLog } from './adapters/open-log.js'
+import { openState } from './adapters/open-state.js'
+import { openVault } from './adapters/open-vault.js'
+import { openProfileStore } from './adapters/profile-store.js'
+import { ensurePrivateDirectory } from './adapters/safe-directory.js'
+import { takeStateLock } from './adapters/state-lock.js'
+import type { Paths } from './config/paths.js'
+import type { Settings } from './config/settings.js'
+import { createAcceptLogin } from './domain/accept-login.js'
+import { createKeyAdmin } from './domain/administer-keys.js'
+import { createProfileAdmin } from './domain/administer-profiles.js'
+import { createVaultAdmin } from './domain/administer-vault.js'
+import { createWorkspaceAdmin } from './domain/administer-workspaces.js'
+import { createEvents } from './domain/events.js'
+import { planExaminations } from './domain/examinations.js'
+import { findLoginTarget } from './domain/find-login-target.js'
+import { createLoginSessions } from './domain/hold-logins.js'
+import { createTokens } from './domain/issue-tokens.js'
+import { createKeyKeeper } from './domain/keep-keys.js'
+import { createProfileMinder } from './domain/mind-profiles.js'
+import { createProxyRejection } from './domain/proxy-rejection.js'
+import { recoverRenames } from './domain/rename-profile.js'
+import { createInspection } from './domain/report-status.js'
+import { createKeyRotator } from './domain/rotate-key.js'
+import { createCredentials } from './domain/serve-credentials.js'
+import type { DaemonFacts, ListenerFacts, StatusSnapshot } from './domain/status.js'
+import { buildApp } from './http/app.js'
+import { openLoginCallback } from './http/login-callback.js'
+import type { Clock } from './std/clock.js'
+import { startTicking } from './std/tick.js'
+
+export interface DaemonOptions {
+  readonly version: string
+  readonly settings: Settings
+  readonly paths: Paths
+  readonly configFile?: string
+  /** The daemon's environment: what the keychain child, TLS and proxies need of it. */
+  readonly env: Readonly<Record<string, string | undefined>>
+  readonly process: {
+    readonly pid: number
+    readonly node: string
+    readonly execPath: string
+    readonly hostname: string
+  }
+  /** The bundled `keychain-child.js`, absolute. */
+  readonly keychainChild: string
+  readonly clock: Clock
+  readonly log: OpenLog
+  readonly random: () => number
+  /** 12 hex digits, unique. */
+  readonly newId: () => string
+  /** 32 random bytes as base64url. */
+  readonly randomToken: () => string
+  /** `POST /v1/shutdown` was answered. */
+  readonly onShutdown: () => void
+}
+
+export interface Daemon {
+  snapshot(): StatusSnapshot
+  close(): Promise<void>
+}
+
+const CONFIRM_MS = 10 * 60_000
+const TICK_MS = 30_000
+/** How often what is left in the journal is looked at again. */
+const RECOVER_MS = 10 * 60_000
+
+/** Rejects, with everything closed again, where a part can't be opened: the error says which and what helps. */
+export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
+  const closers: (() => Promise<unknown> | undefined)[] = []
+  const close = async () => {
+    for (const closer of closers.splice(0).reverse()) await closer()
+  }
+  try {
+    const snapshot = await build(options, (closer) => closers.push(closer))
+    return { snapshot, close }
+  } catch (error) {
+    await close()
+    throw error
+  }
+}
+
+type OnClose = (closer: () => Promise<unknown> | undefined) => void
+
+async function build(options: DaemonOptions, onClose: OnClose): Promise<() => StatusSnapshot> {
+  const { settings, paths, clock, log, newId } = options
+  const defaults = cloudDefaults(options.env)
+  await ensurePrivateDirectory(paths.stateDir)
+  const lock = await takeStateLock({ stateDir: paths.stateDir, clock, newId })
+  onClose(() => lock.release())
+  const state = await openState({ stateDir: paths.stateDir, clock, log: log.child({ part: 'state' }) })
+  const { journal } = state
+  const audit = openAuditFile({ stateDir: paths.stateDir, clock, log: log.child({ part: 'audit' }) })
+  onClose(() => audit.close())
+  const events = createEvents({ clock, epoch: newId() })
+  const vault = await openDaemonVault(options)
+  onClose(() => vault.close())
+  const skew: { ms?: number } = {}
+  const cloud = openCloudFromEnv(options.env, {
+    ...{ clock, random: options.random },
+    log: log.child({ part: 'cloud' }),
+    userAgent: `prefect-auth-broker/${options.version}`,
+    onServerDate: (serverAt, receivedAt) => {
+      skew.ms = receivedAt - serverAt
+    },
+  })
+  const store = await openProfileStore({
+    path: paths.profilesFile,
+    clock,
+    log: log.child({ part: 'profiles' }),
+  })
+  onClose(() => store.close())
+
+  const keeper = createKeyKeeper({ vault, ledger: state.ledger, clock, log: log.child({ part: 'keys' }) })
+  await keeper.load()
+  const credentials = createCredentials({
+    store,
+    keeper,
+    events,
+    clock,
+    defaults,
+    log: log.child({ part: 'credentials' }),
+  })
+  onClose(() => credentials.close())
+  const settle = () => credentials.settle()
+  const tokens = createTokens({ document: state.tokens, clock, newId, randomToken: options.randomToken })
+  const rotator = createKeyRotator({
+    keeper,
+    vault,
+    cloud,
+    events,
+    clock,
+    newId,
+    journal,
+    random: options.random,
+    log: log.child({ part: 'rotation' }),
+    hostname: options.process.hostname,
+    lifetimeMs: settings['renewal.key_lifetime'],
+  })
+  const acceptLogin = createAcceptLogin({
+    ...{ keeper, store, rotator, events, audit, clock, newId, settle, journal },
+    log: log.child({ part: 'login' }),
+  })
+  await recoverRenames({ store, keeper, journal, newId }, log)
+  await acceptLogin.recover()
+  await settle()
+
+  const profiles = createProfileAdmin({
+    ...{ store, keeper, credentials, cloud, events, audit, defaults, newId, settle, journal },
+    now: () => clock.now(),
+  })
+  const minder = createProfileMinder({
+    ...{ store, credentials, keeper, events },
+    admin: profiles,
+    log: log.child({ part: 'profiles' }),
+    policy: { adopt: settings['profiles.adopt'], mirror: settings['profiles.mirror'] },
+  })
+  onClose(() => minder.close())
+  const logins = createLoginSessions({
+    ...{ clock, cloud, events, newId },
+    log: log.child({ part: 'login' }),
+    newState: options.randomToken,
+    target: (profile) => findLoginTarget({ store, keeper, defaults }, profile),
+    openCallback: (request) => openLoginCallback(request),
+    keep: acceptLogin.keep,
+    policy: {
+      timeoutMs: settings['login.timeout'],
+      confirmMs: CONFIRM_MS,
+      stateInPath: settings['login.state_in_path'],
+    },
+  })
+  onClose(() => logins.close())
+
+  const listeners: ListenerFacts[] = []
+  const notices = () => state.notices
+  const inspection = createInspection({
+    ...{ credentials, vault, logins, notices },
+    daemon: () => daemonFacts(options, startedAt),
+    listeners: () => listeners,
+    examinations: planExaminations({
+      ...{ credentials, cloud, vault, notices },
+      listeners: () => listeners,
+      clockSkewMs: () => skew.ms,
+      auditProblem: () => audit.problem(),
+      now: () => clock.now(),
+    }),
+  })
+  const startedAt = clock.now()
+  const agent = openProxyAgent(options.env)
+  onClose(() => agent.close())
+  const proxyLog = log.child({ part: 'proxy' })
+  const onRejected = createProxyRejection({ credentials, keeper, cloud, events, clock, log: proxyLog })
+  const app = await buildApp({
+    way: { dispatcherFor: agent.dispatcherFor, onRejected },
+    ...{ clock, audit, events, tokens, credentials, profiles, logins, inspection },
+    version: options.version,
+    log: log.child({ part: 'http' }),
+    workspaces: createWorkspaceAdmin({ credentials, cloud, keeper, store, settle }),
+    keys: createKeyAdmin({ credentials, cloud, keeper, audit }),
+    vault: createVaultAdmin({ vault, keeper, events, audit, settle }),
+    setLogLevel: (level) => log.setLevel(level),
+    shutdown: options.onShutdown,
+  })
+  onClose(() => app.close())
+  await openDoors(options, app, listeners)
+
+  // What needs the network comes after the doors are open: a start never waits for Prefect.
+  const look = async () => {
+    await keeper.retryFailed()
+    await store.refresh()
+    await minder.look()
+    await tokens.age(TICK_MS)
+  }
+  const ticking = startTicking({ clock, everyMs: TICK_MS, log, run: look })
+  onClose(() => ticking.close())
+  const recover = async () => {
+    await acceptLogin.recover()
+    await rotator.recover()
+    await minder.look()
+  }
+  const recovering = startTicking({ clock, everyMs: RECOVER_MS, log, run: recover })
+  const recovered = recover().catch((error: unknown) =>
+    log.error({ error }, 'the state could not be settled after the start'),
+  )
+  onClose(() => Promise.all([recovering.close(), recovered]))
+  // First of all: whatever waits for Prefect ends when Prefect is no longer asked; a key being made gets its time.
+  onClose(() => cloud.close())
+  onClose(async () => events.emit('daemon.stopping'))
+  events.emit('daemon.started', { facts: { version: options.version } })
+  return inspection.status
+}
+
+function openDaemonVault({ settings, paths, keychainChild, process, env, clock, log }: DaemonOptions) {
+  const passphraseFile = settings['vault.passphrase_file']
+  return openVault({
+    settings: {
+      backend: settings['vault.backend'],
+      keyWrap: settings['vault.key_wrap'],
+      ...(passphraseFile === undefined ? {} : { passphraseFile }),
+    },
+    stateDir: paths.stateDir,
+    childPath: keychainChild,
+    execPath: process.execPath,
+    env,
+    clock,
+    log: log.child({ part: 'vault' }),
+  })
+}
+
+type App = Awaited<ReturnType<typeof buildApp>>
+
+async function openDoors(
+  { settings, paths, log }: DaemonOptions,
+  app: App,
+  listeners: ListenerFacts[],
+): Promise<void> {
+  listeners.push(await openUnixListener(app.openServer('socket'), paths.socket, 'socket'))
+  const restricted = settings['listen.restricted_socket']
+  if (restricted !== undefined) {
+    listeners.push(await openUnixListener(app.openServer('restricted'), restricted, 'restricted'))
+  }
+  const { port } = settings
+  if (port === 'off') listeners.push({ door: 'tcp', address: 'none', state: 'off' })
+  else
+    listeners.push(
+      await openTcpListener(app.openServer('tcp', { hosts: settings['listen.hosts'] }), port, log),
+    )
+}
+
+function daemonFacts(
+  { version, process, paths, configFile, log }: DaemonOptions,
+  startedAt: number,
+): DaemonFacts {
+  return {
+    version,
+    pid: process.pid,
+    startedAt,
+    node: process.node,
+    stateDir: paths.stateDir,
+    logLevel: log.level(),
+    ...(configFile === undefined ? {} : { configFile }),
+  }
+}

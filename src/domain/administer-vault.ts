@@ -1,0 +1,37 @@
+/** Opens and closes the vault on the owner's word. A lock is a wish that nothing is served: memory forgets, too. */
+import type { VaultAdmin } from './administration.js'
+import type { Audit } from './audit.js'
+import type { Events } from './events.js'
+import type { KeyKeeper } from './keep-keys.js'
+import type { Vault } from './vault.js'
+
+export interface AdministerVaultDeps {
+  readonly vault: Vault
+  readonly keeper: KeyKeeper
+  readonly events: Events
+  readonly audit: Audit
+  readonly settle: () => Promise<void>
+}
+
+export function createVaultAdmin({ vault, keeper, events, audit, settle }: AdministerVaultDeps): VaultAdmin {
+  const tell = () => {
+    const description = vault.describe()
+    events.emit('vault.changed', { facts: { state: description.state, backend: description.backend } })
+    return description
+  }
+  return {
+    async unlock(passphrase) {
+      await vault.unlock(passphrase)
+      await keeper.load()
+      await settle()
+      audit.record({ action: 'vault_unlock', outcome: 'done', door: 'daemon' })
+      return tell()
+    },
+    async lock() {
+      await vault.lock()
+      keeper.release()
+      await settle()
+      return tell()
+    },
+  }
+}

@@ -1,0 +1,82 @@
+/** What happened, for those who watch: a ring of numbered events without secrets, and who listens. */
+import type { Clock } from '../std/clock.js'
+
+export const EVENT_TYPES = [
+  'daemon.started',
+  'daemon.stopping',
+  'profiles.changed',
+  'profiles.invalid',
+  'profiles.plaintext_key',
+  'credentials.changed',
+  'login.started',
+  'login.received',
+  'login.verified',
+  'login.confirmed',
+  'login.stored',
+  'login.failed',
+  'login.cancelled',
+  'login.expired',
+  'key.stored',
+  'key.promoted',
+  'key.retired',
+  'key.rejected',
+  'key.exchange_refused',
+  'key.adopted',
+  'logout.done',
+  'token.created',
+  'token.revoked',
+  'vault.changed',
+] as const
+
+export type EventType = (typeof EVENT_TYPES)[number]
+
+/** Facts are plain values without secrets: the type keeps Secret objects out. */
+export type EventFacts = Readonly<Record<string, string | number | boolean | readonly string[]>>
+
+export interface BrokerEvent {
+  /** Grows by one; restarts with the daemon, so `epoch` stands before it on the wire. */
+  readonly seq: number
+  /** Epoch ms. */
+  readonly at: number
+  readonly type: EventType
+  readonly profile?: string
+  readonly facts: EventFacts
+}
+
+export interface Events {
+  emit(type: EventType, details?: { readonly profile?: string; readonly facts?: EventFacts }): void
+  /** Events after `seq` that are still in the ring. `isComplete` is false where older ones have fallen out. */
+  since(seq: number): { readonly events: readonly BrokerEvent[]; readonly isComplete: boolean }
+  onEvent(listener: (event: BrokerEvent) => void): () => void
+  /** Tells one run of the daemon from the next. */
+  readonly epoch: string
+}
+
+const RING_SIZE = 1000
+
+export function createEvents({ clock, epoch }: { clock: Clock; epoch: string }): Events {
+  const ring: BrokerEvent[] = []
+  const listeners = new Set<(event: BrokerEvent) => void>()
+  let seq = 0
+  return {
+    epoch,
+    emit(type, { profile, facts = {} } = {}) {
+      seq += 1
+      const event = { seq, at: clock.now(), type, facts, ...(profile === undefined ? {} : { profile }) }
+      ring.push(event)
+      if (ring.length > RING_SIZE) ring.shift()
+      for (const listener of listeners) listener(event)
+    },
+    since(after) {
+      const oldest = ring[0]?.seq ?? seq + 1
+      return {
+        events: ring.filter((event) => event.seq > after),
+        isComplete: after >= oldest - 1 && after <= seq,
+      }
+    },
+    onEvent(listener) {
+      listeners.add(listener)
+      return () => listeners.delete(listener)
+    },
+  }
+}

@@ -1,0 +1,34 @@
+/** One snapshot of everything, without secrets. */
+import type { ProfileState } from './credentials.js'
+import type { LoginView } from './login-sessions.js'
+import type { ProfileReading } from './profile.js'
+import type { VaultDescription } from './vault.js'
+
+export interface ListenerFacts {
+  readonly door: 'socket' | 'restricted' | 'tcp'
+  readonly address: string
+  readonly state: 'listening' | 'off' | 'failed'
+  readonly problem?: string
+}
+
+export interface DaemonFacts {
+  readonly version: string
+  readonly pid: number
+  /** Epoch ms. */
+  readonly startedAt: number
+  readonly node: string
+  readonly stateDir: string
+  readonly configFile?: string
+  readonly logLevel: string
+}
+
+export interface StatusSnapshot {
+  readonly daemon: DaemonFacts
+  readonly listeners: readonly ListenerFacts[]
+  readonly vault: VaultDescription
+  readonly reading: ProfileReading
+  readonly active: string
+  readonly profiles: readonly ProfileState[]
+  readonly logins: readonly LoginView[]
+  readonly notices: readonly string[]
+}

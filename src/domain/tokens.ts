@@ -1,0 +1,51 @@
+/** Narrow tokens: `pab_` and 43 base64url characters, kept as SHA-256 hashes, compared in constant time. */
+import type { Power } from './access.js'
+import type { WorkspaceIds } from './api-url.js'
+
+export type TokenPower = Exclude<Power, 'admin'>
+
+/** A token without the token. Times in epoch ms. */
+export interface TokenFacts {
+  readonly id: string
+  readonly name: string
+  readonly power: TokenPower
+  /** `*` for all. */
+  readonly profiles: readonly string[]
+  readonly createdAt: number
+  readonly expiresAt: number
+  /** To the minute; not durable. */
+  readonly lastUsedAt?: number
+  /** Made for one job: it has no set end, it dies of not being used. `expiresAt` is when, should that begin now. */
+  readonly isJob?: true
+  /** The workspace of its profile when it was made: a job goes on where it began. */
+  readonly workspace?: WorkspaceIds
+}
+
+/** One job through the proxy. */
+export interface JobWanted {
+  readonly name: string
+  readonly profile: string
+  readonly workspace?: WorkspaceIds
+  /** The job's process, where the caller knows it. */
+  readonly pid?: number
+}
+
+export interface Tokens {
+  create(wanted: {
+    readonly name: string
+    readonly power: TokenPower
+    readonly profiles: readonly string[]
+    readonly lifeMs: number
+  }): Promise<{ readonly facts: TokenFacts; readonly token: string }>
+  /** A `proxy` token for one job and one profile; where there are too many, the one unused for longest dies. */
+  createForJob(wanted: JobWanted): Promise<{ readonly facts: TokenFacts; readonly token: string }>
+  list(): readonly TokenFacts[]
+  /** Throws `token_not_found`. Works from the next request on. */
+  revoke(id: string): Promise<void>
+  /** The token's facts, or `undefined` where it is unknown, revoked or expired. Memory only, constant time. */
+  recognise(presented: string): TokenFacts | undefined
+  /** Something is still open on behalf of this token: counts as use. False where it is unknown, revoked or expired. */
+  use(id: string): boolean
+  /** The daemon was awake for `ms`: jobs' tokens grow older, dead ones leave. */
+  age(ms: number): Promise<void>
+}

@@ -1,0 +1,57 @@
+/** What the HTTP API stands on: the parts that the daemon hands in, and what the routes share. */
+import type {
+  Inspection,
+  KeyAdmin,
+  ProfileAdmin,
+  VaultAdmin,
+  WorkspaceAdmin,
+} from '../domain/administration.js'
+import type { Audit } from '../domain/audit.js'
+import type { Credentials } from '../domain/credentials.js'
+import type { Events } from '../domain/events.js'
+import type { LoginSessions } from '../domain/login-sessions.js'
+import type { Tokens } from '../domain/tokens.js'
+import type { Clock } from '../std/clock.js'
+import type { Log } from '../std/log.js'
+import type { logLevels } from '../wire/daemon.js'
+import type { EventStreams } from './event-stream.js'
+import type { Guard } from './guard.js'
+import type { Holds } from './holds.js'
+import type { Metrics } from './metrics.js'
+import type { ProxyLimits, ProxyWay } from './proxy/deps.js'
+import type { RouteBook } from './route-book.js'
+import type { Trail } from './trail.js'
+
+/** Handed in by the daemon. */
+export interface AppDeps {
+  readonly version: string
+  readonly clock: Clock
+  readonly log: Log
+  readonly audit: Audit
+  readonly events: Events
+  readonly tokens: Tokens
+  readonly credentials: Credentials
+  readonly profiles: ProfileAdmin
+  readonly workspaces: WorkspaceAdmin
+  readonly keys: KeyAdmin
+  readonly vault: VaultAdmin
+  readonly logins: LoginSessions
+  readonly inspection: Inspection
+  /** Where the proxy goes out. */
+  readonly way: ProxyWay
+  readonly proxyLimits?: Partial<ProxyLimits>
+  /** Takes effect at once. */
+  readonly setLogLevel: (level: (typeof logLevels)[number]) => void
+  /** Begins the shutdown and returns; called after `POST /v1/shutdown` was answered. */
+  readonly shutdown: () => void
+}
+
+/** What a route may use. */
+export interface RouteContext extends AppDeps {
+  readonly guard: Guard
+  readonly holds: Holds
+  readonly trail: Trail
+  readonly metrics: Metrics
+  readonly streams: EventStreams
+  readonly book: RouteBook
+}

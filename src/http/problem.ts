@@ -1,0 +1,116 @@
+/** Every failure as RFC 9457 problem details, or as one harmless line where a shell evaluates the answer. */
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { BrokerError, type ErrorKind } from '../domain/errors.js'
+import type { Clock } from '../std/clock.js'
+import type { Log } from '../std/log.js'
+import type { Problem } from '../wire/error.js'
+import { failureLine, shellOf } from './shell.js'
+
+const STATUS: Readonly<Record<ErrorKind, number>> = {
+  invalid: 400,
+  unauthorized: 401,
+  login: 401,
+  denied: 403,
+  misdirected: 421,
+  not_found: 404,
+  conflict: 409,
+  too_large: 413,
+  unsupported: 415,
+  too_many: 429,
+  unavailable: 503,
+  upstream: 502,
+  internal: 500,
+}
+
+export function statusOf(error: BrokerError): number {
+  return error.code === 'method_not_allowed' ? 405 : STATUS[error.kind]
+}
+
+export function renderProblem(error: BrokerError): Problem {
+  return {
+    type: `urn:prefect-auth:${error.code}`,
+    title: error.code.replaceAll('_', ' '),
+    status: statusOf(error),
+    detail: error.message,
+    code: error.code,
+    kind: error.kind,
+    ...(error.hint === undefined ? {} : { hint: error.hint }),
+  }
+}
+
+/**
+ * Ours as it is, fastify's as ours, everything else as an opaque `internal` with the cause inside.
+ * Fastify's own words are not passed on: they quote what was sent.
+ */
+export function toBrokerError(error: unknown): BrokerError {
+  if (error instanceof BrokerError) return error
+  const { code, statusCode } = frameworkFacts(error)
+  if (code === 'FST_ERR_CTP_BODY_TOO_LARGE') {
+    return new BrokerError('body_too_large', 'the body is larger than 16 KiB')
+  }
+  if (code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE') {
+    return new BrokerError('media_type_unsupported', 'a body must be JSON', {
+      hint: 'send Content-Type: application/json',
+    })
+  }
+  if (code === 'FST_ERR_BAD_URL') return new BrokerError('bad_request', 'the path cannot be decoded')
+  if (code === 'FST_ERR_MAX_PARAM_LENGTH') return new BrokerError('bad_request', 'the path is too long')
+  if (statusCode >= 400 && statusCode < 500) {
+    return new BrokerError('bad_request', 'the body is not one valid JSON document', { cause: error })
+  }
+  return new BrokerError('internal', 'something went wrong inside the daemon', {
+    hint: 'prefect-auth logs',
+    cause: error,
+  })
+}
+
+function frameworkFacts(error: unknown): { readonly code: string; readonly statusCode: number } {
+  if (!(error instanceof Error)) return { code: '', statusCode: 0 }
+  return {
+    code: 'code' in error && typeof error.code === 'string' ? error.code : '',
+    statusCode: 'statusCode' in error && typeof error.statusCode === 'number' ? error.statusCode : 0,
+  }
+}
+
+export interface Problems {
+  /** Answers with the failure; unknown errors are logged whole and told as an opaque 500. */
+  send(request: FastifyRequest, reply: FastifyReply, thrown: unknown): BrokerError
+}
+
+export function createProblems({ clock, log }: { clock: Clock; log: Log }): Problems {
+  return {
+    send(request, reply, thrown) {
+      const error = toBrokerError(thrown)
+      if (error.kind === 'internal') {
+        log.error({ err: error.cause ?? error, route: request.routeOptions.url ?? '' }, 'a request failed')
+      }
+      reply.code(statusOf(error)).headers(headersOf(error, clock))
+      const shell = shellOf(request)
+      if (shell === undefined) {
+        reply.type('application/problem+json').send(JSON.stringify(renderProblem(error)))
+      } else {
+        reply.type('text/plain; charset=utf-8').send(failureLine(shell, error.code))
+      }
+      return error
+    },
+  }
+}
+
+function headersOf(error: BrokerError, clock: Clock): Record<string, string> {
+  return {
+    'cache-control': 'no-store',
+    // A page must not even learn by an <img> or a <script> that something answers here.
+    'x-content-type-options': 'nosniff',
+    'cross-origin-resource-policy': 'same-origin',
+    ...(error.kind === 'unauthorized' ? { 'www-authenticate': challenge(error) } : {}),
+    ...(error.retryAt === undefined ? {} : { 'retry-after': secondsUntil(error.retryAt, clock) }),
+  }
+}
+
+function challenge(error: BrokerError): string {
+  return error.code === 'token_invalid' ? 'Bearer error="invalid_token"' : 'Bearer'
+}
+
+function secondsUntil(at: number, clock: Clock): string {
+  return String(Math.max(1, Math.ceil((at - clock.now()) / 1000)))
+}

@@ -1,0 +1,54 @@
+/** `GET /v1/credentials`: the current pair. The hot path: rendered once per answer, then only handed out. */
+import type { Served } from '../../domain/credentials.js'
+import { credentialsQuery, credentials as credentialsSchema } from '../../wire/credentials.js'
+import { matchesTag, sendTagged } from '../conditional.js'
+import type { RouteContext } from '../context.js'
+import { currentAnswer, tagOf } from '../current-answer.js'
+import { renderCredentials } from '../render-credentials.js'
+import type { ApiServer } from '../schema.js'
+
+export function credentialsRoutes(api: ApiServer, context: RouteContext): void {
+  const bodyOf = createBodies()
+  api.get(
+    '/v1/credentials',
+    {
+      config: { needs: 'use', summary: 'The current credentials of a profile' },
+      schema: { querystring: credentialsQuery, response: { 200: credentialsSchema } },
+    },
+    async (request, reply) => {
+      const served = await currentAnswer(context, request, reply, request.query.profile)
+      if (served === undefined) return reply.hijack()
+      const tag = tagOf(served)
+      const isKnown = matchesTag(request.headers['if-none-match'], tag)
+      if (!isKnown) {
+        await context.credentials.markHandedOut(served)
+        noteHandedOut(context, request, served)
+      }
+      return sendTagged(request, reply, tag, () => bodyOf(served))
+    },
+  )
+}
+
+function noteHandedOut(
+  { trail, guard, metrics }: RouteContext,
+  request: Parameters<RouteContext['guard']['callerOf']>[0],
+  { profile, key }: Served,
+): void {
+  metrics.handedOut(profile)
+  trail.given(request, guard.callerOf(request), 'credentials', {
+    profile,
+    ...(key === undefined ? {} : { fingerprint: key.fingerprint }),
+  })
+}
+
+/** An answer is an immutable object, so its JSON is made once. */
+function createBodies(): (served: Served) => string {
+  const bodies = new WeakMap<Served, string>()
+  return (served) => {
+    const known = bodies.get(served)
+    if (known !== undefined) return known
+    const body = JSON.stringify(renderCredentials(served))
+    bodies.set(served, body)
+    return body
+  }
+}

@@ -1,0 +1,38 @@
+/** `GET /v1/env`: the same credentials as text that a shell evaluates. */
+import { envQuery } from '../../wire/credentials.js'
+import type { RouteContext } from '../context.js'
+import { renderEnv } from '../render-credentials.js'
+import type { ApiServer } from '../schema.js'
+import { pickProfile } from '../scope.js'
+import { renderShell } from '../shell.js'
+
+export function envRoutes(api: ApiServer, context: RouteContext): void {
+  const { credentials, guard, metrics, trail } = context
+  api.get(
+    '/v1/env',
+    {
+      config: {
+        needs: 'use',
+        summary: 'The current credentials as variables, quoted for a shell',
+        produces: 'text/plain',
+      },
+      schema: { querystring: envQuery },
+    },
+    async (request, reply) => {
+      const { profile, format } = request.query
+      const caller = guard.callerOf(request)
+      await credentials.refresh()
+      const served = credentials.serve(pickProfile(caller, profile, credentials))
+      const env = renderEnv(served)
+      const body = format === 'json' ? `${JSON.stringify(env)}\n` : renderShell(format, env)
+      await credentials.markHandedOut(served)
+      metrics.handedOut(served.profile)
+      trail.given(request, caller, 'env', {
+        profile: served.profile,
+        ...(served.key === undefined ? {} : { fingerprint: served.key.fingerprint }),
+      })
+      const type = format === 'json' ? 'application/json' : 'text/plain'
+      return reply.type(`${type}; charset=utf-8`).send(body)
+    },
+  )
+}

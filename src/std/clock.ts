@@ -1,0 +1,47 @@
+/** Time as a dependency: wall time, monotonic time and timers, so that tests can make a night pass. */
+
+/** A timer that was set; `cancel` may be called any number of times. */
+export interface Timer {
+  cancel(): void
+}
+
+export interface Clock {
+  /** Wall time, epoch milliseconds. May jump in both directions. */
+  now(): number
+  /** Milliseconds since some fixed moment; never goes back; may stop while the machine sleeps. */
+  monotonic(): number
+  /** Calls `run` once after `ms` of timer time. Does not keep the process alive. */
+  after(ms: number, run: () => void): Timer
+}
+
+/** Node clamps longer delays to 1 ms, which turns a long wait into a storm (nodejs/node#3512). */
+const MAX_TIMER_MS = 2 ** 31 - 1
+
+/** The machine's own clock. */
+export function systemClock(): Clock {
+  return {
+    now: () => Date.now(),
+    monotonic: () => performance.now(),
+    after(ms, run) {
+      const timer = setTimeout(run, Math.min(Math.max(ms, 0), MAX_TIMER_MS))
+      timer.unref()
+      return { cancel: () => clearTimeout(timer) }
+    },
+  }
+}
+
+/** Resolves after `ms`, or rejects with the signal's reason when it is aborted first. */
+export function sleep(clock: Clock, ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (signal?.aborted) return reject(signal.reason)
+    const onAbort = () => {
+      timer.cancel()
+      reject(signal?.reason)
+    }
+    const timer = clock.after(ms, () => {
+      signal?.removeEventListener('abort', onAbort)
+      resolve()
+    })
+    signal?.addEventListener('abort', onAbort, { once: true })
+  })
+}

@@ -1,0 +1,25 @@
+/** Durations as people write them: `90s`, `15m`, `8h`, `30d`, `500ms`. Milliseconds inside. */
+
+const UNITS = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const
+
+/** Parses one number and one unit. `undefined` for anything else: the caller names the setting or flag. */
+export function parseDuration(text: string): number | undefined {
+  const match = /^(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)$/.exec(text.trim())
+  const unit = match?.[2]
+  if (unit !== 'ms' && unit !== 's' && unit !== 'm' && unit !== 'h' && unit !== 'd') return undefined
+  const ms = Number(match?.[1]) * UNITS[unit]
+  return Number.isSafeInteger(Math.round(ms)) ? Math.round(ms) : undefined
+}
+
+/** The largest whole unit that says it: `7776000000` is `90d`, `45000` is `45s`, `5400000` is `90m`. */
+export function formatDuration(ms: number): string {
+  for (const [unit, size] of [
+    ['d', UNITS.d],
+    ['h', UNITS.h],
+    ['m', UNITS.m],
+    ['s', UNITS.s],
+  ] as const) {
+    if (Math.abs(ms) >= size && Math.round(ms) % size === 0) return `${Math.round(ms) / size}${unit}`
+  }
+  return ms % 1000 === 0 ? `${ms / 1000}s` : `${Math.round(ms)}ms`
+}

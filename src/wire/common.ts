@@ -1,0 +1,51 @@
+/** Shapes that several nouns share: times, names, owners, workspaces. */
+import { z } from 'zod'
+
+/** RFC 3339, UTC, as `Date.prototype.toISOString` writes it. */
+export const time = z.iso.datetime().meta({ description: 'RFC 3339, UTC' })
+
+/** Any name that a profile can have in TOML. Names that we create are narrower: `newProfileName`. */
+export const profileName = z.string().min(1).max(200)
+
+/** Names Prefect's clients and ours can type and quote without surprises. */
+export const newProfileName = z
+  .string()
+  .regex(
+    /^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/,
+    'letters, digits, "_", "-" and ".", at most 64, beginning with a letter or digit',
+  )
+
+export const owner = z.object({
+  kind: z.enum(['user', 'service_account']),
+  id: z.string().meta({ description: "the user's id; for a service account its account's id" }),
+  handle: z.string(),
+  email: z.string().optional(),
+})
+export type Owner = z.infer<typeof owner>
+
+export const workspaceRef = z.object({
+  handle: z
+    .string()
+    .optional()
+    .meta({ description: 'account/workspace; absent where Prefect has not told it yet' }),
+  account_id: z.string(),
+  workspace_id: z.string(),
+})
+export type WorkspaceRef = z.infer<typeof workspaceRef>
+
+export const keyOrigin = z.enum(['browser', 'pasted', 'minted', 'service_account', 'profile'])
+
+/** A key as everyone may see it. */
+export const keyView = z.object({
+  fingerprint: z.string().meta({ description: 'sha256: and 12 hex digits of the key' }),
+  origin: keyOrigin,
+  id: z.string().optional().meta({ description: 'the id at Prefect, where it is known' }),
+  name: z.string().optional(),
+  issued_at: time.optional(),
+  expires_at: time.optional(),
+  expiry_assumed: z.boolean().optional().meta({ description: 'true: our guess, Prefect has not said' }),
+  renews_at: time.optional(),
+})
+export type KeyView = z.infer<typeof keyView>
+
+export const empty = z.object({})

@@ -1,0 +1,35 @@
+/** Events (Server-Sent Events, `data:` is one of these) and the audit log. No secrets in either. */
+import { z } from 'zod'
+import { profileName, time } from './common.js'
+
+export const event = z.object({
+  id: z.string().meta({ description: 'what Last-Event-ID takes: epoch-number' }),
+  at: time,
+  type: z.string(),
+  profile: profileName.optional(),
+  facts: z.record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.array(z.string())])),
+})
+export type Event = z.infer<typeof event>
+
+export const auditEntry = z.object({
+  at: time,
+  action: z
+    .string()
+    .meta({ description: 'credentials, env, key_created, token_created, login, logout, adopt, …' }),
+  outcome: z.enum(['given', 'refused', 'done']),
+  door: z.enum(['socket', 'restricted', 'tcp', 'daemon']),
+  profile: profileName.optional(),
+  fingerprint: z.string().optional(),
+  token: z.string().optional().meta({ description: 'the token used, by id' }),
+  token_name: z.string().optional(),
+  agent: z
+    .string()
+    .optional()
+    .meta({ description: "the caller's User-Agent, shortened; a hint, not a proof" }),
+  code: z.string().optional(),
+  count: z.number().int().optional().meta({ description: 'how many equal hand-outs this line stands for' }),
+})
+export type AuditEntry = z.infer<typeof auditEntry>
+export const auditQuery = z.strictObject({ since: time.optional() })
+export const auditList = z.object({ entries: z.array(auditEntry) })
+export type AuditList = z.infer<typeof auditList>

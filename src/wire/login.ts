@@ -1,0 +1,84 @@
+/** A login, from the URL to the stored key. No answer here carries a key. */
+import { z } from 'zod'
+import { keyView, owner, profileName, time } from './common.js'
+import { problem } from './error.js'
+import { workspaceView } from './workspace.js'
+
+export const loginStates = [
+  'waiting',
+  'received',
+  'verified',
+  'confirmed',
+  'stored',
+  'failed',
+  'cancelled',
+  'expired',
+] as const
+
+export const loginBody = z.strictObject({
+  profile: profileName.optional(),
+  workspace: z.string().min(1).max(2000).optional().meta({ description: 'as PUT …/workspace takes it' }),
+  owner: z
+    .string()
+    .min(1)
+    .max(320)
+    .optional()
+    .meta({ description: 'email or handle that the key must belong to' }),
+  switch_owner: z.boolean().optional().meta({ description: 'allow another owner than the one stored' }),
+})
+export type LoginBody = z.infer<typeof loginBody>
+
+export const loginView = z.object({
+  id: z.string(),
+  profile: profileName,
+  state: z.enum(loginStates),
+  version: z.number().int().meta({ description: 'grows with every change; the ETag carries it' }),
+  url: z.string().optional().meta({ description: 'to open in a browser, while waiting' }),
+  expires_at: time,
+  owner: owner.optional().meta({ description: 'whose key came, from verified on' }),
+  owner_known: z
+    .boolean()
+    .optional()
+    .meta({ description: 'true: the owner stored before, or the one asked for' }),
+  workspaces: z
+    .array(workspaceView)
+    .optional()
+    .meta({ description: 'to choose from, in the state verified' }),
+  workspace: workspaceView.optional().meta({ description: 'the one chosen' }),
+  refused: z
+    .number()
+    .int()
+    .meta({ description: 'requests to the callback that were no delivery: probes, junk keys, wrong states' }),
+  notice: z
+    .string()
+    .optional()
+    .meta({ description: 'the last thing a person should know, e.g. a junk key came' }),
+  key: keyView.optional().meta({ description: 'what was stored' }),
+  exchange: z
+    .object({ done: z.boolean(), message: z.string() })
+    .optional()
+    .meta({ description: 'whether our own key took the place of the delivered one' }),
+  error: problem.optional(),
+})
+export type LoginView = z.infer<typeof loginView>
+
+export const loginParams = z.strictObject({ id: z.string().min(1).max(64) })
+export const loginKeyBody = z.strictObject({
+  api_key: z.string().min(1).max(1000),
+  exchange: z.boolean().optional(),
+})
+export const loginConfirmBody = z.strictObject({
+  accept: z.boolean(),
+  workspace: z.string().min(1).max(2000).optional(),
+})
+
+export const logoutBody = z.strictObject({ revoke: z.boolean().optional() })
+export const logoutAnswer = z.object({
+  profile: profileName,
+  forgotten: z
+    .array(z.string())
+    .meta({ description: 'fingerprints of the keys that are gone from this machine' }),
+  revoked: z.array(z.string()).meta({ description: 'fingerprints of those deleted at Prefect' }),
+  not_revoked: z.array(z.object({ fingerprint: z.string(), reason: z.string() })),
+})
+export type LogoutAnswer = z.infer<typeof logoutAnswer>

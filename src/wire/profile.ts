@@ -1,0 +1,57 @@
+/** Profiles: what the file says, what is effective and why; and the changes a person may ask for. */
+import { z } from 'zod'
+import { newProfileName, profileName, workspaceRef } from './common.js'
+
+export const profileView = z.object({
+  name: profileName,
+  active: z.boolean(),
+  source: z.enum(['file', 'bundled']),
+  kind: z.enum(['cloud', 'server', 'none']),
+  because: z.string(),
+  api_url: z.string().optional(),
+  workspace: workspaceRef.optional(),
+  key: z
+    .enum(['vault', 'file', 'none'])
+    .meta({ description: 'where the key that is served comes from; file: plain text in profiles.toml' }),
+  auth_string: z.enum(['vault', 'file', 'none']),
+  login_required: z.boolean(),
+  settings: z
+    .record(z.string(), z.string())
+    .meta({ description: 'what the file sets, without the values of secrets' }),
+  warnings: z.array(z.string()),
+})
+export type ProfileView = z.infer<typeof profileView>
+
+export const profilesFileView = z.object({
+  path: z.string(),
+  state: z.enum(['good', 'missing', 'empty', 'invalid', 'unreadable']),
+  problem: z.string().optional(),
+})
+
+export const profileList = z.object({
+  file: profilesFileView,
+  active: profileName,
+  profiles: z.array(profileView),
+})
+export type ProfileList = z.infer<typeof profileList>
+
+export const profileParams = z.strictObject({ name: profileName })
+export const useProfileBody = z.strictObject({ name: profileName })
+export const createProfileBody = z.strictObject({
+  name: newProfileName,
+  api_url: z.string().max(2000).optional(),
+  auth_string: z.string().min(1).max(4000).optional(),
+})
+export const patchProfileBody = z.strictObject({
+  api_url: z.string().max(2000).nullable().optional().meta({ description: 'null removes it' }),
+  auth_string: z.string().min(1).max(4000).nullable().optional().meta({ description: 'null removes it' }),
+})
+export const renameProfileBody = z.strictObject({ to: newProfileName })
+
+/** POST …/adopt */
+export const adoptAnswer = z.object({
+  profile: profileName,
+  fingerprint: z.string(),
+  message: z.string(),
+})
+export type AdoptAnswer = z.infer<typeof adoptAnswer>

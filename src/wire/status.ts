@@ -1,0 +1,74 @@
+/** One snapshot of everything, and the doctor's findings. No secrets. */
+import { z } from 'zod'
+import { keyView, owner, profileName, time, workspaceRef } from './common.js'
+import { profilesFileView } from './profile.js'
+
+export const listenerView = z.object({
+  door: z.enum(['socket', 'restricted', 'tcp']),
+  address: z.string().meta({ description: 'a path, or http://127.0.0.1:PORT' }),
+  state: z.enum(['listening', 'off', 'failed']),
+  problem: z.string().optional(),
+})
+
+export const vaultView = z.object({
+  backend: z.enum(['keychain', 'file']),
+  at_rest: z.enum(['os keychain', 'systemd credential', 'passphrase', 'not protected']),
+  because: z.string(),
+  state: z.enum(['ready', 'locked', 'unavailable', 'timed_out']),
+  problem: z.object({ message: z.string(), hint: z.string() }).optional(),
+})
+
+export const profileStatus = z.object({
+  name: profileName,
+  active: z.boolean(),
+  kind: z.enum(['cloud', 'server', 'none']),
+  because: z.string(),
+  api_url: z.string().optional(),
+  workspace: workspaceRef.optional(),
+  owner: owner.optional(),
+  key: keyView.optional(),
+  key_source: z.enum(['vault', 'file', 'none']),
+  generation: z.number().int(),
+  ready: z.boolean(),
+  reason: z.string().optional().meta({ description: 'why it is not ready' }),
+  hint: z.string().optional(),
+  notices: z.array(z.string()).meta({ description: 'what a person should know, each with its remedy' }),
+})
+export type ProfileStatus = z.infer<typeof profileStatus>
+
+export const status = z.object({
+  daemon: z.object({
+    version: z.string(),
+    pid: z.number().int(),
+    started_at: time,
+    node: z.string(),
+    state_dir: z.string(),
+    config_file: z.string().optional(),
+    log_level: z.string(),
+  }),
+  listeners: z.array(listenerView),
+  vault: vaultView,
+  profiles_file: profilesFileView,
+  active: profileName,
+  profiles: z.array(profileStatus),
+  logins: z.array(z.object({ id: z.string(), profile: profileName, state: z.string(), expires_at: time })),
+  notices: z.array(z.string()),
+})
+export type Status = z.infer<typeof status>
+
+export const check = z.object({
+  name: z.string(),
+  verdict: z.enum(['ok', 'warning', 'problem', 'unknown']),
+  finding: z.string(),
+  remedy: z.string().optional(),
+})
+export const doctor = z.object({ checks: z.array(check) })
+export type Doctor = z.infer<typeof doctor>
+
+export const ready = z.object({
+  ready: z.boolean(),
+  reason: z.string().optional(),
+  hint: z.string().optional(),
+})
+export type Ready = z.infer<typeof ready>
+export const live = z.object({ live: z.boolean() })

@@ -1,0 +1,36 @@
+/** What a command run by exec finds in its environment. */
+import t from 'tap'
+import { planChildEnv } from '../../src/cli/child-env.js'
+
+t.test('the five variables are those of the profile, all else is the caller', async (t) => {
+  const caller = {
+    PATH: '/bin',
+    PREFECT_PROFILE: 'other',
+    PREFECT_API_KEY: 'old',
+    PREFECT_API_AUTH_STRING: 'a:b',
+    PREFECT_CLOUD_API_URL: 'https://elsewhere',
+    PREFECT_CLOUD_UI_URL: '',
+    PREFECT_LOGGING_LEVEL: 'DEBUG',
+  }
+
+  const { env, overruled } = planChildEnv(caller, { PREFECT_API_URL: 'https://u', PREFECT_API_KEY: 'new' })
+
+  t.same(env, {
+    PATH: '/bin',
+    PREFECT_PROFILE: 'other',
+    PREFECT_LOGGING_LEVEL: 'DEBUG',
+    PREFECT_API_URL: 'https://u',
+    PREFECT_API_KEY: 'new',
+  })
+  t.same(overruled, ['PREFECT_API_KEY', 'PREFECT_API_AUTH_STRING', 'PREFECT_CLOUD_API_URL'])
+})
+
+t.test('the same value twice is no conflict, and what the profile does not name is not set', async (t) => {
+  const { env, overruled } = planChildEnv(
+    { PREFECT_API_URL: 'u' },
+    { PREFECT_API_URL: 'u', LD_PRELOAD: '/evil.so' },
+  )
+
+  t.same(env, { PREFECT_API_URL: 'u' })
+  t.same(overruled, [])
+})

@@ -1,0 +1,346 @@
+/** Transcripts: what each command asks the daemon, prints, and exits with. */
+import t from 'tap'
+import { buildCli } from '../fixtures/built-cli.js'
+import { problem, type Reply, type Script, startScriptedDaemon } from '../fixtures/scripted-daemon.js'
+import {
+  API_URL,
+  FINGERPRINT,
+  KEY,
+  OWNER,
+  sampleProfileStatus,
+  sampleStatus,
+  WORKSPACE,
+} from '../fixtures/wire-samples.js'
+
+const cli = await buildCli(t)
+const view = {
+  name: 'cloud',
+  active: true,
+  source: 'file',
+  kind: 'cloud',
+  because: "profile 'cloud' is active in profiles.toml",
+  api_url: API_URL,
+  workspace: WORKSPACE,
+  key: 'vault',
+  auth_string: 'none',
+  login_required: false,
+  settings: { PREFECT_API_URL: API_URL },
+  warnings: ['the URL is odd'],
+}
+const server = {
+  ...view,
+  name: 'local',
+  active: false,
+  kind: 'server',
+  workspace: undefined,
+  api_url: 'http://h/api',
+  key: 'none',
+  auth_string: 'file',
+}
+const workspaces = [
+  { ...WORKSPACE, name: 'terry', current: true },
+  { ...WORKSPACE, handle: 'acme/b', workspace_id: 'b', current: false },
+]
+const vault = { vault: { backend: 'file', at_rest: 'passphrase', because: 'x', state: 'ready' } }
+const token = {
+  id: 't1',
+  name: 'ci',
+  power: 'use',
+  profiles: ['cloud', 'dev'],
+  created_at: '2026-11-20T10:00:00Z',
+  expires_at: '2026-11-20T18:00:00Z',
+}
+const entry = {
+  at: '2026-11-20T10:00:00Z',
+  action: 'env',
+  outcome: 'given',
+  door: 'socket',
+  profile: 'cloud',
+  fingerprint: FINGERPRINT,
+  agent: 'curl\u001b[2J/8',
+  count: 3,
+}
+
+const script: Script = {
+  'GET /v1/status': { json: sampleStatus() },
+  'GET /v1/profiles': {
+    json: { file: { path: '/p', state: 'good' }, active: 'cloud', profiles: [view, server] },
+  },
+  'GET /v1/profiles/cloud': { json: view },
+  'POST /v1/profiles': { status: 201, json: view },
+  'PATCH /v1/profiles/cloud': { json: view },
+  'PUT /v1/profiles/active': { json: view },
+  'POST /v1/profiles/cloud/rename': { json: view },
+  'DELETE /v1/profiles/cloud': { json: {} },
+  'POST /v1/profiles/cloud/adopt': {
+    json: { profile: 'cloud', fingerprint: FINGERPRINT, message: 'the key is in the vault now' },
+  },
+  'POST /v1/profiles/cloud/logout': {
+    json: {
+      profile: 'cloud',
+      forgotten: [FINGERPRINT],
+      revoked: [],
+      not_revoked: [{ fingerprint: FINGERPRINT, reason: 'its id is not known' }],
+    },
+  },
+  'GET /v1/profiles/cloud/workspaces': { json: { profile: 'cloud', workspaces } },
+  'PUT /v1/profiles/cloud/workspace': {
+    json: { profile: 'cloud', workspace: workspaces[1], api_url: API_URL },
+  },
+  'GET /v1/keys': {
+    json: {
+      keys: [
+        { ...KEY, profile: 'cloud', state: 'current' },
+        { profile: 'cloud', state: 'at_prefect', id: 'k2', name: 'x y' },
+      ],
+      notices: ['only half can be listed'],
+    },
+  },
+  'POST /v1/keys': { status: 201, json: { profile: 'cloud', id: 'k1', name: 'ci', key: 'pnu_made' } },
+  'DELETE /v1/keys/k1': { json: { id: 'k1', outcome: 'deleted' } },
+  'POST /v1/tokens': { status: 201, json: { ...token, token: 'pab_made' } },
+  'GET /v1/tokens': { json: { tokens: [token] } },
+  'DELETE /v1/tokens/t1': { json: {} },
+  'GET /v1/audit': { json: { entries: [entry] } },
+  'GET /metrics': { text: '# TYPE prefect_auth_up gauge\nprefect_auth_up 1\n' },
+  'POST /v1/vault/unlock': { json: vault },
+  'POST /v1/vault/lock': { json: vault },
+}
+
+interface Row {
+  readonly args: readonly string[]
+  readonly input?: string
+  /** The last request but those that only look. */
+  readonly asks?: readonly [string, unknown?]
+  readonly code?: number
+  readonly stdout: string | RegExp
+  readonly stderr?: string | RegExp
+}
+
+const table: readonly Row[] = [
+  { args: ['adopt'], asks: ['POST /v1/profiles/cloud/adopt'], stdout: 'the key is in the vault now\n' },
+  {
+    args: ['logout'],
+    asks: ['POST /v1/profiles/cloud/logout', { revoke: false }],
+    stdout: `Logged out of profile cloud\n  forgotten here: ${FINGERPRINT}\n`,
+  },
+  {
+    args: ['logout', '--revoke', '-p', 'cloud'],
+    asks: ['POST /v1/profiles/cloud/logout', { revoke: true }],
+    code: 1,
+    stdout: /not deleted at Prefect: .*: its id is not known\n$/,
+  },
+  {
+    args: ['workspace', 'ls'],
+    stdout: /^ {3}WORKSPACE .*\n\* {2}prefect\/terry +terry +2{8}.*\n {3}acme\/b +- +b\n$/,
+  },
+  {
+    args: ['workspace', 'set', 'acme/b'],
+    asks: ['PUT /v1/profiles/cloud/workspace', { workspace: 'acme/b' }],
+    stdout: 'Workspace acme/b, profile cloud\n',
+  },
+  {
+    args: ['workspace', 'set', '-w', 'https://app/x'],
+    asks: ['PUT /v1/profiles/cloud/workspace', { workspace: 'https://app/x' }],
+    stdout: /^Workspace/,
+  },
+  {
+    args: ['workspace', 'set'],
+    code: 2,
+    stdout: '',
+    stderr: /without a terminal nobody can be asked\ntry: prefect-auth workspace set/,
+  },
+  {
+    args: ['profile', 'ls'],
+    stdout:
+      /^ {3}PROFILE +KIND +KEY +WORKSPACE OR URL\n\* {2}cloud +cloud +in the vault +prefect\/terry\n {3}local +server +plain text in the file +http:\/\/h\/api\n$/,
+  },
+  { args: ['profile', 'ls', '--names'], stdout: 'cloud\nlocal\n' },
+  {
+    args: ['profile', 'inspect'],
+    stdout:
+      /^Profile cloud \(active\)\n[\s\S]*In profiles.toml:\n {2}PREFECT_API_URL[\s\S]*! the URL is odd\n$/,
+  },
+  {
+    args: ['profile', 'use', 'cloud'],
+    asks: ['PUT /v1/profiles/active', { name: 'cloud' }],
+    stdout: 'Profile cloud is active now\n',
+  },
+  {
+    args: ['profile', 'create', 'new', '--api-url', 'http://x'],
+    asks: ['POST /v1/profiles', { name: 'new', api_url: 'http://x' }],
+    stdout: 'Profile new created\n',
+  },
+  {
+    args: ['profile', 'create', 'new', '--auth-string-stdin'],
+    input: 'me:pass word\n',
+    asks: ['POST /v1/profiles', { name: 'new', auth_string: 'me:pass word' }],
+    stdout: 'Profile new created\n',
+  },
+  {
+    args: ['profile', 'set', 'cloud', '--no-api-url', '--no-auth-string'],
+    asks: ['PATCH /v1/profiles/cloud', { api_url: null, auth_string: null }],
+    stdout: 'Profile cloud changed\n',
+  },
+  { args: ['profile', 'set', 'cloud'], code: 2, stdout: '', stderr: /nothing to change/ },
+  {
+    args: ['profile', 'rename', 'cloud', 'c2'],
+    asks: ['POST /v1/profiles/cloud/rename', { to: 'c2' }],
+    stdout: 'Profile cloud is called c2 now\n',
+  },
+  {
+    args: ['profile', 'delete', 'cloud'],
+    asks: ['DELETE /v1/profiles/cloud'],
+    stdout: 'Profile cloud deleted\n',
+  },
+  {
+    args: ['keys', 'ls'],
+    stdout:
+      /cloud +current +sha256:1f2e3d4c5b6a +2099-12-20 +minted +- +-\ncloud +at prefect +- +never +- +k2 +x y\n$/,
+    stderr: 'note: only half can be listed\n',
+  },
+  {
+    args: ['keys', 'create', 'ci', '--expires-in', 'never'],
+    asks: ['POST /v1/keys', { name: 'ci' }],
+    stdout: 'pnu_made\n',
+    stderr: 'Key ci (k1): shown this once; it never expires\n',
+  },
+  { args: ['keys', 'create', 'ci', '--expires-in', 'soon'], code: 2, stdout: '', stderr: /30m, 8h or 90d/ },
+  { args: ['keys', 'delete', 'k1'], asks: ['DELETE /v1/keys/k1'], stdout: 'Key k1 deleted\n' },
+  {
+    args: ['token', 'create', '--name', 'ci', '--power', 'use', '-p', 'cloud', '-p', 'dev'],
+    asks: ['POST /v1/tokens', { name: 'ci', power: 'use', expires_in: '8h', profiles: ['cloud', 'dev'] }],
+    stdout: 'pab_made\n',
+    stderr: /^Token t1: shown this once; power use, profiles cloud, dev, until 2026-11-20 18:00:00 UTC\n$/,
+  },
+  {
+    args: ['token', 'create', '--name', 'ci', '--power', 'admin'],
+    code: 2,
+    stdout: '',
+    stderr: /inspect, proxy, use/,
+  },
+  { args: ['token', 'ls'], stdout: /t1 +ci +use +cloud,dev +2026-11-20 18:00:00 +never\n$/ },
+  { args: ['token', 'revoke', 't1'], asks: ['DELETE /v1/tokens/t1'], stdout: 'Token t1 revoked\n' },
+  {
+    args: ['audit', '--since', '2026-11-20T08:00Z'],
+    stdout: /env x3 +given +cloud +socket +curl\[2J\/8 +sha256:/,
+  },
+  { args: ['audit', '-p', 'other'], stdout: 'Nothing\n' },
+  { args: ['metrics'], stdout: '# TYPE prefect_auth_up gauge\nprefect_auth_up 1\n' },
+  {
+    args: ['unlock', '--passphrase-stdin'],
+    input: ' open sesame \n',
+    asks: ['POST /v1/vault/unlock', { passphrase: ' open sesame ' }],
+    stdout: 'The vault (file, at rest: passphrase) is ready\n',
+  },
+  { args: ['unlock'], code: 2, stdout: '', stderr: /--passphrase-stdin/ },
+  { args: ['lock'], asks: ['POST /v1/vault/lock', {}], stdout: /^The vault/ },
+  { args: ['status', '--url'], stdout: 'http://127.0.0.1:4280\n' },
+  { args: ['version'], stdout: /^prefect-auth \d+\.\d+\.\d+\nprefect-authd 0\.1\.0\n$/ },
+  {
+    args: ['logs', '-'],
+    input: '{"level":30,"time":0,"msg":"hi","a":1}\nplain\n',
+    stdout: '1970-01-01 00:00:00Z INFO  hi  a=1\nplain\n',
+  },
+]
+
+t.test('every command asks, prints and exits as written down', { jobs: 4 }, async (t) => {
+  for (const { args, input, asks, code = 0, stdout, stderr = '' } of table) {
+    void t.test(args.join(' '), async (t) => {
+      const daemon = await startScriptedDaemon(t, script)
+      const outcome = await cli.run(args, { env: daemon.env, ...(input === undefined ? {} : { input }) })
+      t.match(outcome, { code, stdout, stderr })
+      if (typeof stdout === 'string') t.equal(outcome.stdout, stdout)
+      if (typeof stderr === 'string') t.equal(outcome.stderr, stderr)
+      const last = daemon.asked.at(-1)
+      if (asks === undefined) return
+      t.same([`${last?.method} ${last?.path}`, last?.body], asks.length === 1 ? [asks[0], last?.body] : asks)
+    })
+  }
+})
+
+t.test('--json is what the daemon answered', async (t) => {
+  const daemon = await startScriptedDaemon(t, script)
+  for (const [args, expected] of [
+    [['profile', 'ls'], { active: 'cloud' }],
+    [['token', 'create', '--name', 'ci'], { token: 'pab_made' }],
+    [['workspace', 'ls'], { workspaces }],
+    [['status'], { active: 'cloud', profiles: [{ owner: OWNER }] }],
+    [[], { active: 'cloud' }],
+  ] as const) {
+    const { code, stdout } = await cli.run([...args, '--json'], { env: daemon.env })
+    t.equal(code, 0)
+    t.match(JSON.parse(stdout), expected)
+  }
+})
+
+t.test('failures have their exit codes, a reason, a remedy, and with --json a document', async (t) => {
+  const rows: readonly [Reply, number, RegExp][] = [
+    [
+      problem('login_required', 'login', 401, 'no key', 'prefect-auth login'),
+      3,
+      /^prefect-auth: no key \(login_required\)\ntry: prefect-auth login\n$/,
+    ],
+    [problem('prefect_unreachable', 'upstream', 502, 'no route'), 5, /no route \(prefect_unreachable\)\n$/],
+    [problem('prefect_failed', 'upstream', 502, 'it said 500'), 1, /it said 500/],
+    [problem('internal', 'internal', 500, 'evil\u001b[2J'), 1, /evil\[2J/],
+    [{ status: 500, text: 'oops' }, 1, /answered 500 without a reason/],
+  ]
+  for (const [reply, code, stderr] of rows) {
+    const daemon = await startScriptedDaemon(t, { 'GET /v1/status': reply })
+    t.match(await cli.run([], { env: daemon.env }), { code, stdout: '', stderr })
+    const json = await cli.run(['status', '--json'], { env: daemon.env })
+    t.equal(json.code, code)
+    t.ok(JSON.parse(json.stdout).code)
+  }
+})
+
+t.test('PREFECT_PROFILE counts, --profile goes before it, and status says why', async (t) => {
+  const profiles = [sampleProfileStatus(), sampleProfileStatus({ name: 'dev', active: false })]
+  const daemon = await startScriptedDaemon(t, { 'GET /v1/status': { json: sampleStatus({ profiles }) } })
+
+  const named = { ...daemon.env, PREFECT_PROFILE: 'dev' }
+  t.match((await cli.run([], { env: named })).stdout, 'dev (named by PREFECT_PROFILE)')
+  t.match((await cli.run(['-p', 'cloud'], { env: named })).stdout, 'cloud (named by --profile)')
+  t.match((await cli.run([], { env: daemon.env })).stdout, 'cloud (active in profiles.toml)')
+})
+
+t.test('doctor shows remedies and fails only for problems', async (t) => {
+  const ok = { name: 'clock', verdict: 'ok', finding: 'agrees' }
+  const warning = { name: 'vault', verdict: 'warning', finding: 'no lock', remedy: 'set a passphrase' }
+  const bad = { name: 'key', verdict: 'problem', finding: 'gone', remedy: 'prefect-auth login' }
+  for (const [checks, code, last] of [
+    [[ok], 0, 'All 1 checks are good.'],
+    [[ok, warning], 0, '0 problems, 1 warning, 0 unknown.'],
+    [[ok, bad], 1, '1 problem, 0 warnings, 0 unknown.'],
+  ] as const) {
+    const daemon = await startScriptedDaemon(t, { 'GET /v1/doctor': { json: { checks } } })
+    const outcome = await cli.run(['doctor'], { env: daemon.env })
+    t.match(outcome, { code, stdout: new RegExp(`${last}\n$`) })
+    for (const check of checks) if ('remedy' in check) t.match(outcome.stdout, check.remedy)
+  }
+})
+
+t.test('wrong usage exits with 2 and says what is known', async (t) => {
+  for (const [args, stderr] of [
+    [['bogus'], /unknown command 'bogus'/],
+    [['statsu'], /Did you mean status/],
+    [['login', '--bogus'], /unknown option '--bogus'/],
+    [['profile', 'use'], /missing required argument 'name'/],
+    [['renew'], /unknown command/],
+    [['service', 'install'], /unknown command/],
+  ] as const) {
+    t.match(await cli.run(args, { env: {} }), { code: 2, stdout: '', stderr })
+  }
+})
+
+t.test('help is there for every command, and colours are not where nobody sees them', async (t) => {
+  const { stdout } = await cli.run(['--help'], { env: { FORCE_COLOR: '1' } })
+  const names = [...stdout.matchAll(/^ {2}([a-z]+) /gm)].map(([, name]) => name ?? '')
+
+  t.equal(names.length, 20)
+  t.notMatch(stdout, /renew|service|--proxy/)
+  t.notOk(stdout.includes('\u001b'))
+  const helps = await Promise.all(names.map((name) => cli.run([name, '--help'], { env: {} })))
+  for (const help of helps) t.match(help, { code: 0, stdout: /^Usage: prefect-auth/ })
+})

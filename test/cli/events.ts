@@ -1,0 +1,99 @@
+/** `events` and `status --watch`: what goes on until somebody says stop. */
+import type { ServerResponse } from 'node:http'
+import t from 'tap'
+import { buildCli, type Outcome } from '../fixtures/built-cli.js'
+import { openPseudoTerminal } from '../fixtures/pseudo-terminal.js'
+import { startScriptedDaemon } from '../fixtures/scripted-daemon.js'
+import { sampleProfileStatus, sampleStatus } from '../fixtures/wire-samples.js'
+
+const cli = await buildCli(t)
+
+const at = '2026-11-20T18:45:52.000Z'
+const events = [
+  { id: 'e-1', at, type: 'credentials.changed', profile: 'cloud', facts: { generation: 8 } },
+  { id: 'e-2', at, type: 'login.failed', profile: 'dev', facts: { reason: 'x\u001b[2J', list: ['a', 'b'] } },
+]
+
+function sendEvents(response: ServerResponse): void {
+  response.writeHead(200, { 'content-type': 'text/event-stream' })
+  for (const event of events) response.write(`id: ${event.id}\ndata: ${JSON.stringify(event)}\n\n`)
+  response.write('data: no json\n\ndata: {"of":"another version"}\n\n')
+}
+
+/** Runs, and sends Ctrl-C once both events have gone out. */
+function runUntil(
+  args: readonly string[],
+  env: Record<string, string>,
+  sent: Promise<void>,
+): Promise<Outcome> {
+  return cli.run(args, {
+    env,
+    onSpawn: (_pid, kill) => void sent.then(() => setTimeout(kill, 300, 'SIGINT')),
+  })
+}
+
+t.test('events are one line each, or one JSON document each, until Ctrl-C', async (t) => {
+  for (const [args, expected] of [
+    [
+      [],
+      '2026-11-20 18:45:52Z  credentials.changed   cloud  generation=8\n2026-11-20 18:45:52Z  login.failed          dev  reason=x[2J  list=a,b\n',
+    ],
+    [['-p', 'dev'], '2026-11-20 18:45:52Z  login.failed          dev  reason=x[2J  list=a,b\n'],
+    [['--json', '-p', 'cloud', '--after', 'e-0'], `${JSON.stringify(events[0])}\n`],
+  ] as const) {
+    let onSent = () => undefined as unknown
+    const sent = new Promise<void>((resolve) => {
+      onSent = resolve
+    })
+    const daemon = await startScriptedDaemon(t, {
+      'GET /v1/events': {
+        handle: (response) => {
+          sendEvents(response)
+          onSent()
+        },
+      },
+    })
+    t.match(await runUntil(['events', ...args], daemon.env, sent), {
+      code: 130,
+      stdout: expected,
+      stderr: '',
+    })
+    t.equal(daemon.asked[0]?.headers['last-event-id'], args.length > 2 ? 'e-0' : undefined)
+  }
+})
+
+t.test('status --watch draws anew when something happens, and ends with Ctrl-C', async (t) => {
+  let owner = 'terry'
+  let push = () => undefined as unknown
+  const daemon = await startScriptedDaemon(t, {
+    'GET /v1/status': () => {
+      const profile = sampleProfileStatus({ owner: { kind: 'user', id: 'u', handle: owner } })
+      return { json: sampleStatus({ profiles: [profile] }) }
+    },
+    'GET /v1/events': {
+      handle: (response) => {
+        response.writeHead(200, { 'content-type': 'text/event-stream' })
+        response.write(': hello\n\n')
+        push = () => response.write('id: e-1\ndata: {}\n\n')
+      },
+    },
+  })
+  const command = `exec ${process.execPath} ${cli.program} status --watch`
+  const terminal = openPseudoTerminal(t, { env: { ...daemon.env, NO_COLOR: '1' }, command })
+
+  await terminal.waitFor('terry in prefect/terry')
+  await terminal.waitFor('in order')
+  await new Promise((resolve) => setTimeout(resolve, 300))
+  owner = 'another'
+  push()
+  await terminal.waitFor('another in prefect/terry')
+  terminal.type('\u0003')
+
+  t.equal(await terminal.ended, 130)
+})
+
+t.test('without a daemon both fail at once', async (t) => {
+  const env = { PATH: process.env.PATH ?? '', HOME: t.testdir(), PREFECT_AUTH_SOCKET: '/nowhere/authd.sock' }
+
+  for (const args of [['events'], ['status', '--watch']]) t.match(await cli.run(args, { env }), { code: 4 })
+})

@@ -1,0 +1,53 @@
+/** The arguments of env and exec. */
+import t from 'tap'
+import { parseEnvArguments, parseExecArguments } from '../../src/cli/fast-options.js'
+import { envFormats } from '../../src/wire/credentials.js'
+
+t.test('env takes a profile and a format', async (t) => {
+  const table = [
+    [[], { kind: 'env', format: 'sh' }],
+    [['--format', 'fish'], { kind: 'env', format: 'fish' }],
+    [['--format=dotenv', '-p', 'prod'], { kind: 'env', format: 'dotenv', profile: 'prod' }],
+    [['-pprod'], { kind: 'env', format: 'sh', profile: 'prod' }],
+    [['--profile=a=b'], { kind: 'env', format: 'sh', profile: 'a=b' }],
+    [['--json'], { kind: 'env', format: 'json' }],
+    [['-h'], { kind: 'help' }],
+    [['--format', 'tcsh'], { kind: 'usage' }],
+    [['--format'], { kind: 'usage' }],
+    [['--profile='], { kind: 'usage' }],
+    [['--bogus'], { kind: 'usage' }],
+    [['prod'], { kind: 'usage' }],
+    [['--', 'prod'], { kind: 'usage' }],
+    [['-p', `pnu_${'k'.repeat(36)}`], { kind: 'usage', message: /looks like a key/ }],
+  ] as const
+
+  for (const [args, expected] of table) t.match(parseEnvArguments(args), expected, args.join(' '))
+  for (const format of envFormats) t.match(parseEnvArguments(['--format', format]), { kind: 'env', format })
+})
+
+t.test('all behind the first word, or behind --, is the command', async (t) => {
+  const key = `pnu_${'k'.repeat(36)}`
+  const table = [
+    [['--', 'a', '-p', 'x'], { kind: 'exec', command: 'a', args: ['-p', 'x'] }],
+    [['a', '--help'], { kind: 'exec', command: 'a', args: ['--help'] }],
+    [['-p', 'prod', 'a', '--', 'b'], { kind: 'exec', profile: 'prod', command: 'a', args: ['--', 'b'] }],
+    [['--profile', 'prod', '--', '-a'], { kind: 'exec', profile: 'prod', command: '-a', args: [] }],
+    [['a', key], { kind: 'exec', command: 'a', args: [key] }],
+    [['--help'], { kind: 'help' }],
+    [[], { kind: 'usage' }],
+    [['--'], { kind: 'usage' }],
+    [['--', ''], { kind: 'usage' }],
+    [['--json', 'a'], { kind: 'usage' }],
+    [['--proxy', 'a'], { kind: 'usage' }],
+    [['-p', key, 'a'], { kind: 'usage', message: /looks like a key/ }],
+  ] as const
+
+  for (const [args, expected] of table) t.match(parseExecArguments(args), expected, args.join(' '))
+})
+
+t.test('a usage message never repeats what was typed', async (t) => {
+  const secret = 'hunter2hunter2'
+  for (const args of [[`--${secret}`], [`--format=${secret}`], [`--${secret}=${secret}`]]) {
+    t.notMatch(JSON.stringify(parseEnvArguments(args)), secret)
+  }
+})

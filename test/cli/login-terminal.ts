@@ -1,0 +1,171 @@
+/** `prefect-auth login` as a person at a terminal sees it. */
+import { chmodSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import t from 'tap'
+import { buildCli } from '../fixtures/built-cli.js'
+import { openPseudoTerminal } from '../fixtures/pseudo-terminal.js'
+import { problem } from '../fixtures/scripted-daemon.js'
+import { startScriptedLogin } from '../fixtures/scripted-login.js'
+import { API_KEY, KEY, OWNER, sampleLogin, WORKSPACE } from '../fixtures/wire-samples.js'
+
+const cli = await buildCli(t)
+const login = `exec ${process.execPath} ${cli.program} login`
+const PASTE = 'paste an API key here'
+const key = { ...KEY, expires_at: '2026-12-20T10:00:00.000Z' }
+const workspaces = (count: number) =>
+  Array.from({ length: count }, (_, at) => ({
+    ...WORKSPACE,
+    handle: `acme/ws-${at}`,
+    workspace_id: `id-${at}`,
+    current: at === 1,
+  }))
+const verified = (count: number, changes: object = {}) => ({
+  state: 'verified',
+  owner: OWNER,
+  owner_known: false,
+  workspaces: workspaces(count),
+  ...changes,
+})
+const stored = { state: 'stored', owner: OWNER, workspace: { ...WORKSPACE, current: true }, key }
+
+/** Long enough for a prompt that just drew itself to listen. */
+const settle = () => new Promise((resolve) => setTimeout(resolve, 300))
+
+t.test('browser, owner, workspace with the arrow keys', async (t) => {
+  const scripted = await startScriptedLogin(t, { onConfirm: [{ state: 'confirmed' }, stored] })
+  const terminal = openPseudoTerminal(t, { env: scripted.daemon.env, command: login })
+
+  await terminal.waitFor(PASTE)
+  scripted.become({ state: 'received' })
+  await terminal.waitFor('A key came')
+  scripted.become(verified(3))
+  await terminal.waitFor('of terry (terry@example.com).')
+  await terminal.waitFor('Use it for profile cloud? [y/N]')
+  terminal.type('y\r')
+  await terminal.waitFor('acme/ws-2')
+  await settle()
+  terminal.type('\u001b[B')
+  await settle()
+  terminal.type('\r')
+
+  t.equal(await terminal.ended, 0)
+  t.same(scripted.bodies('POST /v1/logins/login-1/confirm'), [{ accept: true, workspace: 'id-2' }])
+  t.match(terminal.screen(), 'Logged in as terry (terry@example.com), workspace prefect/terry, profile cloud')
+})
+
+t.test('"no" goes back to waiting, and only y is yes', async (t) => {
+  const scripted = await startScriptedLogin(t, { onConfirm: [{ state: 'waiting', notice: 'not taken' }] })
+  const terminal = openPseudoTerminal(t, { env: scripted.daemon.env, command: login })
+
+  await terminal.waitFor(PASTE)
+  for (const answer of ['\r', 'n\r', 'maybe\r']) {
+    scripted.become(verified(1))
+    await terminal.waitFor('[y/N]')
+    terminal.type(answer)
+    await terminal.waitFor(PASTE)
+  }
+  terminal.type('\u0003')
+
+  t.equal(await terminal.ended, 130)
+  t.same(scripted.bodies('POST /v1/logins/login-1/confirm'), Array(3).fill({ accept: false }))
+})
+
+t.test('500 workspaces narrow while one types', async (t) => {
+  const scripted = await startScriptedLogin(t, { onConfirm: [stored] })
+  const terminal = openPseudoTerminal(t, { env: scripted.daemon.env, command: login })
+
+  await terminal.waitFor(PASTE)
+  scripted.become(verified(500, { owner_known: true }))
+  await terminal.waitFor('type to search')
+  await settle()
+  terminal.type('WS-417')
+  await terminal.waitFor('1 match')
+  terminal.type('\r')
+
+  t.equal(await terminal.ended, 0)
+  t.same(scripted.bodies('POST /v1/logins/login-1/confirm'), [{ accept: true, workspace: 'id-417' }])
+})
+
+t.test('a pasted key is never on the screen, not even while another one is being looked at', async (t) => {
+  const scripted = await startScriptedLogin(t, {})
+  let tries = 0
+  scripted.daemon.script['POST /v1/logins/login-1/key'] = async () => {
+    tries += 1
+    await new Promise((resolve) => setTimeout(resolve, 400))
+    if (tries === 1)
+      return problem('key_rejected', 'login', 401, 'Prefect refused this key', 'prefect-auth login')
+    scripted.become(stored)
+    return { json: sampleLogin({ ...stored, version: 99 }) }
+  }
+  const terminal = openPseudoTerminal(t, { env: scripted.daemon.env, command: login })
+
+  await terminal.waitFor(PASTE)
+  terminal.type('pnu_firstfirstfirst\r')
+  await terminal.waitFor('[19 characters]')
+  // The first is still being asked about at Prefect.
+  terminal.type(`${API_KEY}\r`)
+  await terminal.waitFor('Prefect refused this key (key_rejected)')
+
+  t.equal(await terminal.ended, 0)
+  t.same(scripted.bodies('POST /v1/logins/login-1/key'), [
+    { api_key: 'pnu_firstfirstfirst' },
+    { api_key: API_KEY },
+  ])
+  t.notMatch(terminal.screen(), /pnu_/)
+})
+
+t.test('what happens meanwhile is said above the prompt, and what was typed stays', async (t) => {
+  const scripted = await startScriptedLogin(t, { onKey: [stored] })
+  const terminal = openPseudoTerminal(t, { env: scripted.daemon.env, command: login })
+
+  await terminal.waitFor(PASTE)
+  terminal.type(API_KEY.slice(0, 10))
+  await terminal.waitFor('[10 characters]')
+  scripted.become({ refused: 1, notice: 'a \u001b[2Jjunk key came' })
+  await terminal.waitFor('note: a [2Jjunk key came')
+  await terminal.waitFor('[10 characters]')
+  terminal.type(`${API_KEY.slice(10)}\r`)
+
+  t.equal(await terminal.ended, 0)
+  t.same(scripted.bodies('POST /v1/logins/login-1/key'), [{ api_key: API_KEY }])
+})
+
+t.test('Ctrl-C cancels our own login, and only leaves a joined one; the terminal echoes again', async (t) => {
+  for (const isJoined of [false, true]) {
+    const scripted = await startScriptedLogin(t, { isJoined })
+    const command = `${login.replace('exec ', '')}; echo "code $?"; stty -a`
+    const terminal = openPseudoTerminal(t, { env: scripted.daemon.env, command })
+    await terminal.waitFor(PASTE)
+    terminal.type('\u0003')
+    await terminal.waitFor(isJoined ? 'Left.' : 'The login was cancelled.')
+    await terminal.waitFor('code 130')
+    await terminal.ended
+    t.match(terminal.screen(), / echo /)
+    t.equal(scripted.bodies('DELETE /v1/logins/login-1').length, isJoined ? 0 : 1)
+  }
+})
+
+t.test('the browser is opened once, here, and not with --no-browser nor for a joined login', async (t) => {
+  const url = sampleLogin().url ?? ''
+  for (const [flag, isJoined, isOpened] of [
+    ['', false, true],
+    ['--no-browser', false, false],
+    ['', true, false],
+  ] as const) {
+    const folder = t.testdir({ 'xdg-open': '#!/bin/sh\necho "$1" >> "$OPENED"\n' })
+    chmodSync(join(folder, 'xdg-open'), 0o755)
+    const opened = join(folder, 'opened')
+    const scripted = await startScriptedLogin(t, { isJoined })
+    const { env } = scripted.daemon
+    const desk = { ...env, DISPLAY: ':0', OPENED: opened, PATH: `${folder}:${env.PATH}` }
+    const terminal = openPseudoTerminal(t, { env: desk, command: `${login} ${flag}` })
+    await terminal.waitFor(url)
+    await terminal.waitFor(PASTE)
+    await settle()
+    terminal.type('\u0003')
+    await terminal.ended
+    t.equal(await readFile(opened, 'utf8').catch(() => ''), isOpened ? `${url}\n` : '')
+    t.equal(terminal.screen().includes('Opening it in your browser'), isOpened)
+  }
+})

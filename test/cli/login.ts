@@ -1,0 +1,162 @@
+/** `prefect-auth login` where nobody sits at a terminal. */
+import t from 'tap'
+import { buildCli } from '../fixtures/built-cli.js'
+import { problem, startScriptedDaemon } from '../fixtures/scripted-daemon.js'
+import { startScriptedLogin } from '../fixtures/scripted-login.js'
+import { API_KEY, KEY, OWNER, sampleLogin, WORKSPACE } from '../fixtures/wire-samples.js'
+
+const workspace = { ...WORKSPACE, current: true }
+const verified = { state: 'verified', owner: OWNER, owner_known: true, workspace, workspaces: [workspace] }
+const key = { ...KEY, expires_at: '2026-12-20T10:00:00.000Z' }
+const stored = { state: 'stored', owner: OWNER, workspace, key }
+
+const cli = await buildCli(t)
+
+t.test('a key from stdin logs in: one line on stdout, the way to use it on stderr', async (t) => {
+  const login = await startScriptedLogin(t, {
+    onKey: [verified],
+    onConfirm: [{ state: 'confirmed' }, stored],
+  })
+
+  const outcome = await cli.run(
+    ['login', '--key-stdin', '--exchange', '-w', 'prefect/terry', '-p', 'cloud'],
+    {
+      env: login.daemon.env,
+      input: `${API_KEY}\n`,
+    },
+  )
+
+  t.equal(outcome.code, 0)
+  t.equal(
+    outcome.stdout,
+    'Logged in as terry (terry@example.com), workspace prefect/terry, profile cloud; key expires 2026-12-20\n',
+  )
+  t.match(outcome.stderr, /^For a plain prefect: prefect-auth exec -- prefect/)
+  t.notMatch(outcome.stderr, 'http')
+  t.match(login.bodies('POST /v1/logins'), [{ profile: 'cloud', workspace: 'prefect/terry' }])
+  t.same(login.bodies('POST /v1/logins/login-1/key'), [{ api_key: API_KEY, exchange: true }])
+  t.same(login.bodies('POST /v1/logins/login-1/confirm'), [{ accept: true }])
+})
+
+t.test(
+  'a browser login needs nobody where the owner is known; the page stands on a line of its own',
+  async (t) => {
+    const exchange = { done: false, message: 'the delivered key is kept: minting was refused' }
+    const login = await startScriptedLogin(t, {
+      onBegin: [{ state: 'received' }, verified],
+      onConfirm: [{ ...stored, exchange, key: { ...key, expiry_assumed: true } }],
+    })
+
+    const outcome = await cli.run(['login', '--owner', 'terry', '--switch-owner'], { env: login.daemon.env })
+
+    t.match(outcome, { code: 0, stdout: /; key expires about 2026-12-20\n$/ })
+    t.ok(outcome.stderr.split('\n').includes(sampleLogin().url ?? ''))
+    t.match(outcome.stderr, /may access apps on this device/)
+    t.match(outcome.stderr, /note: the delivered key is kept: minting was refused\n/)
+    t.match(login.bodies('POST /v1/logins'), [{ owner: 'terry', switch_owner: true }])
+  },
+)
+
+t.test(
+  'where somebody would have to answer, it fails with the flag to give and cancels the login',
+  async (t) => {
+    const foreign = { kind: 'user', id: 'x', handle: 'x; rm -rf ~', email: undefined }
+    const others = [workspace, { ...workspace, handle: 'acme/b', workspace_id: 'b', current: false }]
+    const table = [
+      [{ ...verified, owner_known: false }, /try: prefect-auth login --owner terry@example\.com\n/],
+      [
+        { ...verified, owner: foreign, owner_known: false },
+        /try: prefect-auth login --owner 'x; rm -rf ~'\n/,
+      ],
+      [
+        { ...verified, workspace: undefined, workspaces: others },
+        /prefect\/terry, acme\/b[\s\S]*--workspace prefect\/terry\n/,
+      ],
+    ] as const
+
+    for (const [state, stderr] of table) {
+      const login = await startScriptedLogin(t, { onBegin: [state] })
+      t.match(await cli.run(['login'], { env: login.daemon.env }), { code: 2, stdout: '', stderr })
+      t.equal(login.bodies('DELETE /v1/logins/login-1').length, 1)
+    }
+  },
+)
+
+t.test('what ends a login ends the command with its reason', async (t) => {
+  const error = {
+    type: 'urn:x',
+    title: 't',
+    status: 409,
+    detail: 'no key came',
+    code: 'login_expired',
+    kind: 'conflict',
+    hint: 'prefect-auth login',
+  }
+  const table = [
+    [{ state: 'expired', error }, /no key came \(login_expired\)\ntry: prefect-auth login\n/],
+    [{ state: 'failed', error: { ...error, code: 'key_rejected', kind: 'login' } }, /key_rejected/],
+    [{ state: 'cancelled' }, /cancelled elsewhere/],
+  ] as const
+
+  for (const [state, stderr] of table) {
+    const login = await startScriptedLogin(t, { onBegin: [state] })
+    const code = state.state === 'failed' ? 3 : 1
+    t.match(await cli.run(['login'], { env: login.daemon.env }), { code, stderr })
+  }
+})
+
+t.test('a refused key from stdin fails, and is cancelled only where the login is ours', async (t) => {
+  for (const isJoined of [false, true]) {
+    const login = await startScriptedLogin(t, { isJoined })
+    login.daemon.script['POST /v1/logins/login-1/key'] = problem(
+      'key_rejected',
+      'login',
+      401,
+      'Prefect refused it',
+    )
+    const outcome = await cli.run(['login', '--key-stdin'], { env: login.daemon.env, input: 'junk' })
+    t.match(outcome, { code: 3, stderr: /Prefect refused it \(key_rejected\)/ })
+    t.notMatch(outcome.stderr, 'junk')
+    t.equal(login.bodies('DELETE /v1/logins/login-1').length, isJoined ? 0 : 1)
+  }
+})
+
+t.test('Ctrl-C and SIGTERM cancel the login', async (t) => {
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    const login = await startScriptedLogin(t, {})
+    const outcome = await cli.run(['login'], {
+      env: login.daemon.env,
+      onSpawn: (_pid, kill) => void login.whenWaiting.then(() => kill(signal)),
+    })
+    t.match(outcome, { code: 130, stderr: /The login was cancelled\.\n$/ })
+    t.equal(login.bodies('DELETE /v1/logins/login-1').length, 1)
+  }
+})
+
+t.test('nothing on stdin, and a key as an argument, are wrong usage; the key is not repeated', async (t) => {
+  const daemon = await startScriptedDaemon(t, {})
+
+  t.match(await cli.run(['login', '--key-stdin'], { env: daemon.env }), {
+    code: 2,
+    stderr: /no API key was given/,
+  })
+  for (const args of [
+    ['login', API_KEY],
+    ['login', `--key=${API_KEY}`],
+    ['status', '-p', API_KEY],
+  ]) {
+    const outcome = await cli.run(args, { env: daemon.env })
+    t.match(outcome, { code: 2, stdout: '', stderr: /looks like a key[\s\S]*--key-stdin/ })
+    t.notMatch(outcome.stderr, API_KEY)
+  }
+  t.equal(daemon.asked.length, 0)
+})
+
+t.test('--json answers the login as the daemon tells it', async (t) => {
+  const login = await startScriptedLogin(t, { onBegin: [verified], onConfirm: [stored] })
+
+  const { code, stdout } = await cli.run(['login', '--json'], { env: login.daemon.env })
+
+  t.equal(code, 0)
+  t.match(JSON.parse(stdout), { state: 'stored', owner: OWNER, profile: 'cloud' })
+})

@@ -1,0 +1,118 @@
+/** The status at one look. */
+import { createHash } from 'node:crypto'
+import t from 'tap'
+import { formatStatus } from '../../src/cli/status-text.js'
+import { API_KEY, API_URL, KEY, sampleProfileStatus, sampleStatus } from '../fixtures/wire-samples.js'
+
+const plain = (text: string) => text
+const colors = { bold: plain, dim: plain, red: plain, green: plain, yellow: plain }
+const now = Date.parse('2026-11-20T18:45:52Z')
+const base = { profile: undefined, because: undefined, env: {}, version: '0.1.0', now, colors }
+const key = { ...KEY, expires_at: '2026-12-20T18:45:51.000Z' }
+
+function text(changes: object = {}, input: object = {}): string {
+  return formatStatus({
+    ...base,
+    status: sampleStatus({ profiles: [sampleProfileStatus({ key })], ...changes }),
+    ...input,
+  })
+}
+
+t.test('in the good case it is this', async (t) => {
+  t.equal(
+    text(),
+    `terry (terry@example.com) in prefect/terry
+
+  profile  cloud (active in profiles.toml)
+  api      ${API_URL}
+  key      our own, expires in 29 days (2026-12-20), sha256:1f2e3d4c5b6a
+  kept in  the OS keychain
+  daemon   0.1.0, pid 4242, up 8 hours, http://127.0.0.1:4280
+
+Everything is in order.`,
+  )
+})
+
+t.test('what is wrong stands below, each with what helps', async (t) => {
+  const unready = sampleProfileStatus({
+    key: undefined,
+    owner: undefined,
+    key_source: 'none',
+    ready: false,
+    reason: 'no key for this profile',
+    hint: 'prefect-auth login --profile cloud',
+    notices: ['the URL has no scheme'],
+  })
+  const vault = {
+    backend: 'file',
+    at_rest: 'not protected',
+    because: 'x',
+    state: 'locked',
+    problem: { message: 'the vault is locked', hint: 'prefect-auth unlock' },
+  }
+  const listeners = [
+    { door: 'tcp', address: 'http://127.0.0.1:4280', state: 'failed', problem: 'port 4280 is taken' },
+  ]
+
+  const shown = text({ profiles: [unready], vault, listeners, notices: ['mind this'] }, { version: '0.2.0' })
+
+  t.match(shown, /^Not logged in\n/)
+  t.match(shown, /kept in {2}an encrypted file, at rest: not protected \(locked\)/)
+  t.match(shown, /! no key for this profile\n {2}prefect-auth login --profile cloud\n/)
+  t.match(shown, /! the URL has no scheme\n/)
+  t.match(shown, /! the vault is locked\n {2}prefect-auth unlock\n/)
+  t.match(shown, /! port 4280 is taken\n/)
+  t.match(shown, /! mind this\n/)
+  t.match(shown, /! the daemon is version 0.1.0, this command is 0.2.0/)
+  t.notMatch(shown, 'in order')
+})
+
+t.test('the profile asked for is shown with why, and one that is not there is said', async (t) => {
+  const local = sampleProfileStatus({
+    name: 'local',
+    kind: 'server',
+    api_url: 'http://127.0.0.1:4200/api',
+    key: undefined,
+    owner: undefined,
+    workspace: undefined,
+    key_source: 'none',
+  })
+  const profiles = [sampleProfileStatus(), local]
+
+  const named = text({ profiles }, { profile: 'local', because: 'named by PREFECT_PROFILE' })
+  t.match(named, /^Self-hosted server http:\/\/127.0.0.1:4200\/api\n/)
+  t.match(named, 'local (named by PREFECT_PROFILE)')
+  t.match(named, 'others   cloud (cloud)')
+  t.match(named, 'in order')
+  t.match(
+    text({ profiles }, { profile: 'prod' }),
+    /No profile prod[\s\S]*! there is no profile 'prod'\n {2}prefect-auth profile ls/,
+  )
+})
+
+t.test("what stands in the caller's environment is compared with what is served", async (t) => {
+  const fingerprint = `sha256:${createHash('sha256').update(API_KEY).digest('hex').slice(0, 12)}`
+  const profiles = [sampleProfileStatus({ key: { ...key, fingerprint } })]
+  const same = { PREFECT_API_URL: API_URL, PREFECT_API_KEY: API_KEY }
+
+  t.match(text({ profiles }, { env: same }), 'in order')
+  const other = text({ profiles }, { env: { ...same, PREFECT_API_KEY: 'pnu_other' } })
+  t.match(other, /! PREFECT_API_KEY is set in this shell to something else[\s\S]*unset PREFECT_API_KEY /)
+  t.notMatch(other, 'pnu_other')
+  t.match(
+    text({ profiles }, { env: { PREFECT_API_KEY: 'x', PREFECT_API_URL: 'y' } }),
+    'PREFECT_API_URL and PREFECT_API_KEY are set',
+  )
+})
+
+t.test('foreign text can not draw on the terminal', async (t) => {
+  const evil = sampleProfileStatus({
+    name: 'cloud',
+    because: 'x\u001b[2J',
+    owner: { kind: 'user', id: 'u', handle: 'a\u001b]0;t\u0007', email: 'b\u009b1m@x' },
+    workspace: { handle: 'w\u202e', account_id: 'a', workspace_id: 'w' },
+    notices: ['n\u001b[31m'],
+  })
+
+  t.notMatch(text({ profiles: [evil] }).replaceAll('\n', ''), /[\p{Cc}\u202e]/u)
+})

@@ -1,0 +1,103 @@
+import t from 'tap'
+import { resolveSettings, SETTINGS, variableName } from '../../src/config/settings.js'
+
+t.test('without anything said every setting has its default', async (t) => {
+  const outcome = resolveSettings({ flags: {}, env: {} })
+
+  if (outcome.kind !== 'settings') throw new Error(JSON.stringify(outcome))
+  t.equal(outcome.settings.port, 4280)
+  t.equal(outcome.settings['login.timeout'], 120_000)
+  t.equal(outcome.settings['renewal.key_lifetime'], 30 * 24 * 3_600_000)
+  t.equal(outcome.settings['renewal.retire_after'], undefined)
+  t.equal(outcome.settings['vault.backend'], 'auto')
+  t.ok(Object.isFrozen(outcome.settings))
+})
+
+t.test('flags beat the environment, which beats the file', async (t) => {
+  const file = { path: '/c.toml', text: 'port = 1\n[log]\nlevel = "warn"\n[vault]\nbackend = "file"\n' }
+  const env = { PREFECT_AUTH_PORT: '2', PREFECT_AUTH_LOG_LEVEL: 'error', OTHER: 'x' }
+
+  const outcome = resolveSettings({ flags: { port: '3' }, env, file })
+
+  if (outcome.kind !== 'settings') throw new Error(JSON.stringify(outcome))
+  t.equal(outcome.settings.port, 3)
+  t.equal(outcome.settings['log.level'], 'error')
+  t.equal(outcome.settings['vault.backend'], 'file')
+})
+
+t.test('each way of saying a value is understood', async (t) => {
+  const cases: [string, string, unknown][] = [
+    ['port', 'off', 'off'],
+    ['port', '0', 0],
+    ['login.timeout', '5m', 300_000],
+    ['login.state_in_path', 'true', true],
+    ['profiles.mirror', 'false', false],
+    ['listen.hosts', 'a.example:1, b.example', ['a.example:1', 'b.example']],
+    ['renewal.retire_after', '1h', 3_600_000],
+  ]
+  for (const [name, value, expected] of cases) {
+    const outcome = resolveSettings({ flags: {}, env: { [variableName(name)]: value } })
+    if (outcome.kind !== 'settings') throw new Error(JSON.stringify(outcome))
+    t.same(new Map(Object.entries(outcome.settings)).get(name), expected, `${name}=${value}`)
+  }
+})
+
+t.test('a bad or unknown setting is named with where it stands and what is allowed', async (t) => {
+  const cases: [Parameters<typeof resolveSettings>[0], RegExp][] = [
+    [
+      { flags: { port: '65536' }, env: {} },
+      /setting port in the flag --port is not valid: expected a port number/,
+    ],
+    [
+      { flags: {}, env: { PREFECT_AUTH_PORT: 'http' } },
+      /PREFECT_AUTH_PORT is not valid: expected a port number/,
+    ],
+    [{ flags: {}, env: { PREFECT_AUTH_VAULT_BACKEND: 'usb' } }, /expected one of auto, keychain, file/],
+    [
+      { flags: {}, env: { PREFECT_AUTH_VALUT_BACKEND: 'file' } },
+      /unknown setting in the environment variable PREFECT_AUTH_VALUT_BACKEND/,
+    ],
+    [
+      { flags: {}, env: {}, file: { path: '/c.toml', text: 'prot = 1' } },
+      /unknown setting prot in \/c\.toml/,
+    ],
+    [
+      { flags: {}, env: {}, file: { path: '/c.toml', text: '[log]\nlevel = 3' } },
+      /setting log\.level in \/c\.toml/,
+    ],
+    [{ flags: {}, env: {}, file: { path: '/c.toml', text: 'port = = 3' } }, /\/c\.toml is not valid TOML/],
+    [
+      { flags: {}, env: {}, file: { path: '/c.toml', text: '[renewal]\nkey_lifetime = "10m"' } },
+      /from 1h to 365d/,
+    ],
+    [
+      { flags: {}, env: {}, file: { path: '/c.toml', text: '[listen]\nrestricted_socket = "x"' } },
+      /an absolute path/,
+    ],
+    [{ flags: {}, env: {}, file: { path: '/c.toml', text: '[profiles]\nmirror = "yes"' } }, /true or false/],
+    [{ flags: {}, env: {}, file: { path: '/c.toml', text: '__proto__ = 1\n' } }, /unknown setting __proto__/],
+  ]
+  for (const [sources, expected] of cases) {
+    const outcome = resolveSettings(sources)
+    if (outcome.kind !== 'problems') throw new Error(`accepted ${JSON.stringify(sources)}`)
+    t.match(outcome.problems.map(({ message }) => message).join('\n'), expected)
+  }
+})
+
+t.test('all problems are told at once', async (t) => {
+  const outcome = resolveSettings({ flags: { port: 'x' }, env: { PREFECT_AUTH_NOPE: '1' } })
+
+  t.equal(outcome.kind === 'problems' && outcome.problems.length, 2)
+})
+
+t.test('the environment variables that name paths are no settings and no errors', async (t) => {
+  const env = { PREFECT_AUTH_CONFIG: '/a', PREFECT_AUTH_STATE_DIR: '/b', PREFECT_AUTH_SOCKET: '/c' }
+
+  t.equal(resolveSettings({ flags: {}, env }).kind, 'settings')
+})
+
+t.test('no two settings share an environment variable', async (t) => {
+  const variables = Object.keys(SETTINGS).map(variableName)
+
+  t.equal(new Set(variables).size, variables.length)
+})

@@ -1,0 +1,137 @@
+import t from 'tap'
+import { backoffMs } from '../../src/std/backoff.js'
+import { sleep, systemClock } from '../../src/std/clock.js'
+import { formatDuration, parseDuration } from '../../src/std/duration.js'
+import { silentLog } from '../../src/std/log.js'
+import { startTicking } from '../../src/std/tick.js'
+import { createManualClock } from '../fixtures/manual-clock.js'
+
+t.test('durations: what is read and what is not', async (t) => {
+  const rows: readonly [string, number | undefined][] = [
+    ['90s', 90_000],
+    ['15m', 900_000],
+    ['8h', 28_800_000],
+    ['30d', 2_592_000_000],
+    ['500ms', 500],
+    ['1.5h', 5_400_000],
+    [' 2 d ', 172_800_000],
+    ['0s', 0],
+    ...['', '5', 's', '-1s', '1e3s', '1w', '1 s s', '٣s', '1.s', '9'.repeat(30).concat('d')].map(
+      (text): [string, undefined] => [text, undefined],
+    ),
+  ]
+  for (const [text, ms] of rows) t.equal(parseDuration(text), ms, JSON.stringify(text))
+})
+
+t.test('durations: said in the largest whole unit, and read back', async (t) => {
+  const rows: readonly [number, string][] = [
+    [7_776_000_000, '90d'],
+    [45_000, '45s'],
+    [5_400_000, '90m'],
+    [3_600_000, '1h'],
+    [1_500, '1500ms'],
+    [0, '0s'],
+    [-90_000, '-90s'],
+  ]
+  for (const [ms, text] of rows) {
+    t.equal(formatDuration(ms), text)
+    if (ms >= 0) t.equal(parseDuration(text), ms)
+  }
+})
+
+t.test('backoff: doubles, is capped, and full of jitter', async (t) => {
+  const policy = { firstMs: 1_000, maxMs: 300_000 }
+  const rows: readonly [number, number][] = [
+    [1, 1_000],
+    [2, 2_000],
+    [9, 256_000],
+    [10, 300_000],
+    [10_000, 300_000],
+  ]
+  for (const [attempt, ms] of rows)
+    t.equal(
+      backoffMs(attempt, policy, () => 1),
+      ms,
+    )
+  t.equal(
+    backoffMs(5, policy, () => 0),
+    0,
+  )
+  t.equal(
+    backoffMs(1, policy, () => 0.5),
+    500,
+  )
+})
+
+t.test('the system clock: longer than Node can count does not fire at once', async (t) => {
+  const clock = systemClock()
+  let fired = false
+  const timer = clock.after(2 ** 40, () => {
+    fired = true
+  })
+  await new Promise((resolve) => setTimeout(resolve, 20))
+  t.equal(fired, false)
+  timer.cancel()
+  timer.cancel()
+})
+
+t.test('sleep: over in time, or with the reason of the signal', async (t) => {
+  const clock = createManualClock()
+  let isOver = false
+  const slept = sleep(clock, 1_000).then(() => {
+    isOver = true
+  })
+  clock.pass(999)
+  await Promise.resolve()
+  t.equal(isOver, false)
+  clock.pass(1)
+  await slept
+  const abort = new AbortController()
+  const aborted = sleep(clock, 1_000, abort.signal)
+  abort.abort(new Error('enough'))
+  await t.rejects(aborted, /enough/)
+  await t.rejects(sleep(clock, 1_000, AbortSignal.abort(new Error('before'))), /before/)
+})
+
+t.test(
+  'ticks: never two at once, on after a failure, none after the close, which waits for the last',
+  async (t) => {
+    const clock = createManualClock()
+    let running = 0
+    let runs = 0
+    let finish = () => {}
+    const ticking = startTicking({
+      clock,
+      everyMs: 1_000,
+      log: silentLog(),
+      async run() {
+        runs += 1
+        running += 1
+        t.equal(running, 1)
+        await new Promise<void>((resolve) => {
+          finish = resolve
+        })
+        running -= 1
+        if (runs === 1) throw new Error('no')
+      },
+    })
+    const settle = () => new Promise((resolve) => setImmediate(resolve))
+    clock.pass(10_000)
+    t.equal(runs, 1)
+    finish()
+    await settle()
+    clock.pass(1_000)
+    t.equal(runs, 2, 'after a failure')
+    let isClosed = false
+    const closed = ticking.close().then(() => {
+      isClosed = true
+    })
+    await settle()
+    t.equal(isClosed, false)
+    finish()
+    await closed
+    clock.pass(10_000)
+    await settle()
+    t.equal(runs, 2)
+  },
+)
