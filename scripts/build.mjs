@@ -1,5 +1,5 @@
 // Bundles the programs into dist/: start-up of a bundle is less than half of unbundled modules.
-import { rmSync } from 'node:fs'
+import { chmodSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { build } from 'esbuild'
 
 const shared = {
@@ -10,6 +10,17 @@ const shared = {
   logLevel: 'warning',
   external: ['keytar'],
   sourcemap: process.env.PAB_SOURCEMAP === '1' ? 'inline' : false,
+}
+
+// Translations of zod's messages: 50 languages that nobody asks for.
+const withoutTranslations = {
+  name: 'without-translations',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /\/locales\/index\.js$/ }, ({ importer }) =>
+      importer.includes('/node_modules/zod/') ? { path: 'locales', namespace: 'empty' } : undefined,
+    )
+    onLoad({ filter: /^locales$/, namespace: 'empty' }, () => ({ contents: 'export {}' }))
+  },
 }
 
 // The packages inside are CommonJS and expect `require`, `__filename` and `__dirname`.
@@ -28,8 +39,8 @@ await Promise.all([
     outdir: 'dist',
     format: 'esm',
     banner: { js: `#!/usr/bin/env node\n${banner.js}` },
-    minifySyntax: true,
-    minifyWhitespace: true,
+    minify: true,
+    plugins: [withoutTranslations],
   }),
   // Split, so that `env` and `exec` load nothing they do not need.
   build({
@@ -40,7 +51,13 @@ await Promise.all([
     splitting: true,
     chunkNames: 'chunks/[name]-[hash]',
     banner: { js: `#!/usr/bin/env node\n${banner.js}` },
-    minifySyntax: true,
-    minifyWhitespace: true,
+    minify: true,
+    plugins: [withoutTranslations],
   }),
 ])
+
+const { version } = JSON.parse(readFileSync('package.json', 'utf8'))
+const front = readFileSync('src/bin/prefect-auth.sh', 'utf8')
+writeFileSync('dist/prefect-auth', front.replaceAll('@VERSION@', version))
+// npm does this for what is installed; a checkout runs from here.
+for (const program of ['prefect-auth', 'auth.js', 'authd.js']) chmodSync(`dist/${program}`, 0o755)

@@ -6,7 +6,7 @@ const readme = readFileSync('README.md', 'utf8')
 writeFileSync(
   'README.md',
   readme.replace(
-    /<!-- settings -->[^]*<!-- \/settings -->/,
+    /<!-- settings -->[\s\S]*<!-- \/settings -->/,
     `<!-- settings -->\n${settingsTable()}\n<!-- /settings -->`,
   ),
 )

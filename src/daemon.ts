@@ -2,7 +2,9 @@
 import { openAuditFile } from './adapters/audit-file.js'
 import { cloudDefaults, openCloudFromEnv } from './adapters/cloud-from-env.js'
 import { openProxyAgent } from './adapters/http-agent-from-env.js'
-import { openTcpListener, openUnixListener } from './adapters/open-listeners.js'
+import { createProcessIdentifier } from './adapters/identify-process.js'
+import type { InheritedSockets } from './adapters/inherited-sockets.js'
+import { createDesktopNotifier } from './adapters/notify-desktop.js'
 import type { OpenLog } from './adapters/open-log.js'
 import { openState } from './adapters/open-state.js'
 import { openVault } from './adapters/open-vault.js'
@@ -11,23 +13,29 @@ import { ensurePrivateDirectory } from './adapters/safe-directory.js'
 import { takeStateLock } from './adapters/state-lock.js'
 import type { Paths } from './config/paths.js'
 import type { Settings } from './config/settings.js'
+import { openDoors } from './daemon-doors.js'
 import { createAcceptLogin } from './domain/accept-login.js'
 import { createKeyAdmin } from './domain/administer-keys.js'
 import { createProfileAdmin } from './domain/administer-profiles.js'
 import { createVaultAdmin } from './domain/administer-vault.js'
 import { createWorkspaceAdmin } from './domain/administer-workspaces.js'
+import { createRenewal, type Renewal } from './domain/create-renewal.js'
 import { createEvents } from './domain/events.js'
 import { planExaminations } from './domain/examinations.js'
+import { planRenewalExamination } from './domain/examine-renewal.js'
+import { renewalMoment } from './domain/find-current-key.js'
 import { findLoginTarget } from './domain/find-login-target.js'
 import { createLoginSessions } from './domain/hold-logins.js'
 import { createTokens } from './domain/issue-tokens.js'
 import { createKeyKeeper } from './domain/keep-keys.js'
 import { createProfileMinder } from './domain/mind-profiles.js'
+import { notifyPeople } from './domain/notify-people.js'
 import { createProxyRejection } from './domain/proxy-rejection.js'
 import { recoverRenames } from './domain/rename-profile.js'
 import { createInspection } from './domain/report-status.js'
 import { createKeyRotator } from './domain/rotate-key.js'
 import { createCredentials } from './domain/serve-credentials.js'
+import { createServerTime } from './domain/server-time.js'
 import type { DaemonFacts, ListenerFacts, StatusSnapshot } from './domain/status.js'
 import { buildApp } from './http/app.js'
 import { openLoginCallback } from './http/login-callback.js'
@@ -46,7 +54,10 @@ export interface DaemonOptions {
     readonly node: string
     readonly execPath: string
     readonly hostname: string
+    readonly platform: NodeJS.Platform
   }
+  /** What systemd opened for us; nothing without socket activation. */
+  readonly inherited: InheritedSockets
   /** The bundled `keychain-child.js`, absolute. */
   readonly keychainChild: string
   readonly clock: Clock
@@ -97,17 +108,15 @@ async function build(options: DaemonOptions, onClose: OnClose): Promise<() => St
   const { journal } = state
   const audit = openAuditFile({ stateDir: paths.stateDir, clock, log: log.child({ part: 'audit' }) })
   onClose(() => audit.close())
-  const events = createEvents({ clock, epoch: newId() })
+  const events = createEvents({ clock, log, epoch: newId() })
   const vault = await openDaemonVault(options)
   onClose(() => vault.close())
-  const skew: { ms?: number } = {}
+  const time = createServerTime(clock)
   const cloud = openCloudFromEnv(options.env, {
     ...{ clock, random: options.random },
     log: log.child({ part: 'cloud' }),
     userAgent: `prefect-auth-broker/${options.version}`,
-    onServerDate: (serverAt, receivedAt) => {
-      skew.ms = receivedAt - serverAt
-    },
+    onServerDate: time.note,
   })
   const store = await openProfileStore({
     path: paths.profilesFile,
@@ -116,46 +125,57 @@ async function build(options: DaemonOptions, onClose: OnClose): Promise<() => St
   })
   onClose(() => store.close())
 
-  const keeper = createKeyKeeper({ vault, ledger: state.ledger, clock, log: log.child({ part: 'keys' }) })
+  const keeper = createKeyKeeper({
+    ...{ vault, ledger: state.ledger, clock: time.clock },
+    log: log.child({ part: 'keys' }),
+  })
   await keeper.load()
+  const later: { renewal?: Renewal } = {}
   const credentials = createCredentials({
-    store,
-    keeper,
-    events,
-    clock,
-    defaults,
+    ...{ store, keeper, events, clock, defaults },
     log: log.child({ part: 'credentials' }),
+    renewsAt: (item) => renewalMoment(keeper, item),
+    onUse: () => later.renewal?.glance(),
   })
   onClose(() => credentials.close())
   const settle = () => credentials.settle()
-  const tokens = createTokens({ document: state.tokens, clock, newId, randomToken: options.randomToken })
+  const tokens = createTokens({
+    ...{ document: state.tokens, clock, newId, randomToken: options.randomToken },
+    identifyProcess: createProcessIdentifier({ clock, platform: options.process.platform }),
+  })
   const rotator = createKeyRotator({
-    keeper,
-    vault,
-    cloud,
-    events,
-    clock,
-    newId,
-    journal,
-    random: options.random,
+    ...{ keeper, vault, cloud, events, clock: time.clock, newId, journal, random: options.random },
     log: log.child({ part: 'rotation' }),
     hostname: options.process.hostname,
     lifetimeMs: settings['renewal.key_lifetime'],
+    isTimeSure: time.isFresh,
   })
   const acceptLogin = createAcceptLogin({
-    ...{ keeper, store, rotator, events, audit, clock, newId, settle, journal },
+    ...{ keeper, store, rotator, events, audit, clock: time.clock, newId, settle, journal },
     log: log.child({ part: 'login' }),
   })
   await recoverRenames({ store, keeper, journal, newId }, log)
   await acceptLogin.recover()
   await settle()
 
+  const retireAfterMs = settings['renewal.retire_after']
+  const renewal = createRenewal({
+    ...{ keeper, credentials, vault, cloud, rotator, journal, events, time, clock, settle, newId },
+    ...(retireAfterMs === undefined ? {} : { retireAfterMs }),
+    random: options.random,
+    log: log.child({ part: 'renewal' }),
+  })
+  later.renewal = renewal
+  const notify = createDesktopNotifier({ platform: options.process.platform, env: options.env, clock, log })
+  const hush = notifyPeople({ events, notify })
+  onClose(async () => hush())
+
   const profiles = createProfileAdmin({
-    ...{ store, keeper, credentials, cloud, events, audit, defaults, newId, settle, journal },
+    ...{ store, keeper, credentials, cloud, events, defaults, newId, settle, journal },
     now: () => clock.now(),
   })
   const minder = createProfileMinder({
-    ...{ store, credentials, keeper, events },
+    ...{ store, credentials, keeper, events, audit },
     admin: profiles,
     log: log.child({ part: 'profiles' }),
     policy: { adopt: settings['profiles.adopt'], mirror: settings['profiles.mirror'] },
@@ -179,30 +199,36 @@ async function build(options: DaemonOptions, onClose: OnClose): Promise<() => St
   const listeners: ListenerFacts[] = []
   const notices = () => state.notices
   const inspection = createInspection({
-    ...{ credentials, vault, logins, notices },
+    ...{ credentials, vault, logins, notices, renewal: renewal.admin },
     daemon: () => daemonFacts(options, startedAt),
     listeners: () => listeners,
-    examinations: planExaminations({
-      ...{ credentials, cloud, vault, notices },
-      listeners: () => listeners,
-      clockSkewMs: () => skew.ms,
-      auditProblem: () => audit.problem(),
-      now: () => clock.now(),
-    }),
+    examinations: [
+      ...planExaminations({
+        ...{ credentials, cloud, vault, notices },
+        listeners: () => listeners,
+        clockSkewMs: time.skewMs,
+        auditProblem: () => audit.problem(),
+        now: () => clock.now(),
+      }),
+      planRenewalExamination({ credentials, renewal: renewal.admin }),
+    ],
   })
   const startedAt = clock.now()
   const agent = openProxyAgent(options.env)
   onClose(() => agent.close())
-  const proxyLog = log.child({ part: 'proxy' })
-  const onRejected = createProxyRejection({ credentials, keeper, cloud, events, clock, log: proxyLog })
+  const onRejected = createProxyRejection({
+    ...{ credentials, keeper, cloud, events, clock, renew: renewal.renewIfDue },
+    log: log.child({ part: 'proxy' }),
+  })
   const app = await buildApp({
     way: { dispatcherFor: agent.dispatcherFor, onRejected },
     ...{ clock, audit, events, tokens, credentials, profiles, logins, inspection },
+    ...{ renewal: renewal.admin, serviceAccounts: renewal.serviceAccounts },
     version: options.version,
     log: log.child({ part: 'http' }),
     workspaces: createWorkspaceAdmin({ credentials, cloud, keeper, store, settle }),
-    keys: createKeyAdmin({ credentials, cloud, keeper, audit }),
-    vault: createVaultAdmin({ vault, keeper, events, audit, settle }),
+    keys: createKeyAdmin({ credentials, cloud, keeper }),
+    vault: createVaultAdmin({ vault, keeper, events, settle }),
     setLogLevel: (level) => log.setLevel(level),
     shutdown: options.onShutdown,
   })
@@ -220,7 +246,7 @@ async function build(options: DaemonOptions, onClose: OnClose): Promise<() => St
   onClose(() => ticking.close())
   const recover = async () => {
     await acceptLogin.recover()
-    await rotator.recover()
+    await renewal.recover()
     await minder.look()
   }
   const recovering = startTicking({ clock, everyMs: RECOVER_MS, log, run: recover })
@@ -228,6 +254,11 @@ async function build(options: DaemonOptions, onClose: OnClose): Promise<() => St
     log.error({ error }, 'the state could not be settled after the start'),
   )
   onClose(() => Promise.all([recovering.close(), recovered]))
+  // A tick never waits for Prefect: the next one must see the clock again in time.
+  const renew = async () => void renewal.tick()
+  const renewing = startTicking({ clock, everyMs: TICK_MS, log, run: renew })
+  const renewed = recovered.then(renew)
+  onClose(() => Promise.all([renewing.close(), renewed.then(() => renewal.close())]))
   // First of all: whatever waits for Prefect ends when Prefect is no longer asked; a key being made gets its time.
   onClose(() => cloud.close())
   onClose(async () => events.emit('daemon.stopping'))
@@ -250,26 +281,6 @@ function openDaemonVault({ settings, paths, keychainChild, process, env, clock, 
     clock,
     log: log.child({ part: 'vault' }),
   })
-}
-
-type App = Awaited<ReturnType<typeof buildApp>>
-
-async function openDoors(
-  { settings, paths, log }: DaemonOptions,
-  app: App,
-  listeners: ListenerFacts[],
-): Promise<void> {
-  listeners.push(await openUnixListener(app.openServer('socket'), paths.socket, 'socket'))
-  const restricted = settings['listen.restricted_socket']
-  if (restricted !== undefined) {
-    listeners.push(await openUnixListener(app.openServer('restricted'), restricted, 'restricted'))
-  }
-  const { port } = settings
-  if (port === 'off') listeners.push({ door: 'tcp', address: 'none', state: 'off' })
-  else
-    listeners.push(
-      await openTcpListener(app.openServer('tcp', { hosts: settings['listen.hosts'] }), port, log),
-    )
 }
 
 function daemonFacts(

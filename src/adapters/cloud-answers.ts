@@ -1,6 +1,6 @@
 /** The answers of Prefect Cloud that we read, out of foreign JSON. Unknown fields are ignored, known ones must be right. */
 import { z } from 'zod'
-import type { CloudKey, CloudUser, MintedKey, Workspace } from '../domain/cloud.js'
+import type { CloudKey, CloudUser, MintedKey, ServiceAccount, Workspace } from '../domain/cloud.js'
 import { isSendableKey } from '../domain/parse-key.js'
 import { plainText } from '../std/plain-text.js'
 import { Secret } from '../std/secret.js'
@@ -66,6 +66,22 @@ export const keysAnswer = z.array(keyAnswer)
 export const mintedKeyAnswer = keyFields
   .extend({ key: z.string().refine(isSendableKey) })
   .transform(({ key, ...fields }): MintedKey => ({ ...toKey(fields), key: new Secret(key) }))
+
+/** `api_key` is null where the service account has none. */
+export const serviceAccountsAnswer = z.array(
+  z
+    .object({ id, name: label, api_key: keyFields.nullish() })
+    .transform(({ id, name, api_key }): ServiceAccount => {
+      const { created, expiration } = api_key ?? {}
+      return {
+        id,
+        name,
+        ...(created === undefined || expiration === undefined ? {} : { keyLifeMs: expiration - created }),
+      }
+    }),
+)
+
+export const rotatedKeyAnswer = z.object({ api_key: mintedKeyAnswer }).transform(({ api_key }) => api_key)
 
 function toKey({ id, name, created, expiration }: z.output<typeof keyFields>): CloudKey {
   return {

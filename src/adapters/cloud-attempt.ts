@@ -1,7 +1,7 @@
 /** One try of a call to Prefect Cloud: sends, and says what the outcome means and whether another try may help. */
 import type { BrokerError } from '../domain/errors.js'
 import type { CallOptions, CloudCall, CloudTimeouts } from './cloud-call.js'
-import { type AskedOf, describeRefusal, unexpected } from './cloud-errors.js'
+import { type AskedOf, describeRefusal, isPage, unexpected } from './cloud-errors.js'
 import { type CloudAnswer, type CloudRequest, type Exchanged, exchange } from './cloud-exchange.js'
 import { describeNetworkError, type NetworkFailure } from './cloud-network-errors.js'
 import { isRetryStatus, parseHttpDate, parseRetryAfter } from './cloud-retry.js'
@@ -52,7 +52,8 @@ export function createCloudAttempt({
     const { status, headers } = answer
     const now = clock.now()
     const serverAt = parseHttpDate(headers.get('date'))
-    if (serverAt !== undefined) onServerDate?.(serverAt, now)
+    // The time of a portal that answers in Prefect's place is not Prefect's.
+    if (serverAt !== undefined && !isPage(answer)) onServerDate?.(serverAt, now)
     if ((status >= 200 && status < 300) || call.accept?.includes(status)) return { kind: 'done', answer }
     const retryAfterMs = parseRetryAfter(headers.get('retry-after'), { serverAt, now })
     const error = describeRefusal(answer, asked, retryAfterMs === undefined ? undefined : now + retryAfterMs)

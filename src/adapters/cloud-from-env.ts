@@ -1,6 +1,7 @@
 /** Prefect Cloud as the daemon's environment describes it: endpoints, certificates, proxies. */
-import type { CloudApi } from '../domain/cloud.js'
+import type { CloudApi, ServiceAccountsApi } from '../domain/cloud.js'
 import type { CloudDefaults } from '../domain/profile.js'
+import { isProxyBase } from '../domain/proxy-upstream.js'
 import type { CallOptions } from './cloud-call.js'
 import { createCloudHttp } from './cloud-http.js'
 import { resolveProxySettings } from './proxy-route.js'
@@ -9,7 +10,9 @@ export type Environment = Readonly<Record<string, string | undefined>>
 
 /** `PREFECT_CLOUD_API_URL` and `PREFECT_CLOUD_UI_URL` of the daemon's environment; no trailing slash, as Prefect has it. */
 export function cloudDefaults(env: Environment): CloudDefaults {
-  const { PREFECT_CLOUD_API_URL: api, PREFECT_CLOUD_UI_URL: ui } = env
+  const { PREFECT_CLOUD_API_URL: set, PREFECT_CLOUD_UI_URL: ui } = env
+  // A daemon that was started by a job of its own proxy would be its own upstream.
+  const api = set !== undefined && isProxyBase(set) ? undefined : set
   return {
     cloudApiUrl: (api === undefined || api === '' ? 'https://api.prefect.cloud/api' : api).replace(
       /\/+$/,
@@ -20,7 +23,10 @@ export function cloudDefaults(env: Environment): CloudDefaults {
 }
 
 /** `SSL_CERT_FILE` and the usual proxy variables; empty counts as unset. */
-export function openCloudFromEnv(env: Environment, options: Omit<CallOptions, 'tls' | 'proxy'>): CloudApi {
+export function openCloudFromEnv(
+  env: Environment,
+  options: Omit<CallOptions, 'tls' | 'proxy'>,
+): CloudApi & ServiceAccountsApi {
   const { SSL_CERT_FILE: caFile } = env
   return createCloudHttp({
     ...options,

@@ -1,12 +1,14 @@
 /** Prefect Cloud over HTTP: the calls we need, with limits, retries where a call may happen twice, and clear failures. */
 import type { z } from 'zod'
-import type { CloudApi, CloudTarget } from '../domain/cloud.js'
+import type { CloudApi, CloudTarget, ServiceAccountsApi } from '../domain/cloud.js'
 import { pathSegment } from './cloud-address.js'
 import {
   keyAnswer,
   keysAnswer,
   mintedKeyAnswer,
   readAnswer,
+  rotatedKeyAnswer,
+  serviceAccountsAnswer,
   userAnswer,
   workspacesAnswer,
 } from './cloud-answers.js'
@@ -18,6 +20,7 @@ const PATHS = {
   me: '/me/',
   workspaces: '/me/workspaces',
   keys: (userId: string) => `/users/${pathSegment(userId)}/api_keys`,
+  bots: (accountId: string) => `/accounts/${pathSegment(accountId)}/bots`,
   key: (userId: string, keyId: string) => `/users/${pathSegment(userId)}/api_keys/${pathSegment(keyId)}`,
 }
 
@@ -26,7 +29,7 @@ const PATHS = {
  * codes of `CloudApi`: `api_url_invalid`, `key_malformed` (both before anything is sent), `setting_invalid` (proxy or
  * certificate file), `shutting_down`.
  */
-export function createCloudHttp(options: CallOptions): CloudApi {
+export function createCloudHttp(options: CallOptions): CloudApi & ServiceAccountsApi {
   const caller = createCloudCaller(options)
 
   const get = (target: CloudTarget, path: string, purpose: string, accept: readonly number[] = []) =>
@@ -65,6 +68,21 @@ export function createCloudHttp(options: CallOptions): CloudApi {
       const { answer, asked } = answered
       if (answer.text.trim() === '' || isJsonObject(answer)) return 'deleted'
       throw unexpected(asked, describeBody(answer))
+    },
+    async serviceAccounts(target, accountId, name) {
+      const body = JSON.stringify({ service_accounts: { name: { any_: [name] } } })
+      const path = `${PATHS.bots(accountId)}/filter`
+      const call = { method: 'POST', path, purpose: 'find a service account', body } as const
+      return read(serviceAccountsAnswer, await caller.call(target, call))
+    },
+    async rotateServiceAccountKey(target, accountId, id, { oldKeyLivesMs, expiresAt }) {
+      const body = JSON.stringify({
+        api_key_expiration: expiresAt === undefined ? null : formatExpiration(expiresAt),
+        old_key_expires_in_seconds: Math.round(oldKeyLivesMs / 1000),
+      })
+      const path = `${PATHS.bots(accountId)}/${pathSegment(id)}/rotate_api_key`
+      const call = { method: 'POST', path, purpose: "rotate a service account's key", body } as const
+      return read(rotatedKeyAnswer, await caller.call(target, call))
     },
     close: () => caller.close(),
   }

@@ -28,9 +28,11 @@ export interface TakeStateLockDeps {
   readonly newId: () => string
 }
 
-type Answer = 'holder' | 'candidate' | 'dead'
+/** `leaving`: it hung up without a word, as one that gives up does; it is to be asked again. */
+type Answer = 'holder' | 'candidate' | 'leaving' | 'dead'
 
-const ANSWER_MS = 2_000
+/** Enough for a busy machine: who is silent for so long is stopped, and holds what it holds. */
+const ANSWER_MS = 5_000
 const POLL_MS = 20
 
 /** Rejects with `already_running` where another daemon has the state directory, or is just taking it. */
@@ -84,13 +86,17 @@ async function elect({ directory, name, clock }: Place): Promise<boolean> {
       names.filter((other) => other !== name),
     )
     if (others.length === 0) return true
-    if (others.some(({ name: other, answer }) => answer === 'holder' || other < name)) {
+    if (others.some((other) => isAhead(other, name))) {
       throw new BrokerError('already_running', `another prefect-authd already uses ${dirname(directory)}`, {
         hint: 'prefect-auth status',
       })
     }
     await sleep(clock, POLL_MS)
   }
+}
+
+function isAhead(other: { readonly name: string; readonly answer: Answer }, name: string): boolean {
+  return other.answer === 'holder' || (other.answer === 'candidate' && other.name < name)
 }
 
 async function lookAt(
@@ -120,13 +126,19 @@ function ask(path: string): Promise<Answer> {
     socket.on('data', (text: string) => {
       heard += text
     })
-    socket.on('end', () => finish(heard === 'candidate' ? 'candidate' : 'holder'))
-    socket.on('error', (error) => finish('code' in error && isDead(error.code) ? 'dead' : 'holder'))
+    socket.on('end', () => finish(understand(heard)))
+    socket.on('error', (error) => finish('code' in error ? diagnose(error.code) : 'holder'))
   })
 }
 
-function isDead(code: unknown): boolean {
-  return code === 'ECONNREFUSED' || code === 'ENOENT' || code === 'ENOTSOCK'
+function understand(heard: string): Answer {
+  if (heard === '') return 'leaving'
+  return heard === 'candidate' ? 'candidate' : 'holder'
+}
+
+function diagnose(code: unknown): Answer {
+  if (code === 'ECONNREFUSED' || code === 'ENOENT' || code === 'ENOTSOCK') return 'dead'
+  return code === 'ECONNRESET' || code === 'EPIPE' ? 'leaving' : 'holder'
 }
 
 async function close(server: Server, path: string): Promise<void> {

@@ -37,6 +37,7 @@ const keyRecord = z.object({
   handedOut: z.boolean(),
   retiredAt: at.exactOptional(),
   rejectedAt: at.exactOptional(),
+  warned: at.exactOptional(),
 })
 
 const profileRecord = z.object({
@@ -47,6 +48,9 @@ const profileRecord = z.object({
   generation: z.int().min(0),
   digest: text,
   exchangeRefused: maybe,
+  lastRenewal: z
+    .object({ at, outcome: z.enum(['done', 'failed']), code: maybe, message: maybe })
+    .exactOptional(),
 })
 
 /** As `z.record`, which leaves out what is called `__proto__`: a profile may be called so. */
@@ -83,6 +87,17 @@ const journalEntry = z.discriminatedUnion('kind', [
     cloudApiUrl: text,
     startedAt: at,
     cloudId: maybe,
+  }),
+  z.object({
+    kind: z.literal('service_account'),
+    id: text,
+    profile: text,
+    item: text,
+    oldItem: maybe,
+    accountId: text,
+    name: text,
+    cloudApiUrl: text,
+    startedAt: at,
   }),
   z.object({ kind: z.literal('rename'), id: text, profile: text, to: text }),
   z.object({

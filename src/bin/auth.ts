@@ -1,10 +1,13 @@
 /** The program `prefect-auth`: `env` and `exec` take the fast path, all else loads the full command line. */
 import { readFileSync, writeSync } from 'node:fs'
 import { homedir } from 'node:os'
+import { join } from 'node:path'
 import { isatty } from 'node:tty'
+import { fileURLToPath } from 'node:url'
 import type { Terminal } from '../cli/context.js'
 import type { Host } from '../cli/host.js'
 
+const PACKAGE = findPackage()
 const [command, ...rest] = process.argv.slice(2)
 process.exitCode = await run()
 
@@ -30,7 +33,9 @@ function createHost(): Host {
     home: homedir(),
     platform: process.platform,
     ...(uid === undefined ? {} : { uid }),
-    version: readVersion(),
+    version: PACKAGE.version,
+    pid: process.pid,
+    parentPid: process.ppid,
     writeOut: (text) => writeAll(1, text),
     writeErr: (text) => writeAll(2, text),
     hasTerminal: isatty(0) || isatty(1) || isatty(2),
@@ -46,18 +51,20 @@ function createHost(): Host {
 
 function createTerminal(host: Host): Terminal {
   const { stdin, stdout, stderr } = process
-  return { ...host, stdin, stdout, stderr, now: () => Date.now() }
+  const { execPath } = process
+  return { ...host, stdin, stdout, stderr, execPath, packageDir: PACKAGE.dir, now: () => Date.now() }
 }
 
-/** Of the package around us, from `dist/` and from `src/bin/` alike. */
-function readVersion(): string {
+/** The package around us, from `dist/` and from `src/bin/` alike. */
+function findPackage(): { readonly dir: string; readonly version: string } {
   for (const above of ['..', '../..']) {
     try {
-      const text = readFileSync(new URL(`${above}/package.json`, import.meta.url), 'utf8')
-      return /"version": *"([^"]+)"/.exec(text)?.[1] ?? 'unknown'
+      const dir = fileURLToPath(new URL(above, import.meta.url))
+      const text = readFileSync(join(dir, 'package.json'), 'utf8')
+      return { dir, version: /"version": *"([^"]+)"/.exec(text)?.[1] ?? 'unknown' }
     } catch {}
   }
-  return 'unknown'
+  return { dir: '.', version: 'unknown' }
 }
 
 /** At once and whole: a result must not be lost because the program ends, nor half of a key be printed. */

@@ -5,7 +5,13 @@ import { homedir, hostname } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import {
+  type InheritedSockets,
+  LISTEN_VARIABLES,
+  parseInheritedSockets,
+} from '../adapters/inherited-sockets.js'
 import { openLog } from '../adapters/open-log.js'
+import { ensurePrivateDirectory } from '../adapters/safe-directory.js'
 import { resolvePaths } from '../config/paths.js'
 import { flagName, resolveSettings, SETTINGS } from '../config/settings.js'
 import { type Daemon, startDaemon } from '../daemon.js'
@@ -19,6 +25,8 @@ const USAGE = 2
 async function main(): Promise<void> {
   // Nothing that we create is for other users, whatever the shell's umask says.
   process.umask(0o077)
+  // Node's own answer to this signal is to let a debugger in, which could read every key.
+  process.on('SIGUSR1', () => undefined)
   const flags = readFlags()
   if (flags === undefined) return
   const paths = resolvePaths({
@@ -37,6 +45,8 @@ async function main(): Promise<void> {
     )
   }
   const { settings } = outcome
+  // The log stands in it, where the daemon runs in a terminal.
+  await ensurePrivateDirectory(paths.stateDir)
   const destination = loggedTo(process.stderr.isTTY === true, paths.stateDir)
   const log = openLog({ level: settings['log.level'], destination: destination ?? 2 })
   const stop = stopOnce()
@@ -46,7 +56,14 @@ async function main(): Promise<void> {
     paths,
     ...(file ? { configFile: file.path } : {}),
     env: process.env,
-    process: { pid: process.pid, node: process.version, execPath: process.execPath, hostname: hostname() },
+    process: {
+      pid: process.pid,
+      node: process.version,
+      execPath: process.execPath,
+      hostname: hostname(),
+      platform: process.platform,
+    },
+    inherited: takeInheritedSockets(),
     keychainChild: join(dirname(realpathSync(fileURLToPath(import.meta.url))), 'keychain-child.js'),
     clock: systemClock(),
     log,
@@ -57,6 +74,15 @@ async function main(): Promise<void> {
   })
   stop.arm(daemon, (reason) => log.info({ reason }, 'stopping'))
   process.stdout.write(greeting(daemon.snapshot(), destination))
+}
+
+/** They are for this process: no child of ours may take them for its own. */
+function takeInheritedSockets(): InheritedSockets {
+  try {
+    return parseInheritedSockets(process.env, process.pid)
+  } finally {
+    for (const name of LISTEN_VARIABLES) delete process.env[name]
+  }
 }
 
 function readFlags(): Record<string, string> | undefined {

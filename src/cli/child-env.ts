@@ -1,5 +1,5 @@
 /** Pure: the environment of a program that runs with a profile's credentials. */
-import { ENV_NAMES } from '../wire/env-names.js'
+import { ENV_NAMES, PROXY_EXTRA_NAMES } from '../wire/env-names.js'
 
 export interface ChildEnvPlan {
   readonly env: Readonly<Record<string, string>>
@@ -24,6 +24,11 @@ export function planChildEnv(
     delete env[name]
     if (after !== undefined) env[name] = after
     if (before !== undefined && before !== '' && before !== after) overruled.push(name)
+  }
+  // Extended by the daemon, never contradicted.
+  for (const name of PROXY_EXTRA_NAMES) {
+    const value = served[name]
+    if (value !== undefined) env[name] = value
   }
   return { env, overruled }
 }

@@ -12,6 +12,10 @@ export interface Terminal extends Host {
   readonly stderr: WriteStream
   /** Epoch ms. */
   readonly now: () => number
+  /** The Node that runs us. */
+  readonly execPath: string
+  /** The package around us: `dist`, `systemd`, `launchd`. */
+  readonly packageDir: string
 }
 
 /** One run of one command. */

@@ -3,8 +3,9 @@ import { failed, failureOf, parseProblem } from '../client/failure.js'
 import { createTransport, type Transport } from '../client/socket-transport.js'
 import { socketCandidates } from '../config/paths.js'
 import type { EnvFormat } from '../wire/credentials.js'
-import { parseEnvArguments } from './fast-options.js'
+import { type FastPlan, parseEnvArguments } from './fast-options.js'
 import type { Host } from './host.js'
+import { fetchProxyEnv } from './proxy-job.js'
 import { exitCodeOf, formatFailure, formatFault } from './report-failure.js'
 
 /** Prints, and answers the exit code; `help` where the full program has to explain. */
@@ -13,26 +14,30 @@ export async function runEnv(args: readonly string[], host: Host): Promise<numbe
   if (plan.kind === 'help') return 'help'
   // A usage error must fail under `eval` too: what it reads there is stdout.
   if (plan.kind === 'usage') return refuse(host, 'sh', failed(usage(plan.message)))
-  const format = plan.kind === 'env' ? plan.format : 'sh'
+  if (plan.kind === 'exec') return 'help'
   try {
-    host.writeOut(await fetchEnv(host, plan.kind === 'env' ? plan.profile : undefined, format))
+    host.writeOut(await fetchEnv(host, plan))
     return 0
   } catch (error) {
-    return refuse(host, format, error)
+    return refuse(host, plan.format, error)
   }
 }
+
+type EnvPlan = Extract<FastPlan, { kind: 'env' }>
 
 function usage(detail: string) {
   return { code: 'usage', kind: 'usage', detail, hint: 'prefect-auth env --help' } as const
 }
 
-async function fetchEnv(host: Host, named: string | undefined, format: EnvFormat): Promise<string> {
+async function fetchEnv(host: Host, { profile: named, format, isProxied }: EnvPlan): Promise<string> {
   const transport = createTransport({
     candidates: socketCandidates(host),
     userAgent: `prefect-auth/${host.version} env`,
     ...(host.uid === undefined ? {} : { uid: host.uid }),
   })
   const profile = named ?? (host.env.PREFECT_PROFILE || undefined)
+  // It is the shell that lives as long as what it starts.
+  if (isProxied) return fetchProxyEnv(transport, host, { profile, format, name: 'env', pid: host.parentPid })
   const query = profile === undefined ? '' : `profile=${encodeURIComponent(profile)}`
   const answer = await transport.send({
     method: 'GET',

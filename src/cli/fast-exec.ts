@@ -7,6 +7,7 @@ import { parseExecArguments } from './fast-options.js'
 import { findCommand } from './find-command.js'
 import type { Host } from './host.js'
 import { printable } from './printable.js'
+import { fetchProxyEnv, jobName } from './proxy-job.js'
 import { formatFailure, formatFault } from './report-failure.js'
 import { type ChildPlan, runChild } from './run-child.js'
 
@@ -23,7 +24,9 @@ export async function runExec(args: readonly string[], host: Host): Promise<numb
     return refuse(host, failed(usage(plan.kind === 'usage' ? plan.message : 'exec needs a command')))
   }
   try {
-    const served = await fetchServed(host, plan.profile ?? (host.env.PREFECT_PROFILE || undefined))
+    const profile = plan.profile ?? (host.env.PREFECT_PROFILE || undefined)
+    const name = plan.isProxied ? jobName(plan.command, plan.args) : undefined
+    const served = await fetchServed(host, profile, name)
     const { env, overruled } = planChildEnv(host.env, served.env)
     for (const name of overruled) {
       host.writeErr(
@@ -51,12 +54,18 @@ interface Served {
   readonly env: Readonly<Record<string, string>>
 }
 
-async function fetchServed(host: Host, profile: string | undefined): Promise<Served> {
+/** With the name of a job: its way through the proxy, in place of the key itself. */
+async function fetchServed(host: Host, profile: string | undefined, job?: string): Promise<Served> {
   const transport = createTransport({
     candidates: socketCandidates(host),
     userAgent: `prefect-auth/${host.version} exec`,
     ...(host.uid === undefined ? {} : { uid: host.uid }),
   })
+  if (job !== undefined) {
+    // This process becomes the job, or lives as long as it does.
+    const wanted = { profile, format: 'json', name: job, pid: host.pid } as const
+    return parseServed(await fetchProxyEnv(transport, host, wanted))
+  }
   const query = profile === undefined ? '' : `?profile=${encodeURIComponent(profile)}`
   const answer = await transport.send({ method: 'GET', path: `/v1/credentials${query}` })
   if (answer.status !== 200) throw failed(parseProblem(answer.status, answer.text))

@@ -3,12 +3,18 @@ import type { EnvFormat } from '../wire/credentials.js'
 import { KEY_ARGUMENT, looksLikeKey } from './key-argument.js'
 
 export type FastPlan =
-  | { readonly kind: 'env'; readonly profile?: string; readonly format: EnvFormat }
+  | {
+      readonly kind: 'env'
+      readonly profile?: string
+      readonly format: EnvFormat
+      readonly isProxied: boolean
+    }
   | {
       readonly kind: 'exec'
       readonly profile?: string
       readonly command: string
       readonly args: readonly string[]
+      readonly isProxied: boolean
     }
   | { readonly kind: 'help' }
   | { readonly kind: 'usage'; readonly message: string }
@@ -25,7 +31,7 @@ export function parseEnvArguments(args: readonly string[]): FastPlan {
   const wanted = read.isJson ? 'json' : (read.values.get('format') ?? 'sh')
   const format = FORMATS.find((known) => known === wanted)
   if (format === undefined) return usage(`--format is one of ${FORMATS.join(', ')}`)
-  return { kind: 'env', format, ...profileOf(read) }
+  return { kind: 'env', format, isProxied: read.isProxied, ...profileOf(read) }
 }
 
 /** What `prefect-auth exec …` is to do; all behind `--`, or behind the first word, is the command's own. */
@@ -38,25 +44,31 @@ export function parseExecArguments(args: readonly string[]): FastPlan {
   if (ours.some(looksLikeKey)) return usage(KEY_ARGUMENT.detail)
   if (command === undefined || command === '')
     return usage('exec needs a command: prefect-auth exec -- CMD …')
-  return { kind: 'exec', command, args: rest, ...profileOf(read) }
+  return { kind: 'exec', command, args: rest, isProxied: read.isProxied, ...profileOf(read) }
 }
 
 interface Options {
   readonly kind: 'options'
   readonly values: ReadonlyMap<string, string>
   readonly isJson: boolean
+  readonly isProxied: boolean
   readonly rest: readonly string[]
 }
 
 function readOptions(args: readonly string[], known: readonly string[]): Options | FastPlan {
   const values = new Map<string, string>()
   let isJson = false
+  let isProxied = false
   for (let at = 0; at < args.length; at += 1) {
     const word = args[at] ?? ''
-    if (word === '--') return { kind: 'options', values, isJson, rest: args.slice(at + 1) }
+    if (word === '--') return { kind: 'options', values, isJson, isProxied, rest: args.slice(at + 1) }
     if (!word.startsWith('-') || word === '-')
-      return { kind: 'options', values, isJson, rest: args.slice(at) }
+      return { kind: 'options', values, isJson, isProxied, rest: args.slice(at) }
     if (word === '--help' || word === '-h') return { kind: 'help' }
+    if (word === '--proxy') {
+      isProxied = true
+      continue
+    }
     if (word === '--json' && known.includes('format')) {
       isJson = true
       continue
@@ -72,7 +84,7 @@ function readOptions(args: readonly string[], known: readonly string[]): Options
     if (value === undefined || value === '') return usage(`--${name} needs a value`)
     values.set(name, value)
   }
-  return { kind: 'options', values, isJson, rest: [] }
+  return { kind: 'options', values, isJson, isProxied, rest: [] }
 }
 
 function profileOf({ values }: Options): { readonly profile?: string } {

@@ -3,6 +3,9 @@ import type { Surroundings } from '../config/paths.js'
 
 export interface Host extends Surroundings {
   readonly version: string
+  /** Our own process, and the one that started us. */
+  readonly pid: number
+  readonly parentPid: number
   /** Written at once, even where a pipe is full. */
   writeOut(text: string): void
   writeErr(text: string): void

@@ -11,6 +11,8 @@ import { addAdopt, addLogout } from './commands/logout.js'
 import { addLogs } from './commands/logs.js'
 import { addMetrics } from './commands/metrics.js'
 import { addProfile } from './commands/profile.js'
+import { addRenew } from './commands/renew.js'
+import { addService } from './commands/service.js'
 import { addStatus } from './commands/status.js'
 import { addToken } from './commands/token.js'
 import { addVault } from './commands/vault.js'
@@ -47,8 +49,9 @@ export function createProgram(start: Start, terminal: Terminal): Command {
   program.commandsGroup('Look:')
   for (const add of [addStatus, addDoctor, addLogs, addEvents, addAudit, addMetrics]) add(program, start)
   program.commandsGroup('Manage:')
-  for (const add of [addWorkspace, addProfile, addKeys, addToken, addVault]) add(program, start)
+  for (const add of [addWorkspace, addProfile, addKeys, addRenew, addToken, addVault]) add(program, start)
   program.commandsGroup('Other:')
+  addService(program, start)
   addCompletion(program)
   addVersion(program, start)
   return program

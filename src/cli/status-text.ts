@@ -4,7 +4,9 @@ import type { ProfileStatus, Status } from '../wire/status.js'
 import type { Colors } from './context.js'
 import { describeKey, describeOwner, describeWorkspace } from './describe.js'
 import { printable } from './printable.js'
+import { describeOldKeys, describeRenewal } from './renewal-text.js'
 import { formatFacts } from './table.js'
+import { describeTraffic } from './traffic-text.js'
 import { formatSpan } from './when.js'
 
 export interface StatusTextInput {
@@ -66,8 +68,14 @@ function facts(
     ['profile', `${printable(name)} (${describeReason(name, because ?? profile?.because ?? 'asked for')})`],
     ['api', profile?.api_url === undefined ? undefined : printable(profile.api_url)],
     ['key', profile === undefined ? undefined : describeKeyOf(profile, now)],
+    ['renewal', profile?.renewal === undefined ? undefined : describeRenewal(profile.renewal, now)],
+    ['old keys', profile?.renewal === undefined ? undefined : describeOldKeys(profile.renewal)],
     ['kept in', describeStore(profile, vault)],
     ['others', describeOthers(status, name)],
+    ...describeTraffic(status.proxy, now).map((line, at): [string, string] => [
+      at === 0 ? 'proxy' : '',
+      line,
+    ]),
     ['daemon', `${printable(daemon.version)}, pid ${daemon.pid}, ${up}${doors}`],
   ]
 }
@@ -127,7 +135,9 @@ function findProfileFindings(profile: ProfileStatus): Finding[] {
   const unready = { text: reason ?? 'not ready', ...(hint === undefined ? {} : { hint }) }
   const nowhere = { text: `profile '${profile.name}' leads to no Prefect API`, hint: 'prefect-auth login' }
   const state = profile.kind === 'none' ? [nowhere] : ready ? [] : [unready]
-  return [...state, ...notices.map((text) => ({ text }))]
+  const trouble = profile.renewal?.trouble
+  const renewal = trouble === undefined ? [] : [{ text: trouble.message, hint: trouble.hint }]
+  return [...state, ...renewal, ...notices.map((text) => ({ text }))]
 }
 
 /** What `eval "$(prefect-auth env)"` put there is no conflict while it is the current pair. */

@@ -5,6 +5,7 @@ import { auditList } from '../wire/events.js'
 import { createKeyAnswer, deleteKeyAnswer, keyList } from '../wire/keys.js'
 import { logoutAnswer } from '../wire/login.js'
 import { adoptAnswer, profileList, profileView } from '../wire/profile.js'
+import { type RenewBody, type RotateBotBody, renewAnswer, rotateBotAnswer } from '../wire/renewal.js'
 import { doctor, status } from '../wire/status.js'
 import { type CreateTokenBody, createTokenAnswer, tokenList } from '../wire/tokens.js'
 import { setWorkspaceAnswer, workspaceList } from '../wire/workspace.js'
@@ -75,6 +76,9 @@ export interface NewKey {
   readonly expires_at?: string
 }
 
+/** A new key may have to be asked about several times before Prefect accepts it. */
+const RENEWED_WITHIN_MS = 200_000
+
 function createKeyCalls({ call }: Caller) {
   return {
     keys: (profile?: string) => call(keyList, { method: 'GET', path: `/v1/keys${query({ profile })}` }),
@@ -83,6 +87,15 @@ function createKeyCalls({ call }: Caller) {
       const path = `/v1/keys/${encodeURIComponent(id)}${query({ profile })}`
       return call(deleteKeyAnswer, { method: 'DELETE', path })
     },
+    renew: (profile: string, body: RenewBody) =>
+      call(renewAnswer, {
+        method: 'POST',
+        path: `/v1/keys/${encodeURIComponent(profile)}/renew`,
+        body,
+        timeoutMs: RENEWED_WITHIN_MS,
+      }),
+    rotateServiceAccount: (body: RotateBotBody) =>
+      call(rotateBotAnswer, { method: 'POST', path: '/v1/keys/rotate-service-account', body }),
     createToken: (body: CreateTokenBody) =>
       call(createTokenAnswer, { method: 'POST', path: '/v1/tokens', body }),
     tokens: () => call(tokenList, { method: 'GET', path: '/v1/tokens' }),

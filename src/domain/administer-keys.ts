@@ -2,7 +2,6 @@
 
 import { target } from './administer-workspaces.js'
 import type { KeyAdmin, KeyEntry } from './administration.js'
-import type { Audit } from './audit.js'
 import type { CloudApi, CloudKey } from './cloud.js'
 import type { Credentials, Served } from './credentials.js'
 import { keyFacts } from './decide-answer.js'
@@ -15,11 +14,10 @@ export interface AdministerKeysDeps {
   readonly credentials: Credentials
   readonly cloud: CloudApi
   readonly keeper: KeyKeeper
-  readonly audit: Audit
 }
 
 export function createKeyAdmin(deps: AdministerKeysDeps): KeyAdmin {
-  const { credentials, cloud, keeper, audit } = deps
+  const { credentials, cloud, keeper } = deps
   return {
     async list(profile) {
       const served = credentials.state(profile)
@@ -40,14 +38,6 @@ export function createKeyAdmin(deps: AdministerKeysDeps): KeyAdmin {
       const minted = await cloud.createKey(target(credentials, served), userId, {
         name,
         ...(expiresAt === undefined ? {} : { expiresAt }),
-      })
-      const fingerprint = minted.key.fingerprint()
-      audit.record({
-        action: 'key_created',
-        outcome: 'given',
-        door: 'socket',
-        profile: served.profile,
-        fingerprint,
       })
       return {
         profile: served.profile,
@@ -74,7 +64,6 @@ export function createKeyAdmin(deps: AdministerKeysDeps): KeyAdmin {
       }
       const outcome = await cloud.deleteKey(asked, await userIdOf(deps, served), id)
       if (record !== undefined) await keeper.forget(record.item)
-      audit.record({ action: 'key_deleted', outcome: 'done', door: 'socket', profile: served.profile })
       return outcome
     },
   }

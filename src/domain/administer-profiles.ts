@@ -3,7 +3,6 @@ import type { Secret } from '../std/secret.js'
 import type { ProfileAdmin } from './administration.js'
 import { adoptKey } from './adopt-key.js'
 import { normaliseApiUrl } from './api-url.js'
-import type { Audit } from './audit.js'
 import type { CloudApi } from './cloud.js'
 import { quoteWord } from './command-hint.js'
 import type { Credentials } from './credentials.js'
@@ -19,7 +18,6 @@ export interface AdministerProfilesDeps extends RenameProfileDeps {
   readonly credentials: Credentials
   readonly cloud: CloudApi
   readonly events: Events
-  readonly audit: Audit
   readonly defaults: CloudDefaults
   readonly now: () => number
   /** Brings the served answers up to date. */
@@ -27,12 +25,7 @@ export interface AdministerProfilesDeps extends RenameProfileDeps {
 }
 
 export function createProfileAdmin(deps: AdministerProfilesDeps): ProfileAdmin {
-  const { store, keeper, settle, audit, newId } = deps
-
-  const changed = async (profile: string) => {
-    await settle()
-    audit.record({ action: 'profile_changed', outcome: 'done', door: 'daemon', profile })
-  }
+  const { store, keeper, settle, newId } = deps
 
   const keepAuthString = (name: string, apiUrl: string | undefined, authString: Secret | null | undefined) =>
     authString === undefined
@@ -43,7 +36,7 @@ export function createProfileAdmin(deps: AdministerProfilesDeps): ProfileAdmin {
     async use(name) {
       deps.credentials.state(name)
       await store.edit([...writeBundled(deps, name), { kind: 'set_active', name }])
-      await changed(name)
+      await settle()
     },
 
     async create({ name, apiUrl, authString }) {
@@ -55,7 +48,7 @@ export function createProfileAdmin(deps: AdministerProfilesDeps): ProfileAdmin {
         { kind: 'create', name, settings: url === undefined ? {} : { PREFECT_API_URL: url } },
       ])
       await keepAuthString(name, url, authString)
-      await changed(name)
+      await settle()
     },
 
     async change(name, { apiUrl, authString }) {
@@ -70,7 +63,7 @@ export function createProfileAdmin(deps: AdministerProfilesDeps): ProfileAdmin {
       if (authString !== undefined && resolved.fileAuthString !== undefined) {
         await store.edit([{ kind: 'set', name, settings: { PREFECT_API_AUTH_STRING: undefined } }])
       }
-      await changed(name)
+      await settle()
     },
 
     async delete(name) {
@@ -82,7 +75,7 @@ export function createProfileAdmin(deps: AdministerProfilesDeps): ProfileAdmin {
       }
       await store.edit([{ kind: 'delete', name }])
       await forgetAll(keeper, name)
-      await changed(name)
+      await settle()
     },
 
     async rename(name, to) {
@@ -90,7 +83,7 @@ export function createProfileAdmin(deps: AdministerProfilesDeps): ProfileAdmin {
       requireInFile(deps, name)
       if (store.reading().file.profiles.has(to)) throw exists(to)
       await renameProfile(deps, name, to)
-      await changed(to)
+      await settle()
     },
 
     adopt: (name) => adoptKey(deps, name),

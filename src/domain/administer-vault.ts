@@ -1,6 +1,5 @@
 /** Opens and closes the vault on the owner's word. A lock is a wish that nothing is served: memory forgets, too. */
 import type { VaultAdmin } from './administration.js'
-import type { Audit } from './audit.js'
 import type { Events } from './events.js'
 import type { KeyKeeper } from './keep-keys.js'
 import type { Vault } from './vault.js'
@@ -9,11 +8,10 @@ export interface AdministerVaultDeps {
   readonly vault: Vault
   readonly keeper: KeyKeeper
   readonly events: Events
-  readonly audit: Audit
   readonly settle: () => Promise<void>
 }
 
-export function createVaultAdmin({ vault, keeper, events, audit, settle }: AdministerVaultDeps): VaultAdmin {
+export function createVaultAdmin({ vault, keeper, events, settle }: AdministerVaultDeps): VaultAdmin {
   const tell = () => {
     const description = vault.describe()
     events.emit('vault.changed', { facts: { state: description.state, backend: description.backend } })
@@ -24,7 +22,6 @@ export function createVaultAdmin({ vault, keeper, events, audit, settle }: Admin
       await vault.unlock(passphrase)
       await keeper.load()
       await settle()
-      audit.record({ action: 'vault_unlock', outcome: 'done', door: 'daemon' })
       return tell()
     },
     async lock() {

@@ -1,7 +1,6 @@
 /** Moves a plain-text key from profiles.toml into the vault: first it is safe there, then it leaves the file. */
 import type { AdministerProfilesDeps } from './administer-profiles.js'
 import { type CloudTarget, keyClass, type Owner, type Workspace } from './cloud.js'
-import { loginCommand } from './command-hint.js'
 import { BrokerError, isBrokerError } from './errors.js'
 import type { KeyKeeper } from './keep-keys.js'
 import { shownName } from './profile-names.js'
@@ -16,7 +15,7 @@ export async function adoptKey(
   deps: AdministerProfilesDeps,
   name: string,
 ): Promise<{ readonly fingerprint: string; readonly message: string }> {
-  const { store, keeper, events, audit, settle, credentials } = deps
+  const { store, keeper, events, settle, credentials } = deps
   await store.refresh({ force: true })
   await settle()
   const { resolved, keySource } = credentials.state(name)
@@ -34,7 +33,6 @@ export async function adoptKey(
   await store.edit([{ kind: 'set', name, settings: { PREFECT_API_KEY: undefined } }])
   await settle()
   events.emit('key.adopted', { profile: name, facts: { fingerprint } })
-  audit.record({ action: 'adopt', outcome: 'done', door: 'daemon', profile: name, fingerprint })
   return {
     fingerprint,
     message: `the key of profile ${shownName(name)} is in the vault and no longer in ${store.reading().path}`,
@@ -82,15 +80,6 @@ function requireAdoptable(
       `profile ${shownName(name)} has a key, but its API URL is not Prefect Cloud's`,
       {
         hint: 'prefect-auth profile inspect',
-      },
-    )
-  }
-  if (fileKey.startsWith('pab_')) {
-    throw new BrokerError(
-      'key_malformed',
-      `the key of profile ${shownName(name)} is a token of ours, not a key`,
-      {
-        hint: loginCommand(name),
       },
     )
   }

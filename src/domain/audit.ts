@@ -7,6 +7,8 @@ export type AuditAction =
   | 'proxy'
   | 'key_created'
   | 'key_deleted'
+  | 'key_renewed'
+  | 'key_rotated'
   | 'token_created'
   | 'token_revoked'
   | 'login'

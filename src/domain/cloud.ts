@@ -38,6 +38,14 @@ export interface CloudKey {
   readonly expiresAt?: number
 }
 
+/** A service account of an account. */
+export interface ServiceAccount {
+  readonly id: string
+  readonly name: string
+  /** How long its present key lives from its making on, ms; absent: without end, or not known. */
+  readonly keyLifeMs?: number
+}
+
 export interface MintedKey extends CloudKey {
   readonly key: Secret
 }
@@ -64,6 +72,19 @@ export interface CloudApi {
   /** `already_gone` for 404. A deleted key may still work for 5 minutes (PrefectHQ/prefect#17383). */
   deleteKey(target: CloudTarget, userId: string, keyId: string): Promise<'deleted' | 'already_gone'>
   close(): Promise<void>
+}
+
+/** Rejects as `CloudApi` does. */
+export interface ServiceAccountsApi {
+  /** Those of this name; needs rights in the account (`prefect_forbidden`). */
+  serviceAccounts(target: CloudTarget, accountId: string, name: string): Promise<readonly ServiceAccount[]>
+  /** `POST …/bots/{id}/rotate_api_key`. Never retried: a lost answer has set an end to the old key. */
+  rotateServiceAccountKey(
+    target: CloudTarget,
+    accountId: string,
+    id: string,
+    wanted: { readonly oldKeyLivesMs: number; readonly expiresAt?: number },
+  ): Promise<MintedKey>
 }
 
 /** `prefect/terry` */

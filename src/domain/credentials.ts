@@ -64,8 +64,11 @@ export interface Credentials {
   states(): readonly ProfileState[]
   /** The answer, or throws the reason: `login_required`, `key_rejected`, `vault_locked`, … */
   serve(profile?: string): Served
-  /** Makes durable that this key left the daemon. Resolves at once when it already did. */
-  markHandedOut(served: Served): Promise<void>
+  /**
+   * Makes durable that this key leaves the daemon, and answers what may be given: the same, or what took its place in the
+   * meantime. Rejects as `serve` throws.
+   */
+  markHandedOut(served: Served): Promise<Served>
   /** Resolves when the profile's generation is no longer `generation`, after `ms`, or on abort; never rejects. */
   waitForChange(profile: string, generation: number, ms: number, signal: AbortSignal): Promise<void>
   reading(): ProfileReading

@@ -1,5 +1,6 @@
 /** What happened, for those who watch: a ring of numbered events without secrets, and who listens. */
 import type { Clock } from '../std/clock.js'
+import type { Log } from '../std/log.js'
 
 export const EVENT_TYPES = [
   'daemon.started',
@@ -22,6 +23,11 @@ export const EVENT_TYPES = [
   'key.rejected',
   'key.exchange_refused',
   'key.adopted',
+  'key.deleted',
+  'renewal.started',
+  'renewal.done',
+  'renewal.failed',
+  'renewal.warning',
   'logout.done',
   'token.created',
   'token.revoked',
@@ -54,7 +60,15 @@ export interface Events {
 
 const RING_SIZE = 1000
 
-export function createEvents({ clock, epoch }: { clock: Clock; epoch: string }): Events {
+export function createEvents({
+  clock,
+  epoch,
+  log,
+}: {
+  readonly clock: Clock
+  readonly epoch: string
+  readonly log?: Log
+}): Events {
   const ring: BrokerEvent[] = []
   const listeners = new Set<(event: BrokerEvent) => void>()
   let seq = 0
@@ -65,7 +79,14 @@ export function createEvents({ clock, epoch }: { clock: Clock; epoch: string }):
       const event = { seq, at: clock.now(), type, facts, ...(profile === undefined ? {} : { profile }) }
       ring.push(event)
       if (ring.length > RING_SIZE) ring.shift()
-      for (const listener of listeners) listener(event)
+      for (const listener of [...listeners]) {
+        // Who tells of a promoted key must not fail because somebody could not hear it.
+        try {
+          listener(event)
+        } catch (error) {
+          log?.error({ error, type }, 'a listener to the events failed')
+        }
+      }
     },
     since(after) {
       const oldest = ring[0]?.seq ?? seq + 1

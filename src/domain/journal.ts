@@ -48,7 +48,23 @@ export interface RenameEntry {
   readonly to: string
 }
 
-export type JournalEntry = RotationEntry | LoginEntry | RenameEntry
+/** A service account's key that is (to be) made at Prefect, stored under `item` and taken into use. */
+export interface BotEntry {
+  readonly kind: 'service_account'
+  readonly id: string
+  readonly profile: string
+  readonly item: string
+  /** The item of the key before, where there was one. */
+  readonly oldItem?: string
+  readonly accountId: string
+  /** The service account's. */
+  readonly name: string
+  readonly cloudApiUrl: string
+  /** Epoch ms. */
+  readonly startedAt: number
+}
+
+export type JournalEntry = RotationEntry | LoginEntry | RenameEntry | BotEntry
 
 export interface Journal {
   readonly entries: Readonly<Record<string, JournalEntry>>

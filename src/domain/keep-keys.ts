@@ -30,7 +30,7 @@ export type HeldSecret =
   | { readonly kind: 'failed'; readonly error: BrokerError }
 
 /** A key to be kept: everything of its record but what follows from keeping it. */
-export type NewKey = Omit<KeyRecord, 'fingerprint' | 'handedOut' | 'retiredAt' | 'rejectedAt'>
+export type NewKey = Omit<KeyRecord, 'fingerprint' | 'handedOut' | 'retiredAt' | 'rejectedAt' | 'warned'>
 
 export interface KeyKeeper {
   /**
@@ -78,6 +78,10 @@ export interface KeyKeeper {
   forget(item: string): Promise<void>
   markHandedOut(item: string): Promise<void>
   markRejected(item: string): Promise<void>
+  /** Prefect has set another end to this key. Epoch ms. */
+  noteExpiry(item: string, expiresAt: number): Promise<void>
+  /** A warning of the key's end, so many days before it, is going to be given. */
+  markWarned(item: string, days: number): Promise<void>
   /** Moves records from one profile name to another. */
   renameProfile(from: string, to: string): Promise<void>
   /** Forgets all that is known of a profile but its generation, which never goes back. */
@@ -241,6 +245,8 @@ export function createKeyKeeper({ vault, ledger, clock, log }: KeyKeeperDeps): K
       if (ledger.read().keys[item]?.handedOut === false) await patchKey(item, { handedOut: true })
     },
     markRejected: (item) => patchKey(item, { rejectedAt: clock.now() }),
+    noteExpiry: (item, expiresAt) => patchKey(item, { expiresAt }),
+    markWarned: (item, days) => patchKey(item, { warned: days }),
     renameProfile: (from, to) => update((current) => renamed(current, from, to)),
     resetProfile: (name) => update((current) => reset(current, name)),
     onChange(listener) {

@@ -27,6 +27,18 @@ export interface KeyRecord {
   readonly retiredAt?: number
   /** When Prefect answered 401 to it. */
   readonly rejectedAt?: number
+  /** The last warning of its end that was given: so many days before it. */
+  readonly warned?: number
+}
+
+/** How the last renewal of a profile's key ended. */
+export interface LastRenewal {
+  /** Epoch ms. */
+  readonly at: number
+  readonly outcome: 'done' | 'failed'
+  /** Of the error, and its message, where it failed. */
+  readonly code?: string
+  readonly message?: string
 }
 
 /** What we hold for one profile. */
@@ -44,6 +56,7 @@ export interface ProfileRecord {
   readonly digest: string
   /** Said once to a person: why the key could not be exchanged. */
   readonly exchangeRefused?: string
+  readonly lastRenewal?: LastRenewal
 }
 
 /** Everything durable but the secrets. Replaced whole, atomically. */

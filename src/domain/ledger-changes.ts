@@ -4,7 +4,9 @@ import type { KeyRecord, Ledger, ProfileRecord } from './keys.js'
 const NOTHING_KNOWN: ProfileRecord = { workspaces: [], generation: 0, digest: '' }
 
 /** What is known of a profile besides its keys; a refusal is taken back by `undefined`. */
-export type ProfileNote = Partial<Pick<ProfileRecord, 'owner' | 'workspaces' | 'generation' | 'digest'>> & {
+export type ProfileNote = Partial<
+  Pick<ProfileRecord, 'owner' | 'workspaces' | 'generation' | 'digest' | 'lastRenewal'>
+> & {
   readonly exchangeRefused?: string | undefined
 }
 
@@ -43,7 +45,14 @@ export function promoted(
   const old = before.currentItem === undefined ? undefined : ledger.keys[before.currentItem]
   const retired =
     old === undefined || old.item === item ? ledger : withKey(ledger, { ...old, retiredAt: now })
-  return withProfile(withKey(retired, live), record.profile, { ...before, ...patch, currentItem: item })
+  // Only a renewal names what it replaces; in the same write, so that no crash can part the two.
+  const renewal = replacing === undefined ? {} : { lastRenewal: { at: now, outcome: 'done' as const } }
+  return withProfile(withKey(retired, live), record.profile, {
+    ...before,
+    ...patch,
+    ...renewal,
+    currentItem: item,
+  })
 }
 
 /** The record is gone, its item doomed: it is named until the vault has really deleted it. */

@@ -13,7 +13,7 @@ export async function logOut(
   name: string,
   revoke: boolean,
 ): Promise<LogoutOutcome> {
-  const { store, keeper, events, audit, settle } = deps
+  const { store, keeper, events, settle } = deps
   await store.refresh({ force: true })
   await settle()
   const fileKey = findFileKey(deps, name)
@@ -35,7 +35,6 @@ export async function logOut(
     ...(revoke ? strangers : []).map((fingerprint) => ({ fingerprint, reason: NO_ID })),
   ]
   events.emit('logout.done', { profile: name, facts: { forgotten, revoked } })
-  audit.record({ action: 'logout', outcome: 'done', door: 'daemon', profile: name })
   return { forgotten, revoked, notRevoked }
 }
 

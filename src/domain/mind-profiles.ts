@@ -2,6 +2,7 @@
 import type { Log } from '../std/log.js'
 import { createSerial } from '../std/serial.js'
 import type { ProfileAdmin } from './administration.js'
+import type { Audit } from './audit.js'
 import type { ProfileState } from './credentials.js'
 import { isBrokerError } from './errors.js'
 import type { Events } from './events.js'
@@ -15,6 +16,7 @@ export interface MindProfilesDeps {
   readonly keeper: KeyKeeper
   readonly admin: Pick<ProfileAdmin, 'adopt'>
   readonly events: Events
+  readonly audit: Audit
   readonly log: Log
   readonly policy: { readonly adopt: 'report' | 'auto'; readonly mirror: boolean }
 }
@@ -94,7 +96,7 @@ async function mindPlainKey(
 
 /** Prefect's no to a key is final: it is not asked again at every look. */
 async function adopt(
-  { admin, log }: MindProfilesDeps,
+  { admin, audit, log }: MindProfilesDeps,
   name: string,
   fingerprint: string,
   { refused }: Memory,
@@ -102,6 +104,8 @@ async function adopt(
   if (refused.has(fingerprint)) return
   try {
     await admin.adopt(name)
+    // What a caller asks for is written down at the door; this nobody asked for.
+    audit.record({ action: 'adopt', outcome: 'done', door: 'daemon', profile: name, fingerprint })
   } catch (error) {
     if (!isBrokerError(error)) throw error
     if (isBrokerError(error, 'key_rejected', 'key_malformed')) refused.add(fingerprint)

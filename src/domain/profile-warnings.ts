@@ -5,6 +5,7 @@ import { cleanText } from './clean-text.js'
 import { quoteWord } from './command-hint.js'
 import type { CloudDefaults, ProfileEntry, ProfileKind } from './profile.js'
 import { isUnknownToPrefect2, OUR_SETTINGS } from './profile-settings.js'
+import { unproxiedUrl } from './proxy-upstream.js'
 
 export interface ProfileFindings {
   readonly entry: ProfileEntry
@@ -31,6 +32,11 @@ function urlWarnings({ entry, kind, cloud }: ProfileFindings): (string | undefin
   const repair = `run: prefect-auth profile set ${argument(entry.name)} --api-url URL`
   const parsed = parseHttpUrl(url)
   if (parsed === undefined) return [`PREFECT_API_URL is no http or https URL; ${repair}`]
+  if (unproxiedUrl(url) !== undefined) {
+    return [
+      `PREFECT_API_URL leads through our own proxy and is read as what stands behind it; run: prefect-auth workspace set --profile ${argument(entry.name)}`,
+    ]
+  }
   const ids = workspaceIdsOf(url)
   return [
     isPageUrl(url, cloud)

@@ -77,6 +77,7 @@ function createMeter(counts: Counts, now: () => number): Meter {
     },
     park() {
       counts.parked += 1
+      counts.lastAt = now()
     },
     bytes(up, down) {
       counts.bytesUp += up

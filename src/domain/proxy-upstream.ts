@@ -63,19 +63,27 @@ export interface ProxiedUrl {
   readonly path: string
 }
 
+const LOOPBACK = /^(?:localhost|127(?:\.\d+){3}|\[::1\])$/
+
 /**
- * What a URL of our own proxy stands for; `undefined` for every other URL. `ownAddresses` are the `host:port` our TCP
+ * What a URL of our own proxy stands for; `undefined` for every other URL. `ownAddresses` are the `host:port` that our TCP
  * door answers to. A workspace on any loopback port counts too: the port may have been another one yesterday.
  */
-export function unproxiedUrl(apiUrl: string, ownAddresses: readonly string[]): ProxiedUrl | undefined {
+export function unproxiedUrl(apiUrl: string, ownAddresses: readonly string[] = []): ProxiedUrl | undefined {
   const url = parseHttpUrl(apiUrl)
   const target = url === undefined ? undefined : parseProxyTarget(url.pathname)
   if (url === undefined || target === undefined) return undefined
-  const isLoopback = /^(?:localhost|127(?:\.\d+){3}|\[::1\])$/.test(url.hostname)
   const isOwn = ownAddresses.includes(url.host)
   const path = target.path.replace(/\/+$/, '')
-  const isWorkspace = isLoopback && workspaceIdsOf(path) !== undefined
+  const isWorkspace = LOOPBACK.test(url.hostname) && workspaceIdsOf(path) !== undefined
   return isOwn || isWorkspace ? { profile: target.profile, path } : undefined
+}
+
+/** Whether this is what `PREFECT_CLOUD_API_URL` is for a job that goes through our proxy. */
+export function isProxyBase(cloudApiUrl: string): boolean {
+  const url = parseHttpUrl(cloudApiUrl)
+  if (url === undefined || !LOOPBACK.test(url.hostname)) return false
+  return parseProxyTarget(url.pathname.replace(/\/+$/, ''))?.path === ''
 }
 
 /** `PREFECT_API_URL` as it was before it went through our proxy: of Cloud alone, where the base is known. */

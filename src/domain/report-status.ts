@@ -3,6 +3,7 @@ import type { Inspection } from './administration.js'
 import type { Credentials } from './credentials.js'
 import { type Examination, examine } from './doctor.js'
 import type { LoginSessions } from './login-sessions.js'
+import type { RenewalAdmin, RenewalView } from './renewal.js'
 import type { DaemonFacts, ListenerFacts } from './status.js'
 import type { Vault } from './vault.js'
 
@@ -15,6 +16,7 @@ export interface ReportStatusDeps {
   /** What a person should know that belongs to no profile. */
   readonly notices: () => readonly string[]
   readonly examinations: readonly Examination[]
+  readonly renewal: Pick<RenewalAdmin, 'view'>
 }
 
 const ENDED = ['stored', 'failed', 'cancelled', 'expired']
@@ -29,9 +31,15 @@ export function createInspection(deps: ReportStatusDeps): Inspection {
       reading: credentials.reading(),
       active: credentials.state().resolved.name,
       profiles: credentials.states(),
+      renewals: new Map(credentials.states().flatMap(({ resolved: { name } }) => renewalOf(deps, name))),
       logins: logins.list().filter(({ state }) => !ENDED.includes(state)),
       notices: deps.notices(),
     }),
     doctor: () => examine(deps.examinations),
   }
+}
+
+function renewalOf({ renewal }: ReportStatusDeps, name: string): [string, RenewalView][] {
+  const view = renewal.view(name)
+  return view === undefined ? [] : [[name, view]]
 }

@@ -1,14 +1,12 @@
 /**
- * Pure: which profile counts, and what it comes to. The rules are those of Prefect's clients at run time, measured with
- * 3.9.1 and 2.20; where the two differ, Prefect 3 counts, and a warning says so:
+ * Pure: which profile counts, and what it comes to. The rules are those of `prefect config view`, measured with Prefect 3
+ * and 2.20; where the two differ, Prefect 3 counts, and a warning says so:
  *
- * - `active` names a table of the file: that table, alone. (`prefect config view` merges a bundled profile of the same
- *   name into what it shows; no client does at run time.)
- * - `active` names a bundled profile that has no table (`prefect profile use local` leaves that): the name counts, its
- *   settings do not. Prefect 3 runs with those of `ephemeral` (PrefectHQ/prefect#16118), Prefect 2 with `default`.
- * - `active` is missing, empty, or names nothing at all: `ephemeral`, without a look at a table of that name in the file.
- *   Prefect 2 takes `default`.
- * - A profile that is asked for by name: its table, else the bundled one.
+ * - A table of the file lies over the bundled profile of the same name: `prefect profile use local` makes `local` active
+ *   without writing a table, and means `http://127.0.0.1:4200/api`. (At run time Prefect 3 takes `ephemeral` there,
+ *   PrefectHQ/prefect#16118: what we serve as environment variables cures that, and a warning says it.)
+ * - `active` is missing, empty, or names nothing at all: `ephemeral`. Prefect 2 takes `default`.
+ * - A profile that is asked for by name: its table over the bundled one.
  */
 import type { Secret } from '../std/secret.js'
 import { inferCloudUiUrl, isCloudApiUrl, parseHttpUrl, workspaceIdsOf } from './api-url.js'
@@ -16,6 +14,8 @@ import { BrokerError } from './errors.js'
 import type { CloudDefaults, ProfileEntry, ProfileFile, ProfileKind, ResolvedProfile } from './profile.js'
 import { BUNDLED_PROFILES, FALLBACK_PROFILE, isBundledProfileName, shownName } from './profile-names.js'
 import { profileWarnings } from './profile-warnings.js'
+import { isOwnToken } from './proxy-token.js'
+import { isProxyBase, unproxiedUrl, upstreamUrlOf } from './proxy-upstream.js'
 
 export interface ProfileQuestion {
   readonly file: ProfileFile
@@ -46,10 +46,14 @@ export function activeProfileName({ active, profiles }: ProfileFile): string {
 function resolve(name: string, file: ProfileFile, defaults: CloudDefaults): ResolvedProfile {
   const isActive = name === activeProfileName(file)
   const table = file.profiles.get(name)
-  const isRead = table !== undefined && (!isActive || file.active === name)
-  const entry = isRead ? table : bundledEntry(name, isActive)
+  const isRead = table !== undefined
+  const bundled = BUNDLED_PROFILES.get(name) ?? {}
+  const entry =
+    table === undefined
+      ? { name, settings: bundled }
+      : { ...table, settings: { ...bundled, ...table.settings } }
   const cloud = cloudOf(entry, defaults)
-  const apiUrl = apiUrlOf(entry)
+  const apiUrl = apiUrlOf(entry, cloud.cloudApiUrl)
   const kind = kindOf(apiUrl, cloud.cloudApiUrl)
   const workspace = kind === 'cloud' && apiUrl !== undefined ? workspaceIdsOf(apiUrl) : undefined
   const known = { entry, kind, cloud, ...(apiUrl === undefined ? {} : { apiUrl }) }
@@ -67,14 +71,10 @@ function resolve(name: string, file: ProfileFile, defaults: CloudDefaults): Reso
   }
 }
 
-/** What a bundled profile sets; the active one sets nothing, because Prefect runs with `ephemeral` in its place. */
-function bundledEntry(name: string, isActive: boolean): ProfileEntry {
-  return { name, settings: isActive ? {} : (BUNDLED_PROFILES.get(name) ?? {}) }
-}
-
 /** Empty is unset here: an empty base would be a prefix of every URL, and every server would be sent Cloud's key. */
 function cloudOf({ settings }: ProfileEntry, defaults: CloudDefaults): Required<CloudDefaults> {
-  const own = settings.PREFECT_CLOUD_API_URL || settings.PREFECT_CLOUD_URL
+  const written = settings.PREFECT_CLOUD_API_URL || settings.PREFECT_CLOUD_URL
+  const own = written !== undefined && isProxyBase(written) ? undefined : written
   const cloudApiUrl = (own || defaults.cloudApiUrl).replace(/\/+$/, '')
   // The daemon's UI belongs to the daemon's API: a profile with an API of its own has a UI of its own.
   const inherited = cloudApiUrl === defaults.cloudApiUrl ? defaults.cloudUiUrl : undefined
@@ -82,10 +82,15 @@ function cloudOf({ settings }: ProfileEntry, defaults: CloudDefaults): Required<
   return { cloudApiUrl, cloudUiUrl: cloudUiUrl.replace(/\/+$/, '') }
 }
 
-/** A URL that could break out of a header or an env file is no URL, whatever Prefect makes of it. */
-function apiUrlOf({ settings }: ProfileEntry): string | undefined {
+/**
+ * A URL that could break out of a header or an env file is no URL, whatever Prefect makes of it. One that leads through our
+ * own proxy, because a client that ran through it wrote it, is the one that it stands for.
+ */
+function apiUrlOf({ settings }: ProfileEntry, cloudApiUrl: string): string | undefined {
   const url = settings.PREFECT_API_URL
-  return url === undefined || parseHttpUrl(url) === undefined ? undefined : url
+  if (url === undefined || parseHttpUrl(url) === undefined) return undefined
+  const proxied = unproxiedUrl(url)
+  return proxied === undefined ? url : upstreamUrlOf(proxied, cloudApiUrl)
 }
 
 function kindOf(apiUrl: string | undefined, cloudApiUrl: string): ProfileKind {
@@ -94,15 +99,16 @@ function kindOf(apiUrl: string | undefined, cloudApiUrl: string): ProfileKind {
 }
 
 function secretsOf({ apiKey, authString }: ProfileEntry): { fileKey?: Secret; fileAuthString?: Secret } {
+  // A token of ours in the place of a key: a client that ran through the proxy wrote it. It is never adopted.
   return {
-    ...(apiKey === undefined ? {} : { fileKey: apiKey }),
-    ...(authString === undefined ? {} : { fileAuthString: authString }),
+    ...(apiKey === undefined || isOwnToken(apiKey) ? {} : { fileKey: apiKey }),
+    ...(authString === undefined || isOwnToken(authString) ? {} : { fileAuthString: authString }),
   }
 }
 
 function becauseOf(
   name: string,
-  { active, profiles }: ProfileFile,
+  { active }: ProfileFile,
   { isActive, isRead }: { isActive: boolean; isRead: boolean },
 ): string {
   if (!isActive) {
@@ -110,12 +116,11 @@ function becauseOf(
       ? `profile ${shownName(name)} stands in profiles.toml`
       : `profile ${shownName(name)} is one that Prefect brings along`
   }
-  if (isRead) return `profile ${shownName(name)} is active in profiles.toml`
+  if (isRead && active === name) return `profile ${shownName(name)} is active in profiles.toml`
   if (!active) return `profiles.toml names no active profile, so Prefect's own ${shownName(name)} counts`
   return active === name
     ? `profile ${shownName(name)} is active in profiles.toml; it is one that Prefect brings along`
-    : `profiles.toml names ${shownName(active)} as active, which does not exist, so Prefect's own ${shownName(name)} counts` +
-        (profiles.has(name) ? ', without the table of that name' : '')
+    : `profiles.toml names ${shownName(active)} as active, which does not exist, so Prefect's own ${shownName(name)} counts`
 }
 
 /** Where a person would be surprised by which profile counts, and where the two Prefects differ. */
@@ -130,12 +135,12 @@ function activeWarnings(name: string, { active, profiles }: ProfileFile): string
   }
   if (url !== undefined) {
     warnings.push(
-      `Prefect shows ${url} for the profile ${shownName(name)}, but runs as 'ephemeral' while the file has no table of that name; run: prefect-auth profile set ${name} --api-url ${url}`,
+      `a plain prefect runs as 'ephemeral' while the file has no table of the profile ${shownName(name)}; run: prefect-auth profile set ${name} --api-url ${url}`,
     )
   }
   if (profiles.has(name)) {
     warnings.push(
-      `Prefect 3 does not read the table of ${shownName(name)} while 'active' does not name it; run: prefect-auth profile use ${name}`,
+      `a plain prefect does not read the table of ${shownName(name)} while 'active' does not name it; run: prefect-auth profile use ${name}`,
     )
   }
   if (profiles.has('default') && name !== 'default') {

@@ -27,6 +27,8 @@ export interface KeyRotator {
    * before then.
    */
   rotate(profile: string): Promise<KeyRecord>
+  /** Whether a rotation of the profile's current key is under way. */
+  isRotating(profile: string): boolean
   /**
    * Finishes or undoes what a crash, or a Prefect that could not be reached, left in the journal; leaves alone what is
    * under way. Never rejects; says what it did in the log.
@@ -49,6 +51,7 @@ const CERTAINLY_NOT_MINTED: readonly ErrorCode[] = [
 export function createKeyRotator(deps: RotateKeyDeps): KeyRotator {
   const { journal, keeper } = deps
   const rotations = createSingleFlight<KeyRecord>()
+  const recoveries = createSingleFlight<void>()
   const underWay = new Set<string>()
 
   async function rotate(profile: string): Promise<KeyRecord> {
@@ -63,11 +66,12 @@ export function createKeyRotator(deps: RotateKeyDeps): KeyRotator {
     }
   }
 
+  // Two rotations of one key would mint twice; one that a login overtook is another rotation.
+  const flightOf = (profile: string) => JSON.stringify([profile, keeper.profile(profile).currentItem])
   return {
-    // Two rotations of one key would mint twice; one that a login overtook is another rotation.
-    rotate: (profile) =>
-      rotations.run(JSON.stringify([profile, keeper.profile(profile).currentItem]), () => rotate(profile)),
-    recover: () => recoverRotations(deps, underWay),
+    rotate: (profile) => rotations.run(flightOf(profile), () => rotate(profile)),
+    isRotating: (profile) => rotations.isRunning(flightOf(profile)),
+    recover: () => recoveries.run('all', () => recoverRotations(deps, underWay)),
   }
 }
 

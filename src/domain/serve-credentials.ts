@@ -23,6 +23,8 @@ export interface ServeCredentialsDeps {
   readonly defaults: CloudDefaults
   /** When a key is going to be renewed, where that is known. Epoch ms. */
   readonly renewsAt?: (item: string) => number | undefined
+  /** Called before every lookup; must cost next to nothing. */
+  readonly onUse?: () => void
 }
 
 /** How long a request waits for secrets that could not be read before. */
@@ -84,9 +86,16 @@ export function createCredentials(deps: ServeCredentialsDeps): ServingCredential
     return decideAnswer({ resolved, keeper, generation: keeper.profile(resolved.name).generation })
   }
 
+  const serve = (profile?: string): Served => {
+    const { outcome } = state(profile)
+    if (outcome.kind === 'refused') throw outcome.error
+    return outcome.served
+  }
+
   return {
     settle,
     async refresh() {
+      deps.onUse?.()
       // A vault that answers helps this very request; one that hangs must not hold up what memory can serve.
       if (keeper.hasFailed()) await Promise.race([retry(), sleep(clock, RETRY_WAIT_MS)])
       const before = store.reading()
@@ -94,13 +103,17 @@ export function createCredentials(deps: ServeCredentialsDeps): ServingCredential
     },
     state,
     states: () => [...states.values()],
-    serve(profile) {
-      const { outcome } = state(profile)
-      if (outcome.kind === 'refused') throw outcome.error
-      return outcome.served
-    },
+    serve,
     async markHandedOut(served) {
-      if (served.item !== undefined) await keeper.markHandedOut(served.item)
+      let answer = served
+      while (!isGivenSafely(keeper, answer)) {
+        if (answer.item !== undefined) await keeper.markHandedOut(answer.item)
+        if (isGivenSafely(keeper, answer)) break
+        // Replaced while the mark was written: what was never handed out may be deleted at Prefect by now.
+        await settle()
+        answer = serve(answer.profile)
+      }
+      return answer
     },
     waitForChange(profile, generation, ms, signal) {
       return new Promise((resolve) => {
@@ -133,6 +146,16 @@ export function createCredentials(deps: ServeCredentialsDeps): ServingCredential
       for (const wake of [...waiters]) wake()
     },
   }
+}
+
+/**
+ * Whether an answer may leave: it has no key of ours, or its key is marked, and was not retired before the mark was there: a
+ * key that never left us is deleted as soon as it is retired.
+ */
+function isGivenSafely(keeper: KeyKeeper, { apiKey, item }: Served): boolean {
+  if (apiKey === undefined || item === undefined) return true
+  const record = keeper.ledger().keys[item]
+  return record?.handedOut === true && record.retiredAt === undefined
 }
 
 /** Names of profiles that a secret is kept for; an old record may remain of others, so that they count on. */

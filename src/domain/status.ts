@@ -2,6 +2,7 @@
 import type { ProfileState } from './credentials.js'
 import type { LoginView } from './login-sessions.js'
 import type { ProfileReading } from './profile.js'
+import type { RenewalView } from './renewal.js'
 import type { VaultDescription } from './vault.js'
 
 export interface ListenerFacts {
@@ -9,6 +10,8 @@ export interface ListenerFacts {
   readonly address: string
   readonly state: 'listening' | 'off' | 'failed'
   readonly problem?: string
+  /** The system opened it, and keeps it while we are away. */
+  readonly inherited?: true
 }
 
 export interface DaemonFacts {
@@ -29,6 +32,8 @@ export interface StatusSnapshot {
   readonly reading: ProfileReading
   readonly active: string
   readonly profiles: readonly ProfileState[]
+  /** By profile; none where we hold no key. */
+  readonly renewals: ReadonlyMap<string, RenewalView>
   readonly logins: readonly LoginView[]
   readonly notices: readonly string[]
 }

@@ -36,6 +36,7 @@ export interface Tokens {
     readonly power: TokenPower
     readonly profiles: readonly string[]
     readonly lifeMs: number
+    readonly workspace?: WorkspaceIds
   }): Promise<{ readonly facts: TokenFacts; readonly token: string }>
   /** A `proxy` token for one job and one profile; where there are too many, the one unused for longest dies. */
   createForJob(wanted: JobWanted): Promise<{ readonly facts: TokenFacts; readonly token: string }>

@@ -42,7 +42,7 @@ export interface App {
 /** Ready to be served. Rejects where a route does not say which power it needs. */
 export async function buildApp(deps: AppDeps): Promise<App> {
   const doorkeeper = createDoorkeeper()
-  const context: RouteContext = {
+  const context = {
     ...deps,
     guard: createGuard({ doorkeeper, tokens: deps.tokens }),
     holds: createHolds(),
@@ -51,13 +51,16 @@ export async function buildApp(deps: AppDeps): Promise<App> {
     streams: createEventStreams(deps),
     book: createRouteBook(),
   }
-  const api = await buildServer(context, (request) => doorkeeper.entranceOf(request.raw.socket)?.door)
   const servers = new Set<Server>()
-  const addresses = new Set<string>()
+  const own = createOwnAddresses()
   const proxy = createProxy({
     ...{ ...context, doorkeeper, limits: { ...PROXY_LIMITS, ...deps.proxyLimits } },
-    ownAddresses: () => [...addresses, ...[...servers].flatMap(loopbackNames)],
+    ownAddresses: own.list,
   })
+  const api = await buildServer(
+    { ...context, proxyTraffic: proxy.traffic },
+    (request) => doorkeeper.entranceOf(request.raw.socket)?.door,
+  )
   return {
     routes: context.book.routes(),
     proxyTraffic: proxy.traffic,
@@ -77,7 +80,7 @@ export async function buildApp(deps: AppDeps): Promise<App> {
         else reenter(server, request, socket, head)
       })
       doorkeeper.watch(server, door, hosts)
-      for (const host of hosts) addresses.add(host)
+      own.add(server, hosts)
       servers.add(server)
       return server
     },
@@ -93,6 +96,14 @@ export async function buildApp(deps: AppDeps): Promise<App> {
       await api.close()
     },
   }
+}
+
+/**
+ * What was accepted before the listeners closed is still answered where that changes nothing and ends at once: where the
+ * system keeps the sockets, nobody notices a restart.
+ */
+function isQuickLook({ method, routeOptions }: FastifyRequest): boolean {
+  return method === 'GET' && routeOptions.url !== '/v1/events'
 }
 
 type DoorOf = (request: FastifyRequest) => Door | undefined
@@ -112,7 +123,7 @@ async function buildServer(context: RouteContext, doorOf: DoorOf): Promise<ApiSe
   api.addHook('onRequest', (request, reply, done) => {
     reply.header('cache-control', 'no-store')
     guard.admit(request)
-    if (holds.isStopping()) throw shuttingDown()
+    if (holds.isStopping() && !isQuickLook(request)) throw shuttingDown()
     done()
   })
   api.addHook('onRoute', (route) => book.enter(route))
@@ -173,6 +184,30 @@ function takeJsonOnly(api: ApiServer): void {
   api.setValidatorCompiler(compileValidator)
   // Answers are made field by field by the render files; tests hold them to their schemas.
   api.setSerializerCompiler(() => JSON.stringify)
+}
+
+/** Under which `host:port` we are reached ourselves. Asked for at every proxied request: the system is asked once. */
+function createOwnAddresses() {
+  const hosts = new Set<string>()
+  const unknown = new Set<Server>()
+  let list: readonly string[] = []
+  const settle = (server: Server) => {
+    if (!server.listening) return
+    unknown.delete(server)
+    for (const name of loopbackNames(server)) hosts.add(name)
+    list = [...hosts]
+  }
+  return {
+    add(server: Server, named: readonly string[]) {
+      unknown.add(server)
+      for (const name of named) hosts.add(name)
+      list = [...hosts]
+    },
+    list() {
+      for (const server of unknown) settle(server)
+      return list
+    },
+  }
 }
 
 /** `host:port` of a TCP door, under the names that every one of them has. */

@@ -10,6 +10,7 @@ import type { Audit } from '../domain/audit.js'
 import type { Credentials } from '../domain/credentials.js'
 import type { Events } from '../domain/events.js'
 import type { LoginSessions } from '../domain/login-sessions.js'
+import type { RenewalAdmin, ServiceAccountAdmin } from '../domain/renewal.js'
 import type { Tokens } from '../domain/tokens.js'
 import type { Clock } from '../std/clock.js'
 import type { Log } from '../std/log.js'
@@ -19,6 +20,7 @@ import type { Guard } from './guard.js'
 import type { Holds } from './holds.js'
 import type { Metrics } from './metrics.js'
 import type { ProxyLimits, ProxyWay } from './proxy/deps.js'
+import type { ApiProxy } from './proxy/proxy.js'
 import type { RouteBook } from './route-book.js'
 import type { Trail } from './trail.js'
 
@@ -34,6 +36,8 @@ export interface AppDeps {
   readonly profiles: ProfileAdmin
   readonly workspaces: WorkspaceAdmin
   readonly keys: KeyAdmin
+  readonly renewal: RenewalAdmin
+  readonly serviceAccounts: ServiceAccountAdmin
   readonly vault: VaultAdmin
   readonly logins: LoginSessions
   readonly inspection: Inspection
@@ -54,4 +58,6 @@ export interface RouteContext extends AppDeps {
   readonly metrics: Metrics
   readonly streams: EventStreams
   readonly book: RouteBook
+  /** What went through the proxy since the start. */
+  readonly proxyTraffic: ApiProxy['traffic']
 }

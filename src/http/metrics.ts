@@ -1,15 +1,17 @@
 /** What is counted, as Prometheus text. */
 import type { ProfileState } from '../domain/credentials.js'
+import type { ProxyTraffic } from '../domain/proxy-traffic.js'
+import { trafficFamilies } from './render-traffic.js'
 
 export interface Metrics {
   /** `route` is the pattern, never the path: paths are the callers' to invent. */
   answered(method: string, route: string, status: number): void
   handedOut(profile: string): void
-  /** Only the profiles in `states` are told. */
-  render(states: readonly ProfileState[]): string
+  /** Only the profiles in `states`, and the traffic given, are told. */
+  render(states: readonly ProfileState[], traffic: readonly ProxyTraffic[]): string
 }
 
-interface Family {
+export interface MetricFamily {
   readonly name: string
   readonly type: 'counter' | 'gauge'
   readonly help: string
@@ -27,18 +29,22 @@ export function createMetrics(): Metrics {
     handedOut: (profile) => {
       count(handedOut, profile)
     },
-    render(states) {
-      const families = [up(), requestFamily(requests), handedOutFamily(handedOut, states), ...gauges(states)]
+    render(states, traffic) {
+      const families = [
+        ...[up(), requestFamily(requests), handedOutFamily(handedOut, states)],
+        ...gauges(states),
+        ...trafficFamilies(traffic),
+      ]
       return families.map(renderFamily).join('')
     },
   }
 }
 
-function up(): Family {
+function up(): MetricFamily {
   return { name: 'prefect_auth_up', type: 'gauge', help: 'The daemon answers.', samples: [[{}, 1]] }
 }
 
-function requestFamily(requests: ReadonlyMap<string, number>): Family {
+function requestFamily(requests: ReadonlyMap<string, number>): MetricFamily {
   return {
     name: 'prefect_auth_requests_total',
     type: 'counter',
@@ -50,7 +56,10 @@ function requestFamily(requests: ReadonlyMap<string, number>): Family {
   }
 }
 
-function handedOutFamily(handedOut: ReadonlyMap<string, number>, states: readonly ProfileState[]): Family {
+function handedOutFamily(
+  handedOut: ReadonlyMap<string, number>,
+  states: readonly ProfileState[],
+): MetricFamily {
   return {
     name: 'prefect_auth_credentials_handed_out_total',
     type: 'counter',
@@ -59,8 +68,8 @@ function handedOutFamily(handedOut: ReadonlyMap<string, number>, states: readonl
   }
 }
 
-function gauges(states: readonly ProfileState[]): readonly Family[] {
-  const labelled = (value: (state: ProfileState) => number | undefined): Family['samples'] =>
+function gauges(states: readonly ProfileState[]): readonly MetricFamily[] {
+  const labelled = (value: (state: ProfileState) => number | undefined): MetricFamily['samples'] =>
     states.flatMap((state) => {
       const sample = value(state)
       return sample === undefined ? [] : [[{ profile: state.resolved.name }, sample] as const]
@@ -87,7 +96,7 @@ function gauges(states: readonly ProfileState[]): readonly Family[] {
   ]
 }
 
-function renderFamily({ name, type, help, samples }: Family): string {
+function renderFamily({ name, type, help, samples }: MetricFamily): string {
   const lines = samples.map(([labels, value]) => `${name}${renderLabels(labels)} ${value}\n`)
   return `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n${lines.join('')}`
 }

@@ -1,6 +1,7 @@
 /** The description of the API, made from the very schemas that check the requests. Pure. */
 import { z } from 'zod'
 import { problem } from '../wire/error.js'
+import { PROXY_PATH, PROXY_SECURITY } from './openapi-proxy.js'
 import type { RouteFacts } from './route-book.js'
 
 type Json = Record<string, unknown>
@@ -22,9 +23,9 @@ export function describeApi({ routes, version }: { routes: readonly RouteFacts[]
     },
     servers: [{ url: 'http://authd', description: 'the unix socket' }],
     security: [{}, { token: [] }],
-    paths,
+    paths: { ...paths, ...PROXY_PATH },
     components: {
-      securitySchemes: { token: { type: 'http', scheme: 'bearer' } },
+      securitySchemes: { token: { type: 'http', scheme: 'bearer' }, ...PROXY_SECURITY },
       schemas: { Problem: jsonSchema(problem, 'output') },
     },
   }

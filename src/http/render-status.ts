@@ -1,27 +1,38 @@
 /** The status snapshot on the wire, cut down to what the caller may see. No secrets. */
 import { type Caller, reachesProfile } from '../domain/access.js'
 import type { ProfileState } from '../domain/credentials.js'
+import type { ProxyTraffic } from '../domain/proxy-traffic.js'
+import type { RenewalView } from '../domain/renewal.js'
 import type { DaemonFacts, StatusSnapshot } from '../domain/status.js'
 import type { VaultDescription } from '../domain/vault.js'
 import type { ProfileStatus, Ready, Status } from '../wire/status.js'
 import { renderKey, renderOwner, renderTime } from './render-key.js'
 import { renderProfilesFile, renderWorkspaceOf, withoutUserinfo } from './render-profile.js'
+import { renderRenewal } from './render-renewal.js'
+import { renderTraffic, visibleTraffic } from './render-traffic.js'
 import { seesAll } from './scope.js'
 
-export function renderStatus(snapshot: StatusSnapshot, caller: Caller): Status {
+export function renderStatus(
+  snapshot: StatusSnapshot,
+  traffic: readonly ProxyTraffic[],
+  caller: Caller,
+): Status {
   const mine = (profile: string) => reachesProfile(caller, profile)
   return {
     daemon: renderDaemon(snapshot.daemon),
-    listeners: snapshot.listeners.map(({ door, address, state, problem }) => ({
+    listeners: snapshot.listeners.map(({ door, address, state, problem, inherited }) => ({
       door,
       address,
       state,
       ...(problem === undefined ? {} : { problem }),
+      ...(inherited === undefined ? {} : { inherited }),
     })),
     vault: renderVault(snapshot.vault),
     profiles_file: renderProfilesFile(snapshot.reading),
     active: snapshot.active,
-    profiles: snapshot.profiles.filter(({ resolved }) => mine(resolved.name)).map(renderProfileStatus),
+    profiles: snapshot.profiles
+      .filter(({ resolved }) => mine(resolved.name))
+      .map((state) => renderProfileStatus(state, snapshot.renewals.get(state.resolved.name))),
     logins: snapshot.logins
       .filter(({ profile }) => mine(profile))
       .map(({ id, profile, state, expiresAt }) => ({
@@ -30,6 +41,7 @@ export function renderStatus(snapshot: StatusSnapshot, caller: Caller): Status {
         state,
         expires_at: renderTime(expiresAt),
       })),
+    proxy: visibleTraffic(traffic, caller).map(renderTraffic),
     // Sentences may name any profile.
     notices: seesAll(caller) ? [...snapshot.notices] : [],
   }
@@ -57,7 +69,7 @@ export function renderVault(vault: VaultDescription): Status['vault'] {
   }
 }
 
-function renderProfileStatus(state: ProfileState): ProfileStatus {
+function renderProfileStatus(state: ProfileState, renewal: RenewalView | undefined): ProfileStatus {
   const { resolved, owner, key } = state
   return {
     name: resolved.name,
@@ -70,13 +82,20 @@ function renderProfileStatus(state: ProfileState): ProfileStatus {
     ...(key === undefined ? {} : { key: renderKey(key) }),
     key_source: state.keySource,
     generation: state.generation,
-    ...renderReady(state),
+    ...readiness(state),
+    ...(renewal === undefined ? {} : { renewal: renderRenewal(renewal) }),
     notices: [...state.notices],
   }
 }
 
-/** Whether there is something to serve, and if not, why and what helps. */
-export function renderReady({ outcome }: ProfileState): Ready {
+/** Whether there is something to serve, and if not, or not for long, why and what helps. */
+export function renderReady(state: ProfileState, renewal: RenewalView | undefined): Ready {
+  const answer = readiness(state)
+  if (!answer.ready || renewal?.trouble === undefined) return answer
+  return { ...answer, degraded: renewal.trouble.message, hint: renewal.trouble.hint }
+}
+
+function readiness({ outcome }: ProfileState): Pick<Ready, 'ready' | 'reason' | 'hint'> {
   if (outcome.kind === 'served') return { ready: true }
   const { message, hint } = outcome.error
   return { ready: false, reason: message, ...(hint === undefined ? {} : { hint }) }

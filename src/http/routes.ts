@@ -11,6 +11,8 @@ import { loginRoutes } from './routes/logins.js'
 import { logoutRoutes } from './routes/logout.js'
 import { openapiRoutes } from './routes/openapi.js'
 import { profileRoutes } from './routes/profiles.js'
+import { proxyEnvRoutes } from './routes/proxy-env.js'
+import { renewalRoutes } from './routes/renewal.js'
 import { statusRoutes } from './routes/status.js'
 import { tokenRoutes } from './routes/tokens.js'
 import { vaultRoutes } from './routes/vault.js'
@@ -22,12 +24,14 @@ export function registerRoutes(api: ApiServer, context: RouteContext): void {
   const nouns = [
     credentialsRoutes,
     envRoutes,
+    proxyEnvRoutes,
     statusRoutes,
     profileRoutes,
     workspaceRoutes,
     loginRoutes,
     logoutRoutes,
     keyRoutes,
+    renewalRoutes,
     tokenRoutes,
     eventRoutes,
     auditRoutes,

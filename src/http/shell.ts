@@ -3,9 +3,11 @@ import type { FastifyRequest } from 'fastify'
 import type { ErrorCode } from '../domain/errors.js'
 import { BrokerError } from '../domain/errors.js'
 import { ENV_NAMES, type EnvFormat, type PrefectEnv } from '../wire/credentials.js'
+import { PROXY_EXTRA_NAMES } from '../wire/env-names.js'
 
 type TextFormat = Exclude<EnvFormat, 'json'>
-type EnvName = (typeof ENV_NAMES)[number]
+type ExtraName = (typeof PROXY_EXTRA_NAMES)[number]
+type EnvName = (typeof ENV_NAMES)[number] | ExtraName
 
 /** How one shell sets, removes and fails. */
 interface Dialect {
@@ -46,14 +48,22 @@ const DIALECTS: Readonly<Record<TextFormat, Dialect>> = {
 
 /**
  * All of Prefect's variables: those with a value are set, the others removed, so that nothing of an earlier profile stays.
- * Throws `api_url_invalid` for a value that no environment can hold.
+ * `others` are set besides. Throws `api_url_invalid` for a value that no environment can hold.
  */
-export function renderShell(format: TextFormat, env: PrefectEnv): string {
+export function renderShell(
+  format: TextFormat,
+  env: PrefectEnv,
+  others: Readonly<Partial<Record<ExtraName, string | undefined>>> = {},
+): string {
   const dialect = DIALECTS[format]
   const lines = ENV_NAMES.flatMap((name) => {
     const value = env[name]
     return value === undefined ? (dialect.unset(name) ?? []) : dialect.set(name, representable(name, value))
   })
+  for (const name of PROXY_EXTRA_NAMES) {
+    const value = others[name]
+    if (value !== undefined) lines.push(dialect.set(name, representable(name, value)))
+  }
   return lines.map((line) => `${line}\n`).join('')
 }
 
@@ -70,8 +80,8 @@ export function failureLine(format: TextFormat, code: ErrorCode): string {
 /** The format in which this request's failure will be evaluated; `undefined`: nobody evaluates it. Never throws. */
 export function shellOf(request: FastifyRequest): TextFormat | undefined {
   if (request.routeOptions.url !== '/v1/env') return undefined
-  const { query } = request
-  const asked = typeof query === 'object' && query !== null && 'format' in query ? query.format : 'sh'
+  const said = request.method === 'POST' ? request.body : request.query
+  const asked = typeof said === 'object' && said !== null && 'format' in said ? said.format : 'sh'
   if (asked === 'json') return undefined
   // An unknown format is most likely evaluated by the shell that sh is closest to.
   return asked === 'fish' || asked === 'powershell' || asked === 'dotenv' ? asked : 'sh'

@@ -6,3 +6,6 @@ export const ENV_NAMES = [
   'PREFECT_CLOUD_API_URL',
   'PREFECT_CLOUD_UI_URL',
 ] as const
+
+/** What a job that goes through the proxy gets besides; never removed. */
+export const PROXY_EXTRA_NAMES = ['PREFECT_SILENCE_API_URL_MISCONFIGURATION', 'NO_PROXY', 'no_proxy'] as const

@@ -2,12 +2,18 @@
 import { z } from 'zod'
 import { keyView, owner, profileName, time, workspaceRef } from './common.js'
 import { profilesFileView } from './profile.js'
+import { proxyTraffic } from './proxy.js'
+import { renewalView } from './renewal.js'
 
 export const listenerView = z.object({
   door: z.enum(['socket', 'restricted', 'tcp']),
   address: z.string().meta({ description: 'a path, or http://127.0.0.1:PORT' }),
   state: z.enum(['listening', 'off', 'failed']),
   problem: z.string().optional(),
+  inherited: z
+    .boolean()
+    .optional()
+    .meta({ description: 'the system opened it, and keeps it while the daemon is away' }),
 })
 
 export const vaultView = z.object({
@@ -32,6 +38,7 @@ export const profileStatus = z.object({
   ready: z.boolean(),
   reason: z.string().optional().meta({ description: 'why it is not ready' }),
   hint: z.string().optional(),
+  renewal: renewalView.optional().meta({ description: 'where we hold the key' }),
   notices: z.array(z.string()).meta({ description: 'what a person should know, each with its remedy' }),
 })
 export type ProfileStatus = z.infer<typeof profileStatus>
@@ -52,6 +59,10 @@ export const status = z.object({
   active: profileName,
   profiles: z.array(profileStatus),
   logins: z.array(z.object({ id: z.string(), profile: profileName, state: z.string(), expires_at: time })),
+  proxy: z
+    .array(proxyTraffic)
+    .default([])
+    .meta({ description: 'what went through the proxy since the start, the busiest first' }),
   notices: z.array(z.string()),
 })
 export type Status = z.infer<typeof status>
@@ -68,6 +79,7 @@ export type Doctor = z.infer<typeof doctor>
 export const ready = z.object({
   ready: z.boolean(),
   reason: z.string().optional(),
+  degraded: z.string().optional().meta({ description: 'it is ready, and will not stay so: why' }),
   hint: z.string().optional(),
 })
 export type Ready = z.infer<typeof ready>

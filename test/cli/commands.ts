@@ -327,8 +327,8 @@ t.test('wrong usage exits with 2 and says what is known', async (t) => {
     [['statsu'], /Did you mean status/],
     [['login', '--bogus'], /unknown option '--bogus'/],
     [['profile', 'use'], /missing required argument 'name'/],
-    [['renew'], /unknown command/],
-    [['service', 'install'], /unknown command/],
+    [['renew', '--bogus'], /unknown option '--bogus'/],
+    [['service', 'bogus'], /unknown command 'bogus'/],
   ] as const) {
     t.match(await cli.run(args, { env: {} }), { code: 2, stdout: '', stderr })
   }
@@ -338,8 +338,8 @@ t.test('help is there for every command, and colours are not where nobody sees t
   const { stdout } = await cli.run(['--help'], { env: { FORCE_COLOR: '1' } })
   const names = [...stdout.matchAll(/^ {2}([a-z]+) /gm)].map(([, name]) => name ?? '')
 
-  t.equal(names.length, 20)
-  t.notMatch(stdout, /renew|service|--proxy/)
+  t.ok(names.includes('renew'))
+  t.ok(names.length >= 21)
   t.notOk(stdout.includes('\u001b'))
   const helps = await Promise.all(names.map((name) => cli.run([name, '--help'], { env: {} })))
   for (const help of helps) t.match(help, { code: 0, stdout: /^Usage: prefect-auth/ })

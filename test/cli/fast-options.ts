@@ -38,7 +38,7 @@ t.test('all behind the first word, or behind --, is the command', async (t) => {
     [['--'], { kind: 'usage' }],
     [['--', ''], { kind: 'usage' }],
     [['--json', 'a'], { kind: 'usage' }],
-    [['--proxy', 'a'], { kind: 'usage' }],
+    [['--proxy', 'a'], { kind: 'exec', command: 'a', isProxied: true }],
     [['-p', key, 'a'], { kind: 'usage', message: /looks like a key/ }],
   ] as const
 

@@ -105,6 +105,25 @@ t.test("what stands in the caller's environment is compared with what is served"
   )
 })
 
+t.test('what goes through the proxy has a line per profile and token name', async (t) => {
+  const line = {
+    ...{ profile: 'cloud', token: 'prefect worker start', requests: 1204, replays: 1, parked: 3 },
+    ...{ bytes_up: 999, bytes_down: 3_440_000, sockets: 2, sockets_opened: 5 },
+    last_at: '2026-11-20T18:45:32.000Z',
+  }
+  const quiet = { ...line, token: undefined, requests: 1, replays: 0, parked: 0, sockets: 0, bytes_up: 1_000 }
+  t.notMatch(text(), 'proxy')
+  t.match(
+    text({ proxy: [line, quiet] }),
+    `
+  proxy    cloud by 'prefect worker start': 1204 requests, 999 B up, 3.4 MB down, 2 sockets open, 1 replay, 3 told to wait, last 20 seconds ago
+           cloud by the owner: 1 request, 1.0 kB up, 3.4 MB down, last 20 seconds ago
+  daemon`,
+  )
+  t.match(text({ proxy: Array.from({ length: 11 }, () => line) }), 'and 3 more: prefect-auth metrics')
+  t.notMatch(text({ proxy: [{ ...line, token: 'x\u001b[2J' }] }), '\u001b')
+})
+
 t.test('foreign text can not draw on the terminal', async (t) => {
   const evil = sampleProfileStatus({
     name: 'cloud',

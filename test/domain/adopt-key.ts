@@ -106,7 +106,8 @@ t.test('nothing to adopt, no Cloud profile, one of our own tokens: each is said'
   await broker.write('[profiles.own]\nPREFECT_API_URL = "http://127.0.0.1:4200/api"\nPREFECT_API_KEY = "x"\n')
   await t.rejects(broker.profiles.adopt('own'), { code: 'profile_not_cloud' })
   await broker.write(fileWith(sim, `pab_${'a'.repeat(43)}`))
-  await t.rejects(broker.profiles.adopt('cloud'), { code: 'key_malformed' })
+  await t.rejects(broker.profiles.adopt('cloud'), { code: 'profile_has_no_key' })
+  t.strictSame(sim.requests, [], 'and Prefect is not asked')
 })
 
 t.test(

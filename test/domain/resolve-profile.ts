@@ -78,9 +78,9 @@ const choices: {
     warning: /names 'gone' as active, but there is no such profile; run: prefect-auth profile use NAME/,
   },
   {
-    name: 'no active one, and a table that Prefect 3 does not read then',
+    name: 'no active one, and a table of the one that counts then',
     text: `[profiles.ephemeral]\nPREFECT_API_URL = "${LOCAL}"\n`,
-    is: { name: 'ephemeral', source: 'bundled', kind: 'none' },
+    is: { name: 'ephemeral', source: 'file', kind: 'server' },
     warning: /does not read the table of 'ephemeral' while 'active' does not name it/,
   },
   {
@@ -90,10 +90,10 @@ const choices: {
     warning: /Prefect 2 would take the profile 'default' here/,
   },
   {
-    name: 'active local without a table: what Prefect 3 runs as, not what it shows',
+    name: 'active local without a table, as `prefect profile use local` leaves it',
     text: 'active = "local"\n',
-    is: { name: 'local', source: 'bundled', kind: 'none', apiUrl: undefined },
-    warning: /Prefect shows http:\/\/127\.0\.0\.1:4200\/api for the profile 'local', but runs as 'ephemeral'/,
+    is: { name: 'local', source: 'bundled', kind: 'server', apiUrl: LOCAL },
+    warning: /a plain prefect runs as 'ephemeral' while the file has no table of the profile 'local'/,
   },
   {
     name: 'local, asked for',
@@ -108,9 +108,9 @@ const choices: {
     },
   },
   {
-    name: 'a table takes the place of the bundled profile, also an empty one',
+    name: 'a table lies over the bundled profile, also an empty one',
     text: 'active = "local"\n[profiles.local]\n',
-    is: { source: 'file', kind: 'none', apiUrl: undefined },
+    is: { source: 'file', kind: 'server', apiUrl: LOCAL },
   },
   {
     name: 'the default of Prefect 2',

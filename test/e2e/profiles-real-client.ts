@@ -1,6 +1,6 @@
 /**
- * What we read out of `profiles.toml` against what the real clients read out of it: `prefect config view`, and where
- * that is known to show something else than what a flow runs with, the settings of a running Python.
+ * What we read out of `profiles.toml` against what the real clients show of it (`prefect config view`), and where a flow
+ * is known to run with something else, the settings of a running Python beside it.
  */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
@@ -36,6 +36,8 @@ interface Case {
   readonly but?: Partial<Record<Which, Values | 'stops'>>
   /** `config view` shows this, a running Python has what we say. */
   readonly shows?: Partial<Record<Which, Values>>
+  /** `config view` shows what we say, a running Python has this: what we warn of. */
+  readonly runs?: Partial<Record<Which, Values>>
   /** Prefect 2 takes three seconds to start: where it has no rule of its own, Prefect 3 is enough. */
   readonly only?: '3'
 }
@@ -79,14 +81,14 @@ const cases: Case[] = [
     name: 'no active, ephemeral with a table',
     only: '3',
     toml: `[profiles.ephemeral]\n${URL_LINE}\n`,
-    shows: { 3: { url: LOCAL } },
+    runs: { 3: {} },
   },
-  { name: 'local without a table', toml: 'active = "local"\n', shows: { 3: { url: LOCAL } } },
+  { name: 'local without a table', toml: 'active = "local"\n', but: { 2: {} }, runs: { 3: {} } },
   {
     name: 'local with an empty table',
     only: '3',
     toml: 'active = "local"\n[profiles.local]\n',
-    shows: { 3: { url: LOCAL } },
+    runs: { 3: {} },
   },
   { name: 'cloud without a table', toml: 'active = "cloud"\n' },
   { name: 'default without a table', only: '3', toml: 'active = "default"\n' },
@@ -204,6 +206,10 @@ async function compare(t: Test, client: PrefectClient, one: Case, home: string):
     return
   }
   t.strictSame(shown, plain(shows ?? but ?? ours(one)), `${name} shows it`)
+  const runs = one.runs?.[which]
+  if (runs !== undefined) {
+    t.strictSame(await theirs(client, one, home, 'running'), plain(runs), `${name} runs with something else`)
+  }
   if (shows === undefined) return
   t.strictSame(await theirs(client, one, home, 'running'), plain(ours(one)), `${name} runs with what we say`)
 }

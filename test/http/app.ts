@@ -1,6 +1,6 @@
 /** The whole of it: what a route must say to be there, and how it all ends. */
 import { Agent, request } from 'node:http'
-import { connect } from 'node:net'
+import { connect, type Socket } from 'node:net'
 import fastify from 'fastify'
 import t from 'tap'
 import { createRouteBook } from '../../src/http/route-book.js'
@@ -68,3 +68,27 @@ t.test('closing twice is closing once', async (t) => {
   await api.app.close()
   t.notOk(api.servers.some(({ listening }) => listening))
 })
+
+t.test(
+  'a connection that was accepted before the end is still answered, what would change something is not',
+  async (t) => {
+    const api = await startApi(t)
+    const path = 'socketPath' in api.socket ? api.socket.socketPath : ''
+    const say = async (socket: Socket, line: string) => {
+      socket.end(`${line} HTTP/1.1\r\nHost: authd\r\nConnection: close\r\n\r\n`)
+      let text = ''
+      for await (const chunk of socket) text += String(chunk)
+      return text.split('\r\n')[0]
+    }
+    const sockets = [connect(path), connect(path), connect(path)]
+    await Promise.all(sockets.map((socket) => new Promise((resolve) => socket.once('connect', resolve))))
+    // Accepted for sure: a later connection has been answered.
+    await ask(api.socket, '/livez')
+    const closed = api.app.close(60_000)
+    const [look, change, watch] = sockets
+    t.match(look && (await say(look, 'GET /v1/credentials')), /^HTTP\/1.1 200 /)
+    t.match(change && (await say(change, 'POST /v1/shutdown')), /^HTTP\/1.1 503 /)
+    t.match(watch && (await say(watch, 'GET /v1/events')), /^HTTP\/1.1 503 /)
+    await closed
+  },
+)

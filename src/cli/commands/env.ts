@@ -11,6 +11,7 @@ export function addEnv(program: Command): void {
     .option(...PROFILE)
     .option('--format <format>', `${envFormats.join(', ')} (default: sh)`)
     .option('--json', 'the same as --format json')
+    .option('--proxy', 'no key, but the address of our proxy and a token for it')
     .addHelpText(
       'after',
       '\nsh, bash, zsh: eval "$(prefect-auth env)"\nfish:          prefect-auth env --format fish | source',
@@ -23,6 +24,7 @@ export function addExec(program: Command): void {
     .description('run a command with the credentials in its environment')
     .usage('[options] [--] CMD [ARGS...]')
     .option(...PROFILE)
+    .option('--proxy', 'no key, but the address of our proxy and a token for this command')
     .addHelpText(
       'after',
       "\nExample: prefect-auth exec -- prefect worker start --pool mine\n\nExit code: the command's own; 128+n for a signal; 127 not found; 126 not executable;\n125 where it was never started (the reason is on stderr).",

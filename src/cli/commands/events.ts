@@ -1,12 +1,12 @@
 /** `prefect-auth events`: what happens, as it happens; survives a restart of the daemon. */
 import type { Command } from 'commander'
 import { followEvents } from '../../client/event-stream.js'
-import { type Event, event } from '../../wire/events.js'
+import { event } from '../../wire/events.js'
 import type { Session } from '../context.js'
+import { describeEvent } from '../event-text.js'
 import { pause } from '../pause.js'
-import { printable, printableJson } from '../printable.js'
+import { printableJson } from '../printable.js'
 import { type CommonOptions, common, type Start } from '../start.js'
-import { formatTime } from '../when.js'
 
 interface EventsOptions extends CommonOptions {
   readonly after?: string
@@ -32,11 +32,6 @@ async function showEvents(session: Session, after: string | undefined, profile: 
     if (!read.success || (profile !== undefined && read.data.profile !== profile)) continue
     session.print(session.isJson ? printableJson(read.data, 0) : describeEvent(read.data))
   }
-}
-
-function describeEvent({ at, type, profile, facts }: Event): string {
-  const details = Object.entries(facts).map(([name, value]) => `${name}=${String(value)}`)
-  return printable([`${formatTime(at)}Z`, type.padEnd(20), profile ?? '-', ...details].join('  '))
 }
 
 function parseJson(text: string): unknown {

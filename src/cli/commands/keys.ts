@@ -7,6 +7,7 @@ import { printable } from '../printable.js'
 import { type CommonOptions, common, type Start } from '../start.js'
 import { formatTable } from '../table.js'
 import { formatDate } from '../when.js'
+import { addRotateServiceAccount } from './rotate-service-account.js'
 
 interface CreateOptions extends CommonOptions {
   /** Milliseconds; `never`. */
@@ -44,6 +45,7 @@ export function addKeys(program: Command, start: Start): void {
         session.answer(answer, () => `Key ${printable(answer.id)} ${gone}`)
       }),
     )
+  addRotateServiceAccount(keys, start)
 }
 
 async function createKey(session: Session, name: string, expiresIn: number | 'never'): Promise<void> {

@@ -6,12 +6,12 @@ import { brokenOff, unreachable } from '../../domain/proxy-parking.js'
 import type { Meter } from '../../domain/proxy-traffic.js'
 import { admit, authenticatesByFrame, identifyVisitor, type Visit, type Visitor } from './admit.js'
 import type { Authorizer } from './authorization.js'
+import { awaitFirst } from './await-first.js'
 import type { ProxyDeps } from './deps.js'
 import { type Dialled, dial } from './dial.js'
 import { renewedVisit } from './exchange.js'
-import { createFirstMessage, type FirstMessage, type Verdict } from './first-message.js'
+import { createFirstMessage, type Verdict } from './first-message.js'
 import { judgeFirstMessage } from './frame-token.js'
-import { closeFrame, readFrame } from './frames.js'
 import { acceptedHeaders } from './handshake.js'
 import type { Live } from './live.js'
 import { headerLines, writeAnswer } from './refusal.js'
@@ -148,7 +148,7 @@ function join(
   awaitFirst({ pair, first, head, isStranger: visit.isStranger, closed: track.closed }, deps)
 }
 
-interface Pair {
+export interface Pair {
   readonly client: Duplex
   readonly upstream: Duplex
 }
@@ -187,61 +187,4 @@ function bytesOf(socket: Duplex): { readonly read: number; readonly written: num
   const written =
     'bytesWritten' in socket && typeof socket.bytesWritten === 'number' ? socket.bytesWritten : 0
   return { read, written }
-}
-
-interface Waiting {
-  readonly pair: Pair
-  readonly first: FirstMessage
-  readonly head: Buffer
-  readonly isStranger: boolean
-  readonly closed: () => void
-}
-
-/** Until the first message is here, whole frames pass downwards, so that a refusal can be said between two of them. */
-function awaitFirst({ pair, first, head, isStranger, closed }: Waiting, { clock, limits }: TunnelDeps): void {
-  const { client, upstream } = pair
-  let down: Buffer = Buffer.alloc(0)
-  const stop = () => {
-    late?.cancel()
-    client.off('data', onUp).off('close', onGone).off('end', onGone).off('error', onGone)
-    upstream.off('data', onDown).off('close', onEnd).off('end', onEnd).off('error', onEnd)
-  }
-  const end = (last?: Buffer) => {
-    stop()
-    client.on('error', () => undefined)
-    upstream.on('error', () => undefined).destroy()
-    if (last === undefined) client.destroy()
-    else client.end(last, () => client.destroy())
-    closed()
-  }
-  const refuse = (code: number, reason: string) => end(closeFrame(code, reason))
-  const onGone = () => end()
-  const onEnd = () => end(down)
-  const onUp = (chunk: Buffer) => {
-    const progress = first.push(chunk)
-    if (progress.kind === 'refused') return refuse(progress.code, progress.reason)
-    if (progress.forward.length > 0) upstream.write(progress.forward)
-    if (progress.kind === 'waiting') return
-    stop()
-    client.pause()
-    upstream.pause()
-    if (down.length > 0) client.write(down)
-    splice(client, upstream, clock, closed)
-  }
-  const onDown = (chunk: Buffer) => {
-    down = Buffer.concat([down, chunk])
-    for (let reading = readFrame(down, limits.bufferBytes); reading.kind !== 'incomplete'; ) {
-      if (reading.kind === 'large') return end(down)
-      client.write(reading.frame.bytes)
-      down = reading.rest
-      reading = readFrame(down, limits.bufferBytes)
-    }
-  }
-  const late = isStranger
-    ? clock.after(limits.firstFrameMs, () => refuse(1008, 'no token was shown'))
-    : undefined
-  client.on('close', onGone).on('end', onGone).on('error', onGone)
-  upstream.on('data', onDown).on('close', onEnd).on('end', onEnd).on('error', onEnd)
-  client.on('data', onUp).resume()
-  if (head.length > 0) onUp(head)
 }

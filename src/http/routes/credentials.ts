@@ -16,15 +16,12 @@ export function credentialsRoutes(api: ApiServer, context: RouteContext): void {
       schema: { querystring: credentialsQuery, response: { 200: credentialsSchema } },
     },
     async (request, reply) => {
-      const served = await currentAnswer(context, request, reply, request.query.profile)
-      if (served === undefined) return reply.hijack()
-      const tag = tagOf(served)
-      const isKnown = matchesTag(request.headers['if-none-match'], tag)
-      if (!isKnown) {
-        await context.credentials.markHandedOut(served)
-        noteHandedOut(context, request, served)
-      }
-      return sendTagged(request, reply, tag, () => bodyOf(served))
+      const current = await currentAnswer(context, request, reply, request.query.profile)
+      if (current === undefined) return reply.hijack()
+      const isKnown = matchesTag(request.headers['if-none-match'], tagOf(current))
+      const served = isKnown ? current : await context.credentials.markHandedOut(current)
+      if (!isKnown) noteHandedOut(context, request, served)
+      return sendTagged(request, reply, tagOf(served), () => bodyOf(served))
     },
   )
 }

@@ -1,5 +1,5 @@
 /** `GET /v1/env`: the same credentials as text that a shell evaluates. */
-import { envQuery } from '../../wire/credentials.js'
+import { type EnvFormat, envQuery } from '../../wire/credentials.js'
 import type { RouteContext } from '../context.js'
 import { renderEnv } from '../render-credentials.js'
 import type { ApiServer } from '../schema.js'
@@ -22,10 +22,11 @@ export function envRoutes(api: ApiServer, context: RouteContext): void {
       const { profile, format } = request.query
       const caller = guard.callerOf(request)
       await credentials.refresh()
-      const served = credentials.serve(pickProfile(caller, profile, credentials))
-      const env = renderEnv(served)
-      const body = format === 'json' ? `${JSON.stringify(env)}\n` : renderShell(format, env)
-      await credentials.markHandedOut(served)
+      const current = credentials.serve(pickProfile(caller, profile, credentials))
+      // What can't be rendered is not handed out.
+      render(format, renderEnv(current))
+      const served = await credentials.markHandedOut(current)
+      const body = render(format, renderEnv(served))
       metrics.handedOut(served.profile)
       trail.given(request, caller, 'env', {
         profile: served.profile,
@@ -35,4 +36,8 @@ export function envRoutes(api: ApiServer, context: RouteContext): void {
       return reply.type(`${type}; charset=utf-8`).send(body)
     },
   )
+}
+
+function render(format: EnvFormat, env: ReturnType<typeof renderEnv>): string {
+  return format === 'json' ? `${JSON.stringify(env)}\n` : renderShell(format, env)
 }

@@ -1,10 +1,12 @@
 /** Is it alive, can it serve, and the counts: `GET /livez`, `/readyz`, `/metrics`. */
 
 import { z } from 'zod'
+import type { ProfileState } from '../../domain/credentials.js'
 import { profileName } from '../../wire/common.js'
 import { live, ready } from '../../wire/status.js'
 import type { RouteContext } from '../context.js'
 import { renderReady } from '../render-status.js'
+import { visibleTraffic } from '../render-traffic.js'
 import type { ApiServer } from '../schema.js'
 import { pickProfile, visibleStates } from '../scope.js'
 
@@ -17,20 +19,22 @@ export function healthRoutes(api: ApiServer, context: RouteContext): void {
     async (_request, reply) => reply.send({ live: true }),
   )
   readyRoutes(api, context)
-  const { credentials, guard, metrics } = context
+  const { credentials, guard, metrics, proxyTraffic } = context
   api.get(
     '/metrics',
     {
       config: { needs: 'inspect', summary: 'Counts, as Prometheus text', produces: 'text/plain' },
     },
     async (request, reply) => {
-      const states = visibleStates(guard.callerOf(request), credentials)
-      return reply.type('text/plain; version=0.0.4; charset=utf-8').send(metrics.render(states))
+      const caller = guard.callerOf(request)
+      const text = metrics.render(visibleStates(caller, credentials), visibleTraffic(proxyTraffic(), caller))
+      return reply.type('text/plain; version=0.0.4; charset=utf-8').send(text)
     },
   )
 }
 
-function readyRoutes(api: ApiServer, { credentials, guard }: RouteContext): void {
+function readyRoutes(api: ApiServer, { credentials, guard, renewal }: RouteContext): void {
+  const answerFor = (state: ProfileState) => renderReady(state, renewal.view(state.resolved.name))
   api.get(
     '/readyz',
     {
@@ -40,7 +44,7 @@ function readyRoutes(api: ApiServer, { credentials, guard }: RouteContext): void
     async (request, reply) => {
       await credentials.refresh()
       const state = credentials.state(pickProfile(guard.callerOf(request), undefined, credentials))
-      const answer = renderReady(state)
+      const answer = answerFor(state)
       return reply.code(answer.ready ? 200 : 503).send(answer)
     },
   )
@@ -52,7 +56,7 @@ function readyRoutes(api: ApiServer, { credentials, guard }: RouteContext): void
     },
     async (request, reply) => {
       await credentials.refresh()
-      const answer = renderReady(credentials.state(request.params.profile))
+      const answer = answerFor(credentials.state(request.params.profile))
       return reply.code(answer.ready ? 200 : 503).send(answer)
     },
   )

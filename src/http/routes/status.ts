@@ -4,7 +4,8 @@ import type { RouteContext } from '../context.js'
 import { renderStatus } from '../render-status.js'
 import type { ApiServer } from '../schema.js'
 
-export function statusRoutes(api: ApiServer, { credentials, guard, inspection }: RouteContext): void {
+export function statusRoutes(api: ApiServer, context: RouteContext): void {
+  const { credentials, guard, inspection, proxyTraffic } = context
   api.get(
     '/v1/status',
     {
@@ -13,7 +14,7 @@ export function statusRoutes(api: ApiServer, { credentials, guard, inspection }:
     },
     async (request, reply) => {
       await credentials.refresh()
-      return reply.send(renderStatus(inspection.status(), guard.callerOf(request)))
+      return reply.send(renderStatus(inspection.status(), proxyTraffic(), guard.callerOf(request)))
     },
   )
   api.get(

@@ -1,4 +1,5 @@
 /** `/v1/tokens`: narrow tokens, made, listed and revoked by the owner alone. */
+import type { Credentials } from '../../domain/credentials.js'
 import { BrokerError } from '../../domain/errors.js'
 import { parseDuration } from '../../std/duration.js'
 import { empty } from '../../wire/common.js'
@@ -55,12 +56,21 @@ function createRoute(api: ApiServer, { credentials, events, guard, tokens, trail
         power,
         profiles: names,
         lifeMs: lifeOf(expires_in),
+        ...workspaceOf(names, credentials),
       })
       events.emit('token.created', { facts: { id: facts.id, name, power, profiles: names } })
       trail.given(request, guard.callerOf(request), 'token_created', {})
       return reply.code(201).send({ ...renderToken(facts), token })
     },
   )
+}
+
+/** A token for one profile goes on where it began; with several nobody could say in which. */
+function workspaceOf(names: readonly string[], credentials: Credentials) {
+  const [only, ...others] = names
+  if (only === undefined || only === '*' || others.length > 0) return {}
+  const { workspace } = credentials.state(only).resolved
+  return workspace === undefined ? {} : { workspace }
 }
 
 function lifeOf(text: string): number {

@@ -1,114 +1,19 @@
 /** WebSockets through the proxy: handshakes, first messages in every disguise, closes, refusals. */
 import { once } from 'node:events'
 import { deflateRawSync } from 'node:zlib'
-import t, { type Test } from 'tap'
-import { WebSocket, WebSocketServer } from 'ws'
+import t from 'tap'
+import { WebSocket } from 'ws'
 import { BrokerError } from '../../../src/domain/errors.js'
 import { Secret } from '../../../src/std/secret.js'
-import type { Place } from '../../fixtures/api-under-test.js'
-import {
-  OTHER,
-  OWN,
-  openRaw,
-  REAL_KEY,
-  serveCloud,
-  startProxy,
-  startUpstream,
-} from '../../fixtures/proxy-under-test.js'
-
-interface Heard {
-  authorization: string | undefined
-  extensions: string | undefined
-  protocol: string
-  path: string
-  messages: string[]
-  closed: { code: number; reason: string } | undefined
-}
-
-interface Options {
-  readonly deflate?: boolean
-  /** HTTP answer in place of the socket. */
-  readonly refuse?: (authorization: string | undefined) => number | undefined
-  readonly onSocket?: (socket: WebSocket) => void
-}
-
-/** A Prefect that says of every socket what it heard. */
-async function startPrefect(t: Pick<Test, 'teardown'>, { deflate = false, refuse, onSocket }: Options = {}) {
-  const heard: Heard[] = []
-  const { url, server } = await startUpstream(t, (_request, response) => response.end('{}'))
-  const sockets = new WebSocketServer({
-    noServer: true,
-    perMessageDeflate: deflate,
-    handleProtocols: (offered) => (offered.has('prefect') ? 'prefect' : false),
-  })
-  server.on('upgrade', (request, socket, head) => {
-    const status = refuse?.(request.headers.authorization)
-    if (status !== undefined) {
-      const body = '{"detail":"no"}'
-      socket.end(`HTTP/1.1 ${status} No\r\nX-Why: because\r\nContent-Length: ${body.length}\r\n\r\n${body}`)
-      return
-    }
-    sockets.handleUpgrade(request, socket, head, (client) => {
-      const entry: Heard = {
-        authorization: request.headers.authorization,
-        extensions: request.headers['sec-websocket-extensions'],
-        protocol: client.protocol,
-        path: request.url ?? '',
-        messages: [],
-        closed: undefined,
-      }
-      heard.push(entry)
-      client.on('message', (data) => {
-        entry.messages.push(String(data))
-        if (String(data).includes('"type":"auth"')) client.send('{"type":"auth_success"}')
-        else client.send(`heard ${String(data).length}`)
-      })
-      client.on('close', (code, reason) => {
-        entry.closed = { code, reason: String(reason) }
-        server.emit('over')
-      })
-      onSocket?.(client)
-    })
-  })
-  return { url, server, heard }
-}
-
-function open(
-  t: Pick<Test, 'teardown'>,
-  place: Place,
-  path: string,
-  {
-    token,
-    protocols = [],
-    deflate = false,
-  }: { token?: string; protocols?: string[]; deflate?: boolean } = {},
-): WebSocket {
-  const base = 'port' in place ? `ws://127.0.0.1:${place.port}` : `ws+unix:${place.socketPath}:`
-  const socket = new WebSocket(`${base}${path}`, protocols, {
-    perMessageDeflate: deflate ? { threshold: 0 } : false,
-    headers: {
-      ...('port' in place ? {} : { host: 'authd' }),
-      ...(token === undefined ? {} : { authorization: `bearer ${token}` }),
-    },
-  })
-  socket.on('error', () => undefined)
-  t.teardown(() => socket.terminate())
-  return socket
-}
-
-async function said(socket: WebSocket): Promise<string> {
-  const [data] = await once(socket, 'message')
-  return String(data)
-}
-
-const auth = (token: unknown) => JSON.stringify({ type: 'auth', token })
+import { auth, openSocket, said, startPrefect } from '../../fixtures/prefect-sockets.js'
+import { OTHER, OWN, openRaw, REAL_KEY, serveCloud, startProxy } from '../../fixtures/proxy-under-test.js'
 
 t.test('an event client of Cloud: the header becomes the key, messages go through', async (t) => {
   const { url, heard } = await startPrefect(t)
   const proxy = await startProxy(t, url)
   const token = await proxy.broker.token('proxy', ['cloud'])
   for (const place of [proxy.tcp, proxy.socket, proxy.restricted]) {
-    const socket = open(t, place, `${proxy.base}/events/in`, { token })
+    const socket = openSocket(t, place, `${proxy.base}/events/in`, { token })
     await once(socket, 'open')
     socket.send('{"event":"x"}')
     t.equal(await said(socket), 'heard 13')
@@ -129,7 +34,7 @@ t.test('a subscriber shows its token in the first frame alone, after a ping', as
   const proxy = await startProxy(t, url)
   const token = await proxy.broker.token('proxy', ['cloud'])
   for (const place of [proxy.tcp, proxy.restricted]) {
-    const socket = open(t, place, `${proxy.base}/events/out`, { protocols: ['prefect'] })
+    const socket = openSocket(t, place, `${proxy.base}/events/out`, { protocols: ['prefect'] })
     await once(socket, 'open')
     t.equal(socket.protocol, 'prefect')
     socket.ping('are you there')
@@ -208,9 +113,12 @@ t.test('compressed messages go on after the first one was changed', async (t) =>
   const { url, heard } = await startPrefect(t, { deflate: true })
   const proxy = await startProxy(t, url)
   const token = await proxy.broker.token('proxy', ['cloud'])
-  const socket = open(t, proxy.tcp, `${proxy.base}/events/out`, { protocols: ['prefect'], deflate: true })
-  await once(socket, 'open')
-  t.match(socket.extensions, /permessage-deflate; client_no_context_takeover/)
+  const socket = openSocket(t, proxy.tcp, `${proxy.base}/events/out`, {
+    protocols: ['prefect'],
+    deflate: true,
+  })
+  const [[answer]] = await Promise.all([once(socket, 'upgrade'), once(socket, 'open')])
+  t.match(answer.headers['sec-websocket-extensions'], /permessage-deflate.*; client_no_context_takeover/)
   socket.send(auth(token))
   t.equal(await said(socket), '{"type":"auth_success"}')
   for (let count = 1; count <= 3; count += 1) {
@@ -250,7 +158,7 @@ t.test('a first message without a living token ends with 1008, and Prefect hears
     Buffer.from(auth(dead)),
   ]
   for (const message of messages) {
-    const socket = open(t, proxy.tcp, `${proxy.base}/events/out`, { protocols: ['prefect'] })
+    const socket = openSocket(t, proxy.tcp, `${proxy.base}/events/out`, { protocols: ['prefect'] })
     await once(socket, 'open')
     socket.send(message)
     const [code] = await once(socket, 'close')
@@ -263,12 +171,12 @@ t.test('a first message without a living token ends with 1008, and Prefect hears
 t.test('who shows no token in time, or offers no first frame, is sent away', async (t) => {
   const { url, heard } = await startPrefect(t)
   const proxy = await startProxy(t, url, { limits: { firstFrameMs: 50, strangers: 2 } })
-  const slow = open(t, proxy.tcp, `${proxy.base}/events/out`, { protocols: ['prefect'] })
+  const slow = openSocket(t, proxy.tcp, `${proxy.base}/events/out`, { protocols: ['prefect'] })
   const [code] = await once(slow, 'close')
   t.equal(code, 1008)
-  t.equal(await statusOf(open(t, proxy.tcp, `${proxy.base}/events/in`)), 401)
+  t.equal(await statusOf(openSocket(t, proxy.tcp, `${proxy.base}/events/in`)), 401)
   t.equal(
-    await statusOf(open(t, proxy.tcp, `${proxy.base}/events/in`, { token: `pab_${'x'.repeat(43)}` })),
+    await statusOf(openSocket(t, proxy.tcp, `${proxy.base}/events/in`, { token: `pab_${'x'.repeat(43)}` })),
     401,
   )
   t.equal(heard.length, 1)
@@ -278,7 +186,7 @@ t.test('there is room for so many sockets that have shown no token, and no more'
   const { url } = await startPrefect(t)
   const proxy = await startProxy(t, url, { limits: { strangers: 2 } })
   const token = await proxy.broker.token('proxy', ['cloud'])
-  const connect = () => open(t, proxy.tcp, `${proxy.base}/events/out`, { protocols: ['prefect'] })
+  const connect = () => openSocket(t, proxy.tcp, `${proxy.base}/events/out`, { protocols: ['prefect'] })
   const [one, two] = [connect(), connect()]
   await Promise.all([once(one, 'open'), once(two, 'open')])
   t.equal(await statusOf(connect()), 429)
@@ -317,9 +225,9 @@ t.test('a 401 to our key is tried again with a newer one, or parked', async (t) 
   const { url, heard } = await startPrefect(t, { refuse: (key) => (key === 'Bearer new' ? undefined : 401) })
   const proxy = await startProxy(t, url)
   const token = await proxy.broker.token('proxy', ['cloud'])
-  t.equal(await statusOf(open(t, proxy.tcp, `${proxy.base}/events/in`, { token })), 503)
+  t.equal(await statusOf(openSocket(t, proxy.tcp, `${proxy.base}/events/in`, { token })), 503)
   proxy.whenRejected(() => serveCloud(proxy.broker, url, 'new'))
-  const socket = open(t, proxy.tcp, `${proxy.base}/events/in`, { token })
+  const socket = openSocket(t, proxy.tcp, `${proxy.base}/events/in`, { token })
   await once(socket, 'open')
   t.equal(heard[0]?.authorization, 'Bearer new')
   proxy.broker.refuse('cloud', new BrokerError('login_required', 'no key'))
@@ -333,7 +241,7 @@ t.test('paths of others, pages and foreign names get no socket', async (t) => {
   const proxy = await startProxy(t, url)
   const token = await proxy.broker.token('proxy', ['cloud'])
   const path = `/proxy/cloud/api/accounts/${OTHER}/workspaces/${OTHER}/events/in`
-  t.equal(await statusOf(open(t, proxy.tcp, path, { token })), 403)
+  t.equal(await statusOf(openSocket(t, proxy.tcp, path, { token })), 403)
   for (const [headers, status] of [
     ['Origin: https://evil.example\r\n', 403],
     ['Host: evil.example\r\n', 421],
@@ -362,7 +270,7 @@ t.test('a server profile’s auth string goes into both places', async (t) => {
     messages: [auth('admin:real')],
   })
   proxy.broker.serve('server', { authString: new Secret('admin:changed') })
-  const next = open(t, proxy.tcp, '/proxy/server/api/events/out', { protocols: ['prefect'] })
+  const next = openSocket(t, proxy.tcp, '/proxy/server/api/events/out', { protocols: ['prefect'] })
   await once(next, 'open')
   next.send(auth(`prefect-auth:${token}`))
   await said(next)
@@ -378,7 +286,7 @@ t.test('either side that dies takes the other with it', async (t) => {
   })
   const proxy = await startProxy(t, url)
   const connect = async () => {
-    const socket = open(t, proxy.socket, `${proxy.base}/events/in`)
+    const socket = openSocket(t, proxy.socket, `${proxy.base}/events/in`)
     await once(socket, 'open')
     return socket
   }
@@ -400,8 +308,10 @@ t.test('the sockets of a token that dies are cut, those of others are not', asyn
     await proxy.broker.token('proxy', ['cloud']),
     await proxy.broker.token('proxy', ['cloud']),
   ]
-  const [one, two] = [dies, lives].map((token) => open(t, proxy.tcp, `${proxy.base}/events/in`, { token }))
-  const framed = open(t, proxy.tcp, `${proxy.base}/events/out`, { protocols: ['prefect'] })
+  const [one, two] = [dies, lives].map((token) =>
+    openSocket(t, proxy.tcp, `${proxy.base}/events/in`, { token }),
+  )
+  const framed = openSocket(t, proxy.tcp, `${proxy.base}/events/out`, { protocols: ['prefect'] })
   if (one === undefined || two === undefined) throw new Error('two sockets')
   await Promise.all([one, two, framed].map((socket) => once(socket, 'open')))
   framed.send(auth(dies))

@@ -41,7 +41,11 @@ t.test('secrets in the profile file are hidden, whatever they are called', async
 
 t.test('readiness says why not', async (t) => {
   const api = await startApi(t)
-  t.same(json(await ask(api.socket, '/readyz')), { ready: true })
+  t.same(
+    json(await ask(api.socket, '/readyz')),
+    { ready: true, degraded: 'it could not be renewed', hint: 'prefect-auth doctor' },
+    'a key that serves and could not be renewed',
+  )
   api.broker.refuse(
     'cloud',
     new BrokerError('vault_locked', 'the vault is locked', { hint: 'prefect-auth unlock' }),
@@ -104,6 +108,11 @@ t.test('the description of the API has every route, its power and its schemas', 
         },
       },
       '/livez': { get: { 'x-power': 'none', security: [{}] } },
+      '/proxy/{profile}/api/{path}': {
+        parameters: [{ name: 'profile', in: 'path' }, { name: 'path' }],
+        get: { 'x-power': 'proxy', responses: { 503: { description: /wait/ } } },
+        delete: { 'x-power': 'proxy' },
+      },
     },
   })
   const described = JSON.stringify(description.paths)

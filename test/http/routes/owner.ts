@@ -9,6 +9,7 @@ import { auditList } from '../../../src/wire/events.js'
 import { createKeyAnswer, deleteKeyAnswer, keyList } from '../../../src/wire/keys.js'
 import { loginView, logoutAnswer } from '../../../src/wire/login.js'
 import { adoptAnswer, profileList, profileView } from '../../../src/wire/profile.js'
+import { renewAnswer, rotateBotAnswer } from '../../../src/wire/renewal.js'
 import { doctor, live, ready, status } from '../../../src/wire/status.js'
 import { createTokenAnswer, tokenList } from '../../../src/wire/tokens.js'
 import { setWorkspaceAnswer, workspaceList } from '../../../src/wire/workspace.js'
@@ -30,6 +31,25 @@ interface Case {
 const cases: readonly Case[] = [
   { ask: 'GET /v1/status', schema: status },
   { ask: 'GET /v1/doctor', schema: doctor },
+  {
+    ask: 'POST /v1/keys/cloud/renew',
+    schema: renewAnswer,
+    call: 'renewal.renew cloud false',
+    audit: 'key_renewed',
+  },
+  {
+    ask: 'POST /v1/keys/cloud/renew',
+    body: { if_due: true },
+    schema: renewAnswer,
+    call: 'renewal.renew cloud true',
+  },
+  {
+    ask: 'POST /v1/keys/rotate-service-account',
+    body: { profile: 'empty', name: 'ci', owner_profile: 'cloud', old_key_lives_s: 60 },
+    schema: rotateBotAnswer,
+    call: 'serviceAccounts.rotate empty ci cloud 60000',
+    audit: 'key_rotated',
+  },
   { ask: 'GET /v1/profiles', schema: profileList },
   { ask: 'GET /v1/profiles/cloud', schema: profileView },
   {

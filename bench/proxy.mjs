@@ -1,0 +1,337 @@
+// Measures the shipped proxy beside nginx's proxy_pass in the same run: `node bench/proxy.mjs` after `npm run build`.
+// Needs nginx and h2load (nghttp2-client) on the path, and Linux. Prints ratios; absolute times are the machine's.
+import { execFileSync, spawn } from 'node:child_process'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { Agent, request } from 'node:http'
+import { createServer } from 'node:net'
+import { cpus, loadavg, tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { WebSocket } from 'ws'
+
+const ROUNDS = Number(process.env.ROUNDS ?? 3)
+const WARM_UP_S = Number(process.env.WARM_UP ?? 15)
+const MB = 1_000_000
+const dist = new URL('../dist/', import.meta.url).pathname
+const home = mkdtempSync(join(tmpdir(), 'pab-bench-'))
+const own = `accounts/${'1'.repeat(8)}-0000-4000-8000-${'1'.repeat(12)}/workspaces/${'2'.repeat(8)}-0000-4000-8000-${'2'.repeat(12)}`
+const key = `pnu_${'x'.repeat(36)}`
+const small = JSON.stringify({ flow_runs: { id: { any_: [own] } }, limit: 200, sort: 'START_TIME_DESC' })
+const smallFile = join(home, 'small.json')
+writeFileSync(smallFile, small)
+
+const median = (numbers) => numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)]
+const say = (text) => process.stdout.write(`${text}\n`)
+const children = []
+
+function start(program, args, env = process.env) {
+  const child = spawn(program, args, { env, stdio: ['ignore', 'pipe', 'inherit'] })
+  children.push(child)
+  return child
+}
+
+async function stop(child) {
+  if (child.exitCode !== null || child.signalCode !== null) return
+  const ended = new Promise((resolve) => child.once('exit', resolve))
+  child.kill('SIGTERM')
+  await ended
+}
+
+async function freePort() {
+  const server = createServer().listen(0, '127.0.0.1')
+  await new Promise((resolve) => server.once('listening', resolve))
+  const { port } = server.address()
+  await new Promise((resolve) => server.close(resolve))
+  return port
+}
+
+/** Microseconds of CPU that all threads of a process have used. */
+function cpuOf(pid) {
+  let ns = 0
+  for (const thread of readdirSync(`/proc/${pid}/task`)) {
+    ns += Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ')[0])
+  }
+  return ns / 1000
+}
+
+function rssOf(pid) {
+  const [, kB] = /^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))
+  return (Number(kB) * 1024) / MB
+}
+
+/** A Prefect in plain node:http: takes any body, gives `?bytes=` or a small answer, echoes WebSocket messages. */
+const UPSTREAM = `
+import { createServer } from 'node:http'
+import { WebSocketServer } from ${JSON.stringify(import.meta.resolve('ws'))}
+const chunk = Buffer.alloc(65536, 'x')
+const answer = JSON.stringify([{ id: '${'3'.repeat(36)}', name: 'hello', state: { type: 'SCHEDULED' } }])
+const server = createServer((request, response) => {
+  const bytes = Number(new URL(request.url, 'http://x').searchParams.get('bytes') ?? 0)
+  request.on('data', () => undefined).on('end', () => {
+    if (bytes === 0) {
+      return response.writeHead(200, { 'content-type': 'application/json', 'content-length': answer.length }).end(answer)
+    }
+    response.writeHead(200, { 'content-length': bytes })
+    let left = bytes
+    const more = () => {
+      while (left > 0) {
+        const part = left < chunk.length ? chunk.subarray(0, left) : chunk
+        left -= part.length
+        if (!response.write(part) && left > 0) return void response.once('drain', more)
+      }
+      response.end()
+    }
+    more()
+  })
+})
+const sockets = new WebSocketServer({ server, perMessageDeflate: false })
+sockets.on('connection', (socket) => socket.on('message', (data, isBinary) => socket.send(data, { binary: isBinary })))
+server.keepAliveTimeout = 600_000
+server.listen(Number(process.argv[2]), '127.0.0.1', () => process.stdout.write('ready'))
+`
+
+function nginxConfig(port, upstream) {
+  const temp = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
+  return `daemon off; master_process off; pid ${home}/nginx.pid; error_log /dev/null;
+events { worker_connections 1024; }
+http {
+  access_log off; keepalive_requests 1000000000; client_max_body_size 0;
+  ${temp.map((name) => `${name}_temp_path ${home}/${name};`).join(' ')}
+  map $http_upgrade $connection_upgrade { default upgrade; '' ''; }
+  upstream prefect { server 127.0.0.1:${upstream}; keepalive 128; keepalive_requests 1000000000; }
+  server {
+    listen 127.0.0.1:${port};
+    location / {
+      proxy_pass http://prefect; proxy_http_version 1.1; proxy_buffering off; proxy_request_buffering off;
+      proxy_set_header Authorization "Bearer ${key}"; proxy_set_header Host $proxy_host;
+      proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $connection_upgrade;
+    }
+  }
+}\n`
+}
+
+async function startOurs(upstream) {
+  mkdirSync(join(home, '.prefect'))
+  writeFileSync(
+    join(home, '.prefect', 'profiles.toml'),
+    `active = "cloud"\n[profiles.cloud]\nPREFECT_API_URL = "http://127.0.0.1:${upstream}/api/${own}"\nPREFECT_API_KEY = "${key}"\n`,
+    { mode: 0o600 },
+  )
+  const env = {
+    ...{
+      PATH: process.env.PATH,
+      HOME: home,
+      PREFECT_AUTH_SOCKET: join(home, 'authd.sock'),
+      PREFECT_AUTH_PORT: '0',
+    },
+    PREFECT_CLOUD_API_URL: `http://127.0.0.1:${upstream}/api`,
+  }
+  const daemon = start(
+    process.execPath,
+    [join(dist, 'authd.js'), '--vault-backend=file', '--log-level=error'],
+    env,
+  )
+  const cli = (...args) =>
+    execFileSync(process.execPath, [join(dist, 'auth.js'), ...args], {
+      ...{ env, encoding: 'utf8' },
+      stdio: ['ignore', 'pipe', 'ignore'],
+    }).trim()
+  for (let tries = 0; ; tries += 1) {
+    try {
+      const origin = cli('status', '--url')
+      const token = cli('token', 'create', '--name', 'bench', '--power', 'proxy')
+      return { name: 'ours', pid: daemon.pid, base: `${origin}/proxy/cloud/api/${own}`, token }
+    } catch (error) {
+      if (tries > 50) throw error
+      await sleep(100)
+    }
+  }
+}
+
+/** Requests per second with 16 keep-alive connections, and CPU per request. */
+function postLoad({ pid, base, token }, seconds) {
+  const before = pid === undefined ? 0 : cpuOf(pid)
+  const output = execFileSync(
+    'h2load',
+    [
+      ...['--h1', '-D', String(seconds), '-c', '16', '-t', '1', '-d', smallFile],
+      ...['-H', 'content-type: application/json', '-H', `authorization: Bearer ${token}`],
+      `${base}/flow_runs/filter`,
+    ],
+    { encoding: 'utf8' },
+  )
+  const [, total, succeeded] = /requests: (\d+) total.*?(\d+) succeeded/.exec(output) ?? []
+  const done = Number(succeeded)
+  if (!(done > 0) || Number(total) - done > 32) throw new Error(output)
+  return { rate: done / seconds, cpu: ((pid === undefined ? 0 : cpuOf(pid)) - before) / done }
+}
+
+const agent = new Agent({ keepAlive: true, maxSockets: 32 })
+
+/** One exchange; resolves with how many bytes came. */
+function exchange({ base, token }, { path, method = 'POST', body, upload = 0 }) {
+  return new Promise((resolve, reject) => {
+    const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' }
+    if (method === 'POST') headers['content-length'] = upload > 0 ? upload : Buffer.byteLength(body)
+    const call = request(`${base}${path}`, { agent, method, headers }, (response) => {
+      let bytes = 0
+      response.on('data', (chunk) => {
+        bytes += chunk.length
+      })
+      response.on('error', reject)
+      response.on('end', () => {
+        if (response.statusCode === 200) resolve(bytes)
+        else reject(new Error(`${response.statusCode} at ${path}`))
+      })
+    })
+    call.on('error', reject)
+    if (upload === 0) return void call.end(body)
+    const chunk = Buffer.alloc(65_536, 'x')
+    let left = upload
+    const more = () => {
+      while (left > 0) {
+        const part = left < chunk.length ? chunk.subarray(0, left) : chunk
+        left -= part.length
+        if (!call.write(part) && left > 0) return void call.once('drain', more)
+      }
+      call.end()
+    }
+    more()
+  })
+}
+
+/** Median microseconds of one small POST, one after the other. */
+async function oneCaller(target, count) {
+  const times = []
+  for (let at = 0; at < count; at += 1) {
+    const began = performance.now()
+    await exchange(target, { path: '/flow_runs/filter', body: small })
+    times.push((performance.now() - began) * 1000)
+  }
+  return median(times)
+}
+
+const down = (target, bytes) => exchange(target, { path: `/blob?bytes=${bytes}`, method: 'GET' })
+const up = (target, bytes) => exchange(target, { path: '/blob', upload: bytes })
+
+/** CPU microseconds per MB for `count` transfers of 10 MB. */
+async function perMegabyte(target, transfer, count) {
+  const before = cpuOf(target.pid)
+  for (let at = 0; at < count; at += 1) await transfer(target, 10 * MB)
+  return (cpuOf(target.pid) - before) / (count * 10)
+}
+
+/** How many MB the resident memory rises at most while 1 GB goes through. */
+async function growth(target, transfer) {
+  await transfer(target, 100 * MB)
+  const before = rssOf(target.pid)
+  let most = before
+  const look = setInterval(() => {
+    most = Math.max(most, rssOf(target.pid))
+  }, 50)
+  await transfer(target, 1000 * MB)
+  clearInterval(look)
+  return Math.max(most, rssOf(target.pid)) - before
+}
+
+/** CPU microseconds per message with 100 sockets, each of which waits for its echo; a message counts once a direction. */
+async function perMessage({ pid, base, token }, rounds) {
+  const text = JSON.stringify({ type: 'event', event: 'x'.repeat(400) })
+  const sockets = await Promise.all(
+    Array.from({ length: 100 }, async () => {
+      const socket = new WebSocket(`${base.replace('http:', 'ws:')}/events/in`, 'prefect', {
+        headers: { authorization: `Bearer ${token}` },
+        perMessageDeflate: false,
+      })
+      await new Promise((resolve, reject) => socket.once('open', resolve).once('error', reject))
+      const echoed = new Promise((resolve) => socket.once('message', resolve))
+      socket.send(JSON.stringify({ type: 'auth', token }))
+      await echoed
+      return socket
+    }),
+  )
+  const before = cpuOf(pid)
+  await Promise.all(
+    sockets.map(async (socket) => {
+      for (let at = 0; at < rounds; at += 1) {
+        const echoed = new Promise((resolve) => socket.once('message', resolve))
+        socket.send(text)
+        await echoed
+      }
+    }),
+  )
+  const used = cpuOf(pid) - before
+  for (const socket of sockets) socket.terminate()
+  return used / (100 * rounds * 2)
+}
+
+function row(what, ours, theirs, ratio, goal, digits = 1) {
+  const shown = ratio === undefined ? '–' : `${ratio.toFixed(2)}x`
+  say(`| ${what} | ${ours.toFixed(digits)} | ${theirs.toFixed(digits)} | ${shown} | ${goal} |`)
+}
+
+try {
+  const upstream = await freePort()
+  writeFileSync(join(home, 'upstream.mjs'), UPSTREAM)
+  const server = start(process.execPath, [join(home, 'upstream.mjs'), String(upstream)])
+  await new Promise((resolve) => server.stdout.once('data', resolve))
+  const port = await freePort()
+  writeFileSync(join(home, 'nginx.conf'), nginxConfig(port, upstream))
+  const nginx = start('nginx', ['-c', join(home, 'nginx.conf'), '-p', home])
+  const direct = { name: 'direct', base: `http://127.0.0.1:${upstream}/api/${own}`, token: key }
+  const theirs = { name: 'nginx', pid: nginx.pid, base: `http://127.0.0.1:${port}/api/${own}`, token: 'none' }
+  const ours = await startOurs(upstream)
+  const targets = [theirs, ours]
+  say(
+    `${cpus().length} cores, load ${loadavg()
+      .map((each) => each.toFixed(1))
+      .join(' ')} at the start, ${ROUNDS} rounds\n`,
+  )
+  // A compiler that is still at work is no part of what runs for months.
+  for (const target of targets) postLoad(target, WARM_UP_S)
+
+  const seen = new Map()
+  const note = (target, what, value) => {
+    const name = `${target.name} ${what}`
+    seen.set(name, [...(seen.get(name) ?? []), value])
+  }
+  const of = (target, what) => median(seen.get(`${target.name} ${what}`))
+  for (let round = 0; round < ROUNDS; round += 1) {
+    for (const target of [direct, ...targets]) note(target, 'alone', await oneCaller(target, 1500))
+    for (const target of targets) {
+      const { rate, cpu } = postLoad(target, 3)
+      note(target, 'rate', rate)
+      note(target, 'post', cpu)
+    }
+    for (const target of targets) {
+      note(target, 'down', await perMegabyte(target, down, 20))
+      note(target, 'up', await perMegabyte(target, up, 20))
+      note(target, 'message', await perMessage(target, 100))
+    }
+  }
+  say('| what | ours | nginx | ratio | goal |\n|---|---|---|---|---|')
+  const compare = (what, title, goal, digits) =>
+    row(title, of(ours, what), of(theirs, what), of(ours, what) / of(theirs, what), goal, digits)
+  compare('post', 'CPU per small POST, µs', '≤ 2.0x')
+  compare('rate', 'small POST, 16 connections, requests/s', '≥ 0.6x', 0)
+  const added = (target) => of(target, 'alone') - of(direct, 'alone')
+  row('added median for one caller, µs', added(ours), added(theirs), added(ours) / added(theirs), '–', 0)
+  compare('down', 'CPU per MB, 10 MB down, µs', '≤ 0.8x', 0)
+  compare('up', 'CPU per MB, 10 MB up, µs', '≤ 0.8x', 0)
+  compare('message', 'CPU per WebSocket message, 100 sockets, µs', '≤ 1.3x')
+  for (const [title, transfer] of [
+    ['memory growth over 1 GB down, MB', down],
+    ['memory growth over 1 GB up, MB', up],
+  ]) {
+    row(title, await growth(ours, transfer), await growth(theirs, transfer), undefined, '≤ 16')
+  }
+  say(
+    `\nload ${loadavg()
+      .map((each) => each.toFixed(1))
+      .join(' ')} at the end; direct, one caller: ${of(direct, 'alone').toFixed(0)} µs`,
+  )
+} finally {
+  agent.destroy()
+  for (const child of children.reverse()) await stop(child)
+  rmSync(home, { recursive: true, force: true })
+}

@@ -1,0 +1,163 @@
+#!/bin/sh
+# prefect-auth: `env` and `exec` by curl, where all is plain; everything else, and every doubt, goes to auth.js beside this
+# file, which asks again and says what is wrong. Ten thousand runs a day need not start ten thousand Node processes.
+# All names begin with __pab: a variable that the caller exported must not change under the program it starts.
+
+# Whatever SHELLOPTS of the caller says: no key on stderr, none exported under a name of ours.
+set +aeuvx
+
+__pab_node() {
+  case $0 in */*) __pab_self=$0 ;; *) __pab_self=./$0 ;; esac
+  while [ -L "$__pab_self" ]; do
+    __pab_link=$(readlink "$__pab_self")
+    case $__pab_link in
+      /*) __pab_self=$__pab_link ;;
+      *) __pab_self=${__pab_self%/*}/$__pab_link ;;
+    esac
+  done
+  if ! command -v node >/dev/null 2>&1; then
+    echo 'prefect-auth: node is not on the path' >&2
+    [ "${1-}" = exec ] && exit 125
+    exit 1
+  fi
+  exec node "${__pab_self%/*}/auth.js" "$@"
+}
+
+# Sets __pab_socket. Fails where it is not plain which socket it is, or whether it is ours.
+__pab_find_socket() {
+  if [ -n "${PREFECT_AUTH_SOCKET-}" ]; then
+    __pab_socket=$PREFECT_AUTH_SOCKET
+    case $__pab_socket in /*) ;; *) return 1 ;; esac
+    __pab_is_ours
+    return
+  fi
+  [ -n "${HOME-}" ] || return 1
+  if [ -d /System/Library ]; then
+    __pab_state=${PREFECT_AUTH_STATE_DIR:-$HOME/Library/Application Support/prefect-auth}
+  else
+    if [ -n "${XDG_RUNTIME_DIR-}" ]; then
+      __pab_socket=$XDG_RUNTIME_DIR/prefect-auth/authd.sock
+      __pab_is_ours && return
+    fi
+    __pab_socket=/run/user/$(id -u)/prefect-auth/authd.sock
+    __pab_is_ours && return
+    case ${XDG_STATE_HOME-} in
+      /*) __pab_state=${PREFECT_AUTH_STATE_DIR:-$XDG_STATE_HOME/prefect-auth} ;;
+      *) __pab_state=${PREFECT_AUTH_STATE_DIR:-$HOME/.local/state/prefect-auth} ;;
+    esac
+  fi
+  case $__pab_state in /*) ;; *) return 1 ;; esac
+  __pab_socket=$__pab_state/run/authd.sock
+  __pab_is_ours
+}
+
+# A socket that somebody else owns is a trap for what we send, and for what we take for our credentials.
+__pab_is_ours() {
+  # shellcheck disable=SC3067 # every sh that we know has -O, and one that has not fails, which is a doubt
+  [ ! -L "$__pab_socket" ] && [ -S "$__pab_socket" ] && [ -O "$__pab_socket" ]
+}
+
+# Asks for the credentials as text; sets __pab_body. $1: env or exec, $2: the format.
+__pab_ask() {
+  case $__pab_profile in
+    *[!A-Za-z0-9._-]* | pnu_* | pnb_*) return 1 ;;
+  esac
+  command -v curl >/dev/null 2>&1 || return 1
+  __pab_find_socket || return 1
+  __pab_body=$(
+    command curl -q -s -g --noproxy '*' --max-time 10 --unix-socket "$__pab_socket" -A "prefect-auth/@VERSION@ $1" \
+      -w '\n%{http_code}' "http://authd/v1/env?format=$2${__pab_profile:+&profile=$__pab_profile}" 2>/dev/null
+  ) || return 1
+  case $__pab_body in
+    *'
+200') __pab_body=${__pab_body%?200} ;;
+    *) return 1 ;;
+  esac
+}
+
+__pab_env() {
+  shift
+  __pab_profile=${PREFECT_PROFILE-}
+  __pab_format='sh'
+  while [ $# -gt 0 ]; do
+    case $1 in
+      -p | --profile) [ -n "${2-}" ] || return; __pab_profile=$2; shift 2 ;;
+      --profile=?*) __pab_profile=${1#*=}; shift ;;
+      --format) [ $# -ge 2 ] || return; __pab_format=$2; shift 2 ;;
+      --format=*) __pab_format=${1#*=}; shift ;;
+      --json) __pab_format=json; shift ;;
+      *) return ;;
+    esac
+  done
+  case $__pab_format in sh | fish | powershell | dotenv | json) ;; *) return ;; esac
+  __pab_ask env "$__pab_format" || return
+  printf '%s' "$__pab_body" || exit 1
+  exit 0
+}
+
+__pab_exec() {
+  shift
+  __pab_profile=${PREFECT_PROFILE-}
+  while :; do
+    case ${1-} in
+      -p | --profile) [ -n "${2-}" ] || return; __pab_profile=$2; shift 2 ;;
+      --profile=?*) __pab_profile=${1#*=}; shift ;;
+      --) shift; break ;;
+      -* | '') return ;;
+      *) break ;;
+    esac
+  done
+  __pab_is_command "${1-}" || return
+  # Some shells drop variables with names that are none of theirs (FOO.BAR, functions that bash exported). A look at
+  # what we were started with, while curl is asking.
+  __pab_names=
+  if [ -z "${BASH_VERSION-}" ]; then
+    [ -r "/proc/$$/environ" ] || return
+    command grep -zqv '^[A-Za-z_][A-Za-z0-9_]*=' "/proc/$$/environ" 2>/dev/null &
+    __pab_names=$!
+  fi
+  __pab_ask exec sh
+  __pab_asked=$?
+  if [ -n "$__pab_names" ]; then
+    wait "$__pab_names"
+    # 0: there are such; 2: it could not look.
+    [ $? -eq 1 ] || return
+  fi
+  [ "$__pab_asked" -eq 0 ] && __pab_agrees || return
+  eval "$__pab_body"
+  exec "$@"
+}
+
+# What the shell would not run as it is asked to is for auth.js, which says why.
+__pab_is_command() {
+  case $1 in
+    '' | -* | pnu_* | pnb_*) return 1 ;;
+    */*) [ -f "$1" ] && [ -x "$1" ] ;;
+    *) [ -n "${PATH-}" ] && command -v "$1" >/dev/null 2>&1 ;;
+  esac
+}
+
+# Whether nothing in the caller's environment contradicts; where something does, auth.js names it.
+__pab_agrees() {
+  [ -z "${PREFECT_API_URL-}${PREFECT_API_KEY-}${PREFECT_API_AUTH_STRING-}${PREFECT_CLOUD_API_URL-}${PREFECT_CLOUD_UI_URL-}" ] ||
+    (
+      __pab_1=${PREFECT_API_URL-} __pab_2=${PREFECT_API_KEY-} __pab_3=${PREFECT_API_AUTH_STRING-}
+      __pab_4=${PREFECT_CLOUD_API_URL-} __pab_5=${PREFECT_CLOUD_UI_URL-}
+      eval "$__pab_body"
+      __pab_same "$__pab_1" "${PREFECT_API_URL-}" &&
+        __pab_same "$__pab_2" "${PREFECT_API_KEY-}" &&
+        __pab_same "$__pab_3" "${PREFECT_API_AUTH_STRING-}" &&
+        __pab_same "$__pab_4" "${PREFECT_CLOUD_API_URL-}" &&
+        __pab_same "$__pab_5" "${PREFECT_CLOUD_UI_URL-}"
+    )
+}
+
+__pab_same() {
+  [ -z "$1" ] || [ "$1" = "$2" ]
+}
+
+case ${1-} in
+  env) __pab_env "$@" ;;
+  exec) __pab_exec "$@" ;;
+esac
+__pab_node "$@"

@@ -1,0 +1,45 @@
+/** Pure: the script that a service starts. It outlives a moved Node and a moved package: it looks again at every start. */
+export interface LauncherFacts {
+  /** As found on the path where possible, so that an upgrade in place is followed. */
+  readonly node: string
+  /** `dist/authd.js` of the package. */
+  readonly program: string
+  /** What this Node knows of the flags that not every version has. */
+  readonly flags: readonly string[]
+  /** Absolute directories: where to look once node or program are gone. */
+  readonly path: readonly string[]
+}
+
+/** The heap of a daemon that idles for weeks: measured, half of the private memory of Node's own choice. */
+const LEAN = ['--optimize-for-size', '--max-old-space-size=64', '--max-semi-space-size=1']
+/** Nobody attaches a debugger by a signal; a crash report has no environment in it. Not known to every Node. */
+export const GUARDED_FLAGS = ['--disable-sigusr1', '--report-exclude-env']
+
+export function renderLauncher({ node, program, flags, path }: LauncherFacts): string {
+  return `#!/bin/sh
+# Starts prefect-authd: with the Node and the package of the installation, else with what is there now.
+# Written by \`prefect-auth service install\`, which writes it anew.
+node=${quote(node)}
+program=${quote(program)}
+if [ -x "$node" ] && [ -r "$program" ]; then
+  exec "$node" ${[...LEAN, ...flags].join(' ')} "$program"
+fi
+PATH=${quote(path.join(':'))}:$HOME/.local/bin:/opt/homebrew/bin:/usr/local/bin:/usr/bin:/bin
+for dir in "$HOME"/.nvm/versions/node/*/bin "$HOME"/.volta/bin "$HOME"/.local/share/mise/shims; do
+  PATH=$PATH:$dir
+done
+export PATH
+echo "prefect-authd: $node or $program is gone; prefect-auth service install writes down where they are now" >&2
+if [ -r "$program" ] && command -v node >/dev/null; then
+  exec node ${LEAN.join(' ')} "$program"
+fi
+found=$(command -v prefect-authd) && exec "$found"
+echo 'prefect-authd: no Node or no prefect-authd is found any more: npm install --global prefect-auth-broker' >&2
+exit 78
+`
+}
+
+/** Exactly, unlike what is shown to people: nothing is special between single quotes but the quote itself. */
+function quote(text: string): string {
+  return `'${text.replaceAll("'", `'\\''`)}'`
+}

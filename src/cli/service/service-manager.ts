@@ -1,0 +1,43 @@
+/** What a system's manager of services can do for us: the same words for systemd and launchd. */
+import type { Surroundings } from '../../config/paths.js'
+import type { RunTool } from './run-tool.js'
+import type { ServiceFile } from './service-files.js'
+import type { ServiceFacts, Template } from './service-plan.js'
+
+export interface ServiceState {
+  /**
+   * `waiting`: the socket is open, the first request starts the daemon. `unreachable`: this session has no manager, so that
+   * nothing is known.
+   */
+  readonly state: 'not_installed' | 'running' | 'waiting' | 'stopped' | 'failed' | 'unreachable'
+  readonly pid?: number
+  readonly startsAtLogin: boolean
+  /** Absent where it can't be asked, or means nothing. */
+  readonly lingers?: boolean
+  /** Whether loopback TCP is opened by the system; absent where it is not wanted. */
+  readonly tcp?: 'active' | 'failed'
+  /** Why it is `failed` or `unreachable`. */
+  readonly problem?: string
+}
+
+export interface ServiceManager {
+  /** `systemd user service`, `launchd agent` */
+  readonly name: string
+  /** How to follow the log, beside `prefect-auth logs -f`. */
+  readonly log: string | undefined
+  plan(facts: ServiceFacts): readonly ServiceFile[]
+  state(): Promise<ServiceState>
+  /**
+   * Makes it so: files, start at login, running with what is on the disk now. `isStale`: what runs is of another version.
+   * Answers the files that were written. Does not wait for the daemon.
+   */
+  install(facts: ServiceFacts, isStale: boolean): Promise<readonly ServiceFile[]>
+  /** Answers the files that were removed. */
+  uninstall(): Promise<readonly string[]>
+}
+
+export interface ManagerDeps {
+  readonly run: RunTool
+  readonly template: Template
+  readonly terminal: Surroundings
+}

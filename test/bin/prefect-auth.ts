@@ -1,0 +1,179 @@
+/** The sh front: what it answers itself, what it hands over to Node, and what it must never do; in every sh there is. */
+import { exec, execFileSync } from 'node:child_process'
+import { existsSync, renameSync, symlinkSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import t from 'tap'
+import { renderShell } from '../../src/http/shell.js'
+import { problem, startScriptedDaemon } from '../fixtures/scripted-daemon.js'
+import { makeFront, SHELLS } from '../fixtures/shell-front.js'
+
+const front = makeFront(t)
+const evil = join(front.dir, 'evil')
+const NASTY = `a'b"c\\d $(touch ${evil}) \`touch ${evil}\`\n; touch ${evil} #é\t!`
+const served = { PREFECT_API_URL: 'http://h/api', PREFECT_API_KEY: NASTY }
+const text = renderShell('sh', served)
+const daemon = await startScriptedDaemon(t, {
+  'GET /v1/env': ({ query }) => {
+    if (query.profile === 'gone') return problem('profile_not_found', 'not_found', 404, 'no such profile')
+    if (query.profile === 'cut')
+      return {
+        handle: (response) =>
+          void response.writeHead(200, { 'content-length': '999' }).end('export PREFECT_API_URL='),
+      }
+    return { text: query.format === 'sh' ? text : `${query.format}\n` }
+  },
+})
+const env = { PREFECT_AUTH_SOCKET: daemon.socket }
+// biome-ignore lint/suspicious/noTemplateCurlyInString: the shell's own
+const SHOW = 'printf "%s|%s|%s" "$PREFECT_API_URL" "$PREFECT_API_KEY" "${PREFECT_CLOUD_API_URL-unset}"'
+
+for (const shell of SHELLS) {
+  t.test(`${shell}: env prints what the daemon says, byte for byte`, async (t) => {
+    t.match(await front.run(['env'], { shell, env }), { code: 0, stdout: text, stderr: '' })
+    t.match(await front.run(['env', '--format=fish', '-p', 'a-b.c'], { shell, env }), {
+      code: 0,
+      stdout: 'fish\n',
+    })
+    t.match(await front.run(['env', '--json'], { shell, env }), { code: 0, stdout: 'json\n' })
+    const last = daemon.asked.at(-2)
+    t.match(last, {
+      query: { profile: 'a-b.c', format: 'fish' },
+      headers: { 'user-agent': 'prefect-auth/9.9.9 env' },
+    })
+  })
+
+  t.test(`${shell}: exec gives every value as it is, and runs nothing that stands in one`, async (t) => {
+    const run = await front.run(['exec', '--', 'sh', '-c', SHOW], {
+      shell,
+      env: { ...env, PREFECT_CLOUD_API_URL: '' },
+    })
+    t.match(run, { code: 0, stdout: `http://h/api|${NASTY}|unset`, stderr: '' })
+    t.equal(existsSync(evil), false)
+  })
+
+  t.test(
+    `${shell}: exec is gone once the program runs, and the program has stdin, arguments and exit code`,
+    async (t) => {
+      const script = 'read -r a; echo "$a:$#:$2"; ps -o comm= --ppid $$ | grep -c defunct; exit 42'
+      const run = await front.run(['exec', 'sh', '-c', script, 'x', '', "q'$HOME"], {
+        shell,
+        env,
+        input: 'typed\n',
+      })
+      t.match(run, { code: 42, stdout: "typed:2:q'$HOME\n0\n" })
+      const { stdout } = await front.run(['exec', '--', 'sh', '-c', 'tr "\\0" " " </proc/$PPID/cmdline'], {
+        shell,
+        env,
+      })
+      t.match(stdout, process.argv[0]?.split('/').at(-1) ?? '', 'its parent is whoever called us')
+      t.match(await front.run(['exec', '--', 'sh', '-c', 'kill -TERM $$'], { shell, env }), {
+        signal: 'SIGTERM',
+      })
+    },
+  )
+
+  t.test(`${shell}: a variable with a name that is none for a shell is not lost`, async (t) => {
+    const odd = { ...env, 'FOO.BAR': '1', 'BASH_FUNC_module%%': '() { echo loaded; }' }
+    const { stdout } = await front.run(['exec', '--', 'env'], { shell, env: odd })
+    // By Node, or by a shell that keeps them.
+    t.ok(
+      stdout.startsWith('NODE ') ||
+        (stdout.includes('FOO.BAR=1\n') && stdout.includes('BASH_FUNC_module%%=')),
+      stdout,
+    )
+  })
+
+  t.test(`${shell}: no variable of ours reaches the program, none of the caller's is changed`, async (t) => {
+    const before = { ...env, SHELLOPTS: 'allexport:xtrace', __pab_body: 'mine', X: 'y' }
+    const { stdout, stderr } = await front.run(['exec', '--', 'env'], { shell, env: before })
+    t.notMatch(stdout, /__pab_(?!body=)/)
+    t.match(stdout, /^X=y$/m)
+    t.notMatch(stderr, /PREFECT_API_KEY/)
+  })
+
+  for (const [what, args, more] of [
+    ['another command', ['status'], {}],
+    ['no command at all', [], {}],
+    ['an unknown option', ['env', '--nope'], {}],
+    ['help', ['env', '--help'], {}],
+    ['the proxy', ['env', '--proxy'], {}],
+    ['the proxy for a job', ['exec', '--proxy', '--', 'true'], {}],
+    ['an argument where none belongs', ['env', 'x'], {}],
+    ['an unknown format', ['env', '--format', 'csh'], {}],
+    ['a profile without a name', ['env', '--profile', ''], {}],
+    ['a profile that would have to be encoded', ['exec', '-p', 'a&b', 'true'], {}],
+    ['a profile that is a key', ['env', '-p', 'pnu_123'], {}],
+    ['a profile that is not there', ['env', '-p', 'gone'], {}],
+    ['an answer that breaks off', ['env', '-p', 'cut'], {}],
+    ['no program', ['exec', '--'], {}],
+    ['a program that is not there', ['exec', 'no-such-program'], {}],
+    ['a program that is a directory', ['exec', '/'], {}],
+    ['a program that begins with a dash', ['exec', '--', '-x'], {}],
+    ['a key in place of a program', ['exec', 'pnu_123'], {}],
+    ['a caller that says something else', ['exec', 'true'], { PREFECT_API_URL: 'http://other' }],
+    ['a relative socket', ['env'], { PREFECT_AUTH_SOCKET: 'authd.sock' }],
+    ['no socket', ['env'], { PREFECT_AUTH_SOCKET: '/nowhere/s' }],
+    ['a path without curl', ['env'], { PATH: `${front.dir}/only-node` }],
+  ] as const) {
+    t.test(`${shell}: ${what} is for Node, with every argument as it was`, async (t) => {
+      const run = await front.run(args, { shell, env: { ...env, ...more } })
+      t.equal(run.stdout, `NODE ${JSON.stringify(args)}\n`)
+    })
+  }
+
+  t.test(`${shell}: the same value in the caller's environment is no contradiction`, async (t) => {
+    const run = await front.run(['exec', 'sh', '-c', 'echo ran'], { shell, env: { ...env, ...served } })
+    t.equal(run.stdout, 'ran\n')
+  })
+}
+
+execFileSync('mkdir', [join(front.dir, 'only-node')])
+for (const tool of ['readlink', 'id']) symlinkSync(`/usr/bin/${tool}`, join(front.dir, 'only-node', tool))
+symlinkSync(process.execPath, join(front.dir, 'only-node', 'node'))
+
+t.test('a curlrc and a proxy of the caller have no say', async (t) => {
+  writeFileSync(join(front.dir, 'sh', '.curlrc'), `output = "${evil}"\nuser-agent = "stolen"\n`)
+  const proxies = { http_proxy: 'http://127.0.0.1:1', ALL_PROXY: 'socks5://127.0.0.1:1' }
+  const run = await front.run(['env'], { env: { ...env, ...proxies } })
+  t.match(run, { code: 0, stdout: text })
+  t.equal(existsSync(evil), false)
+})
+
+t.test('a link to a socket is not followed, and neither is one of another user', async (t) => {
+  symlinkSync(daemon.socket, join(front.dir, 'link'))
+  const linked = await front.run(['env'], { env: { PREFECT_AUTH_SOCKET: join(front.dir, 'link') } })
+  t.match(linked.stdout, /^NODE /)
+  if (process.getuid?.() !== 0) return
+  const theirs = join(front.dir, 'theirs')
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(theirs, resolve))
+  t.teardown(() => server.close())
+  execFileSync('chown', ['nobody', theirs])
+  t.match((await front.run(['env'], { env: { PREFECT_AUTH_SOCKET: theirs } })).stdout, /^NODE /)
+})
+
+t.test('where it looks, in this order: the runtime directory, then the state directory', async (t) => {
+  const home = join(front.dir, 'sh')
+  execFileSync('mkdir', ['-p', join(home, 'run/prefect-auth'), join(home, '.local/state/prefect-auth/run')])
+  const places = [
+    join(home, 'run/prefect-auth/authd.sock'),
+    join(home, '.local/state/prefect-auth/run/authd.sock'),
+  ]
+  for (const place of places) {
+    const other = await startScriptedDaemon(t, { 'GET /v1/env': { text: place } })
+    renameSync(other.socket, place)
+  }
+  const around = { XDG_RUNTIME_DIR: join(home, 'run') }
+  t.equal((await front.run(['env'], { env: around })).stdout, places[0])
+  t.equal((await front.run(['env'])).stdout, places[1])
+  t.match((await front.run(['env'], { env: { PREFECT_AUTH_STATE_DIR: 'relative' } })).stdout, /^NODE /)
+})
+
+t.test('a full disk behind stdout is a failure', { skip: !existsSync('/dev/full') }, async (t) => {
+  const { code } = await front.run(['exec', 'true'], { env })
+  t.equal(code, 0)
+  const line = promisify(exec)(`${front.program} env >/dev/full`, { env: { PATH: process.env.PATH, ...env } })
+  await t.rejects(line, { code: 1 })
+})

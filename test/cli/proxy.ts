@@ -1,0 +1,97 @@
+/** `exec --proxy` and `env --proxy` as real processes: what they ask for, what the job gets, and how they fail. */
+import { spawnSync } from 'node:child_process'
+import t from 'tap'
+import { jobName } from '../../src/cli/proxy-job.js'
+import { buildCli } from '../fixtures/built-cli.js'
+import { problem, startScriptedDaemon } from '../fixtures/scripted-daemon.js'
+
+const cli = await buildCli(t)
+const TOKEN = `pab_${'t'.repeat(43)}`
+const base = 'http://127.0.0.1:4280/proxy/cloud/api'
+const job = {
+  profile: 'cloud',
+  env: {
+    PREFECT_API_URL: `${base}/accounts/a/workspaces/w`,
+    PREFECT_CLOUD_API_URL: base,
+    PREFECT_API_KEY: TOKEN,
+    PREFECT_SILENCE_API_URL_MISCONFIGURATION: 'true',
+    NO_PROXY: 'corp,127.0.0.1,localhost',
+    no_proxy: 'corp,127.0.0.1,localhost',
+  },
+}
+
+t.test('a job gets a token and our address, and nothing of the caller’s own', async (t) => {
+  const daemon = await startScriptedDaemon(t, { 'POST /v1/env': { json: job } })
+  const outcome = await cli.run(
+    [
+      'exec',
+      '--proxy',
+      '-p',
+      'cloud',
+      '--',
+      'sh',
+      '-c',
+      'echo $$; env | grep -i "prefect_\\|no_proxy" | sort',
+    ],
+    { env: { ...daemon.env, NO_PROXY: 'corp', PREFECT_API_KEY: 'pnu_old', PREFECT_API_AUTH_STRING: 'a:b' } },
+  )
+  const [pid, ...lines] = outcome.stdout.trim().split('\n')
+  t.equal(outcome.code, 0)
+  t.same(
+    lines.filter((line) => !line.startsWith('PREFECT_AUTH_')),
+    Object.entries(job.env)
+      .map(([name, value]) => `${name}=${value}`)
+      .sort((one, other) => (one < other ? -1 : 1)),
+  )
+  const { body } = daemon.asked[0] ?? {}
+  t.match(body, { mode: 'proxy', format: 'json', name: 'sh', profile: 'cloud', no_proxy: 'corp' })
+  const said = typeof body === 'object' && body !== null && 'pid' in body ? Number(body.pid) : 0
+  t.ok(said > 0 && said <= Number(pid), 'its own process, or the one that waits for it')
+  t.equal(daemon.asked.length, 1, 'the key itself is never asked for')
+  t.notMatch(outcome.stderr, TOKEN)
+})
+
+t.test('the variables for a shell are printed as they come', async (t) => {
+  const text = `export PREFECT_API_KEY='${TOKEN}';\nexport NO_PROXY='127.0.0.1';\n`
+  const daemon = await startScriptedDaemon(t, { 'POST /v1/env': { text } })
+  const outcome = await cli.run(['env', '--proxy', '--format', 'fish'], { env: daemon.env })
+  t.match(outcome, { code: 0, stdout: text, stderr: '' })
+  t.match(daemon.asked[0]?.body, { mode: 'proxy', format: 'fish', name: 'env' })
+})
+
+t.test('without our loopback port both say so, and nothing is started', async (t) => {
+  const reason = problem(
+    'tcp_unavailable',
+    'unavailable',
+    503,
+    'port 4280 is taken by nginx',
+    'PREFECT_AUTH_PORT=0',
+  )
+  const daemon = await startScriptedDaemon(t, {
+    'POST /v1/env': ({ body }) =>
+      JSON.stringify(body).includes('"json"')
+        ? reason
+        : { status: 503, text: "echo 'prefect-auth: tcp_unavailable' >&2; false\n" },
+  })
+  const exec = await cli.run(['exec', '--proxy', 'echo', 'ran'], { env: daemon.env })
+  t.match(exec, {
+    code: 125,
+    stdout: '',
+    stderr: /taken by nginx \(tcp_unavailable\)\ntry: PREFECT_AUTH_PORT=0/,
+  })
+  const env = await cli.run(['env', '--proxy'], { env: daemon.env })
+  t.match(env, { code: 1, stderr: /taken by nginx/ })
+  t.equal(spawnSync('sh', ['-c', env.stdout]).status, 1, 'and fails where it is evaluated')
+})
+
+t.test('a job is called after its command, without what may be a secret', async (t) => {
+  const table = [
+    ['/usr/bin/prefect', ['worker', 'start', '--pool', 'p'], 'prefect worker start'],
+    ['python', ['flow.py', 'hush'], 'python'],
+    ['python', ['-c', 'print("hush")'], 'python'],
+    ['curl', ['https://u:p@host/'], 'curl'],
+    ['a\u0000b\u001b[1m', [], 'a?b?[1m'],
+    ['/', [], 'job'],
+  ] as const
+  for (const [command, args, name] of table) t.equal(jobName(command, args), name)
+})

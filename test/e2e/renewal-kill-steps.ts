@@ -1,0 +1,13 @@
+import t from 'tap'
+import { killRenewals, STEPS, untilAsked } from '../fixtures/kill-renewals.js'
+
+t.setTimeout(300_000)
+
+const rounds = process.env.PAB_LONG === '1' ? 400 : 52
+
+t.test(`killed ${rounds} times at every step in turn: never a wrong answer`, { timeout: 290_000 }, (t) =>
+  killRenewals(t, {
+    rounds,
+    moment: (round, sim, renewal) => untilAsked(sim, STEPS[round % STEPS.length] ?? STEPS[0], renewal),
+  }),
+)

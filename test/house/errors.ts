@@ -1,0 +1,49 @@
+/** Error codes: what the code has and what docs/errors.md says are one list. */
+import { readFileSync } from 'node:fs'
+import t from 'tap'
+import { ERROR_CODES, ERROR_KINDS } from '../../src/domain/errors.js'
+import { errorKinds } from '../../src/wire/error.js'
+import { sourceFiles } from '../fixtures/source-files.js'
+
+const text = readFileSync(new URL('../../docs/errors.md', import.meta.url), 'utf8')
+const rows = [...text.matchAll(/^\| `(\w+)` \| (\w+) \| (.+) \| (.+) \|$/gm)]
+
+t.test('docs/errors.md has every code with its kind, once, and no other', async (t) => {
+  t.strictSame(
+    rows.map(([, code]) => code),
+    Object.keys(ERROR_CODES),
+    'in the order of the code',
+  )
+  t.strictSame(Object.fromEntries(rows.map(([, code, kind]) => [code, kind])), ERROR_CODES)
+})
+
+t.test('each says when it comes and what helps', async (t) => {
+  for (const [, code, , when = '', help = ''] of rows) {
+    t.ok(when.trim().length > 10, `${code}: when`)
+    t.ok(help.trim().length >= 6, `${code}: what helps`)
+  }
+})
+
+t.test('the kinds on the wire are the kinds inside', async (t) => {
+  t.strictSame([...errorKinds], [...ERROR_KINDS])
+  const used = new Set<string>(Object.values(ERROR_CODES))
+  t.strictSame(
+    ERROR_KINDS.filter((kind) => !used.has(kind)),
+    [],
+    'and each has a code',
+  )
+})
+
+/** Named by docs/api.md, for what is still to come. */
+const RESERVED = ['key_not_found']
+
+t.test('every code is used', async (t) => {
+  const code = sourceFiles('src')
+    .filter(({ path }) => path !== 'src/domain/errors.ts')
+    .map((file) => file.code)
+    .join('\n')
+  const unused = Object.keys(ERROR_CODES).filter(
+    (name) => !code.includes(`'${name}'`) && !RESERVED.includes(name),
+  )
+  t.strictSame(unused, [])
+})

@@ -1,0 +1,74 @@
+/** What every file keeps to: it says what it is for, is short, and is typed without tricks. */
+import { readFileSync } from 'node:fs'
+import t from 'tap'
+import { VERSION } from '../../src/version.js'
+import { sourceFiles } from '../fixtures/source-files.js'
+
+const MAX_LINES = 300
+
+t.test('every file opens with a sentence that says what it is for', async (t) => {
+  for (const { path, text } of sourceFiles('src', 'sim')) {
+    if (path === 'src/bin/auth.ts' || text.startsWith('/**')) continue
+    t.fail(`${path} begins with ${JSON.stringify(text.slice(0, 40))}`)
+  }
+})
+
+t.test('no file is too long', async (t) => {
+  const tooLong = sourceFiles('src', 'sim').filter(({ text }) => text.split('\n').length - 1 > MAX_LINES)
+  t.strictSame(
+    tooLong.map(({ path, text }) => `${path}: ${text.split('\n').length - 1}`),
+    [],
+  )
+})
+
+t.test('no name that says nothing, no barrel', async (t) => {
+  const bad = sourceFiles('src', 'sim').filter(({ path }) =>
+    /\/(?:index|utils?|helpers?|services?|common|misc|types)\.ts$/.test(path),
+  )
+  t.strictSame(
+    bad.map(({ path }) => path),
+    // Shapes that several nouns share; and the command of that name.
+    ['src/cli/commands/service.ts', 'src/wire/common.ts'],
+  )
+})
+
+/** What neither the compiler (`erasableSyntaxOnly`) nor biome forbids. */
+const TRICKS: readonly (readonly [name: string, pattern: RegExp])[] = [
+  ['a cast', /[\w)\]}"'`] as (?!const\b)[A-Za-z{[(]/],
+  ['any', /[:<,|&]\s*any\b(?!\s*:)/],
+  ['a non-null assertion', /[\w)\]]!(?=[.;,)\]])/],
+  ['a suppressed error', /@ts-(?:ignore|expect-error|nocheck)/],
+  ['a default export', /^export default /m],
+  ['CommonJS', /\brequire\(''/],
+  ['a star export', /^export \* from/m],
+]
+
+t.test('no casts, no any, no assertions, no default exports', async (t) => {
+  const found = sourceFiles('src', 'sim').flatMap(({ path, code }) => {
+    const plain = withoutText(code)
+    return TRICKS.filter(([, pattern]) => pattern.test(plain)).map(([name]) => `${path}: ${name}`)
+  })
+  t.strictSame(found, [])
+})
+
+t.test('two classes are enough', async (t) => {
+  const classes = sourceFiles('src').flatMap(({ code }) =>
+    [...withoutText(code).matchAll(/^(?:export )?(?:abstract )?class (\w+)/gm)].map(([, name]) => name),
+  )
+  t.strictSame(classes.sort(), ['BrokerError', 'Secret'])
+})
+
+t.test('version.ts says what package.json says', async (t) => {
+  const manifest: unknown = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'))
+  t.match(manifest, { version: VERSION })
+})
+
+/** Strings may say anything; imports and exports rename with `as`. */
+function withoutText(code: string): string {
+  return code
+    .replace(/^(?:import|export) (?:type )?(?:\w+, )?\{[^}]*\}(?: from '[^']*')?/gm, '')
+    .replace(/^import \* as \w+ from/gm, '')
+    .replace(/"(?:[^"\\\n]|\\.)*"/g, "''")
+    .replace(/'(?:[^'\\\n]|\\.)*'/g, "''")
+    .replace(/`(?:[^`\\]|\\.)*`/g, '``')
+}
