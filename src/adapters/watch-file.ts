@@ -15,6 +15,8 @@ import { createSerial } from '../std/serial.js'
 const DEBOUNCE_MS = 100
 /** A file that never comes to rest is looked at this often all the same. */
 const MAX_DEBOUNCE_MS = 500
+/** chokidar swallows a change that comes within 50 ms of another: after each look comes one more, for what it kept. */
+const SECOND_LOOK_MS = 700
 
 export interface FileWatchDependencies {
   readonly path: string
@@ -137,6 +139,7 @@ async function identityOf(directory: string): Promise<string | undefined> {
 
 function createDebounce(clock: Clock, run: () => void): { stir(): void; cancel(): void } {
   let timer: Timer | undefined
+  let second: Timer | undefined
   let firstAt = 0
   return {
     stir() {
@@ -144,13 +147,16 @@ function createDebounce(clock: Clock, run: () => void): { stir(): void; cancel()
       if (timer === undefined) firstAt = now
       else if (now - firstAt >= MAX_DEBOUNCE_MS) return
       timer?.cancel()
+      second?.cancel()
       timer = clock.after(DEBOUNCE_MS, () => {
         timer = undefined
+        second = clock.after(SECOND_LOOK_MS, run)
         run()
       })
     },
     cancel() {
       timer?.cancel()
+      second?.cancel()
     },
   }
 }
