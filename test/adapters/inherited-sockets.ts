@@ -29,6 +29,9 @@ for (const names of ['', 'unknown', 'unix:unix', 'unix:dns']) {
   })
 }
 
+// Who passes sockets on is systemd.
+const skip = process.platform === 'linux' ? false : 'systemd is for Linux'
+
 interface Said {
   readonly opened: readonly { readonly address: string; readonly state: string; readonly problem?: string }[]
   readonly child: string
@@ -75,48 +78,48 @@ function get(where: { readonly socketPath: string } | { readonly port: number })
   })
 }
 
-t.test('both are served, the addresses come from the kernel, and no child sees LISTEN_*', async (t) => {
-  const path = join(privateDir(t), 'a socket')
-  const said = await activate(t, 'unix:tcp', [path, '127.0.0.1:0'])
-  t.match(said.opened, [
-    { address: process.platform === 'linux' ? path : '/nowhere', state: 'listening', inherited: true },
-    { address: /^http:\/\/127\.0\.0\.1:[1-9]\d*$/, state: 'listening', inherited: true },
-  ])
-  t.equal(said.child, '')
-  t.equal(await get({ socketPath: path }), 'unix')
-  t.equal(await get({ port: Number(said.opened[1]?.address.split(':')[2]) }), 'tcp')
-})
+t.test(
+  'both are served, the addresses come from the kernel, and no child sees LISTEN_*',
+  { skip },
+  async (t) => {
+    const path = join(privateDir(t), 'a socket')
+    const said = await activate(t, 'unix:tcp', [path, '127.0.0.1:0'])
+    t.match(said.opened, [
+      { address: path, state: 'listening', inherited: true },
+      { address: /^http:\/\/127\.0\.0\.1:[1-9]\d*$/, state: 'listening', inherited: true },
+    ])
+    t.equal(said.child, '')
+    t.equal(await get({ socketPath: path }), 'unix')
+    t.equal(await get({ port: Number(said.opened[1]?.address.split(':')[2]) }), 'tcp')
+  },
+)
 
-t.test('the descriptors of another process are left alone', async (t) => {
+t.test('the descriptors of another process are left alone', { skip }, async (t) => {
   const said = await activate(t, 'unix', [join(privateDir(t), 's')], { LISTEN_PID: '1' })
   t.same(said, { opened: [], child: '' })
 })
 
-t.test('the main door is never a port, whatever it is called', async (t) => {
+t.test('the main door is never a port, whatever it is called', { skip }, async (t) => {
   const said = await activate(t, 'unix', ['127.0.0.1:0'])
   t.match(said, { code: 'setting_invalid', message: /'unix' is not a unix socket/, hint: /service install/ })
 })
 
-t.test(
-  'nor an abstract name, which has no permissions',
-  { skip: process.platform !== 'linux' },
-  async (t) => {
-    t.match(await activate(t, 'unix', ['@pab-test-abstract']), { code: 'setting_invalid' })
-  },
-)
+t.test('nor an abstract name, which has no permissions', { skip }, async (t) => {
+  t.match(await activate(t, 'unix', ['@pab-test-abstract']), { code: 'setting_invalid' })
+})
 
-t.test('a unix socket is no TCP port', async (t) => {
+t.test('a unix socket is no TCP port', { skip }, async (t) => {
   const said = await activate(t, 'tcp', [join(privateDir(t), 's')])
   t.match(said, { code: 'setting_invalid', message: /'tcp' is not a TCP socket/ })
 })
 
-t.test('a port that the network reaches is not served, and says so', async (t) => {
+t.test('a port that the network reaches is not served, and says so', { skip }, async (t) => {
   const said = await activate(t, 'tcp', ['0.0.0.0:0'])
   t.match(said.opened, [{ state: 'failed', problem: /0\.0\.0\.0, not on 127\.0\.0\.1/ }])
   await t.rejects(get({ port: Number(said.opened[0]?.address.split(':')[2]) }))
 })
 
-t.test('a socket that others could reach is refused', { skip: process.platform !== 'linux' }, async (t) => {
+t.test('a socket that others could reach is refused', { skip }, async (t) => {
   const dir = privateDir(t)
   t.match(await activate(t, 'unix', [join(dir, 's')], { SOCKET_UMASK: '000' }), {
     code: 'state_dir_unsafe',
@@ -131,7 +134,7 @@ t.test('a socket that others could reach is refused', { skip: process.platform !
   })
 })
 
-t.test('whoever only inherited a socket does not take it away', async (t) => {
+t.test('whoever only inherited a socket does not take it away', { skip }, async (t) => {
   const path = join(privateDir(t), 's')
   const child = spawn(
     'python3',

@@ -309,14 +309,16 @@ t.test('doctor shows remedies and fails only for problems', async (t) => {
   const ok = { name: 'clock', verdict: 'ok', finding: 'agrees' }
   const warning = { name: 'vault', verdict: 'warning', finding: 'no lock', remedy: 'set a passphrase' }
   const bad = { name: 'key', verdict: 'problem', finding: 'gone', remedy: 'prefect-auth login' }
-  for (const [checks, code, last] of [
-    [[ok], 0, 'All 1 checks are good.'],
-    [[ok, warning], 0, '0 problems, 1 warning, 0 unknown.'],
-    [[ok, bad], 1, '1 problem, 0 warnings, 0 unknown.'],
+  for (const [checks, code, problems] of [
+    [[ok], 0, '0 problems'],
+    [[ok, warning], 0, '0 problems'],
+    [[ok, bad], 1, '1 problem'],
   ] as const) {
-    const daemon = await startScriptedDaemon(t, { 'GET /v1/doctor': { json: { checks } } })
+    const script = { 'GET /v1/status': { json: sampleStatus() }, 'GET /v1/doctor': { json: { checks } } }
+    const daemon = await startScriptedDaemon(t, script)
     const outcome = await cli.run(['doctor'], { env: daemon.env })
-    t.match(outcome, { code, stdout: new RegExp(`${last}\n$`) })
+    // Beside them stand those of the session, which differ from machine to machine, and are no problems here.
+    t.match(outcome, { code, stdout: new RegExp(`\n${problems}, \\d+ warnings?, \\d unknown\\.\n$`) })
     for (const check of checks) if ('remedy' in check) t.match(outcome.stdout, check.remedy)
   }
 })

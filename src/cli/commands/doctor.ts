@@ -2,16 +2,22 @@
 import type { Command } from 'commander'
 import type { Doctor } from '../../wire/status.js'
 import type { Colors } from '../context.js'
+import { checkHere } from '../doctor/check-here.js'
 import { printable } from '../printable.js'
 import { type CommonOptions, common, type Start } from '../start.js'
 
+const NOT_RUNNING = 4
+
 export function addDoctor(program: Command, start: Start): void {
   common(program.command('doctor'))
-    .description('look for what is wrong; exit code 1 if there is a problem')
+    .description('look for what is wrong; exit code 1 if there is a problem, 4 if the daemon is not running')
     .action((options: CommonOptions) =>
       start('doctor', options, async (session) => {
-        const doctor = await session.client.doctor()
+        const here = await checkHere(session)
+        const inside = here.status === undefined ? [] : (await session.client.doctor()).checks
+        const doctor = { checks: [...here.checks, ...inside] }
         session.answer(doctor, () => describeDoctor(doctor, session.colors))
+        if (here.status === undefined) return NOT_RUNNING
         return doctor.checks.some(({ verdict }) => verdict === 'problem') ? 1 : 0
       }),
     )
