@@ -27,7 +27,7 @@ const MINUTE_MS = 60_000
 /**
  * A key with known expiry: when 2/3 of its life is over, at most 1/15 of its life earlier (of 30 days: day 18 to 20). A
  * browser key that was never exchanged: at once; one whose exchange Prefect refused: after 2/3 of its assumed life. Never
- * sooner after the last renewal than 1/20 of the life: a key that is due when it is born must not be replaced for ever.
+ * sooner after the last renewal than 1/20 of what was left then: a key that is due when it comes must not be replaced for ever.
  */
 export function planRenewal({ record, owner, jitter, last }: RenewalInputs): RenewalPlan {
   const { issuedAt, expiresAt } = record
@@ -37,13 +37,14 @@ export function planRenewal({ record, owner, jitter, last }: RenewalInputs): Ren
   const life = Math.max(0, expiresAt - issuedAt)
   const late = Math.round(issuedAt + (life * 2) / 3 - (jitter * life) / 15)
   const at = record.origin === 'browser' && !wasRefused(record, last) ? issuedAt : late
-  const earliest = last?.outcome === 'done' ? last.at + leastInterval(life) : Number.NEGATIVE_INFINITY
+  const earliest =
+    last?.outcome === 'done' ? last.at + leastInterval(expiresAt - last.at) : Number.NEGATIVE_INFINITY
   return { kind: 'renew', at: Math.max(at, earliest) }
 }
 
-/** Between two renewals of one profile, ms. */
-function leastInterval(lifeMs: number): number {
-  return Math.max(MINUTE_MS, lifeMs / 20)
+/** Between two renewals of one profile, ms; `leftMs`: what the key had left when it came. */
+function leastInterval(leftMs: number): number {
+  return Math.max(MINUTE_MS, leftMs / 20)
 }
 
 function wasRefused({ issuedAt }: KeyRecord, last: LastRenewal | undefined): boolean {

@@ -59,10 +59,10 @@ const ROWS: readonly (readonly [string, KeyRecord, LastRenewal | undefined, numb
   ['a rejected key', key({ rejectedAt: BORN + 1 }), undefined, 'not_renewable'],
   ['a key without end', endless, undefined, 'not_needed'],
   [
-    'a key that is due when it is born: a twentieth of its life after the last renewal',
+    'a key that is due when it comes: a twentieth of what it has left after the last renewal',
     key({ issuedAt: BORN - 25 * DAY, expiresAt: BORN + 5 * DAY }),
     { at: BORN, outcome: 'done' },
-    1.5,
+    0.25,
   ],
   [
     'a key that was born dead: not again within the minute',

@@ -25,6 +25,8 @@ const FAULTS = {
   silence: { kind: 'silence' },
 } as const satisfies Record<string, Fault>
 
+t.setTimeout(300_000)
+
 type FaultName = keyof typeof FAULTS
 
 /** `served · setback · keys asked for · journal`. `rejected`: nothing is served, a login is required. */

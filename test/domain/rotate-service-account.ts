@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { startCloudSimulator } from '../../sim/simulator.js'
 import { createServiceAccountAdmin } from '../../src/domain/rotate-service-account.js'
@@ -47,7 +48,11 @@ t.test("an owner's key rotates the key of a service account for the profile that
   const life = (key.expiresAt ?? 0) - (key.issuedAt ?? 0)
   t.ok(Math.abs(life - 90 * DAY) < 60_000, 'it lives as long as the one before')
   t.match(broker.keeper.profile('ci').owner, { kind: 'service_account' })
-  t.strictSame(Object.keys(broker.journal.read().entries), [])
+  // What is left to do after the answer is done in its own time.
+  for (let looks = 0; looks < 200 && Object.keys(broker.journal.read().entries).length > 0; looks += 1) {
+    await pause(25)
+  }
+  t.strictSame(Object.values(broker.journal.read().entries), [])
 })
 
 const REFUSALS = [

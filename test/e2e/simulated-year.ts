@@ -43,7 +43,9 @@ function check(t: Test, machine: TimeMachine, report: Report, least: number): vo
   t.equal(minted.length, report.renewals + 1, 'and not one key more was made')
 }
 
-t.test('a year, awake', { timeout: 100_000 }, async (t) => {
+t.setTimeout(400_000)
+
+t.test('a year, awake', { timeout: 200_000 }, async (t) => {
   const machine = await startTimeMachine(t)
   const report = await follow(machine, 365 * DAY, () => machine.pass(3 * HOUR))
   check(t, machine, report, 12)
@@ -51,7 +53,7 @@ t.test('a year, awake', { timeout: 100_000 }, async (t) => {
   t.match(renewal, { plan: 'scheduled', last: { outcome: 'done' }, old_keys: [{}, { handed_out: true }] })
 })
 
-t.test('a year with half an hour of outage a day, asleep every night', { timeout: 100_000 }, async (t) => {
+t.test('a year with half an hour of outage a day, asleep every night', { timeout: 200_000 }, async (t) => {
   const machine = await startTimeMachine(t)
   const report = await follow(machine, 365 * DAY, async (at) => {
     const hour = (at % DAY) / HOUR
@@ -64,7 +66,7 @@ t.test('a year with half an hour of outage a day, asleep every night', { timeout
   check(t, machine, report, 12)
 })
 
-t.test('keys of one hour, for two days', { timeout: 100_000 }, async (t) => {
+t.test('keys of one hour, for two days', { timeout: 200_000 }, async (t) => {
   const machine = await startTimeMachine(t, { 'renewal.key_lifetime': '1h', 'renewal.retire_after': '30m' })
   const report = await follow(machine, 2 * DAY, () => machine.pass(2 * MINUTE))
   check(t, machine, report, 2 * 24)
