@@ -158,7 +158,11 @@ function issueKey(sim: Simulator): string {
 /** Flow runs, scheduled and read at the server itself, behind the simulator's back. */
 function createRuns(t: Test, serverUrl: string) {
   let timer: NodeJS.Timeout | undefined
-  const stop = () => clearInterval(timer)
+  const underWay = new Set<Promise<void>>()
+  const stop = async () => {
+    clearInterval(timer)
+    await Promise.all(underWay)
+  }
   t.teardown(stop)
   const schedule = async () => {
     const { id } = await post(`${serverUrl}/deployments/filter`, {}).then(firstOf)
@@ -185,15 +189,19 @@ function createRuns(t: Test, serverUrl: string) {
     states,
     complete,
     scheduleEvery(ms: number) {
-      const next = () => void schedule().catch((error: unknown) => t.fail(String(error)))
+      const next = () => {
+        const one = schedule()
+          .catch((error: unknown) => void t.fail(String(error)))
+          .finally(() => underWay.delete(one))
+        underWay.add(one)
+      }
       next()
       timer = setInterval(next, ms)
     },
     completeMore: async (count: number, worker: { said(): string }) =>
       complete((await completed()) + count, worker),
     async completeAll(worker: { said(): string }) {
-      stop()
-      await sleep(500)
+      await stop()
       await complete((await states()).length, worker)
     },
   }
