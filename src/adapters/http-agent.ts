@@ -9,9 +9,12 @@ export interface TlsSettings {
   readonly caFile?: string
 }
 
+/** What requests to an origin are dispatched by. */
+export type Way = Dispatcher
+
 export interface HttpAgent {
   /** The way to `url`'s host, kept alive between requests. Rejects with `setting_invalid`. */
-  dispatcherFor(url: URL): Promise<Dispatcher>
+  dispatcherFor(url: URL): Promise<Way>
   /** Forgets every connection, so that the next request reads the certificates again. What is under way finishes. */
   forget(): void
   /** Cuts every connection. */
@@ -40,9 +43,9 @@ export function createHttpAgent({
   readonly keepAliveMs?: number
 }): HttpAgent {
   const shared = { ...SHARED, connections, keepAliveTimeout: keepAliveMs }
-  const ways = new Map<string, Promise<Dispatcher>>()
+  const ways = new Map<string, Promise<Way>>()
 
-  const open = async (via: URL | undefined): Promise<Dispatcher> => {
+  const open = async (via: URL | undefined): Promise<Way> => {
     const ca = tls.caFile === undefined ? undefined : await readCertificates(tls.caFile)
     const connect = {
       timeout: connectTimeoutMs,

@@ -4,7 +4,7 @@ import { sha256Hex } from '../std/digest.js'
 import { BrokerError } from './errors.js'
 import { IDLE_WITH_JOB_MS, isJobOver, type JobRecord, surplus } from './job-tokens.js'
 import type { Document } from './keys.js'
-import type { TokenFacts, Tokens } from './tokens.js'
+import type { KnownToken, TokenFacts, Tokens } from './tokens.js'
 
 export interface TokenRecord extends Omit<TokenFacts, 'lastUsedAt' | 'isJob'> {
   /** SHA-256 of the token, hex. A token has 256 random bits: a plain hash can't be searched. */
@@ -98,9 +98,9 @@ export function createTokens(deps: IssueTokensDeps): Tokens {
       if (presented.length !== LENGTH || !presented.startsWith(PREFIX)) return undefined
       const hash = sha256Hex(presented)
       const found = byHash(document.read(), hash)
-      if (found === undefined || !isEqual(found.hash, hash) || !isAlive(found)) return undefined
-      touch(found)
-      return facts(found)
+      if (found === undefined || !isEqual(found.record.hash, hash) || !isAlive(found.record)) return undefined
+      touch(found.record)
+      return found.known
     },
     use(id) {
       const found = document.read().tokens.find((token) => token.id === id)
@@ -148,15 +148,28 @@ async function overIds(
  * By hash, made anew when the list has changed. What is looked up is the hash of what was presented: its timing tells
  * nothing that anybody could turn into a token.
  */
-function createIndex(): (list: TokenList, hash: string) => TokenRecord | undefined {
+function createIndex(): (list: TokenList, hash: string) => Entry | undefined {
   let of: TokenList | undefined
-  let records = new Map<string, TokenRecord>()
+  let entries = new Map<string, Entry>()
   return (list, hash) => {
     if (list !== of) {
-      records = new Map(list.tokens.map((record) => [record.hash, record]))
+      entries = new Map(list.tokens.map((record) => [record.hash, { record, known: knownOf(record) }]))
       of = list
     }
-    return records.get(hash)
+    return entries.get(hash)
+  }
+}
+
+interface Entry {
+  readonly record: TokenRecord
+  readonly known: KnownToken
+}
+
+function knownOf({ id, name, power, profiles, workspace, job }: TokenRecord): KnownToken {
+  return {
+    ...{ id, name, power, profiles },
+    ...(workspace === undefined ? {} : { workspace }),
+    ...(job === undefined ? {} : { isJob: true }),
   }
 }
 

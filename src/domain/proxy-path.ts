@@ -16,6 +16,8 @@ export type ProxyScope =
  */
 const AMBIGUOUS = /[\\\p{Cc}#]|%(?:25)*(?:2e|2f|5c|7f|[01][0-9a-f])|%(?![0-9a-f]{2})/iu
 const DOT_SEGMENT = /(?:^|\/)\.{1,2}(?:;[^/]*)?(?=\/|$)/
+/** Nothing in it can be read in two ways: so are most paths, and this is seen at once. */
+const PLAIN_PATH = /^[\w~/-]*$/
 const PLAIN = /^[\w.~-]*$/
 /** Whatever makes or reads keys, by the names of Prefect's API and by those it might have. */
 const KEY_NOUN = /^(?:bots|service[_-]?accounts|(?:rotate[_-])?api[_-]?keys?)/i
@@ -23,7 +25,7 @@ const READABLE = new Set(['health', 'ready', 'version', 'hello', 'csrf-token', '
 
 /** Why this path, below the API's base, is refused; `undefined` where it may go. */
 export function findPathFlaw(method: string, path: string, scope: ProxyScope): string | undefined {
-  if (AMBIGUOUS.test(path) || DOT_SEGMENT.test(path) || path.includes('//')) {
+  if (path.includes('//') || (!PLAIN_PATH.test(path) && (AMBIGUOUS.test(path) || DOT_SEGMENT.test(path)))) {
     return 'it can be read in more than one way'
   }
   const segments = path.split('/').slice(1).map(decode)

@@ -6,19 +6,31 @@ import { parseProxyTarget } from './proxy-target.js'
 export interface Upstream {
   /** `https://api.prefect.cloud` */
   readonly origin: string
+  /** `api.prefect.cloud`; with its port where that is not the scheme's own. */
+  readonly host: string
   /** `/api`; no trailing slash, empty where the API is at the root. */
   readonly basePath: string
   /** `user:password` that stands in the URL itself. */
   readonly userinfo?: string
 }
 
+/** A resolved profile never changes: its URL is read once, not at every request. */
+const known = new WeakMap<ResolvedProfile, Upstream>()
+
 /** The API that stands behind `/proxy/{profile}/api`; `undefined` where the profile has none. */
-export function upstreamOf({ kind, cloudApiUrl, apiUrl }: ResolvedProfile): Upstream | undefined {
+export function upstreamOf(profile: ResolvedProfile): Upstream | undefined {
+  const upstream = known.get(profile) ?? findUpstream(profile)
+  if (upstream !== undefined) known.set(profile, upstream)
+  return upstream
+}
+
+function findUpstream({ kind, cloudApiUrl, apiUrl }: ResolvedProfile): Upstream | undefined {
   const url = parseHttpUrl((kind === 'cloud' ? cloudApiUrl : apiUrl) ?? '')
   if (url === undefined || kind === 'none') return undefined
   const { username, password } = url
   return {
     origin: url.origin,
+    host: url.host,
     basePath: url.pathname.replace(/\/+$/, ''),
     ...(username === '' && password === ''
       ? {}

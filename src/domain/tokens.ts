@@ -21,6 +21,9 @@ export interface TokenFacts {
   readonly workspace?: WorkspaceIds
 }
 
+/** What a presented token stands for. One object as long as the list of tokens is the same. */
+export type KnownToken = Omit<TokenFacts, 'createdAt' | 'expiresAt' | 'lastUsedAt'>
+
 /** One job through the proxy. */
 export interface JobWanted {
   readonly name: string
@@ -43,8 +46,8 @@ export interface Tokens {
   list(): readonly TokenFacts[]
   /** Throws `token_not_found`. Works from the next request on. */
   revoke(id: string): Promise<void>
-  /** The token's facts, or `undefined` where it is unknown, revoked or expired. Memory only, constant time. */
-  recognise(presented: string): TokenFacts | undefined
+  /** `undefined` where it is unknown, revoked or expired. Memory only, constant time. */
+  recognise(presented: string): KnownToken | undefined
   /** Something is still open on behalf of this token: counts as use. False where it is unknown, revoked or expired. */
   use(id: string): boolean
   /** The daemon was awake for `ms`: jobs' tokens grow older, dead ones leave. */

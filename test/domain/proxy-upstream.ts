@@ -16,10 +16,12 @@ const base = {
 t.test('the upstream is the profile’s own API', async (t) => {
   t.same(upstreamOf({ ...base, kind: 'cloud', apiUrl: `https://api.prefect.cloud/api${ids}` }), {
     origin: 'https://api.prefect.cloud',
+    host: 'api.prefect.cloud',
     basePath: '/api',
   })
   t.same(upstreamOf({ ...base, kind: 'server', apiUrl: 'http://me:h%40%@host:4200/x/api/' }), {
     origin: 'http://host:4200',
+    host: 'host:4200',
     basePath: '/x/api',
     userinfo: 'me:h%40%',
   })
@@ -27,7 +29,7 @@ t.test('the upstream is the profile’s own API', async (t) => {
 })
 
 t.test('a redirect below the API leads to us, every other one stays what it is', async (t) => {
-  const upstream = { origin: 'https://api.prefect.cloud', basePath: '/api' }
+  const upstream = { origin: 'https://api.prefect.cloud', host: 'api.prefect.cloud', basePath: '/api' }
   const ours = { origin: 'http://127.0.0.1:1', prefix: '/proxy/x/api' }
   const table = [
     ['https://api.prefect.cloud/api/flows/?a=b#c', 'http://127.0.0.1:1/proxy/x/api/flows/?a=b#c'],

@@ -9,14 +9,14 @@ import { findPathFlaw } from '../../domain/proxy-path.js'
 import { type ProxyTarget, parseProxyTarget } from '../../domain/proxy-target.js'
 import { tokenInHeader } from '../../domain/proxy-token.js'
 import { type Upstream, upstreamOf } from '../../domain/proxy-upstream.js'
-import type { TokenFacts } from '../../domain/tokens.js'
+import type { KnownToken } from '../../domain/tokens.js'
 import { refuseForeign, tokenRequired } from '../guard.js'
 import type { ProxyDeps } from './deps.js'
 
 /** A caller, as far as it is known. `stranger`: no token yet, on a door that needs one. */
 export interface Visitor {
   readonly caller: Caller
-  readonly token?: TokenFacts
+  readonly token?: KnownToken
   readonly isStranger: boolean
 }
 
@@ -45,8 +45,7 @@ export function identifyVisitor(
   const text = tokenInHeader(presented.value)
   const token = text === undefined ? undefined : tokens.recognise(text)
   if (token === undefined) throw notOurs()
-  const { id, name, power, profiles } = token
-  return { caller: { door: entrance.door, token: { id, name, power, profiles } }, token, isStranger: false }
+  return { caller: { door: entrance.door, token }, token, isStranger: false }
 }
 
 /** A key of somebody else's, or a token that has died: never passed on. */
@@ -81,7 +80,7 @@ export async function admit(
   const upstream = upstreamOf(state.resolved)
   if (upstream === undefined) throw withoutApi(target.profile)
   refusePath(request.method ?? '', target, state, visitor)
-  if (ownAddresses().includes(new URL(upstream.origin).host)) {
+  if (ownAddresses().includes(upstream.host)) {
     throw new BrokerError('prefect_unreachable', `profile '${target.profile}' points at this proxy itself`, {
       hint: `prefect-auth workspace set --profile ${target.profile}`,
     })

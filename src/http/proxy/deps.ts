@@ -11,7 +11,7 @@ import type { Trail } from '../trail.js'
 /** The proxy's way out; handed in by the daemon. */
 export interface ProxyWay {
   /** The way to an origin, with its certificates and company proxies, kept alive between requests. */
-  dispatcherFor(url: URL): Promise<Dispatcher>
+  dispatcherFor(origin: string): Promise<Dispatcher>
   /**
    * Prefect answered 401 to what we hold for the profile. Looks again, renews where it is due; resolves when the answer of
    * `credentials` is as good as it gets. Never rejects.

@@ -59,9 +59,13 @@ async function sendOnce(
   const headers = requestHeaders(request.rawHeaders)
   if (authorization !== undefined) headers.push('authorization', authorization)
   if (body.kind === 'stream') headers.push('content-length', String(body.length))
-  const dispatcher = await way.dispatcherFor(new URL(visit.upstream.origin))
+  const dispatcher = await way.dispatcherFor(visit.upstream.origin)
   const outcome = await attempt({
-    ...{ visit, headers, body, response, dispatcher },
+    visit,
+    headers,
+    body,
+    response,
+    dispatcher,
     method: request.method ?? 'GET',
     localOrigin: `http://${request.headers.host ?? ''}`,
     answerMs: limits.answerMs,

@@ -44,14 +44,9 @@ export function judgeFirstMessage(
 function visitorOf(token: unknown, visit: Visit, { tokens }: ProxyDeps): Visitor | undefined {
   if (typeof token !== 'string') return visit.isStranger ? undefined : visit
   const text = tokenInFrame(token)
-  const facts = text === undefined ? undefined : tokens.recognise(text)
-  if (facts === undefined) return undefined
-  const { id, name, power, profiles } = facts
-  return {
-    caller: { door: visit.caller.door, token: { id, name, power, profiles } },
-    token: facts,
-    isStranger: false,
-  }
+  const known = text === undefined ? undefined : tokens.recognise(text)
+  if (known === undefined) return undefined
+  return { caller: { door: visit.caller.door, token: known }, token: known, isStranger: false }
 }
 
 function refuse(reason: string, code = POLICY_VIOLATION): Verdict {

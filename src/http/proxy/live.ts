@@ -12,6 +12,8 @@ export interface Live {
 interface Entry {
   readonly tokenId: string | undefined
   readonly cut: () => void
+  /** Its place among those that are open; -1 once it is over. */
+  place: number
 }
 
 export function createLive({
@@ -23,7 +25,8 @@ export function createLive({
   readonly clock: Clock
   readonly everyMs: number
 }): Live {
-  const open = new Set<Entry>()
+  // A list, because every request is in it for a moment: V8 keeps what went through a busy Set alive until a full collection.
+  const open: Entry[] = []
   let timer: Timer | undefined
   let isStopped = false
 
@@ -36,20 +39,18 @@ export function createLive({
       verdicts.set(tokenId, isGood)
       if (!isGood) cut()
     }
-    if (open.size > 0) arm()
+    if (open.length > 0) arm()
   }
   const arm = () => {
     timer ??= clock.after(everyMs, look)
   }
   return {
     track(tokenId, cut) {
-      const entry = { tokenId, cut }
-      open.add(entry)
+      const entry: Entry = { tokenId, cut, place: open.length }
+      open.push(entry)
       if (isStopped) cut()
       else arm()
-      return () => {
-        open.delete(entry)
-      }
+      return () => remove(open, entry)
     },
     stop() {
       isStopped = true
@@ -57,4 +58,15 @@ export function createLive({
       for (const { cut } of [...open]) cut()
     },
   }
+}
+
+/** The last one takes its place. */
+function remove(open: Entry[], entry: Entry): void {
+  const { place } = entry
+  if (place < 0) return
+  entry.place = -1
+  const last = open.pop()
+  if (last === undefined || last === entry) return
+  last.place = place
+  open[place] = last
 }

@@ -94,7 +94,7 @@ async function dialWithKey(
     dial({
       ...{ visit: now, request, signal, answerMs: limits.answerMs },
       authorization: now.isStranger ? undefined : authorizer.header(now.served, now.upstream),
-      dispatcher: await way.dispatcherFor(new URL(now.upstream.origin)),
+      dispatcher: await way.dispatcherFor(now.upstream.origin),
     })
   const first = await once(visit)
   if (visit.isStranger || first.kind !== 'refused' || first.status !== 401) return first
