@@ -1,8 +1,10 @@
 // Measures the shipped proxy beside nginx's proxy_pass in the same run: `node bench/proxy.mjs` after `npm run build`.
-// Needs nginx and h2load (nghttp2-client) on the path, and Linux. Prints ratios; absolute times are the machine's.
+// Needs nginx, h2load (nghttp2-client), go and openssl on the path, and Linux. Prints ratios; absolute times are the machine's.
+// Prefect is reached over TLS, as in life: see upstream.go.
 import { execFileSync, spawn } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { Agent, request } from 'node:http'
+import { Agent as TlsAgent, request as tlsRequest } from 'node:https'
 import { createServer } from 'node:net'
 import { cpus, loadavg, tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -59,36 +61,23 @@ function rssOf(pid) {
   return (Number(kB) * 1024) / MB
 }
 
-/** A Prefect in plain node:http: takes any body, gives `?bytes=` or a small answer, echoes WebSocket messages. */
-const UPSTREAM = `
-import { createServer } from 'node:http'
-import { WebSocketServer } from ${JSON.stringify(import.meta.resolve('ws'))}
-const chunk = Buffer.alloc(65536, 'x')
-const answer = JSON.stringify([{ id: '${'3'.repeat(36)}', name: 'hello', state: { type: 'SCHEDULED' } }])
-const server = createServer((request, response) => {
-  const bytes = Number(new URL(request.url, 'http://x').searchParams.get('bytes') ?? 0)
-  request.on('data', () => undefined).on('end', () => {
-    if (bytes === 0) {
-      return response.writeHead(200, { 'content-type': 'application/json', 'content-length': answer.length }).end(answer)
-    }
-    response.writeHead(200, { 'content-length': bytes })
-    let left = bytes
-    const more = () => {
-      while (left > 0) {
-        const part = left < chunk.length ? chunk.subarray(0, left) : chunk
-        left -= part.length
-        if (!response.write(part) && left > 0) return void response.once('drain', more)
-      }
-      response.end()
-    }
-    more()
-  })
-})
-const sockets = new WebSocketServer({ server, perMessageDeflate: false })
-sockets.on('connection', (socket) => socket.on('message', (data, isBinary) => socket.send(data, { binary: isBinary })))
-server.keepAliveTimeout = 600_000
-server.listen(Number(process.argv[2]), '127.0.0.1', () => process.stdout.write('ready'))
-`
+const certificate = join(home, 'cert.pem')
+
+function startUpstream(port) {
+  const secret = join(home, 'key.pem')
+  execFileSync(
+    'openssl',
+    [
+      ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2'],
+      ...['-subj', '/CN=localhost', '-addext', 'subjectAltName=IP:127.0.0.1'],
+      ...['-keyout', secret, '-out', certificate],
+    ],
+    { stdio: 'ignore' },
+  )
+  const program = join(home, 'upstream')
+  execFileSync('go', ['build', '-o', program, new URL('upstream.go', import.meta.url).pathname])
+  return start(program, [String(port), certificate, secret])
+}
 
 function nginxConfig(port, upstream) {
   const temp = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
@@ -102,7 +91,7 @@ http {
   server {
     listen 127.0.0.1:${port};
     location / {
-      proxy_pass http://prefect; proxy_http_version 1.1; proxy_buffering off; proxy_request_buffering off;
+      proxy_pass https://prefect; proxy_http_version 1.1; proxy_buffering off; proxy_request_buffering off;
       proxy_set_header Authorization "Bearer ${key}"; proxy_set_header Host $proxy_host;
       proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $connection_upgrade;
     }
@@ -114,7 +103,7 @@ async function startOurs(upstream) {
   mkdirSync(join(home, '.prefect'))
   writeFileSync(
     join(home, '.prefect', 'profiles.toml'),
-    `active = "cloud"\n[profiles.cloud]\nPREFECT_API_URL = "http://127.0.0.1:${upstream}/api/${own}"\nPREFECT_API_KEY = "${key}"\n`,
+    `active = "cloud"\n[profiles.cloud]\nPREFECT_API_URL = "https://127.0.0.1:${upstream}/api/${own}"\nPREFECT_API_KEY = "${key}"\n`,
     { mode: 0o600 },
   )
   const env = {
@@ -124,7 +113,8 @@ async function startOurs(upstream) {
       PREFECT_AUTH_SOCKET: join(home, 'authd.sock'),
       PREFECT_AUTH_PORT: '0',
     },
-    PREFECT_CLOUD_API_URL: `http://127.0.0.1:${upstream}/api`,
+    SSL_CERT_FILE: certificate,
+    PREFECT_CLOUD_API_URL: `https://127.0.0.1:${upstream}/api`,
   }
   const daemon = start(
     process.execPath,
@@ -167,13 +157,20 @@ function postLoad({ pid, base, token }, seconds) {
 }
 
 const agent = new Agent({ keepAlive: true, maxSockets: 32 })
+const tlsAgent = new TlsAgent({ keepAlive: true, maxSockets: 32, rejectUnauthorized: false })
+
+function open(url, options, onAnswer) {
+  return url.startsWith('https:')
+    ? tlsRequest(url, { agent: tlsAgent, ...options }, onAnswer)
+    : request(url, { agent, ...options }, onAnswer)
+}
 
 /** One exchange; resolves with how many bytes came. */
 function exchange({ base, token }, { path, method = 'POST', body, upload = 0 }) {
   return new Promise((resolve, reject) => {
     const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' }
     if (method === 'POST') headers['content-length'] = upload > 0 ? upload : Buffer.byteLength(body)
-    const call = request(`${base}${path}`, { agent, method, headers }, (response) => {
+    const call = open(`${base}${path}`, { method, headers }, (response) => {
       let bytes = 0
       response.on('data', (chunk) => {
         bytes += chunk.length
@@ -272,13 +269,12 @@ function row(what, ours, theirs, ratio, goal, digits = 1) {
 
 try {
   const upstream = await freePort()
-  writeFileSync(join(home, 'upstream.mjs'), UPSTREAM)
-  const server = start(process.execPath, [join(home, 'upstream.mjs'), String(upstream)])
+  const server = startUpstream(upstream)
   await new Promise((resolve) => server.stdout.once('data', resolve))
   const port = await freePort()
   writeFileSync(join(home, 'nginx.conf'), nginxConfig(port, upstream))
   const nginx = start('nginx', ['-c', join(home, 'nginx.conf'), '-p', home])
-  const direct = { name: 'direct', base: `http://127.0.0.1:${upstream}/api/${own}`, token: key }
+  const direct = { name: 'direct', base: `https://127.0.0.1:${upstream}/api/${own}`, token: key }
   const theirs = { name: 'nginx', pid: nginx.pid, base: `http://127.0.0.1:${port}/api/${own}`, token: 'none' }
   const ours = await startOurs(upstream)
   const targets = [theirs, ours]
@@ -332,6 +328,7 @@ try {
   )
 } finally {
   agent.destroy()
+  tlsAgent.destroy()
   for (const child of children.reverse()) await stop(child)
   rmSync(home, { recursive: true, force: true })
 }

@@ -35,11 +35,14 @@ func serve(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Length", strconv.Itoa(left))
 	for left > 0 {
-		n := min(left, len(chunk))
-		if _, err := w.Write(chunk[:n]); err != nil {
+		part := chunk
+		if left < len(part) {
+			part = part[:left]
+		}
+		if _, err := w.Write(part); err != nil {
 			return
 		}
-		left -= n
+		left -= len(part)
 	}
 }
 
