@@ -1,0 +1,53 @@
+/** The published package, installed as npm does it: what npm and Node say while it is installed and used. */
+import { spawnSync } from 'node:child_process'
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import t from 'tap'
+
+const ROOT = fileURLToPath(new URL('../../', import.meta.url))
+const dir = mkdtempSync(join(tmpdir(), 'pab-package-'))
+t.teardown(() => rmSync(dir, { recursive: true, force: true }))
+
+function npm(args: readonly string[]) {
+  const { status, stdout, stderr } = spawnSync('npm', [...args], { cwd: ROOT, encoding: 'utf8' })
+  if (status !== 0) throw new Error(stderr)
+  return { stdout, stderr }
+}
+
+/** Of the machine's own settings, and of keytar's script, whose binary is in its package: neither is ours to mend. */
+const NOT_OURS = /^npm warn (?:Unknown (?:user|env|project|global) config|install-scripts)/
+const SCRIPT = /^npm warn install-scripts {3}(?!@github\/keytar@)/
+
+const [tarball = ''] = npm(['pack', '--ignore-scripts', '--silent', '--pack-destination', dir])
+  .stdout.trim()
+  .split('\n')
+
+t.test('npm and Node have nothing to warn of', async (t) => {
+  const prefix = join(dir, 'prefix')
+  const installed = npm([
+    'install',
+    '--global',
+    '--prefix',
+    prefix,
+    '--prefer-offline',
+    '--no-audit',
+    '--no-fund',
+    join(dir, tarball),
+  ])
+  const said = installed.stderr
+    .split('\n')
+    .filter((line) => line !== '' && (!NOT_OURS.test(line) || SCRIPT.test(line)))
+  t.same(said, [])
+  const home = join(dir, 'home')
+  mkdirSync(home, { mode: 0o700 })
+  const env = { PATH: process.env.PATH, HOME: home, XDG_RUNTIME_DIR: home }
+  for (const program of ['prefect-auth', 'prefect-authd']) {
+    for (const flag of ['--version', '--help']) {
+      const ran = spawnSync(join(prefix, 'bin', program), [flag], { encoding: 'utf8', env })
+      t.match({ ...ran }, { status: 0, stderr: '' }, `${program} ${flag}`)
+      t.not(ran.stdout, '')
+    }
+  }
+})
