@@ -1,15 +1,17 @@
 /** `prefect-auth logs`: the daemon's log for people: from the journal, from its file, or from a pipe. */
 import { spawn } from 'node:child_process'
-import { createReadStream, existsSync } from 'node:fs'
+import { createReadStream, existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
 import { type Command, InvalidArgumentError } from 'commander'
 import { failed, failWith } from '../../client/failure.js'
 import { resolvePaths } from '../../config/paths.js'
+import { systemClock } from '../../std/clock.js'
 import type { Session } from '../context.js'
 import { formatLogLine } from '../log-line.js'
 import { printable } from '../printable.js'
+import { createRunTool } from '../service/run-tool.js'
 import { type CommonOptions, type Start, withJson } from '../start.js'
 
 interface LogsOptions extends CommonOptions {
@@ -18,6 +20,7 @@ interface LogsOptions extends CommonOptions {
 }
 
 const DEFAULT_LINES = 200
+const JOURNAL = ['--user', '--unit', 'prefect-authd', '--quiet', '--no-pager']
 
 export function addLogs(program: Command, start: Start): void {
   withJson(program.command('logs [source]'))
@@ -40,11 +43,19 @@ async function showLogs(session: Session, source: string | undefined, options: L
   const file = join(resolvePaths(session.terminal).stateDir, 'authd.log')
   const lines = String(options.lines ?? DEFAULT_LINES)
   const follow = options.follow === true
-  if (existsSync(file)) {
+  if (await isNewest(file, session)) {
     return runAndCopy(session, 'tail', ['-n', lines, ...(follow ? ['-F'] : []), file])
   }
-  const unit = ['--user', '--unit', 'prefect-authd', '--output', 'cat', '--quiet', '--no-pager']
-  return runAndCopy(session, 'journalctl', [...unit, '-n', lines, ...(follow ? ['--follow'] : [])])
+  const readable = ['--output', 'cat', '-n', lines, ...(follow ? ['--follow'] : [])]
+  return runAndCopy(session, 'journalctl', [...JOURNAL, ...readable])
+}
+
+/** The file is of a daemon that was started by hand: perhaps long ago, and the service has logged to the journal since. */
+async function isNewest(file: string, { terminal }: Session): Promise<boolean> {
+  if (!existsSync(file)) return false
+  const runTool = createRunTool(terminal.env, systemClock())
+  const { stdout } = await runTool('journalctl', ...JOURNAL, '--output', 'short-unix', '-n', '1')
+  return statSync(file).mtimeMs >= Number.parseFloat(stdout || '0') * 1000
 }
 
 /** The program's output, made readable; its end is ours. */
