@@ -77,6 +77,8 @@ __pab_ask() {
 
 __pab_env() {
   shift
+  # A shell that leaves the proxy has more to remove than the daemon can know of.
+  case ${PREFECT_API_KEY-} in pab_*) return ;; esac
   __pab_profile=${PREFECT_PROFILE-}
   __pab_format='sh'
   while [ $# -gt 0 ]; do

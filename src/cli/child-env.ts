@@ -1,5 +1,5 @@
 /** Pure: the environment of a program that runs with a profile's credentials. */
-import { ENV_NAMES, PROXY_EXTRA_NAMES } from '../wire/env-names.js'
+import { ENV_NAMES, PROXY_EXTRA_NAMES, PROXY_ONLY_NAMES } from '../wire/env-names.js'
 
 export interface ChildEnvPlan {
   readonly env: Readonly<Record<string, string>>
@@ -25,10 +25,19 @@ export function planChildEnv(
     if (after !== undefined) env[name] = after
     if (before !== undefined && before !== '' && before !== after) overruled.push(name)
   }
+  for (const name of leftBehind(caller)) delete env[name]
   // Extended by the daemon, never contradicted.
   for (const name of PROXY_EXTRA_NAMES) {
     const value = served[name]
     if (value !== undefined) env[name] = value
   }
   return { env, overruled }
+}
+
+/** Variables that only `env --proxy` can have set, where the caller's shell had it evaluated: it set them with the token. */
+export function leftBehind(
+  caller: Readonly<Record<string, string | undefined>>,
+): readonly (typeof PROXY_ONLY_NAMES)[number][] {
+  if (!caller.PREFECT_API_KEY?.startsWith('pab_')) return []
+  return PROXY_ONLY_NAMES.filter((name) => caller[name] !== undefined)
 }

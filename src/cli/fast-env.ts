@@ -3,6 +3,7 @@ import { failed, failureOf, parseProblem } from '../client/failure.js'
 import { createTransport, type Transport } from '../client/socket-transport.js'
 import { socketCandidates } from '../config/paths.js'
 import type { EnvFormat } from '../wire/credentials.js'
+import { leftBehind } from './child-env.js'
 import { type FastPlan, parseEnvArguments } from './fast-options.js'
 import type { Host } from './host.js'
 import { fetchProxyEnv } from './proxy-job.js'
@@ -16,7 +17,9 @@ export async function runEnv(args: readonly string[], host: Host): Promise<numbe
   if (plan.kind === 'usage') return refuse(host, 'sh', failed(usage(plan.message)))
   if (plan.kind === 'exec') return 'help'
   try {
-    host.writeOut(await fetchEnv(host, plan))
+    const text = await fetchEnv(host, plan)
+    const stale = plan.isProxied ? [] : leftBehind(host.env)
+    host.writeOut(`${text}${stale.map((name) => removingLine(plan.format, name)).join('')}`)
     return 0
   } catch (error) {
     return refuse(host, plan.format, error)
@@ -61,6 +64,21 @@ function refuse(host: Host, format: EnvFormat, error: unknown): number {
   host.writeOut(failingLine(format, /^[a-z_]+$/.test(code) ? code : 'failed'))
   host.writeErr(failure === undefined ? formatFault(error) : formatFailure(failure))
   return failure === undefined ? 1 : exitCodeOf(failure)
+}
+
+/** The daemon can't know what this shell was given before. */
+function removingLine(format: EnvFormat, name: string): string {
+  switch (format) {
+    case 'sh':
+      return `unset ${name};\n`
+    case 'fish':
+      return `set -e ${name}; or true;\n`
+    case 'powershell':
+      return `Remove-Item Env:${name} -ErrorAction SilentlyContinue\n`
+    case 'dotenv':
+    case 'json':
+      return ''
+  }
 }
 
 function failingLine(format: EnvFormat, code: string): string {

@@ -46,6 +46,8 @@ for (const shell of SHELLS) {
       query: { profile: 'a-b.c', format: 'fish' },
       headers: { 'user-agent': 'prefect-auth/9.9.9 env' },
     })
+    const proxied = { ...env, PREFECT_API_KEY: 'pab_x' }
+    t.match(await front.run(['env'], { shell, env: proxied }), { stdout: 'NODE ["env"]\n' })
   })
 
   t.test(`${shell}: exec gives every value as it is, and runs nothing that stands in one`, async (t) => {

@@ -34,3 +34,15 @@ t.test('the same value twice is no conflict, and what the profile does not name 
   t.same(env, { PREFECT_API_URL: 'u' })
   t.same(overruled, [])
 })
+
+t.test('what only the proxy needed goes with the proxy, and nobody else’s', async (t) => {
+  const silence = { PREFECT_SILENCE_API_URL_MISCONFIGURATION: 'true' }
+  const proxied = { ...silence, PREFECT_API_KEY: `pab_${'t'.repeat(43)}`, NO_PROXY: 'corp,127.0.0.1' }
+  const table = [
+    [proxied, {}, { NO_PROXY: 'corp,127.0.0.1' }],
+    [proxied, silence, { ...silence, NO_PROXY: 'corp,127.0.0.1' }],
+    [{ ...silence, PREFECT_API_KEY: 'pnu_x' }, {}, silence],
+    [silence, {}, silence],
+  ] as const
+  for (const [caller, served, left] of table) t.same(planChildEnv(caller, served).env, left)
+})

@@ -33,6 +33,27 @@ t.test("the daemon's text is printed as it is, for the profile and the format as
   }
 })
 
+t.test('a shell that leaves the proxy keeps nothing that was the proxy’s alone', async (t) => {
+  const daemon = await startScriptedDaemon(t, { 'GET /v1/env': { text: TEXT } })
+  const name = 'PREFECT_SILENCE_API_URL_MISCONFIGURATION'
+  const proxied = { ...daemon.env, [name]: 'true', PREFECT_API_KEY: `pab_${'t'.repeat(43)}` }
+  const table = [
+    ['sh', `unset ${name};\n`],
+    ['fish', `set -e ${name}; or true;\n`],
+    ['powershell', `Remove-Item Env:${name} -ErrorAction SilentlyContinue\n`],
+    ['dotenv', ''],
+    ['json', ''],
+  ] as const
+  for (const [format, more] of table) {
+    const { stdout } = await cli.run(['env', '--format', format], { env: proxied })
+    t.equal(stdout, `${TEXT}${more}`, format)
+  }
+  const { stdout } = await cli.run(['env'], {
+    env: { ...daemon.env, [name]: 'true', PREFECT_API_KEY: 'pnu_x' },
+  })
+  t.equal(stdout, TEXT, 'what a user has set is the user’s')
+})
+
 t.test('a failure is a line that fails in the shell, the reason on stderr, and an exit code', async (t) => {
   const daemon = await startScriptedDaemon(t, {
     'GET /v1/env': { status: 401, text: "echo 'prefect-auth: login_required' >&2; false\n" },
