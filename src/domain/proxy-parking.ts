@@ -5,7 +5,21 @@
 import { BrokerError, type ErrorCode } from './errors.js'
 
 /** Seconds; short, because whoever waits for it is a job that stands still. */
-export const RETRY_AFTER_S = 5
+const RETRY_AFTER_S = 5
+/** For whoever counts the answers, and gives up after six: two minutes instead of half of one. */
+const COUNTED_RETRY_AFTER_S = 20
+
+/** When to ask again, in seconds: by what the client says it is, as not every Prefect knows how to wait without counting. */
+export function retryAfterS(userAgent: string | undefined): number {
+  const [, major, minor, patch] = /^prefect\/(\d+)\.(\d+)\.(\d+)/.exec(userAgent ?? '') ?? []
+  if (major === undefined) return RETRY_AFTER_S
+  const version = [major, minor, patch].map(Number)
+  const [isOld] = [3, 3, 1].flatMap((wanted, index) => {
+    const has = version[index] ?? 0
+    return has === wanted ? [] : [has < wanted]
+  })
+  return isOld === true ? COUNTED_RETRY_AFTER_S : RETRY_AFTER_S
+}
 
 /** What passes by itself or by a login, so that a job is better parked than killed. */
 const PARKED: ReadonlySet<ErrorCode> = new Set([

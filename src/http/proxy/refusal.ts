@@ -2,7 +2,7 @@
 import { type ServerResponse, STATUS_CODES } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { BrokerError } from '../../domain/errors.js'
-import { isParked, RETRY_AFTER_S } from '../../domain/proxy-parking.js'
+import { isParked, retryAfterS } from '../../domain/proxy-parking.js'
 import { statusOf } from '../problem.js'
 
 interface Refusal {
@@ -11,7 +11,8 @@ interface Refusal {
   readonly body: string
 }
 
-export function refusalOf(error: BrokerError): Refusal {
+/** `userAgent`: of the client, which decides how it is told to wait. */
+export function refusalOf(error: BrokerError, userAgent?: string): Refusal {
   const isToWait = isParked(error)
   const hint = error.hint === undefined ? '' : ` (${error.hint})`
   const body = JSON.stringify({ detail: `${error.message}${hint}`, code: error.code })
@@ -22,7 +23,7 @@ export function refusalOf(error: BrokerError): Refusal {
       'content-length': String(Buffer.byteLength(body)),
       'cache-control': 'no-store',
       'x-content-type-options': 'nosniff',
-      ...(isToWait ? { 'retry-after': String(RETRY_AFTER_S), 'prefect-maintenance': 'true' } : {}),
+      ...(isToWait ? { 'retry-after': String(retryAfterS(userAgent)), 'prefect-maintenance': 'true' } : {}),
       ...(error.kind === 'unauthorized' ? { 'www-authenticate': 'Bearer' } : {}),
     },
     body,
@@ -35,7 +36,7 @@ export function sendRefusal(response: ServerResponse, error: BrokerError): void 
     response.destroy()
     return
   }
-  const { status, headers, body } = refusalOf(error)
+  const { status, headers, body } = refusalOf(error, response.req.headers['user-agent'])
   // Nobody reads the rest of a refused body.
   const isUnread = !response.req.complete
   response.writeHead(status, { ...headers, ...(isUnread ? { connection: 'close' } : {}) }).end(body)

@@ -45,12 +45,15 @@ t.test('without a key a job waits, whatever the reason, and Prefect hears nothin
     t.match(answer, parked, code)
     t.same(json(answer), { detail: 'there is no key (prefect-auth login)', code })
   }
+  const headers = { 'user-agent': 'prefect/2.20.25 (API 0.8.4)' }
+  const old = await ask(proxy.tcp, `${proxy.base}/flows`, { token, headers })
+  t.match(old, { status: 503, headers: { 'retry-after': '20' } }, 'who gives up after six answers')
   t.match(await ask(proxy.tcp, '/proxy/gone/api/x', { token }), parked, 'a profile that is away')
   t.same(seen, [])
   serveCloud(proxy.broker, url)
   t.equal((await ask(proxy.tcp, `${proxy.base}/flows`, { token })).status, 200, 'and goes on')
   t.match(proxy.app.proxyTraffic(), [
-    { requests: 1, parked: 5 },
+    { requests: 1, parked: 6 },
     { profile: 'gone', parked: 1 },
   ])
 })
