@@ -28,6 +28,7 @@ import { findLoginTarget } from './domain/find-login-target.js'
 import { createLoginSessions } from './domain/hold-logins.js'
 import { createTokens } from './domain/issue-tokens.js'
 import { createKeyKeeper } from './domain/keep-keys.js'
+import { createJobMinder } from './domain/mind-jobs.js'
 import { createProfileMinder } from './domain/mind-profiles.js'
 import { notifyPeople } from './domain/notify-people.js'
 import { createProxyRejection } from './domain/proxy-rejection.js'
@@ -195,7 +196,7 @@ async function build(options: DaemonOptions, onClose: OnClose): Promise<() => St
     },
   })
   onClose(() => logins.close())
-
+  const mindJobs = createJobMinder({ tokens, credentials, audit, clock, log: log.child({ part: 'jobs' }) })
   const listeners: ListenerFacts[] = []
   const notices = () => state.notices
   const inspection = createInspection({
@@ -240,7 +241,7 @@ async function build(options: DaemonOptions, onClose: OnClose): Promise<() => St
     await keeper.retryFailed()
     await store.refresh()
     await minder.look()
-    await tokens.age(TICK_MS)
+    await mindJobs(TICK_MS)
   }
   const ticking = startTicking({ clock, everyMs: TICK_MS, log, run: look })
   onClose(() => ticking.close())
