@@ -25,6 +25,7 @@ export function awaitFirst(
     late?.cancel()
     client.off('data', onUp).off('close', onGone).off('end', onGone).off('error', onGone)
     upstream.off('data', onDown).off('close', onEnd).off('end', onEnd).off('error', onEnd)
+    upstream.off('drain', onDrain)
   }
   const end = (last?: Buffer) => {
     stop()
@@ -40,14 +41,19 @@ export function awaitFirst(
   const onUp = (chunk: Buffer) => {
     const progress = first.push(chunk)
     if (progress.kind === 'refused') return refuse(progress.code, progress.reason)
-    if (progress.forward.length > 0) upstream.write(progress.forward)
-    if (progress.kind === 'waiting') return
+    const isTaken = progress.forward.length === 0 || upstream.write(progress.forward)
+    if (progress.kind === 'waiting') {
+      // Pings for an upstream that does not read them are not ours to keep.
+      if (!isTaken) client.pause()
+      return
+    }
     stop()
     client.pause()
     upstream.pause()
     if (down.length > 0) client.write(down)
     splice(client, upstream, clock, closed)
   }
+  const onDrain = () => client.resume()
   const onDown = (chunk: Buffer) => {
     down = Buffer.concat([down, chunk])
     for (let reading = readFrame(down, limits.bufferBytes); reading.kind !== 'incomplete'; ) {
@@ -62,6 +68,7 @@ export function awaitFirst(
     : undefined
   client.on('close', onGone).on('end', onGone).on('error', onGone)
   upstream.on('data', onDown).on('close', onEnd).on('end', onEnd).on('error', onEnd)
+  upstream.on('drain', onDrain)
   client.on('data', onUp).resume()
   if (head.length > 0) onUp(head)
 }

@@ -28,6 +28,7 @@ const MOST_BYTES = 64 * 1024
 export function createFirstMessage(judge: (text: string | undefined) => Verdict): FirstMessage {
   let waiting: Buffer = Buffer.alloc(0)
   const parts: Frame[] = []
+  let size = 0
   return {
     push(chunk) {
       waiting = waiting.length === 0 ? chunk : Buffer.concat([waiting, chunk])
@@ -44,7 +45,9 @@ export function createFirstMessage(judge: (text: string | undefined) => Verdict)
           continue
         }
         parts.push(frame)
-        const isLong = parts.reduce((sum, { payload }) => sum + payload.length, 0) > MOST_BYTES
+        // All of its bytes: fragments with nothing in them are kept, too.
+        size += frame.bytes.length
+        const isLong = size > MOST_BYTES
         if (!frame.isFinal && !isLong) continue
         return settle(judge(isLong ? undefined : textOf(parts)), forward, parts, rest)
       }

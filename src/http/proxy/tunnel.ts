@@ -59,7 +59,13 @@ async function openFor(
   const { request, socket } = guest
   const gone = new AbortController()
   const early: Buffer[] = guest.head.length === 0 ? [] : [guest.head]
-  const keep = (chunk: Buffer) => early.push(chunk)
+  let earlyBytes = guest.head.length
+  const keep = (chunk: Buffer) => {
+    early.push(chunk)
+    earlyBytes += chunk.length
+    // Nobody has anything to say before the handshake's answer: this one wants to fill our memory.
+    if (earlyBytes > deps.limits.bufferBytes) socket.destroy()
+  }
   const leave = () => gone.abort()
   // Read already now: only who reads sees the other side leave.
   socket.on('data', keep).on('close', leave).on('end', leave)
