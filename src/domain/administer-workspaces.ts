@@ -6,6 +6,7 @@ import { BrokerError } from './errors.js'
 import type { KeyKeeper } from './keep-keys.js'
 import type { ProfileStore } from './profile.js'
 import { shownName } from './profile-names.js'
+import { isOwnToken } from './proxy-token.js'
 import { findWorkspace } from './workspace-reference.js'
 
 export interface AdministerWorkspacesDeps {
@@ -39,11 +40,23 @@ export function createWorkspaceAdmin(deps: AdministerWorkspacesDeps): WorkspaceA
       const workspace = findWorkspace(workspaces, wanted)
       const { cloudApiUrl } = credentials.state(served.profile).resolved
       const apiUrl = workspaceApiUrl(cloudApiUrl, workspace)
-      await store.edit([{ kind: 'set', name: served.profile, settings: { PREFECT_API_URL: apiUrl } }])
+      await store.edit([
+        {
+          kind: 'set',
+          name: served.profile,
+          settings: { PREFECT_API_URL: apiUrl, ...withoutOwnToken(store, served.profile) },
+        },
+      ])
       await settle()
       return { profile: served.profile, workspace, apiUrl }
     },
   }
+}
+
+/** A token of ours that a login through the proxy left there is no key at the real URL. */
+function withoutOwnToken(store: ProfileStore, name: string): { readonly PREFECT_API_KEY?: undefined } {
+  const written = store.reading().file.profiles.get(name)?.apiKey
+  return written !== undefined && isOwnToken(written) ? { PREFECT_API_KEY: undefined } : {}
 }
 
 function requireCloud(served: Served): Served {

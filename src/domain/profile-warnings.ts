@@ -5,6 +5,7 @@ import { cleanText } from './clean-text.js'
 import { quoteWord } from './command-hint.js'
 import type { CloudDefaults, ProfileEntry, ProfileKind } from './profile.js'
 import { isUnknownToPrefect2, OUR_SETTINGS } from './profile-settings.js'
+import { isOwnToken } from './proxy-token.js'
 import { unproxiedUrl } from './proxy-upstream.js'
 
 export interface ProfileFindings {
@@ -60,10 +61,14 @@ function urlWarnings({ entry, kind, cloud }: ProfileFindings): (string | undefin
 function secretWarnings({ entry, apiUrl }: ProfileFindings): (string | undefined)[] {
   const { apiKey, authString, name, unusable = [] } = entry
   const hasKey = apiKey !== undefined && apiKey.length > 0
+  const isOwn = apiKey !== undefined && isOwnToken(apiKey)
   return [
     hasKey || authString !== undefined ? cleartextWarning(apiUrl) : undefined,
     ...unusable.map((name) => `${name} holds characters that none can have; it is ignored`),
-    hasKey
+    isOwn
+      ? `PREFECT_API_KEY is a token of our own, which a client that ran through the proxy wrote; run: prefect-auth workspace set --profile ${argument(name)}`
+      : undefined,
+    hasKey && !isOwn
       ? `PREFECT_API_KEY stands in plain text in profiles.toml; run: prefect-auth adopt --profile ${argument(name)}`
       : undefined,
     apiKey?.length === 0
