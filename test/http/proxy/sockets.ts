@@ -1,10 +1,10 @@
 /** WebSockets through the proxy: handshakes, first messages in every disguise, closes, refusals. */
 import { once } from 'node:events'
-import { deflateRawSync } from 'node:zlib'
 import t from 'tap'
 import { WebSocket } from 'ws'
 import { BrokerError } from '../../../src/domain/errors.js'
 import { Secret } from '../../../src/std/secret.js'
+import { disguises, handshakeText } from '../../fixtures/frame-disguises.js'
 import { auth, openSocket, said, startPrefect } from '../../fixtures/prefect-sockets.js'
 import { OTHER, OWN, openRaw, REAL_KEY, serveCloud, startProxy } from '../../fixtures/proxy-under-test.js'
 
@@ -56,38 +56,9 @@ t.test('the first message is found however it is cut up', async (t) => {
   const { url, heard } = await startPrefect(t, { deflate: true })
   const proxy = await startProxy(t, url)
   const token = await proxy.broker.token('proxy', ['cloud'])
-  const text = Buffer.from(auth(token))
-  const mask = Buffer.from([1, 2, 3, 4])
-  const frame = (first: number, payload: Buffer) => {
-    const length =
-      payload.length < 126 ? [0x80 | payload.length] : [0xfe, payload.length >> 8, payload.length & 255]
-    return Buffer.concat([
-      Buffer.from([first, ...length]),
-      mask,
-      payload.map((byte, index) => byte ^ (mask[index % 4] ?? 0)),
-    ])
-  }
-  const zipped = deflateRawSync(text, { finishFlush: 2 }).subarray(0, -4)
-  const ping = frame(0x89, Buffer.from('p'))
-  const ways: readonly (readonly [name: string, packets: readonly Buffer[]])[] = [
-    ['whole', [frame(0x81, text)]],
-    ['byte by byte', [...frame(0x81, text)].map((byte) => Buffer.from([byte]))],
-    [
-      'in three fragments',
-      [frame(1, text.subarray(0, 3)), frame(0, text.subarray(3, 9)), frame(0x80, text.subarray(9))],
-    ],
-    ['fragments with a ping between', [frame(1, text.subarray(0, 9)), ping, frame(0x80, text.subarray(9))]],
-    ['after pings', [ping, ping, frame(0x81, text)]],
-    [
-      'together with the next message',
-      [Buffer.concat([frame(0x81, text), frame(0x81, Buffer.from('next'))])],
-    ],
-    ['compressed', [frame(0xc1, zipped)]],
-    ['compressed in fragments', [frame(0x41, zipped.subarray(0, 5)), frame(0x80, zipped.subarray(5))]],
-  ]
-  for (const [name, packets] of ways) {
+  for (const [name, packets] of disguises(auth(token))) {
     const raw = openRaw(t, proxy.tcp)
-    raw.say(handshake(proxy.tcp.port, `${proxy.base}/events/out`, 'permessage-deflate'))
+    raw.say(handshakeText(proxy.tcp.port, `${proxy.base}/events/out`, 'permessage-deflate'))
     await raw.hear(/\r\n\r\n/)
     raw.socket.setNoDelay(true)
     for (const packet of packets) {
@@ -99,15 +70,6 @@ t.test('the first message is found however it is cut up', async (t) => {
     raw.socket.destroy()
   }
 })
-
-function handshake(port: number, path: string, extensions = '', headers = ''): string {
-  const offer = extensions === '' ? '' : `Sec-WebSocket-Extensions: ${extensions}\r\n`
-  return (
-    `GET ${path} HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n` +
-    `Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n` +
-    `Sec-WebSocket-Protocol: prefect\r\n${offer}${headers}\r\n`
-  )
-}
 
 t.test('compressed messages go on after the first one was changed', async (t) => {
   const { url, heard } = await startPrefect(t, { deflate: true })
@@ -133,7 +95,7 @@ t.test('extensions that nobody knows are not offered on', async (t) => {
   const { url, heard } = await startPrefect(t)
   const proxy = await startProxy(t, url)
   const raw = openRaw(t, proxy.tcp)
-  raw.say(handshake(proxy.tcp.port, `${proxy.base}/events/out`, 'x-strange, permessage-deflate; a=1'))
+  raw.say(handshakeText(proxy.tcp.port, `${proxy.base}/events/out`, 'x-strange, permessage-deflate; a=1'))
   await raw.hear(/\r\n\r\n/)
   t.equal(heard[0]?.extensions, 'permessage-deflate; a=1')
 })
@@ -208,7 +170,7 @@ t.test('a refusal of the upgrade reaches the client as it is', async (t) => {
     const { url } = await startPrefect(t, { refuse: () => status })
     const proxy = await startProxy(t, url)
     const raw = openRaw(t, proxy.socket)
-    raw.say(handshake(1, `${proxy.base}/x`).replace('127.0.0.1:1', 'authd'))
+    raw.say(handshakeText(1, `${proxy.base}/x`).replace('127.0.0.1:1', 'authd'))
     t.match(
       await raw.closed(),
       new RegExp(`^HTTP/1.1 ${status} No\r\nX-Why: because[\\s\\S]*\\{"detail":"no"\\}$`),
@@ -217,7 +179,7 @@ t.test('a refusal of the upgrade reaches the client as it is', async (t) => {
   const { url } = await startPrefect(t, { refuse: () => 401 })
   const proxy = await startProxy(t, url)
   const stranger = openRaw(t, proxy.tcp)
-  stranger.say(handshake(proxy.tcp.port, `${proxy.base}/x`))
+  stranger.say(handshakeText(proxy.tcp.port, `${proxy.base}/x`))
   t.match(await stranger.closed(), /^HTTP\/1\.1 401 No/, 'without our key it is the client’s own 401')
 })
 
@@ -232,7 +194,7 @@ t.test('a 401 to our key is tried again with a newer one, or parked', async (t) 
   t.equal(heard[0]?.authorization, 'Bearer new')
   proxy.broker.refuse('cloud', new BrokerError('login_required', 'no key'))
   const raw = openRaw(t, proxy.socket)
-  raw.say(handshake(1, `${proxy.base}/x`).replace('127.0.0.1:1', 'authd'))
+  raw.say(handshakeText(1, `${proxy.base}/x`).replace('127.0.0.1:1', 'authd'))
   t.match(await raw.closed(), /^HTTP\/1\.1 503[\s\S]*retry-after: 5\r\nprefect-maintenance: true/)
 })
 
@@ -247,7 +209,9 @@ t.test('paths of others, pages and foreign names get no socket', async (t) => {
     ['Host: evil.example\r\n', 421],
   ] as const) {
     const raw = openRaw(t, proxy.tcp)
-    raw.say(handshake(proxy.tcp.port, `${proxy.base}/x`, '', `Authorization: Bearer ${token}\r\n${headers}`))
+    raw.say(
+      handshakeText(proxy.tcp.port, `${proxy.base}/x`, '', `Authorization: Bearer ${token}\r\n${headers}`),
+    )
     t.match(await raw.closed(), new RegExp(`^HTTP/1.1 (400|${status})`))
   }
   t.same(heard, [])
