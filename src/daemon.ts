@@ -39,7 +39,6 @@ import { createCredentials } from './domain/serve-credentials.js'
 import { createServerTime } from './domain/server-time.js'
 import type { DaemonFacts, ListenerFacts, StatusSnapshot } from './domain/status.js'
 import { buildApp } from './http/app.js'
-import { openLoginCallback } from './http/login-callback.js'
 import type { Clock } from './std/clock.js'
 import { startTicking } from './std/tick.js'
 
@@ -187,7 +186,7 @@ async function build(options: DaemonOptions, onClose: OnClose): Promise<() => St
     log: log.child({ part: 'login' }),
     newState: options.randomToken,
     target: (profile) => findLoginTarget({ store, keeper, defaults }, profile),
-    openCallback: (request) => openLoginCallback(request),
+    openCallback: async (request) => (await import('./http/login-callback.js')).openLoginCallback(request),
     keep: acceptLogin.keep,
     policy: {
       timeoutMs: settings['login.timeout'],

@@ -1,6 +1,6 @@
 /** Connections to Prefect Cloud: which certificates are trusted, and which proxy stands between. */
 import { readFile } from 'node:fs/promises'
-import { Agent, type Dispatcher, ProxyAgent } from 'undici'
+import type { Agent, Dispatcher, ProxyAgent } from 'undici'
 import { BrokerError } from '../domain/errors.js'
 import { type ProxySettings, planProxyRoute } from './proxy-route.js'
 
@@ -53,7 +53,11 @@ export function createHttpAgent({
       autoSelectFamilyAttemptTimeout: 1_000,
       ...(ca === undefined ? {} : { ca }),
     }
-    return via === undefined ? new Agent({ ...shared, connect }) : openProxy(via, connect, shared)
+    // A third of our code, and all of TLS: a start, and a daemon that only hands out credentials, go without.
+    const undici = await import('undici')
+    return via === undefined
+      ? new undici.Agent({ ...shared, connect })
+      : openProxy(undici.ProxyAgent, via, connect, shared)
   }
 
   return {
@@ -90,10 +94,15 @@ interface ConnectOptions {
   readonly ca?: string
 }
 
-function openProxy(proxy: URL, connect: ConnectOptions, shared: Agent.Options): Dispatcher {
+function openProxy(
+  ProxyWay: typeof ProxyAgent,
+  proxy: URL,
+  connect: ConnectOptions,
+  shared: Agent.Options,
+): Dispatcher {
   const { username, password } = proxy
   const login = `${percentDecode(username)}:${percentDecode(password)}`
-  return new ProxyAgent({
+  return new ProxyWay({
     ...shared,
     uri: proxy.origin,
     requestTls: { ...connect },

@@ -7,7 +7,6 @@ import type { ProfileEdit, ProfileReading, ProfileStore } from '../domain/profil
 import { type Clock, sleep, type Timer } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 import { createSerial } from '../std/serial.js'
-import { editProfiles } from './edit-profiles-toml.js'
 import { readProfilesFile, replaceProfilesFile } from './profiles-file.js'
 import { isBlank, isSameReading, judgeFile, nextReading, textForEdit, unread } from './profiles-reading.js'
 import { type FileWatch, watchFile } from './watch-file.js'
@@ -158,6 +157,8 @@ async function editFile(edits: readonly ProfileEdit[], reading: ProfileReading, 
     base = await readProfilesFile(path)
   }
   const text = textForEdit(base, reading)
+  // Written a few times a year: a start goes without the parser that knows the ranges.
+  const { editProfiles } = await import('./edit-profiles-toml.js')
   const edited = editProfiles(text, edits)
   if (edited !== text) await replaceProfilesFile(path, edited, base)
 }

@@ -16,7 +16,7 @@ import { type ApiProxy, createProxy } from './proxy/proxy.js'
 import { reenter } from './proxy/reenter.js'
 import { createRouteBook, type RouteFacts } from './route-book.js'
 import { registerRoutes } from './routes.js'
-import { type ApiServer, compileValidator } from './schema.js'
+import { type ApiServer, compileValidator, WITHOUT_AJV } from './schema.js'
 import { createDoorServer, type ServerLimits } from './server.js'
 import { createTrail } from './trail.js'
 
@@ -116,6 +116,7 @@ async function buildServer(context: RouteContext, doorOf: DoorOf): Promise<ApiSe
     logger: false,
     bodyLimit: BODY_LIMIT_BYTES,
     exposeHeadRoutes: false,
+    schemaController: WITHOUT_AJV,
     // Twice as long as the longest name with every character encoded is more than anyone needs.
     routerOptions: { maxParamLength: 1_000 },
     frameworkErrors: (error, request, reply) => refuse(guarded(guard, request, error), request, reply),

@@ -7,6 +7,7 @@ import type { CallbackRequest } from '../domain/login-callback.js'
 import { isSendableKey, parseApiKey } from '../domain/parse-key.js'
 import type { Secret } from '../std/secret.js'
 import { type CallbackRules, refuseCallback } from './login-callback-guard.js'
+import { WITHOUT_AJV } from './schema.js'
 
 const BODY_LIMIT = 4 * 1024
 
@@ -32,6 +33,7 @@ export async function buildCallbackApp(
     logger: false,
     bodyLimit: BODY_LIMIT,
     exposeHeadRoutes: false,
+    schemaController: WITHOUT_AJV,
     // Bad URLs never reach a hook.
     frameworkErrors: (_error, incoming, reply) => {
       reply.headers(HEADERS)

@@ -35,6 +35,15 @@ export const compileValidator: FastifySchemaCompiler<unknown> = ({ schema, httpP
   }
 }
 
+const unasked = (): never => {
+  throw new TypeError('route schemas are zod schemas')
+}
+
+/** fastify's `schemaController`: without it, ajv and its company are loaded at every start. */
+export const WITHOUT_AJV = {
+  compilersFactory: { buildValidator: unasked, buildSerializer: unasked },
+} as const
+
 const PARTS: Readonly<Record<string, string>> = { body: 'body', querystring: 'query', params: 'path' }
 
 /** The first thing that is wrong, and what would be right. Never the value: it may be a secret in the wrong field. */
