@@ -12,14 +12,26 @@ const shared = {
   sourcemap: process.env.PAB_SOURCEMAP === '1' ? 'inline' : false,
 }
 
-// Translations of zod's messages: 50 languages that nobody asks for.
-const withoutTranslations = {
-  name: 'without-translations',
+// What nobody asks for: translations of zod's messages in 50 languages; ajv where `WITHOUT_AJV` stands in for it; threads to
+// log from; servers and clients of other protocols than fastify is used for here. Half of it would be loaded at each start.
+const UNUSED = [
+  { of: /\/node_modules\/zod\//, what: /\/locales\/index\.js$/ },
+  {
+    of: /\/node_modules\/fastify\//,
+    what: /^(@fastify\/ajv-compiler|@fastify\/fast-json-stringify-compiler|light-my-request|node:(https|http2|dns))$/,
+  },
+  { of: /\/node_modules\/pino\//, what: /^(thread-stream|worker_threads)$/ },
+]
+const withoutUnused = {
+  name: 'without-unused',
   setup({ onResolve, onLoad }) {
-    onResolve({ filter: /\/locales\/index\.js$/ }, ({ importer }) =>
-      importer.includes('/node_modules/zod/') ? { path: 'locales', namespace: 'empty' } : undefined,
-    )
-    onLoad({ filter: /^locales$/, namespace: 'empty' }, () => ({ contents: 'export {}' }))
+    for (const { of, what } of UNUSED) {
+      onResolve({ filter: what }, ({ importer, path }) =>
+        of.test(importer) ? { path, namespace: 'unused' } : undefined,
+      )
+    }
+    onLoad({ filter: /locales/, namespace: 'unused' }, () => ({ contents: 'export {}' }))
+    onLoad({ filter: /./, namespace: 'unused' }, () => ({ contents: 'module.exports = {}' }))
   },
 }
 
@@ -33,14 +45,27 @@ const banner = {
 
 rmSync('dist', { recursive: true, force: true })
 await Promise.all([
+  // One function, whose compiled form load-authd.ts keeps.
   build({
     ...shared,
-    entryPoints: { authd: 'src/bin/authd.ts', 'keychain-child': 'src/bin/keychain-child.ts' },
+    entryPoints: { authd: 'src/bin/authd.ts' },
+    outdir: 'dist',
+    outExtension: { '.js': '.cjs' },
+    format: 'cjs',
+    define: { 'import.meta.url': '__url' },
+    banner: { js: '(function(require,__filename,__dirname,__url){' },
+    footer: { js: '})' },
+    minify: true,
+    plugins: [withoutUnused],
+  }),
+  build({
+    ...shared,
+    entryPoints: { authd: 'src/bin/load-authd.ts', 'keychain-child': 'src/bin/keychain-child.ts' },
     outdir: 'dist',
     format: 'esm',
     banner: { js: `#!/usr/bin/env node\n${banner.js}` },
     minify: true,
-    plugins: [withoutTranslations],
+    plugins: [withoutUnused],
   }),
   // Split, so that `env` and `exec` load nothing they do not need.
   build({
@@ -52,7 +77,7 @@ await Promise.all([
     chunkNames: 'chunks/[name]-[hash]',
     banner: { js: `#!/usr/bin/env node\n${banner.js}` },
     minify: true,
-    plugins: [withoutTranslations],
+    plugins: [withoutUnused],
   }),
 ])
 

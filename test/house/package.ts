@@ -35,6 +35,7 @@ t.test('the tarball has at most 1.5 MB and holds the programs, the templates, an
     'LICENSE',
     'README.md',
     'dist/auth.js',
+    'dist/authd.cjs',
     'dist/authd.js',
     'dist/keychain-child.js',
     'dist/prefect-auth',
