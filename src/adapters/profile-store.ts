@@ -7,6 +7,7 @@ import type { ProfileEdit, ProfileReading, ProfileStore } from '../domain/profil
 import { type Clock, sleep, type Timer } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 import { createSerial } from '../std/serial.js'
+import { startTicking } from '../std/tick.js'
 import { readProfilesFile, replaceProfilesFile } from './profiles-file.js'
 import { isBlank, isSameReading, judgeFile, nextReading, textForEdit, unread } from './profiles-reading.js'
 import { type FileWatch, watchFile } from './watch-file.js'
@@ -47,7 +48,7 @@ export async function openProfileStore(dependencies: ProfileStoreDependencies): 
   const watcher = watch ? watchFile({ path, clock, log, onStir }) : undefined
   const looker = createLooker({ path, clock, log, watcher, run: serial.run })
   await serial.run(() => looker.look('final'))
-  const ticking = every(clock, TICK_MS, onStir)
+  const ticking = startTicking({ clock, everyMs: TICK_MS, log, run: lookSoon })
 
   return {
     reading: looker.reading,
@@ -68,8 +69,8 @@ export async function openProfileStore(dependencies: ProfileStoreDependencies): 
       }),
     onChange: looker.onChange,
     async close() {
-      ticking.cancel()
       looker.close()
+      await ticking.close()
       await serial.run(async () => undefined)
       await watcher?.close()
     },
@@ -161,16 +162,4 @@ async function editFile(edits: readonly ProfileEdit[], reading: ProfileReading, 
   const { editProfiles } = await import('./edit-profiles-toml.js')
   const edited = editProfiles(text, edits)
   if (edited !== text) await replaceProfilesFile(path, edited, base)
-}
-
-function every(clock: Clock, ms: number, run: () => void): Timer {
-  let timer: Timer
-  const next = () => {
-    timer = clock.after(ms, () => {
-      next()
-      run()
-    })
-  }
-  next()
-  return { cancel: () => timer.cancel() }
 }

@@ -2,6 +2,7 @@
 import { createServer, type IncomingMessage, type RequestListener, type Server } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { Door } from '../domain/access.js'
+import { checkWhileConnected } from './check-connections.js'
 
 /** Milliseconds and counts; the defaults suit a machine with one user. */
 export interface ServerLimits {
@@ -33,14 +34,15 @@ export function createDoorServer(
 ): Server {
   const own = door === 'socket' ? { maxConnections: SOCKET_MAX_CONNECTIONS } : {}
   const limits = { ...LIMITS, ...own, ...overrides }
+  // How late a time-out may be noticed.
+  const noticeMs = Math.min(5_000, limits.headersMs)
   const server = createServer(
     {
       headersTimeout: limits.headersMs,
       // Node knows one limit for all; ours is set per request.
       requestTimeout: 0,
       keepAliveTimeout: limits.keepAliveMs,
-      // How late a time-out may be noticed.
-      connectionsCheckingInterval: Math.min(5_000, limits.headersMs),
+      connectionsCheckingInterval: noticeMs,
       maxHeaderSize: limits.maxHeaderBytes,
       insecureHTTPParser: false,
     },
@@ -49,6 +51,7 @@ export function createDoorServer(
       handle(request, response)
     },
   )
+  checkWhileConnected(server, noticeMs)
   server.maxConnections = limits.maxConnections
   server.on('clientError', refuseUnparsed)
   server.on('connect', (_request, socket) => refuse(socket, 400, 'this server is no proxy'))

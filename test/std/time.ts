@@ -135,3 +135,36 @@ t.test(
     t.equal(runs, 2)
   },
 )
+
+t.test(
+  'ticks of the same length fall on the same moments, whenever they were started, and on none twice',
+  async (t) => {
+    const clock = createManualClock()
+    const beats: string[] = []
+    const start = (name: string) =>
+      startTicking({
+        clock,
+        everyMs: 30_000,
+        log: silentLog(),
+        async run() {
+          beats.push(`${name} ${clock.monotonic() % 30_000}`)
+        },
+      })
+    const settle = () => new Promise((resolve) => setImmediate(resolve))
+    clock.pass(30_000 - (clock.monotonic() % 30_000) + 1_000)
+    const tickings = [start('first')]
+    clock.pass(12_345)
+    tickings.push(start('second'))
+    for (let beat = 0; beat < 2; beat += 1) {
+      clock.pass(30_000 - (clock.monotonic() % 30_000))
+      await settle()
+    }
+    t.same(beats, ['first 0', 'second 0', 'first 0', 'second 0'])
+    clock.pass(29_950)
+    tickings.push(start('late'))
+    clock.pass(50)
+    await settle()
+    t.notMatch(beats.join(), /late/, 'what may have been a timer that came early is over')
+    for (const ticking of tickings) await ticking.close()
+  },
+)
