@@ -70,6 +70,17 @@ export function createTokens(deps: IssueTokensDeps): Tokens {
     return { facts: facts(record), token }
   }
 
+  const writeAges = async (over: ReadonlySet<string>) => {
+    unwrittenMs = 0
+    await document.update(({ tokens }) => ({
+      tokens: tokens
+        .filter(({ id }) => !over.has(id))
+        .map((record) =>
+          record.job === undefined ? record : { ...record, job: { ...record.job, idleMs: idleMs(record) } },
+        ),
+    }))
+  }
+
   return {
     create: ({ lifeMs, ...wanted }) => keep({ ...wanted, expiresAt: clock.now() + lifeMs }),
     async createForJob({ name, profile, workspace, pid }) {
@@ -114,15 +125,11 @@ export function createTokens(deps: IssueTokensDeps): Tokens {
       unwrittenMs += ms
       const over = await overIds(jobs, idleMs, deps)
       if (over.size === 0 && (unwrittenMs < WRITE_AGE_MS || jobs.length === 0)) return
-      unwrittenMs = 0
-      await document.update(({ tokens }) => ({
-        tokens: tokens
-          .filter(({ id }) => !over.has(id))
-          .map((record) =>
-            record.job === undefined ? record : { ...record, job: { ...record.job, idleMs: idleMs(record) } },
-          ),
-      }))
+      await writeAges(over)
       for (const id of over) idle.delete(id)
+    },
+    async close() {
+      if (idle.size > 0) await writeAges(new Set())
     },
   }
 }

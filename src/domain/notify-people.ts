@@ -7,18 +7,25 @@ export interface Notice {
   readonly body: string
 }
 
-/** Listens until the answer is called. `notify` never rejects. */
+/** Listens until the answer is called, which resolves when the last notice is out. `notify` never rejects. */
 export function notifyPeople({
   events,
   notify,
 }: {
   readonly events: Events
   readonly notify: (notice: Notice) => Promise<void>
-}): () => void {
-  return events.onEvent((event) => {
+}): () => Promise<void> {
+  const underWay = new Set<Promise<void>>()
+  const hush = events.onEvent((event) => {
     const notice = noticeOf(event)
-    if (notice !== undefined) void notify(notice)
+    if (notice === undefined) return
+    const sent: Promise<void> = notify(notice).then(() => void underWay.delete(sent))
+    underWay.add(sent)
   })
+  return async () => {
+    hush()
+    await Promise.all(underWay)
+  }
 }
 
 /** `undefined` for what is no person's business. */

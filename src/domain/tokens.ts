@@ -52,4 +52,6 @@ export interface Tokens {
   use(id: string): boolean
   /** The daemon was awake for `ms`: jobs' tokens grow older, dead ones leave. */
   age(ms: number): Promise<void>
+  /** Writes down how long jobs' tokens have been unused: the next start counts on from there. */
+  close(): Promise<void>
 }

@@ -89,3 +89,16 @@ t.test('dead tokens do not pile up', async (t) => {
   const { tokens: kept } = JSON.parse(readFileSync(file, 'utf8'))
   t.equal(kept.length, 1)
 })
+
+t.test('a daemon that leaves forgets neither the age of a job token nor its use', async (t) => {
+  const { tokens, open } = await setStage(t)
+  const job = { name: 'worker', profile: 'cloud' }
+  const [used, unused] = [await tokens.createForJob(job), await tokens.createForJob(job)]
+  await tokens.age(13 * DAY_MS)
+  t.ok(tokens.recognise(used.token))
+  await tokens.close()
+  const next = await open()
+  await next.age(2 * DAY_MS)
+  t.ok(next.recognise(used.token), 'used a moment ago, as far as it was awake')
+  t.equal(next.recognise(unused.token), undefined, 'not used for fifteen days')
+})

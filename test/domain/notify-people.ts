@@ -19,7 +19,7 @@ t.test('a person is told of what needs a person, with the command, and of nothin
     const told: Notice[] = []
     const hush = notifyPeople({ events, notify: async (notice) => void told.push(notice) })
     events.emit(type, { profile: 'cloud', facts })
-    hush()
+    await hush()
     events.emit(type, { profile: 'cloud', facts })
     t.strictSame(
       told.map((notice) => notice.title),
@@ -27,4 +27,17 @@ t.test('a person is told of what needs a person, with the command, and of nothin
     )
     for (const { body } of told) t.match(body, /\nNow: prefect-auth login/)
   }
+})
+
+t.test('to end waits for the notice that is under way', async (t) => {
+  const events = createEvents({ clock: createManualClock(), epoch: 'x' })
+  let isShown = false
+  const notify = async () => {
+    await new Promise((resolve) => setTimeout(resolve, 5))
+    isShown = true
+  }
+  const hush = notifyPeople({ events, notify })
+  events.emit('key.rejected', { profile: 'cloud', facts: {} })
+  await hush()
+  t.equal(isShown, true)
 })
