@@ -7,13 +7,14 @@ import type { InheritedSockets } from './adapters/inherited-sockets.js'
 import { createDesktopNotifier } from './adapters/notify-desktop.js'
 import type { OpenLog } from './adapters/open-log.js'
 import { openState } from './adapters/open-state.js'
-import { openVault } from './adapters/open-vault.js'
 import { openProfileStore } from './adapters/profile-store.js'
 import { ensurePrivateDirectory } from './adapters/safe-directory.js'
 import { takeStateLock } from './adapters/state-lock.js'
 import type { Paths } from './config/paths.js'
 import type { Settings } from './config/settings.js'
 import { openDoors } from './daemon-doors.js'
+import { createIdleExit } from './daemon-idle.js'
+import { openDaemonVault } from './daemon-vault.js'
 import { createAcceptLogin } from './domain/accept-login.js'
 import { createKeyAdmin } from './domain/administer-keys.js'
 import { createProfileAdmin } from './domain/administer-profiles.js'
@@ -67,8 +68,8 @@ export interface DaemonOptions {
   readonly newId: () => string
   /** 32 random bytes as base64url. */
   readonly randomToken: () => string
-  /** `POST /v1/shutdown` was answered. */
-  readonly onShutdown: () => void
+  /** `POST /v1/shutdown` was answered; or nobody needs the daemon, and its doors are shut. */
+  readonly onShutdown: (why: 'asked' | 'idle') => void
 }
 
 export interface Daemon {
@@ -143,6 +144,7 @@ async function build(options: DaemonOptions, onClose: OnClose): Promise<() => St
     ...{ document: state.tokens, clock, newId, randomToken: options.randomToken },
     identifyProcess: createProcessIdentifier({ clock, platform: options.process.platform }),
   })
+  onClose(() => tokens.close().catch((error: unknown) => log.warn({ error }, 'tokens were not written')))
   const rotator = createKeyRotator({
     ...{ keeper, vault, cloud, events, clock: time.clock, newId, journal, random: options.random },
     log: log.child({ part: 'rotation' }),
@@ -168,7 +170,7 @@ async function build(options: DaemonOptions, onClose: OnClose): Promise<() => St
   later.renewal = renewal
   const notify = createDesktopNotifier({ platform: options.process.platform, env: options.env, clock, log })
   const hush = notifyPeople({ events, notify })
-  onClose(async () => hush())
+  onClose(hush)
 
   const profiles = createProfileAdmin({
     ...{ store, keeper, credentials, cloud, events, defaults, newId, settle, journal },
@@ -198,8 +200,13 @@ async function build(options: DaemonOptions, onClose: OnClose): Promise<() => St
   const mindJobs = createJobMinder({ tokens, credentials, audit, clock, log: log.child({ part: 'jobs' }) })
   const listeners: ListenerFacts[] = []
   const notices = () => state.notices
+  const idle = createIdleExit(options, {
+    ...{ credentials, keeper, vault, logins, journal, renewal, time, listeners },
+    ...(retireAfterMs === undefined ? {} : { retireAfterMs }),
+  })
   const inspection = createInspection({
-    ...{ credentials, vault, logins, notices, renewal: renewal.admin },
+    ...{ credentials, vault, logins, renewal: renewal.admin },
+    notices: () => [...notices(), ...idle.notices()],
     daemon: () => daemonFacts(options, startedAt),
     listeners: () => listeners,
     examinations: [
@@ -211,6 +218,7 @@ async function build(options: DaemonOptions, onClose: OnClose): Promise<() => St
         now: () => clock.now(),
       }),
       planRenewalExamination({ credentials, renewal: renewal.admin }),
+      ...idle.examinations,
     ],
   })
   const startedAt = clock.now()
@@ -230,7 +238,7 @@ async function build(options: DaemonOptions, onClose: OnClose): Promise<() => St
     keys: createKeyAdmin({ credentials, cloud, keeper }),
     vault: createVaultAdmin({ vault, keeper, events, settle }),
     setLogLevel: (level) => log.setLevel(level),
-    shutdown: options.onShutdown,
+    shutdown: () => options.onShutdown('asked'),
   })
   onClose(() => app.close())
   await openDoors(options, app, listeners)
@@ -258,29 +266,14 @@ async function build(options: DaemonOptions, onClose: OnClose): Promise<() => St
   const renew = async () => void renewal.tick()
   const renewing = startTicking({ clock, everyMs: TICK_MS, log, run: renew })
   const renewed = recovered.then(renew)
+  void renewed.then(() => idle.watch(app))
   onClose(() => Promise.all([renewing.close(), renewed.then(() => renewal.close())]))
   // First of all: whatever waits for Prefect ends when Prefect is no longer asked; a key being made gets its time.
   onClose(() => cloud.close())
   onClose(async () => events.emit('daemon.stopping'))
+  onClose(async () => idle.close())
   events.emit('daemon.started', { facts: { version: options.version } })
   return inspection.status
-}
-
-function openDaemonVault({ settings, paths, keychainChild, process, env, clock, log }: DaemonOptions) {
-  const passphraseFile = settings['vault.passphrase_file']
-  return openVault({
-    settings: {
-      backend: settings['vault.backend'],
-      keyWrap: settings['vault.key_wrap'],
-      ...(passphraseFile === undefined ? {} : { passphraseFile }),
-    },
-    stateDir: paths.stateDir,
-    childPath: keychainChild,
-    execPath: process.execPath,
-    env,
-    clock,
-    log: log.child({ part: 'vault' }),
-  })
 }
 
 function daemonFacts(

@@ -21,6 +21,9 @@ import { VERSION } from '../version.js'
 import { greeting, helpText, loggedTo } from './authd-greeting.js'
 
 const USAGE = 2
+const IDLE = 'nobody needs the daemon'
+/** Its doors are shut by then: whoever asks waits until it is gone. */
+const LEAVE_WITHIN_MS = 20_000
 
 async function main(): Promise<void> {
   // Nothing that we create is for other users, whatever the shell's umask says.
@@ -70,7 +73,7 @@ async function main(): Promise<void> {
     random: Math.random,
     newId: () => randomBytes(6).toString('hex'),
     randomToken: () => randomBytes(32).toString('base64url'),
-    onShutdown: () => stop('asked to shut down'),
+    onShutdown: (why) => stop(why === 'idle' ? IDLE : 'asked to shut down'),
   })
   stop.arm(daemon, (reason) => log.info({ reason }, 'stopping'))
   process.stdout.write(greeting(daemon.snapshot(), destination))
@@ -123,11 +126,17 @@ interface Stop {
 /** Signals and the shutdown route end the daemon once, in order; a second signal ends it at once. */
 function stopOnce(): Stop {
   let running: { daemon: Daemon; say: (reason: string) => void } | undefined
-  let isStopping = false
+  let stopping: string | undefined
   const stop = (reason: string) => {
-    if (isStopping || running === undefined) process.exit(reason.startsWith('SIG') ? 130 : 1)
-    isStopping = true
+    // The system may want it to end in the very moment when it leaves by itself: that is no second signal.
+    if (stopping === IDLE && running !== undefined) {
+      stopping = reason
+      return
+    }
+    if (stopping !== undefined || running === undefined) process.exit(reason.startsWith('SIG') ? 130 : 1)
+    stopping = reason
     running.say(reason)
+    if (reason === IDLE) setTimeout(() => process.exit(1), LEAVE_WITHIN_MS).unref()
     running.daemon.close().then(
       () => process.exit(0),
       () => process.exit(1),

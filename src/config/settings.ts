@@ -33,6 +33,12 @@ const port = z.unknown().transform((value, context) => {
   return z.NEVER
 })
 
+/** `off`, or milliseconds. */
+const durationOrOff = (minMs: number, maxMs: number) =>
+  z.union([z.literal('off'), duration(minMs, maxMs)], {
+    error: `"off", or a duration like 90s, 15m, 8h or 30d, from ${formatDuration(minMs)} to ${formatDuration(maxMs)}`,
+  })
+
 const names = z.union(
   [z.array(z.string()), z.string().transform((text) => text.split(',').map((part) => part.trim()))],
   {
@@ -55,6 +61,12 @@ export const SETTINGS = {
     schema: z.string().startsWith('/', 'an absolute path'),
     default: undefined,
     meaning: 'path of a second unix socket, on which a token is needed; to be mounted into containers',
+  },
+  idle_exit: {
+    // Shorter, and systemd would see a daemon that is started too often, and close its sockets.
+    schema: durationOrOff(10_000, 30 * DAY),
+    default: 'off',
+    meaning: 'leave no process after this time without a request; the next one starts it (docs/service.md)',
   },
   'login.timeout': {
     schema: duration(5_000, HOUR),

@@ -13,7 +13,7 @@ export interface KeyHolder {
   lock(): void
   /** Wipes the key out of memory. */
   forget(): void
-  standing(): Pick<VaultDescription, 'state' | 'problem'>
+  standing(): Pick<VaultDescription, 'state' | 'problem' | 'opensAlone'>
 }
 
 type Problem = NonNullable<VaultDescription['problem']>
@@ -23,6 +23,7 @@ export function createKeyHolder(dataKey: DataKeyFile, wrap: KeyWrap): KeyHolder 
   let key: Uint8Array | undefined
   let problem: Problem | undefined
   let isLockedByHand = false
+  let isUnlockedByHand = false
 
   async function open(passphrase?: Secret): Promise<Uint8Array> {
     try {
@@ -53,6 +54,7 @@ export function createKeyHolder(dataKey: DataKeyFile, wrap: KeyWrap): KeyHolder 
       if (passphrase.length === 0) throw new BrokerError('bad_request', 'the passphrase is empty')
       await open(passphrase)
       isLockedByHand = false
+      isUnlockedByHand = true
     },
     lock() {
       forget()
@@ -61,7 +63,8 @@ export function createKeyHolder(dataKey: DataKeyFile, wrap: KeyWrap): KeyHolder 
     },
     forget,
     standing() {
-      if (key !== undefined) return { state: 'ready' }
+      if (key !== undefined)
+        return isUnlockedByHand ? { state: 'ready' } : { state: 'ready', opensAlone: true }
       const state = wrap.kind === 'passphrase' ? 'locked' : 'unavailable'
       return problem === undefined ? { state } : { state, problem }
     },

@@ -16,10 +16,24 @@ export function planWarning(
   now: number,
 ): WarningDays | undefined {
   if (expiresAt === undefined) return undefined
-  const life = expiresAt - issuedAt
-  const passed = WARNING_DAYS.filter((days) => days * DAY_MS <= life / 3 && now >= expiresAt - days * DAY_MS)
+  const passed = thresholds(issuedAt, expiresAt).filter((days) => now >= expiresAt - days * DAY_MS)
   const urgent = passed.at(-1)
   // What was said while the clock was wrong does not count.
   const said = passed.find((days) => days === warned)
   return urgent === undefined || (said !== undefined && said <= urgent) ? undefined : urgent
+}
+
+/** The moments at which further warnings come, epoch ms. */
+export function warningsAfter(
+  { issuedAt, expiresAt }: Pick<KeyRecord, 'issuedAt' | 'expiresAt'>,
+  now: number,
+): readonly number[] {
+  if (expiresAt === undefined) return []
+  return thresholds(issuedAt, expiresAt)
+    .map((days) => expiresAt - days * DAY_MS)
+    .filter((at) => at > now)
+}
+
+function thresholds(issuedAt: number, expiresAt: number): readonly WarningDays[] {
+  return WARNING_DAYS.filter((days) => days * DAY_MS <= (expiresAt - issuedAt) / 3)
 }

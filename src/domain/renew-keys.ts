@@ -39,6 +39,8 @@ export interface KeyRenewer {
   glance(): void
   /** Renews, forced or only where due. Rejects with what stood in the way; callers at the same time share one attempt. */
   renew(profile: string, how: { readonly isForced: boolean }): Promise<'renewed' | 'not_due'>
+  /** Whether something is under way. */
+  isBusy(): boolean
   /** No attempt begins after this; resolves when those under way are over. */
   close(): Promise<void>
 }
@@ -196,6 +198,7 @@ export function createKeyRenewer(deps: RenewKeysDeps): KeyRenewer {
         },
       )
     },
+    isBusy: () => running.size > 0,
     async close() {
       isClosed = true
       stopListening()

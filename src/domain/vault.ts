@@ -10,6 +10,8 @@ export interface VaultDescription {
   /** Why this backend: the sentence written down when it was chosen. */
   readonly because: string
   readonly state: VaultState
+  /** The next start opens it as this one did, without a person. Absent: that is not certain. */
+  readonly opensAlone?: true
   /** What is wrong and what helps, where `state` is not `ready`. */
   readonly problem?: { readonly message: string; readonly hint: string }
 }

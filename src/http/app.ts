@@ -10,6 +10,7 @@ import { createEventStreams } from './event-stream.js'
 import { createGuard, type Guard } from './guard.js'
 import { createHolds, shuttingDown } from './holds.js'
 import { createMetrics } from './metrics.js'
+import { createPresenceBook, type Presence } from './presence.js'
 import { createProblems } from './problem.js'
 import { PROXY_LIMITS } from './proxy/deps.js'
 import { type ApiProxy, createProxy } from './proxy/proxy.js'
@@ -32,6 +33,10 @@ export interface App {
   readonly routes: readonly RouteFacts[]
   /** What went through the proxy since the start. */
   readonly proxyTraffic: ApiProxy['traffic']
+  /** Who is connected at the doors. */
+  presence(): Presence
+  /** At once: what comes after this is not accepted here. What is open goes on. */
+  shutDoors(): void
   /**
    * Ends held answers with `shutting_down` and all event streams, closes every server that was opened here, and resolves when
    * the last answer is out, or cuts what is left after `graceMs`.
@@ -52,6 +57,7 @@ export async function buildApp(deps: AppDeps): Promise<App> {
     book: createRouteBook(),
   }
   const servers = new Set<Server>()
+  const presence = createPresenceBook(deps.clock)
   const own = createOwnAddresses()
   const proxy = createProxy({
     ...{ ...context, doorkeeper, limits: { ...PROXY_LIMITS, ...deps.proxyLimits } },
@@ -80,9 +86,14 @@ export async function buildApp(deps: AppDeps): Promise<App> {
         else reenter(server, request, socket, head)
       })
       doorkeeper.watch(server, door, hosts)
+      presence.watch(server)
       own.add(server, hosts)
       servers.add(server)
       return server
+    },
+    presence: presence.look,
+    shutDoors() {
+      for (const server of servers) server.close()
     },
     async close(graceMs = 2_000) {
       proxy.stop()

@@ -117,6 +117,7 @@ t.test("one item's record under another item's name does not open", async (t) =>
 t.test('a record that others can reach is refused, with the command that repairs it', async (t) => {
   t.testdir()
   const vault = await open(t, 'key-file')
+  t.equal(vault.describe().opensAlone, true)
   await vault.put('key:a', new Secret('precious'))
   const path = onlyRecordOf(t)
   chmodSync(path, 0o644)
@@ -157,6 +158,7 @@ t.test('a passphrase vault: locked until the first passphrase, which sets it', a
   await again.unlock(new Secret(PASSPHRASE))
   await t.rejects(again.unlock(new Secret('wrong')), { code: 'vault_passphrase_wrong' })
   t.match(again.describe(), { state: 'ready', problem: undefined }, 'a slip of the finger does not lock it')
+  t.equal(again.describe().opensAlone, undefined, 'the next start needs that person again')
 })
 
 t.test('an accent typed on another system is the same passphrase', async (t) => {

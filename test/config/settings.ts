@@ -30,6 +30,8 @@ t.test('each way of saying a value is understood', async (t) => {
     ['port', 'off', 'off'],
     ['port', '0', 0],
     ['login.timeout', '5m', 300_000],
+    ['idle_exit', 'off', 'off'],
+    ['idle_exit', '15m', 900_000],
     ['login.state_in_path', 'true', true],
     ['profiles.mirror', 'false', false],
     ['listen.hosts', 'a.example:1, b.example', ['a.example:1', 'b.example']],
@@ -73,6 +75,10 @@ t.test('a bad or unknown setting is named with where it stands and what is allow
     [
       { flags: {}, env: {}, file: { path: '/c.toml', text: '[listen]\nrestricted_socket = "x"' } },
       /an absolute path/,
+    ],
+    [
+      { flags: { idle_exit: '2s' }, env: {} },
+      /idle_exit in the flag --idle-exit is not valid: expected "off", or a duration like .* from 10s to 30d/,
     ],
     [{ flags: {}, env: {}, file: { path: '/c.toml', text: '[profiles]\nmirror = "yes"' } }, /true or false/],
     [{ flags: {}, env: {}, file: { path: '/c.toml', text: '__proto__ = 1\n' } }, /unknown setting __proto__/],

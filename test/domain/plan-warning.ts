@@ -1,5 +1,5 @@
 import t from 'tap'
-import { planWarning } from '../../src/domain/plan-warning.js'
+import { planWarning, warningsAfter } from '../../src/domain/plan-warning.js'
 
 const DAY = 86_400_000
 const key = (life: number, warned?: number) => ({
@@ -30,4 +30,11 @@ for (const [name, record, now, expected] of ROWS) {
 
 t.test('a key without a known end is never warned of', async (t) => {
   t.equal(planWarning({ issuedAt: 0 }, 1e15), undefined)
+})
+
+t.test('the warnings that are still to come', async (t) => {
+  t.strictSame(warningsAfter(key(30 * DAY), 23 * DAY), [27 * DAY, 29 * DAY, 30 * DAY])
+  t.strictSame(warningsAfter(key(DAY), 0), [DAY])
+  t.strictSame(warningsAfter(key(30 * DAY), 30 * DAY), [])
+  t.strictSame(warningsAfter({ issuedAt: 0 }, 0), [])
 })

@@ -75,7 +75,7 @@ t.test('uninstall leaves nothing but what the user had, and the state', { skip }
   const [, after = ''] = session.stdout.split('uninstalled: 0\n')
   t.match(
     session.stdout,
-    /Removed:\n( {2}\/home\/sdtest\/.*\n){5}Keys, settings and state are as they were\./,
+    /Removed:\n( {2}\/home\/sdtest\/.*\n){6}Keys, settings and state are as they were\./,
   )
   t.equal(after, 'There was no service.\nledger.json\n')
 })
@@ -95,7 +95,7 @@ t.test('systemd itself finds nothing wrong, and calls it well protected', { skip
   const { stdout, stderr } = await runSession(
     home,
     `${READY}; cd ~/.config/systemd/user
-     systemd-analyze --user verify prefect-authd.service prefect-authd.socket prefect-authd-tcp.socket prefect-authd.timer 2>&1 | grep -i prefect; say verified "\${PIPESTATUS[0]}"
+     systemd-analyze --user verify prefect-authd.service prefect-authd.socket prefect-authd-tcp.socket prefect-authd.timer prefect-authd-wake.service 2>&1 | grep -i prefect; say verified "\${PIPESTATUS[0]}"
      systemd-analyze --user security --offline=true --threshold=30 prefect-authd.service | tail -1; say security "\${PIPESTATUS[0]}"`,
   )
   t.match(stdout, /^verified: 0\n/, stderr)

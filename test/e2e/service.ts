@@ -33,7 +33,7 @@ t.test(
      prefect-auth status --url`,
     )
     const { stdout } = session
-    t.match(stdout, /^not installed: prefect-auth service install\nnone: 4\n5\nprefect-authd.service.d\n/)
+    t.match(stdout, /^not installed: prefect-auth service install\nnone: 4\n6\nprefect-authd.service.d\n/)
     t.match(stdout, /prefect-authd \S+ \(pid \d+\) answers on \/run\/user\/10077\/prefect-auth\/authd\.sock/)
     t.match(stdout, /starts at login[\s\S]*The log: prefect-auth logs -f/)
     t.match(stdout, /installed: 0\nNothing had to be written\.\npid: same\n/)

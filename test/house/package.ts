@@ -42,6 +42,7 @@ t.test('the tarball has at most 1.5 MB and holds the programs, the templates, an
     'launchd/io.github.prefect-auth-broker.plist',
     'package.json',
     'systemd/prefect-authd-tcp.socket',
+    'systemd/prefect-authd-wake.service',
     'systemd/prefect-authd.service',
     'systemd/prefect-authd.socket',
     'systemd/prefect-authd.timer',

@@ -74,7 +74,7 @@ type Env = Readonly<Record<string, string | undefined>>
 
 function checkService(service: ServiceLook, env: Env): [string, Finding][] {
   const remedy = 'prefect-auth service install'
-  const { state, problem, outdated = [], startsAtLogin, lingers } = service
+  const { state, problem, outdated = [], lingers } = service
   if (state === 'unreachable') {
     return [
       ['service', { verdict: 'unknown', finding: `no manager of user services here: ${problem ?? ''}` }],
@@ -84,7 +84,7 @@ function checkService(service: ServiceLook, env: Env): [string, Finding][] {
     return [['service', { verdict: 'warning', finding: 'not installed: nothing starts the daemon', remedy }]]
   }
   return [
-    ['service', checkState(state, problem, startsAtLogin, remedy)],
+    ['service', checkState(service, remedy)],
     [
       'units',
       outdated.length === 0
@@ -95,17 +95,17 @@ function checkService(service: ServiceLook, env: Env): [string, Finding][] {
   ]
 }
 
-function checkState(
-  state: ServiceLook['state'],
-  problem: string | undefined,
-  startsAtLogin: boolean,
-  remedy: string,
-): Finding {
+function checkState({ state, problem, startsAtLogin, isWoken }: ServiceLook, remedy: string): Finding {
   if (state !== 'running' && state !== 'waiting') {
     return { verdict: 'problem', finding: `${state}${problem === undefined ? '' : `: ${problem}`}`, remedy }
   }
-  if (!startsAtLogin) return { verdict: 'warning', finding: `${state}, but not started at login`, remedy }
-  return { verdict: 'ok', finding: `${state}, started at login` }
+  const name = state === 'running' ? 'running' : 'it was asleep until this command asked'
+  if (!startsAtLogin) return { verdict: 'warning', finding: `${name}, but not started at login`, remedy }
+  if (isWoken === false) {
+    const finding = `${name}; prefect-authd.timer does not run, and would not wake it to renew keys`
+    return { verdict: 'warning', finding, remedy: 'systemctl --user start prefect-authd.timer' }
+  }
+  return { verdict: 'ok', finding: `${name}, started at login` }
 }
 
 function checkLinger(lingers: boolean, env: Env): Finding {

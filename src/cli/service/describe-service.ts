@@ -37,6 +37,7 @@ export function describeState({
   pid,
   startsAtLogin,
   lingers,
+  isWoken,
   tcp,
   problem,
   outdated,
@@ -46,6 +47,9 @@ export function describeState({
     ...(state === 'not_installed' || state === 'unreachable'
       ? []
       : [startsAtLogin ? 'starts at login' : 'does not start at login']),
+    ...(state === 'waiting' && isWoken === false
+      ? ['not woken to renew keys: systemctl --user start prefect-authd.timer']
+      : []),
     ...(tcp === 'failed' ? ['without TCP'] : []),
     ...(lingers === undefined ? [] : [lingers ? 'stays after logout' : 'ends with the last logout']),
     ...(outdated === undefined || outdated.length === 0
@@ -68,7 +72,7 @@ function headline(
     case 'running':
       return `running as a ${manager} (pid ${pid ?? 'unknown'})`
     case 'waiting':
-      return `a ${manager}, waiting for the first request`
+      return `asleep as a ${manager}: comes back with the next request`
     case 'stopped':
       return `stopped${why}: prefect-auth service install`
     case 'failed':

@@ -7,7 +7,8 @@ export const SERVICE = 'prefect-authd.service'
 export const SOCKET = 'prefect-authd.socket'
 export const TCP_SOCKET = 'prefect-authd-tcp.socket'
 export const TIMER = 'prefect-authd.timer'
-export const UNITS = [SERVICE, SOCKET, TCP_SOCKET, TIMER] as const
+export const WAKE = 'prefect-authd-wake.service'
+export const UNITS = [SERVICE, SOCKET, TCP_SOCKET, TIMER, WAKE] as const
 
 export interface ServicePlaces {
   /** Holds the units, or the agent. */

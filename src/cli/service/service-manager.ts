@@ -6,12 +6,14 @@ import type { ServiceFacts, Template } from './service-plan.js'
 
 export interface ServiceState {
   /**
-   * `waiting`: the socket is open, the first request starts the daemon. `unreachable`: this session has no manager, so that
+   * `waiting`: the socket is open, the next request starts the daemon. `unreachable`: this session has no manager, so that
    * nothing is known.
    */
   readonly state: 'not_installed' | 'running' | 'waiting' | 'stopped' | 'failed' | 'unreachable'
   readonly pid?: number
   readonly startsAtLogin: boolean
+  /** Whether the daemon is started once an hour, should it be away; absent where there is no such thing. */
+  readonly isWoken?: boolean
   /** Absent where it can't be asked, or means nothing. */
   readonly lingers?: boolean
   /** Whether loopback TCP is opened by the system; absent where it is not wanted. */

@@ -1,7 +1,7 @@
 /** Pure: the files of the service, from facts and templates. */
 import { basename, dirname, join } from 'node:path'
 import { fillTemplate, unitItem, unitLine, unitWord, xmlText } from './fill-template.js'
-import { LABEL, SERVICE, type ServicePlaces, SOCKET, TCP_SOCKET, TIMER } from './places.js'
+import { LABEL, SERVICE, type ServicePlaces, SOCKET, TCP_SOCKET, TIMER, WAKE } from './places.js'
 import { type LauncherFacts, renderLauncher } from './render-launcher.js'
 import type { ServiceFile } from './service-files.js'
 
@@ -22,7 +22,7 @@ export type Template = (name: string) => string
 
 export function planSystemd(facts: ServiceFacts, template: Template): readonly ServiceFile[] {
   const { places, port } = facts
-  const names = [SERVICE, SOCKET, ...(port === 'off' ? [] : [TCP_SOCKET]), TIMER]
+  const names = [SERVICE, SOCKET, ...(port === 'off' ? [] : [TCP_SOCKET]), TIMER, WAKE]
   const values = systemdValues(facts)
   return [
     launcherFile(facts),

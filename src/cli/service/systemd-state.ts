@@ -1,7 +1,7 @@
 /** Asks systemd how our units are. */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { SERVICE, SOCKET, TCP_SOCKET } from './places.js'
+import { SERVICE, SOCKET, TCP_SOCKET, TIMER } from './places.js'
 import type { RunTool } from './run-tool.js'
 import type { ServiceState } from './service-manager.js'
 
@@ -13,16 +13,18 @@ export async function readSystemdState(
   uid: number | undefined,
 ): Promise<ServiceState> {
   const isThere = existsSync(join(unitDir, SERVICE))
-  const shown = await run('systemctl', '--user', 'show', SERVICE, SOCKET, TCP_SOCKET, '-p', PROPERTIES)
+  const units = [SERVICE, SOCKET, TCP_SOCKET, TIMER]
+  const shown = await run('systemctl', '--user', 'show', ...units, '-p', PROPERTIES)
   if (!shown.isDone) return { state: 'unreachable', startsAtLogin: false, problem: shown.complaint }
   if (!isThere) return { state: 'not_installed', startsAtLogin: false }
-  const units = parseShown(shown.stdout)
-  const [service, socket, tcp] = [SERVICE, SOCKET, TCP_SOCKET].map((id) => units.get(id) ?? {})
+  const known = parseShown(shown.stdout)
+  const [service, socket, tcp, timer] = units.map((id) => known.get(id) ?? {})
   const lingers = await readLinger(run, uid)
   const pid = Number(service?.MainPID ?? 0)
   const hasTcp = tcp?.LoadState === 'loaded' && existsSync(join(unitDir, TCP_SOCKET))
   return {
     ...judge(service ?? {}, socket ?? {}),
+    isWoken: timer?.ActiveState === 'active',
     ...(pid > 0 ? { pid } : {}),
     startsAtLogin: service?.UnitFileState === 'enabled' && socket?.UnitFileState === 'enabled',
     ...(lingers === undefined ? {} : { lingers }),

@@ -36,6 +36,7 @@ export function createSystemd({ run, template, terminal }: ManagerDeps): Service
       await must(run, 'start', SOCKET)
       // A taken port costs only TCP: the daemon says who has it.
       if (facts.port !== 'off') await systemctl(run, 'start', TCP_SOCKET)
+      await systemctl(run, written.some(({ path }) => path.endsWith('.timer')) ? 'restart' : 'start', TIMER)
       const isNew = written.length > 0 || isTcpDropped || isStale
       await must(run, isNew ? 'restart' : 'start', SERVICE)
       return written

@@ -99,7 +99,13 @@ t.test('no port, no unit for it; no namespaces, none of what needs them', async 
   const files = planSystemd(facts('/h', 'linux', { port: 'off', hasNamespaces: false }), template('systemd'))
   t.same(
     files.map(({ path }) => path.split('/').at(-1)),
-    ['start-daemon', 'prefect-authd.service', 'prefect-authd.socket', 'prefect-authd.timer'],
+    [
+      'start-daemon',
+      'prefect-authd.service',
+      'prefect-authd.socket',
+      'prefect-authd.timer',
+      'prefect-authd-wake.service',
+    ],
   )
   const service = unit(files, 'prefect-authd.service')
   t.notMatch(service, /PrivateUsers|ProtectHome|CapabilityBoundingSet|\[\/?namespaces\]/)
