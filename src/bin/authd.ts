@@ -19,6 +19,7 @@ import { BrokerError } from '../domain/errors.js'
 import { systemClock } from '../std/clock.js'
 import { VERSION } from '../version.js'
 import { greeting, helpText, loggedTo } from './authd-greeting.js'
+import { countStart } from './authd-starts.js'
 
 const USAGE = 2
 const IDLE = 'nobody needs the daemon'
@@ -38,6 +39,11 @@ async function main(): Promise<void> {
     platform: process.platform,
     ...(process.getuid ? { uid: process.getuid() } : {}),
   })
+  const clock = systemClock()
+  const early = openLog({ level: 'info', destination: 2 })
+  const { env, platform } = process
+  const start = await countStart({ env, platform, clock, stateDir: paths.stateDir, log: early })
+  if (start.kind === 'given_up') return
   const file = readConfig(paths.configFile)
   const outcome = resolveSettings({ flags, env: process.env, ...(file ? { file } : {}) })
   if (outcome.kind === 'problems') {
@@ -52,7 +58,7 @@ async function main(): Promise<void> {
   await ensurePrivateDirectory(paths.stateDir)
   const destination = loggedTo(process.stderr.isTTY === true, paths.stateDir)
   const log = openLog({ level: settings['log.level'], destination: destination ?? 2 })
-  const stop = stopOnce()
+  const stop = stopOnce(start.endedWell)
   const daemon = await startDaemon({
     version: VERSION,
     settings,
@@ -68,7 +74,7 @@ async function main(): Promise<void> {
     },
     inherited: takeInheritedSockets(),
     keychainChild: join(dirname(realpathSync(fileURLToPath(import.meta.url))), 'keychain-child.js'),
-    clock: systemClock(),
+    clock,
     log,
     random: Math.random,
     newId: () => randomBytes(6).toString('hex'),
@@ -124,7 +130,7 @@ interface Stop {
 }
 
 /** Signals and the shutdown route end the daemon once, in order; a second signal ends it at once. */
-function stopOnce(): Stop {
+function stopOnce(endedWell: () => Promise<void>): Stop {
   let running: { daemon: Daemon; say: (reason: string) => void } | undefined
   let stopping: string | undefined
   const stop = (reason: string) => {
@@ -137,10 +143,13 @@ function stopOnce(): Stop {
     stopping = reason
     running.say(reason)
     if (reason === IDLE) setTimeout(() => process.exit(1), LEAVE_WITHIN_MS).unref()
-    running.daemon.close().then(
-      () => process.exit(0),
-      () => process.exit(1),
-    )
+    running.daemon
+      .close()
+      .then(endedWell)
+      .then(
+        () => process.exit(0),
+        () => process.exit(1),
+      )
   }
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => stop(signal))
   return Object.assign(stop, {

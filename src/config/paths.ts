@@ -50,6 +50,11 @@ export function socketCandidates(around: Surroundings): readonly string[] {
   return [...new Set(candidates.filter((path) => path !== undefined))]
 }
 
+/** Counts failed starts: the daemon writes it, `service` reads it and takes it away. */
+export function startBookPath(stateDir: string): string {
+  return join(stateDir, 'starts.json')
+}
+
 function resolveStateDir(around: Surroundings): string {
   const explicit = variable(around, 'PREFECT_AUTH_STATE_DIR')
   if (explicit !== undefined) return explicit

@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { failWith } from '../../client/failure.js'
+import { forgetGivenUp, readGivenUp } from './given-up.js'
 import { LABEL, resolveServicePlaces } from './places.js'
 import { findOutdated, removeFiles, writeFiles } from './service-files.js'
 import type { ManagerDeps, ServiceManager, ServiceState } from './service-manager.js'
@@ -17,8 +18,12 @@ export function createLaunchd({ run, template, terminal }: ManagerDeps): Service
   async function state(): Promise<ServiceState> {
     if (!existsSync(agent)) return { state: 'not_installed', startsAtLogin: false }
     const { isDone, stdout, complaint } = await run('launchctl', 'print', `${domain}/${LABEL}`)
-    if (!isDone) return { state: 'stopped', startsAtLogin: true, problem: complaint }
-    return { ...parsePrinted(stdout), startsAtLogin: true }
+    const found: Pick<ServiceState, 'state' | 'pid' | 'problem'> = isDone
+      ? parsePrinted(stdout)
+      : { state: 'stopped', problem: complaint }
+    // It ended with code 0, so that launchd leaves it alone: that looks like a daemon that was stopped.
+    const problem = found.state === 'running' ? undefined : await readGivenUp(places.stateDir)
+    return { ...found, ...(problem === undefined ? {} : { state: 'failed', problem }), startsAtLogin: true }
   }
 
   return {
@@ -30,6 +35,7 @@ export function createLaunchd({ run, template, terminal }: ManagerDeps): Service
       const before = await state()
       const written = await findOutdated(plan(facts))
       await writeFiles(written)
+      await forgetGivenUp(places.stateDir)
       // launchd does not make the directory of the log.
       await mkdir(places.stateDir, { recursive: true, mode: 0o700 })
       if (before.state === 'running' && written.length === 0) {
@@ -46,6 +52,7 @@ export function createLaunchd({ run, template, terminal }: ManagerDeps): Service
     },
     async uninstall() {
       await run('launchctl', 'bootout', `${domain}/${LABEL}`)
+      await forgetGivenUp(places.stateDir)
       return removeFiles([agent, places.launcher], [join(places.launcher, '..')])
     },
   }

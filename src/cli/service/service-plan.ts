@@ -36,13 +36,14 @@ export function planSystemd(facts: ServiceFacts, template: Template): readonly S
 
 export function planLaunchd(facts: ServiceFacts, template: Template): readonly ServiceFile[] {
   const { places, env } = facts
-  const pairs = Object.entries(env).map(
+  // Told by the agent itself that launchd started it, the daemon counts failures: launchd does not.
+  const pairs = Object.entries({ PREFECT_AUTHD_STARTED_BY: 'launchd', ...env }).map(
     ([name, value]) => `\n    <key>${xmlText(name)}</key>\n    <string>${xmlText(value)}</string>`,
   )
   const values = {
     LAUNCHER: xmlText(places.launcher),
     LOG: xmlText(join(places.stateDir, 'authd.log')),
-    ENVIRONMENT: pairs.length === 0 ? '' : `${pairs.join('')}\n  `,
+    ENVIRONMENT: `${pairs.join('')}\n  `,
   }
   const name = `${LABEL}.plist`
   return [

@@ -46,7 +46,7 @@ function scripted(t: Test, trouble?: string) {
     hasNamespaces: true,
   }
   const template = (name: string) => readFileSync(join(root, 'launchd', name), 'utf8')
-  return { home, calls, facts, manager: createLaunchd({ run, template, terminal: around }) }
+  return { home, calls, known, facts, manager: createLaunchd({ run, template, terminal: around }) }
 }
 
 const AGENT = 'gui/501/io.github.prefect-auth-broker'
@@ -99,4 +99,25 @@ t.test('taken away: the agent, the launcher, and nothing else', async (t) => {
   t.match(await manager.state(), { state: 'not_installed' })
   t.equal(existsSync(join(home, 'Library/LaunchAgents/other.plist')), true)
   t.equal(existsSync(join(home, 'Library/Application Support/prefect-auth-broker')), false)
+})
+
+t.test('a daemon that gave up is named, and may try again after the next installation', async (t) => {
+  const { manager, facts, home, known } = scripted(t)
+  await manager.install(facts, false)
+  const book = join(home, 'Library/Application Support/prefect-auth/starts.json')
+  writeFileSync(book, '{"starts":[1],"givenUpAt":1790000000000}')
+  t.match(await manager.state(), { state: 'running' }, 'what runs has not given up')
+  await manager.uninstall()
+  t.equal(existsSync(book), false)
+  await manager.install(facts, false)
+  writeFileSync(book, '{"starts":[1],"givenUpAt":1790000000000}')
+  known.isLoaded = false
+  t.match(await manager.state(), {
+    state: 'failed',
+    problem: /every start failed, and the daemon gave up at 2026-/,
+    startsAtLogin: true,
+  })
+  await manager.install(facts, false)
+  t.equal(existsSync(book), false)
+  t.match(await manager.state(), { state: 'running' })
 })

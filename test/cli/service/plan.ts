@@ -173,7 +173,7 @@ t.test('an agent of launchd: exactly the keys that launchd knows, every value as
     ExitTimeOut: 20,
     Umask: 0o77,
     HardResourceLimits: { Core: 0 },
-    EnvironmentVariables: env,
+    EnvironmentVariables: { PREFECT_AUTHD_STARTED_BY: 'launchd', ...env },
     StandardOutPath: '/dev/null',
     StandardErrorPath: `${support}/prefect-auth/authd.log`,
   })
