@@ -117,6 +117,7 @@ t.test('a renewal that became due while it was away: the timer brings it back', 
        due_in -1; say away "$(is prefect-authd.service)"
        until grep -q 'the key was renewed' "$XDG_RUNTIME_DIR/authd.log"; do sleep 0.2; done
        say renewed yes; gone || why; say left "$(is prefect-authd.service)"
+       until [ "$(is prefect-authd.service)" = active ]; do sleep 0.1; done; say returned $(($(date +%s) % 20))
        say second "$(prefect-auth env | key)"; prefect-auth doctor | grep renewal`,
       {},
       100_000,
@@ -126,6 +127,7 @@ t.test('a renewal that became due while it was away: the timer brings it back', 
   t.equal(facts.get('away'), 'inactive')
   t.equal(facts.get('renewed'), 'yes')
   t.equal(facts.get('left'), 'inactive', 'and it leaves again')
+  t.ok(Number(facts.get('returned')) < 6, `until the timer comes, not at once (${facts.get('returned')} s)`)
   t.match(facts.get('second'), /^pnu_/)
   t.not(facts.get('second'), facts.get('first'))
 })
