@@ -177,7 +177,7 @@ function notRunning(tried: readonly string[]): Failure {
     code: 'daemon_not_running',
     kind: 'not_running',
     detail: ['the daemon is not running', ...tried].join('\n  '),
-    hint: 'prefect-authd      (in a checkout: npm start)',
+    hint: 'prefect-auth service install      (by hand: prefect-authd; in a checkout: npm start)',
   }
 }
 

@@ -6,7 +6,10 @@ import { errorKinds } from '../../src/wire/error.js'
 import { sourceFiles } from '../fixtures/source-files.js'
 
 const text = readFileSync(new URL('../../docs/errors.md', import.meta.url), 'utf8')
-const rows = [...text.matchAll(/^\| `(\w+)` \| (\w+) \| (.+) \| (.+) \|$/gm)]
+const [ofDaemon = '', ofClient = ''] = text.split('## Codes of the command line')
+const readRows = (part: string) => [...part.matchAll(/^\| `(\w+)` \| (\w+) \| (.+) \| (.+) \|$/gm)]
+const rows = readRows(ofDaemon)
+const clientRows = readRows(ofClient)
 
 t.test('docs/errors.md has every code with its kind, once, and no other', async (t) => {
   t.strictSame(
@@ -17,8 +20,16 @@ t.test('docs/errors.md has every code with its kind, once, and no other', async 
   t.strictSame(Object.fromEntries(rows.map(([, code, kind]) => [code, kind])), ERROR_CODES)
 })
 
+t.test('so it has those of the command line', async (t) => {
+  const code = sourceFiles('src/cli', 'src/client').map((file) => file.code)
+  const used = [...code.join('\n').matchAll(/code: '(\w+)',\s+kind: '(\w+)'/g)]
+  const own = new Map(used.map(([, name = '', kind]) => [name, kind]))
+  for (const name of Object.keys(ERROR_CODES)) own.delete(name)
+  t.same(Object.fromEntries(clientRows.map(([, name, kind]) => [name, kind])), Object.fromEntries(own))
+})
+
 t.test('each says when it comes and what helps', async (t) => {
-  for (const [, code, , when = '', help = ''] of rows) {
+  for (const [, code, , when = '', help = ''] of [...rows, ...clientRows]) {
     t.ok(when.trim().length > 10, `${code}: when`)
     t.ok(help.trim().length >= 6, `${code}: what helps`)
   }
