@@ -44,6 +44,12 @@ for (const which of ['3', '2'] satisfies Which[]) {
     const runs = await broker.shell(`eval "$(prefect-auth env --proxy)"; '${prefect.bin}' flow-run ls`)
     t.equal(runs.code, 0, runs.stderr)
 
+    const left = await broker.shell(
+      `eval "$(prefect-auth env --proxy)"; eval "$(prefect-auth env)"; env | grep -i '^PREFECT_\\|^NO_PROXY'`,
+    )
+    t.match(left.stdout, /PREFECT_API_KEY=pnu_/)
+    t.notMatch(left.stdout, /pab_|SILENCE|\/proxy\//, 'a shell that leaves the proxy keeps nothing of it')
+
     const tokens = await broker.cli(['token', 'ls', '--json'])
     t.match(tokens.stdout, /"name": ?"prefect cloud workspace ls"/)
     const audit = await broker.cli(['audit', '--json'])
