@@ -76,7 +76,7 @@ function openBody(body: ProxyBody) {
 function createHandler(options: Attempt, resolve: (outcome: Outcome) => void): Dispatcher.DispatchHandler {
   const { response, isKeyed } = options
   let abort: ((error?: Error) => void) | undefined
-  let isGone = false
+  let isOver = false
   let begun = false
   let isRejected = false
   let bytes = 0
@@ -88,7 +88,7 @@ function createHandler(options: Attempt, resolve: (outcome: Outcome) => void): D
   }
   const leave = () => {
     if (response.writableFinished) return
-    isGone = true
+    isOver = true
     abort?.(new Error('the client has gone'))
     finish({ kind: 'answered', bytes })
   }
@@ -96,7 +96,7 @@ function createHandler(options: Attempt, resolve: (outcome: Outcome) => void): D
   return {
     onConnect(cancel) {
       abort = cancel
-      if (isGone) cancel(new Error('the client has gone'))
+      if (isOver) cancel(new Error('the client has gone'))
     },
     onHeaders(status, rawHeaders, resume, reason) {
       const raw = rawHeaders.map((each) => each.toString('latin1'))
@@ -110,14 +110,21 @@ function createHandler(options: Attempt, resolve: (outcome: Outcome) => void): D
       }
       writeHead(options, status, reason, raw)
       begun = true
+      if (status === 304) {
+        // It may tell the length of what it leaves out (RFC 9110 8.6), which undici waits for and then calls an error.
+        isOver = true
+        response.end()
+        finish({ kind: 'answered', bytes: 0 })
+        return true
+      }
       onePiece = lengthOf(raw)
       // Without a length it may be a stream, whose first event is still to happen: the head must not wait for it.
-      if (onePiece === undefined && status !== 204 && status !== 304) response.flushHeaders()
+      if (onePiece === undefined && status !== 204) response.flushHeaders()
       response.on('drain', resume)
       return true
     },
     onData(chunk) {
-      if (isRejected) return true
+      if (isRejected || isOver) return true
       bytes += chunk.length
       // Head and body in one write, where all of the body is here.
       if (chunk.length === onePiece && chunk.length <= ONE_PIECE_BYTES) {
@@ -127,6 +134,7 @@ function createHandler(options: Attempt, resolve: (outcome: Outcome) => void): D
       return response.write(chunk)
     },
     onComplete(trailers) {
+      if (isOver) return
       if (isRejected) return finish({ kind: 'rejected' })
       addTrailers(response, trailers)
       if (piece === undefined) response.end()
@@ -134,7 +142,7 @@ function createHandler(options: Attempt, resolve: (outcome: Outcome) => void): D
       finish({ kind: 'answered', bytes })
     },
     onError(error) {
-      if (isGone) return
+      if (isOver) return
       if (begun) response.destroy()
       finish({ kind: 'failed', error, wasSent: abort !== undefined, begun })
     },

@@ -88,3 +88,16 @@ t.test('HTTP 1.0 is answered as it can read it', async (t) => {
   t.match(answer, /\r\n\r\none two$/)
   t.notMatch(answer, /transfer-encoding/i)
 })
+
+t.test('a 304 that tells the length of what it leaves out goes through', async (t) => {
+  const { url } = await startUpstream(t, (_request, response) => {
+    response.writeHead(304, { etag: '"x"', 'content-length': '10' }).end()
+  })
+  const proxy = await startProxy(t, url)
+  const raw = openRaw(t, proxy.socket)
+  raw.say(`GET ${proxy.base}/x HTTP/1.1\r\nHost: authd\r\n\r\n`)
+  raw.say(`GET ${proxy.base}/y HTTP/1.1\r\nHost: authd\r\nConnection: close\r\n\r\n`)
+  const heard = await raw.closed()
+  t.match(heard, /^HTTP\/1\.1 304 Not Modified\r\n[\s\S]*etag: "x"/i)
+  t.equal(heard.split('304 Not Modified').length - 1, 2, 'and the next request finds its answer')
+})
