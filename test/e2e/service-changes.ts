@@ -56,11 +56,11 @@ t.test('upgraded in place, moved, and with its Node taken away', { skip }, async
   )
   t.match(
     stdout,
-    /node: \/home\/sdtest\/node\/bin\/node --optimize-for-size .*\/home\/sdtest\/prefix\/.*authd\.js/,
+    /node: \/home\/sdtest\/node\/bin\/node --max-semi-space-size=1 .*\/home\/sdtest\/prefix\/.*authd\.js/,
   )
   t.match(stdout, /prefect-authd 99\.0\.0 \(pid \d+\) answers/, stderr)
   t.match(stdout, /gone: \{"live":true\}\nrunning .*of another version or place/)
-  t.match(stdout, /moved: \{"live":true\}\nnew: \S+ --optimize-for-size .*\/home\/sdtest\/moved\//)
+  t.match(stdout, /moved: \{"live":true\}\nnew: \S+ --max-semi-space-size=1 .*\/home\/sdtest\/moved\//)
   t.match(stdout, /running as a systemd user service \(pid \d+\), starts at login\n2\n$/)
 })
 
