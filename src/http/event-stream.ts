@@ -56,6 +56,8 @@ export function createEventStreams({
       refuseTooMany(watchers, caller)
       reply.hijack()
       const watcher = { raw: reply.raw, caller }
+      // A stream ends with its connection: chunks around its frames would only take time.
+      watcher.raw.useChunkedEncodingByDefault = false
       watcher.raw.writeHead(200, HEADERS)
       write(watcher, openingFrames(events, request.headers['last-event-id'], caller))
       watchers.add(watcher)
