@@ -20,10 +20,10 @@ export function planBrowser(around: BrowserSurroundings): BrowserPlan {
   const hasDisplay = Boolean(
     env.DISPLAY || env.WAYLAND_DISPLAY || platform === 'darwin' || platform === 'win32',
   )
-  if (isUnwanted) return { isToBeOpened: false, advice: 'Open the page in a browser on this machine.' }
   if ((env.SSH_CONNECTION || env.SSH_TTY) && !(env.DISPLAY || env.WAYLAND_DISPLAY)) {
     return { isToBeOpened: false, advice: adviceForSsh(url) }
   }
+  if (isUnwanted) return { isToBeOpened: false, advice: 'Open the page in a browser on this machine.' }
   if (!hasDisplay) {
     return { isToBeOpened: false, advice: 'No display here: open the page in a browser on this machine.' }
   }
