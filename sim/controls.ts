@@ -3,7 +3,7 @@ import type { Directory } from './directory.js'
 import type { Gate } from './gate.js'
 import type { KeyStore } from './keys.js'
 import type { User } from './rows.js'
-import type { Simulator, SimulatorOptions } from './simulator.js'
+import type { Simulator, SimulatorOptions } from './simulator-types.js'
 
 export type Controls = Pick<
   Simulator,

@@ -1,5 +1,12 @@
 /** The page at `/auth/client`: stands for Prefect's own, which is closed source. */
-import type { LoginRequest } from './ui.js'
+
+/** What a client asked of `/auth/client`. */
+export interface LoginRequest {
+  /** Where to deliver, without a trailing slash. */
+  readonly callback: string
+  /** `g=true`: by a top-level GET with `?key=` (research/prefect.md 1.5), else by POST (1.3). */
+  readonly byGet: boolean
+}
 
 /**
  * Two buttons and a script. The key is fetched when the user agrees and lives in memory alone: a page that contained it would

@@ -6,15 +6,7 @@ import type { UnroutedRequest } from './incoming.js'
 import type { KeyStore } from './keys.js'
 import { matchRoute, type Route } from './router.js'
 import type { User } from './rows.js'
-import { loginPage } from './ui-page.js'
-
-/** What a client asked of `/auth/client`. */
-export interface LoginRequest {
-  /** Where to deliver, without a trailing slash. */
-  readonly callback: string
-  /** `g=true`: by a top-level GET with `?key=` (research/prefect.md 1.5), else by POST (1.3). */
-  readonly byGet: boolean
-}
+import { type LoginRequest, loginPage } from './ui-page.js'
 
 export interface UiParts {
   readonly clock: SimClock

@@ -1,7 +1,7 @@
 /** Opens the doors: the unix socket, the restricted one, loopback TCP; inherited from systemd where there are such. */
 import { openInheritedTcp, openInheritedUnix } from './adapters/inherited-sockets.js'
 import { openTcpListener, openUnixListener } from './adapters/open-listeners.js'
-import type { DaemonOptions } from './daemon.js'
+import type { DaemonOptions } from './daemon-options.js'
 import type { ListenerFacts } from './domain/status.js'
 import type { App } from './http/app.js'
 

@@ -1,6 +1,6 @@
 /** Ends a daemon that nobody asks (`idle_exit`), and says why where it does not. Gathers what the decision goes by. */
 import { createWakeTimer } from './adapters/wake-timer.js'
-import type { DaemonOptions } from './daemon.js'
+import type { DaemonOptions } from './daemon-options.js'
 import type { Renewal } from './domain/create-renewal.js'
 import type { Examination } from './domain/doctor.js'
 import { decideIdleExit, type IdleFacts, lastingObstacle } from './domain/idle-exit.js'

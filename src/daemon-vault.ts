@@ -1,6 +1,6 @@
 /** Opens the vault as the settings want it. */
 import { openVault } from './adapters/open-vault.js'
-import type { DaemonOptions } from './daemon.js'
+import type { DaemonOptions } from './daemon-options.js'
 import type { Vault } from './domain/vault.js'
 
 /** Rejects as `openVault` does. */

@@ -3,17 +3,14 @@ import { openAuditFile } from './adapters/audit-file.js'
 import { cloudDefaults, openCloudFromEnv } from './adapters/cloud-from-env.js'
 import { openProxyAgent } from './adapters/http-agent-from-env.js'
 import { createProcessIdentifier } from './adapters/identify-process.js'
-import type { InheritedSockets } from './adapters/inherited-sockets.js'
 import { createDesktopNotifier } from './adapters/notify-desktop.js'
-import type { OpenLog } from './adapters/open-log.js'
 import { openState } from './adapters/open-state.js'
 import { openProfileStore } from './adapters/profile-store.js'
 import { ensurePrivateDirectory } from './adapters/safe-directory.js'
 import { takeStateLock } from './adapters/state-lock.js'
-import type { Paths } from './config/paths.js'
-import type { Settings } from './config/settings.js'
 import { openDoors } from './daemon-doors.js'
 import { createIdleExit } from './daemon-idle.js'
+import type { DaemonOptions } from './daemon-options.js'
 import { openDaemonVault } from './daemon-vault.js'
 import { createAcceptLogin } from './domain/accept-login.js'
 import { createKeyAdmin } from './domain/administer-keys.js'
@@ -40,37 +37,7 @@ import { createCredentials } from './domain/serve-credentials.js'
 import { createServerTime } from './domain/server-time.js'
 import type { DaemonFacts, ListenerFacts, StatusSnapshot } from './domain/status.js'
 import { buildApp } from './http/app.js'
-import type { Clock } from './std/clock.js'
 import { startTicking } from './std/tick.js'
-
-export interface DaemonOptions {
-  readonly version: string
-  readonly settings: Settings
-  readonly paths: Paths
-  readonly configFile?: string
-  /** The daemon's environment: what the keychain child, TLS and proxies need of it. */
-  readonly env: Readonly<Record<string, string | undefined>>
-  readonly process: {
-    readonly pid: number
-    readonly node: string
-    readonly execPath: string
-    readonly hostname: string
-    readonly platform: NodeJS.Platform
-  }
-  /** What systemd opened for us; nothing without socket activation. */
-  readonly inherited: InheritedSockets
-  /** The bundled `keychain-child.js`, absolute. */
-  readonly keychainChild: string
-  readonly clock: Clock
-  readonly log: OpenLog
-  readonly random: () => number
-  /** 12 hex digits, unique. */
-  readonly newId: () => string
-  /** 32 random bytes as base64url. */
-  readonly randomToken: () => string
-  /** `POST /v1/shutdown` was answered; or nobody needs the daemon, and its doors are shut. */
-  readonly onShutdown: (why: 'asked' | 'idle') => void
-}
 
 export interface Daemon {
   snapshot(): StatusSnapshot

@@ -1,9 +1,9 @@
 /** One try of a call to Prefect Cloud: sends, and says what the outcome means and whether another try may help. */
 import type { BrokerError } from '../domain/errors.js'
-import type { CallOptions, CloudCall, CloudTimeouts } from './cloud-call.js'
 import { type AskedOf, describeRefusal, isPage, unexpected } from './cloud-errors.js'
 import { type CloudAnswer, type CloudRequest, type Exchanged, exchange } from './cloud-exchange.js'
 import { describeNetworkError, type NetworkFailure } from './cloud-network-errors.js'
+import type { CallOptions, CloudCall, CloudTimeouts } from './cloud-options.js'
 import { isRetryStatus, parseHttpDate, parseRetryAfter } from './cloud-retry.js'
 import type { HttpAgent } from './http-agent.js'
 

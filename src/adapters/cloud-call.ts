@@ -2,49 +2,14 @@
 import type { CloudTarget } from '../domain/cloud.js'
 import { BrokerError } from '../domain/errors.js'
 import { isSendableKey } from '../domain/parse-key.js'
-import { type Clock, sleep } from '../std/clock.js'
-import type { Log } from '../std/log.js'
+import { sleep } from '../std/clock.js'
 import { parseCloudAddress } from './cloud-address.js'
 import { type Attempted, createCloudAttempt } from './cloud-attempt.js'
 import type { AskedOf } from './cloud-errors.js'
 import type { CloudAnswer, CloudRequest } from './cloud-exchange.js'
+import type { CallOptions, CloudCall, CloudTimeouts } from './cloud-options.js'
 import { planRetry } from './cloud-retry.js'
-import { createHttpAgent, type TlsSettings } from './http-agent.js'
-import type { ProxySettings } from './proxy-route.js'
-
-/** Milliseconds. */
-export interface CloudTimeouts {
-  readonly connectMs: number
-  /** From the request to the head of the answer. */
-  readonly headersMs: number
-  /** Between two pieces of the answer. */
-  readonly bodyMs: number
-  /** The whole call with all its tries and waits. */
-  readonly totalMs: number
-}
-
-export interface CallOptions {
-  readonly clock: Clock
-  readonly log: Log
-  /** In [0, 1). */
-  readonly random: () => number
-  readonly tls: TlsSettings
-  readonly proxy: ProxySettings
-  readonly timeouts?: Partial<CloudTimeouts>
-  /** For every answer with a `Date`: the server's time and ours when it came, epoch ms. */
-  readonly onServerDate?: (serverAt: number, receivedAt: number) => void
-  readonly userAgent: string
-}
-
-export interface CloudCall {
-  readonly method: CloudRequest['method']
-  readonly path: string
-  /** Completes "could not …". */
-  readonly purpose: string
-  readonly body?: string
-  /** Statuses that are an answer to this call although they are no success. */
-  readonly accept?: readonly number[]
-}
+import { createHttpAgent } from './http-agent.js'
 
 export interface Answered {
   readonly answer: CloudAnswer

@@ -2,8 +2,8 @@
 import type { CloudApi, ServiceAccountsApi } from '../domain/cloud.js'
 import type { CloudDefaults } from '../domain/profile.js'
 import { isProxyBase } from '../domain/proxy-upstream.js'
-import type { CallOptions } from './cloud-call.js'
 import { createCloudHttp } from './cloud-http.js'
+import type { CallOptions } from './cloud-options.js'
 import { resolveProxySettings } from './proxy-route.js'
 
 export type Environment = Readonly<Record<string, string | undefined>>

@@ -12,8 +12,9 @@ import {
   userAnswer,
   workspacesAnswer,
 } from './cloud-answers.js'
-import { type Answered, type CallOptions, createCloudCaller } from './cloud-call.js'
+import { type Answered, createCloudCaller } from './cloud-call.js'
 import { describeBody, isJsonObject, unexpected } from './cloud-errors.js'
+import type { CallOptions } from './cloud-options.js'
 
 /** The paths with the trailing slashes that Prefect's own clients send: `/me/` has one, the others have none. */
 const PATHS = {

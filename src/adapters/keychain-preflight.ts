@@ -2,9 +2,9 @@
  * Asks the Secret Service (Linux) for the state of its default collection, without ever causing a prompt. keytar answers
  * "nothing there" for a locked keyring; this tells the two apart.
  */
-import { access, constants } from 'node:fs/promises'
 import type { KeychainFinding, KeychainState, Preflight } from '../domain/keychain-trouble.js'
 import type { Clock } from '../std/clock.js'
+import { findExecutable } from '../std/find-executable.js'
 import { plainText } from '../std/plain-text.js'
 import { type ProgramResult, runProgram } from '../std/run-program.js'
 
@@ -32,7 +32,7 @@ const QUESTION = [
 export function createPreflight(dependencies: PreflightDependencies): Preflight {
   const { env, deadlineMs, clock, programs = BUSCTL } = dependencies
   return async () => {
-    const file = await firstExecutable(programs)
+    const file = await findExecutable(programs)
     if (file === undefined) return { state: 'failed', detail: `none of ${programs.join(', ')} is there` }
     // --timeout alone is not enough: busctl does not keep to it while a hung daemon is being started or asked.
     const args = [`--timeout=${Math.ceil(deadlineMs / 1000)}`, ...QUESTION]
@@ -68,15 +68,4 @@ const COMPLAINTS: readonly (readonly [pattern: RegExp, state: KeychainState])[] 
 
 function stateOf(complaint: string): KeychainState {
   return COMPLAINTS.find(([pattern]) => pattern.test(complaint))?.[1] ?? 'failed'
-}
-
-async function firstExecutable(programs: readonly string[]): Promise<string | undefined> {
-  for (const program of programs) {
-    const isThere = await access(program, constants.X_OK).then(
-      () => true,
-      () => false,
-    )
-    if (isThere) return program
-  }
-  return undefined
 }

@@ -1,6 +1,6 @@
 /** Asks systemd when `prefect-authd.timer` starts the daemon again, should it not run then. */
-import { access, constants } from 'node:fs/promises'
 import type { Clock } from '../std/clock.js'
+import { findExecutable } from '../std/find-executable.js'
 import { type ProgramResult, runProgram } from '../std/run-program.js'
 
 export interface WakeTimerDeps {
@@ -23,7 +23,7 @@ const DEADLINE_MS = 5_000
 /** Epoch ms; `undefined` where the timer does not run, or systemd does not say. Never rejects. */
 export function createWakeTimer({ env, clock, programs = SYSTEMCTL }: WakeTimerDeps) {
   return async (): Promise<number | undefined> => {
-    const file = await firstExecutable(programs)
+    const file = await findExecutable(programs)
     if (file === undefined) return undefined
     const session = Object.fromEntries(
       ['XDG_RUNTIME_DIR', 'DBUS_SESSION_BUS_ADDRESS'].flatMap((name) =>
@@ -49,15 +49,4 @@ export function readNextElapse(result: ProgramResult): number | undefined {
   if (shown === null) return undefined
   const at = Date.parse(`${shown[1]}T${shown[2]}Z`)
   return Number.isNaN(at) ? undefined : at
-}
-
-async function firstExecutable(programs: readonly string[]): Promise<string | undefined> {
-  for (const program of programs) {
-    const isThere = await access(program, constants.X_OK).then(
-      () => true,
-      () => false,
-    )
-    if (isThere) return program
-  }
-  return undefined
 }

@@ -3,28 +3,16 @@ import type { Secret } from '../std/secret.js'
 import type { ProfileAdmin } from './administration.js'
 import { adoptKey } from './adopt-key.js'
 import { normaliseApiUrl } from './api-url.js'
-import type { CloudApi } from './cloud.js'
 import { quoteWord } from './command-hint.js'
-import type { Credentials } from './credentials.js'
 import { BrokerError } from './errors.js'
-import type { Events } from './events.js'
-import type { KeyKeeper } from './keep-keys.js'
+import { forgetKeys } from './forget-keys.js'
 import { logOut } from './log-out.js'
-import type { CloudDefaults, ProfileEdit } from './profile.js'
+import type { ProfileEdit } from './profile.js'
+import type { ProfileChangeDeps } from './profile-change-deps.js'
 import { BUNDLED_PROFILES, requireNewProfileName, shownName } from './profile-names.js'
-import { type RenameProfileDeps, renameProfile } from './rename-profile.js'
+import { renameProfile } from './rename-profile.js'
 
-export interface AdministerProfilesDeps extends RenameProfileDeps {
-  readonly credentials: Credentials
-  readonly cloud: CloudApi
-  readonly events: Events
-  readonly defaults: CloudDefaults
-  readonly now: () => number
-  /** Brings the served answers up to date. */
-  readonly settle: () => Promise<void>
-}
-
-export function createProfileAdmin(deps: AdministerProfilesDeps): ProfileAdmin {
+export function createProfileAdmin(deps: ProfileChangeDeps): ProfileAdmin {
   const { store, keeper, settle, newId } = deps
 
   const keepAuthString = (name: string, apiUrl: string | undefined, authString: Secret | null | undefined) =>
@@ -74,7 +62,7 @@ export function createProfileAdmin(deps: AdministerProfilesDeps): ProfileAdmin {
         })
       }
       await store.edit([{ kind: 'delete', name }])
-      await forgetAll(keeper, name)
+      await forgetKeys(keeper, name)
       await settle()
     },
 
@@ -107,13 +95,13 @@ function requireHome(name: string, apiUrl: string | undefined, authString: Secre
  * Prefect 3 runs with `ephemeral` where `active` names a bundled profile that the file does not have
  * (PrefectHQ/prefect#16118): written out, it means the same to everyone.
  */
-function writeBundled({ store }: AdministerProfilesDeps, name: string): readonly ProfileEdit[] {
+function writeBundled({ store }: ProfileChangeDeps, name: string): readonly ProfileEdit[] {
   const bundled = BUNDLED_PROFILES.get(name)
   if (bundled?.PREFECT_API_URL === undefined || store.reading().file.profiles.has(name)) return []
   return [{ kind: 'create', name, settings: { PREFECT_API_URL: bundled.PREFECT_API_URL } }]
 }
 
-function requireInFile({ store }: AdministerProfilesDeps, name: string): void {
+function requireInFile({ store }: ProfileChangeDeps, name: string): void {
   const { file, path } = store.reading()
   if (file.profiles.has(name)) return
   throw new BrokerError('profile_not_found', `profile ${shownName(name)} does not stand in ${path}`, {
@@ -125,13 +113,4 @@ function exists(name: string): BrokerError {
   return new BrokerError('profile_exists', `there is a profile ${shownName(name)} already`, {
     hint: `prefect-auth profile set ${quoteWord(name)} --api-url URL`,
   })
-}
-
-/** Everything we hold for a profile. The ledger first, so that a crash between leaves items that nobody names. */
-export async function forgetAll(keeper: KeyKeeper, name: string): Promise<readonly string[]> {
-  const keys = Object.values(keeper.ledger().keys).filter(({ profile }) => profile === name)
-  await keeper.storeAuthString(name, '', '', undefined)
-  await keeper.resetProfile(name)
-  for (const { item } of keys) await keeper.forget(item)
-  return keys.map(({ fingerprint }) => fingerprint)
 }

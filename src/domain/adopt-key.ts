@@ -1,8 +1,8 @@
 /** Moves a plain-text key from profiles.toml into the vault: first it is safe there, then it leaves the file. */
-import type { AdministerProfilesDeps } from './administer-profiles.js'
 import { type CloudTarget, keyClass, type Owner, type Workspace } from './cloud.js'
 import { BrokerError, isBrokerError } from './errors.js'
 import type { KeyKeeper } from './keep-keys.js'
+import type { ProfileChangeDeps } from './profile-change-deps.js'
 import { shownName } from './profile-names.js'
 import { verifyKey } from './verify-key.js'
 
@@ -12,7 +12,7 @@ interface Identity {
 }
 
 export async function adoptKey(
-  deps: AdministerProfilesDeps,
+  deps: ProfileChangeDeps,
   name: string,
 ): Promise<{ readonly fingerprint: string; readonly message: string }> {
   const { store, keeper, events, settle, credentials } = deps
@@ -50,7 +50,7 @@ function findStored(keeper: KeyKeeper, name: string, { cloudApiUrl, key }: Cloud
 }
 
 async function storeIt(
-  { keeper, newId, now }: AdministerProfilesDeps,
+  { keeper, newId, now }: ProfileChangeDeps,
   profile: string,
   { cloudApiUrl, key }: CloudTarget,
 ): Promise<string> {
@@ -87,7 +87,7 @@ function requireAdoptable(
 }
 
 /** A key that Prefect refuses never takes the place of anything; one that can't be asked about, only of nothing. */
-async function examine(deps: AdministerProfilesDeps, name: string, target: CloudTarget): Promise<Identity> {
+async function examine(deps: ProfileChangeDeps, name: string, target: CloudTarget): Promise<Identity> {
   try {
     return await verifyKey(deps.cloud, target)
   } catch (error) {

@@ -1,18 +1,15 @@
 /** Forgets our keys of a profile everywhere, and where asked deletes at Prefect what an answer of the API tied to an id. */
 
 import type { Secret } from '../std/secret.js'
-import { type AdministerProfilesDeps, forgetAll } from './administer-profiles.js'
 import type { LogoutOutcome } from './administration.js'
 import { BrokerError } from './errors.js'
+import { forgetKeys } from './forget-keys.js'
 import type { KeyKeeper } from './keep-keys.js'
 import type { KeyRecord } from './keys.js'
 import type { ProfileEdit } from './profile.js'
+import type { ProfileChangeDeps } from './profile-change-deps.js'
 
-export async function logOut(
-  deps: AdministerProfilesDeps,
-  name: string,
-  revoke: boolean,
-): Promise<LogoutOutcome> {
+export async function logOut(deps: ProfileChangeDeps, name: string, revoke: boolean): Promise<LogoutOutcome> {
   const { store, keeper, events, settle } = deps
   await store.refresh({ force: true })
   await settle()
@@ -25,7 +22,7 @@ export async function logOut(
   const outcome = revoke ? await revokeAll(deps, name) : { revoked: [], notRevoked: [] }
   const inFile = fileKey === undefined || fileKey.length === 0 ? [] : [fileKey.fingerprint()]
   const strangers = inFile.filter((fingerprint) => !ours.some((key) => key.fingerprint === fingerprint))
-  const forgotten = [...new Set([...(await forgetAll(keeper, name)), ...inFile])]
+  const forgotten = [...new Set([...(await forgetKeys(keeper, name)), ...inFile])]
   // A mirror may have written it once more while it was still ours.
   if (store.reading().file.profiles.has(name)) await store.edit([removal(name)])
   await settle()
@@ -43,10 +40,7 @@ function removal(name: string): ProfileEdit {
 }
 
 /** A profile that left the file may still have keys with us: logging out is how they go. */
-function findFileKey(
-  { keeper, store, credentials }: AdministerProfilesDeps,
-  name: string,
-): Secret | undefined {
+function findFileKey({ keeper, store, credentials }: ProfileChangeDeps, name: string): Secret | undefined {
   const isHeld = Object.values(keeper.ledger().keys).some(({ profile }) => profile === name)
   if (isHeld && !store.reading().file.profiles.has(name)) return undefined
   return credentials.state(name).resolved.fileKey
@@ -55,10 +49,7 @@ function findFileKey(
 const NO_ID = 'Prefect has not told its id; delete it at the key page of Prefect Cloud (/my/api-keys)'
 
 /** The current key deletes the others, then itself. */
-async function revokeAll(
-  deps: AdministerProfilesDeps,
-  name: string,
-): Promise<Omit<LogoutOutcome, 'forgotten'>> {
+async function revokeAll(deps: ProfileChangeDeps, name: string): Promise<Omit<LogoutOutcome, 'forgotten'>> {
   const { keeper, now } = deps
   const revoked: string[] = []
   const notRevoked: { fingerprint: string; reason: string }[] = []
@@ -82,7 +73,7 @@ function keysLastCurrent(keeper: KeyKeeper, name: string): readonly KeyRecord[] 
 
 /** Why it could not be deleted; `undefined` where it was, or is gone. */
 async function revokeOne(
-  { keeper, cloud }: AdministerProfilesDeps,
+  { keeper, cloud }: ProfileChangeDeps,
   name: string,
   key: KeyRecord,
 ): Promise<string | undefined> {

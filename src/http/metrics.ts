@@ -1,6 +1,7 @@
 /** What is counted, as Prometheus text. */
 import type { ProfileState } from '../domain/credentials.js'
 import type { ProxyTraffic } from '../domain/proxy-traffic.js'
+import type { MetricFamily } from './metric-family.js'
 import { trafficFamilies } from './render-traffic.js'
 
 export interface Metrics {
@@ -9,13 +10,6 @@ export interface Metrics {
   handedOut(profile: string): void
   /** Only the profiles in `states`, and the traffic given, are told. */
   render(states: readonly ProfileState[], traffic: readonly ProxyTraffic[]): string
-}
-
-export interface MetricFamily {
-  readonly name: string
-  readonly type: 'counter' | 'gauge'
-  readonly help: string
-  readonly samples: readonly (readonly [Readonly<Record<string, string>>, number])[]
 }
 
 export function createMetrics(): Metrics {

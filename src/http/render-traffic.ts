@@ -2,7 +2,7 @@
 import { type Caller, reachesProfile } from '../domain/access.js'
 import type { ProxyTraffic } from '../domain/proxy-traffic.js'
 import type { ProxyTrafficView } from '../wire/proxy.js'
-import type { MetricFamily } from './metrics.js'
+import type { MetricFamily } from './metric-family.js'
 import { renderTime } from './render-key.js'
 
 /** Only the lines that the caller may see. */

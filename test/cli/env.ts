@@ -85,7 +85,7 @@ t.test('without a daemon a script under set -e stops', async (t) => {
   const direct = await cli.run(['env'], { env })
   const inShell = spawnSync('sh', ['-c', script], { env, encoding: 'utf8' })
 
-  t.match(direct, { code: 4, stderr: /the daemon is not running[\s\S]*try: prefect-authd/ })
+  t.match(direct, { code: 4, stderr: /the daemon is not running[\s\S]*try: prefect-auth service install/ })
   t.not(inShell.status, 0)
   t.notMatch(inShell.stdout, 'went on')
 })

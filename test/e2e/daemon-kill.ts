@@ -13,10 +13,18 @@ t.test(
     const sim = await startCloudSimulator()
     t.after(() => sim.close())
     const root = await makeRoot(t)
-    let last: string | undefined
     let generation = 0
     let finished = 0
     let daemon = startProgram(t, { program, root, sim })
+    await daemon.up()
+    // How long an uncut login of a fresh daemon takes here and now.
+    const began = performance.now()
+    await logInWithKey(daemon, sim.issueKey({ name: 'delivered before' }))
+    const loginMs = performance.now() - began
+    let last = await servedKey(daemon)
+    daemon.child.kill('SIGKILL')
+    await daemon.ended()
+    daemon = startProgram(t, { program, root, sim })
     await daemon.up()
     for (let round = 0; round < ROUNDS; round += 1) {
       const key = sim.issueKey({ name: `delivered ${round}` })
@@ -28,7 +36,10 @@ t.test(
         () => undefined,
       )
       // From before the first write to after the last, in even steps.
-      await Promise.race([login, new Promise((resolve) => setTimeout(resolve, round * 4))])
+      await Promise.race([
+        login,
+        new Promise((resolve) => setTimeout(resolve, (round / ROUNDS) * 1.5 * loginMs)),
+      ])
       daemon.child.kill('SIGKILL')
       await daemon.ended()
       await login

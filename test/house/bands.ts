@@ -71,8 +71,8 @@ const NEIGHBOURS: Readonly<Record<string, string>> = {
   'find-passphrase': 'open-vault puts the vault together',
 }
 
-/** The one thing of std that touches the world: not for those who decide. */
-const NOT_FOR_DOMAIN = ['src/std/atomic-file.ts', 'src/std/run-program.ts']
+/** What of std touches the world: not for those who decide. */
+const NOT_FOR_DOMAIN = ['src/std/atomic-file.ts', 'src/std/find-executable.ts', 'src/std/run-program.ts']
 
 /** Single imports outside the table, each for a reason. */
 const EXCEPTIONS: Readonly<Record<string, string>> = {

@@ -3,8 +3,7 @@ import type { Clock } from '../../std/clock.js'
 import type { ProxyLimits } from './deps.js'
 import type { FirstMessage } from './first-message.js'
 import { closeFrame, readFrame } from './frames.js'
-import { splice } from './splice.js'
-import type { Pair } from './tunnel.js'
+import { type Pair, splice } from './splice.js'
 
 export interface Waiting {
   readonly pair: Pair

@@ -2,6 +2,12 @@
 import type { Duplex } from 'node:stream'
 import type { Clock } from '../../std/clock.js'
 
+/** The two ends of a WebSocket. */
+export interface Pair {
+  readonly client: Duplex
+  readonly upstream: Duplex
+}
+
 /** How long the rest of what was said may take to arrive after one side has gone. Milliseconds. */
 const LINGER_MS = 2_000
 

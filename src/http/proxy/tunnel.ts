@@ -15,7 +15,7 @@ import { judgeFirstMessage } from './frame-token.js'
 import { acceptedHeaders } from './handshake.js'
 import type { Live } from './live.js'
 import { headerLines, writeAnswer } from './refusal.js'
-import { splice } from './splice.js'
+import { type Pair, splice } from './splice.js'
 
 export interface TunnelDeps extends ProxyDeps {
   readonly authorizer: Authorizer
@@ -152,11 +152,6 @@ function join(
     return verdict
   })
   awaitFirst({ pair, first, head, isStranger: visit.isStranger, closed: track.closed }, deps)
-}
-
-export interface Pair {
-  readonly client: Duplex
-  readonly upstream: Duplex
 }
 
 /** Counts the pair, and cuts it when its token dies. */
