@@ -111,6 +111,7 @@ async function build(options: DaemonOptions, onClose: OnClose): Promise<() => St
     ...{ document: state.tokens, clock, newId, randomToken: options.randomToken },
     identifyProcess: createProcessIdentifier({ clock, platform: options.process.platform }),
   })
+  await tokens.resume()
   onClose(() => tokens.close().catch((error: unknown) => log.warn({ error }, 'tokens were not written')))
   const rotator = createKeyRotator({
     ...{ keeper, vault, cloud, events, clock: time.clock, newId, journal, random: options.random },

@@ -128,4 +128,5 @@ export const tokensSchema: z.ZodType<TokenList> = z.object({
       job: z.object({ pid: at.exactOptional(), process: maybe, idleMs: at }).exactOptional(),
     }),
   ),
+  leftAt: at.exactOptional(),
 })

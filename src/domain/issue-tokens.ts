@@ -14,6 +14,8 @@ export interface TokenRecord extends Omit<TokenFacts, 'lastUsedAt' | 'isJob'> {
 
 export interface TokenList {
   readonly tokens: readonly TokenRecord[]
+  /** When the daemon that wrote this ended, epoch ms; absent: it ran on. */
+  readonly leftAt?: number
 }
 
 export interface IssueTokensDeps {
@@ -28,6 +30,11 @@ export interface IssueTokensDeps {
 
 const PREFIX = 'pab_'
 const LENGTH = PREFIX.length + 43
+/**
+ * A daemon that leaves when idle is woken once an hour: what is more than that between two of them the machine was asleep,
+ * or off, and jobs with it.
+ */
+const MOST_AWAY_MS = 70 * 60_000
 /** How much of a job token's age may be forgotten by a crash. */
 const WRITE_AGE_MS = 3_600_000
 
@@ -38,6 +45,7 @@ export function createTokens(deps: IssueTokensDeps): Tokens {
   const idle = new Map<string, number>()
   const byHash = createIndex()
   let unwrittenMs = 0
+  let agedAt = clock.monotonic()
 
   const idleMs = ({ id, job }: TokenRecord) => idle.get(id) ?? job?.idleMs ?? 0
   const isAlive = (record: TokenRecord) =>
@@ -70,9 +78,16 @@ export function createTokens(deps: IssueTokensDeps): Tokens {
     return { facts: facts(record), token }
   }
 
-  const writeAges = async (over: ReadonlySet<string>) => {
+  const jobs = () => document.read().tokens.filter(({ job }) => job !== undefined)
+  const grow = (ms: number) => {
+    agedAt = clock.monotonic()
+    unwrittenMs += ms
+    for (const record of jobs()) idle.set(record.id, idleMs(record) + ms)
+  }
+  const writeAges = async (over: ReadonlySet<string>, leftAt?: number) => {
     unwrittenMs = 0
     await document.update(({ tokens }) => ({
+      ...(leftAt === undefined ? {} : { leftAt }),
       tokens: tokens
         .filter(({ id }) => !over.has(id))
         .map((record) =>
@@ -120,16 +135,22 @@ export function createTokens(deps: IssueTokensDeps): Tokens {
       return true
     },
     async age(ms) {
-      const jobs = document.read().tokens.filter(({ job }) => job !== undefined)
-      for (const record of jobs) idle.set(record.id, idleMs(record) + ms)
-      unwrittenMs += ms
-      const over = await overIds(jobs, idleMs, deps)
-      if (over.size === 0 && (unwrittenMs < WRITE_AGE_MS || jobs.length === 0)) return
+      grow(ms)
+      const over = await overIds(jobs(), idleMs, deps)
+      if (over.size === 0 && (unwrittenMs < WRITE_AGE_MS || jobs().length === 0)) return
       await writeAges(over)
       for (const id of over) idle.delete(id)
     },
+    async resume() {
+      const { leftAt } = document.read()
+      if (leftAt === undefined) return
+      grow(Math.min(Math.max(clock.now() - leftAt, 0), MOST_AWAY_MS))
+      await writeAges(await overIds(jobs(), idleMs, deps))
+    },
     async close() {
-      if (idle.size > 0) await writeAges(new Set())
+      if (jobs().length === 0) return
+      grow(clock.monotonic() - agedAt)
+      await writeAges(new Set(), clock.now())
     },
   }
 }

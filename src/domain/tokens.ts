@@ -50,6 +50,8 @@ export interface Tokens {
   recognise(presented: string): KnownToken | undefined
   /** Something is still open on behalf of this token: counts as use. False where it is unknown, revoked or expired. */
   use(id: string): boolean
+  /** Once, at the start: jobs' tokens are older by the time that the daemon was away. */
+  resume(): Promise<void>
   /** The daemon was awake for `ms`: jobs' tokens grow older, dead ones leave. */
   age(ms: number): Promise<void>
   /** Writes down how long jobs' tokens have been unused: the next start counts on from there. */

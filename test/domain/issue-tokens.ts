@@ -9,7 +9,7 @@ import { createManualClock } from '../fixtures/manual-clock.js'
 
 const DAY_MS = 86_400_000
 
-async function setStage(t: Test) {
+async function setStage(t: Test, running: { isThere?: boolean } = {}) {
   const stateDir = t.testdir()
   const clock = createManualClock()
   const open = async () =>
@@ -18,6 +18,7 @@ async function setStage(t: Test) {
       clock,
       randomToken: () => randomBytes(32).toString('base64url'),
       newId: () => randomBytes(6).toString('hex'),
+      identifyProcess: async () => (running.isThere ? 'worker' : undefined),
     })
   return { clock, tokens: await open(), open, file: join(stateDir, 'tokens.json') }
 }
@@ -101,4 +102,36 @@ t.test('a daemon that leaves forgets neither the age of a job token nor its use'
   await next.age(2 * DAY_MS)
   t.ok(next.recognise(used.token), 'used a moment ago, as far as it was awake')
   t.equal(next.recognise(unused.token), undefined, 'not used for fifteen days')
+})
+
+t.test('a daemon that never stays until a tick lets the token of a dead job die all the same', async (t) => {
+  const running = { isThere: true }
+  const { tokens, open, clock } = await setStage(t, running)
+  const { token } = await tokens.createForJob({ name: 'worker', profile: 'cloud', pid: 4242 })
+  running.isThere = false
+  let now = tokens
+  for (let hours = 0; hours < 23; hours += 1) {
+    clock.pass(10_000)
+    await now.close()
+    clock.pass(3_590_000)
+    now = await open()
+    await now.resume()
+  }
+  t.equal(now.list().length, 1, 'younger than a day')
+  clock.pass(10_000)
+  await now.close()
+  clock.pass(30 * DAY_MS)
+  now = await open()
+  await now.resume()
+  t.equal(now.recognise(token), undefined, 'a machine that was off for a month counts as one more hour')
+})
+
+t.test('a machine that was off for a month is no month without use', async (t) => {
+  const { tokens, open, clock } = await setStage(t)
+  const { token } = await tokens.createForJob({ name: 'worker', profile: 'cloud' })
+  await tokens.close()
+  clock.pass(30 * DAY_MS)
+  const next = await open()
+  await next.resume()
+  t.ok(next.recognise(token))
 })
