@@ -4,14 +4,22 @@
  * same program. It can only save time: without it, or with a wrong one, the program starts all the same.
  */
 import { createHash, timingSafeEqual } from 'node:crypto'
-import { closeSync, constants, fstatSync, openSync, readFileSync, renameSync, statSync } from 'node:fs'
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  lstatSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  writeFileSync,
+} from 'node:fs'
 import { createRequire } from 'node:module'
 import { homedir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Script } from 'node:vm'
 import { resolvePaths } from '../config/paths.js'
-import { writeFileAtomic } from '../std/atomic-file.js'
 
 /** Late enough that what a start and a first answer take is compiled, and that nobody waits. */
 const KEEP_AFTER_MS = 10_000
@@ -21,35 +29,48 @@ const program = fileURLToPath(new URL('authd.cjs', import.meta.url))
 run()
 
 function run(): void {
-  const { stateDir } = resolvePaths({
-    env: process.env,
-    home: homedir(),
-    platform: process.platform,
-    ...(process.getuid ? { uid: process.getuid() } : {}),
-  })
-  const path = join(stateDir, 'code-cache')
-  const { size, mtimeMs } = statSync(program)
-  const key = JSON.stringify([process.version, process.arch, process.execArgv, size, mtimeMs])
+  const path = findPath()
   // One byte a character: V8 keeps such a text outside of its heap, as it is.
   const source = readFileSync(program, 'latin1')
-  const kept = readKept(path, key)
+  // All of the program: V8 itself compares no more than its length.
+  const key = `${process.version} ${process.arch} ${process.execArgv.join(' ')} ${digest('', source).toString('hex')}`
+  const kept = path === undefined ? undefined : readKept(path, key)
   const script =
-    kept === undefined ? new Script(source, { filename: program }) : compileWith(source, kept, path)
+    path === undefined || kept === undefined
+      ? new Script(source, { filename: program })
+      : compileWith(source, kept, path)
   const main: unknown = script.runInThisContext()
   if (typeof main !== 'function') throw new TypeError(`${program} is not what was built`)
   const require = createRequire(import.meta.url)
   Reflect.apply(main, undefined, [require, program, dirname(program), import.meta.url])
-  if (kept !== undefined && script.cachedDataRejected !== true) return
-  setTimeout(() => void keep(script, path, key), KEEP_AFTER_MS).unref()
+  if (path === undefined || (kept !== undefined && script.cachedDataRejected !== true)) return
+  setTimeout(() => keep(script, path, key), KEEP_AFTER_MS).unref()
+}
+
+/** `undefined` where nothing says where state is kept; the program will have words for that. */
+function findPath(): string | undefined {
+  try {
+    const { stateDir } = resolvePaths({
+      env: process.env,
+      home: homedir(),
+      platform: process.platform,
+      ...(process.getuid ? { uid: process.getuid() } : {}),
+    })
+    return join(stateDir, 'code-cache')
+  } catch {
+    return undefined
+  }
 }
 
 /** Ours alone, and whole: V8 dies of data that is not its own. */
 function readKept(path: string, key: string): Buffer | undefined {
+  if (!isOurs(dirname(path))) return undefined
   try {
-    const file = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW)
+    // Not to be held up by a pipe in its place.
+    const file = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
     try {
-      const { uid, mode } = fstatSync(file)
-      if (uid !== process.getuid?.() || (mode & 0o077) !== 0) return undefined
+      const stats = fstatSync(file)
+      if (!stats.isFile() || stats.uid !== process.getuid?.() || (stats.mode & 0o077) !== 0) return undefined
       const content = readFileSync(file)
       const data = content.subarray(DIGEST_BYTES)
       return timingSafeEqual(digest(key, data), content.subarray(0, DIGEST_BYTES)) ? data : undefined
@@ -61,28 +82,48 @@ function readKept(path: string, key: string): Buffer | undefined {
   }
 }
 
+/** A directory that others can write to is the program's to refuse; until then nothing in it is touched. */
+function isOurs(directory: string): boolean {
+  try {
+    const stats = lstatSync(directory)
+    return stats.isDirectory() && stats.uid === process.getuid?.() && (stats.mode & 0o077) === 0
+  } catch {
+    return false
+  }
+}
+
 /** Under another name for as long as V8 reads it: should V8 die of it all the same, the next start finds nothing. */
 function compileWith(source: string, cachedData: Buffer, path: string): Script {
   const aside = `${path}.reading`
-  try {
-    renameSync(path, aside)
-  } catch {
-    return new Script(source, { filename: program })
-  }
+  if (!isRenamed(path, aside)) return new Script(source, { filename: program })
   const script = new Script(source, { filename: program, cachedData })
-  renameSync(aside, path)
+  isRenamed(aside, path)
   return script
 }
 
-async function keep(script: Script, path: string, key: string): Promise<void> {
+function isRenamed(from: string, to: string): boolean {
+  try {
+    renameSync(from, to)
+    return true
+  } catch {
+    // Another start took it, or somebody cleaned up.
+    return false
+  }
+}
+
+function keep(script: Script, path: string, key: string): void {
+  if (!isOurs(dirname(path))) return
+  const next = `${path}.new`
   try {
     const data = script.createCachedData()
-    await writeFileAtomic(path, Buffer.concat([digest(key, data), data]))
+    writeFileSync(next, Buffer.concat([digest(key, data), data]), { mode: 0o600 })
+    renameSync(next, path)
   } catch {
     // A full disk, a read-only one: the next start takes as long as this one.
   }
 }
 
-function digest(key: string, data: Uint8Array): Buffer {
-  return createHash('sha256').update(key).update(data).digest()
+function digest(key: string, data: string | Uint8Array): Buffer {
+  const hash = createHash('sha256').update(key)
+  return (typeof data === 'string' ? hash.update(data, 'latin1') : hash.update(data)).digest()
 }

@@ -1,13 +1,16 @@
 /** The compiled form of the daemon that is kept between starts: it saves time, and can do no harm. */
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process'
 import {
   chmodSync,
+  copyFileSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
   statSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -73,6 +76,7 @@ t.test('what is damaged, foreign or open to others is not handed to V8', async (
     ['cut short', () => writeFileSync(kept, good.subarray(0, good.length - 1000))],
     ['empty', () => writeFileSync(kept, '')],
     ['a directory', () => mkdirSync(kept)],
+    ['a pipe that nobody writes to', () => void execFileSync('mkfifo', ['-m', '600', kept])],
     [
       'others may write it',
       () => {
@@ -93,4 +97,72 @@ t.test('what is damaged, foreign or open to others is not handed to V8', async (
   const other = await start('--optimize-for-size')
   t.equal(other.exitCode ?? other.signalCode, null, 'other flags')
   await stop(other)
+})
+
+t.test('another program of the same length and age is another program', async (t) => {
+  const copy = mkdtempSync(join(tmpdir(), 'pab-load-copy-'))
+  t.after(() => rmSync(copy, { recursive: true, force: true }))
+  chmodSync(copy, 0o700)
+  for (const name of ['authd.js', 'authd.cjs', 'keychain-child.js'])
+    copyFileSync(join(program, '..', name), join(copy, name))
+  writeFileSync(join(copy, 'package.json'), '{"type":"module"}')
+  const cjs = join(copy, 'authd.cjs')
+  const { atime, mtime } = statSync(cjs)
+  const env = {
+    HOME: copy,
+    PREFECT_AUTH_STATE_DIR: join(copy, 'state'),
+    PREFECT_AUTH_SOCKET: join(copy, 's'),
+  }
+  const run = (...args: readonly string[]) =>
+    spawnSync(process.execPath, [join(copy, 'authd.js'), ...args], { env, encoding: 'utf8', timeout: 60_000 })
+  const child = spawn(process.execPath, [join(copy, 'authd.js'), '--vault-backend=file', '--port=off'], {
+    env,
+    stdio: 'ignore',
+  })
+  await until(
+    () => existsSync(join(copy, 'state', 'code-cache')),
+    () => 'nothing was kept',
+  )
+  await stop(child)
+  const [, version = ''] = /^(\d+\.\d+\.\d+)\n$/.exec(run('--version').stdout) ?? []
+  const other = version.replace(/\d/g, '7')
+  writeFileSync(cjs, readFileSync(cjs, 'latin1').replaceAll(`"${version}"`, `"${other}"`), 'latin1')
+  utimesSync(cjs, atime, mtime)
+  t.equal(run('--version').stdout, `${other}\n`)
+  t.match(run('--version'), { status: 0, stderr: '' })
+})
+
+t.test(
+  'without a home, and in a directory of everybody, it starts as far as the program lets it',
+  async (t) => {
+    const open = mkdtempSync(join(tmpdir(), 'pab-load-open-'))
+    t.after(() => rmSync(open, { recursive: true, force: true }))
+    chmodSync(open, 0o777)
+    execFileSync('mkfifo', ['-m', '600', join(open, 'code-cache')])
+    const run = (env: Record<string, string>, ...args: readonly string[]) =>
+      spawnSync(process.execPath, [program, ...args], { env, encoding: 'utf8', timeout: 60_000 })
+    t.match(run({ PREFECT_AUTH_STATE_DIR: open }, '--vault-backend=file'), {
+      status: 1,
+      stderr: /has mode 777/,
+    })
+    t.match(readdirSync(open), ['code-cache'], 'and nothing was touched in it')
+    t.match(run({}, '--version'), { status: 0, stdout: /^\d/ })
+  },
+)
+
+t.test('somebody who cleans up in the middle of a start does not end it', async (t) => {
+  rmSync(kept, { recursive: true, force: true })
+  const first = await start()
+  await until(
+    () => existsSync(kept),
+    () => 'nothing was kept',
+  )
+  await stop(first)
+  const cleaner = spawn('sh', ['-c', 'while :; do rm -f "$0.reading"; done', kept], { stdio: 'ignore' })
+  t.after(() => void cleaner.kill('SIGKILL'))
+  for (let round = 0; round < 3; round += 1) {
+    const child = await start()
+    t.equal(child.exitCode ?? child.signalCode, null)
+    await stop(child)
+  }
 })
