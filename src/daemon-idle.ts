@@ -4,7 +4,7 @@ import type { DaemonOptions } from './daemon-options.js'
 import type { Renewal } from './domain/create-renewal.js'
 import type { Examination } from './domain/doctor.js'
 import { decideIdleExit, type IdleFacts, lastingObstacle } from './domain/idle-exit.js'
-import type { Journal } from './domain/journal.js'
+import { isHalfDone, type Journal } from './domain/journal.js'
 import type { Document } from './domain/keys.js'
 import type { LoginSessions } from './domain/login-sessions.js'
 import { type NextDutyDeps, nextDutyAt } from './domain/next-duty.js'
@@ -48,7 +48,14 @@ function createActive(options: DaemonOptions, parts: IdleParts, afterMs: number)
   let timer: Timer | undefined
   let isClosed = false
   let said: string | undefined
+  let app: App | undefined
 
+  /** As if everybody had left. */
+  const reasonToStay = (of: App, wakeInMs: number): string | undefined => {
+    const alone = { ...gather(options, parts, of, afterMs), connections: 0, quietMs: afterMs, wakeInMs }
+    const decision = decideIdleExit(alone)
+    return decision.kind === 'stay' ? decision.because : undefined
+  }
   const lookLater = (app: App, ms: number) => {
     timer = clock.after(ms, () => {
       look(app).catch((error: unknown) => {
@@ -83,7 +90,10 @@ function createActive(options: DaemonOptions, parts: IdleParts, afterMs: number)
     options.onShutdown('idle')
   }
   return {
-    watch: (app) => lookLater(app, 0),
+    watch(opened) {
+      app = opened
+      lookLater(opened, 0)
+    },
     notices() {
       const obstacle = obstacleTo(parts)
       return obstacle === undefined ? [] : [`idle_exit has no effect: ${obstacle.because}`]
@@ -97,8 +107,11 @@ function createActive(options: DaemonOptions, parts: IdleParts, afterMs: number)
             const finding = `idle_exit has no effect: ${obstacle.because}`
             return { verdict: 'warning', finding, remedy: obstacle.hint }
           }
-          if ((await wakeTimer()) !== undefined) {
-            return { verdict: 'ok', finding: `after ${formatDuration(afterMs)} without a request` }
+          const wakeAt = await wakeTimer()
+          if (wakeAt !== undefined) {
+            const held = app === undefined ? undefined : reasonToStay(app, wakeAt - clock.now())
+            const finding = `after ${formatDuration(afterMs)} without a request`
+            return { verdict: 'ok', finding: held === undefined ? finding : `${finding}; not now: ${held}` }
           }
           const finding = 'prefect-authd.timer does not run: with keys to renew, the daemon stays'
           return { verdict: 'warning', finding, remedy: 'prefect-auth service install' }
@@ -123,7 +136,7 @@ function gather(options: DaemonOptions, parts: IdleParts, app: App, afterMs: num
   return {
     ...{ afterMs, listeners, vault: vault.describe(), ...app.presence() },
     logins: logins.list().length,
-    journalEntries: Object.keys(journal.read().entries).length,
+    journalEntries: Object.values(journal.read().entries).filter(isHalfDone).length,
     isWorking: renewal.isBusy(),
     hasOwnLogLevel: options.log.level() !== options.settings['log.level'],
     ...(dutyAt === undefined ? {} : { dutyInMs: dutyAt - now }),

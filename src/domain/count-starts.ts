@@ -19,7 +19,9 @@ export const MOST_FAILURES = 5
 export const FAILURES_WITHIN_MS = 10 * 60_000
 
 /** The book is to be written down before anything else is tried. */
-export function planStart({ starts }: StartBook, now: number): StartPlan {
+export function planStart({ starts, givenUpAt }: StartBook, now: number): StartPlan {
+  // Nobody starts what ended with code 0 but a person, or a login: they may have mended it.
+  if (givenUpAt !== undefined) return { kind: 'start', book: { starts: [now] } }
   // What lies in the future was written while the clock was wrong.
   const recent = starts.filter((at) => at <= now && now - at < FAILURES_WITHIN_MS)
   if (recent.length < MOST_FAILURES) return { kind: 'start', book: { starts: [...recent, now] } }

@@ -1,6 +1,7 @@
 /** All of the renewal, plugged together: what acts, what may be asked, and what is recovered. */
 import { createRenewalAdmin } from './administer-renewal.js'
 import type { ServiceAccountsApi } from './cloud.js'
+import { isHalfDone } from './journal.js'
 import { createKeyRenewer, type KeyRenewer, type RenewKeysDeps } from './renew-keys.js'
 import type { RenewalAdmin, ServiceAccountAdmin } from './renewal.js'
 import { createServiceAccountAdmin } from './rotate-service-account.js'
@@ -30,6 +31,7 @@ export function createRenewal(deps: RenewalDeps): Renewal {
   const renewer = createKeyRenewer(deps)
   const bots = createServiceAccountAdmin({ ...deps, clock: time.clock })
   let clearedAt = Number.NEGATIVE_INFINITY
+  let wasSure = false
   return {
     ...renewer,
     admin: createRenewalAdmin({ keeper, credentials, renewer, now: () => time.clock.now() }),
@@ -43,11 +45,14 @@ export function createRenewal(deps: RenewalDeps): Renewal {
     },
     async recover() {
       await bots.recover()
-      const isHalfDone = Object.values(journal.read().entries).some(
-        (entry) => entry.kind === 'rotation' && entry.step !== 'lost',
+      const isUrgent = Object.values(journal.read().entries).some(
+        (entry) => entry.kind === 'rotation' && isHalfDone(entry),
       )
-      if (!isHalfDone && clock.monotonic() - clearedAt < CLEAR_EVERY_MS) return
+      // Dead keys are cleared away only where Prefect has said what time it is, which it has not at the start.
+      const isCleared = clock.monotonic() - clearedAt < CLEAR_EVERY_MS && (wasSure || !time.isFresh())
+      if (!isUrgent && isCleared) return
       clearedAt = clock.monotonic()
+      wasSure = time.isFresh()
       await rotator.recover()
     },
   }

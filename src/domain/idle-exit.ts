@@ -10,12 +10,15 @@ export interface IdleFacts {
   readonly vault: Pick<VaultDescription, 'backend' | 'state' | 'opensAlone'>
   /** Those that are kept-alive and silent, too: their next request would fail. */
   readonly connections: number
+  /** What is being done for callers, be they gone. */
+  readonly acts: number
   /** Since the last connection came or went, or since the start. */
   readonly quietMs: number
   /** That can still be asked about: open ones, and those that ended a moment ago. */
   readonly logins: number
+  /** Half done; a key whose answer was lost is looked for at every start, and holds nobody. */
   readonly journalEntries: number
-  /** Prefect is being asked, or a key made. */
+  /** A key is being renewed, or Prefect asked about one. */
   readonly isWorking: boolean
   /** Set by hand until the next start, which would forget it. */
   readonly hasOwnLogLevel: boolean
@@ -75,9 +78,10 @@ export function lastingObstacle({
 }
 
 function passingObstacle(facts: IdleFacts): string | undefined {
-  const { vault, logins, journalEntries, isWorking, hasOwnLogLevel, dutyInMs, wakeInMs } = facts
+  const { vault, acts, logins, journalEntries, isWorking, hasOwnLogLevel, dutyInMs, wakeInMs } = facts
   if (vault.state !== 'ready') return 'the vault is shut'
   if (logins > 0) return 'a login is open, or ended a moment ago'
+  if (acts > 0) return 'something is being done for a caller who has gone'
   if (isWorking) return 'Prefect is being asked'
   if (journalEntries > 0) return 'a change of a key is not finished'
   if (hasOwnLogLevel) return 'the log level was set until the next start'

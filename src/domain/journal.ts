@@ -72,6 +72,11 @@ export interface Journal {
 
 export const EMPTY_JOURNAL: Journal = { entries: {} }
 
+/** Whether it is to be finished or undone at once; a lost key is only to be looked for now and then. */
+export function isHalfDone(entry: JournalEntry): boolean {
+  return entry.kind !== 'rotation' || entry.step !== 'lost'
+}
+
 /** Writes or replaces an entry. A newer login makes an unfinished older one of the same profile obsolete. */
 export async function writeEntry(journal: Document<Journal>, entry: JournalEntry): Promise<void> {
   await journal.update(({ entries }) => {

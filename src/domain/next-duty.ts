@@ -14,6 +14,9 @@ export interface NextDutyDeps {
   readonly retireAfterMs?: number
 }
 
+/** What was due a moment ago is done by the next tick: nobody leaves before that. */
+const JUST_NOW_MS = 60_000
+
 /** Epoch ms, in the past for a renewal that is overdue; `undefined`: never. */
 export function nextDutyAt(deps: NextDutyDeps): number | undefined {
   const { profiles, keys } = deps.keeper.ledger()
@@ -32,7 +35,7 @@ function dutyOf(deps: NextDutyDeps, profile: string): readonly number[] {
     case 'renew':
       return [plan.at]
     case 'not_renewable':
-      return warningsAfter(record, deps.now())
+      return warningsAfter(record, deps.now() - JUST_NOW_MS)
     case 'not_needed':
       return []
   }
@@ -43,5 +46,5 @@ function deletionOf({ now, retireAfterMs }: NextDutyDeps, record: KeyRecord): re
   const { retiredAt, cloudId, handedOut } = record
   if (retireAfterMs === undefined || retiredAt === undefined || cloudId === undefined || !handedOut) return []
   const at = retiredAt + retireAfterMs
-  return at > now() ? [at] : []
+  return at > now() - JUST_NOW_MS ? [at] : []
 }

@@ -14,17 +14,18 @@ export interface Upstream {
   readonly userinfo?: string
 }
 
-/** A resolved profile never changes: its URL is read once, not at every request. */
-const known = new WeakMap<ResolvedProfile, Upstream>()
-
-/** The API that stands behind `/proxy/{profile}/api`; `undefined` where the profile has none. */
-export function upstreamOf(profile: ResolvedProfile): Upstream | undefined {
-  const upstream = known.get(profile) ?? findUpstream(profile)
-  if (upstream !== undefined) known.set(profile, upstream)
-  return upstream
+/** The same, remembered: a resolved profile never changes, so its URL is read once and not at every request. */
+export function createUpstreams(): typeof upstreamOf {
+  const known = new WeakMap<ResolvedProfile, Upstream>()
+  return (profile) => {
+    const upstream = known.get(profile) ?? upstreamOf(profile)
+    if (upstream !== undefined) known.set(profile, upstream)
+    return upstream
+  }
 }
 
-function findUpstream({ kind, cloudApiUrl, apiUrl }: ResolvedProfile): Upstream | undefined {
+/** The API that stands behind `/proxy/{profile}/api`; `undefined` where the profile has none. */
+export function upstreamOf({ kind, cloudApiUrl, apiUrl }: ResolvedProfile): Upstream | undefined {
   const url = parseHttpUrl((kind === 'cloud' ? cloudApiUrl : apiUrl) ?? '')
   if (url === undefined || kind === 'none') return undefined
   const { username, password } = url

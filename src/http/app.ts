@@ -4,6 +4,8 @@ import type { Server } from 'node:http'
 import fastify, { type FastifyReply, type FastifyRequest } from 'fastify'
 import type { Door } from '../domain/access.js'
 import { BrokerError } from '../domain/errors.js'
+import { createUpstreams } from '../domain/proxy-upstream.js'
+import { createActBook } from './acts.js'
 import type { AppDeps, RouteContext } from './context.js'
 import { createDoorkeeper } from './door.js'
 import { createEventStreams } from './event-stream.js'
@@ -33,8 +35,8 @@ export interface App {
   readonly routes: readonly RouteFacts[]
   /** What went through the proxy since the start. */
   readonly proxyTraffic: ApiProxy['traffic']
-  /** Who is connected at the doors. */
-  presence(): Presence
+  /** Who is connected at the doors, and how much is being done for callers, be they gone. */
+  presence(): Presence & { readonly acts: number }
   /** At once: what comes after this is not accepted here. What is open goes on. */
   shutDoors(): void
   /**
@@ -55,6 +57,7 @@ export async function buildApp(deps: AppDeps): Promise<App> {
     metrics: createMetrics(),
     streams: createEventStreams(deps),
     book: createRouteBook(),
+    acts: createActBook(),
   }
   const servers = new Set<Server>()
   const presence = createPresenceBook(deps.clock)
@@ -62,6 +65,7 @@ export async function buildApp(deps: AppDeps): Promise<App> {
   const proxy = createProxy({
     ...{ ...context, doorkeeper, limits: { ...PROXY_LIMITS, ...deps.proxyLimits } },
     ownAddresses: own.list,
+    upstreamOf: createUpstreams(),
   })
   const api = await buildServer(
     { ...context, proxyTraffic: proxy.traffic },
@@ -91,7 +95,7 @@ export async function buildApp(deps: AppDeps): Promise<App> {
       servers.add(server)
       return server
     },
-    presence: presence.look,
+    presence: () => ({ ...presence.look(), acts: context.acts.underWay() }),
     shutDoors() {
       for (const server of servers) server.close()
     },
@@ -121,7 +125,7 @@ type DoorOf = (request: FastifyRequest) => Door | undefined
 
 /** The guard is the first hook of the root instance, and stands before the router's own refusals too. */
 async function buildServer(context: RouteContext, doorOf: DoorOf): Promise<ApiServer> {
-  const { book, guard, holds, metrics } = context
+  const { acts, book, guard, holds, metrics } = context
   const refuse = createRefusal(context, doorOf)
   const api: ApiServer = fastify({
     logger: false,
@@ -138,7 +142,10 @@ async function buildServer(context: RouteContext, doorOf: DoorOf): Promise<ApiSe
     if (holds.isStopping() && !isQuickLook(request)) throw shuttingDown()
     done()
   })
-  api.addHook('onRoute', (route) => book.enter(route))
+  api.addHook('onRoute', (route) => {
+    book.enter(route)
+    acts.watch(route)
+  })
   api.addHook('onResponse', (request, reply, done) => {
     metrics.answered(request.method, request.routeOptions.url ?? '', reply.statusCode)
     // A kept-alive connection would hold the shutdown up.

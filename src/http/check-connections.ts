@@ -3,6 +3,7 @@
  * must let the machine sleep: here it looks while there are connections.
  */
 import type { Server } from 'node:http'
+import type { Socket } from 'node:net'
 
 /** The longest that a timer of Node can wait: 25 days. */
 const NEVER_MS = 2 ** 31 - 1
@@ -18,14 +19,16 @@ export function checkWhileConnected(server: Server, everyMs: number): void {
     // A closing server has stopped its interval for good.
     if (server.listening) Reflect.apply(restart, server, [])
   }
-  let connected = 0
+  // A set: a request that offers an upgrade which is not taken announces its connection once more.
+  const connected = new Set<Socket>()
   look(NEVER_MS)
-  server.on('connection', (socket) => {
-    connected += 1
-    if (connected === 1) look(everyMs)
+  server.on('connection', (socket: Socket) => {
+    if (connected.has(socket)) return
+    connected.add(socket)
+    if (connected.size === 1) look(everyMs)
     socket.once('close', () => {
-      connected -= 1
-      if (connected === 0) look(NEVER_MS)
+      connected.delete(socket)
+      if (connected.size === 0) look(NEVER_MS)
     })
   })
 }

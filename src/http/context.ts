@@ -15,6 +15,7 @@ import type { Tokens } from '../domain/tokens.js'
 import type { Clock } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 import type { logLevels } from '../wire/daemon.js'
+import type { ActBook } from './acts.js'
 import type { EventStreams } from './event-stream.js'
 import type { Guard } from './guard.js'
 import type { Holds } from './holds.js'
@@ -58,6 +59,7 @@ export interface RouteContext extends AppDeps {
   readonly metrics: Metrics
   readonly streams: EventStreams
   readonly book: RouteBook
+  readonly acts: ActBook
   /** What went through the proxy since the start. */
   readonly proxyTraffic: ApiProxy['traffic']
 }

@@ -4,6 +4,7 @@ import { type AddressInfo, connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { checkWhileConnected } from '../../src/http/check-connections.js'
+import { startApi } from '../fixtures/api-under-test.js'
 
 t.test('Node looks at its connections while there are some, and not before nor after', async (t) => {
   const server = createServer({ headersTimeout: 100, connectionsCheckingInterval: 50 })
@@ -40,4 +41,21 @@ t.test('a server that closes before its last connection does is not looked at ag
   caller.destroy()
   await closed
   t.equal(server.listening, false)
+})
+
+t.test('a connection that offers an upgrade with every request is still one', async (t) => {
+  const api = await startApi(t)
+  const warnings: string[] = []
+  const warn = ({ message }: Error) => warnings.push(message)
+  process.on('warning', warn)
+  t.teardown(() => process.off('warning', warn))
+  const caller = connect(api.tcp.port, '127.0.0.1')
+  t.teardown(() => caller.destroy())
+  for (let round = 0; round < 30; round += 1) {
+    caller.write(
+      `GET /livez HTTP/1.1\r\nHost: localhost:${api.tcp.port}\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n`,
+    )
+    t.match(String((await once(caller, 'data'))[0]), /^HTTP\/1\.1 200 /)
+  }
+  t.same(warnings, [])
 })

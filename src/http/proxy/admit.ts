@@ -8,7 +8,7 @@ import { singleHeader } from '../../domain/proxy-headers.js'
 import { findPathFlaw } from '../../domain/proxy-path.js'
 import { type ProxyTarget, parseProxyTarget } from '../../domain/proxy-target.js'
 import { tokenInHeader } from '../../domain/proxy-token.js'
-import { type Upstream, upstreamOf } from '../../domain/proxy-upstream.js'
+import type { Upstream } from '../../domain/proxy-upstream.js'
 import type { KnownToken } from '../../domain/tokens.js'
 import { refuseForeign, tokenRequired } from '../guard.js'
 import type { ProxyDeps } from './deps.js'
@@ -65,7 +65,7 @@ export function authenticatesByFrame({ headers }: IncomingMessage): boolean {
 export async function admit(
   request: IncomingMessage,
   visitor: Visitor,
-  { credentials, ownAddresses }: ProxyDeps,
+  { credentials, ownAddresses, upstreamOf }: ProxyDeps,
 ): Promise<Visit> {
   const target = parseProxyTarget(request.url ?? '')
   if (target === undefined) {

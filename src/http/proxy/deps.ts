@@ -2,6 +2,8 @@
 import type { Dispatcher } from 'undici'
 import type { Audit } from '../../domain/audit.js'
 import type { Credentials } from '../../domain/credentials.js'
+import type { ResolvedProfile } from '../../domain/profile.js'
+import type { Upstream } from '../../domain/proxy-upstream.js'
 import type { Tokens } from '../../domain/tokens.js'
 import type { Clock } from '../../std/clock.js'
 import type { Log } from '../../std/log.js'
@@ -57,5 +59,6 @@ export interface ProxyDeps {
   readonly way: ProxyWay
   /** `host:port` of our own TCP doors: never an upstream. */
   readonly ownAddresses: () => readonly string[]
+  readonly upstreamOf: (profile: ResolvedProfile) => Upstream | undefined
   readonly limits: ProxyLimits
 }

@@ -22,13 +22,13 @@ function program(path: string): string {
   return path
 }
 
-function launch(t: Test, home: string, facts: Partial<LauncherFacts>) {
+function launch(t: Test, home: string, facts: Partial<LauncherFacts>, env: Record<string, string> = {}) {
   const script = join(makeDir(t), 'start-daemon')
   writeFileSync(
     script,
     renderLauncher({ node: '/gone/node', program: '/gone/p', flags: [], path: [], ...facts }),
   )
-  return spawnSync('/bin/sh', [script], { env: { HOME: home, PATH: '' }, encoding: 'utf8' })
+  return spawnSync('/bin/sh', [script], { env: { HOME: home, PATH: '', ...env }, encoding: 'utf8' })
 }
 
 t.test('names with quotes, blanks and dollars are names', async (t) => {
@@ -77,6 +77,8 @@ t.test(
     const { status, stderr } = launch(t, home, {})
     t.equal(status, 78)
     t.match(stderr, /npm install --global prefect-auth-broker/)
+    const byLaunchd = launch(t, home, {}, { PREFECT_AUTHD_STARTED_BY: 'launchd' })
+    t.equal(byLaunchd.status, 0, 'launchd tries again whatever is not 0')
   },
 )
 
