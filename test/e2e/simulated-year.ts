@@ -49,6 +49,8 @@ t.test('a year, awake', { timeout: 200_000 }, async (t) => {
   const machine = await startTimeMachine(t)
   const report = await follow(machine, 365 * DAY, () => machine.pass(3 * HOUR))
   check(t, machine, report, 12)
+  // Right after a renewal the key before still lives; at the year's end it may be long dead.
+  for (const last = await machine.poll(); (await machine.poll()) === last; ) await machine.pass(3 * HOUR)
   const { renewal } = await machine.profile()
   t.match(renewal, { plan: 'scheduled', last: { outcome: 'done' }, old_keys: [{}, { handed_out: true }] })
 })
