@@ -30,10 +30,11 @@ run()
 
 function run(): void {
   const path = findPath()
-  // One byte a character: V8 keeps such a text outside of its heap, as it is.
-  const source = readFileSync(program, 'latin1')
+  const bytes = readFileSync(program)
   // All of the program: V8 itself compares no more than its length.
-  const key = `${process.version} ${process.arch} ${process.execArgv.join(' ')} ${digest('', source).toString('hex')}`
+  const key = `${process.version} ${process.arch} ${process.execArgv.join(' ')} ${digest('', bytes).toString('hex')}`
+  // One byte a character: V8 keeps such a text outside of its heap, as it is.
+  const source = bytes.toString('latin1')
   const kept = path === undefined ? undefined : readKept(path, key)
   const script =
     path === undefined || kept === undefined
@@ -123,7 +124,6 @@ function keep(script: Script, path: string, key: string): void {
   }
 }
 
-function digest(key: string, data: string | Uint8Array): Buffer {
-  const hash = createHash('sha256').update(key)
-  return (typeof data === 'string' ? hash.update(data, 'latin1') : hash.update(data)).digest()
+function digest(key: string, data: Uint8Array): Buffer {
+  return createHash('sha256').update(key).update(data).digest()
 }
