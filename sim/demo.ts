@@ -115,7 +115,12 @@ async function tour(): Promise<void> {
     await type('prefect-auth profile use cloud')
     await type('prefect-auth workspace set prefect/production')
 
-    title('5. What a thief sees')
+    title('5. A job that never holds the key: the key is renewed under it, and it goes on')
+    const call = `curl -qsS -o /dev/null -w "asked Prefect: %{http_code}\\n" -H "Authorization: Bearer $PREFECT_API_KEY"`
+    const job = `echo "I hold $PREFECT_API_KEY"; for i in 1 2 3 4 5 6; do ${call} "$PREFECT_CLOUD_API_URL/me/"; sleep 0.5; done`
+    await type(`prefect-auth exec --proxy -- sh -c '${job}' & sleep 1; prefect-auth renew --now; wait`)
+
+    title('6. What a thief sees')
     await type('cat ~/.prefect/profiles.toml')
     const { output } = await type('prefect-auth status --url', { isShown: false })
     const url = output.trim()
@@ -129,6 +134,9 @@ async function tour(): Promise<void> {
     say(`files in this home that hold the key in clear: ${found}`)
     say(`the audit log has it all:`)
     await type('prefect-auth audit | tail -n 5')
+
+    title('7. At every login, by itself (this only shows what it would write)')
+    await type(`prefect-auth service install --print | grep '^# /'`)
 
     title('Done. Yours: npm start, then prefect-auth login')
   } finally {
