@@ -55,9 +55,8 @@ async function stand(place: Place): Promise<StateLock | undefined> {
     // A peer that was stopped in the middle must not hold up our release.
     socket.end(role, () => socket.destroy())
   })
-  await listenOnPath(server, path)
   try {
-    if (!(await elect(place))) {
+    if (!(await isListening(server, path)) || !(await elect(place))) {
       await close(server, path)
       return undefined
     }
@@ -68,6 +67,17 @@ async function stand(place: Place): Promise<StateLock | undefined> {
   role = 'holder'
   server.unref()
   return { release: () => close(server, path) }
+}
+
+/** Not where the name was taken away before the socket was ready: it was taken for dead. */
+async function isListening(server: Server, path: string): Promise<boolean> {
+  try {
+    await listenOnPath(server, path)
+    return true
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT' && server.listening) return false
+    throw error
+  }
 }
 
 interface Place {
@@ -142,6 +152,8 @@ function diagnose(code: unknown): Answer {
 }
 
 async function close(server: Server, path: string): Promise<void> {
+  // What we do not listen on is not ours to take away.
+  if (!server.listening) return
   await new Promise<void>((resolve) => server.close(() => resolve()))
   await unlink(path).catch(() => undefined)
 }
