@@ -1,10 +1,11 @@
 /** The doors of the daemon: the owner's socket, the restricted socket, loopback TCP. */
 
 import { lstat, unlink } from 'node:fs/promises'
-import { createConnection, type Server } from 'node:net'
+import type { Server } from 'node:net'
 import { dirname } from 'node:path'
 import { BrokerError, isBrokerError } from '../domain/errors.js'
 import type { ListenerFacts } from '../domain/status.js'
+import { isSocketAlive } from '../std/dial-socket.js'
 import type { Log } from '../std/log.js'
 import { listenOnPath } from './listen-on-path.js'
 import { findPortHolder } from './port-holder.js'
@@ -47,30 +48,12 @@ async function clearStale(path: string): Promise<void> {
       hint: `move ${path} away`,
     })
   }
-  if (await answers(path)) {
+  if (await isSocketAlive(path)) {
     throw new BrokerError('already_running', `another program answers on ${path}`, {
       hint: 'prefect-auth status',
     })
   }
   await unlink(path)
-}
-
-function answers(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = createConnection(path)
-    const finish = (isAlive: boolean) => {
-      socket.destroy()
-      resolve(isAlive)
-    }
-    socket.setTimeout(1_000, () => finish(true))
-    socket.on('connect', () => finish(true))
-    // Only a refusal says that nobody is there; a full queue (EAGAIN) is that of somebody who does not answer.
-    socket.on('error', (error) => finish(!('code' in error && isDead(error.code))))
-  })
-}
-
-function isDead(code: unknown): boolean {
-  return code === 'ECONNREFUSED' || code === 'ENOENT'
 }
 
 /** Opens 127.0.0.1:`port`. A taken port is not fatal: the answer says who is there. Never rejects. */

@@ -72,7 +72,12 @@ const NEIGHBOURS: Readonly<Record<string, string>> = {
 }
 
 /** What of std touches the world: not for those who decide. */
-const NOT_FOR_DOMAIN = ['src/std/atomic-file.ts', 'src/std/find-executable.ts', 'src/std/run-program.ts']
+const NOT_FOR_DOMAIN = [
+  'src/std/atomic-file.ts',
+  'src/std/dial-socket.ts',
+  'src/std/find-executable.ts',
+  'src/std/run-program.ts',
+]
 
 /** Single imports outside the table, each for a reason. */
 const EXCEPTIONS: Readonly<Record<string, string>> = {

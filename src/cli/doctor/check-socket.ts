@@ -1,8 +1,8 @@
 /** Looks at the places where the daemon's socket may stand: is it there, is it ours alone, does anybody answer. */
 import type { Stats } from 'node:fs'
 import { lstat } from 'node:fs/promises'
-import { createConnection } from 'node:net'
 import { dirname } from 'node:path'
+import { isSocketAlive } from '../../std/dial-socket.js'
 import { shellWord } from '../shell-word.js'
 import type { Finding } from './finding.js'
 
@@ -41,7 +41,7 @@ async function judge(path: string, facts: Stats, uid: number | undefined): Promi
       remedy: `chmod 700 ${shellWord(place)}`,
     }
   }
-  if (!(await answers(path))) {
+  if (!(await isSocketAlive(path))) {
     return {
       verdict: 'problem',
       finding: `nobody listens on ${path} (left over)`,
@@ -55,16 +55,4 @@ async function judge(path: string, facts: Stats, uid: number | undefined): Promi
     finding: `${path} has mode ${mode}; only its directory keeps others out`,
     remedy: `chmod 600 ${name}`,
   }
-}
-
-function answers(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = createConnection(path)
-    const finish = (isAlive: boolean) => {
-      socket.destroy()
-      resolve(isAlive)
-    }
-    socket.on('connect', () => finish(true))
-    socket.on('error', () => finish(false))
-  })
 }
