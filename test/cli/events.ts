@@ -1,8 +1,9 @@
 /** `events` and `status --watch`: what goes on until somebody says stop. */
 import type { ServerResponse } from 'node:http'
 import t from 'tap'
-import { buildCli, type Outcome } from '../fixtures/built-cli.js'
+import { buildCli } from '../fixtures/built-cli.js'
 import { openPseudoTerminal } from '../fixtures/pseudo-terminal.js'
+import type { Outcome } from '../fixtures/run-to-end.js'
 import { startScriptedDaemon } from '../fixtures/scripted-daemon.js'
 import { sampleProfileStatus, sampleStatus } from '../fixtures/wire-samples.js'
 
