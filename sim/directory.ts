@@ -1,6 +1,6 @@
 /** Who and what exists at the simulated Prefect Cloud: accounts, workspaces, users, service accounts. */
 import { randomUUID } from 'node:crypto'
-import { type Account, type Actor, type Bot, idsOfAccount, type User, type Workspace } from './rows.js'
+import { type Account, type Actor, type Bot, idsOfAccount, type User, type Workspace } from './api/rows.js'
 import { DEFAULT_SEED, type DirectorySeed, planDirectory } from './seed.js'
 
 export interface Directory {

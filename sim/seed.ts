@@ -1,6 +1,6 @@
 /** What a simulator starts with, as short as a test can say it, and how that becomes a directory. */
 import { createHash } from 'node:crypto'
-import { type Account, type Bot, idsOfAccount, type User, type Workspace } from './rows.js'
+import { type Account, type Bot, idsOfAccount, type User, type Workspace } from './api/rows.js'
 
 export interface AccountSeed {
   readonly handle: string

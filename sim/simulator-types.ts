@@ -1,11 +1,11 @@
 /** What a simulated Prefect Cloud is told, and what can be done with it. */
 import type { ClockOptions, SimClock } from './clock.js'
-import type { DeliverOptions, Delivery } from './deliver.js'
 import type { Directory } from './directory.js'
-import type { Faults } from './faults.js'
+import type { Faults } from './faults/faults.js'
 import type { KeyStore } from './keys.js'
-import type { LoggedRequest } from './request-log.js'
 import type { DirectorySeed } from './seed.js'
+import type { LoggedRequest } from './server/request-log.js'
+import type { DeliverOptions, Delivery } from './ui/deliver.js'
 
 export interface SimulatorOptions extends DirectorySeed {
   /** Default 0: any free one. With a UI of its own that one always takes a free port. */

@@ -1,11 +1,11 @@
 /** A Prefect Cloud of our own: real HTTP, real keys that expire, faults on command. Facts: docs of Prefect's own clients. */
-import { API_PREFIX } from './api.js'
-import { makeCertificates } from './certificates.js'
-import { deliver } from './deliver.js'
-import { createHandler } from './handler.js'
-import { type Listener, openListener } from './listener.js'
+import { API_PREFIX } from './api/api.js'
+import { makeCertificates } from './server/certificates.js'
+import { createHandler } from './server/handler.js'
+import { type Listener, openListener } from './server/listener.js'
 import type { Simulator, SimulatorOptions } from './simulator-types.js'
 import { createState } from './state.js'
+import { deliver } from './ui/deliver.js'
 
 export type { Simulator, SimulatorOptions } from './simulator-types.js'
 

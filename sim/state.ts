@@ -1,17 +1,17 @@
 /** A simulator without its ports: the parts, wired together. */
 import { Agent } from 'node:http'
-import { createApi } from './api.js'
+import { createApi } from './api/api.js'
 import { createSimClock } from './clock.js'
-import { createControls, createSwitches } from './controls.js'
 import { createDirectory } from './directory.js'
-import { createFaults } from './faults.js'
-import { createGate } from './gate.js'
+import { createControls, createSwitches } from './faults/controls.js'
+import { createFaults } from './faults/faults.js'
 import { createKeyStore } from './keys.js'
-import { createRequestLog } from './request-log.js'
+import { createGate } from './server/gate.js'
+import { createRequestLog } from './server/request-log.js'
 import type { SimulatorOptions } from './simulator-types.js'
-import { createUi } from './ui.js'
-import { createWorkspaceApi } from './workspace-api.js'
-import { createWorkspaceSockets } from './workspace-sockets.js'
+import { createUi } from './ui/ui.js'
+import { createWorkspaceApi } from './workspace/api.js'
+import { createWorkspaceSockets } from './workspace/sockets.js'
 
 const FIVE_MINUTES = 300_000
 

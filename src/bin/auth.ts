@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { isatty } from 'node:tty'
 import { fileURLToPath } from 'node:url'
 import type { Terminal } from '../cli/context.js'
-import type { Host } from '../cli/host.js'
+import type { Host } from '../cli/fast/host.js'
 
 const PACKAGE = findPackage()
 const [command, ...rest] = process.argv.slice(2)
@@ -20,8 +20,8 @@ async function run(): Promise<number> {
 }
 
 async function runFast(host: Host): Promise<number | 'help'> {
-  if (command === 'env') return (await import('../cli/fast-env.js')).runEnv(rest, host)
-  if (command === 'exec') return (await import('../cli/fast-exec.js')).runExec(rest, host)
+  if (command === 'env') return (await import('../cli/fast/env.js')).runEnv(rest, host)
+  if (command === 'exec') return (await import('../cli/fast/exec.js')).runExec(rest, host)
   return 'help'
 }
 

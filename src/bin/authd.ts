@@ -5,21 +5,21 @@ import { homedir, hostname } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { BrokerError } from '../base/errors.js'
+import { resolvePaths } from '../config/paths.js'
+import { flagName, resolveSettings, SETTINGS } from '../config/settings.js'
+import { type Daemon, startDaemon } from '../daemon/daemon.js'
 import {
   type InheritedSockets,
   LISTEN_VARIABLES,
   parseInheritedSockets,
-} from '../adapters/inherited-sockets.js'
-import { openLog } from '../adapters/open-log.js'
-import { ensurePrivateDirectory } from '../adapters/safe-directory.js'
-import { resolvePaths } from '../config/paths.js'
-import { flagName, resolveSettings, SETTINGS } from '../config/settings.js'
-import { type Daemon, startDaemon } from '../daemon.js'
-import { BrokerError } from '../domain/errors.js'
+} from '../daemon/inherited-sockets.js'
+import { openLog } from '../daemon/open-log.js'
+import { countStart } from '../daemon/starts.js'
+import { ensurePrivateDirectory } from '../os/private-files.js'
 import { systemClock } from '../std/clock.js'
-import { VERSION } from '../version.js'
 import { greeting, helpText, loggedTo } from './authd-greeting.js'
-import { countStart } from './authd-starts.js'
+import { VERSION } from './version.js'
 
 const USAGE = 2
 const IDLE = 'nobody needs the daemon'

@@ -1,8 +1,8 @@
 /** What a command has: the process around it, the daemon, what was asked for, and the two ways to talk. */
 import type { ReadStream, WriteStream } from 'node:tty'
 import type { Client } from '../client/client.js'
-import type { Transport } from '../client/socket-transport.js'
-import type { Host } from './host.js'
+import type { Transport } from '../client/transport.js'
+import type { Host } from './fast/host.js'
 
 /** The process, as `bin/auth.ts` makes it for all commands but `env` and `exec`. */
 export interface Terminal extends Host {

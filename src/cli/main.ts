@@ -1,9 +1,9 @@
 /** The full command line: arguments in, exit code out. `env` and `exec` come here only to be explained. */
 import { CommanderError } from 'commander'
 import type { Terminal } from './context.js'
+import { exitCodeOf, formatFailure, formatFault } from './failure.js'
 import { KEY_ARGUMENT, looksLikeKey } from './key-argument.js'
 import { createProgram } from './program.js'
-import { exitCodeOf, formatFailure, formatFault } from './report-failure.js'
 import { runSession } from './session.js'
 
 /** Runs one command line. Never rejects. */

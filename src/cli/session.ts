@@ -2,11 +2,11 @@
 import pc from 'picocolors'
 import { createClient } from '../client/client.js'
 import { type Failure, failureOf } from '../client/failure.js'
-import { createTransport } from '../client/socket-transport.js'
+import { createTransport } from '../client/transport.js'
 import { socketCandidates } from '../config/paths.js'
 import type { Session, Terminal } from './context.js'
+import { exitCodeOf, formatFailure, formatFault } from './failure.js'
 import { printableJson } from './printable.js'
-import { exitCodeOf, formatFailure, formatFault } from './report-failure.js'
 import type { CommonOptions } from './start.js'
 
 const ENDING = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const

@@ -2,10 +2,10 @@
 import { createHash } from 'node:crypto'
 import type { ProfileStatus, Status } from '../wire/status.js'
 import type { Colors } from './context.js'
-import { describeKey, describeOwner, describeWorkspace } from './describe.js'
 import { printable } from './printable.js'
 import { describeOldKeys, describeRenewal } from './renewal-text.js'
 import { formatFacts } from './table.js'
+import { describeKey, describeOwner, describeWorkspace } from './text.js'
 import { describeTraffic } from './traffic-text.js'
 import { formatSpan } from './when.js'
 

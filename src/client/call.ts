@@ -1,7 +1,7 @@
 /** One call: a request, the daemon's problem as a failure, the answer checked against its wire schema. */
 import type { z } from 'zod'
 import { failWith, parseProblem } from './failure.js'
-import type { SocketAnswer, SocketRequest, Transport } from './socket-transport.js'
+import type { SocketAnswer, SocketRequest, Transport } from './transport.js'
 
 export interface Caller {
   /** The answer as it came; a status from 400 on is a failure. */

@@ -11,7 +11,7 @@ import { type CreateTokenBody, createTokenAnswer, tokenList } from '../wire/toke
 import { setWorkspaceAnswer, workspaceList } from '../wire/workspace.js'
 import { type Caller, createCaller, query } from './call.js'
 import { createLoginCalls } from './login-calls.js'
-import type { Transport } from './socket-transport.js'
+import type { Transport } from './transport.js'
 
 export type Client = ReturnType<typeof createClient>
 

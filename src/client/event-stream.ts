@@ -1,6 +1,6 @@
 /** Server-Sent Events: the parser, and a subscription that comes back after the daemon did. */
 import { failureOf, failWith, parseProblem } from './failure.js'
-import type { Transport } from './socket-transport.js'
+import type { Transport } from './transport.js'
 
 export interface StreamEvent {
   readonly id: string | undefined

@@ -1,7 +1,7 @@
 /** The calls of a login, and the wait for its next change. */
 import { type LoginBody, type LoginView, loginView } from '../wire/login.js'
 import { type Caller, understand } from './call.js'
-import type { SocketRequest } from './socket-transport.js'
+import type { SocketRequest } from './transport.js'
 
 /** A login as of now, with what a long poll needs to wait for the next change. */
 export interface LoginSnapshot {

@@ -4,7 +4,7 @@
  */
 import { parse as parseToml } from 'smol-toml'
 import { z } from 'zod'
-import { formatDuration, parseDuration } from '../std/duration.js'
+import { formatDuration, parseDuration } from '../std/time.js'
 
 /** A duration as text; milliseconds in the settings. */
 const duration = (minMs: number, maxMs: number) =>

@@ -1,7 +1,7 @@
 /** By which door a connection came, and under which names that door may be called. */
 import type { Server } from 'node:http'
 import type { Socket } from 'node:net'
-import type { Door } from '../domain/access.js'
+import type { Door } from '../tokens/access.js'
 
 /** One listener, as the guard sees it. */
 export interface Entrance {

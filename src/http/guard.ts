@@ -1,9 +1,9 @@
 /** Who is let in, decided before anything is routed to: name of the host, no browser, token, power, profile. */
 import type { IncomingMessage } from 'node:http'
 import type { FastifyRequest } from 'fastify'
-import { type Caller, type Power, requirePower, requireProfile } from '../domain/access.js'
-import { BrokerError } from '../domain/errors.js'
-import type { Tokens } from '../domain/tokens.js'
+import { BrokerError } from '../base/errors.js'
+import { type Caller, type Power, requirePower, requireProfile } from '../tokens/access.js'
+import type { Tokens } from '../tokens/tokens.js'
 import type { Doorkeeper, Entrance } from './door.js'
 
 export interface Guard {

@@ -1,6 +1,6 @@
 /** Answers that are held back until something changes: ended when the caller leaves or the daemon stops. */
 import type { FastifyReply } from 'fastify'
-import { BrokerError } from '../domain/errors.js'
+import { BrokerError } from '../base/errors.js'
 
 export interface Hold {
   /** Aborted when the caller has gone or the daemon stops. */

@@ -1,6 +1,6 @@
 /** Every failure as RFC 9457 problem details, or as one harmless line where a shell evaluates the answer. */
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { BrokerError, type ErrorKind } from '../domain/errors.js'
+import { BrokerError, type ErrorKind } from '../base/errors.js'
 import type { Clock } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 import type { Problem } from '../wire/error.js'

@@ -1,7 +1,7 @@
 /** A node:http server for one door: every time-out set, every limit set, nothing echoed, nothing upgraded. */
 import { createServer, type IncomingMessage, type RequestListener, type Server } from 'node:http'
 import type { Duplex } from 'node:stream'
-import type { Door } from '../domain/access.js'
+import type { Door } from '../tokens/access.js'
 import { checkWhileConnected } from './check-connections.js'
 
 /** Milliseconds and counts; the defaults suit a machine with one user. */

@@ -1,7 +1,7 @@
 /** Variables as text that a shell evaluates: every value quoted by that shell's own rules, one statement a line. */
 import type { FastifyRequest } from 'fastify'
-import type { ErrorCode } from '../domain/errors.js'
-import { BrokerError } from '../domain/errors.js'
+import type { ErrorCode } from '../base/errors.js'
+import { BrokerError } from '../base/errors.js'
 import { ENV_NAMES, type EnvFormat, type PrefectEnv } from '../wire/credentials.js'
 import { PROXY_EXTRA_NAMES } from '../wire/env-names.js'
 

@@ -1,10 +1,10 @@
 /** Lines for the audit log: who got or did what by which door, and, within reason, who was refused. */
 import type { IncomingHttpHeaders } from 'node:http'
-import type { Caller } from '../domain/access.js'
-import type { Audit, AuditAction, AuditEntry } from '../domain/audit.js'
-import type { BrokerError, ErrorCode } from '../domain/errors.js'
+import type { Audit, AuditAction, AuditEntry } from '../audit/audit-part.js'
+import type { BrokerError, ErrorCode } from '../base/errors.js'
 import type { Clock } from '../std/clock.js'
 import type { Log } from '../std/log.js'
+import type { Caller } from '../tokens/access.js'
 
 /** Fastify's request, or Node's. */
 type Request = { readonly headers: IncomingHttpHeaders }

@@ -7,7 +7,7 @@ import { promisify } from 'node:util'
 import t from 'tap'
 import { renderShell } from '../../src/http/shell.js'
 import { problem, startScriptedDaemon } from '../fixtures/scripted-daemon.js'
-import { makeFront, SHELLS } from '../fixtures/shell-front.js'
+import { makeFront, SHELLS } from './fixtures/shell-front.js'
 
 const front = makeFront(t)
 const evil = join(front.dir, 'evil')

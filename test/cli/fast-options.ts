@@ -1,6 +1,6 @@
 /** The arguments of env and exec. */
 import t from 'tap'
-import { parseEnvArguments, parseExecArguments } from '../../src/cli/fast-options.js'
+import { parseEnvArguments, parseExecArguments } from '../../src/cli/fast/options.js'
 import { envFormats } from '../../src/wire/credentials.js'
 
 t.test('env takes a profile and a format', async (t) => {

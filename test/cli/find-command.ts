@@ -2,7 +2,7 @@
 import { chmodSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { findCommand } from '../../src/cli/find-command.js'
+import { findCommand } from '../../src/cli/fast/child.js'
 
 t.test('the first executable on PATH is taken', async (t) => {
   const root = t.testdir({

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { describeEvent } from '../../src/cli/event-text.js'
+import { describeEvent } from '../../src/cli/commands/event-text.js'
 import { describeOldKeys, describeRenewal } from '../../src/cli/renewal-text.js'
 import { renewalView } from '../../src/wire/renewal.js'
 

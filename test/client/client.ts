@@ -2,7 +2,7 @@
 import t from 'tap'
 import { type Client, createClient } from '../../src/client/client.js'
 import { failureOf } from '../../src/client/failure.js'
-import { createTransport } from '../../src/client/socket-transport.js'
+import { createTransport } from '../../src/client/transport.js'
 import { problem, type Script, startScriptedDaemon } from '../fixtures/scripted-daemon.js'
 import { sampleLogin, sampleStatus } from '../fixtures/wire-samples.js'
 

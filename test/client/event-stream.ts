@@ -3,7 +3,7 @@ import type { ServerResponse } from 'node:http'
 import t from 'tap'
 import { type FollowDeps, followEvents, parseEventStream } from '../../src/client/event-stream.js'
 import { failureOf } from '../../src/client/failure.js'
-import { createTransport } from '../../src/client/socket-transport.js'
+import { createTransport } from '../../src/client/transport.js'
 import { problem, startScriptedDaemon } from '../fixtures/scripted-daemon.js'
 
 async function* stream(...chunks: string[]) {

@@ -7,8 +7,8 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { parseProfiles } from '../../src/adapters/profiles-toml.js'
-import { resolveProfile } from '../../src/domain/resolve-profile.js'
+import { resolveProfile } from '../../src/profiles/resolve.js'
+import { parseProfiles } from '../../src/profiles/toml.js'
 import {
   findPrefect,
   type PrefectClient,

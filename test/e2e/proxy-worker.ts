@@ -13,7 +13,7 @@ import { createFlowRuns, eventsArrive } from '../fixtures/flow-runs.js'
 import { findPrefect, type PrefectClient, prefectEnv, startPrefectServer } from '../fixtures/real-prefect.js'
 import { REAL_KEY, startWorker } from '../fixtures/real-worker.js'
 import { type Shipped, startShipped, until } from '../fixtures/shipped.js'
-import { openTcpGate } from '../fixtures/tcp-gate.js'
+import { openTcpGate } from './fixtures/tcp-gate.js'
 
 t.setTimeout(600_000)
 

@@ -8,10 +8,7 @@ import { installPackage, READY, runSession, whyNoManager } from '../fixtures/use
 const skip = whyNoManager() ?? false
 const home = skip === false ? installPackage(t) : ''
 if (skip === false) {
-  copyFileSync(
-    fileURLToPath(new URL('../fixtures/sandbox-probe.py', import.meta.url)),
-    join(home, 'probe.py'),
-  )
+  copyFileSync(fileURLToPath(new URL('./fixtures/sandbox-probe.py', import.meta.url)), join(home, 'probe.py'))
 }
 
 /** What is tried, what comes of it without the unit, and within. */

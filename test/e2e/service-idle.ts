@@ -16,7 +16,7 @@ const home = skip === false ? installPackage(t) : ''
 if (skip === false) {
   await installSimulator(home)
   for (const name of ['idle-race.mjs', 'move-ledger.mjs']) {
-    cpSync(fileURLToPath(new URL(`../fixtures/${name}`, import.meta.url)), join(home, name))
+    cpSync(fileURLToPath(new URL(`./fixtures/${name}`, import.meta.url)), join(home, name))
   }
 }
 /** Departures to be raced against; each takes ten seconds. */

@@ -1,5 +1,5 @@
 import t, { type Test } from 'tap'
-import { startTimeMachine, type TimeMachine } from '../fixtures/time-machine.js'
+import { startTimeMachine, type TimeMachine } from './fixtures/time-machine.js'
 
 const MINUTE = 60_000
 const HOUR = 60 * MINUTE

@@ -7,7 +7,7 @@ import t from 'tap'
 import { startCloudSimulator } from '../../sim/simulator.js'
 import { findPrefect, startPrefectServer } from '../fixtures/real-prefect.js'
 import { startShipped, until } from '../fixtures/shipped.js'
-import { connectSshHost, whyNoSsh } from '../fixtures/ssh-host.js'
+import { connectSshHost, whyNoSsh } from './fixtures/ssh-host.js'
 
 const skip = whyNoSsh() ?? false
 const DIST = fileURLToPath(new URL('../../dist/', import.meta.url))

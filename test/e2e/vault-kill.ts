@@ -1,9 +1,9 @@
 import { spawn } from 'node:child_process'
 import { join, resolve } from 'node:path'
 import t from 'tap'
-import { openVault } from '../../src/adapters/open-vault.js'
 import { systemClock } from '../../src/std/clock.js'
 import { silentLog } from '../../src/std/log.js'
+import { openVault } from '../../src/vault/open-vault.js'
 
 /** When to kill: milliseconds after the writer began (hits the making of the vault), or after its first write. */
 const MOMENTS = [
@@ -17,7 +17,7 @@ const MOMENTS = [
 ] as const
 
 const SOURCE = `
-import { openVault } from ${JSON.stringify(resolve('src/adapters/open-vault.ts'))}
+import { openVault } from ${JSON.stringify(resolve('src/vault/open-vault.ts'))}
 import { systemClock } from ${JSON.stringify(resolve('src/std/clock.ts'))}
 import { silentLog } from ${JSON.stringify(resolve('src/std/log.ts'))}
 import { Secret } from ${JSON.stringify(resolve('src/std/secret.ts'))}

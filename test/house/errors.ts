@@ -1,7 +1,7 @@
 /** Error codes: what the code has and what docs/errors.md says are one list. */
 import { readFileSync } from 'node:fs'
 import t from 'tap'
-import { ERROR_CODES, ERROR_KINDS } from '../../src/domain/errors.js'
+import { ERROR_CODES, ERROR_KINDS } from '../../src/base/errors.js'
 import { errorKinds } from '../../src/wire/error.js'
 import { sourceFiles } from '../fixtures/source-files.js'
 
@@ -50,7 +50,7 @@ const RESERVED = ['key_not_found']
 
 t.test('every code is used', async (t) => {
   const code = sourceFiles('src')
-    .filter(({ path }) => path !== 'src/domain/errors.ts')
+    .filter(({ path }) => path !== 'src/base/errors.ts')
     .map((file) => file.code)
     .join('\n')
   const unused = Object.keys(ERROR_CODES).filter(

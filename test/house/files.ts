@@ -1,7 +1,7 @@
 /** What every file keeps to: it says what it is for, is short, and is typed without tricks. */
 import { readFileSync } from 'node:fs'
 import t from 'tap'
-import { VERSION } from '../../src/version.js'
+import { VERSION } from '../../src/bin/version.js'
 import { sourceFiles } from '../fixtures/source-files.js'
 
 const MAX_LINES = 300

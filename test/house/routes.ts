@@ -1,9 +1,9 @@
 /** Every route states its power, stands in docs/api.md under it, and names only error codes that there are. */
 import { readFileSync } from 'node:fs'
 import t from 'tap'
-import { POWERS } from '../../src/domain/access.js'
-import { ERROR_CODES } from '../../src/domain/errors.js'
-import { buildApp } from '../../src/http/app.js'
+import { buildApp } from '../../src/api/app.js'
+import { ERROR_CODES } from '../../src/base/errors.js'
+import { POWERS } from '../../src/tokens/access.js'
 import { createFakeBroker } from '../fixtures/fake-broker.js'
 
 const text = readFileSync(new URL('../../docs/api.md', import.meta.url), 'utf8')

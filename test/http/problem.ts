@@ -1,6 +1,6 @@
 /** Every error code becomes problem details with its status. */
 import t from 'tap'
-import { BrokerError, ERROR_CODES, type ErrorCode, isBrokerError } from '../../src/domain/errors.js'
+import { BrokerError, ERROR_CODES, type ErrorCode, isBrokerError } from '../../src/base/errors.js'
 import { renderProblem, statusOf, toBrokerError } from '../../src/http/problem.js'
 import { problem } from '../../src/wire/error.js'
 

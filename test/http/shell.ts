@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { parseEnv } from 'node:util'
 import fc from 'fast-check'
 import t from 'tap'
-import { ERROR_CODES } from '../../src/domain/errors.js'
+import { ERROR_CODES } from '../../src/base/errors.js'
 import {
   failureLine,
   quoteDotenv,

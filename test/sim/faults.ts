@@ -1,6 +1,6 @@
 /** Every fault does what its name says, to the requests it was armed for and to no others. */
 import t from 'tap'
-import type { Fault } from '../../sim/faults.js'
+import type { Fault } from '../../sim/faults/faults.js'
 import { type Simulator, startCloudSimulator } from '../../sim/simulator.js'
 
 async function withSim(run: (sim: Simulator, me: () => Promise<Response>) => Promise<void>): Promise<void> {

@@ -1,6 +1,6 @@
 /** Whatever looks like a secret is taken out of text. */
 import t from 'tap'
-import { scrub } from '../../src/std/scrub.js'
+import { scrub } from '../../src/std/text.js'
 
 const KEY = `pnu_${'a1B2'.repeat(9)}`
 

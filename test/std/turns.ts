@@ -1,6 +1,6 @@
 import t from 'tap'
+import { createSingleFlight } from '../../src/std/async.js'
 import { createSerial } from '../../src/std/serial.js'
-import { createSingleFlight } from '../../src/std/single-flight.js'
 
 t.test('serial: in order, one at a time, whatever fails', async (t) => {
   const serial = createSerial()

@@ -1,6 +1,6 @@
 /** `prefect-auth audit`: who got what, when, by which door. */
 import { type Command, InvalidArgumentError } from 'commander'
-import { parseDuration } from '../../std/duration.js'
+import { parseDuration } from '../../std/time.js'
 import type { AuditList } from '../../wire/events.js'
 import { type CommonOptions, common, type Start } from '../start.js'
 import { formatTable } from '../table.js'

@@ -1,6 +1,6 @@
 /** `prefect-auth completion bash|zsh|fish`: prints the script; needs no daemon. */
 import { Argument, type Command } from 'commander'
-import { type CommandShape, renderCompletion, SHELLS, type Shell } from '../completion-script.js'
+import { type CommandShape, renderCompletion, SHELLS, type Shell } from './completion-script.js'
 
 export function addCompletion(program: Command): void {
   program

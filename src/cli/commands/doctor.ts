@@ -2,9 +2,9 @@
 import type { Command } from 'commander'
 import type { Doctor } from '../../wire/status.js'
 import type { Colors } from '../context.js'
-import { checkHere } from '../doctor/check-here.js'
 import { printable } from '../printable.js'
 import { type CommonOptions, common, type Start } from '../start.js'
+import { checkHere } from './check-here.js'
 
 const NOT_RUNNING = 4
 

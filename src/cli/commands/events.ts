@@ -3,10 +3,10 @@ import type { Command } from 'commander'
 import { followEvents } from '../../client/event-stream.js'
 import { event } from '../../wire/events.js'
 import type { Session } from '../context.js'
-import { describeEvent } from '../event-text.js'
 import { pause } from '../pause.js'
 import { printableJson } from '../printable.js'
 import { type CommonOptions, common, type Start } from '../start.js'
+import { describeEvent } from './event-text.js'
 
 interface EventsOptions extends CommonOptions {
   readonly after?: string

@@ -1,6 +1,6 @@
 /** `prefect-auth keys …`: the keys we hold and those at Prefect. */
 import { type Command, InvalidArgumentError } from 'commander'
-import { parseDuration } from '../../std/duration.js'
+import { parseDuration } from '../../std/time.js'
 import type { KeyList } from '../../wire/keys.js'
 import type { Session } from '../context.js'
 import { printable } from '../printable.js'

@@ -4,11 +4,11 @@ import { failureOf } from '../../client/failure.js'
 import type { LoginView } from '../../wire/login.js'
 import { readSecret } from '../ask.js'
 import type { Session } from '../context.js'
-import { describeExpiry, describeOwner } from '../describe.js'
-import { followLogin } from '../login-flow.js'
 import { openBrowser, planBrowser } from '../open-browser.js'
 import { printable } from '../printable.js'
 import { type CommonOptions, common, type Start } from '../start.js'
+import { describeExpiry, describeOwner } from '../text.js'
+import { followLogin } from './login-flow.js'
 
 interface LoginOptions extends CommonOptions {
   readonly workspace?: string

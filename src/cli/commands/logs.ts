@@ -9,10 +9,10 @@ import { failed, failWith } from '../../client/failure.js'
 import { resolvePaths } from '../../config/paths.js'
 import { systemClock } from '../../std/clock.js'
 import type { Session } from '../context.js'
-import { formatLogLine } from '../log-line.js'
 import { printable } from '../printable.js'
-import { createRunTool } from '../service/run-tool.js'
+import { createRunTool } from '../service/manager.js'
 import { type CommonOptions, type Start, withJson } from '../start.js'
+import { formatLogLine } from './log-line.js'
 
 interface LogsOptions extends CommonOptions {
   readonly follow?: boolean

@@ -5,8 +5,8 @@ import { failWith } from '../../client/failure.js'
 import { readSecret } from '../ask.js'
 import { profileName, type Session } from '../context.js'
 import { printable } from '../printable.js'
-import { describeProfile, describeProfiles } from '../profile-text.js'
 import { type CommonOptions, common, type Start, withJson } from '../start.js'
+import { describeProfile, describeProfiles } from './profile-text.js'
 
 interface ListOptions extends CommonOptions {
   readonly names?: boolean

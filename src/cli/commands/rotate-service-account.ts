@@ -1,6 +1,6 @@
 /** `prefect-auth keys rotate-service-account`: a new key for a service account, kept for the profile that uses it. */
 import { type Command, InvalidArgumentError } from 'commander'
-import { parseDuration } from '../../std/duration.js'
+import { parseDuration } from '../../std/time.js'
 import type { RotateBotAnswer } from '../../wire/renewal.js'
 import { profileName } from '../context.js'
 import { printable } from '../printable.js'

@@ -1,14 +1,9 @@
 /** `prefect-auth service`: start at login, and on the first request, by the system's own manager. */
 import type { Command } from 'commander'
 import type { Session } from '../context.js'
-import {
-  describeInstallation,
-  describePlan,
-  describeRemoval,
-  describeState,
-} from '../service/describe-service.js'
-import { openServiceManager } from '../service/open-service.js'
+import { openServiceManager } from '../service/service.js'
 import { type CommonOptions, type Start, withJson } from '../start.js'
+import { describeInstallation, describePlan, describeRemoval, describeState } from './describe-service.js'
 
 interface PrintOptions extends CommonOptions {
   readonly print?: boolean

@@ -1,9 +1,9 @@
 /** Finds the name under which this Node will still be there after its next upgrade, and which flags it knows. */
 import { realpath } from 'node:fs/promises'
 import { isAbsolute, join } from 'node:path'
+import { runProgram } from '../../os/run-program.js'
 import type { Clock } from '../../std/clock.js'
-import { runProgram } from '../../std/run-program.js'
-import { GUARDED_FLAGS } from './render-launcher.js'
+import { GUARDED_FLAGS } from './templates.js'
 
 /** `/opt/homebrew/bin/node` rather than the versioned directory that it points into; else `execPath` itself. */
 export async function findStableNode(execPath: string, path: string | undefined): Promise<string> {

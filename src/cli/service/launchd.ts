@@ -3,11 +3,11 @@ import { existsSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { failWith } from '../../client/failure.js'
+import { findOutdated, removeFiles, writeFiles } from './files.js'
 import { forgetGivenUp, readGivenUp } from './given-up.js'
 import { LABEL, resolveServicePlaces } from './places.js'
-import { findOutdated, removeFiles, writeFiles } from './service-files.js'
+import { planLaunchd } from './plan.js'
 import type { ManagerDeps, ServiceManager, ServiceState } from './service-manager.js'
-import { planLaunchd } from './service-plan.js'
 
 export function createLaunchd({ run, template, terminal }: ManagerDeps): ServiceManager {
   const places = resolveServicePlaces(terminal)

@@ -1,8 +1,8 @@
 /** What a system's manager of services can do for us: the same words for systemd and launchd. */
 import type { Surroundings } from '../../config/paths.js'
-import type { RunTool } from './run-tool.js'
-import type { ServiceFile } from './service-files.js'
-import type { ServiceFacts, Template } from './service-plan.js'
+import type { ServiceFile } from './files.js'
+import type { RunTool } from './manager.js'
+import type { ServiceFacts, Template } from './plan.js'
 
 export interface ServiceState {
   /**

@@ -1,8 +1,8 @@
 /** Asks systemd how our units are. */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
+import type { RunTool } from './manager.js'
 import { SERVICE, SOCKET, TCP_SOCKET, TIMER } from './places.js'
-import type { RunTool } from './run-tool.js'
 import type { ServiceState } from './service-manager.js'
 
 const PROPERTIES = 'Id,LoadState,ActiveState,UnitFileState,MainPID,Result'

@@ -2,11 +2,11 @@
 import { existsSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { failWith } from '../../client/failure.js'
+import { findOutdated, removeFiles, writeFiles } from './files.js'
+import type { RunTool } from './manager.js'
 import { resolveServicePlaces, SERVICE, SOCKET, TCP_SOCKET, TIMER, UNITS } from './places.js'
-import type { RunTool } from './run-tool.js'
-import { findOutdated, removeFiles, writeFiles } from './service-files.js'
+import { planSystemd, type ServiceFacts } from './plan.js'
 import type { ManagerDeps, ServiceManager } from './service-manager.js'
-import { planSystemd, type ServiceFacts } from './service-plan.js'
 import { readSystemdState } from './systemd-state.js'
 
 export function createSystemd({ run, template, terminal }: ManagerDeps): ServiceManager {

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { absoluteDirectories, findFlags, findStableNode } from '../../../src/cli/service/find-node.js'
-import { type LauncherFacts, renderLauncher } from '../../../src/cli/service/render-launcher.js'
+import { type LauncherFacts, renderLauncher } from '../../../src/cli/service/templates.js'
 import { systemClock } from '../../../src/std/clock.js'
 
 function makeDir(t: Test): string {

@@ -9,7 +9,7 @@ import { carriedEnv } from '../../../src/cli/service/carried-env.js'
 import { fillTemplate } from '../../../src/cli/service/fill-template.js'
 import { parsePrinted } from '../../../src/cli/service/launchd.js'
 import { resolveServicePlaces } from '../../../src/cli/service/places.js'
-import { planLaunchd, planSystemd, type ServiceFacts } from '../../../src/cli/service/service-plan.js'
+import { planLaunchd, planSystemd, type ServiceFacts } from '../../../src/cli/service/plan.js'
 import { parseShown } from '../../../src/cli/service/systemd-state.js'
 
 const root = fileURLToPath(new URL('../../../', import.meta.url))

@@ -1,0 +1,111 @@
+/** `/accounts/{id}/` and the workspaces in it. */
+import { z } from 'zod'
+import type { Directory } from '../directory.js'
+import { type AuthedRequest, detail, json, noContent, refusal } from '../ui/exchange.js'
+import type { Route } from './router.js'
+import type { Account, Workspace } from './rows.js'
+
+const WantedWorkspace = z.object({ handle: z.string().min(1), name: z.string().min(1) })
+const Filter = z.object({
+  workspaces: z.object({ handle: z.object({ any_: z.array(z.string()) }).optional() }).optional(),
+})
+
+/** research/prefect.md 2.1, 2.5. */
+export function accountRoutes({ directory }: { readonly directory: Directory }): Route<AuthedRequest>[] {
+  const at = '/accounts/:accountId'
+  return [
+    { method: 'GET', path: `${at}/`, run: (request) => json(200, accountJson(memberOf(request, directory))) },
+    {
+      method: 'GET',
+      path: `${at}/settings`,
+      run(request) {
+        memberOf(request, directory)
+        return json(200, { enforce_ip_allowlist: false })
+      },
+    },
+    {
+      method: 'GET',
+      path: `${at}/ip_allowlist/my_access`,
+      run(request) {
+        memberOf(request, directory)
+        return json(200, { allowed: true, detail: 'Your IP address is allowed.' })
+      },
+    },
+    { method: 'POST', path: `${at}/workspaces/`, run: (request) => createWorkspace(request, directory) },
+    {
+      method: 'POST',
+      path: `${at}/workspaces/filter`,
+      run: (request) => filterWorkspaces(request, directory),
+    },
+    {
+      method: 'GET',
+      path: `${at}/workspaces/:workspaceId`,
+      run: (request) => json(200, workspaceJson(workspaceOf(request, directory))),
+    },
+    {
+      method: 'DELETE',
+      path: `${at}/workspaces/:workspaceId`,
+      run(request) {
+        adminOf(request, directory)
+        directory.workspaces.delete(workspaceOf(request, directory).id)
+        return noContent()
+      },
+    },
+  ]
+}
+
+async function createWorkspace(request: AuthedRequest, directory: Directory) {
+  const accountId = adminOf(request, directory).id
+  const { handle, name } = await request.body(WantedWorkspace)
+  const workspace = directory.addWorkspace({ accountId, handle, name, owner: request.actor })
+  return json(201, workspaceJson(workspace))
+}
+
+async function filterWorkspaces(request: AuthedRequest, directory: Directory) {
+  const { id } = memberOf(request, directory)
+  const handles = (await request.body(Filter)).workspaces?.handle?.any_
+  const rows = directory.workspacesOf(request.actor).filter((workspace) => {
+    return workspace.accountId === id && (handles === undefined || handles.includes(workspace.handle))
+  })
+  return json(200, rows.map(workspaceJson))
+}
+
+/** The account of the path; 404 for those who do not belong to it (research/prefect.md 1.9). */
+export function memberOf({ actor, param }: AuthedRequest, directory: Directory): Account {
+  const account = directory.accountsOf(actor).find(({ id }) => id === param('accountId'))
+  if (account === undefined) throw refusal(detail(404, 'Not Found'))
+  return account
+}
+
+/** The same for those who may change it: 403 for mere members (research/prefect.md 1.9). */
+export function adminOf(request: AuthedRequest, directory: Directory): Account {
+  const account = memberOf(request, directory)
+  if (request.actor.kind === 'bot' || !request.actor.admin) throw refusal(detail(403, 'Forbidden'))
+  return account
+}
+
+/** The workspace of the path; 404 for those who are not members (research/prefect.md 1.9). */
+function workspaceOf(request: AuthedRequest, directory: Directory): Workspace {
+  const { id: accountId } = memberOf(request, directory)
+  const workspace = directory.workspaces.get(request.param('workspaceId'))
+  if (workspace?.accountId !== accountId || !request.actor.workspaceIds.has(workspace.id)) {
+    throw refusal(detail(404, 'Not Found'))
+  }
+  return workspace
+}
+
+function accountJson({ id, name, handle }: Account) {
+  return {
+    id,
+    name,
+    handle,
+    auth_expiration_seconds: null,
+    sso_state: 'inactive',
+    plan_type: 'PRO',
+    features: [],
+  }
+}
+
+function workspaceJson({ id, accountId, handle, name, description }: Workspace) {
+  return { id, account_id: accountId, handle, name, description }
+}

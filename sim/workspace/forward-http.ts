@@ -1,0 +1,58 @@
+/** Passes one HTTP request on to the real server behind a workspace, streaming both ways. */
+import { type Agent, request as httpRequest, type IncomingHttpHeaders } from 'node:http'
+import { pipeline } from 'node:stream'
+import type { UnroutedRequest } from '../server/incoming.js'
+import { type Answer, detail } from '../ui/exchange.js'
+
+const HOP_BY_HOP = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+])
+
+/** Sends it to `url` (the query is added) without the key; a server that does not answer is a 502. */
+export function forwardHttp(parts: {
+  readonly request: UnroutedRequest
+  readonly url: string
+  readonly agent: Agent
+}): Promise<Answer> {
+  const { request, url, agent } = parts
+  const query = request.query.size > 0 ? `?${request.incoming.url?.split('?')[1] ?? ''}` : ''
+  return new Promise((resolve) => {
+    const outgoing = httpRequest(`${url}${query}`, {
+      method: request.method,
+      headers: headersFor(request.headers),
+      agent,
+    })
+    outgoing.on('response', (response) => {
+      resolve({
+        status: response.statusCode ?? 502,
+        headers: withoutHops(response.headers, ['date', 'server']),
+        body: response,
+      })
+    })
+    outgoing.on('error', (error) => resolve(detail(502, `workspace backend: ${error.message}`)))
+    // An error of either side shows up as the outgoing request's.
+    pipeline(request.incoming, outgoing, () => {})
+  })
+}
+
+function headersFor(headers: IncomingHttpHeaders): Record<string, string | string[]> {
+  return withoutHops(headers, ['host', 'authorization', 'expect'])
+}
+
+function withoutHops(
+  headers: IncomingHttpHeaders,
+  others: readonly string[],
+): Record<string, string | string[]> {
+  const kept: Record<string, string | string[]> = {}
+  for (const [name, value] of Object.entries(headers)) {
+    if (value !== undefined && !HOP_BY_HOP.has(name) && !others.includes(name)) kept[name] = value
+  }
+  return kept
+}

@@ -1,0 +1,65 @@
+/** What the HTTP API stands on: the parts that the daemon hands in, and what the routes share. */
+import type {
+  Inspection,
+  KeyAdmin,
+  ProfileAdmin,
+  VaultAdmin,
+  WorkspaceAdmin,
+} from '../admin/administration.js'
+import type { Audit } from '../audit/audit-part.js'
+import type { Events } from '../base/events.js'
+import type { ActBook } from '../http/acts.js'
+import type { Guard } from '../http/guard.js'
+import type { Holds } from '../http/holds.js'
+import type { Trail } from '../http/trail.js'
+import type { LoginSessions } from '../login/login.js'
+import type { ProxyLimits, ProxyWay } from '../proxy/deps.js'
+import type { ApiProxy } from '../proxy/proxy.js'
+import type { RenewalAdmin, ServiceAccountAdmin } from '../renewal/renewal-part.js'
+import type { Credentials } from '../serve/credentials.js'
+import type { Clock } from '../std/clock.js'
+import type { Log } from '../std/log.js'
+import type { Tokens } from '../tokens/tokens.js'
+import type { logLevels } from '../wire/daemon.js'
+import type { EventStreams } from './events.js'
+import type { Metrics } from './metrics.js'
+import type { RouteBook } from './route-book.js'
+
+/** Handed in by the daemon. */
+export interface AppDeps {
+  readonly version: string
+  readonly clock: Clock
+  readonly log: Log
+  readonly audit: Audit
+  readonly events: Events
+  readonly tokens: Tokens
+  readonly credentials: Credentials
+  readonly profiles: ProfileAdmin
+  readonly workspaces: WorkspaceAdmin
+  readonly keys: KeyAdmin
+  readonly renewal: RenewalAdmin
+  readonly serviceAccounts: ServiceAccountAdmin
+  readonly vault: VaultAdmin
+  readonly logins: LoginSessions
+  readonly inspection: Inspection
+  /** Where the proxy goes out. */
+  readonly way: ProxyWay
+  readonly proxyLimits?: Partial<ProxyLimits>
+  /** Takes effect at once. */
+  readonly setLogLevel: (level: (typeof logLevels)[number]) => void
+  /** Begins the shutdown and returns; called after `POST /v1/shutdown` was answered. */
+  readonly shutdown: () => void
+}
+
+/** What a route may use. */
+export interface RouteContext extends AppDeps {
+  readonly guard: Guard
+  readonly holds: Holds
+  readonly trail: Trail
+  readonly metrics: Metrics
+  readonly streams: EventStreams
+  readonly book: RouteBook
+  readonly acts: ActBook
+  /** What went through the proxy since the start. */
+  readonly proxyTraffic: ApiProxy['traffic']
+}

@@ -1,0 +1,130 @@
+/** Server-Sent Events: one subscription, many watchers, and none of them can slow down or fill up the daemon. */
+
+import type { ServerResponse } from 'node:http'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { BrokerError } from '../base/errors.js'
+import type { BrokerEvent, Events } from '../base/events.js'
+import type { Clock, Timer } from '../std/clock.js'
+import type { Caller } from '../tokens/access.js'
+import type { Tokens } from '../tokens/tokens.js'
+import { createFrames, openingFrames } from './event-frames.js'
+
+const HEARTBEAT_MS = 15_000
+/** A watcher that lets more than this pile up is not reading. Bytes. */
+const MAX_PENDING = 256 * 1024
+const MAX_OWNER_WATCHERS = 2_048
+const MAX_TOKEN_WATCHERS = 256
+
+export interface EventStreams {
+  /** Takes the answer over. Throws `too_many_requests` where there are too many watchers. */
+  open(request: FastifyRequest, reply: FastifyReply, caller: Caller): void
+  /** Ends every stream. */
+  stop(): void
+}
+
+interface Watcher {
+  readonly raw: ServerResponse
+  readonly caller: Caller
+}
+
+export function createEventStreams({
+  events,
+  tokens,
+  clock,
+}: {
+  events: Events
+  tokens: Tokens
+  clock: Clock
+}): EventStreams {
+  const watchers = new Set<Watcher>()
+  const deliver = (event: BrokerEvent) => {
+    if (event.type === 'token.revoked') dropDeadTokens(watchers, tokens, clock)
+    const frames = createFrames(events.epoch, event)
+    for (const watcher of watchers) {
+      const frame = frames.for(watcher.caller)
+      if (frame !== undefined) write(watcher, frame)
+    }
+  }
+  const beat = () => {
+    dropDeadTokens(watchers, tokens, clock)
+    for (const watcher of watchers) write(watcher, ': still here\n\n')
+  }
+  // Nobody watches most of the time: then there is no timer that wakes the machine.
+  const pulse = createPulse(events, deliver, clock, beat)
+  return {
+    open(request, reply, caller) {
+      refuseTooMany(watchers, caller)
+      reply.hijack()
+      const watcher = { raw: reply.raw, caller }
+      // A stream ends with its connection: chunks around its frames would only take time.
+      watcher.raw.useChunkedEncodingByDefault = false
+      watcher.raw.writeHead(200, HEADERS)
+      write(watcher, openingFrames(events, request.headers['last-event-id'], caller))
+      watchers.add(watcher)
+      pulse.start()
+      watcher.raw.on('error', () => undefined)
+      watcher.raw.once('close', () => {
+        watchers.delete(watcher)
+        if (watchers.size === 0) pulse.stop()
+      })
+    },
+    stop() {
+      for (const { raw } of watchers) raw.end()
+    },
+  }
+}
+
+const HEADERS = {
+  'content-type': 'text/event-stream',
+  'cache-control': 'no-store',
+  'x-content-type-options': 'nosniff',
+} as const
+
+/** The subscription and the heartbeat, on while somebody watches. */
+function createPulse(events: Events, deliver: (event: BrokerEvent) => void, clock: Clock, beat: () => void) {
+  let unsubscribe: (() => void) | undefined
+  let timer: Timer | undefined
+  const tick = () => {
+    timer = clock.after(HEARTBEAT_MS, tick)
+    beat()
+  }
+  return {
+    start() {
+      unsubscribe ??= events.onEvent(deliver)
+      timer ??= clock.after(HEARTBEAT_MS, tick)
+    },
+    stop() {
+      unsubscribe?.()
+      timer?.cancel()
+      unsubscribe = undefined
+      timer = undefined
+    },
+  }
+}
+
+/** A stream outlives its request: a token that died since must not go on watching. */
+function dropDeadTokens(watchers: ReadonlySet<Watcher>, tokens: Tokens, clock: Clock): void {
+  const now = clock.now()
+  const alive = new Set(tokens.list().flatMap(({ id, expiresAt }) => (expiresAt > now ? [id] : [])))
+  for (const { raw, caller } of watchers) {
+    if (caller.token !== undefined && !alive.has(caller.token.id)) raw.end()
+  }
+}
+
+function refuseTooMany(watchers: ReadonlySet<Watcher>, { token }: Caller): void {
+  let kin = 0
+  for (const { caller } of watchers) {
+    if ((caller.token === undefined) === (token === undefined)) kin += 1
+  }
+  if (kin < (token === undefined ? MAX_OWNER_WATCHERS : MAX_TOKEN_WATCHERS)) return
+  throw new BrokerError('too_many_requests', 'too many programs watch the events already', {
+    hint: 'close some of them, or ask prefect-auth status now and then',
+  })
+}
+
+/** Slow watchers are dropped, not waited for: they come back with Last-Event-ID. */
+function write({ raw }: Watcher, frame: string | Buffer): void {
+  if (raw.writableEnded || raw.destroyed) return
+  raw.write(frame)
+  if (raw.writableLength > MAX_PENDING) raw.destroy()
+}

@@ -1,0 +1,117 @@
+/** `/v1/logins`: a login from its URL to the stored key. Nobody here ever gets a key. */
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { entityTag, matchesTag, preferredWaitMs, sendTagged } from '../http/conditional.js'
+import type { ApiServer } from '../http/schema.js'
+import type { LoginView as Login } from '../login/login.js'
+import { Secret } from '../std/secret.js'
+import { loginBody, loginConfirmBody, loginKeyBody, loginParams, loginView } from '../wire/login.js'
+import type { RouteContext } from './context.js'
+import { renderLogin } from './render-login.js'
+
+export function loginRoutes(api: ApiServer, context: RouteContext): void {
+  beginRoute(api, context)
+  watchRoute(api, context)
+  answerRoutes(api, context)
+}
+
+function beginRoute(api: ApiServer, { logins }: RouteContext): void {
+  api.post(
+    '/v1/logins',
+    {
+      config: { needs: 'admin', summary: 'Begin a login, or join the pending one' },
+      schema: { body: loginBody, response: { 200: loginView, 201: loginView } },
+    },
+    async (request, reply) => {
+      const { profile, workspace, owner, switch_owner } = request.body
+      const { login, isJoined } = await logins.begin({
+        ...(profile === undefined ? {} : { profile }),
+        ...(workspace === undefined ? {} : { workspace }),
+        ...(owner === undefined ? {} : { owner }),
+        ...(switch_owner === undefined ? {} : { switchOwner: switch_owner }),
+      })
+      reply.header('location', `/v1/logins/${encodeURIComponent(login.id)}`)
+      return answer(reply.code(isJoined ? 200 : 201), login)
+    },
+  )
+}
+
+function watchRoute(api: ApiServer, context: RouteContext): void {
+  api.get(
+    '/v1/logins/:id',
+    {
+      config: { needs: 'admin', summary: 'How a login stands; with Prefer: wait, when that changes' },
+      schema: { params: loginParams, response: { 200: loginView } },
+    },
+    async (request, reply) => {
+      const login = await current(context, request, reply, request.params.id)
+      if (login === undefined) return reply.hijack()
+      return sendTagged(request, reply, tagOf(login), () => JSON.stringify(renderLogin(login)))
+    },
+  )
+}
+
+function answerRoutes(api: ApiServer, { logins }: RouteContext): void {
+  api.delete(
+    '/v1/logins/:id',
+    {
+      config: { needs: 'admin', summary: 'Cancel a login' },
+      schema: { params: loginParams, response: { 200: loginView } },
+    },
+    async (request, reply) => answer(reply, await logins.cancel(request.params.id)),
+  )
+  api.post(
+    '/v1/logins/:id/key',
+    {
+      config: { needs: 'admin', summary: 'Give a key that was typed or piped in' },
+      schema: { params: loginParams, body: loginKeyBody, response: { 200: loginView } },
+    },
+    async (request, reply) => {
+      const { api_key, exchange = false } = request.body
+      return answer(reply, await logins.submitKey(request.params.id, new Secret(api_key), { exchange }))
+    },
+  )
+  api.post(
+    '/v1/logins/:id/confirm',
+    {
+      config: { needs: 'admin', summary: 'Say yes or no to the owner, and choose the workspace' },
+      schema: { params: loginParams, body: loginConfirmBody, response: { 200: loginView } },
+    },
+    async (request, reply) => {
+      const { accept, workspace } = request.body
+      const login = await logins.confirm(request.params.id, {
+        accept,
+        ...(workspace === undefined ? {} : { workspace }),
+      })
+      return answer(reply, login)
+    },
+  )
+}
+
+function tagOf({ id, version }: Login): string {
+  return entityTag(id, version)
+}
+
+function answer(reply: FastifyReply, login: Login): FastifyReply {
+  return reply.header('etag', tagOf(login)).type('application/json; charset=utf-8').send(renderLogin(login))
+}
+
+/** `undefined`: the caller has gone. */
+async function current(
+  { guard, holds, logins }: RouteContext,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  id: string,
+): Promise<Login | undefined> {
+  const login = logins.get(id)
+  const waitMs = preferredWaitMs(request.headers.prefer)
+  if (waitMs === 0 || !matchesTag(request.headers['if-none-match'], tagOf(login))) return login
+  const hold = holds.open(reply)
+  try {
+    const next = await logins.waitForChange(id, login.version, waitMs, hold.signal)
+    if (hold.isAbandoned()) return undefined
+    guard.readmit(request)
+    return next
+  } finally {
+    hold.release()
+  }
+}

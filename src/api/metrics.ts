@@ -1,0 +1,106 @@
+/** What is counted, as Prometheus text. */
+
+import type { ProxyTraffic } from '../proxy/traffic.js'
+import type { ProfileState } from '../serve/credentials.js'
+import type { MetricFamily } from './metric-family.js'
+import { trafficFamilies } from './render-traffic.js'
+
+export interface Metrics {
+  /** `route` is the pattern, never the path: paths are the callers' to invent. */
+  answered(method: string, route: string, status: number): void
+  handedOut(profile: string): void
+  /** Only the profiles in `states`, and the traffic given, are told. */
+  render(states: readonly ProfileState[], traffic: readonly ProxyTraffic[]): string
+}
+
+export function createMetrics(): Metrics {
+  const requests = new Map<string, number>()
+  const handedOut = new Map<string, number>()
+  const count = (counts: Map<string, number>, key: string) => counts.set(key, (counts.get(key) ?? 0) + 1)
+  return {
+    answered: (method, route, status) => {
+      count(requests, `${method} ${status} ${route}`)
+    },
+    handedOut: (profile) => {
+      count(handedOut, profile)
+    },
+    render(states, traffic) {
+      const families = [
+        ...[up(), requestFamily(requests), handedOutFamily(handedOut, states)],
+        ...gauges(states),
+        ...trafficFamilies(traffic),
+      ]
+      return families.map(renderFamily).join('')
+    },
+  }
+}
+
+function up(): MetricFamily {
+  return { name: 'prefect_auth_up', type: 'gauge', help: 'The daemon answers.', samples: [[{}, 1]] }
+}
+
+function requestFamily(requests: ReadonlyMap<string, number>): MetricFamily {
+  return {
+    name: 'prefect_auth_requests_total',
+    type: 'counter',
+    help: 'Answered requests.',
+    samples: [...requests].map(([key, value]) => {
+      const [method = '', status = '', route = ''] = key.split(' ')
+      return [{ route, method, status }, value] as const
+    }),
+  }
+}
+
+function handedOutFamily(
+  handedOut: ReadonlyMap<string, number>,
+  states: readonly ProfileState[],
+): MetricFamily {
+  return {
+    name: 'prefect_auth_credentials_handed_out_total',
+    type: 'counter',
+    help: 'Answers that carried credentials.',
+    samples: states.map(({ resolved: { name } }) => [{ profile: name }, handedOut.get(name) ?? 0] as const),
+  }
+}
+
+function gauges(states: readonly ProfileState[]): readonly MetricFamily[] {
+  const labelled = (value: (state: ProfileState) => number | undefined): MetricFamily['samples'] =>
+    states.flatMap((state) => {
+      const sample = value(state)
+      return sample === undefined ? [] : [[{ profile: state.resolved.name }, sample] as const]
+    })
+  return [
+    {
+      name: 'prefect_auth_ready',
+      type: 'gauge',
+      help: 'Whether credentials can be served.',
+      samples: labelled(({ outcome }) => (outcome.kind === 'served' ? 1 : 0)),
+    },
+    {
+      name: 'prefect_auth_generation',
+      type: 'gauge',
+      help: 'Counts every change of the credentials.',
+      samples: labelled(({ generation }) => generation),
+    },
+    {
+      name: 'prefect_auth_key_expiry_timestamp_seconds',
+      type: 'gauge',
+      help: 'When the key expires, in seconds since 1970.',
+      samples: labelled(({ key }) => (key?.expiresAt === undefined ? undefined : key.expiresAt / 1000)),
+    },
+  ]
+}
+
+function renderFamily({ name, type, help, samples }: MetricFamily): string {
+  const lines = samples.map(([labels, value]) => `${name}${renderLabels(labels)} ${value}\n`)
+  return `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n${lines.join('')}`
+}
+
+function renderLabels(labels: Readonly<Record<string, string>>): string {
+  const pairs = Object.entries(labels).map(([name, value]) => `${name}="${escaped(value)}"`)
+  return pairs.length === 0 ? '' : `{${pairs.join(',')}}`
+}
+
+function escaped(value: string): string {
+  return value.replace(/[\\"]/g, '\\$&').replaceAll('\n', '\\n')
+}

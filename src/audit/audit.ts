@@ -1,0 +1,84 @@
+/** One line of `audit.jsonl`: written by hand-outs under load, read by people with jq and by `GET /v1/audit`. */
+import { z } from 'zod'
+import { plainText } from '../std/plain-text.js'
+import type { AuditEntry } from './audit-part.js'
+
+const actions = [
+  'credentials',
+  'env',
+  'proxy',
+  'key_created',
+  'key_deleted',
+  'token_created',
+  'token_revoked',
+  'login',
+  'logout',
+  'adopt',
+  'profile_changed',
+  'vault_unlock',
+  'refused',
+  'shutdown',
+] as const satisfies readonly AuditEntry['action'][]
+
+const optional = z.string().optional()
+
+const lineFields = z.object({
+  at: z.iso.datetime().transform((text) => Date.parse(text)),
+  action: z.enum(actions),
+  outcome: z.enum(['given', 'refused', 'done']),
+  door: z.enum(['socket', 'restricted', 'tcp', 'daemon']),
+  profile: optional,
+  fingerprint: optional,
+  token_id: optional,
+  token_name: optional,
+  agent: optional,
+  code: optional,
+})
+
+/** Every line begins so, which lets a reader skip old ones without parsing: `{"at":"2026-01-02T03:04:05.678Z"`. */
+const PREFIX = '{"at":"'
+const TIME_LENGTH = 24
+
+/** The line with its newline. `time` is the entry's `at` as `toISOString` writes it. */
+export function formatAuditLine(time: string, entry: Omit<AuditEntry, 'at'>): string {
+  const { action, outcome, door, profile, fingerprint, tokenId, tokenName, agent, code } = entry
+  const rest = JSON.stringify({
+    action,
+    outcome,
+    door,
+    profile,
+    fingerprint,
+    token_id: tokenId,
+    token_name: tokenName,
+    agent: agent === undefined ? undefined : plainText(agent, 80),
+    code,
+  })
+  return `${PREFIX}${time}",${rest.slice(1)}\n`
+}
+
+/** The entry, or `undefined` for half a line, a stranger's line, or one before `since` (RFC 3339, UTC, milliseconds). */
+export function parseAuditLine(line: string, since: string): AuditEntry | undefined {
+  if (!line.startsWith(PREFIX)) return undefined
+  if (line.slice(PREFIX.length, PREFIX.length + TIME_LENGTH) < since) return undefined
+  try {
+    const read = lineFields.safeParse(JSON.parse(line))
+    return read.success ? toEntry(read.data) : undefined
+  } catch {
+    return undefined
+  }
+}
+
+function toEntry({ at, action, outcome, door, ...rest }: z.output<typeof lineFields>): AuditEntry {
+  return {
+    at,
+    action,
+    outcome,
+    door,
+    ...(rest.profile === undefined ? {} : { profile: rest.profile }),
+    ...(rest.fingerprint === undefined ? {} : { fingerprint: rest.fingerprint }),
+    ...(rest.token_id === undefined ? {} : { tokenId: rest.token_id }),
+    ...(rest.token_name === undefined ? {} : { tokenName: rest.token_name }),
+    ...(rest.agent === undefined ? {} : { agent: rest.agent }),
+    ...(rest.code === undefined ? {} : { code: rest.code }),
+  }
+}

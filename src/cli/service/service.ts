@@ -1,0 +1,177 @@
+/** The service of this user on this system: chooses the manager, and waits for the daemon behind it. */
+import { failureOf, failWith } from '../../client/failure.js'
+import { systemClock } from '../../std/clock.js'
+import type { Session } from '../context.js'
+import { pause } from '../pause.js'
+import { lookAround, templatesOf } from './facts.js'
+import { findOutdated, type ServiceFile } from './files.js'
+import { createLaunchd } from './launchd.js'
+import { createRunTool } from './manager.js'
+import type { ServiceManager, ServiceState } from './service-manager.js'
+import { createSystemd } from './systemd.js'
+
+export interface Installation {
+  readonly manager: string
+  readonly written: readonly string[]
+  readonly socket: string
+  readonly version: string
+  readonly pid: number
+  readonly lingers?: boolean
+  /** What works less well than it could, each with its remedy. */
+  readonly notices: readonly string[]
+  /** Commands that follow the log. */
+  readonly logs: readonly string[]
+}
+
+export interface ServiceLook extends ServiceState {
+  readonly manager: string
+  /** Files that are not what this version would write; absent where nothing is installed. */
+  readonly outdated?: readonly string[]
+}
+
+export interface Service {
+  plan(): Promise<readonly ServiceFile[]>
+  install(): Promise<Installation>
+  uninstall(): Promise<readonly string[]>
+  /** Starts nothing. */
+  look(): Promise<ServiceLook>
+}
+
+const ANSWER_WITHIN_MS = 30_000
+const LOOK_EVERY_MS = 100
+
+/** Fails with `service_unsupported` where the system has no manager that we know. */
+export function openServiceManager(session: Session): Service {
+  const { terminal } = session
+  const clock = systemClock()
+  const run = createRunTool(terminal.env, clock)
+  const manager = createManager(session, run)
+  const facts = () => lookAround(terminal, run, clock)
+
+  return {
+    plan: async () => manager.plan(await facts()),
+    async install() {
+      refuseRoot(session)
+      const before = await manager.state()
+      const found = before.state === 'running' ? await daemonOf(session) : undefined
+      if (before.state === 'stopped' || before.state === 'not_installed') await refuseStranger(session)
+      const known = await facts()
+      const isStale = found !== undefined && found.version !== terminal.version
+      const written = await manager.install(known, isStale)
+      const daemon = await waitForAnswer(session)
+      const { lingers, problem } = await manager.state()
+      if (daemon === undefined) failWith(notAnswering(problem))
+      return {
+        manager: manager.name,
+        written: written.map(({ path }) => path),
+        socket: session.transport.socket() ?? known.places.socket,
+        version: daemon.version,
+        pid: daemon.pid,
+        ...(lingers === undefined ? {} : { lingers }),
+        notices: [...daemon.notices, ...noticesOf(known.hasNamespaces, terminal.packageDir)],
+        logs: ['prefect-auth logs -f', ...(manager.log === undefined ? [] : [manager.log])],
+      }
+    },
+    uninstall: () => manager.uninstall(),
+    async look() {
+      const state = await manager.state()
+      const base = { manager: manager.name, ...state }
+      if (state.state === 'not_installed' || state.state === 'unreachable') return base
+      const outdated = await findOutdated(manager.plan(await facts()))
+      return { ...base, outdated: outdated.map(({ path }) => path) }
+    },
+  }
+}
+
+function createManager({ terminal }: Session, run: ReturnType<typeof createRunTool>): ServiceManager {
+  const deps = (folder: 'systemd' | 'launchd') => ({
+    run,
+    terminal,
+    template: templatesOf(terminal.packageDir, folder),
+  })
+  if (terminal.platform === 'linux') return createSystemd(deps('systemd'))
+  if (terminal.platform === 'darwin') return createLaunchd(deps('launchd'))
+  return failWith({
+    code: 'service_unsupported',
+    kind: 'unavailable',
+    detail: `there is no service for ${terminal.platform} yet; the daemon runs in the foreground`,
+    hint: 'prefect-authd',
+  })
+}
+
+/** Root's manager would keep root's keys, and `sudo` leaves the user's own untouched. */
+function refuseRoot({ terminal }: Session): void {
+  if (terminal.uid !== 0) return
+  failWith({
+    code: 'usage',
+    kind: 'usage',
+    detail: 'the service belongs to the user whose keys it holds, and never needs root',
+    hint: 'run it as that user, without sudo',
+  })
+}
+
+interface DaemonFacts {
+  readonly version: string
+  readonly pid: number
+  readonly notices: readonly string[]
+}
+
+/** `undefined` where nobody answers, or the start is not over. */
+async function daemonOf({ client }: Session): Promise<DaemonFacts | undefined> {
+  try {
+    const { daemon, listeners } = await client.status()
+    // TCP comes last: until then the daemon has not said what became of it.
+    if (!listeners.some(({ door }) => door === 'tcp')) return undefined
+    const notices = listeners.flatMap(({ problem }) => (problem === undefined ? [] : [problem]))
+    return { version: daemon.version, pid: daemon.pid, notices }
+  } catch (error) {
+    if (failureOf(error) === undefined) throw error
+    return undefined
+  }
+}
+
+/** One that was started by hand holds the state; systemd would take its socket away under it. */
+async function refuseStranger(session: Session): Promise<void> {
+  const stranger = await daemonOf(session)
+  if (stranger === undefined) return
+  failWith({
+    code: 'already_running',
+    kind: 'conflict',
+    detail: `a prefect-authd that was started by hand is running (pid ${stranger.pid})`,
+    hint: `kill ${stranger.pid}      (then again: prefect-auth service install)`,
+  })
+}
+
+/** `undefined` where nobody answers in time. */
+async function waitForAnswer(session: Session): Promise<DaemonFacts | undefined> {
+  const { terminal, signal } = session
+  const deadline = terminal.now() + ANSWER_WITHIN_MS
+  for (;;) {
+    const daemon = await daemonOf(session)
+    if (daemon?.version === terminal.version) return daemon
+    if (terminal.now() > deadline || signal.aborted) return undefined
+    await pause(LOOK_EVERY_MS, signal)
+  }
+}
+
+function notAnswering(problem: string | undefined) {
+  return {
+    code: 'service_not_answering',
+    kind: 'unavailable',
+    detail: `the service is installed, and its daemon does not answer${problem === undefined ? '' : `: ${problem}`}`,
+    hint: 'prefect-auth logs      (and: prefect-auth doctor)',
+  } as const
+}
+
+function noticesOf(hasNamespaces: boolean, packageDir: string): readonly string[] {
+  return [
+    ...(hasNamespaces
+      ? []
+      : ['this system refuses user namespaces: the unit is hardened less than it could be']),
+    ...(/[/\\]_npx[/\\]/.test(packageDir)
+      ? [
+          'the package lies in the cache of npx, which is emptied at times: npm install --global prefect-auth-broker',
+        ]
+      : []),
+  ]
+}

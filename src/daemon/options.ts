@@ -1,0 +1,36 @@
+/** What a daemon is started with. */
+
+import type { Paths } from '../config/paths.js'
+import type { Settings } from '../config/settings.js'
+import type { Clock } from '../std/clock.js'
+import type { InheritedSockets } from './inherited-sockets.js'
+import type { OpenLog } from './open-log.js'
+
+export interface DaemonOptions {
+  readonly version: string
+  readonly settings: Settings
+  readonly paths: Paths
+  readonly configFile?: string
+  /** The daemon's environment: what the keychain child, TLS and proxies need of it. */
+  readonly env: Readonly<Record<string, string | undefined>>
+  readonly process: {
+    readonly pid: number
+    readonly node: string
+    readonly execPath: string
+    readonly hostname: string
+    readonly platform: NodeJS.Platform
+  }
+  /** What systemd opened for us; nothing without socket activation. */
+  readonly inherited: InheritedSockets
+  /** The bundled `keychain-child.js`, absolute. */
+  readonly keychainChild: string
+  readonly clock: Clock
+  readonly log: OpenLog
+  readonly random: () => number
+  /** 12 hex digits, unique. */
+  readonly newId: () => string
+  /** 32 random bytes as base64url. */
+  readonly randomToken: () => string
+  /** `POST /v1/shutdown` was answered; or nobody needs the daemon, and its doors are shut. */
+  readonly onShutdown: (why: 'asked' | 'idle') => void
+}

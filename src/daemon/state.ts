@@ -1,0 +1,132 @@
+/** What the state files hold, checked when they are read. */
+import { z } from 'zod'
+import type { Journal } from '../keys/journal.js'
+import type { Ledger } from '../keys/keys.js'
+import type { TokenList } from '../tokens/issue.js'
+
+const text = z.string().max(10_000)
+const maybe = text.exactOptional()
+const at = z.number()
+
+const owner = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('user'), id: text, handle: text, email: maybe }),
+  z.object({ kind: z.literal('service_account'), id: text, handle: text }),
+])
+
+const workspace = z.object({
+  accountId: text,
+  accountHandle: text,
+  accountName: maybe,
+  workspaceId: text,
+  workspaceHandle: text,
+  workspaceName: maybe,
+})
+
+const keyRecord = z.object({
+  item: text,
+  profile: text,
+  cloudApiUrl: text,
+  fingerprint: text,
+  origin: z.enum(['browser', 'pasted', 'minted', 'service_account', 'profile']),
+  cloudId: maybe,
+  userId: maybe,
+  name: maybe,
+  issuedAt: at,
+  expiresAt: at.exactOptional(),
+  isExpiryAssumed: z.boolean().exactOptional(),
+  handedOut: z.boolean(),
+  retiredAt: at.exactOptional(),
+  rejectedAt: at.exactOptional(),
+  warned: at.exactOptional(),
+})
+
+const profileRecord = z.object({
+  currentItem: maybe,
+  authItem: maybe,
+  owner: owner.exactOptional(),
+  workspaces: z.array(workspace),
+  generation: z.int().min(0),
+  digest: text,
+  exchangeRefused: maybe,
+  lastRenewal: z
+    .object({ at, outcome: z.enum(['done', 'failed']), code: maybe, message: maybe })
+    .exactOptional(),
+})
+
+/** As `z.record`, which leaves out what is called `__proto__`: a profile may be called so. */
+function byName<T>(value: z.ZodType<T>): z.ZodType<Readonly<Record<string, T>>> {
+  return z
+    .custom<object>((input) => typeof input === 'object' && input !== null)
+    .transform((input, context) => {
+      const entries: [string, T][] = []
+      for (const [name, found] of Object.entries(input)) {
+        const parsed = value.safeParse(found)
+        if (parsed.success) entries.push([name, parsed.data])
+        else context.addIssue({ code: 'custom', message: `${name} is not what we wrote` })
+      }
+      return Object.fromEntries(entries)
+    })
+}
+
+export const ledgerSchema: z.ZodType<Ledger> = z.object({
+  profiles: byName(profileRecord),
+  keys: byName(keyRecord),
+  doomed: z.array(text).exactOptional(),
+})
+
+const journalEntry = z.discriminatedUnion('kind', [
+  z.object({
+    kind: z.literal('rotation'),
+    id: text,
+    profile: text,
+    step: z.enum(['intended', 'stored', 'lost']),
+    item: text,
+    oldItem: text,
+    keyName: text,
+    userId: text,
+    cloudApiUrl: text,
+    startedAt: at,
+    cloudId: maybe,
+  }),
+  z.object({
+    kind: z.literal('service_account'),
+    id: text,
+    profile: text,
+    item: text,
+    oldItem: maybe,
+    accountId: text,
+    name: text,
+    cloudApiUrl: text,
+    startedAt: at,
+  }),
+  z.object({ kind: z.literal('rename'), id: text, profile: text, to: text }),
+  z.object({
+    kind: z.literal('login'),
+    id: text,
+    profile: text,
+    item: text,
+    owner,
+    workspaces: z.array(workspace),
+    apiUrl: text,
+    isToBeActive: z.boolean(),
+  }),
+])
+
+export const journalSchema: z.ZodType<Journal> = z.object({ entries: byName(journalEntry) })
+
+export const tokensSchema: z.ZodType<TokenList> = z.object({
+  tokens: z.array(
+    z.object({
+      id: text,
+      name: text,
+      power: z.enum(['inspect', 'proxy', 'use']),
+      profiles: z.array(text),
+      createdAt: at,
+      expiresAt: at,
+      hash: z.string().length(64),
+      workspace: z.object({ accountId: text, workspaceId: text }).exactOptional(),
+      job: z.object({ pid: at.exactOptional(), process: maybe, idleMs: at }).exactOptional(),
+    }),
+  ),
+  leftAt: at.exactOptional(),
+})

@@ -1,0 +1,108 @@
+/** The answers of Prefect Cloud that we read, out of foreign JSON. Unknown fields are ignored, known ones must be right. */
+import { z } from 'zod'
+import { plainText } from '../std/plain-text.js'
+import { Secret } from '../std/secret.js'
+import type { CloudKey, CloudUser, MintedKey, ServiceAccount, Workspace } from './cloud.js'
+import type { CloudAnswer } from './exchange.js'
+import { isSendableKey } from './key.js'
+import { describeBody, isPage, parseJson, unexpected } from './refusals.js'
+
+/** Goes into URLs. */
+const id = z.string().regex(/^[A-Za-z0-9_-]{1,100}$/)
+/** Prefect's clients compare URLs as strings; they write ids in lower case. */
+const urlId = id.transform((text) => text.toLowerCase())
+/** Goes to terminals. */
+const label = z.string().transform((text) => plainText(text, 200))
+const optionalLabel = label.nullish().transform((text) => text || undefined)
+
+/** RFC 3339 with any offset and any precision; without an offset it is UTC, as servers mean it. Epoch ms. */
+const time = z.iso
+  .datetime({ offset: true, local: true })
+  .transform((text) => Date.parse(/(Z|[+-]\d{2}:\d{2})$/i.test(text) ? text : `${text}Z`))
+  .refine(Number.isFinite)
+const optionalTime = time.nullish().transform((at) => at ?? undefined)
+
+export const userAnswer = z
+  .object({
+    id,
+    handle: optionalLabel,
+    email: optionalLabel,
+    first_name: optionalLabel,
+    last_name: optionalLabel,
+  })
+  .transform(({ id, handle, email, first_name, last_name }): CloudUser => {
+    const name = [first_name, last_name].filter(Boolean).join(' ')
+    return { id, handle: handle ?? email ?? id, ...(email ? { email } : {}), ...(name ? { name } : {}) }
+  })
+
+export const workspacesAnswer = z.array(
+  z
+    .object({
+      account_id: urlId,
+      account_handle: label,
+      account_name: optionalLabel,
+      workspace_id: urlId,
+      workspace_handle: label,
+      workspace_name: optionalLabel,
+    })
+    .transform(
+      (row): Workspace => ({
+        accountId: row.account_id,
+        accountHandle: row.account_handle,
+        workspaceId: row.workspace_id,
+        workspaceHandle: row.workspace_handle,
+        ...(row.account_name ? { accountName: row.account_name } : {}),
+        ...(row.workspace_name ? { workspaceName: row.workspace_name } : {}),
+      }),
+    ),
+)
+
+const keyFields = z.object({ id, name: label, created: optionalTime, expiration: optionalTime })
+
+export const keyAnswer = keyFields.transform(toKey)
+
+export const keysAnswer = z.array(keyAnswer)
+
+export const mintedKeyAnswer = keyFields
+  .extend({ key: z.string().refine(isSendableKey) })
+  .transform(({ key, ...fields }): MintedKey => ({ ...toKey(fields), key: new Secret(key) }))
+
+/** `api_key` is null where the service account has none. */
+export const serviceAccountsAnswer = z.array(
+  z
+    .object({ id, name: label, api_key: keyFields.nullish() })
+    .transform(({ id, name, api_key }): ServiceAccount => {
+      const { created, expiration } = api_key ?? {}
+      return {
+        id,
+        name,
+        ...(created === undefined || expiration === undefined ? {} : { keyLifeMs: expiration - created }),
+      }
+    }),
+)
+
+export const rotatedKeyAnswer = z.object({ api_key: mintedKeyAnswer }).transform(({ api_key }) => api_key)
+
+function toKey({ id, name, created, expiration }: z.output<typeof keyFields>): CloudKey {
+  return {
+    id,
+    name,
+    ...(created === undefined ? {} : { createdAt: created }),
+    ...(expiration === undefined ? {} : { expiresAt: expiration }),
+  }
+}
+
+/** The answer as `schema` has it; throws `prefect_unexpected`, which names what is wrong and never a value. */
+export function readAnswer<T>(
+  schema: z.ZodType<T>,
+  answer: CloudAnswer,
+  asked: { readonly host: string; readonly purpose: string },
+): T {
+  const json = isPage(answer) ? undefined : parseJson(answer.text)
+  if (json === undefined) throw unexpected(asked, describeBody(answer))
+  const read = schema.safeParse(json)
+  if (read.success) return read.data
+  const path = read.error.issues[0]?.path.map(String).join('.') ?? ''
+  const where = path === '' ? 'the whole of it' : `'${plainText(path, 80)}'`
+  throw unexpected(asked, `${answer.status} and JSON of another shape than expected (${where})`)
+}

@@ -1,0 +1,140 @@
+/** One call to Prefect Cloud from beginning to end: checks before dialing, tries, waits, deadline, log line, verdict. */
+
+import { BrokerError } from '../base/errors.js'
+import { sleep } from '../std/clock.js'
+import { createHttpAgent } from './agent.js'
+import type { CloudTarget } from './cloud.js'
+import { parseCloudAddress } from './cloud-address.js'
+import { type Attempted, createCloudAttempt } from './cloud-attempt.js'
+import type { CallOptions, CloudCall, CloudTimeouts } from './cloud-options.js'
+import type { CloudAnswer, CloudRequest } from './exchange.js'
+import { isSendableKey } from './key.js'
+import type { AskedOf } from './refusals.js'
+import { planRetry } from './retry.js'
+
+export interface Answered {
+  readonly answer: CloudAnswer
+  readonly asked: AskedOf
+}
+
+export interface CloudCaller {
+  call(target: CloudTarget, call: CloudCall): Promise<Answered>
+  close(): Promise<void>
+}
+
+const TIMEOUTS: CloudTimeouts = { connectMs: 10_000, headersMs: 15_000, bodyMs: 15_000, totalMs: 30_000 }
+/** How long a key that is being made at this moment may hold up `close`. */
+const CLOSE_GRACE_MS = 5_000
+
+export function createCloudCaller(options: CallOptions): CloudCaller {
+  const { clock } = options
+  const timeouts = { ...TIMEOUTS, ...options.timeouts }
+  const agent = createHttpAgent({
+    tls: options.tls,
+    proxy: options.proxy,
+    connectTimeoutMs: timeouts.connectMs,
+  })
+  const attempt = createCloudAttempt({ ...options, agent, timeouts })
+  const running = new Map<AbortController, { readonly isMint: boolean; readonly end: Promise<unknown> }>()
+  let isClosed = false
+
+  return {
+    async call(target, call) {
+      if (isClosed) throw shuttingDown()
+      const { request, asked } = prepare(target, call, options.userAgent)
+      const abort = new AbortController()
+      const timer = clock.after(timeouts.totalMs, () => abort.abort(tooSlow(asked, timeouts.totalMs)))
+      const { signal } = abort
+      const work = persist({ ...options, totalMs: timeouts.totalMs, asked, signal }, call, () =>
+        attempt(request, call, asked, signal),
+      )
+      running.set(abort, { isMint: call.method === 'POST', end: work.catch(() => undefined) })
+      try {
+        return { answer: await work, asked }
+      } finally {
+        timer.cancel()
+        running.delete(abort)
+      }
+    },
+    async close() {
+      isClosed = true
+      for (const [abort, { isMint }] of running) if (!isMint) abort.abort(shuttingDown())
+      const mints = [...running.values()].map(({ end }) => end)
+      if (mints.length > 0) await Promise.race([Promise.all(mints), sleep(clock, CLOSE_GRACE_MS)])
+      for (const abort of running.keys()) abort.abort(shuttingDown())
+      await agent.close()
+    },
+  }
+}
+
+interface Persistence extends Pick<CallOptions, 'clock' | 'log' | 'random'> {
+  readonly totalMs: number
+  readonly asked: AskedOf
+  readonly signal: AbortSignal
+}
+
+/** Tries until there is an outcome. A POST is tried once: a lost answer may have made a key. */
+async function persist(
+  { clock, log, random, totalMs, asked, signal }: Persistence,
+  { method, purpose }: CloudCall,
+  attempt: () => Promise<Attempted>,
+): Promise<CloudAnswer> {
+  const startedAt = clock.monotonic()
+  for (let tries = 1; ; tries += 1) {
+    const outcome = await attempt()
+    const tookMs = Math.round(clock.monotonic() - startedAt)
+    const facts = { method, host: asked.host, purpose, tries, tookMs }
+    if (outcome.kind === 'done') {
+      log.debug({ ...facts, status: outcome.answer.status }, 'asked Prefect Cloud')
+      return outcome.answer
+    }
+    const { error, isRetryable, retryAfterMs } = outcome
+    log.debug({ ...facts, code: error.code, reason: error.message }, 'asked Prefect Cloud in vain')
+    const isTriedAgain = isRetryable && method !== 'POST' && !signal.aborted
+    const waitMs = planRetry({ attempt: tries, retryAfterMs, remainingMs: totalMs - tookMs, random })
+    if (!isTriedAgain || waitMs === undefined) throw error
+    await sleep(clock, waitMs, signal)
+  }
+}
+
+/** Everything that can be refused before a byte leaves. */
+function prepare(
+  target: CloudTarget,
+  call: CloudCall,
+  userAgent: string,
+): { readonly request: CloudRequest; readonly asked: AskedOf } {
+  const url = parseCloudAddress(target.cloudApiUrl, call.path)
+  const key = target.key.reveal()
+  if (!isSendableKey(key)) {
+    throw new BrokerError(
+      'key_malformed',
+      'this key holds characters that no API key has, so it was not sent',
+      {
+        hint: 'prefect-auth login',
+      },
+    )
+  }
+  const headers = {
+    authorization: `Bearer ${key}`,
+    accept: 'application/json',
+    'user-agent': userAgent,
+    ...(call.body === undefined ? {} : { 'content-type': 'application/json' }),
+  }
+  const { method, purpose, body } = call
+  const request = { method, url, headers, ...(body === undefined ? {} : { body }) }
+  return { request, asked: { host: url.host, purpose, key: target.key } }
+}
+
+function tooSlow({ host, purpose }: AskedOf, totalMs: number): BrokerError {
+  return new BrokerError(
+    'prefect_unreachable',
+    `could not ${purpose} at ${host}: no answer within ${totalMs / 1000} s`,
+    {
+      hint: 'check the network, the VPN and the proxy: prefect-auth doctor',
+    },
+  )
+}
+
+function shuttingDown(): BrokerError {
+  return new BrokerError('shutting_down', 'prefect-authd is shutting down')
+}

@@ -1,0 +1,106 @@
+/** Prefect Cloud over HTTP: the calls we need, with limits, retries where a call may happen twice, and clear failures. */
+import type { z } from 'zod'
+import {
+  keyAnswer,
+  keysAnswer,
+  mintedKeyAnswer,
+  readAnswer,
+  rotatedKeyAnswer,
+  serviceAccountsAnswer,
+  userAnswer,
+  workspacesAnswer,
+} from './answers.js'
+import { type Answered, createCloudCaller } from './call.js'
+import type { CloudApi, CloudTarget, ServiceAccountsApi } from './cloud.js'
+import { pathSegment } from './cloud-address.js'
+import type { CallOptions } from './cloud-options.js'
+import { describeBody, isJsonObject, unexpected } from './refusals.js'
+
+/** The paths with the trailing slashes that Prefect's own clients send: `/me/` has one, the others have none. */
+const PATHS = {
+  me: '/me/',
+  workspaces: '/me/workspaces',
+  keys: (userId: string) => `/users/${pathSegment(userId)}/api_keys`,
+  bots: (accountId: string) => `/accounts/${pathSegment(accountId)}/bots`,
+  key: (userId: string, keyId: string) => `/users/${pathSegment(userId)}/api_keys/${pathSegment(keyId)}`,
+}
+
+/**
+ * Prefect Cloud. Loopback is never proxied, redirects are never followed, a key is made at most once per call. Besides the
+ * codes of `CloudApi`: `api_url_invalid`, `key_malformed` (both before anything is sent), `setting_invalid` (proxy or
+ * certificate file), `shutting_down`.
+ */
+export function createCloudHttp(options: CallOptions): CloudApi & ServiceAccountsApi {
+  const caller = createCloudCaller(options)
+
+  const get = (target: CloudTarget, path: string, purpose: string, accept: readonly number[] = []) =>
+    caller.call(target, { method: 'GET', path, purpose, accept })
+
+  return {
+    async me(target) {
+      return read(userAnswer, await get(target, PATHS.me, 'read whose key this is'))
+    },
+    async workspaces(target) {
+      return read(workspacesAnswer, await get(target, PATHS.workspaces, 'list the workspaces'))
+    },
+    async createKey(target, userId, { name, expiresAt }) {
+      const expiration = expiresAt === undefined ? {} : { expiration: formatExpiration(expiresAt) }
+      const body = JSON.stringify({ name, ...expiration })
+      const call = { method: 'POST', path: PATHS.keys(userId), purpose: 'make a key', body } as const
+      return read(mintedKeyAnswer, await caller.call(target, call))
+    },
+    async readKey(target, userId, keyId) {
+      const answered = await get(target, PATHS.key(userId, keyId), 'read a key', [404])
+      return isGone(answered) ? undefined : read(keyAnswer, answered)
+    },
+    async listKeys(target, userId) {
+      const answered = await get(target, PATHS.keys(userId), 'list the keys', [404, 405])
+      return answered.answer.status >= 400 ? undefined : read(keysAnswer, answered)
+    },
+    async deleteKey(target, userId, keyId) {
+      const path = PATHS.key(userId, keyId)
+      const answered = await caller.call(target, {
+        method: 'DELETE',
+        path,
+        purpose: 'delete a key',
+        accept: [404],
+      })
+      if (isGone(answered)) return 'already_gone'
+      const { answer, asked } = answered
+      if (answer.text.trim() === '' || isJsonObject(answer)) return 'deleted'
+      throw unexpected(asked, describeBody(answer))
+    },
+    async serviceAccounts(target, accountId, name) {
+      const body = JSON.stringify({ service_accounts: { name: { any_: [name] } } })
+      const path = `${PATHS.bots(accountId)}/filter`
+      const call = { method: 'POST', path, purpose: 'find a service account', body } as const
+      return read(serviceAccountsAnswer, await caller.call(target, call))
+    },
+    async rotateServiceAccountKey(target, accountId, id, { oldKeyLivesMs, expiresAt }) {
+      const body = JSON.stringify({
+        api_key_expiration: expiresAt === undefined ? null : formatExpiration(expiresAt),
+        old_key_expires_in_seconds: Math.round(oldKeyLivesMs / 1000),
+      })
+      const path = `${PATHS.bots(accountId)}/${pathSegment(id)}/rotate_api_key`
+      const call = { method: 'POST', path, purpose: "rotate a service account's key", body } as const
+      return read(rotatedKeyAnswer, await caller.call(target, call))
+    },
+    close: () => caller.close(),
+  }
+}
+
+function read<T>(schema: z.ZodType<T>, { answer, asked }: Answered): T {
+  return readAnswer(schema, answer, asked)
+}
+
+/** Only Prefect's own 404, in JSON, says that a key is gone; a proxy's "404 page not found" says nothing about keys. */
+function isGone({ answer, asked }: Answered): boolean {
+  if (answer.status !== 404) return false
+  if (isJsonObject(answer)) return true
+  throw unexpected(asked, describeBody(answer))
+}
+
+/** RFC 3339, UTC, whole seconds rounded down: a key must not outlive what was asked. */
+function formatExpiration(at: number): string {
+  return `${new Date(at).toISOString().slice(0, 19)}Z`
+}

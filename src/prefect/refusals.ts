@@ -1,0 +1,129 @@
+/** Pure: what an answer of Prefect Cloud that is no success means. */
+import { BrokerError, type BrokerErrorDetails, type ErrorCode } from '../base/errors.js'
+import { plainText } from '../std/plain-text.js'
+import type { Secret } from '../std/secret.js'
+import { scrub } from '../std/text.js'
+import type { CloudAnswer } from './exchange.js'
+
+/** What was asked, for the sentence and the verdict. */
+export interface AskedOf {
+  readonly host: string
+  /** "list the workspaces" */
+  readonly purpose: string
+  readonly key: Secret
+}
+
+const LOGIN = 'prefect-auth login'
+const PORTAL =
+  'a login page of your network, a proxy or another PREFECT_CLOUD_API_URL may answer in its place: prefect-auth doctor'
+const FORBIDDEN =
+  "the key is good but may not do this from here: check the account's IP allow list, the role of the key's owner, and whether you must be in another network (VPN, PrivateLink)"
+const CLOUD_1 = `keys that begin with pcu_ are of Prefect Cloud 1 and no longer work: ${LOGIN}`
+
+/** The error for an answer whose status is not the one hoped for. `retryAt` (epoch ms) where the answer named a time. */
+export function describeRefusal(
+  answer: CloudAnswer,
+  asked: AskedOf,
+  retryAt: number | undefined,
+): BrokerError {
+  const { status } = answer
+  if (status >= 300 && status < 400) return describeRedirect(answer, asked)
+  // Someone else's page must not make a key look dead: only Prefect's own word does.
+  if (isPage(answer) && status < 500 && status !== 403 && status !== 429)
+    return unexpected(asked, describeBody(answer))
+  const { code, hint } = classify(status, asked.key)
+  const detail = readDetail(answer, asked.key)
+  const message = `could not ${asked.purpose}: ${asked.host} answered ${status}${detail === '' ? '' : `: ${detail}`}`
+  return new BrokerError(code, message, {
+    ...(hint === undefined ? {} : { hint }),
+    ...(retryAt === undefined ? {} : { retryAt }),
+  })
+}
+
+function classify(status: number, key: Secret): { readonly code: ErrorCode; readonly hint?: string } {
+  if (status === 401) return { code: 'key_rejected', hint: key.startsWith('pcu_') ? CLOUD_1 : LOGIN }
+  if (status === 403) return { code: 'prefect_forbidden', hint: FORBIDDEN }
+  if (status === 404)
+    return {
+      code: 'prefect_not_found',
+      hint: "check PREFECT_CLOUD_API_URL, and that the key's owner is a member",
+    }
+  if (status === 429) return { code: 'prefect_rate_limited', hint: 'wait a minute, then try again' }
+  if (status >= 500)
+    return { code: 'prefect_failed', hint: 'try again later; https://prefect.status.io knows of outages' }
+  return status >= 400 ? { code: 'prefect_refused' } : { code: 'prefect_unexpected', hint: PORTAL }
+}
+
+/** An answer that can't be read. `found`: what came instead, never the text itself. */
+export function unexpected(
+  { host, purpose }: Pick<AskedOf, 'host' | 'purpose'>,
+  found: string,
+  details: BrokerErrorDetails = {},
+): BrokerError {
+  const message = `could not ${purpose}: ${host} answered with ${found}`
+  return new BrokerError('prefect_unexpected', message, { hint: PORTAL, ...details })
+}
+
+/** Whether it is a page for people: no answer of an API. */
+export function isPage({ headers, text }: CloudAnswer): boolean {
+  return (
+    /^(text\/html|application\/xhtml)/i.test(headers.get('content-type') ?? '') ||
+    /^\s*<(!doctype|html)/i.test(text)
+  )
+}
+
+/** "200 and a web page (text/html, 512 characters)" */
+export function describeBody(answer: CloudAnswer): string {
+  const type = plainText(answer.headers.get('content-type') ?? 'no content type', 60)
+  if (answer.text.trim() === '') return `${answer.status} and an empty body`
+  const what = isPage(answer) ? 'a web page' : 'something that is not JSON'
+  return `${answer.status} and ${what} (${type}, ${answer.text.length} characters)`
+}
+
+/** The key is never sent along to where an answer points. */
+function describeRedirect({ status, headers }: CloudAnswer, asked: AskedOf): BrokerError {
+  const location = headers.get('location') ?? ''
+  const base = `https://${asked.host}`
+  const target = URL.canParse(location, base) ? plainText(new URL(location, base).host, 100) : 'nowhere'
+  return unexpected(asked, `${status}, a redirect to ${target}, which is not followed`)
+}
+
+/** Prefect's own words: `detail` as text or as FastAPI's list, or `exception_message`. Without secrets, at most 200 characters. */
+function readDetail({ text }: CloudAnswer, key: Secret): string {
+  const body = parseJson(text)
+  const words = readWords(field(body, 'detail')) || readWords(field(body, 'exception_message'))
+  return plainText(scrub(words.split(key.reveal()).join('[secret]')), 200)
+}
+
+function readWords(detail: unknown): string {
+  if (typeof detail === 'string') return detail
+  if (Array.isArray(detail)) return detail.slice(0, 5).map(readIssue).filter(Boolean).join('; ')
+  const message = field(detail, 'message')
+  return typeof message === 'string' ? message : ''
+}
+
+/** `{loc: ["body", "expiration"], msg: "field required", input: …}`; what was input stays out. */
+function readIssue(issue: unknown): string {
+  const [loc, message] = [field(issue, 'loc'), field(issue, 'msg')]
+  if (typeof message !== 'string') return ''
+  return Array.isArray(loc) ? `${loc.join('.')}: ${message}` : message
+}
+
+function field(value: unknown, name: string): unknown {
+  return typeof value === 'object' && value !== null ? Reflect.get(value, name) : undefined
+}
+
+/** Whether it is what an API answers with. */
+export function isJsonObject(answer: CloudAnswer): boolean {
+  const body = isPage(answer) ? undefined : parseJson(answer.text)
+  return typeof body === 'object' && body !== null
+}
+
+/** `undefined` where it is no JSON (JSON itself has no undefined). */
+export function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}

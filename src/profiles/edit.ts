@@ -1,0 +1,218 @@
+/**
+ * Edits the text of `profiles.toml` and keeps the rest of it: comments, order, unknown keys, line breaks, byte order mark.
+ * The ranges come from toml-eslint-parser; every result is read again by smol-toml and must say exactly what was asked.
+ */
+import type { TomlTable } from 'smol-toml'
+import { BrokerError } from '../base/errors.js'
+import { Secret } from '../std/secret.js'
+import { type Layout, readLayout } from './layout.js'
+import type { ProfileEdit } from './profile.js'
+import { isBundledProfileName, requireNewProfileName, shownName } from './profile-names.js'
+import { isSameDocument, profilesOf } from './profiles-document.js'
+import * as splice from './profiles-splice.js'
+import { parseProfiles } from './toml.js'
+
+/** The settings that we may write; any may be removed. Others would stop some client that reads the same file. */
+const WRITABLE = ['PREFECT_API_URL', 'PREFECT_API_KEY']
+const BYTE_ORDER_MARK = '\ufeff'
+
+/**
+ * All edits in order, or none: throws `profiles_file_invalid` (not TOML, or of a shape that we can't change safely),
+ * `profile_exists`, `profile_not_found` or `profile_name_invalid`. An empty text becomes what Prefect would write.
+ */
+export function editProfiles(text: string, edits: readonly ProfileEdit[]): string {
+  const mark = text.startsWith(BYTE_ORDER_MARK) ? BYTE_ORDER_MARK : ''
+  return mark + edits.reduce(applyEdit, text.slice(mark.length))
+}
+
+function applyEdit(text: string, edit: ProfileEdit): string {
+  switch (edit.kind) {
+    case 'set_active':
+      return setActive(text, edit.name)
+    case 'create':
+      if (profilesOf(treeOf(text))[edit.name] !== undefined) throw exists(edit.name)
+      return createProfile(text, edit.name, edit.settings)
+    case 'set':
+      return changeSettings(text, edit.name, edit.settings)
+    case 'delete':
+      return deleteProfile(text, edit.name)
+    case 'rename':
+      return renameProfile(text, edit.name, edit.to)
+  }
+}
+
+function setActive(text: string, name: string): string {
+  const tree = treeOf(text)
+  if (profilesOf(tree)[name] === undefined && !isBundledProfileName(name)) throw notFound(name)
+  const layout = layoutOf(text)
+  const value = splice.basicString(name)
+  const edited =
+    layout.active === undefined
+      ? splice.insertAtTop(text, layout.first, `active = ${value}`)
+      : splice.replaceSpans(text, [layout.active], value)
+  return checked(edited, { ...tree, active: name })
+}
+
+function createProfile(
+  text: string,
+  name: string,
+  settings: Readonly<Record<string, string | Secret | undefined>>,
+): string {
+  requireNewProfileName(name)
+  const tree = treeOf(text)
+  const values = Object.entries(settings).flatMap(([setting, value]) =>
+    value === undefined ? [] : [[setting, writable(setting, value)] as const],
+  )
+  const pairs = values.map(([setting, value]) => `${setting} = ${splice.basicString(value)}`)
+  const { profilesInline } = layoutOf(text)
+  const key = splice.tomlKey(name)
+  const edited =
+    profilesInline === undefined
+      ? splice.appendTable(text, `[profiles.${key}]`, pairs)
+      : splice.insertInline(text, profilesInline, `${key} = { ${pairs.join(', ')} }`)
+  return checked(edited, withProfile(tree, name, Object.fromEntries(values)))
+}
+
+function changeSettings(
+  text: string,
+  name: string,
+  settings: Readonly<Record<string, string | Secret | undefined>>,
+): string {
+  if (profilesOf(treeOf(text))[name] === undefined) {
+    const isNothingToWrite = Object.values(settings).every((value) => value === undefined)
+    return isNothingToWrite ? text : createProfile(text, name, settings)
+  }
+  // One at a time, each on a fresh layout: no change can move the ground under the next.
+  return Object.entries(settings).reduce(
+    (done, [setting, value]) =>
+      value === undefined
+        ? removeSetting(done, name, setting)
+        : writeSetting(done, { name, setting, value: writable(setting, value) }),
+    text,
+  )
+}
+
+function writeSetting(
+  text: string,
+  { name, setting, value }: { name: string; setting: string; value: string },
+): string {
+  const tree = treeOf(text)
+  const profile = layoutOf(text).profiles.get(name)
+  const place = profile?.settings.get(setting)
+  const expected = withProfile(tree, name, { ...profilesOf(tree)[name], [setting]: value })
+  const quoted = splice.basicString(value)
+  if (place !== undefined) return checked(splice.replaceSpans(text, [place.value], quoted), expected)
+  const pair = `${setting} = ${quoted}`
+  switch (profile?.home?.kind) {
+    case 'table':
+      return checked(splice.insertLineAfter(text, profile.home.after, pair), expected)
+    case 'inline':
+      return checked(splice.insertInline(text, profile.home, pair), expected)
+    case 'dotted':
+      return checked(
+        splice.insertLineAfter(text, profile.home.after, `${profile.home.prefix}.${pair}`),
+        expected,
+      )
+    case undefined:
+      // Only `[profiles.x.y]` stands there: its parent may still be opened.
+      return checked(splice.appendTable(text, `[profiles.${splice.tomlKey(name)}]`, [pair]), expected)
+  }
+}
+
+function removeSetting(text: string, name: string, setting: string): string {
+  const tree = treeOf(text)
+  const { [setting]: removed, ...kept } = profilesOf(tree)[name] ?? {}
+  if (removed === undefined) return text
+  const profile = layoutOf(text).profiles.get(name)
+  const edited = profile === undefined ? text : splice.removeSetting(text, profile, setting)
+  return checked(edited, withProfile(tree, name, kept))
+}
+
+function deleteProfile(text: string, name: string): string {
+  const tree = treeOf(text)
+  const { [name]: deleted, ...kept } = profilesOf(tree)
+  if (deleted === undefined) throw notFound(name)
+  let edited = text
+  for (;;) {
+    const piece = layoutOf(edited).profiles.get(name)?.pieces.at(-1)
+    if (piece === undefined) break
+    edited = splice.removePiece(edited, piece)
+  }
+  return checked(edited, { ...tree, profiles: kept })
+}
+
+function renameProfile(text: string, name: string, to: string): string {
+  if (name === to) return text
+  requireNewProfileName(to)
+  const tree = treeOf(text)
+  const { [name]: renamed, ...kept } = profilesOf(tree)
+  if (renamed === undefined) throw notFound(name)
+  if (Object.hasOwn(kept, to)) throw exists(to)
+  const names = layoutOf(text).profiles.get(name)?.names ?? []
+  const edited = splice.replaceSpans(text, names, splice.tomlKey(to))
+  const expected = { ...tree, profiles: { ...kept, [to]: renamed } }
+  const done = checked(edited, expected)
+  return tree.active === name ? setActive(done, to) : done
+}
+
+function writable(setting: string, value: string | Secret): string {
+  if (!WRITABLE.includes(setting)) {
+    throw new BrokerError('internal', `profiles.toml is not ours to write ${shownName(setting)} into`)
+  }
+  const text = value instanceof Secret ? value.reveal() : value
+  if (/^[\x21-\x7e]*$/.test(text)) return text
+  const code = setting === 'PREFECT_API_KEY' ? 'key_malformed' : 'api_url_invalid'
+  throw new BrokerError(
+    code,
+    `can't write ${setting} into profiles.toml: it holds a space, a control or a non-ASCII character`,
+  )
+}
+
+function treeOf(text: string): TomlTable {
+  const parsed = parseProfiles(text)
+  if (parsed.kind === 'good') return parsed.tree
+  throw new BrokerError('profiles_file_invalid', `can't change profiles.toml: it ${parsed.problem}`, {
+    hint: 'correct the file by hand, then try again; nothing was written',
+  })
+}
+
+function layoutOf(text: string): Layout {
+  try {
+    return readLayout(text)
+  } catch {
+    throw tooUnusual()
+  }
+}
+
+function withProfile(tree: TomlTable, name: string, table: TomlTable): TomlTable {
+  return { ...tree, profiles: { ...profilesOf(tree), [name]: table } }
+}
+
+/** The safety net under all surgery: what was written must be read back as what was meant, and as nothing more. */
+function checked(text: string, expected: TomlTable): string {
+  const parsed = parseProfiles(text)
+  if (parsed.kind === 'good' && isSameDocument(parsed.tree, expected)) return text
+  throw tooUnusual()
+}
+
+function tooUnusual(): BrokerError {
+  return new BrokerError(
+    'profiles_file_invalid',
+    "can't change profiles.toml: it is written in a way that we can't edit without a risk for the rest of it",
+    {
+      hint: 'make the change by hand, or write every profile as a [profiles.NAME] table; nothing was written',
+    },
+  )
+}
+
+function exists(name: string): BrokerError {
+  return new BrokerError('profile_exists', `profile ${shownName(name)} exists already`, {
+    hint: 'prefect-auth profile ls',
+  })
+}
+
+function notFound(name: string): BrokerError {
+  return new BrokerError('profile_not_found', `profile ${shownName(name)} does not stand in profiles.toml`, {
+    hint: 'prefect-auth profile ls',
+  })
+}

@@ -1,0 +1,164 @@
+/**
+ * Pure: which profile counts, and what it comes to. The rules are those of `prefect config view`, measured with Prefect 3
+ * and 2.20; where the two differ, Prefect 3 counts, and a warning says so:
+ *
+ * - A table of the file lies over the bundled profile of the same name: `prefect profile use local` makes `local` active
+ *   without writing a table, and means `http://127.0.0.1:4200/api`. (At run time Prefect 3 takes `ephemeral` there,
+ *   PrefectHQ/prefect#16118: what we serve as environment variables cures that, and a warning says it.)
+ * - `active` is missing, empty, or names nothing at all: `ephemeral`. Prefect 2 takes `default`.
+ * - A profile that is asked for by name: its table over the bundled one.
+ */
+
+import { BrokerError } from '../base/errors.js'
+import { inferCloudUiUrl, isCloudApiUrl, parseHttpUrl, workspaceIdsOf } from '../prefect/api-url.js'
+import { isOwnToken } from '../prefect/proxy-token.js'
+import { isProxyBase, unproxiedUrl, upstreamUrlOf } from '../proxy/upstream.js'
+import type { Secret } from '../std/secret.js'
+import type { CloudDefaults, ProfileEntry, ProfileFile, ProfileKind, ResolvedProfile } from './profile.js'
+import { BUNDLED_PROFILES, FALLBACK_PROFILE, isBundledProfileName, shownName } from './profile-names.js'
+import { profileWarnings } from './warnings.js'
+
+export interface ProfileQuestion {
+  readonly file: ProfileFile
+  readonly defaults: CloudDefaults
+  /** A name; absent or empty: the active profile. */
+  readonly requested?: string
+}
+
+/** The profile asked for, else the active one. Throws `profile_not_found`, which names those there are. */
+export function resolveProfile({ file, defaults, requested }: ProfileQuestion): ResolvedProfile {
+  const name = requested || activeProfileName(file)
+  if (!file.profiles.has(name) && !isBundledProfileName(name)) throw notFound(name, file)
+  return resolve(name, file, defaults)
+}
+
+/** Every profile there is: those of the file in its order, then Prefect's own that the file does not have. */
+export function listProfiles({ file, defaults }: Omit<ProfileQuestion, 'requested'>): ResolvedProfile[] {
+  const names = new Set([...file.profiles.keys(), ...BUNDLED_PROFILES.keys()])
+  return [...names].map((name) => resolve(name, file, defaults))
+}
+
+/** The name of the active profile, by the rules above. */
+export function activeProfileName({ active, profiles }: ProfileFile): string {
+  if (!active) return FALLBACK_PROFILE
+  return profiles.has(active) || isBundledProfileName(active) ? active : FALLBACK_PROFILE
+}
+
+function resolve(name: string, file: ProfileFile, defaults: CloudDefaults): ResolvedProfile {
+  const isActive = name === activeProfileName(file)
+  const table = file.profiles.get(name)
+  const isRead = table !== undefined
+  const bundled = BUNDLED_PROFILES.get(name) ?? {}
+  const entry =
+    table === undefined
+      ? { name, settings: bundled }
+      : { ...table, settings: { ...bundled, ...table.settings } }
+  const cloud = cloudOf(entry, defaults)
+  const apiUrl = apiUrlOf(entry, cloud.cloudApiUrl)
+  const kind = kindOf(apiUrl, cloud.cloudApiUrl)
+  const workspace = kind === 'cloud' && apiUrl !== undefined ? workspaceIdsOf(apiUrl) : undefined
+  const known = { entry, kind, cloud, ...(apiUrl === undefined ? {} : { apiUrl }) }
+  return {
+    name,
+    because: becauseOf(name, file, { isActive, isRead }),
+    source: isRead ? 'file' : 'bundled',
+    isActive,
+    kind,
+    ...cloud,
+    ...(apiUrl === undefined ? {} : { apiUrl }),
+    ...(workspace === undefined ? {} : { workspace }),
+    ...secretsOf(entry),
+    warnings: [...(isActive ? activeWarnings(name, file) : []), ...(isRead ? profileWarnings(known) : [])],
+  }
+}
+
+/** Empty is unset here: an empty base would be a prefix of every URL, and every server would be sent Cloud's key. */
+function cloudOf({ settings }: ProfileEntry, defaults: CloudDefaults): Required<CloudDefaults> {
+  const written = settings.PREFECT_CLOUD_API_URL || settings.PREFECT_CLOUD_URL
+  const own = written !== undefined && isProxyBase(written) ? undefined : written
+  const cloudApiUrl = (own || defaults.cloudApiUrl).replace(/\/+$/, '')
+  // The daemon's UI belongs to the daemon's API: a profile with an API of its own has a UI of its own.
+  const inherited = cloudApiUrl === defaults.cloudApiUrl ? defaults.cloudUiUrl : undefined
+  const cloudUiUrl = settings.PREFECT_CLOUD_UI_URL || inherited || inferCloudUiUrl(cloudApiUrl)
+  return { cloudApiUrl, cloudUiUrl: cloudUiUrl.replace(/\/+$/, '') }
+}
+
+/**
+ * A URL that could break out of a header or an env file is no URL, whatever Prefect makes of it. One that leads through our
+ * own proxy, because a client that ran through it wrote it, is the one that it stands for.
+ */
+function apiUrlOf({ settings }: ProfileEntry, cloudApiUrl: string): string | undefined {
+  const url = settings.PREFECT_API_URL
+  if (url === undefined || parseHttpUrl(url) === undefined) return undefined
+  const proxied = unproxiedUrl(url)
+  return proxied === undefined ? url : upstreamUrlOf(proxied, cloudApiUrl)
+}
+
+function kindOf(apiUrl: string | undefined, cloudApiUrl: string): ProfileKind {
+  if (apiUrl === undefined) return 'none'
+  return isCloudApiUrl(apiUrl, cloudApiUrl) ? 'cloud' : 'server'
+}
+
+function secretsOf({ apiKey, authString }: ProfileEntry): { fileKey?: Secret; fileAuthString?: Secret } {
+  // A token of ours in the place of a key: a client that ran through the proxy wrote it. It is never adopted.
+  return {
+    ...(apiKey === undefined || isOwnToken(apiKey) ? {} : { fileKey: apiKey }),
+    ...(authString === undefined || isOwnToken(authString) ? {} : { fileAuthString: authString }),
+  }
+}
+
+function becauseOf(
+  name: string,
+  { active }: ProfileFile,
+  { isActive, isRead }: { isActive: boolean; isRead: boolean },
+): string {
+  if (!isActive) {
+    return isRead
+      ? `profile ${shownName(name)} stands in profiles.toml`
+      : `profile ${shownName(name)} is one that Prefect brings along`
+  }
+  if (isRead && active === name) return `profile ${shownName(name)} is active in profiles.toml`
+  if (!active) return `profiles.toml names no active profile, so Prefect's own ${shownName(name)} counts`
+  return active === name
+    ? `profile ${shownName(name)} is active in profiles.toml; it is one that Prefect brings along`
+    : `profiles.toml names ${shownName(active)} as active, which does not exist, so Prefect's own ${shownName(name)} counts`
+}
+
+/** Where a person would be surprised by which profile counts, and where the two Prefects differ. */
+function activeWarnings(name: string, { active, profiles }: ProfileFile): string[] {
+  if (active && profiles.has(active)) return []
+  const warnings: string[] = []
+  const url = BUNDLED_PROFILES.get(name)?.PREFECT_API_URL
+  if (active && active !== name) {
+    warnings.push(
+      `profiles.toml names ${shownName(active)} as active, but there is no such profile; run: prefect-auth profile use NAME`,
+    )
+  }
+  if (url !== undefined) {
+    warnings.push(
+      `a plain prefect runs as 'ephemeral' while the file has no table of the profile ${shownName(name)}; run: prefect-auth profile set ${name} --api-url ${url}`,
+    )
+  }
+  if (profiles.has(name)) {
+    warnings.push(
+      `a plain prefect does not read the table of ${shownName(name)} while 'active' does not name it; run: prefect-auth profile use ${name}`,
+    )
+  }
+  if (profiles.has('default') && name !== 'default') {
+    warnings.push(`Prefect 2 would take the profile 'default' here; run: prefect-auth profile use NAME`)
+  }
+  return warnings
+}
+
+function notFound(name: string, file: ProfileFile): BrokerError {
+  const names = [...new Set([...file.profiles.keys(), ...BUNDLED_PROFILES.keys()])]
+    .slice(0, 20)
+    .map(shownName)
+  return new BrokerError(
+    'profile_not_found',
+    `there is no profile ${shownName(name)}; there are ${names.join(', ')}`,
+    {
+      hint: 'prefect-auth profile ls',
+    },
+  )
+}

@@ -1,0 +1,88 @@
+/** The text of `profiles.toml` to a `ProfileFile`: smol-toml reads, we keep what Prefect would keep. */
+import { parse, TomlDate, TomlError, type TomlTable, type TomlValue } from 'smol-toml'
+import { Secret } from '../std/secret.js'
+import type { ProfileEntry, ProfileFile } from './profile.js'
+
+/** A profiles file has a few kilobytes; past this, reading it would only cost us time and memory. */
+export const MAX_PROFILES_BYTES = 1024 * 1024
+/** Values that nest deeper than this are an attack, not a setting. */
+const MAX_DEPTH = 20
+const BYTE_ORDER_MARK = '\ufeff'
+
+export type ParsedProfiles =
+  | { readonly kind: 'good'; readonly file: ProfileFile; readonly tree: TomlTable }
+  /** `problem` ends a sentence that begins with the file's name, and holds no text of the file. */
+  | { readonly kind: 'invalid'; readonly problem: string }
+
+/** Parses; never throws. `tree` is the whole document, for edits that must keep what we do not know. */
+export function parseProfiles(text: string): ParsedProfiles {
+  if (Buffer.byteLength(text) > MAX_PROFILES_BYTES)
+    return { kind: 'invalid', problem: 'is larger than 1 MiB' }
+  try {
+    const tree = parse(text.startsWith(BYTE_ORDER_MARK) ? text.slice(1) : text, {
+      integersAsBigInt: true,
+      maxDepth: MAX_DEPTH,
+    })
+    return readTree(tree)
+  } catch (error) {
+    // The message of a TomlError quotes the lines around it: they may hold a key.
+    const where = error instanceof TomlError ? `at line ${error.line}, column ${error.column}` : 'as a whole'
+    return { kind: 'invalid', problem: `is not valid TOML ${where}` }
+  }
+}
+
+function readTree(tree: TomlTable): ParsedProfiles {
+  const { active, profiles: tables = {} } = tree
+  if (active !== undefined && typeof active !== 'string') {
+    return { kind: 'invalid', problem: "has an 'active' that is not a string" }
+  }
+  if (!isTable(tables)) return { kind: 'invalid', problem: "has a 'profiles' that is not a table" }
+  const profiles = new Map<string, ProfileEntry>()
+  for (const [name, table] of Object.entries(tables)) {
+    if (!isTable(table))
+      return { kind: 'invalid', problem: "has something under 'profiles' that is not a table" }
+    profiles.set(name, readEntry(name, table))
+  }
+  return { kind: 'good', tree, file: { ...(active === undefined ? {} : { active }), profiles } }
+}
+
+function readEntry(name: string, table: TomlTable): ProfileEntry {
+  // No prototype: a setting called `constructor` is as absent as any other until the file names it.
+  const settings: Record<string, string> = Object.create(null)
+  const secrets: { apiKey?: Secret; authString?: Secret } = {}
+  const notStrings: string[] = []
+  const unusable: string[] = []
+  for (const [setting, value] of Object.entries(table)) {
+    const text = asPrefectReads(value)
+    if (typeof value !== 'string') notStrings.push(setting)
+    if (setting === 'PREFECT_API_KEY') {
+      if (/^[\x21-\x7e]*$/.test(text)) secrets.apiKey = new Secret(text)
+      else unusable.push(setting)
+    } else if (setting === 'PREFECT_API_AUTH_STRING') {
+      if (!/\p{Cc}/u.test(text)) secrets.authString = new Secret(text)
+      else unusable.push(setting)
+    } else settings[setting] = text
+  }
+  return {
+    name,
+    settings,
+    ...secrets,
+    ...(notStrings.length > 0 ? { notStrings } : {}),
+    ...(unusable.length > 0 ? { unusable } : {}),
+  }
+}
+
+/** Python's `str()` of the value, which is what Prefect 2 makes of a native TOML value (`true` is `True`). */
+function asPrefectReads(value: TomlValue): string {
+  if (typeof value === 'string') return value
+  if (typeof value === 'boolean') return value ? 'True' : 'False'
+  if (typeof value === 'bigint') return value.toString()
+  if (typeof value === 'number') return Number.isInteger(value) ? value.toFixed(1) : String(value)
+  if (value instanceof TomlDate) return value.toISOString()
+  return Array.isArray(value) ? '[…]' : '{…}'
+}
+
+/** A table of the document, as against a value, an array or a date. */
+export function isTable(value: TomlValue | undefined): value is TomlTable {
+  return typeof value === 'object' && !Array.isArray(value) && !(value instanceof TomlDate)
+}

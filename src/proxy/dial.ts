@@ -1,0 +1,111 @@
+/** Asks the upstream for a WebSocket: the open socket, or the refusal as the client must see it. */
+import type { IncomingMessage } from 'node:http'
+import type { Duplex } from 'node:stream'
+import type { Dispatcher } from 'undici'
+import type { Visit } from './admit.js'
+import { handshakeHeaders } from './handshake.js'
+import { responseHeaders } from './headers.js'
+import { localLocation } from './upstream.js'
+
+export type Dialled =
+  | { readonly kind: 'open'; readonly socket: Duplex; readonly headers: readonly string[] }
+  | {
+      readonly kind: 'refused'
+      readonly status: number
+      readonly reason: string
+      /** Flat, with a length. */
+      readonly headers: readonly string[]
+      readonly body: Buffer
+    }
+  | { readonly kind: 'failed'; readonly error: unknown; readonly wasSent: boolean }
+
+export interface Dial {
+  readonly visit: Visit
+  readonly request: IncomingMessage
+  readonly authorization: string | undefined
+  readonly dispatcher: Dispatcher
+  readonly answerMs: number
+  /** The client has gone. */
+  readonly signal: AbortSignal
+}
+
+const REFUSAL_BYTES = 256 * 1024
+
+/** Never rejects. */
+export function dial(options: Dial): Promise<Dialled> {
+  const { visit, request, authorization, dispatcher, answerMs } = options
+  const { target, upstream } = visit
+  const headers = handshakeHeaders(request.rawHeaders)
+  if (authorization !== undefined) headers.push('authorization', authorization)
+  return new Promise((resolve) => {
+    dispatcher.dispatch(
+      {
+        origin: upstream.origin,
+        path: `${upstream.basePath}${target.path}${target.query}` || '/',
+        method: 'GET',
+        upgrade: 'websocket',
+        headers,
+        headersTimeout: answerMs,
+        bodyTimeout: answerMs,
+      },
+      createHandler(options, resolve),
+    )
+  })
+}
+
+function createHandler(
+  { visit, request, signal }: Dial,
+  resolve: (dialled: Dialled) => void,
+): Dispatcher.DispatchHandler {
+  const chunks: Buffer[] = []
+  let size = 0
+  let wasSent = false
+  let refusal: { readonly status: number; readonly reason: string; readonly headers: string[] } | undefined
+  return {
+    onConnect(abort) {
+      wasSent = true
+      const leave = () => abort(new Error('the client has gone'))
+      signal.addEventListener('abort', leave, { once: true })
+      if (signal.aborted) leave()
+    },
+    onUpgrade(_status, headers, socket) {
+      resolve({ kind: 'open', socket, headers: textsOf(headers) })
+    },
+    onHeaders(status, rawHeaders, _resume, reason) {
+      if (status < 200) return true
+      const ours = { origin: `http://${request.headers.host ?? ''}`, prefix: visit.target.prefix }
+      const headers = responseHeaders(
+        rawHeaders.map((each) => each.toString('latin1')),
+        (location) => localLocation(location, visit.upstream, ours),
+      )
+      refusal = { status, reason, headers }
+      return true
+    },
+    onData(chunk) {
+      size += chunk.length
+      if (size <= REFUSAL_BYTES) chunks.push(chunk)
+      return true
+    },
+    onComplete() {
+      if (refusal === undefined) return resolve({ kind: 'failed', error: undefined, wasSent })
+      const body = Buffer.concat(chunks)
+      resolve({ kind: 'refused', ...refusal, headers: withLength(refusal.headers, body.length), body })
+    },
+    onError(error) {
+      resolve({ kind: 'failed', error, wasSent })
+    },
+  }
+}
+
+function withLength(headers: readonly string[], length: number): readonly string[] {
+  const kept: string[] = []
+  for (let index = 0; index + 1 < headers.length; index += 2) {
+    const name = headers[index] ?? ''
+    if (name.toLowerCase() !== 'content-length') kept.push(name, headers[index + 1] ?? '')
+  }
+  return [...kept, 'content-length', String(length)]
+}
+
+function textsOf(headers: readonly (Buffer | string)[] | null): string[] {
+  return (headers ?? []).map((each) => (typeof each === 'string' ? each : each.toString('latin1')))
+}

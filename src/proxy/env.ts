@@ -1,0 +1,56 @@
+/** Pure: the environment of a job that goes through the proxy. */
+
+import { proxyPrefix } from '../prefect/proxied.js'
+import { tokenAuthString } from '../prefect/proxy-token.js'
+import type { ResolvedProfile } from '../profiles/profile.js'
+
+export interface ProxyEnvInputs {
+  /** `http://127.0.0.1:PORT` */
+  readonly address: string
+  readonly resolved: ResolvedProfile
+  readonly token: string
+  /** `NO_PROXY` as the caller has it. */
+  readonly noProxy?: string
+}
+
+export type ProxyEnv = Readonly<Partial<Record<ProxyEnvName, string>>>
+export type ProxyEnvName =
+  | 'PREFECT_API_URL'
+  | 'PREFECT_API_KEY'
+  | 'PREFECT_API_AUTH_STRING'
+  | 'PREFECT_CLOUD_API_URL'
+  | 'PREFECT_CLOUD_UI_URL'
+  | 'PREFECT_SILENCE_API_URL_MISCONFIGURATION'
+  | 'NO_PROXY'
+  | 'no_proxy'
+
+/** What is absent must be unset. Prefect takes a URL for Cloud's when it begins with the Cloud URL, letter by letter. */
+export function planProxyEnv({ address, resolved, token, noProxy }: ProxyEnvInputs): ProxyEnv {
+  const base = `${address}${proxyPrefix(resolved.name)}`
+  // Python reads both names, and the small one first.
+  const exempt = extendNoProxy(noProxy ?? '')
+  const ways = {
+    PREFECT_API_KEY: token,
+    // Prefect 2 takes every path but /api for a mistake, and says so at each start.
+    PREFECT_SILENCE_API_URL_MISCONFIGURATION: 'true',
+    ...{ NO_PROXY: exempt, no_proxy: exempt },
+  }
+  if (resolved.kind === 'cloud') {
+    const { apiUrl = '', cloudApiUrl, cloudUiUrl } = resolved
+    return {
+      ...ways,
+      PREFECT_API_URL: `${base}${apiUrl.slice(cloudApiUrl.length).replace(/\/+$/, '')}`,
+      PREFECT_CLOUD_API_URL: base,
+      // Inferred from the API's address it would be the proxy.
+      PREFECT_CLOUD_UI_URL: cloudUiUrl,
+    }
+  }
+  // Prefect 2 knows no auth string and sends the key to any server; Prefect 3 prefers the auth string.
+  return { ...ways, PREFECT_API_URL: base, PREFECT_API_AUTH_STRING: tokenAuthString(token) }
+}
+
+function extendNoProxy(before: string): string {
+  const known = before.split(',').map((entry) => entry.trim())
+  const missing = ['127.0.0.1', 'localhost'].filter((host) => !known.includes(host))
+  return [...known.filter((entry) => entry !== ''), ...missing].join(',')
+}

@@ -1,0 +1,106 @@
+/** Pure: where a profile's API really is, and how its addresses turn into ours and back. */
+import { isCloudApiUrl, parseHttpUrl, workspaceIdsOf } from '../prefect/api-url.js'
+import { parseProxyTarget } from '../prefect/proxied.js'
+import type { ResolvedProfile } from '../profiles/profile.js'
+
+export interface Upstream {
+  /** `https://api.prefect.cloud` */
+  readonly origin: string
+  /** `api.prefect.cloud`; with its port where that is not the scheme's own. */
+  readonly host: string
+  /** `/api`; no trailing slash, empty where the API is at the root. */
+  readonly basePath: string
+  /** `user:password` that stands in the URL itself. */
+  readonly userinfo?: string
+}
+
+/** The same, remembered: a resolved profile never changes, so its URL is read once and not at every request. */
+export function createUpstreams(): typeof upstreamOf {
+  const known = new WeakMap<ResolvedProfile, Upstream>()
+  return (profile) => {
+    const upstream = known.get(profile) ?? upstreamOf(profile)
+    if (upstream !== undefined) known.set(profile, upstream)
+    return upstream
+  }
+}
+
+/** The API that stands behind `/proxy/{profile}/api`; `undefined` where the profile has none. */
+export function upstreamOf({ kind, cloudApiUrl, apiUrl }: ResolvedProfile): Upstream | undefined {
+  const url = parseHttpUrl((kind === 'cloud' ? cloudApiUrl : apiUrl) ?? '')
+  if (url === undefined || kind === 'none') return undefined
+  const { username, password } = url
+  return {
+    origin: url.origin,
+    host: url.host,
+    basePath: url.pathname.replace(/\/+$/, ''),
+    ...(username === '' && password === ''
+      ? {}
+      : { userinfo: `${unescaped(username)}:${unescaped(password)}` }),
+  }
+}
+
+/** A password with a bare `%` in it is taken as it stands. */
+function unescaped(text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return text
+  }
+}
+
+/**
+ * A redirect as the client must see it: below the upstream's base it is below our prefix, anything else stays as it is.
+ * Servers behind a TLS proxy say `http` of themselves: the scheme is not looked at.
+ */
+export function localLocation(
+  location: string,
+  { origin, basePath }: Upstream,
+  ours: { readonly origin: string; readonly prefix: string },
+): string {
+  const own = new URL(origin)
+  const absolute = /^https?:\/\//i.test(location)
+  if (!absolute && !location.startsWith('/')) return location
+  if (!URL.canParse(location, origin) || location.startsWith('//')) return location
+  const to = new URL(location, origin)
+  const isOurs = to.hostname === own.hostname && (to.port === own.port || to.port === '')
+  const isBelow = to.pathname === basePath || to.pathname.startsWith(`${basePath}/`)
+  if (!isOurs || !isBelow) return location
+  const local = `${ours.prefix}${to.pathname.slice(basePath.length)}${to.search}${to.hash}`
+  return absolute ? `${ours.origin}${local}` : local
+}
+
+export interface ProxiedUrl {
+  /** The profile that the URL goes through. */
+  readonly profile: string
+  /** What is below the API's base: `/accounts/A/workspaces/W`, or empty. */
+  readonly path: string
+}
+
+const LOOPBACK = /^(?:localhost|127(?:\.\d+){3}|\[::1\])$/
+
+/**
+ * What a URL of our own proxy stands for; `undefined` for every other URL. `ownAddresses` are the `host:port` that our TCP
+ * door answers to. A workspace on any loopback port counts too: the port may have been another one yesterday.
+ */
+export function unproxiedUrl(apiUrl: string, ownAddresses: readonly string[] = []): ProxiedUrl | undefined {
+  const url = parseHttpUrl(apiUrl)
+  const target = url === undefined ? undefined : parseProxyTarget(url.pathname)
+  if (url === undefined || target === undefined) return undefined
+  const isOwn = ownAddresses.includes(url.host)
+  const path = target.path.replace(/\/+$/, '')
+  const isWorkspace = LOOPBACK.test(url.hostname) && workspaceIdsOf(path) !== undefined
+  return isOwn || isWorkspace ? { profile: target.profile, path } : undefined
+}
+
+/** Whether this is what `PREFECT_CLOUD_API_URL` is for a job that goes through our proxy. */
+export function isProxyBase(cloudApiUrl: string): boolean {
+  const url = parseHttpUrl(cloudApiUrl)
+  if (url === undefined || !LOOPBACK.test(url.hostname)) return false
+  return parseProxyTarget(url.pathname.replace(/\/+$/, ''))?.path === ''
+}
+
+/** `PREFECT_API_URL` as it was before it went through our proxy: of Cloud alone, where the base is known. */
+export function upstreamUrlOf({ path }: ProxiedUrl, cloudApiUrl: string): string | undefined {
+  const url = `${cloudApiUrl}${path}`
+  return path !== '' && isCloudApiUrl(url, cloudApiUrl) ? url : undefined
+}

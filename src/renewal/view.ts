@@ -1,0 +1,97 @@
+/** Pure: how it stands with the renewal of one profile's key, for status, readiness and doctor. */
+
+import type { KeyKeeper } from '../keys/keeper.js'
+import type { KeyRecord, LastRenewal } from '../keys/keys.js'
+import { shownName } from '../profiles/profile-names.js'
+import { loginCommand, quoteWord } from '../std/command-hint.js'
+import { type CurrentKey, planFor } from './due.js'
+import { WARNING_DAYS } from './plan-warning.js'
+import type { OldKey, RenewalView } from './renewal-part.js'
+
+const DAY_MS = 24 * 3_600_000
+
+/** `undefined` where we hold no key for the profile. `now`: epoch ms, set right by Prefect's. */
+export function viewRenewal(keeper: KeyKeeper, profile: string, now: number): RenewalView | undefined {
+  const { currentItem, lastRenewal } = keeper.profile(profile)
+  const record = currentItem === undefined ? undefined : keeper.ledger().keys[currentItem]
+  const oldKeys = Object.values(keeper.ledger().keys)
+    .filter((key) => key.profile === profile && key.item !== currentItem)
+    .flatMap((key) => oldKey(key, now))
+  if (record === undefined) return undefined
+  const plan = planFor(keeper, record)
+  const trouble = findTrouble({ record, plan, ...(lastRenewal ? { last: lastRenewal } : {}) }, now)
+  return {
+    plan,
+    ...(lastRenewal ? { last: lastRenewal } : {}),
+    ...(trouble === undefined ? {} : { trouble }),
+    oldKeys,
+  }
+}
+
+function oldKey(
+  { fingerprint, handedOut, retiredAt, expiresAt, isExpiryAssumed }: KeyRecord,
+  now: number,
+): OldKey[] {
+  if (retiredAt === undefined) return []
+  if (expiresAt !== undefined && expiresAt <= now && isExpiryAssumed !== true) return []
+  return [
+    { fingerprint, isHandedOut: handedOut, retiredAt, ...(expiresAt === undefined ? {} : { expiresAt }) },
+  ]
+}
+
+/** A rejected key is no matter of renewal any more: that a login is needed is said elsewhere. */
+export function findTrouble(
+  { record, plan, last }: Pick<CurrentKey, 'record' | 'plan' | 'last'>,
+  now: number,
+): RenewalView['trouble'] {
+  const { profile, expiresAt, rejectedAt } = record
+  if (rejectedAt !== undefined || expiresAt === undefined) return undefined
+  const name = shownName(profile)
+  switch (plan.kind) {
+    case 'not_needed':
+      return undefined
+    case 'not_renewable': {
+      if (expiresAt - now > WARNING_DAYS[0] * DAY_MS) return undefined
+      return { message: `the key of profile ${name} ${endOf(record, now)}: ${plan.why}`, hint: plan.hint }
+    }
+    case 'renew': {
+      const failure = now < plan.at ? undefined : failureOf(last, record)
+      if (failure === undefined) return undefined
+      const message = `the key of profile ${name} could not be renewed and ${endOf(record, now)}: ${failure.message ?? failure.code ?? 'an unexpected error'}`
+      return { message, hint: remedyOf(failure, profile) }
+    }
+  }
+}
+
+function failureOf(last: LastRenewal | undefined, { issuedAt }: KeyRecord): LastRenewal | undefined {
+  return last?.outcome === 'failed' && last.at >= issuedAt ? last : undefined
+}
+
+function endOf({ expiresAt = 0, isExpiryAssumed }: KeyRecord, now: number): string {
+  const about = isExpiryAssumed === true ? 'about ' : ''
+  const when = new Date(expiresAt).toISOString().slice(0, 16).replace('T', ' ')
+  return `${expiresAt <= now ? 'expired' : 'expires'} ${about}${when} UTC`
+}
+
+/** The one command that fixes it. */
+function remedyOf({ code }: LastRenewal, profile: string): string {
+  switch (code) {
+    case 'vault_locked':
+      return 'prefect-auth unlock'
+    case 'prefect_unreachable':
+    case 'prefect_failed':
+    case 'prefect_rate_limited':
+    case 'prefect_unexpected':
+    case 'vault_unavailable':
+    case 'vault_timeout':
+    case 'disk_failed':
+      return 'prefect-auth doctor'
+    case 'owner_mismatch':
+      return `${loginCommand(profile)} --switch-owner`
+    case 'key_minting_refused':
+    case 'prefect_forbidden':
+      return loginCommand(profile)
+    default:
+      return `prefect-auth renew --now --profile ${quoteWord(profile)}`
+  }
+}

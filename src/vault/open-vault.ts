@@ -1,0 +1,218 @@
+/** Opens the vault that was chosen at the first start, or chooses it now and writes down what and why. */
+import { randomUUID } from 'node:crypto'
+import { platform as osPlatform } from 'node:os'
+import { join } from 'node:path'
+import { BrokerError } from '../base/errors.js'
+import { ensurePrivateDirectory, readPrivateFile } from '../os/private-files.js'
+import type { Clock } from '../std/clock.js'
+import type { Log } from '../std/log.js'
+import { planVault, type VaultChoice, type VaultSettings } from './choice.js'
+import { createDataKeyFile, dataKeyPath, readDataKey } from './data-key.js'
+import type { KeyWrap, KeyWrapKind } from './data-key-part.js'
+import { createRecordFiles, hasRecords } from './file.js'
+import { findPassphrase } from './find-passphrase.js'
+import { openKeychainVault } from './keychain.js'
+import { createPreflight } from './keychain-preflight.js'
+import { createKeychainProcess } from './keychain-process.js'
+import { readVaultChoice, writeVaultChoice } from './vault-choice.js'
+import { openFileVault } from './vault-file.js'
+import { createKeyFileWrap } from './vault-key-wrap-file.js'
+import type { Vault } from './vault-part.js'
+import { createPassphraseWrap } from './wrap-passphrase.js'
+import { createSystemdWrap, probeSystemdWrap } from './wrap-systemd.js'
+
+export interface VaultDependencies {
+  readonly settings: VaultSettings
+  /** Made where it is missing. */
+  readonly stateDir: string
+  /** The bundled `keychain-child.js`, absolute. */
+  readonly childPath: string
+  /** `process.execPath` */
+  readonly execPath: string
+  /** The daemon's environment; the children get what {@link KEYCHAIN_VARIABLES} names and nothing else. */
+  readonly env: Readonly<Record<string, string | undefined>>
+  readonly clock: Clock
+  readonly log: Log
+  /** `process.platform`; the machine's own unless told otherwise. */
+  readonly platform?: string
+  /** How long one question to the keychain may take, ms. */
+  readonly deadlineMs?: number
+  /** Absolute path of systemd-creds. */
+  readonly systemdCreds?: string
+  /** scrypt's N for a new passphrase. */
+  readonly passphraseCost?: number
+}
+
+/** What a keychain client needs to find the session and the home directory. No locale: we read the system's sentences. */
+const KEYCHAIN_VARIABLES = [
+  'DBUS_SESSION_BUS_ADDRESS',
+  'XDG_RUNTIME_DIR',
+  'HOME',
+  'USER',
+  'LOGNAME',
+  'USERPROFILE',
+  'APPDATA',
+  'LOCALAPPDATA',
+  'SYSTEMROOT',
+] as const
+
+/**
+ * Rejects with `setting_invalid` (the settings contradict the choice), `state_corrupt`, `vault_corrupt`,
+ * `state_dir_unsafe`, `disk_failed`; at the first start also with what an explicitly wanted keychain or wrap says. A
+ * vault chosen earlier that does not answer today is no error here: `describe()` and every call say so.
+ */
+export async function openVault(dependencies: VaultDependencies): Promise<Vault> {
+  const { settings, stateDir, clock, log } = dependencies
+  await ensurePrivateDirectory(stateDir)
+  const plan = planVault({
+    settings,
+    stateDir,
+    recorded: await readVaultChoice(stateDir, readPrivateFile),
+    found: await readDataKey(vaultDir(stateDir), readPrivateFile),
+  })
+  const choice = plan.kind === 'open' ? plan.choice : await decide(dependencies)
+  const vault = await openChosen(choice, dependencies)
+  if (plan.kind === 'decide' || plan.isNew) {
+    await writeVaultChoice(stateDir, choice, clock.now())
+    const { atRest, because } = vault.describe()
+    log.info({ backend: choice.backend, at_rest: atRest, because }, 'vault chosen')
+  }
+  if (vault.describe().atRest === 'not protected') {
+    log.warn({ key_file: dataKeyPath(vaultDir(stateDir)) }, 'at rest: not protected')
+  }
+  return vault
+}
+
+async function decide(dependencies: VaultDependencies): Promise<VaultChoice> {
+  const { settings } = dependencies
+  const store = randomUUID()
+  if (settings.backend === 'file') return decideFile(store, "vault.backend = 'file'", dependencies)
+  const because =
+    settings.backend === 'auto' ? 'the OS keychain answered at the first start' : "vault.backend = 'keychain'"
+  const choice: VaultChoice = { backend: 'keychain', store, because }
+  const vault = await openChosen(choice, dependencies)
+  try {
+    await vault.prove()
+    return choice
+  } catch (error) {
+    if (settings.backend === 'keychain' || !(error instanceof BrokerError)) throw error
+    return decideFile(
+      store,
+      `at the first start the OS keychain did not answer (${error.message})`,
+      dependencies,
+    )
+  } finally {
+    await vault.close()
+  }
+}
+
+async function decideFile(
+  store: string,
+  reason: string,
+  dependencies: VaultDependencies,
+): Promise<VaultChoice> {
+  const { wrap, why } = await chooseWrap(dependencies)
+  return { backend: 'file', wrap, store, because: `${reason}; ${why}` }
+}
+
+async function chooseWrap(dependencies: VaultDependencies): Promise<{ wrap: KeyWrapKind; why: string }> {
+  const { keyWrap = 'auto', passphraseFile } = dependencies.settings
+  if (keyWrap !== 'auto' && keyWrap !== 'systemd-creds')
+    return { wrap: keyWrap, why: `vault.key_wrap = '${keyWrap}'` }
+  const complaint = await probeSystemdWrap(createWrap('systemd-creds', dependencies))
+  if (complaint === undefined) return { wrap: 'systemd-creds', why: 'systemd-creds wraps the data key' }
+  if (keyWrap === 'systemd-creds') {
+    throw new BrokerError(
+      'vault_unavailable',
+      `making the vault: systemd-creds does not work here (${complaint})`,
+      {
+        hint: 'it takes systemd 256 or later; else set vault.key_wrap to passphrase or key-file',
+      },
+    )
+  }
+  const without = `systemd-creds can't (${complaint})`
+  if ((await passphraseOf(dependencies)) !== undefined) {
+    const where = passphraseFile ?? 'a systemd credential'
+    return { wrap: 'passphrase', why: `${without}; the passphrase in ${where} protects the data key` }
+  }
+  return {
+    wrap: 'key-file',
+    why: `${without}; no passphrase was given, so the data key lies in a file beside the keys`,
+  }
+}
+
+async function openChosen(choice: VaultChoice, dependencies: VaultDependencies): Promise<Vault> {
+  return choice.backend === 'keychain' ? openKeychain(choice, dependencies) : openFile(choice, dependencies)
+}
+
+function openKeychain(choice: VaultChoice, dependencies: VaultDependencies): Promise<Vault> {
+  const { clock, execPath, childPath, platform = osPlatform(), deadlineMs = 3000 } = dependencies
+  const env = keychainEnvironment(dependencies.env)
+  return openKeychainVault({
+    ask: createKeychainProcess({ execPath, childPath, env, deadlineMs, clock }),
+    ...(platform === 'linux' && { preflight: createPreflight({ env, deadlineMs, clock }) }),
+    store: choice.store,
+    because: choice.because,
+    platform,
+  })
+}
+
+async function openFile(
+  choice: Extract<VaultChoice, { backend: 'file' }>,
+  dependencies: VaultDependencies,
+): Promise<Vault> {
+  const { stateDir, clock } = dependencies
+  const { store, because } = choice
+  const dir = vaultDir(stateDir)
+  await ensurePrivateDirectory(dir)
+  const found = await readDataKey(dir, readPrivateFile)
+  if (found === undefined && (await hasRecords(dir))) {
+    throw new BrokerError(
+      'vault_corrupt',
+      `opening the vault: ${dir} holds records, but their data key is gone`,
+      {
+        hint: `restore ${dataKeyPath(dir)} from a backup`,
+      },
+    )
+  }
+  const wrap = createWrap(choice.wrap, dependencies)
+  return openFileVault({
+    wrap,
+    because,
+    dataKey: createDataKeyFile({ dir, store, wrap, found }),
+    records: createRecordFiles({ dir, store, clock, readFile: readPrivateFile }),
+  })
+}
+
+function createWrap(kind: KeyWrapKind, dependencies: VaultDependencies): KeyWrap {
+  const { clock, systemdCreds, passphraseCost } = dependencies
+  switch (kind) {
+    case 'key-file':
+      return createKeyFileWrap()
+    case 'passphrase':
+      return createPassphraseWrap({
+        findPassphrase: () => passphraseOf(dependencies),
+        ...(passphraseCost !== undefined && { cost: passphraseCost }),
+      })
+    case 'systemd-creds':
+      return createSystemdWrap({ clock, ...(systemdCreds !== undefined && { program: systemdCreds }) })
+  }
+}
+
+function passphraseOf({ settings, env }: VaultDependencies): ReturnType<typeof findPassphrase> {
+  return findPassphrase({
+    passphraseFile: settings.passphraseFile,
+    credentialsDirectory: env.CREDENTIALS_DIRECTORY,
+    readPrivate: readPrivateFile,
+  })
+}
+
+function vaultDir(stateDir: string): string {
+  return join(stateDir, 'vault')
+}
+
+function keychainEnvironment(env: VaultDependencies['env']): Record<string, string> {
+  return Object.fromEntries(
+    KEYCHAIN_VARIABLES.flatMap((name) => (env[name] === undefined ? [] : [[name, env[name]]])),
+  )
+}

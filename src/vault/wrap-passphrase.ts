@@ -1,0 +1,93 @@
+/** Wraps the data key by a passphrase: scrypt makes a key of it, AES-256-GCM seals with that. */
+import { createCipheriv, createDecipheriv, randomBytes, scrypt } from 'node:crypto'
+import { z } from 'zod'
+import { BrokerError } from '../base/errors.js'
+import type { Secret } from '../std/secret.js'
+import type { KeyWrap } from './data-key-part.js'
+
+export interface PassphraseWrapDependencies {
+  /** Looks where a passphrase may lie without a person: a file, a systemd credential. */
+  readonly findPassphrase: () => Promise<Secret | undefined>
+  /** scrypt's N for new seals: 2^17 takes 0.4 s and 128 MiB. Opening obeys what is written in the seal. */
+  readonly cost?: number
+}
+
+const COST = 2 ** 17
+const BLOCK_SIZE = 8
+/** Four times what we write; a seal that asks for more is damaged or a trap. */
+const MAX_COST = 2 ** 19
+
+const sealedKey = z.strictObject({
+  kdf: z.literal('scrypt'),
+  n: z.int().min(2).max(MAX_COST),
+  salt: z.base64().length(24),
+  nonce: z.base64().length(16),
+  sealed: z.base64(),
+  tag: z.base64().length(24),
+})
+
+export function createPassphraseWrap({ findPassphrase, cost = COST }: PassphraseWrapDependencies): KeyWrap {
+  async function require(passphrase: Secret | undefined): Promise<Secret> {
+    const found = passphrase ?? (await findPassphrase())
+    if (found !== undefined && found.length > 0) return found
+    throw new BrokerError('vault_locked', 'opening the vault: it is locked by a passphrase', {
+      hint: 'prefect-auth unlock',
+    })
+  }
+
+  return {
+    kind: 'passphrase',
+    atRest: 'passphrase',
+    async seal(key, store, passphrase) {
+      const salt = randomBytes(16)
+      const nonce = randomBytes(12)
+      const wrapping = await stretch(await require(passphrase), salt, cost)
+      const cipher = createCipheriv('aes-256-gcm', wrapping, nonce).setAAD(additionalData(store))
+      const sealed = Buffer.concat([cipher.update(key), cipher.final()])
+      const text = (bytes: Buffer) => bytes.toString('base64')
+      return {
+        kdf: 'scrypt',
+        n: cost,
+        salt: text(salt),
+        nonce: text(nonce),
+        sealed: text(sealed),
+        tag: text(cipher.getAuthTag()),
+      }
+    },
+    async open(sealed, store, passphrase) {
+      const parsed = sealedKey.safeParse(sealed)
+      if (!parsed.success)
+        throw new BrokerError('vault_corrupt', 'opening the vault: its data key is damaged')
+      const { n, ...rest } = parsed.data
+      const wrapping = await stretch(await require(passphrase), bytesOf(rest.salt), n)
+      try {
+        const decipher = createDecipheriv('aes-256-gcm', wrapping, bytesOf(rest.nonce), { authTagLength: 16 })
+        decipher.setAAD(additionalData(store)).setAuthTag(bytesOf(rest.tag))
+        return Buffer.concat([decipher.update(bytesOf(rest.sealed)), decipher.final()])
+      } catch (cause) {
+        // A damaged seal looks the same; a wrong passphrase is a million times more likely.
+        throw new BrokerError('vault_passphrase_wrong', 'opening the vault: the passphrase is wrong', {
+          hint: 'prefect-auth unlock',
+          cause,
+        })
+      }
+    },
+  }
+}
+
+function additionalData(store: string): Buffer {
+  return Buffer.from(JSON.stringify(['prefect-auth data key', 1, store]))
+}
+
+/** The same passphrase typed on another system may come in another Unicode form. */
+function stretch(passphrase: Secret, salt: Buffer, n: number): Promise<Buffer> {
+  const text = passphrase.reveal().normalize('NFC')
+  const parameters = { N: n, r: BLOCK_SIZE, p: 1, maxmem: 256 * n * BLOCK_SIZE }
+  return new Promise((resolve, reject) => {
+    scrypt(text, salt, 32, parameters, (error, key) => (error === null ? resolve(key) : reject(error)))
+  })
+}
+
+function bytesOf(base64: string): Buffer {
+  return Buffer.from(base64, 'base64')
+}

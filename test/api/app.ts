@@ -1,0 +1,94 @@
+/** The whole of it: what a route must say to be there, and how it all ends. */
+import { Agent, request } from 'node:http'
+import { connect, type Socket } from 'node:net'
+import fastify from 'fastify'
+import t from 'tap'
+import { createRouteBook } from '../../src/api/route-book.js'
+import { ask, startApi } from '../fixtures/api-under-test.js'
+
+t.test('a route that does not say which power it needs cannot be registered', async (t) => {
+  const book = createRouteBook()
+  const server = fastify({ exposeHeadRoutes: false })
+  server.addHook('onRoute', (route) => book.enter(route))
+  t.throws(() => server.get('/v1/forgotten', () => 'secret'), /GET \/v1\/forgotten must say which power/)
+  t.throws(
+    () => server.get('/v1/x', { config: { needs: 'inspect' } }, () => 'x'),
+    /must say/,
+    'nor without a summary',
+  )
+  server.get('/v1/fine', { config: { needs: 'inspect', summary: 'Fine' } }, () => 'x')
+  t.same(
+    book.routes().map(({ url }) => url),
+    ['/v1/fine'],
+  )
+})
+
+t.test('shutdown is answered before it begins', async (t) => {
+  const api = await startApi(t)
+  const answer = await ask(api.socket, '/v1/shutdown', { method: 'POST' })
+  t.equal(answer.status, 202)
+  t.same(api.broker.calls, ['shutdown'])
+})
+
+t.test('a kept-alive connection does not hold the shutdown up', async (t) => {
+  const api = await startApi(t)
+  const agent = new Agent({ keepAlive: true })
+  t.teardown(() => agent.destroy())
+  const get = (path: string) =>
+    new Promise<number>((resolve, reject) => {
+      const outgoing = request({ ...api.socket, path, agent, headers: { host: 'authd' } }, (incoming) => {
+        incoming.resume()
+        incoming.on('end', () => resolve(incoming.statusCode ?? 0))
+      })
+      outgoing.on('error', reject)
+      outgoing.end()
+    })
+  t.equal(await get('/livez'), 200)
+  await api.app.close(60_000)
+  await t.rejects(get('/livez'))
+})
+
+t.test('a caller that never reads its answer is cut off after the grace', async (t) => {
+  const api = await startApi(t)
+  const path = 'socketPath' in api.socket ? api.socket.socketPath : ''
+  const stuck = connect(path)
+  stuck.on('error', () => undefined)
+  t.teardown(() => stuck.destroy())
+  stuck.write(
+    'POST /v1/logins HTTP/1.1\r\nHost: authd\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{',
+  )
+  await ask(api.socket, '/livez')
+  await api.app.close(50)
+  t.pass('it ended')
+})
+
+t.test('closing twice is closing once', async (t) => {
+  const api = await startApi(t)
+  await Promise.all([api.app.close(), api.app.close()])
+  await api.app.close()
+  t.notOk(api.servers.some(({ listening }) => listening))
+})
+
+t.test(
+  'a connection that was accepted before the end is still answered, what would change something is not',
+  async (t) => {
+    const api = await startApi(t)
+    const path = 'socketPath' in api.socket ? api.socket.socketPath : ''
+    const say = async (socket: Socket, line: string) => {
+      socket.end(`${line} HTTP/1.1\r\nHost: authd\r\nConnection: close\r\n\r\n`)
+      let text = ''
+      for await (const chunk of socket) text += String(chunk)
+      return text.split('\r\n')[0]
+    }
+    const sockets = [connect(path), connect(path), connect(path)]
+    await Promise.all(sockets.map((socket) => new Promise((resolve) => socket.once('connect', resolve))))
+    // Accepted for sure: a later connection has been answered.
+    await ask(api.socket, '/livez')
+    const closed = api.app.close(60_000)
+    const [look, change, watch] = sockets
+    t.match(look && (await say(look, 'GET /v1/credentials')), /^HTTP\/1.1 200 /)
+    t.match(change && (await say(change, 'POST /v1/shutdown')), /^HTTP\/1.1 503 /)
+    t.match(watch && (await say(watch, 'GET /v1/events')), /^HTTP\/1.1 503 /)
+    await closed
+  },
+)

@@ -1,0 +1,222 @@
+/** Server-Sent Events over real sockets: what watchers see, how they resume, and how they are got rid of. */
+import { once } from 'node:events'
+import { type ClientRequest, type IncomingMessage, request } from 'node:http'
+import { connect } from 'node:net'
+import { setTimeout as pause } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import type { EventType } from '../../src/base/events.js'
+import { type Clock, systemClock } from '../../src/std/clock.js'
+import { event as eventSchema } from '../../src/wire/events.js'
+import { ask, type Place, startApi } from '../fixtures/api-under-test.js'
+
+interface Watch {
+  readonly outgoing: ClientRequest
+  readonly incoming: IncomingMessage
+  /** Waits until the text so far has `part` in it, and answers all of the text. */
+  until(part: string): Promise<string>
+  text(): string
+  readonly ended: Promise<unknown>
+}
+
+async function watch(
+  t: Pick<Test, 'teardown'>,
+  place: Place,
+  { token, lastEventId }: { readonly token?: string; readonly lastEventId?: string } = {},
+): Promise<Watch> {
+  const outgoing = request({
+    ...place,
+    path: '/v1/events',
+    agent: false,
+    headers: {
+      host: 'port' in place ? `127.0.0.1:${place.port}` : 'authd',
+      ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+      ...(lastEventId === undefined ? {} : { 'last-event-id': lastEventId }),
+    },
+  })
+  outgoing.end()
+  t.teardown(() => outgoing.destroy())
+  const incoming = await new Promise<IncomingMessage>((resolve, reject) => {
+    outgoing.on('response', resolve)
+    outgoing.on('error', reject)
+  })
+  let text = ''
+  incoming.setEncoding('utf8')
+  incoming.on('data', (chunk: string) => (text += chunk))
+  incoming.on('error', () => undefined)
+  return {
+    outgoing,
+    incoming,
+    text: () => text,
+    ended: new Promise((resolve) => incoming.once('close', resolve)),
+    async until(part) {
+      while (!text.includes(part)) await once(incoming, 'data')
+      return text
+    },
+  }
+}
+
+function eventsIn(text: string) {
+  const frames = text.split('\n\n').filter((frame) => frame.includes('\ndata: '))
+  return frames.map((frame) => {
+    const [, id = '', type = '', data = ''] = /^id: (.*)\nevent: (.*)\ndata: (.*)$/.exec(frame) ?? []
+    return { id, type, data: eventSchema.parse(JSON.parse(data)) }
+  })
+}
+
+t.test('a watcher sees events as they happen, each under an id', async (t) => {
+  const { broker, socket } = await startApi(t)
+  const watcher = await watch(t, socket)
+  t.equal(watcher.incoming.statusCode, 200)
+  t.equal(watcher.incoming.headers['content-type'], 'text/event-stream')
+  t.equal(watcher.incoming.headers['cache-control'], 'no-store')
+  await watcher.until('id: run1-0\n\n')
+  broker.deps.events.emit('credentials.changed', {
+    profile: 'cloud',
+    facts: { generation: 8, names: ['a', 'b'] },
+  })
+  broker.deps.events.emit('profiles.changed')
+  const [first, second] = eventsIn(await watcher.until('run1-2'))
+  t.match(first, {
+    id: 'run1-1',
+    type: 'credentials.changed',
+    data: {
+      id: 'run1-1',
+      type: 'credentials.changed',
+      profile: 'cloud',
+      facts: { generation: 8, names: ['a', 'b'] },
+    },
+  })
+  t.match(second, { id: 'run1-2', type: 'profiles.changed' })
+})
+
+t.test('Last-Event-ID resumes behind the last event seen, and a gap is told', async (t) => {
+  const { broker, socket } = await startApi(t)
+  const { events } = broker.deps
+  for (let count = 0; count < 5; count += 1) events.emit('key.stored', { facts: { count } })
+  const cases = [
+    ['run1-3', ['key.stored 4', 'key.stored 5']],
+    ['run1-5', []],
+    ['run1-0', ['key.stored 1', 'key.stored 2', 'key.stored 3', 'key.stored 4', 'key.stored 5']],
+    [
+      'run0-3',
+      ['events.gap 0', 'key.stored 1', 'key.stored 2', 'key.stored 3', 'key.stored 4', 'key.stored 5'],
+    ],
+    [
+      'nonsense',
+      ['events.gap 0', 'key.stored 1', 'key.stored 2', 'key.stored 3', 'key.stored 4', 'key.stored 5'],
+    ],
+    ['run1-99', ['events.gap 0']],
+  ] as const
+  for (const [lastEventId, expected] of cases) {
+    const watcher = await watch(t, socket, { lastEventId })
+    events.emit('vault.changed')
+    const seen = eventsIn(await watcher.until('vault.changed')).map(
+      ({ type, id }) => `${type} ${id.slice(5)}`,
+    )
+    t.same(
+      seen.filter((line) => !line.startsWith('vault')),
+      expected,
+      lastEventId,
+    )
+    watcher.outgoing.destroy()
+  }
+})
+
+t.test('what has fallen out of the ring is a gap', async (t) => {
+  const { broker, socket } = await startApi(t)
+  for (let count = 0; count < 1_200; count += 1) broker.deps.events.emit('key.stored')
+  const watcher = await watch(t, socket, { lastEventId: 'run1-100' })
+  const [gap, next] = eventsIn(await watcher.until('run1-1200'))
+  t.match(gap, { type: 'events.gap', id: 'run1-200' })
+  t.match(next, { type: 'key.stored', id: 'run1-201' })
+})
+
+t.test('a token sees the events of its profiles, and of the others nothing', async (t) => {
+  const { broker, tcp } = await startApi(t)
+  const { events } = broker.deps
+  const watcher = await watch(t, tcp, { token: await broker.token('inspect', ['server']) })
+  events.emit('credentials.changed', { profile: 'cloud', facts: { generation: 8 } })
+  events.emit('credentials.changed', { profile: 'server', facts: { generation: 2 } })
+  events.emit('profiles.changed', { facts: { names: ['cloud'] } })
+  const seen = await watcher.until('profiles.changed')
+  t.notMatch(seen, '"cloud"')
+  t.same(
+    eventsIn(seen).map(({ id, data }) => [id, data.profile, data.facts]),
+    [
+      ['run1-2', 'server', { generation: 2 }],
+      ['run1-3', undefined, {}],
+    ],
+  )
+})
+
+t.test('a token that is revoked sees nothing more', async (t) => {
+  const { broker, socket, tcp } = await startApi(t)
+  const dead = await watch(t, tcp, { token: await broker.token('inspect') })
+  const alive = await watch(t, tcp, { token: await broker.token('inspect') })
+  await ask(socket, '/v1/tokens/tok1', { method: 'DELETE' })
+  await dead.ended
+  t.notMatch(dead.text(), 'token.revoked')
+  t.match(await alive.until('token.revoked'), 'tok1')
+})
+
+t.test('a watcher that does not read is dropped, and the others are not kept waiting', async (t) => {
+  const { broker, socket } = await startApi(t)
+  const path = 'socketPath' in socket ? socket.socketPath : ''
+  const lazy = connect(path)
+  t.teardown(() => lazy.destroy())
+  lazy.on('error', () => undefined)
+  lazy.write('GET /v1/events HTTP/1.1\r\nHost: authd\r\n\r\n')
+  await once(lazy, 'readable')
+  const watcher = await watch(t, socket)
+  const facts = { text: 'x'.repeat(10_000) }
+  for (let count = 0; count < 400; count += 1) {
+    broker.deps.events.emit('key.stored', { facts })
+    if (count % 20 === 0) await pause(1)
+  }
+  broker.deps.events.emit('vault.changed')
+  await watcher.until('vault.changed')
+  const hungUp = once(lazy, 'close')
+  lazy.resume()
+  await hungUp
+  t.equal(eventsIn(watcher.text()).length, 401)
+})
+
+t.test('silence is filled with comments, and a token that ran out is noticed there', async (t) => {
+  const system = systemClock()
+  const hasty: Clock = { ...system, after: (ms, run) => system.after(ms / 500, run) }
+  const { broker, tcp } = await startApi(t, { clock: hasty })
+  const dying = await watch(t, tcp, { token: await broker.token('inspect', ['*'], 100) })
+  const alive = await watch(t, tcp, { token: await broker.token('inspect') })
+  await dying.ended
+  const seen = alive.text().length
+  while (!alive.text().slice(seen).includes(': still here\n\n')) await once(alive.incoming, 'data')
+  t.match(alive.text(), /(: still here\n\n)+$/)
+})
+
+t.test('event streams end when the daemon stops', async (t) => {
+  const { app, socket } = await startApi(t)
+  const watcher = await watch(t, socket)
+  await Promise.all([watcher.ended, app.close(5_000)])
+  t.match(watcher.text(), 'retry: 2000')
+})
+
+t.test('strangers with tokens cannot take all the places of watchers', async (t) => {
+  const { broker, socket, tcp } = await startApi(t)
+  const token = await broker.token('inspect')
+  const watchers = await Promise.all(Array.from({ length: 256 }, () => watch(t, tcp, { token })))
+  t.equal(watchers.length, 256)
+  const refused = await ask(tcp, '/v1/events', { token })
+  t.equal(refused.status, 429)
+  t.match(refused.text, 'too_many_requests')
+  const owner = await watch(t, socket)
+  t.equal(owner.incoming.statusCode, 200, 'the owner still has room')
+  watchers[0]?.outgoing.destroy()
+  const type: EventType = 'vault.changed'
+  let status = 429
+  while (status === 429) {
+    broker.deps.events.emit(type)
+    const again = await watch(t, tcp, { token })
+    status = again.incoming.statusCode ?? 0
+  }
+  t.equal(status, 200, 'a place that was left is free again')
+})

@@ -1,0 +1,117 @@
+/** `POST /v1/env`: what a job is given, and what becomes of its token. */
+import { spawnSync } from 'node:child_process'
+import t from 'tap'
+import { buildApp } from '../../src/api/app.js'
+import { createTokens, type TokenList } from '../../src/tokens/issue.js'
+import { ask, json, startApi } from '../fixtures/api-under-test.js'
+import { WORKSPACE } from '../fixtures/fake-broker.js'
+
+const job = { mode: 'proxy', name: 'prefect worker start' }
+
+async function withListener(t: Parameters<typeof startApi>[0], state: 'listening' | 'off') {
+  const api = await startApi(t)
+  const { inspection } = api.broker.deps
+  const status = inspection.status()
+  Object.assign(inspection, {
+    status: () => ({ ...status, listeners: [{ door: 'tcp', address: 'http://127.0.0.1:4280', state }] }),
+  })
+  return api
+}
+
+t.test('a cloud job gets our address, the real UI and a token of its own', async (t) => {
+  const api = await withListener(t, 'listening')
+  const answer = json(
+    await ask(api.socket, '/v1/env', {
+      method: 'POST',
+      body: { ...job, format: 'json', no_proxy: 'a.b,localhost' },
+    }),
+  )
+  const base = 'http://127.0.0.1:4280/proxy/cloud/api'
+  t.match(answer, {
+    profile: 'cloud',
+    env: {
+      PREFECT_CLOUD_API_URL: base,
+      PREFECT_API_URL: `${base}/accounts/${WORKSPACE.accountId}/workspaces/${WORKSPACE.workspaceId}`,
+      PREFECT_CLOUD_UI_URL: 'https://app.prefect.cloud',
+      PREFECT_API_KEY: /^pab_[\w-]{43}$/,
+      PREFECT_SILENCE_API_URL_MISCONFIGURATION: 'true',
+      NO_PROXY: 'a.b,localhost,127.0.0.1',
+      no_proxy: 'a.b,localhost,127.0.0.1',
+    },
+  })
+  t.notMatch(JSON.stringify(answer), 'pnu_')
+  t.match(json(await ask(api.socket, '/v1/tokens')), {
+    tokens: [{ name: 'prefect worker start', power: 'proxy', profiles: ['cloud'] }],
+  })
+  t.match(api.broker.audit.at(-1), { action: 'token_created', profile: 'cloud', tokenName: job.name })
+  t.same(api.broker.handedOut, [], 'the key stays here')
+})
+
+t.test('a server job gets the token as its auth string', async (t) => {
+  const api = await withListener(t, 'listening')
+  const body = { ...job, profile: 'server', format: 'sh' }
+  const { text } = await ask(api.socket, '/v1/env', { method: 'POST', body })
+  const { stdout } = spawnSync('sh', [
+    '-c',
+    `PREFECT_CLOUD_API_URL=old; ${text} env; echo "[$PREFECT_CLOUD_API_URL]"`,
+  ])
+  const said = String(stdout)
+  t.match(said, /PREFECT_API_URL=http:\/\/127\.0\.0\.1:4280\/proxy\/server\/api\n/)
+  t.match(said, /PREFECT_API_AUTH_STRING=prefect-auth:pab_[\w-]{43}\n/)
+  t.match(said, /PREFECT_SILENCE_API_URL_MISCONFIGURATION=true\n/)
+  t.match(said, /NO_PROXY=127\.0\.0\.1,localhost\n/)
+  t.match(said, /\[\]\n/, 'nothing of an earlier profile stays')
+})
+
+t.test('it fails with a reason as JSON, and with a line that fails in a shell', async (t) => {
+  const api = await withListener(t, 'off')
+  const asJson = await ask(api.socket, '/v1/env', { method: 'POST', body: { ...job, format: 'json' } })
+  t.match(json(asJson), { code: 'tcp_unavailable', hint: /PREFECT_AUTH_PORT/ })
+  const asText = await ask(api.socket, '/v1/env', { method: 'POST', body: { ...job, format: 'fish' } })
+  t.equal(asText.text, "echo 'prefect-auth: tcp_unavailable' >&2; false\n")
+  t.equal(
+    (await ask(api.socket, '/v1/env', { method: 'POST', body: { mode: 'direct', name: 'x' } })).status,
+    400,
+  )
+})
+
+t.test('a job goes on in the workspace where it began', async (t) => {
+  const api = await withListener(t, 'listening')
+  const list: { tokens: TokenList } = { tokens: { tokens: [] } }
+  const tokens = createTokens({
+    clock: api.broker.deps.clock,
+    document: {
+      read: () => list.tokens,
+      update: async (change) => {
+        list.tokens = change(list.tokens)
+        return list.tokens
+      },
+    },
+    randomToken: () => 'r'.repeat(43),
+    newId: () => 'one',
+  })
+  const app = await buildApp({ ...api.broker.deps, tokens })
+  t.teardown(() => app.close())
+  const made = await tokens.createForJob({
+    name: 'x',
+    profile: 'cloud',
+    workspace: { accountId: 'a'.repeat(36), workspaceId: 'c'.repeat(36) },
+  })
+  t.match(tokens.recognise(made.token), { isJob: true, workspace: { workspaceId: 'c'.repeat(36) } })
+})
+
+t.test('a token for one profile remembers its workspace too, one for several has none', async (t) => {
+  const api = await startApi(t)
+  const { tokens } = api.broker.deps
+  for (const [profiles, workspace] of [
+    [undefined, WORKSPACE.workspaceId],
+    [['cloud'], WORKSPACE.workspaceId],
+    [['server'], undefined],
+    [['cloud', 'server'], undefined],
+    [['*'], undefined],
+  ] as const) {
+    const body = { name: 'container', power: 'proxy', ...(profiles === undefined ? {} : { profiles }) }
+    const { token } = json(await ask(api.socket, '/v1/tokens', { method: 'POST', body }))
+    t.equal(tokens.recognise(String(token))?.workspace?.workspaceId, workspace, String(profiles))
+  }
+})

@@ -1,0 +1,99 @@
+import t from 'tap'
+import { decideIdleExit, type IdleFacts, lastingObstacle } from '../../src/daemon/idle-exit.js'
+
+const MINUTE = 60_000
+const HOUR = 60 * MINUTE
+const socket = { door: 'socket', address: '/s', state: 'listening', inherited: true } as const
+const tcp = { door: 'tcp', address: 'http://127.0.0.1:4280', state: 'listening', inherited: true } as const
+
+/** Nobody asked for long, and the timer comes in an hour. */
+const IDLE: IdleFacts = {
+  afterMs: 10 * MINUTE,
+  listeners: [socket, tcp],
+  vault: { backend: 'file', state: 'ready', opensAlone: true },
+  connections: 0,
+  quietMs: 11 * MINUTE,
+  acts: 0,
+  logins: 0,
+  journalEntries: 0,
+  isWorking: false,
+  hasOwnLogLevel: false,
+  dutyInMs: 40 * HOUR,
+  wakeInMs: HOUR,
+}
+
+const { dutyInMs: _duty, ...NOTHING_DUE } = IDLE
+const { wakeInMs: _wake, ...NO_TIMER } = IDLE
+const { wakeInMs: _neither, ...NEITHER } = NOTHING_DUE
+
+const LEAVES: readonly (readonly [string, IdleFacts])[] = [
+  ['nobody asked, nothing is due', IDLE],
+  ['nothing is ever due', NOTHING_DUE],
+  ['nothing is ever due: then no timer is needed', NEITHER],
+  ['quiet for exactly so long', { ...IDLE, quietMs: IDLE.afterMs }],
+  ['due a good while after the timer', { ...IDLE, dutyInMs: HOUR + 3 * MINUTE }],
+  ['due soon, and the timer comes sooner', { ...IDLE, dutyInMs: 5 * MINUTE, wakeInMs: MINUTE }],
+  ['a port that is off or taken', { ...IDLE, listeners: [socket, { ...tcp, state: 'failed' }] }],
+]
+
+for (const [name, facts] of LEAVES) {
+  t.test(`it leaves: ${name}`, async (t) => {
+    t.strictSame(decideIdleExit(facts), { kind: 'leave' })
+  })
+}
+
+const STAYS: readonly (readonly [string, IdleFacts, RegExp, number?])[] = [
+  ['a connection, whatever it does', { ...IDLE, connections: 1 }, /1 connection/, 10 * MINUTE],
+  ['asked nine minutes ago', { ...IDLE, quietMs: 9 * MINUTE }, /a moment ago/, MINUTE],
+  ['a vault that is shut', { ...IDLE, vault: { backend: 'file', state: 'locked' } }, /vault is shut/],
+  ['a logout whose caller has gone', { ...IDLE, acts: 1 }, /caller who has gone/],
+  ['a login', { ...IDLE, logins: 1 }, /login/],
+  ['Prefect is being asked', { ...IDLE, isWorking: true }, /being asked/],
+  ['the journal', { ...IDLE, journalEntries: 1 }, /not finished/],
+  ['a log level by hand', { ...IDLE, hasOwnLogLevel: true }, /log level/],
+  ['a renewal that is overdue', { ...IDLE, dutyInMs: -HOUR }, /has to be renewed/],
+  ['a renewal just before the timer', { ...IDLE, dutyInMs: HOUR - 1 }, /before the timer comes/],
+  ['a renewal that a late timer would miss', { ...IDLE, dutyInMs: HOUR + MINUTE }, /before the timer comes/],
+  ['a key to renew and no timer', NO_TIMER, /prefect-authd\.timer does not run/],
+]
+
+for (const [name, facts, because, againInMs = 30_000] of STAYS) {
+  t.test(`it stays: ${name}`, async (t) => {
+    t.match(decideIdleExit(facts), { kind: 'stay', because, isLasting: false, againInMs })
+  })
+}
+
+const NEVER: readonly (readonly [string, Partial<IdleFacts>, RegExp, RegExp])[] = [
+  [
+    'started by hand',
+    { listeners: [{ door: 'socket', address: '/s', state: 'listening' }] },
+    /no systemd socket/,
+    /service install/,
+  ],
+  [
+    'a socket that only the daemon opens',
+    { listeners: [socket, { door: 'restricted', address: '/box/r', state: 'listening' }] },
+    /nobody would listen on \/box\/r/,
+    /without this listener/,
+  ],
+  [
+    'a port of its own',
+    { listeners: [socket, { door: 'tcp', address: 'http://127.0.0.1:1', state: 'listening' }] },
+    /nobody would listen on http/,
+    /unset idle_exit/,
+  ],
+  ['a keychain', { vault: { backend: 'keychain', state: 'ready' } }, /keychain may be locked/, /file vault/],
+  [
+    'a vault that a person unlocked',
+    { vault: { backend: 'file', state: 'ready' } },
+    /person unlocked/,
+    /vault\.passphrase_file/,
+  ],
+]
+
+for (const [name, change, because, hint] of NEVER) {
+  t.test(`it never leaves: ${name}`, async (t) => {
+    t.match(decideIdleExit({ ...IDLE, ...change }), { kind: 'stay', because, isLasting: true })
+    t.match(lastingObstacle({ ...IDLE, ...change }), { because, hint })
+  })
+}

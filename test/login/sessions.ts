@@ -1,0 +1,393 @@
+/** Live logins: shared, timed, ended; with the real listener and a Prefect that answers as the test says. */
+import t, { type Test } from 'tap'
+import { BrokerError } from '../../src/base/errors.js'
+import { createEvents } from '../../src/base/events.js'
+import { createLoginSessions } from '../../src/login/hold-logins.js'
+import type { LoginSessions, LoginView } from '../../src/login/login.js'
+import { openLoginCallback } from '../../src/login/login-callback-part.js'
+import type { LoginDelivery, LoginOutcome, LoginTarget } from '../../src/login/login-delivery.js'
+import type { CloudApi, CloudUser, Workspace } from '../../src/prefect/cloud.js'
+import { Secret } from '../../src/std/secret.js'
+import { keepingLog } from '../fixtures/cloud-client.js'
+import { KEY, MALLORY, OUTCOME, PROD, STAGING, TERRY } from '../fixtures/login-parts.js'
+import { createManualClock } from '../fixtures/manual-clock.js'
+import { rawRequest, sendRaw } from '../fixtures/raw-http.js'
+
+const JUNK = new Secret('pnu_junkjunkjunkjunkjunkjunkjunkjunkjunk')
+const BOT_KEY = new Secret('pnb_0123456789abcdefghijABCDEFGHIJ012345')
+const MALLORYS_KEY = new Secret('pnu_mallorymallorymallorymallorymallory1')
+const UNREACHABLE = new BrokerError('prefect_unreachable', 'asking Prefect failed: no answer')
+const REJECTED = new BrokerError('key_rejected', 'Prefect does not accept this key')
+
+interface Options {
+  readonly workspaces?: readonly Workspace[]
+  readonly targets?: Readonly<Record<string, Partial<LoginTarget>>>
+  readonly keep?: (delivery: LoginDelivery) => Promise<LoginOutcome>
+  readonly stateInPath?: boolean
+}
+
+function start(t: Test, { workspaces = [PROD], targets = {}, keep, stateInPath = false }: Options = {}) {
+  const clock = createManualClock()
+  const { log, lines } = keepingLog()
+  const events = createEvents({ clock, epoch: 'test' })
+  const deliveries: LoginDelivery[] = []
+  const prefect = { isReachable: true, asked: 0 }
+  const asked = (key: Secret) => {
+    prefect.asked += 1
+    if (!prefect.isReachable) throw UNREACHABLE
+    if (key.equals(JUNK)) throw REJECTED
+  }
+  const cloud: CloudApi = {
+    async me({ key }): Promise<CloudUser> {
+      asked(key)
+      if (key.startsWith('pnb_')) throw new BrokerError('prefect_forbidden', 'only users can ask this')
+      return key.equals(MALLORYS_KEY) ? MALLORY : TERRY
+    },
+    async workspaces({ key }) {
+      asked(key)
+      return workspaces
+    },
+    createKey: () => Promise.reject(new Error('not asked here')),
+    readKey: () => Promise.reject(new Error('not asked here')),
+    listKeys: () => Promise.reject(new Error('not asked here')),
+    deleteKey: () => Promise.reject(new Error('not asked here')),
+    close: async () => undefined,
+  }
+  let ids = 0
+  const sessions = createLoginSessions({
+    clock,
+    events,
+    cloud,
+    log,
+    newId: () => `login-${++ids}`,
+    newState: () => 'Zx3fQ',
+    openCallback: openLoginCallback,
+    policy: { timeoutMs: 120_000, confirmMs: 600_000, stateInPath },
+    target: async (profile = 'cloud') => ({
+      profile,
+      cloudApiUrl: 'https://api.prefect.cloud/api',
+      cloudUiUrl: 'https://app.prefect.cloud',
+      ...targets[profile],
+    }),
+    keep:
+      keep ??
+      (async (delivery) => {
+        deliveries.push(delivery)
+        return OUTCOME
+      }),
+  })
+  t.teardown(() => sessions.close())
+  return { sessions, clock, events, prefect, deliveries, lines }
+}
+
+function portOf({ url = '' }: LoginView): number {
+  return Number(/localhost%3A(\d+)/.exec(url)?.[1])
+}
+
+async function deliver(login: LoginView, key = KEY) {
+  const port = portOf(login)
+  const request = rawRequest(`GET /?key=${key.reveal()} HTTP/1.1`, [['Host', `localhost:${port}`]])
+  return (await sendRaw(port, request)).status
+}
+
+/** The next view in which the login is in this state. */
+async function until(sessions: LoginSessions, id: string, state: LoginView['state']): Promise<LoginView> {
+  let view = sessions.get(id)
+  while (view.state !== state) {
+    view = await sessions.waitForChange(id, view.version, 3_600_000, new AbortController().signal)
+  }
+  return view
+}
+
+const types = (events: ReturnType<typeof start>['events']) => events.since(0).events.map(({ type }) => type)
+
+t.test('from the URL to the stored key', async (t) => {
+  const { sessions, events, deliveries } = start(t)
+  const { login, isJoined } = await sessions.begin({})
+  t.equal(isJoined, false)
+  t.match(
+    login.url,
+    /^https:\/\/app\.prefect\.cloud\/auth\/client\?callback=http%3A\/\/localhost%3A\d+&g=true$/,
+  )
+  t.equal(login.state, 'waiting')
+
+  t.equal(await deliver(login), 204)
+  const verified = await until(sessions, login.id, 'verified')
+  t.match(verified, { owner: TERRY, isOwnerKnown: false, workspace: PROD })
+  t.equal(deliveries.length, 0, 'nothing is stored before the yes')
+
+  await sessions.confirm(login.id, { accept: true })
+  const stored = await until(sessions, login.id, 'stored')
+  t.match(stored, { key: OUTCOME.key, exchange: OUTCOME.exchange, owner: TERRY, workspace: PROD })
+  t.match(deliveries, [{ via: 'browser', exchange: true, profile: 'cloud', workspace: PROD }])
+  t.strictSame(types(events), [
+    'login.started',
+    'login.received',
+    'login.verified',
+    'login.confirmed',
+    'login.stored',
+  ])
+  t.notMatch(JSON.stringify([stored, events.since(0)]), KEY.reveal())
+  await sessions.cancel(login.id)
+  await t.rejects(deliver(login), { code: 'ECONNREFUSED' }, 'the port is closed')
+})
+
+t.test('the owner stored before is not asked again', async (t) => {
+  const { sessions, events, deliveries } = start(t, {
+    targets: { cloud: { owner: TERRY, isToBeActive: true } },
+  })
+  const { login } = await sessions.begin({})
+  await deliver(login)
+  await until(sessions, login.id, 'stored')
+  t.match(deliveries, [{ isToBeActive: true }])
+  t.match(types(events), [
+    'login.started',
+    'login.received',
+    'login.verified',
+    'login.confirmed',
+    'login.stored',
+  ])
+})
+
+t.test("another owner's key is dropped and the right one is still taken", async (t) => {
+  const { sessions } = start(t, { targets: { cloud: { owner: TERRY } } })
+  const { login } = await sessions.begin({})
+  await deliver(login, MALLORYS_KEY)
+  const waiting = await until(sessions, login.id, 'waiting')
+  t.match(waiting, { refused: 1, notice: /mallory/ })
+  await deliver(login)
+  await until(sessions, login.id, 'stored')
+})
+
+t.test("a stranger's key that came first is answered with no, then the right one comes", async (t) => {
+  const { sessions, deliveries } = start(t)
+  const { login } = await sessions.begin({})
+  await deliver(login, MALLORYS_KEY)
+  await until(sessions, login.id, 'verified')
+  t.equal(await deliver(login), 205, 'one key at a time')
+  const waiting = await sessions.confirm(login.id, { accept: false })
+  t.match(waiting, { state: 'waiting', url: login.url })
+  await deliver(login)
+  await until(sessions, login.id, 'verified')
+  await sessions.confirm(login.id, { accept: true })
+  await until(sessions, login.id, 'stored')
+  t.match(deliveries, [{ owner: TERRY }])
+  t.equal(deliveries.length, 1)
+})
+
+t.test('junk is counted and refused after five, and a pasted key still ends it well', async (t) => {
+  const { sessions, prefect, deliveries } = start(t)
+  const { login } = await sessions.begin({})
+  for (let count = 1; count <= 5; count += 1) {
+    t.equal(await deliver(login, JUNK), 204)
+    while (sessions.get(login.id).state !== 'waiting') await until(sessions, login.id, 'waiting')
+  }
+  t.equal(await deliver(login, JUNK), 205)
+  t.equal(prefect.asked, 5)
+  t.match(sessions.get(login.id), { state: 'waiting', refused: 6 })
+  await sessions.submitKey(login.id, KEY, { exchange: false })
+  await until(sessions, login.id, 'stored')
+  t.match(deliveries, [{ via: 'pasted', exchange: false }])
+})
+
+t.test('while Prefect can not be reached the delivered key is kept', async (t) => {
+  const { sessions, clock, prefect } = start(t)
+  const { login } = await sessions.begin({})
+  prefect.isReachable = false
+  await deliver(login)
+  let view = sessions.get(login.id)
+  while (view.notice === undefined) {
+    view = await sessions.waitForChange(login.id, view.version, 60_000, new AbortController().signal)
+  }
+  t.match(view, { state: 'received', notice: /trying again/ })
+  prefect.isReachable = true
+  clock.pass(1_000)
+  await until(sessions, login.id, 'verified')
+})
+
+t.test('N callers share one login, profiles run side by side', async (t) => {
+  const { sessions } = start(t)
+  const begun = await Promise.all([
+    sessions.begin({ profile: 'a' }),
+    sessions.begin({ profile: 'a', workspace: 'acme/other' }),
+    sessions.begin({ profile: 'b' }),
+  ])
+  t.strictSame(
+    begun.map(({ isJoined }) => isJoined),
+    [false, true, false],
+  )
+  const [first, second, other] = begun.map(({ login }) => login)
+  t.equal(first?.id, second?.id)
+  t.not(first?.id, other?.id)
+  t.match(second?.notice, /acme\/other/)
+  t.match(await sessions.begin({ profile: 'a' }), { isJoined: true, login: { id: first?.id } })
+  t.equal(sessions.list().length, 2)
+})
+
+t.test('at most twenty logins wait at a time', async (t) => {
+  const { sessions } = start(t)
+  const begun = await Promise.all([...Array(20).keys()].map((n) => sessions.begin({ profile: `p${n}` })))
+  await t.rejects(sessions.begin({ profile: 'one-more' }), { code: 'too_many_requests' })
+  await sessions.cancel(begun[0]?.login.id ?? '')
+  await t.resolves(sessions.begin({ profile: 'one-more' }))
+})
+
+t.test('a typed key: what is wrong is told at once and the login waits on', async (t) => {
+  const { sessions, prefect } = start(t, { targets: { mine: { owner: MALLORY } } })
+  const { login } = await sessions.begin({})
+  const submit = (key: Secret, id = login.id) => sessions.submitKey(id, key, { exchange: true })
+  await t.rejects(submit(new Secret('two words')), { code: 'key_malformed' })
+  t.equal(prefect.asked, 0)
+  await t.rejects(submit(JUNK), { code: 'key_rejected' })
+  const { login: mine } = await sessions.begin({ profile: 'mine' })
+  await t.rejects(submit(KEY, mine.id), { code: 'owner_mismatch', hint: /--switch-owner/ })
+  t.match([sessions.get(login.id).state, sessions.get(mine.id).state], ['waiting', 'waiting'])
+  await submit(KEY)
+  await until(sessions, login.id, 'stored')
+  await t.rejects(submit(KEY), { code: 'login_state' })
+  await t.rejects(submit(KEY, 'login-99'), { code: 'login_not_found' })
+})
+
+t.test('a service account is known by its account, and a typed key of it may need a workspace', async (t) => {
+  const { sessions, deliveries } = start(t, { workspaces: [PROD, STAGING] })
+  const { login } = await sessions.begin({})
+  t.match(await sessions.submitKey(login.id, BOT_KEY, { exchange: false }), {
+    state: 'verified',
+    isOwnerKnown: true,
+    owner: { kind: 'service_account', handle: 'acme' },
+  })
+  await t.rejects(sessions.confirm(login.id, { accept: true }), { code: 'workspace_required' })
+  await t.rejects(sessions.confirm(login.id, { accept: true, workspace: 'x/y' }), {
+    code: 'workspace_not_found',
+  })
+  await sessions.confirm(login.id, { accept: true, workspace: 'acme/staging' })
+  await until(sessions, login.id, 'stored')
+  t.match(deliveries, [{ workspace: STAGING, owner: { kind: 'service_account', id: PROD.accountId } }])
+})
+
+t.test('a login that nobody finishes expires: awake, asleep, and with the clock set back', async (t) => {
+  for (const [name, wait] of [
+    ['awake', (clock: ReturnType<typeof createManualClock>) => clock.pass(121_000)],
+    ['asleep', (clock: ReturnType<typeof createManualClock>) => clock.sleep(8 * 3_600_000)],
+    [
+      'with the clock set back',
+      (clock: ReturnType<typeof createManualClock>) => {
+        clock.setWall(0)
+        clock.pass(121_000)
+      },
+    ],
+  ] as const) {
+    const { sessions, clock, events } = start(t)
+    const { login } = await sessions.begin({})
+    wait(clock)
+    t.match(sessions.get(login.id), { state: 'expired', error: { code: 'login_expired' } }, name)
+    t.match(types(events), ['login.started', 'login.expired'])
+    await sessions.close()
+    await t.rejects(deliver(login), { code: 'ECONNREFUSED' })
+  }
+})
+
+t.test('a timer wakes those who wait for a login that expires', async (t) => {
+  const { sessions, clock } = start(t)
+  const { login } = await sessions.begin({})
+  const waiting = until(sessions, login.id, 'expired')
+  clock.pass(120_000)
+  t.match(await waiting, { state: 'expired' })
+})
+
+t.test('ended logins are known for ten minutes', async (t) => {
+  const { sessions, clock } = start(t)
+  const { login } = await sessions.begin({})
+  const { login: other } = await sessions.begin({ profile: 'other' })
+  await sessions.cancel(login.id)
+  t.strictSame(
+    sessions.list().map(({ id }) => id),
+    [other.id, login.id],
+    'pending ones first',
+  )
+  t.match(await sessions.cancel(login.id), { state: 'cancelled' }, 'cancelling twice is cancelling')
+  clock.pass(599_000)
+  t.match(sessions.get(login.id), { state: 'cancelled' })
+  clock.pass(1_000)
+  t.throws(() => sessions.get(login.id), { code: 'login_not_found' })
+})
+
+t.test('waiting ends with the change, the time, or the caller', async (t) => {
+  const { sessions, clock } = start(t)
+  const { login } = await sessions.begin({})
+  const { signal } = new AbortController()
+  const timed = sessions.waitForChange(login.id, login.version, 1_000, signal)
+  clock.pass(1_000)
+  t.match(await timed, { version: login.version })
+
+  const caller = new AbortController()
+  const aborted = sessions.waitForChange(login.id, login.version, 60_000, caller.signal)
+  caller.abort()
+  t.match(await aborted, { version: login.version })
+
+  const changed = sessions.waitForChange(login.id, login.version, 60_000, signal)
+  await sessions.cancel(login.id)
+  t.match(await changed, { state: 'cancelled' })
+  t.match(await sessions.waitForChange(login.id, login.version, 60_000, signal), { state: 'cancelled' })
+})
+
+t.test('a key that can not be stored fails the login with the reason', async (t) => {
+  for (const [thrown, code] of [
+    [
+      new BrokerError('vault_locked', 'the keyring is locked', { hint: 'prefect-auth unlock' }),
+      'vault_locked',
+    ],
+    [new TypeError('a bug'), 'internal'],
+  ] as const) {
+    const { sessions } = start(t, { keep: () => Promise.reject(thrown) })
+    const { login } = await sessions.begin({})
+    await sessions.submitKey(login.id, KEY, { exchange: true })
+    t.match(await until(sessions, login.id, 'failed'), { error: { code } })
+  }
+})
+
+t.test("the page's own failure ends the login", async (t) => {
+  const { sessions } = start(t)
+  const { login } = await sessions.begin({})
+  const port = portOf(login)
+  const headers = [
+    ['Host', `localhost:${port}`],
+    ['Origin', 'https://app.prefect.cloud'],
+    ['Content-Type', 'application/json'],
+  ] as const
+  await sendRaw(port, rawRequest('POST /failure HTTP/1.1', headers, '{"reason":"cancelled by the user"}'))
+  t.match(await until(sessions, login.id, 'failed'), { error: { message: /cancelled by the user/ } })
+})
+
+t.test('the state in the path is in the URL, and asked for', async (t) => {
+  const { sessions, lines } = start(t, { stateInPath: true })
+  const { login } = await sessions.begin({})
+  t.match(login.url, /callback=http%3A\/\/localhost%3A\d+\/Zx3fQ&g=true$/)
+  t.equal(await deliver(login), 205)
+  t.match(sessions.get(login.id), { state: 'waiting', refused: 1 })
+  t.match(lines.join(), /refused/)
+  t.notMatch(lines.join(), /Zx3fQ|pnu_/, 'neither state nor key is logged')
+})
+
+t.test('closing ends what waits, finishes what is being stored, and starts nothing more', async (t) => {
+  let finish: (outcome: LoginOutcome) => void = () => undefined
+  const stored = new Promise<LoginOutcome>((resolve) => {
+    finish = resolve
+  })
+  const { sessions } = start(t, { keep: () => stored })
+  const { login: waits } = await sessions.begin({ profile: 'waits' })
+  const { login: stores } = await sessions.begin({ profile: 'stores' })
+  await sessions.submitKey(stores.id, KEY, { exchange: true })
+  const closing = sessions.close()
+  finish(OUTCOME)
+  await closing
+  t.match([sessions.get(waits.id).state, sessions.get(stores.id).state], ['cancelled', 'stored'])
+  await t.rejects(deliver(waits), { code: 'ECONNREFUSED' })
+  await t.rejects(sessions.begin({}), { code: 'shutting_down' })
+})
+
+t.test('a UI that is no web address and a profile that is none start nothing', async (t) => {
+  const { sessions, events } = start(t, { targets: { odd: { cloudUiUrl: 'javascript:alert(1)' } } })
+  await t.rejects(sessions.begin({ profile: 'odd' }), { code: 'api_url_invalid' })
+  t.strictSame(types(events), [])
+})

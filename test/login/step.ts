@@ -1,0 +1,342 @@
+/** The rules of a login: what each event does in each state, and what no sequence of events can do. */
+import fc from 'fast-check'
+import t from 'tap'
+import { BrokerError } from '../../src/base/errors.js'
+import { MAX_CHECKS } from '../../src/login/login-claim.js'
+import { later, type Moment } from '../../src/login/login-moment.js'
+import { isOver, type LoginEvent, type LoginRules, type LoginState } from '../../src/login/state.js'
+import { CHECK_PAUSES_MS, startLogin, stepLogin } from '../../src/login/step.js'
+import { KEY, MALLORY, OTHER_KEY, OUTCOME, PROD, rules, STAGING, TERRY } from '../fixtures/login-parts.js'
+
+const START: Moment = { wall: 1_000_000, mono: 500 }
+const REJECTED = new BrokerError('key_rejected', 'Prefect does not accept this key')
+const UNREACHABLE = new BrokerError('prefect_unreachable', 'Prefect did not answer')
+
+const delivered = (key = KEY) => ({ kind: 'delivered', key }) as const
+const checked = (check = 1, owner: typeof TERRY | typeof MALLORY = TERRY, workspaces = [PROD]) =>
+  ({ kind: 'checked', check, owner, workspaces }) as const
+const typed = (workspaces = [PROD]) =>
+  ({ kind: 'typed', key: OTHER_KEY, exchange: false, owner: TERRY, workspaces }) as const
+const yes = { kind: 'answered', accept: true } as const
+const no = { kind: 'answered', accept: false } as const
+
+/** The state after all events, at `START`, and the last step's refusal and effects. */
+function play(loginRules: LoginRules, ...events: readonly LoginEvent[]) {
+  let last: ReturnType<typeof stepLogin> = { state: startLogin(loginRules, START), effects: [] }
+  for (const event of events) last = stepLogin(last.state, event, START)
+  return last
+}
+
+t.test('a key from the browser waits for a yes, then is stored', async (t) => {
+  const received = play(rules(), delivered())
+  t.match(received, { state: { kind: 'received' }, effects: [{ kind: 'check', check: 1, afterMs: 0 }] })
+
+  const verified = play(rules(), delivered(), checked())
+  t.match(verified, { state: { kind: 'verified', claim: { isOwnerKnown: false } }, effects: [] })
+
+  const confirmed = play(rules(), delivered(), checked(), yes)
+  t.match(confirmed.effects, [{ kind: 'keep', claim: { via: 'browser', exchange: true }, workspace: PROD }])
+
+  const stored = play(rules(), delivered(), checked(), yes, { kind: 'kept', outcome: OUTCOME })
+  t.match(stored.state, { kind: 'stored', owner: TERRY, workspace: PROD, outcome: OUTCOME })
+  t.notOk('claim' in stored.state, 'the key is gone')
+})
+
+t.test('a key of a known owner is stored without a question', async (t) => {
+  for (const known of [
+    rules({ stored: TERRY }),
+    rules({ wanted: 'TERRY@example.com' }),
+    rules({ wanted: 'Terry' }),
+    rules({ stored: MALLORY, wanted: 'terry', maySwitch: true }),
+  ]) {
+    t.match(play(known, delivered(), checked()), {
+      state: { kind: 'confirmed' },
+      effects: [{ kind: 'keep' }],
+    })
+  }
+})
+
+t.test('a key of the wrong owner is dropped and the login goes on', async (t) => {
+  for (const strict of [
+    rules({ stored: TERRY }),
+    rules({ wanted: 'terry' }),
+    rules({ stored: MALLORY, wanted: 'terry' }),
+  ]) {
+    const { state } = play(strict, delivered(), checked(1, MALLORY))
+    t.match(state, { kind: 'waiting', refused: 1, notice: /belongs to mallory/ })
+  }
+})
+
+t.test('"no" goes back to waiting with the whole time', async (t) => {
+  const verified = play(rules(), delivered(), checked()).state
+  const now = later(START, 300_000)
+  const { state } = stepLogin(verified, no, now)
+  t.match(state, { kind: 'waiting', deadline: later(now, 120_000), notice: /terry .*not taken/ })
+})
+
+t.test('junk goes back to waiting with the time that was left', async (t) => {
+  const received = stepLogin(startLogin(rules(), START), delivered(), later(START, 100_000)).state
+  const now = later(START, 110_000)
+  const { state } = stepLogin(received, { kind: 'check_failed', check: 1, error: REJECTED }, now)
+  t.match(state, { kind: 'waiting', refused: 1, deadline: later(now, 20_000), notice: /does not accept/ })
+})
+
+t.test('only five keys from the browser are looked at', async (t) => {
+  let state = startLogin(rules(), START)
+  for (let check = 1; check <= MAX_CHECKS; check += 1) {
+    state = stepLogin(state, delivered(), START).state
+    state = stepLogin(state, { kind: 'check_failed', check, error: REJECTED }, START).state
+  }
+  t.match(state, { kind: 'waiting', notice: /no more keys are taken from the browser/ })
+  t.match(stepLogin(state, delivered(), START), {
+    state: { kind: 'waiting' },
+    refusal: { code: 'login_state' },
+  })
+  t.match(stepLogin(state, typed(), START), { state: { kind: 'confirmed' } }, 'a typed key still is')
+})
+
+t.test('a key that Prefect can not be asked about is kept and asked about again', async (t) => {
+  let step = play(rules(), delivered())
+  for (const afterMs of CHECK_PAUSES_MS) {
+    step = stepLogin(step.state, { kind: 'check_failed', check: 1, error: UNREACHABLE }, START)
+    t.match(step, {
+      state: { kind: 'received', notice: /trying again/ },
+      effects: [{ kind: 'check', check: 1, afterMs }],
+    })
+  }
+  t.match(stepLogin(step.state, checked(), START).state, { kind: 'verified' })
+  const given = stepLogin(step.state, { kind: 'check_failed', check: 1, error: UNREACHABLE }, START)
+  t.match(given.state, { kind: 'waiting', notice: /did not answer/ })
+
+  const busy = new BrokerError('prefect_rate_limited', 'too many requests', { retryAt: START.wall + 20_000 })
+  const later20 = stepLogin(
+    play(rules(), delivered()).state,
+    { kind: 'check_failed', check: 1, error: busy },
+    START,
+  )
+  t.match(later20.effects, [{ kind: 'check', afterMs: 20_000 }], 'as late as Prefect asks')
+})
+
+t.test('while a key is looked at no other is taken, and the same one again is the same', async (t) => {
+  for (const before of [[delivered()], [delivered(), checked()]]) {
+    t.match(play(rules(), ...before, delivered(OTHER_KEY)).refusal, { code: 'login_state' })
+    t.equal(play(rules(), ...before, delivered(KEY)).refusal, undefined)
+  }
+  t.match(
+    play(rules(), delivered(), checked(2)).state,
+    { kind: 'received' },
+    'a late answer about another key',
+  )
+})
+
+t.test('a typed key needs no yes; what is wrong with it is told and the login waits on', async (t) => {
+  t.match(play(rules(), typed()).effects, [{ kind: 'keep', claim: { via: 'pasted', exchange: false } }])
+  t.match(play(rules(), delivered(), typed()).state, { kind: 'confirmed', claim: { via: 'pasted' } })
+
+  for (const [code, loginRules, workspaces] of [
+    ['owner_mismatch', rules({ stored: MALLORY }), [PROD]],
+    ['workspace_not_found', rules({ workspace: { wanted: 'acme/none' } }), [PROD]],
+    ['workspace_none', rules(), []],
+  ] as const) {
+    const { state, refusal } = play(loginRules, typed([...workspaces]))
+    t.match([state.kind, refusal?.code], ['waiting', code])
+  }
+})
+
+t.test('several workspaces: the one asked for, else the current one, else someone chooses', async (t) => {
+  const both = [PROD, STAGING]
+  for (const [name, wish, expected] of [
+    [
+      'asked for',
+      { wanted: 'acme/staging', currentId: PROD.workspaceId },
+      { kind: 'confirmed', workspace: STAGING },
+    ],
+    ['current', { currentId: PROD.workspaceId }, { kind: 'confirmed', workspace: PROD }],
+    ['neither', {}, { kind: 'verified', notice: /choose one/ }],
+    ['one that is not there', { wanted: 'acme/none' }, { kind: 'verified', notice: /none like that/ }],
+  ] as const) {
+    const { state } = play(rules({ stored: TERRY, workspace: wish }), delivered(), checked(1, TERRY, both))
+    t.match(state, expected, name)
+  }
+  const choosing = [delivered(), checked(1, TERRY, both)]
+  t.match(play(rules(), ...choosing, yes).refusal, {
+    code: 'workspace_required',
+    hint: /acme\/prod, acme\/staging/,
+  })
+  t.match(play(rules(), ...choosing, { ...yes, workspace: 'acme/none' }).refusal, {
+    code: 'workspace_not_found',
+  })
+  t.match(play(rules(), ...choosing, { ...yes, workspace: 'acme/staging' }).state, { workspace: STAGING })
+})
+
+t.test('without any workspace a known owner is told, and a stranger ends nothing', async (t) => {
+  const none = [delivered(), checked(1, TERRY, [])]
+  t.match(play(rules({ stored: TERRY }), ...none).state, {
+    kind: 'failed',
+    error: { code: 'workspace_none' },
+  })
+  t.match(play(rules(), ...none).state, { kind: 'waiting', notice: /no workspace/ })
+})
+
+t.test('the page may give up while nothing has come, in words that harm no terminal', async (t) => {
+  const failed = {
+    kind: 'page_failed',
+    reason: `\u001b[2Jno\u202e pnu_secretsecret ${'x'.repeat(500)}`,
+  } as const
+  const { state } = play(rules(), failed)
+  const error = state.kind === 'failed' ? state.error : undefined
+  t.match(error?.message, /'\[2Jno \[key\] x+…'$/)
+  t.ok((error?.message.length ?? 999) < 300)
+  t.match(play(rules(), delivered(), failed), {
+    state: { kind: 'received' },
+    refusal: { code: 'login_state' },
+  })
+})
+
+t.test('time runs out by either clock, and says what was missing', async (t) => {
+  for (const [name, now] of [
+    ['both', later(START, 120_000)],
+    ['the wall clock after a sleep', { wall: START.wall + 8 * 3_600_000, mono: START.mono + 1 }],
+    ['the other clock when the wall was set back', { wall: 0, mono: START.mono + 120_000 }],
+  ] as const) {
+    const step = stepLogin(startLogin(rules(), START), delivered(), now)
+    t.match(
+      step,
+      { state: { kind: 'expired', error: /no key came within 2m/ }, refusal: { code: 'login_expired' } },
+      name,
+    )
+  }
+  const verified = play(rules(), delivered(), checked()).state
+  t.match(stepLogin(verified, yes, later(START, 600_000)).state, {
+    error: /nobody confirmed the owner within 10m/,
+  })
+  const received = play(rules(), delivered()).state
+  t.match(stepLogin(received, { kind: 'time' }, later(START, 600_000)).state, {
+    error: /did not tell whose key/,
+  })
+})
+
+t.test('a joining caller with other wishes is told that they do not count', async (t) => {
+  const first = rules({ workspace: { wanted: 'acme/prod' } })
+  const join = (request: object) => play(first, { kind: 'joined', request }).state.notice
+  t.equal(join({}), undefined)
+  t.equal(join({ workspace: 'acme/prod' }), undefined)
+  t.match(join({ workspace: 'acme/staging' }), /joined.*acme\/staging/)
+  t.match(join({ owner: 'mallory', switchOwner: true }), /mallory and another owner/)
+})
+
+t.test('what is being stored can not be cancelled, what failed to be stored failed', async (t) => {
+  const storing = [delivered(), checked(), yes]
+  t.match(play(rules(), ...storing, { kind: 'cancelled' }).refusal, { code: 'login_state' })
+  const error = new BrokerError('vault_locked', 'storing the key failed: the keyring is locked')
+  t.match(play(rules(), ...storing, { kind: 'not_kept', error }).state, { kind: 'failed', error })
+})
+
+// ── any sequence ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+const anyOwner = fc.constantFrom(TERRY, MALLORY)
+const anyWorkspaces = fc.constantFrom([], [PROD], [PROD, STAGING])
+const anyCheck = fc.integer({ min: 1, max: 7 })
+const anyEvent: fc.Arbitrary<LoginEvent> = fc.oneof(
+  fc.record({ kind: fc.constant('delivered'), key: fc.constantFrom(KEY, OTHER_KEY) }),
+  fc.record({ kind: fc.constant('checked'), check: anyCheck, owner: anyOwner, workspaces: anyWorkspaces }),
+  fc.record({
+    kind: fc.constant('check_failed'),
+    check: anyCheck,
+    error: fc.constantFrom(REJECTED, UNREACHABLE),
+  }),
+  fc.record({
+    kind: fc.constant('typed'),
+    key: fc.constant(OTHER_KEY),
+    exchange: fc.boolean(),
+    owner: anyOwner,
+    workspaces: anyWorkspaces,
+  }),
+  fc.record({
+    kind: fc.constant('answered'),
+    accept: fc.boolean(),
+    workspace: fc.constantFrom('acme/prod', 'acme/none'),
+  }),
+  fc.constantFrom(yes, no, { kind: 'time' } as const, { kind: 'refused' } as const),
+  fc.constantFrom(
+    { kind: 'kept', outcome: OUTCOME } as const,
+    { kind: 'not_kept', error: UNREACHABLE } as const,
+  ),
+  fc.constantFrom({ kind: 'joined', request: { workspace: 'x' } } as const),
+  fc.record({ kind: fc.constant('page_failed'), reason: fc.string() }),
+  fc.constant({ kind: 'cancelled' }),
+)
+const anyRules = fc
+  .record({
+    stored: fc.option(anyOwner, { nil: undefined }),
+    wanted: fc.option(fc.constantFrom('terry', 'mallory@evil.example'), { nil: undefined }),
+    maySwitch: fc.boolean(),
+  })
+  .map(({ stored, wanted, maySwitch }) =>
+    rules({ maySwitch, ...(stored ? { stored } : {}), ...(wanted === undefined ? {} : { wanted }) }),
+  )
+const anyLife = fc.array(fc.tuple(anyEvent, fc.nat({ max: 40_000 })), { minLength: 1, maxLength: 60 })
+
+t.test('whatever comes in whatever order', async (t) => {
+  const seen = new Set<string>()
+  fc.assert(
+    fc.property(anyRules, anyLife, (loginRules, life) => {
+      let now = START
+      let state = startLogin(loginRules, now)
+      let checks = 0
+      for (const [event, ms] of life) {
+        now = later(now, ms)
+        const before = state
+        const { state: next, effects } = stepLogin(before, event, now)
+        seen.add(`${before.kind} → ${next.kind}`)
+        if (isOver(before) && next !== before) return false
+        if (before.kind !== 'received' && next.kind === 'received') checks += 1
+        if (
+          effects.some(({ kind }) => kind === 'keep') !==
+          (next.kind === 'confirmed' && before.kind !== 'confirmed')
+        ) {
+          return false
+        }
+        if (next.kind === 'stored' && before.kind !== 'stored' && before.kind !== 'confirmed') return false
+        if (next.kind === 'confirmed' && before.kind !== 'confirmed' && !mayConfirm(before, event, next))
+          return false
+        const isJunk = event.kind === 'delivered' || event.kind === 'refused' || event.kind === 'check_failed'
+        if (isJunk && !isOver(before) && isOver(next) && next.kind !== 'expired') return false
+        if (isOver(next) && ('key' in next || 'claim' in next)) return false
+        state = next
+      }
+      return checks <= MAX_CHECKS
+    }),
+    { numRuns: 5_000 },
+  )
+  // Without these the property would have held of nothing.
+  for (const walk of [
+    'waiting → received',
+    'received → waiting',
+    'received → verified',
+    'received → confirmed',
+    'verified → confirmed',
+    'verified → waiting',
+    'waiting → confirmed',
+    'confirmed → stored',
+    'confirmed → failed',
+    'waiting → expired',
+  ]) {
+    t.ok(seen.has(walk), walk)
+  }
+})
+
+/** A yes to what was verified, a person's own key, or a known owner's key that Prefect just accepted. */
+function mayConfirm(before: LoginState, event: LoginEvent, next: LoginState): boolean {
+  if (next.kind !== 'confirmed') return false
+  const { owner } = next.claim
+  const { stored, wanted, maySwitch } = next.rules.owner
+  const isStored = stored?.id === owner.id
+  const isWanted =
+    wanted === undefined ? false : [owner.handle, owner.kind === 'user' ? owner.email : ''].includes(wanted)
+  if (stored && !isStored && !maySwitch) return false
+  if (wanted !== undefined && !isWanted) return false
+  if (event.kind === 'answered') return before.kind === 'verified' && event.accept
+  if (event.kind === 'typed') return event.key === next.claim.key
+  return event.kind === 'checked' && before.kind === 'received' && (isStored || isWanted)
+}

@@ -1,0 +1,86 @@
+import { fork } from 'node:child_process'
+import { readdirSync, readFileSync, statSync, symlinkSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { writeFileAtomic } from '../../src/os/atomic-file.js'
+import { onSmallDisk, whyNoSmallDisk } from '../fixtures/small-disk.js'
+
+t.test('writes content and mode, whatever the umask says', async (t) => {
+  const path = join(t.testdir(), 'x')
+  const before = process.umask(0o777)
+  try {
+    await writeFileAtomic(path, 'one')
+    t.equal(statSync(path).mode & 0o777, 0o600)
+    await writeFileAtomic(path, 'two', { mode: 0o644 })
+    t.equal(statSync(path).mode & 0o777, 0o644)
+  } finally {
+    process.umask(before)
+  }
+  t.equal(readFileSync(path, 'utf8'), 'two')
+  t.strictSame(readdirSync(join(path, '..')), ['x'])
+})
+
+t.test(
+  'without its directory, over a directory, with a failing last step: the old file stays, nothing is left over',
+  async (t) => {
+    const dir = t.testdir({ x: 'old', taken: {} })
+    await t.rejects(writeFileAtomic(join(dir, 'missing', 'x'), 'new'), { code: 'ENOENT' })
+    await t.rejects(writeFileAtomic(join(dir, 'taken'), 'new'), { code: 'EISDIR' })
+    const refuse = { beforeRename: () => Promise.reject(new Error('no')) }
+    await t.rejects(writeFileAtomic(join(dir, 'x'), 'new', refuse), /no/)
+    t.equal(readFileSync(join(dir, 'x'), 'utf8'), 'old')
+    t.strictSame(readdirSync(dir).sort(), ['taken', 'x'])
+  },
+)
+
+t.test('a link is replaced, not followed: its target stays as it was', async (t) => {
+  const dir = t.testdir({ target: 'theirs' })
+  symlinkSync('target', join(dir, 'x'))
+  await writeFileAtomic(join(dir, 'x'), 'ours')
+  t.equal(readFileSync(join(dir, 'target'), 'utf8'), 'theirs')
+})
+
+t.test('writers side by side: the content is that of one of them', async (t) => {
+  const path = join(t.testdir(), 'x')
+  const texts = Array.from({ length: 20 }, (_, index) => String(index).repeat(50_000))
+  await Promise.all(texts.map((text) => writeFileAtomic(path, text)))
+  t.ok(texts.includes(readFileSync(path, 'utf8')))
+  t.strictSame(readdirSync(join(path, '..')), ['x'])
+})
+
+t.test('killed in the middle of writing, again and again: old or new, never between', async (t) => {
+  const dir = t.testdir({ x: `0\n${'0'.repeat(200_000)}` })
+  const path = join(dir, 'x')
+  const writer = new URL('./fixtures/atomic-writer.ts', import.meta.url).pathname
+  let last = 0
+  for (let round = 0; round < 12; round += 1) {
+    const child = fork(writer, [path, String(last)], { execArgv: ['--import=tsx'], stdio: 'ignore' })
+    // Told before each write and after it: what is on the disk must be one of the last two.
+    const told = { begun: last, done: last }
+    await new Promise<void>((resolve) => {
+      child.on('message', (message: { begun?: number; done?: number }) => {
+        Object.assign(told, message)
+        if ((message.done ?? 0) > last + 2 + (round % 5)) setTimeout(() => child.kill('SIGKILL'), round % 4)
+      })
+      child.on('exit', () => resolve())
+    })
+    const content = readFileSync(path, 'utf8')
+    const [number = '', rest = ''] = content.split('\n')
+    t.equal(rest, number.slice(-1).repeat(200_000), `round ${round}: whole`)
+    t.ok(
+      Number(number) >= told.done && Number(number) <= told.begun + 1,
+      `round ${round}: nothing that was done is undone`,
+    )
+    last = Number(number)
+  }
+})
+
+t.test('a full disk leaves the old file and no rubbish', { skip: whyNoSmallDisk() }, async (t) => {
+  await onSmallDisk(async (mount) => {
+    const path = join(mount, 'x')
+    await writeFileAtomic(path, 'old')
+    await t.rejects(writeFileAtomic(path, 'n'.repeat(100_000)), { code: 'ENOSPC' })
+    t.equal(readFileSync(path, 'utf8'), 'old')
+    t.strictSame(readdirSync(mount), ['x'])
+  })
+})

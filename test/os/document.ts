@@ -1,0 +1,180 @@
+import {
+  chmodSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { z } from 'zod'
+import { ledgerSchema } from '../../src/daemon/state.js'
+import { openDocument } from '../../src/os/document.js'
+import { silentLog } from '../../src/std/log.js'
+import { onSmallDisk, whyNoSmallDisk } from '../fixtures/small-disk.js'
+
+const schema = z.object({ n: z.number(), text: z.string().optional() })
+type Doc = z.infer<typeof schema>
+
+function open(path: string) {
+  return openDocument<Doc>({
+    path,
+    schema,
+    empty: { n: 0 },
+    now: () => Date.UTC(2026, 0, 1),
+    log: silentLog(),
+  })
+}
+
+function onDisk(path: string): unknown {
+  return JSON.parse(readFileSync(path, 'utf8'))
+}
+
+t.test('starts empty, keeps what it is given, and the version before it', async (t) => {
+  const path = join(t.testdir(), 'doc.json')
+  const document = await open(path)
+  t.strictSame(document.read(), { n: 0 })
+  t.equal(document.notice, undefined)
+  t.equal(existsSync(path), false, 'nothing is written before there is something to say')
+  await document.update(() => ({ n: 1 }))
+  await document.update(({ n }) => ({ n: n + 1 }))
+  t.strictSame(onDisk(path), { n: 2 })
+  t.strictSame(onDisk(`${path}.previous`), { n: 1 })
+  t.equal(statSync(path).mode & 0o777, 0o600)
+  t.strictSame((await open(path)).read(), { n: 2 })
+  t.strictSame(readdirSync(join(path, '..')).sort(), ['doc.json', 'doc.json.previous'])
+})
+
+t.test('no change is no write', async (t) => {
+  const path = join(t.testdir(), 'doc.json')
+  const document = await open(path)
+  await document.update((current) => current)
+  t.equal(existsSync(path), false)
+})
+
+t.test('changes at once come one after the other; one that throws changes nothing', async (t) => {
+  const path = join(t.testdir(), 'doc.json')
+  const document = await open(path)
+  const all = Array.from({ length: 50 }, () => document.update(({ n }) => ({ n: n + 1 })))
+  const bad = document.update(() => {
+    throw new Error('no')
+  })
+  await t.rejects(bad, /no/)
+  await Promise.all(all)
+  t.strictSame(onDisk(path), { n: 50 })
+})
+
+const BROKEN = ['', '{"n":', 'null', '{"n":"1"}', '[]', '\0\0\0\0', '{"n":1}{"n":1}']
+
+for (const broken of BROKEN) {
+  t.test(
+    `a file that holds ${JSON.stringify(broken)} is kept aside, and the version before it is used for good`,
+    async (t) => {
+      const path = join(t.testdir(), 'doc.json')
+      const document = await open(path)
+      await document.update(() => ({ n: 1 }))
+      await document.update(() => ({ n: 2 }))
+      writeFileSync(path, broken)
+      const again = await open(path)
+      t.strictSame(again.read(), { n: 1 })
+      t.match(again.notice, /was corrupt and is kept as .*; the version before it is used/)
+      t.equal(readFileSync(`${path}.corrupt-2026-01-01T00-00-00.000Z`, 'utf8'), broken)
+      const third = await open(path)
+      t.strictSame(third.read(), { n: 1 }, 'also at the start after that')
+      t.equal(third.notice, undefined)
+    },
+  )
+}
+
+t.test('both versions broken: it starts empty, says so, and keeps both', async (t) => {
+  const path = join(t.testdir({ 'doc.json': '{', 'doc.json.previous': '[' }), 'doc.json')
+  chmodSync(path, 0o600)
+  chmodSync(`${path}.previous`, 0o600)
+  const document = await open(path)
+  t.strictSame(document.read(), { n: 0 })
+  t.match(document.notice, /it starts empty/)
+  await document.update(() => ({ n: 1 }))
+  t.strictSame(readdirSync(join(path, '..')).sort(), [
+    'doc.json',
+    'doc.json.corrupt-2026-01-01T00-00-00.000Z',
+    'doc.json.previous.corrupt-2026-01-01T00-00-00.000Z',
+  ])
+})
+
+t.test('a file that is gone while the version before it is there was lost, not never made', async (t) => {
+  const path = join(t.testdir(), 'doc.json')
+  const document = await open(path)
+  await document.update(() => ({ n: 1 }))
+  renameSync(path, `${path}.previous`)
+  const again = await open(path)
+  t.strictSame(again.read(), { n: 1 })
+  t.match(again.notice, /is missing; the version before it is used/)
+  t.strictSame(onDisk(path), { n: 1 })
+})
+
+t.test('what others can read is refused, with the command that repairs it', async (t) => {
+  for (const name of ['doc.json', 'doc.json.previous']) {
+    const path = join(t.testdir({ [name]: '{"n":1}' }), 'doc.json')
+    chmodSync(path.replace('doc.json', name), 0o644)
+    await t.rejects(open(path), { code: 'state_dir_unsafe', hint: /^chmod 600 / })
+  }
+})
+
+t.test('a disk that refuses: the change is refused, memory and disk stay as they were', async (t) => {
+  const dir = t.testdir()
+  const path = join(dir, 'doc.json')
+  const document = await open(path)
+  await document.update(() => ({ n: 1 }))
+  rmSync(dir, { recursive: true })
+  await t.rejects(
+    document.update(() => ({ n: 2 })),
+    { code: 'disk_failed' },
+  )
+  t.strictSame(document.read(), { n: 1 })
+})
+
+t.test(
+  'a full disk: nothing changes, the version before stays too, and it goes on with space',
+  { skip: whyNoSmallDisk() },
+  async (t) => {
+    await onSmallDisk(async (disk) => {
+      const path = join(disk, 'doc.json')
+      const document = await open(path)
+      await document.update(() => ({ n: 1 }))
+      await document.update(() => ({ n: 2 }))
+      await t.rejects(
+        document.update(() => ({ n: 3, text: 'x'.repeat(100_000) })),
+        { code: 'disk_failed' },
+      )
+      t.strictSame(document.read(), { n: 2 })
+      t.strictSame(onDisk(path), { n: 2 })
+      t.strictSame(onDisk(`${path}.previous`), { n: 1 })
+      await document.update(() => ({ n: 4 }))
+      t.strictSame(onDisk(path), { n: 4 })
+    })
+  },
+)
+
+t.test('what a killed writer left behind is swept away, other files are not', async (t) => {
+  const path = join(
+    t.testdir({ 'doc.json.0a1b2c.tmp': 'half', 'doc.json.previous.tmp': '', 'other.json.tmp': '' }),
+    'doc.json',
+  )
+  await open(path)
+  t.strictSame(readdirSync(join(path, '..')), ['other.json.tmp'])
+})
+
+t.test('the ledger keeps profiles of any name, and refuses records that are none', async (t) => {
+  const record = { workspaces: [], generation: 3, digest: '' }
+  const text = `{"profiles":{"__proto__":${JSON.stringify(record)},"constructor":${JSON.stringify(record)}},"keys":{}}`
+  const parsed = ledgerSchema.parse(JSON.parse(text))
+  t.strictSame(Object.keys(parsed.profiles), ['__proto__', 'constructor'])
+  t.equal(JSON.stringify(parsed), text)
+  const bad = { profiles: { cloud: { ...record, generation: -1 } }, keys: {} }
+  for (const value of [bad, { profiles: null, keys: {} }, { profiles: [], keys: { a: {} } }, {}]) {
+    t.equal(ledgerSchema.safeParse(value).success, false, JSON.stringify(value))
+  }
+})

@@ -1,0 +1,176 @@
+import { type ChildProcess, fork, spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { readdirSync, writeFileSync } from 'node:fs'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { build } from 'esbuild'
+import t, { type Test } from 'tap'
+import { isBrokerError } from '../../src/base/errors.js'
+import { takeStateLock } from '../../src/os/state-lock.js'
+import { systemClock } from '../../src/std/clock.js'
+
+const STARTERS = 50
+const ROUNDS = 5
+
+/** One small file starts fast enough for fifty of them to race. */
+async function buildTaker(t: Test): Promise<string> {
+  const dir = await mkdtemp(join(tmpdir(), 'pab-lock-'))
+  t.after(() => rm(dir, { recursive: true, force: true }))
+  const outfile = join(dir, 'taker.mjs')
+  const entry = new URL('./fixtures/lock-taker.ts', import.meta.url).pathname
+  await build({
+    entryPoints: [entry],
+    outfile,
+    bundle: true,
+    platform: 'node',
+    format: 'esm',
+    logLevel: 'error',
+  })
+  return outfile
+}
+
+async function makeStateDir(t: Test): Promise<string> {
+  const dir = await mkdtemp(join(tmpdir(), 'pab-'))
+  t.after(() => rm(dir, { recursive: true, force: true }))
+  return dir
+}
+
+interface Starter {
+  readonly child: ChildProcess
+  /** The next thing it says. */
+  said(): Promise<string>
+  kill(signal: NodeJS.Signals): void
+  gone(): Promise<void>
+}
+
+async function startOne(t: Test, taker: string, stateDir: string): Promise<Starter> {
+  const child = fork(taker, [stateDir], { stdio: 'inherit', execArgv: [] })
+  const queue: string[] = []
+  const waiting: ((text: string) => void)[] = []
+  child.on('message', (message) => {
+    const text = String(message)
+    const wake = waiting.shift()
+    if (wake === undefined) queue.push(text)
+    else wake(text)
+  })
+  const exited = new Promise<void>((resolve) => child.on('exit', () => resolve()))
+  t.after(() => child.kill('SIGKILL'))
+  const starter: Starter = {
+    child,
+    said: () =>
+      new Promise((resolve) => {
+        const text = queue.shift()
+        if (text === undefined) waiting.push(resolve)
+        else resolve(text)
+      }),
+    kill: (signal) => void child.kill(signal),
+    gone: () => exited,
+  }
+  await starter.said()
+  return starter
+}
+
+function take(stateDir: string) {
+  return takeStateLock({ stateDir, clock: systemClock(), newId: () => randomBytes(6).toString('hex') })
+}
+
+t.test(
+  `${STARTERS} starters race ${ROUNDS} times: one holder each time, also over the remains of a killed one`,
+
+  async (t) => {
+    const taker = await buildTaker(t)
+    const stateDir = await makeStateDir(t)
+    const starters = await Promise.all(Array.from({ length: STARTERS }, () => startOne(t, taker, stateDir)))
+    for (let round = 1; round <= ROUNDS; round += 1) {
+      for (const { child } of starters) child.send('go')
+      const answers = await Promise.all(starters.map((one) => one.said()))
+      t.equal(answers.filter((text) => text === 'held').length, 1, `round ${round}`)
+      const others = answers.filter((text) => text !== 'held')
+      t.same([...new Set(others)], ['already_running'], `round ${round}`)
+      await t.rejects(take(stateDir), { code: 'already_running' })
+      // The holder dies without a word: the next round meets its socket.
+      const at = answers.indexOf('held')
+      starters[at]?.kill('SIGKILL')
+      await starters[at]?.gone()
+      starters[at] = await startOne(t, taker, stateDir)
+    }
+    const lock = await take(stateDir)
+    t.equal(readdirSync(join(stateDir, 'lock')).length, 1, 'the dead are cleared away')
+    await lock.release()
+    t.strictSame(readdirSync(join(stateDir, 'lock')), [])
+  },
+)
+
+t.test('a name that is taken away while it is being taken is taken anew', async (t) => {
+  const stateDir = await makeStateDir(t)
+  await (await take(stateDir)).release()
+  // What other starters do to a socket that does not listen yet.
+  const clean = `const { readdirSync, unlinkSync } = require('node:fs'); const dir = process.argv[1] + '/lock/'
+    for (;;) for (const name of readdirSync(dir)) try { unlinkSync(dir + name) } catch {}`
+  const cleaner = spawn(process.execPath, ['-e', clean, stateDir], { stdio: 'ignore' })
+  await new Promise((resolve) => setTimeout(resolve, 200))
+  t.after(() => cleaner.kill('SIGKILL'))
+  const ends = Promise.all(
+    Array.from({ length: 20 }, async () => take(stateDir).catch((error: unknown) => error)),
+  )
+  await new Promise((resolve) => setTimeout(resolve, 500))
+  cleaner.kill('SIGKILL')
+  const refused = (await ends).filter((end) => end instanceof Error)
+  t.same(refused.filter((error) => !isBrokerError(error, 'already_running')).map(String), [])
+})
+
+t.test('a stopped holder is a holder; a killed one is none', async (t) => {
+  const taker = await buildTaker(t)
+  const stateDir = await makeStateDir(t)
+  const holder = await startOne(t, taker, stateDir)
+  holder.child.send('go')
+  t.equal(await holder.said(), 'held')
+  holder.kill('SIGSTOP')
+  await t.rejects(take(stateDir), { code: 'already_running', hint: 'prefect-auth status' })
+  holder.kill('SIGKILL')
+  await holder.gone()
+  await (await take(stateDir)).release()
+})
+
+t.test('a starter that is stopped while it asks does not hold up the release', async (t) => {
+  const stateDir = await makeStateDir(t)
+  const lock = await take(stateDir)
+  const [name = ''] = readdirSync(join(stateDir, 'lock'))
+  const { createConnection } = await import('node:net')
+  const peer = createConnection({ path: join(stateDir, 'lock', name), allowHalfOpen: true })
+  await new Promise((resolve) => peer.on('data', resolve))
+  await lock.release()
+  peer.destroy()
+})
+
+t.test('released is free; the same process can take it again', async (t) => {
+  const stateDir = await makeStateDir(t)
+  for (let round = 0; round < 3; round += 1) {
+    const lock = await take(stateDir)
+    await t.rejects(take(stateDir), { code: 'already_running', message: new RegExp(stateDir) })
+    await lock.release()
+  }
+})
+
+t.test(
+  'what is no socket is cleared away, a socket that says something else counts as a holder',
+  async (t) => {
+    const stateDir = await makeStateDir(t)
+    const lock = await take(stateDir)
+    await lock.release()
+    writeFileSync(join(stateDir, 'lock', '000-file'), '')
+    await (await take(stateDir)).release()
+    t.strictSame(readdirSync(join(stateDir, 'lock')), [])
+    const stranger = createServer((socket) => socket.end('hello'))
+    await new Promise<void>((resolve) => stranger.listen(join(stateDir, 'lock', 'zzz'), resolve))
+    t.after(() => stranger.close())
+    await t.rejects(take(stateDir), { code: 'already_running' })
+  },
+)
+
+t.test('a state directory whose path is too long for a socket is named as that', async (t) => {
+  const stateDir = join(await makeStateDir(t), 'x'.repeat(90))
+  await t.rejects(take(stateDir), { code: 'socket_path_too_long', hint: /PREFECT_AUTH_STATE_DIR/ })
+})

@@ -1,0 +1,313 @@
+import { execFileSync } from 'node:child_process'
+import {
+  chmodSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import { isBrokerError } from '../../src/base/errors.js'
+import { openProfileStore } from '../../src/profiles/open-profiles.js'
+import type { ProfileEdit, ProfileReading, ProfileStore } from '../../src/profiles/profile.js'
+import { replaceProfilesFile } from '../../src/profiles/profiles-file.js'
+import { systemClock } from '../../src/std/clock.js'
+import { silentLog } from '../../src/std/log.js'
+
+const KEY = 'pnu_secret0123456789'
+const ONE = `active = "one"\n\n[profiles.one]\nPREFECT_API_KEY = "${KEY}"\n`
+const TWO = 'active = "two"\n\n[profiles.two]\n'
+const setUrl: ProfileEdit = {
+  kind: 'set',
+  name: 'one',
+  settings: { PREFECT_API_URL: 'http://127.0.0.1:4200/api' },
+}
+
+interface Held {
+  readonly store: ProfileStore
+  readonly path: string
+  readonly directory: string
+  readonly changes: ProfileReading[]
+}
+
+async function hold(t: Test, text: string | undefined, { watch = true } = {}): Promise<Held> {
+  const directory = t.testdir(text === undefined ? {} : { 'profiles.toml': text })
+  const path = join(directory, 'profiles.toml')
+  if (text !== undefined) chmodSync(path, 0o600)
+  const store = await openProfileStore({ path, clock: systemClock(), log: silentLog(), watch })
+  t.teardown(() => store.close())
+  const changes: ProfileReading[] = []
+  store.onChange((reading) => changes.push(reading))
+  return { store, path, directory, changes }
+}
+
+async function until(t: Test, name: string, condition: () => boolean): Promise<void> {
+  const deadline = Date.now() + 8000
+  while (Date.now() < deadline && !condition()) await pause(20)
+  t.ok(condition(), name)
+}
+
+async function codeOf(work: Promise<unknown>): Promise<string | undefined> {
+  try {
+    await work
+    return undefined
+  } catch (error) {
+    if (!isBrokerError(error)) throw error
+    if (`${error.message} ${error.hint}`.includes(KEY)) throw new Error('the error tells the key')
+    return error.code
+  }
+}
+
+t.test('the first reading is there when the store is open', async (t) => {
+  const { store, path } = await hold(t, ONE)
+  const { state, file, problem, warnings } = store.reading()
+  t.strictSame(
+    { state, problem, warnings, path: store.reading().path },
+    { state: 'good', problem: undefined, warnings: undefined, path },
+  )
+  t.equal(file.active, 'one')
+  t.equal(file.profiles.get('one')?.apiKey?.reveal(), KEY)
+})
+
+t.test('no file at all is a reading without profiles, and no problem', async (t) => {
+  const { store } = await hold(t, undefined)
+  t.match(store.reading(), { state: 'missing', problem: undefined })
+  t.equal(store.reading().file.profiles.size, 0)
+})
+
+t.test('a change is seen without being asked for', async (t) => {
+  const { store, path, changes } = await hold(t, ONE)
+  writeFileSync(path, TWO)
+  await until(t, 'the new content', () => store.reading().file.active === 'two')
+  t.equal(changes.length, 1, 'told once')
+})
+
+const bad: { name: string; spoil(path: string): void; state: ProfileReading['state']; problem: RegExp }[] = [
+  { name: 'empty', spoil: (path) => writeFileSync(path, ''), state: 'empty', problem: /is empty/ },
+  { name: 'blank', spoil: (path) => writeFileSync(path, ' \n\n'), state: 'empty', problem: /is empty/ },
+  {
+    name: 'half written',
+    spoil: (path) => writeFileSync(path, ONE.slice(0, -5)),
+    state: 'invalid',
+    problem: /is not valid TOML at line 4/,
+  },
+  {
+    name: 'not TOML',
+    spoil: (path) => writeFileSync(path, `${KEY}\n`),
+    state: 'invalid',
+    problem: /is not valid TOML at line 1/,
+  },
+  {
+    name: 'not UTF-8',
+    spoil: (path) => writeFileSync(path, Buffer.from([0x61, 0xff, 0xfe])),
+    state: 'invalid',
+    problem: /is not UTF-8/,
+  },
+  {
+    name: 'of a wrong shape',
+    spoil: (path) => writeFileSync(path, 'profiles = 1\n'),
+    state: 'invalid',
+    problem: /'profiles' that is not a table/,
+  },
+  {
+    name: 'huge',
+    spoil: (path) => writeFileSync(path, '#'.repeat(2 ** 20 + 1)),
+    state: 'invalid',
+    problem: /larger than 1 MiB/,
+  },
+  {
+    name: 'deep',
+    spoil: (path) => writeFileSync(path, `a = ${'['.repeat(100_000)}`),
+    state: 'invalid',
+    problem: /is not valid TOML/,
+  },
+  { name: 'gone', spoil: (path) => unlinkSync(path), state: 'missing', problem: /is gone/ },
+  {
+    name: 'a directory',
+    spoil(path) {
+      unlinkSync(path)
+      mkdirSync(path)
+    },
+    state: 'unreadable',
+    problem: /is not a regular file|can't be read/,
+  },
+  {
+    name: 'a pipe that nobody writes to',
+    spoil(path) {
+      unlinkSync(path)
+      execFileSync('mkfifo', [path])
+    },
+    state: 'unreadable',
+    problem: /is not a regular file/,
+  },
+]
+
+for (const { name, spoil, state, problem } of bad) {
+  t.test(`a file that becomes ${name} is reported, and the last good reading still counts`, async (t) => {
+    const { store, path } = await hold(t, ONE)
+    const good = store.reading()
+    spoil(path)
+    await until(t, `is reported as ${state}`, () => store.reading().state === state)
+    t.equal(store.reading().file, good.file, 'the same profiles')
+    t.equal(store.reading().readAt, good.readAt, 'of the same time')
+    t.match(store.reading().problem, problem)
+    t.notMatch(store.reading().problem, KEY, 'the problem tells nothing of the file')
+    rmSync(path, { recursive: true, force: true })
+    writeFileSync(path, TWO)
+    await until(t, 'the next good file counts', () => store.reading().file.active === 'two')
+    t.match(store.reading(), { state: 'good', problem: undefined })
+  })
+}
+
+t.test('a truncation that is over soon is never reported', async (t) => {
+  const { store, path, changes } = await hold(t, ONE)
+  writeFileSync(path, '')
+  t.match(await store.refresh(), { state: 'good' })
+  await pause(30)
+  writeFileSync(path, TWO)
+  await until(t, 'the new content', () => store.reading().file.active === 'two')
+  await pause(400)
+  t.strictSame(
+    changes.map(({ state }) => state),
+    ['good'],
+  )
+})
+
+t.test(
+  'without a watch, a request sees what is older than a second, and a forced look at once',
+  async (t) => {
+    const { store, path } = await hold(t, ONE, { watch: false })
+    writeFileSync(path, TWO)
+    t.equal((await store.refresh()).file.active, 'one', 'the last look is young')
+    t.equal((await store.refresh({ force: true })).file.active, 'two')
+    writeFileSync(path, ONE)
+    await pause(1050)
+    t.equal((await store.refresh()).file.active, 'one', 'the last look is old')
+  },
+)
+
+t.test(
+  'readable by others with a key inside: a warning with its remedy, gone when it is repaired',
+  async (t) => {
+    const { store, path } = await hold(t, ONE)
+    chmodSync(path, 0o644)
+    await store.refresh({ force: true })
+    t.strictSame(store.reading().warnings, [
+      `${path} holds a key in plain text and other users may read it (mode 644); run: chmod 600 ${path}`,
+    ])
+    chmodSync(path, 0o600)
+    await store.refresh({ force: true })
+    t.equal(store.reading().warnings, undefined)
+  },
+)
+
+t.test(
+  'an edit keeps mode and comments, leaves nothing beside the file, and is the new reading',
+  async (t) => {
+    const { store, path, directory, changes } = await hold(t, `# mine\n${ONE}`)
+    chmodSync(path, 0o640)
+    const reading = await store.edit([setUrl])
+    t.equal(reading.file.profiles.get('one')?.settings.PREFECT_API_URL, 'http://127.0.0.1:4200/api')
+    t.equal(readFileSync(path, 'utf8'), `# mine\n${ONE}PREFECT_API_URL = "http://127.0.0.1:4200/api"\n`)
+    t.equal(statSync(path).mode & 0o777, 0o640)
+    t.strictSame(readdirSync(directory), ['profiles.toml'])
+    t.ok(changes.length >= 1, 'listeners are told')
+    const { mtimeNs } = statSync(path, { bigint: true })
+    await store.edit([setUrl])
+    t.equal(statSync(path, { bigint: true }).mtimeNs, mtimeNs, 'what changes nothing writes nothing')
+  },
+)
+
+t.test('a first file is 0600 in a directory of 0700', async (t) => {
+  const directory = join(t.testdir(), 'a', 'home')
+  const path = join(directory, 'profiles.toml')
+  const store = await openProfileStore({ path, clock: systemClock(), log: silentLog() })
+  t.teardown(() => store.close())
+  await store.edit([
+    { kind: 'create', name: 'cloud', settings: {} },
+    { kind: 'set_active', name: 'cloud' },
+  ])
+  t.equal(readFileSync(path, 'utf8'), 'active = "cloud"\n\n[profiles.cloud]\n')
+  t.equal(statSync(path).mode & 0o777, 0o600)
+  t.equal(statSync(directory).mode & 0o777, 0o700)
+})
+
+t.test('a link stays a link: its target is written', async (t) => {
+  const directory = t.testdir({ dotfiles: { 'prefect.toml': ONE }, home: {} })
+  const path = join(directory, 'home', 'profiles.toml')
+  symlinkSync('../dotfiles/prefect.toml', path)
+  const store = await openProfileStore({ path, clock: systemClock(), log: silentLog() })
+  t.teardown(() => store.close())
+  await store.edit([setUrl])
+  t.ok(lstatSync(path).isSymbolicLink())
+  t.match(readFileSync(join(directory, 'dotfiles', 'prefect.toml'), 'utf8'), /PREFECT_API_URL/)
+  unlinkSync(join(directory, 'dotfiles', 'prefect.toml'))
+  await store.edit([{ kind: 'create', name: 'x', settings: {} }])
+  t.ok(lstatSync(path).isSymbolicLink(), 'also where the target was gone')
+  t.equal(readFileSync(join(directory, 'dotfiles', 'prefect.toml'), 'utf8'), '[profiles.x]\n')
+})
+
+t.test('edits of a bad file are refused and write nothing', async (t) => {
+  const { store, path } = await hold(t, ONE)
+  for (const [text, code] of [
+    ['active = "one\n', 'profiles_file_invalid'],
+    ['', 'profiles_file_invalid'],
+    ['#'.repeat(2 ** 20 + 1), 'profiles_file_invalid'],
+  ] as const) {
+    writeFileSync(path, text)
+    t.equal(await codeOf(store.edit([setUrl])), code)
+    t.equal(readFileSync(path, 'utf8'), text)
+  }
+  unlinkSync(path)
+  mkdirSync(path)
+  t.equal(await codeOf(store.edit([setUrl])), 'profiles_file_unreadable')
+})
+
+t.test('all edits or none', async (t) => {
+  const { store, path } = await hold(t, ONE)
+  t.equal(await codeOf(store.edit([setUrl, { kind: 'delete', name: 'nobody' }])), 'profile_not_found')
+  t.equal(readFileSync(path, 'utf8'), ONE)
+})
+
+t.test('a place that takes no file is named', async (t) => {
+  const path = join(t.testdir({ home: 'a file, not a directory' }), 'home', 'profiles.toml')
+  const store = await openProfileStore({ path, clock: systemClock(), log: silentLog(), watch: false })
+  t.teardown(() => store.close())
+  t.equal(await codeOf(store.edit([{ kind: 'create', name: 'x', settings: {} }])), 'disk_failed')
+})
+
+t.test('what another program writes meanwhile is not overwritten', async (t) => {
+  const path = join(t.testdir({ 'profiles.toml': ONE }), 'profiles.toml')
+  const expected = { kind: 'text', text: TWO, mode: 0o600 } as const
+  t.equal(await codeOf(replaceProfilesFile(path, 'ours', expected)), 'profiles_file_changed')
+  t.equal(await codeOf(replaceProfilesFile(path, 'ours', { kind: 'missing' })), 'profiles_file_changed')
+  t.equal(readFileSync(path, 'utf8'), ONE)
+})
+
+t.test('many edits at once take turns: none is lost', async (t) => {
+  const { store, path } = await hold(t, ONE)
+  const names = Array.from({ length: 20 }, (_, index) => `p${index}`)
+  const edits = names.map((name) => store.edit([{ kind: 'create', name, settings: {} }]))
+  await Promise.all(edits)
+  for (const name of names) t.match(readFileSync(path, 'utf8'), `[profiles.${name}]\n`)
+  t.equal(store.reading().file.profiles.size, 21)
+})
+
+t.test('a listener that fails stops neither the others nor the store', async (t) => {
+  const { store, path, changes } = await hold(t, ONE)
+  const stop = store.onChange(() => {
+    throw new Error('no')
+  })
+  store.onChange((reading) => changes.push(reading))
+  writeFileSync(path, TWO)
+  await store.refresh({ force: true })
+  t.equal(changes.length, 2)
+  stop()
+})

@@ -1,0 +1,169 @@
+/** Callers that send or want more than anybody needs: each first fills a naive proxy, then meets what bounds ours. */
+import { once } from 'node:events'
+import { createServer, type Socket } from 'node:net'
+import t, { type Test } from 'tap'
+import { ask } from '../fixtures/api-under-test.js'
+import { startNaiveProxy } from '../fixtures/naive-proxy.js'
+import { OWN, openRaw, portOf, REAL_KEY, startProxy, startUpstream } from '../fixtures/proxy-under-test.js'
+
+const MB = 1024 * 1024
+const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
+
+/** A Prefect that says more and more, and counts what was taken of it. */
+async function startTalker(t: Pick<Test, 'teardown'>, most: number) {
+  let taken = 0
+  const piece = Buffer.alloc(64 * 1024, 'x')
+  const { url } = await startUpstream(t, (_request, response) => {
+    response.writeHead(200, { 'content-type': 'text/event-stream' })
+    let said = 0
+    const talk = () => {
+      while (said < most && !response.destroyed) {
+        said += piece.length
+        taken += piece.length
+        if (!response.write(piece)) {
+          response.once('drain', talk)
+          return
+        }
+      }
+      response.end()
+    }
+    talk()
+  })
+  return { url, taken: () => taken }
+}
+
+t.test('who asks for much and reads nothing is told no more', async (t) => {
+  const talker = await startTalker(t, 40 * MB)
+  const proxy = await startProxy(t, talker.url)
+  const token = await proxy.broker.token('proxy', ['cloud'])
+  const naive = await startNaiveProxy(t, talker.url, REAL_KEY)
+  const stall = (port: number) => {
+    const raw = openRaw(t, { port, host: '127.0.0.1' })
+    raw.socket.pause()
+    raw.say(
+      `GET ${proxy.base}/events HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nAuthorization: Bearer ${token}\r\n\r\n`,
+    )
+  }
+  stall(naive)
+  while (talker.taken() < 40 * MB) await pause(20)
+  t.pass('a naive proxy keeps all of it')
+  const before = talker.taken()
+  for (let count = 0; count < 4; count += 1) stall(proxy.tcp.port)
+  await pause(500)
+  const kept = talker.taken() - before
+  t.ok(kept < 4 * 12 * MB, `${Math.round(kept / MB)} MB of 160, most of it in the kernel’s buffers`)
+  const other = await ask(proxy.tcp, '/livez')
+  t.equal(other.status, 200)
+})
+
+t.test('a stranger that talks before Prefect has answered its handshake is sent away', async (t) => {
+  // Takes every connection and says nothing.
+  const sockets = new Set<Socket>()
+  const silent = createServer((socket) => sockets.add(socket.on('error', () => undefined)))
+  silent.listen(0, '127.0.0.1')
+  await once(silent, 'listening')
+  t.teardown(() => {
+    for (const socket of sockets) socket.destroy()
+    silent.close()
+  })
+  const proxy = await startProxy(t, `http://127.0.0.1:${portOf(silent)}`)
+  const raw = openRaw(t, proxy.tcp)
+  raw.say(
+    `GET ${proxy.base}/events/out HTTP/1.1\r\nHost: 127.0.0.1:${proxy.tcp.port}\r\nConnection: Upgrade\r\n` +
+      'Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n' +
+      'Sec-WebSocket-Protocol: prefect\r\n\r\n',
+  )
+  while (sockets.size === 0) await pause(5)
+  const piece = Buffer.alloc(MB)
+  let sent = 0
+  for (; sent < 40 && !raw.isClosed(); sent += 1) {
+    raw.say(piece)
+    while (raw.socket.writableLength > 0 && !raw.isClosed()) await pause(5)
+  }
+  await Promise.race([raw.closed(), pause(1_000)])
+  t.ok(raw.isClosed(), `it was cut, not listened to for ${sent} MB`)
+})
+
+t.test('pings before the first message wait for a Prefect that does not read', async (t) => {
+  let heard: Socket | undefined
+  const deaf = createServer((socket) => {
+    socket
+      .on('error', () => undefined)
+      .once('data', () => {
+        socket.pause()
+        heard = socket
+        socket.write(
+          'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n' +
+            'Sec-WebSocket-Protocol: prefect\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n',
+        )
+      })
+  })
+  deaf.listen(0, '127.0.0.1')
+  await once(deaf, 'listening')
+  t.teardown(() => {
+    heard?.destroy()
+    deaf.close()
+  })
+  const proxy = await startProxy(t, `http://127.0.0.1:${portOf(deaf)}`)
+  const raw = openRaw(t, proxy.tcp)
+  raw.say(
+    `GET ${proxy.base}/events/out HTTP/1.1\r\nHost: 127.0.0.1:${proxy.tcp.port}\r\nConnection: Upgrade\r\n` +
+      'Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n' +
+      'Sec-WebSocket-Protocol: prefect\r\n\r\n',
+  )
+  await raw.hear(/\r\n\r\n/)
+  const ping = Buffer.concat([Buffer.from([0x89, 0x80 | 100, 1, 2, 3, 4]), Buffer.alloc(100)])
+  const many = Buffer.concat(Array.from({ length: 10_000 }, () => ping))
+  let sent = 0
+  const deadline = Date.now() + 1_500
+  while (sent < 60 && Date.now() < deadline && !raw.isClosed()) {
+    sent += 1
+    if (!raw.say(many)) await pause(20)
+    if (raw.socket.writableLength > 4 * MB) break
+  }
+  t.ok(raw.socket.writableLength > 0, `after ${sent} MB nobody takes more`)
+  t.ok(sent < 40, `${sent} MB`)
+})
+
+t.test('more connections than there is room for: those who work go on, and room comes back', async (t) => {
+  const { url } = await startUpstream(t, (_request, response) => response.end('{}'))
+  const proxy = await startProxy(t, url)
+  const token = await proxy.broker.token('proxy', ['cloud'])
+  const door = proxy.app.openServer('tcp', { limits: { maxConnections: 100, headersMs: 1_000 } })
+  door.listen(0, '127.0.0.1')
+  await once(door, 'listening')
+  const place = { port: portOf(door), host: '127.0.0.1' as const }
+  t.teardown(() => door.closeAllConnections())
+  const worker = openRaw(t, place)
+  const head = `Host: 127.0.0.1:${place.port}\r\nAuthorization: Bearer ${token}\r\n\r\n`
+  const work = async (count: number) => {
+    worker.say(`GET /proxy/cloud/api${OWN}/x HTTP/1.1\r\n${head}`)
+    while (worker.received().split('HTTP/1.1 200').length - 1 < count) await pause(5)
+  }
+  await work(1)
+  const naive = { port: await startNaiveProxy(t, url, REAL_KEY), host: '127.0.0.1' as const }
+  const flood = async (to: typeof place) => {
+    const all: ReturnType<typeof openRaw>[] = []
+    // No more at once than the kernel keeps for us.
+    for (let count = 0; count < 10; count += 1) {
+      all.push(...Array.from({ length: 200 }, () => openRaw(t, to)))
+      await pause(30)
+    }
+    return all
+  }
+  const [idle, held] = [await flood(place), await flood(naive)]
+  await work(2)
+  t.equal((await ask(proxy.socket, '/livez')).status, 200, 'the owner’s socket is another door')
+  const open = (all: typeof idle) => all.filter((one) => !one.isClosed()).length
+  const most = await new Promise<number>((resolve) => {
+    door.getConnections((_error, count) => resolve(count))
+  })
+  t.ok(most <= 100, `${most} of 2001 were let in`)
+  const deadline = Date.now() + 10_000
+  while (open(idle) > 0 && Date.now() < deadline) await pause(50)
+  t.equal(open(idle), 0, 'who says nothing is sent away')
+  t.equal(open(held), 2_000, 'a naive proxy holds them all')
+  const late = openRaw(t, place)
+  late.say(`GET /proxy/cloud/api${OWN}/x HTTP/1.1\r\n${head}`)
+  t.match(await late.hear(/\{\}/), /200 OK/)
+})

@@ -1,0 +1,155 @@
+/** What a job is told while there is no valid key or no Prefect: to wait, never to die. */
+import t from 'tap'
+import { BrokerError, type ErrorCode } from '../../src/base/errors.js'
+import { ask, json } from '../fixtures/api-under-test.js'
+import {
+  bodyOf,
+  OWN,
+  portOf,
+  REAL_KEY,
+  serveCloud,
+  startProxy,
+  startUpstream,
+} from '../fixtures/proxy-under-test.js'
+
+/** A Prefect that takes one key. */
+async function startPicky(t: Parameters<typeof startUpstream>[0], good: string) {
+  const seen: string[] = []
+  const { url } = await startUpstream(t, (request, response) => {
+    void bodyOf(request).then((body) => {
+      seen.push(`${request.method} ${request.headers.authorization?.slice(7)} ${body.length}`)
+      const isGood = request.headers.authorization === `Bearer ${good}`
+      response.writeHead(isGood ? 200 : 401, { 'content-type': 'application/json' })
+      response.end(isGood ? '{"ok":true}' : '{"detail":"Invalid authentication credentials"}')
+    })
+  })
+  return { url, seen }
+}
+
+const parked = { status: 503, headers: { 'retry-after': '5', 'prefect-maintenance': 'true' } }
+
+t.test('without a key a job waits, whatever the reason, and Prefect hears nothing', async (t) => {
+  const { url, seen } = await startPicky(t, REAL_KEY)
+  const proxy = await startProxy(t, url)
+  const token = await proxy.broker.token('proxy', ['cloud', 'gone'])
+  const reasons: readonly ErrorCode[] = [
+    'login_required',
+    'key_host_mismatch',
+    'vault_locked',
+    'vault_unavailable',
+    'vault_timeout',
+  ]
+  for (const code of reasons) {
+    proxy.broker.refuse('cloud', new BrokerError(code, 'there is no key', { hint: 'prefect-auth login' }))
+    const answer = await ask(proxy.tcp, `${proxy.base}/flows`, { token, method: 'POST', body: {} })
+    t.match(answer, parked, code)
+    t.same(json(answer), { detail: 'there is no key (prefect-auth login)', code })
+  }
+  const headers = { 'user-agent': 'prefect/2.20.25 (API 0.8.4)' }
+  const old = await ask(proxy.tcp, `${proxy.base}/flows`, { token, headers })
+  t.match(old, { status: 503, headers: { 'retry-after': '20' } }, 'who gives up after six answers')
+  t.match(await ask(proxy.tcp, '/proxy/gone/api/x', { token }), parked, 'a profile that is away')
+  t.same(seen, [])
+  serveCloud(proxy.broker, url)
+  t.equal((await ask(proxy.tcp, `${proxy.base}/flows`, { token })).status, 200, 'and goes on')
+  t.match(proxy.app.proxyTraffic(), [
+    { requests: 1, parked: 6 },
+    { profile: 'gone', parked: 1 },
+  ])
+})
+
+t.test('a refused key is looked for again, and the request sent once more with the newer one', async (t) => {
+  const { url, seen } = await startPicky(t, 'pnu_new')
+  const proxy = await startProxy(t, url)
+  proxy.whenRejected(() => serveCloud(proxy.broker, url, 'pnu_new'))
+  const answer = await ask(proxy.socket, `${proxy.base}/flows`, { method: 'POST', body: { a: 1 } })
+  t.equal(answer.status, 200)
+  t.same(seen, [`POST ${REAL_KEY} 7`, 'POST pnu_new 7'])
+  t.match(proxy.rejections, [/^cloud sha256:/])
+  t.match(proxy.app.proxyTraffic(), [{ replays: 1 }])
+})
+
+t.test('where there is no newer key, or it is refused as well, the job is parked', async (t) => {
+  const { url, seen } = await startPicky(t, 'pnu_nobody_has_it')
+  const proxy = await startProxy(t, url)
+  const same = await ask(proxy.socket, `${proxy.base}/flows`)
+  t.match(same, parked)
+  t.match(json(same), { code: 'key_rejected' })
+  t.equal(seen.length, 1, 'the same key is not tried twice')
+  proxy.whenRejected(() => serveCloud(proxy.broker, url, 'pnu_also_bad'))
+  t.match(await ask(proxy.socket, `${proxy.base}/flows`), parked)
+  t.equal(seen.length, 3, 'and nothing is sent a third time')
+})
+
+t.test('a large body can’t be sent again: its sender is told to', async (t) => {
+  const { url, seen } = await startPicky(t, 'pnu_new')
+  const proxy = await startProxy(t, url)
+  proxy.whenRejected(() => serveCloud(proxy.broker, url, 'pnu_new'))
+  const body = 'x'.repeat(200_000)
+  t.match(await ask(proxy.socket, `${proxy.base}/logs`, { method: 'POST', body }), parked)
+  t.equal((await ask(proxy.socket, `${proxy.base}/logs`, { method: 'POST', body })).status, 200)
+  t.equal(seen.length, 2)
+})
+
+t.test('other refusals of Prefect are the client’s to see', async (t) => {
+  for (const status of [400, 403, 404, 409, 411, 422, 429, 500, 502, 503]) {
+    const { url } = await startUpstream(t, (_request, response) =>
+      response.writeHead(status, { 'retry-after': '7' }).end('{"detail":"no"}'),
+    )
+    const proxy = await startProxy(t, url)
+    const answer = await ask(proxy.socket, `${proxy.base}/x`)
+    t.match(answer, { status, text: '{"detail":"no"}', headers: { 'retry-after': '7' } })
+    t.same(proxy.rejections, [])
+  }
+})
+
+t.test('a Prefect that can’t be reached parks; one that broke off may have done its work', async (t) => {
+  const { url, server } = await startUpstream(t, (request) => request.socket.destroy())
+  const proxy = await startProxy(t, url)
+  const broken = await ask(proxy.socket, `${proxy.base}/x`, { method: 'POST', body: {} })
+  t.equal(broken.status, 502, 'retried by Prefect’s clients, and counted')
+  t.notOk(broken.headers['prefect-maintenance'])
+  const port = portOf(server)
+  server.close()
+  server.closeAllConnections()
+  const down = await ask(proxy.socket, `${proxy.base}/x`)
+  t.match(down, parked)
+  t.match(json(down), { code: 'prefect_unreachable', detail: new RegExp(`127.0.0.1:${port}.*ECONNREFUSED`) })
+})
+
+t.test('what is only read is asked for again where an idle connection broke', async (t) => {
+  let count = 0
+  const { url } = await startUpstream(t, (request, response) => {
+    count += 1
+    if (count === 2) request.socket.destroy()
+    else response.end('{}')
+  })
+  const proxy = await startProxy(t, url)
+  t.equal((await ask(proxy.socket, `${proxy.base}/x`)).status, 200)
+  t.equal((await ask(proxy.socket, `${proxy.base}/x`)).status, 200)
+  t.equal(count, 3)
+})
+
+t.test('a profile that points at the proxy itself is never dialled', async (t) => {
+  const { url } = await startPicky(t, REAL_KEY)
+  const proxy = await startProxy(t, url)
+  serveCloud(proxy.broker, `http://127.0.0.1:${proxy.tcp.port}/proxy/cloud`)
+  const answer = await ask(proxy.socket, `/proxy/cloud/api${OWN}/x`)
+  t.match(answer, parked)
+  t.match(json(answer).detail, /points at this proxy itself/)
+})
+
+t.test('streams of a token that dies are cut within the second, those of others go on', async (t) => {
+  const { url } = await startUpstream(t, (_request, response) => {
+    response.writeHead(200, { 'content-type': 'text/event-stream' })
+    response.write('data: 1\n\n')
+  })
+  const proxy = await startProxy(t, url)
+  const token = await proxy.broker.token('proxy', ['cloud'])
+  const stream = ask(proxy.tcp, `${proxy.base}/events`, { token })
+  const short = await proxy.broker.token('proxy', ['cloud'], 300)
+  const expiring = ask(proxy.tcp, `${proxy.base}/events`, { token: short })
+  await t.rejects(expiring, 'expired')
+  await proxy.broker.deps.tokens.revoke('tok1')
+  await t.rejects(stream, 'revoked')
+})

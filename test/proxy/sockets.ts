@@ -1,0 +1,290 @@
+/** WebSockets through the proxy: handshakes, first messages in every disguise, closes, refusals. */
+import { once } from 'node:events'
+import t from 'tap'
+import { WebSocket } from 'ws'
+import { BrokerError } from '../../src/base/errors.js'
+import { Secret } from '../../src/std/secret.js'
+import { disguises, handshakeText } from '../fixtures/frame-disguises.js'
+import { auth, openSocket, said, startPrefect } from '../fixtures/prefect-sockets.js'
+import { OTHER, OWN, openRaw, REAL_KEY, serveCloud, startProxy } from '../fixtures/proxy-under-test.js'
+
+t.test('an event client of Cloud: the header becomes the key, messages go through', async (t) => {
+  const { url, heard } = await startPrefect(t)
+  const proxy = await startProxy(t, url)
+  const token = await proxy.broker.token('proxy', ['cloud'])
+  for (const place of [proxy.tcp, proxy.socket, proxy.restricted]) {
+    const socket = openSocket(t, place, `${proxy.base}/events/in`, { token })
+    await once(socket, 'open')
+    socket.send('{"event":"x"}')
+    t.equal(await said(socket), 'heard 13')
+    socket.close(4001, 'enough')
+    const [code] = await once(socket, 'close')
+    t.equal(code, 4001)
+  }
+  t.match(heard[0], {
+    authorization: `Bearer ${REAL_KEY}`,
+    path: `/api${OWN}/events/in`,
+    messages: ['{"event":"x"}'],
+    closed: { code: 4001, reason: 'enough' },
+  })
+})
+
+t.test('a subscriber shows its token in the first frame alone, after a ping', async (t) => {
+  const { url, heard } = await startPrefect(t)
+  const proxy = await startProxy(t, url)
+  const token = await proxy.broker.token('proxy', ['cloud'])
+  for (const place of [proxy.tcp, proxy.restricted]) {
+    const socket = openSocket(t, place, `${proxy.base}/events/out`, { protocols: ['prefect'] })
+    await once(socket, 'open')
+    t.equal(socket.protocol, 'prefect')
+    socket.ping('are you there')
+    await once(socket, 'pong')
+    socket.send(auth(token))
+    t.equal(await said(socket), '{"type":"auth_success"}')
+    socket.send('{"type":"filter"}')
+    t.equal(await said(socket), 'heard 17')
+    socket.close(1000)
+    await once(socket, 'close')
+  }
+  t.match(heard[0], { authorization: undefined, messages: [auth(REAL_KEY), '{"type":"filter"}'] })
+  const [traffic] = proxy.app.proxyTraffic()
+  t.match(traffic, { profile: 'cloud', token: 'proxy token', socketsOpened: 2, sockets: 0 })
+  t.ok((traffic?.bytesUp ?? 0) > 50 && (traffic?.bytesDown ?? 0) > 50)
+})
+
+t.test('the first message is found however it is cut up', async (t) => {
+  const { url, heard } = await startPrefect(t, { deflate: true })
+  const proxy = await startProxy(t, url)
+  const token = await proxy.broker.token('proxy', ['cloud'])
+  for (const [name, packets] of disguises(auth(token))) {
+    const raw = openRaw(t, proxy.tcp)
+    raw.say(handshakeText(proxy.tcp.port, `${proxy.base}/events/out`, 'permessage-deflate'))
+    await raw.hear(/\r\n\r\n/)
+    raw.socket.setNoDelay(true)
+    for (const packet of packets) {
+      raw.say(packet)
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+    t.match(await raw.hear(/auth_success/), /auth_success/, name)
+    t.match(heard.at(-1)?.messages[0], auth(REAL_KEY), name)
+    raw.socket.destroy()
+  }
+})
+
+t.test('compressed messages go on after the first one was changed', async (t) => {
+  const { url, heard } = await startPrefect(t, { deflate: true })
+  const proxy = await startProxy(t, url)
+  const token = await proxy.broker.token('proxy', ['cloud'])
+  const socket = openSocket(t, proxy.tcp, `${proxy.base}/events/out`, {
+    protocols: ['prefect'],
+    deflate: true,
+  })
+  const [[answer]] = await Promise.all([once(socket, 'upgrade'), once(socket, 'open')])
+  t.match(answer.headers['sec-websocket-extensions'], /permessage-deflate.*; client_no_context_takeover/)
+  socket.send(auth(token))
+  t.equal(await said(socket), '{"type":"auth_success"}')
+  for (let count = 1; count <= 3; count += 1) {
+    socket.send(auth(token).repeat(count).replaceAll('auth', 'more'))
+    t.match(await said(socket), /^heard /)
+  }
+  t.equal(heard[0]?.messages.length, 4)
+  t.equal(heard[0]?.messages[0], auth(REAL_KEY))
+})
+
+t.test('extensions that nobody knows are not offered on', async (t) => {
+  const { url, heard } = await startPrefect(t)
+  const proxy = await startProxy(t, url)
+  const raw = openRaw(t, proxy.tcp)
+  raw.say(handshakeText(proxy.tcp.port, `${proxy.base}/events/out`, 'x-strange, permessage-deflate; a=1'))
+  await raw.hear(/\r\n\r\n/)
+  t.equal(heard[0]?.extensions, 'permessage-deflate; a=1')
+})
+
+t.test('a first message without a living token ends with 1008, and Prefect hears nothing', async (t) => {
+  const { url, heard } = await startPrefect(t)
+  const proxy = await startProxy(t, url)
+  const dead = await proxy.broker.token('proxy', ['cloud'], -1)
+  const other = await proxy.broker.token('proxy', ['server'])
+  const looker = await proxy.broker.token('inspect')
+  const messages = [
+    auth('pnu_0123456789abcdef'),
+    auth(REAL_KEY),
+    auth(dead),
+    auth(other),
+    auth(looker),
+    auth(null),
+    auth(undefined),
+    '{"type":"filter"}',
+    'not JSON',
+    'x'.repeat(100_000),
+    Buffer.from(auth(dead)),
+  ]
+  for (const message of messages) {
+    const socket = openSocket(t, proxy.tcp, `${proxy.base}/events/out`, { protocols: ['prefect'] })
+    await once(socket, 'open')
+    socket.send(message)
+    const [code] = await once(socket, 'close')
+    t.equal(code, 1008, String(message).slice(0, 30))
+  }
+  for (const { messages: said } of heard) t.same(said, [])
+  t.equal(heard.length, messages.length)
+})
+
+t.test('who shows no token in time, or offers no first frame, is sent away', async (t) => {
+  const { url, heard } = await startPrefect(t)
+  const proxy = await startProxy(t, url, { limits: { firstFrameMs: 50, strangers: 2 } })
+  const slow = openSocket(t, proxy.tcp, `${proxy.base}/events/out`, { protocols: ['prefect'] })
+  const [code] = await once(slow, 'close')
+  t.equal(code, 1008)
+  t.equal(await statusOf(openSocket(t, proxy.tcp, `${proxy.base}/events/in`)), 401)
+  t.equal(
+    await statusOf(openSocket(t, proxy.tcp, `${proxy.base}/events/in`, { token: `pab_${'x'.repeat(43)}` })),
+    401,
+  )
+  t.equal(heard.length, 1)
+})
+
+t.test('there is room for so many sockets that have shown no token, and no more', async (t) => {
+  const { url } = await startPrefect(t)
+  const proxy = await startProxy(t, url, { limits: { strangers: 2 } })
+  const token = await proxy.broker.token('proxy', ['cloud'])
+  const connect = () => openSocket(t, proxy.tcp, `${proxy.base}/events/out`, { protocols: ['prefect'] })
+  const [one, two] = [connect(), connect()]
+  await Promise.all([once(one, 'open'), once(two, 'open')])
+  t.equal(await statusOf(connect()), 429)
+  one.send(auth(token))
+  await said(one)
+  const three = connect()
+  await once(three, 'open')
+  t.pass('a place is free once its holder is known')
+})
+
+async function statusOf(socket: WebSocket): Promise<number> {
+  const [, response] = await once(socket, 'unexpected-response')
+  response.resume()
+  return response.statusCode
+}
+
+t.test('a refusal of the upgrade reaches the client as it is', async (t) => {
+  for (const status of [403, 404, 405, 500]) {
+    const { url } = await startPrefect(t, { refuse: () => status })
+    const proxy = await startProxy(t, url)
+    const raw = openRaw(t, proxy.socket)
+    raw.say(handshakeText(1, `${proxy.base}/x`).replace('127.0.0.1:1', 'authd'))
+    t.match(
+      await raw.closed(),
+      new RegExp(`^HTTP/1.1 ${status} No\r\nX-Why: because[\\s\\S]*\\{"detail":"no"\\}$`),
+    )
+  }
+  const { url } = await startPrefect(t, { refuse: () => 401 })
+  const proxy = await startProxy(t, url)
+  const stranger = openRaw(t, proxy.tcp)
+  stranger.say(handshakeText(proxy.tcp.port, `${proxy.base}/x`))
+  t.match(await stranger.closed(), /^HTTP\/1\.1 401 No/, 'without our key it is the client’s own 401')
+})
+
+t.test('a 401 to our key is tried again with a newer one, or parked', async (t) => {
+  const { url, heard } = await startPrefect(t, { refuse: (key) => (key === 'Bearer new' ? undefined : 401) })
+  const proxy = await startProxy(t, url)
+  const token = await proxy.broker.token('proxy', ['cloud'])
+  t.equal(await statusOf(openSocket(t, proxy.tcp, `${proxy.base}/events/in`, { token })), 503)
+  proxy.whenRejected(() => serveCloud(proxy.broker, url, 'new'))
+  const socket = openSocket(t, proxy.tcp, `${proxy.base}/events/in`, { token })
+  await once(socket, 'open')
+  t.equal(heard[0]?.authorization, 'Bearer new')
+  proxy.broker.refuse('cloud', new BrokerError('login_required', 'no key'))
+  const raw = openRaw(t, proxy.socket)
+  raw.say(handshakeText(1, `${proxy.base}/x`).replace('127.0.0.1:1', 'authd'))
+  t.match(await raw.closed(), /^HTTP\/1\.1 503[\s\S]*retry-after: 5\r\nprefect-maintenance: true/)
+})
+
+t.test('paths of others, pages and foreign names get no socket', async (t) => {
+  const { url, heard } = await startPrefect(t)
+  const proxy = await startProxy(t, url)
+  const token = await proxy.broker.token('proxy', ['cloud'])
+  const path = `/proxy/cloud/api/accounts/${OTHER}/workspaces/${OTHER}/events/in`
+  t.equal(await statusOf(openSocket(t, proxy.tcp, path, { token })), 403)
+  for (const [headers, status] of [
+    ['Origin: https://evil.example\r\n', 403],
+    ['Host: evil.example\r\n', 421],
+  ] as const) {
+    const raw = openRaw(t, proxy.tcp)
+    raw.say(
+      handshakeText(proxy.tcp.port, `${proxy.base}/x`, '', `Authorization: Bearer ${token}\r\n${headers}`),
+    )
+    t.match(await raw.closed(), new RegExp(`^HTTP/1.1 (400|${status})`))
+  }
+  t.same(heard, [])
+})
+
+t.test('a server profile’s auth string goes into both places', async (t) => {
+  const { url, heard } = await startPrefect(t)
+  const proxy = await startProxy(t, url)
+  const token = await proxy.broker.token('proxy', ['server'])
+  const basic = `Basic ${Buffer.from(`prefect-auth:${token}`).toString('base64')}`
+  const socket = new WebSocket(`ws://127.0.0.1:${proxy.tcp.port}/proxy/server/api/events/in`, ['prefect'], {
+    headers: { authorization: basic },
+  })
+  t.teardown(() => socket.terminate())
+  await once(socket, 'open')
+  socket.send(auth(`prefect-auth:${token}`))
+  t.equal(await said(socket), '{"type":"auth_success"}')
+  t.match(heard[0], {
+    authorization: `Basic ${Buffer.from('admin:real').toString('base64')}`,
+    messages: [auth('admin:real')],
+  })
+  proxy.broker.serve('server', { authString: new Secret('admin:changed') })
+  const next = openSocket(t, proxy.tcp, '/proxy/server/api/events/out', { protocols: ['prefect'] })
+  await once(next, 'open')
+  next.send(auth(`prefect-auth:${token}`))
+  await said(next)
+  t.match(heard[1], { authorization: undefined, messages: [auth('admin:changed')] })
+})
+
+t.test('either side that dies takes the other with it', async (t) => {
+  const { url, server, heard } = await startPrefect(t, {
+    onSocket: (socket) => {
+      if (heard.length === 2) socket.terminate()
+      if (heard.length === 3) socket.close(1011, 'restart')
+    },
+  })
+  const proxy = await startProxy(t, url)
+  const connect = async () => {
+    const socket = openSocket(t, proxy.socket, `${proxy.base}/events/in`)
+    await once(socket, 'open')
+    return socket
+  }
+  const first = await connect()
+  const over = once(server, 'over')
+  first.terminate()
+  await over
+  t.equal(heard[0]?.closed?.code, 1006)
+  const [lost] = await once(await connect(), 'close')
+  t.equal(lost, 1006)
+  const [restarted, reason] = await once(await connect(), 'close')
+  t.same([restarted, String(reason)], [1011, 'restart'])
+})
+
+t.test('the sockets of a token that dies are cut, those of others are not', async (t) => {
+  const { url } = await startPrefect(t)
+  const proxy = await startProxy(t, url)
+  const [dies, lives] = [
+    await proxy.broker.token('proxy', ['cloud']),
+    await proxy.broker.token('proxy', ['cloud']),
+  ]
+  const [one, two] = [dies, lives].map((token) =>
+    openSocket(t, proxy.tcp, `${proxy.base}/events/in`, { token }),
+  )
+  const framed = openSocket(t, proxy.tcp, `${proxy.base}/events/out`, { protocols: ['prefect'] })
+  if (one === undefined || two === undefined) throw new Error('two sockets')
+  await Promise.all([one, two, framed].map((socket) => once(socket, 'open')))
+  framed.send(auth(dies))
+  await said(framed)
+  const cut = Promise.all([once(one, 'close'), once(framed, 'close')])
+  await proxy.broker.deps.tokens.revoke('tok1')
+  await cut
+  two.send('still here')
+  t.equal(await said(two), 'heard 10')
+  await proxy.app.close(50)
+  t.pass('and a shutdown does not wait for them')
+})

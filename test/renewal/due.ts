@@ -1,0 +1,41 @@
+import t from 'tap'
+import { nextDutyAt } from '../../src/renewal/next-duty.js'
+import { DAY, setRenewalStage } from '../fixtures/renewal-stage.js'
+
+t.test('what must be done unasked: the renewal, and the deletion of the key before', async (t) => {
+  const retireAfterMs = 3 * DAY
+  const { broker, clock, finish } = await setRenewalStage(t, {
+    ageMs: 10 * DAY,
+    isHandedOut: true,
+    retireAfterMs,
+  })
+  const { keeper, credentials } = broker
+  const next = (more: { readonly retireAfterMs?: number } = { retireAfterMs }) =>
+    nextDutyAt({ keeper, credentials, now: () => clock.now(), ...more })
+  const planned = credentials.state('cloud').key?.expiresAt ?? 0
+  const first = next() ?? 0
+  t.ok(first < planned - 10 * DAY && first >= planned - 12 * DAY, 'after two thirds of its life')
+  await finish(broker.renewer.renew('cloud', { isForced: true }))
+  const renewedAt = clock.now()
+  const deletion = next() ?? 0
+  t.ok(Math.abs(deletion - renewedAt - retireAfterMs) < 60_000, 'the old key comes first now')
+  t.ok((next({}) ?? 0) > renewedAt + 17 * DAY, 'unless old keys are left to expire')
+  clock.pass(4 * DAY)
+  t.ok((next() ?? 0) > renewedAt + 17 * DAY, 'a deletion that is overdue and fails holds nobody')
+})
+
+t.test('of a key that nobody can renew, the next warning', async (t) => {
+  const { broker, clock } = await setRenewalStage(t, { ageMs: 0 })
+  const { keeper, credentials } = broker
+  const next = () => nextDutyAt({ keeper, credentials, now: () => clock.now() })
+  const item = keeper.profile('cloud').currentItem ?? ''
+  const expiresAt = keeper.ledger().keys[item]?.expiresAt ?? 0
+  await keeper.note('cloud', { owner: { kind: 'service_account', id: 'b', handle: 'bot' } })
+  t.equal(next(), expiresAt - 7 * DAY)
+  clock.pass(23 * DAY + 5_000)
+  t.equal(next(), expiresAt - 7 * DAY, 'until the tick that says it')
+  clock.pass(DAY - 5_000)
+  t.equal(next(), expiresAt - 3 * DAY)
+  clock.pass(7 * DAY)
+  t.equal(next(), undefined, 'after its end there is nothing left to say')
+})

@@ -1,0 +1,99 @@
+import { setTimeout as pause } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import { startCloudSimulator } from '../../sim/simulator.js'
+import { createServiceAccountAdmin } from '../../src/renewal/service-accounts.js'
+import { silentLog } from '../../src/std/log.js'
+import { makeRoot, openBroker, type TestBroker } from '../fixtures/broker.js'
+
+const DAY = 86_400_000
+
+async function setStage(t: Test) {
+  const sim = await startCloudSimulator({ bots: [{ name: 'ci', account: 'prefect' }] })
+  const root = await makeRoot(t)
+  const open: TestBroker[] = []
+  const openOne = async () => {
+    const broker = await openBroker({ root, sim })
+    open.push(broker)
+    return { broker, admin: adminOf(broker) }
+  }
+  t.after(async () => {
+    for (const one of open) await one.close()
+    await sim.close()
+  })
+  const { broker, admin } = await openOne()
+  await broker.logins.keep(await broker.delivery(sim.issueKey()))
+  const old = sim.issueBotKey({ bot: 'ci', expiresAt: sim.clock.now() + 90 * DAY })
+  await broker.logins.keep(await broker.delivery(old, { profile: 'ci', via: 'pasted', isToBeActive: false }))
+  return { sim, broker, admin, old, reopen: openOne }
+}
+
+function adminOf(broker: TestBroker) {
+  const { credentials, keeper, vault, botCloud: cloud, journal, events, time } = broker
+  return createServiceAccountAdmin({
+    ...{ credentials, keeper, vault, cloud, journal, events, clock: time.clock, log: silentLog() },
+    newId: () => `bot${Math.random().toString(16).slice(2)}`,
+  })
+}
+
+t.test("an owner's key rotates the key of a service account for the profile that uses it", async (t) => {
+  const { sim, broker, admin, old } = await setStage(t)
+  const { key, oldKeyExpiresAt } = await admin.rotate({ profile: 'ci', name: 'ci' })
+  const served = broker.served('ci') ?? ''
+  t.not(served, old)
+  t.match(served, /^pnb_/)
+  t.ok(sim.keys.authenticate(served), 'it works')
+  t.ok(sim.keys.authenticate(old), 'and the old one does, for a day')
+  t.ok(Math.abs(oldKeyExpiresAt - Date.now() - DAY) < 60_000)
+  t.match(key, { origin: 'service_account', id: sim.keys.find(served)?.id })
+  const life = (key.expiresAt ?? 0) - (key.issuedAt ?? 0)
+  t.ok(Math.abs(life - 90 * DAY) < 60_000, 'it lives as long as the one before')
+  t.match(broker.keeper.profile('ci').owner, { kind: 'service_account' })
+  // What is left to do after the answer is done in its own time.
+  for (let looks = 0; looks < 200 && Object.keys(broker.journal.read().entries).length > 0; looks += 1) {
+    await pause(25)
+  }
+  t.strictSame(Object.values(broker.journal.read().entries), [])
+})
+
+const REFUSALS = [
+  ['a name that is not there', { profile: 'ci', name: 'nobody' }, 'prefect_not_found'],
+  ["the owner's own profile", { profile: 'cloud', name: 'ci' }, 'owner_mismatch'],
+  ['a profile that is not there', { profile: 'nowhere', name: 'ci' }, 'profile_not_found'],
+  ["a service account's key that asks", { profile: 'ci', name: 'ci', ownerProfile: 'ci' }, 'owner_mismatch'],
+] as const
+
+for (const [name, wanted, code] of REFUSALS) {
+  t.test(`${name}: refused, and nothing is rotated`, async (t) => {
+    const { sim, broker, admin, old } = await setStage(t)
+    await t.rejects(admin.rotate(wanted), { code })
+    t.equal(broker.served('ci'), old)
+    t.equal(sim.requests.filter(({ path }) => path.endsWith('rotate_api_key')).length, 0)
+  })
+}
+
+t.test('killed at any step: the old key or the new one is served, and both work', async (t) => {
+  for (let step = 1; step <= 14; step += 1) {
+    const { sim, broker, admin, old, reopen } = await setStage(t)
+    broker.saboteur.arm(step)
+    await admin.rotate({ profile: 'ci', name: 'ci' }).catch(() => undefined)
+    const at = `step ${step}: ${broker.saboteur.steps.at(-1)}`
+    await broker.close()
+    const again = await reopen()
+    const warnings: unknown[] = []
+    again.broker.events.onEvent(({ type, facts }) => type === 'renewal.warning' && warnings.push(facts.hint))
+    await again.admin.recover()
+    await again.broker.credentials.settle()
+    const served = again.broker.served('ci') ?? ''
+    t.ok(sim.keys.authenticate(served), at)
+    t.strictSame(Object.keys(again.broker.journal.read().entries), [], `${at}: nothing is left to do`)
+    const wasRotated =
+      (sim.keys.find(old)?.rejectedFrom ?? Number.POSITIVE_INFINITY) < Number.POSITIVE_INFINITY
+    if (wasRotated && served === old) {
+      t.strictSame(
+        warnings,
+        ['prefect-auth keys rotate-service-account ci --profile ci'],
+        `${at}: and it is said`,
+      )
+    }
+  }
+})

@@ -1,0 +1,180 @@
+import t, { type Test } from 'tap'
+import { startCloudSimulator } from '../../sim/simulator.js'
+import { makeRoot, openBroker, type TestBroker } from '../fixtures/broker.js'
+
+async function setStage(t: Test) {
+  const sim = await startCloudSimulator()
+  const root = await makeRoot(t)
+  const opened: TestBroker[] = []
+  t.after(async () => {
+    for (const one of opened) await one.close()
+    await sim.close()
+  })
+  const open = async () => {
+    const broker = await openBroker({ root, sim })
+    opened.push(broker)
+    await broker.credentials.settle()
+    return broker
+  }
+  const broker = await open()
+  await broker.logins.keep(await broker.delivery(sim.issueKey()))
+  return { sim, broker, reopen: open }
+}
+
+const never = new AbortController().signal
+
+t.test('what has not changed is the same object, and the same generation after a restart', async (t) => {
+  const { broker, reopen } = await setStage(t)
+  const served = broker.credentials.serve('cloud')
+  await broker.credentials.settle()
+  await broker.write(`${await broker.file()}\n# a comment`)
+  t.equal(broker.credentials.serve('cloud'), served)
+  const again = await reopen()
+  t.equal(again.credentials.serve('cloud').generation, served.generation)
+  t.not(again.credentials.serve('cloud'), served)
+})
+
+t.test('every change of the answer counts, each once', async (t) => {
+  const { sim, broker } = await setStage(t)
+  const file = await broker.file()
+  let { generation } = broker.credentials.serve('cloud')
+  const changes: readonly [string, () => Promise<unknown>][] = [
+    [
+      'another URL',
+      () =>
+        broker.write(
+          file.replace(/workspaces\/[^"]+/, `workspaces/${'0'.repeat(8)}-0000-4000-8000-${'0'.repeat(12)}`),
+        ),
+    ],
+    ['the old URL', () => broker.write(file)],
+    ['another key', async () => broker.logins.keep(await broker.delivery(sim.issueKey()))],
+    ['a key in the file', async () => broker.write(`${file}PREFECT_API_KEY = "${sim.issueKey()}"\n`)],
+    ['no longer active', () => broker.write(file.replace('active = "cloud"', 'active = "ephemeral"'))],
+    ['nothing', () => broker.profiles.logout('cloud', { revoke: false })],
+  ]
+  for (const [name, change] of changes) {
+    await change()
+    await broker.credentials.settle()
+    const now = broker.credentials.state('cloud').generation
+    t.ok(now > generation, name)
+    generation = now
+    await broker.credentials.settle()
+    t.equal(broker.credentials.state('cloud').generation, generation, `${name}, once`)
+  }
+})
+
+t.test('a generation is visible only once it is durable', async (t) => {
+  const { sim, broker, reopen } = await setStage(t)
+  const before = broker.credentials.serve('cloud')
+  broker.saboteur.arm(1)
+  const fresh = `${await broker.file()}PREFECT_API_KEY = "${sim.issueKey()}"\n`
+  await t.rejects(broker.write(fresh), /ledger\.update/)
+  t.equal(broker.credentials.serve('cloud'), before, 'the disk fails: the old answer stays')
+  const again = await reopen()
+  t.equal(again.credentials.serve('cloud').generation, before.generation + 1)
+})
+
+t.test('the state keeps up with a key in the file that does not change the answer', async (t) => {
+  const { sim, broker } = await setStage(t)
+  const first = broker.served() ?? ''
+  await broker.logins.keep(await broker.delivery(sim.issueKey()))
+  const second = broker.served() ?? ''
+  const file = await broker.file()
+  for (const key of [first, second]) {
+    await broker.write(`${file}PREFECT_API_KEY = "${key}"\n`)
+    t.equal(broker.credentials.state('cloud').resolved.fileKey?.reveal(), key)
+    t.equal(broker.served(), second)
+  }
+})
+
+t.test(
+  'who waits wakes on a change, after the time, on abort, at close, and at once where it has changed already',
+  async (t) => {
+    const { sim, broker } = await setStage(t)
+    const { credentials } = broker
+    const { generation } = credentials.serve('cloud')
+    await credentials.waitForChange('cloud', generation - 1, 60_000, never)
+    await credentials.waitForChange('cloud', generation, 5, never)
+    t.equal(credentials.serve('cloud').generation, generation, 'time-out')
+    const abort = new AbortController()
+    const aborted = credentials.waitForChange('cloud', generation, 60_000, abort.signal)
+    abort.abort()
+    await aborted
+    await credentials.waitForChange('cloud', generation, 60_000, AbortSignal.abort())
+    const change = credentials.waitForChange('cloud', generation, 60_000, never)
+    await broker.logins.keep(await broker.delivery(sim.issueKey()))
+    await change
+    t.equal(credentials.serve('cloud').generation, generation + 1)
+    const last = credentials.waitForChange('cloud', generation + 1, 60_000, never)
+    await broker.close()
+    await last
+    await credentials.waitForChange('cloud', generation + 1, 60_000, never)
+  },
+)
+
+t.test('a profile that is deleted while it is waited for wakes who waits', async (t) => {
+  const { broker } = await setStage(t)
+  const { generation } = broker.credentials.serve('cloud')
+  const gone = broker.credentials.waitForChange('cloud', generation, 60_000, never)
+  await broker.write('active = "work"\n[profiles.work]\nPREFECT_API_URL = "http://127.0.0.1:4200/api"\n')
+  await gone
+})
+
+t.test('to wait for a profile that Prefect brings along is to wait', async (t) => {
+  const { broker } = await setStage(t)
+  const { generation } = broker.credentials.state('local')
+  let isOver = false
+  const wait = broker.credentials.waitForChange('local', generation, 60_000, never).then(() => {
+    isOver = true
+  })
+  await new Promise((resolve) => setTimeout(resolve, 20))
+  t.equal(isOver, false)
+  await broker.profiles.use('local')
+  await wait
+})
+
+t.test('a change of the file is served by the next request a second later', async (t) => {
+  const { sim, broker } = await setStage(t)
+  const { writeFile } = await import('node:fs/promises')
+  const key = sim.issueKey()
+  await writeFile(broker.profilesFile, `${await broker.file()}PREFECT_API_KEY = "${key}"\n`)
+  await new Promise((resolve) => setTimeout(resolve, 1_050))
+  await broker.credentials.refresh()
+  t.equal(broker.served(), key)
+})
+
+t.test('unknown profiles are refused by name, and the mark of a key that left is durable', async (t) => {
+  const { broker, reopen } = await setStage(t)
+  t.throws(() => broker.credentials.state('nobody'), { code: 'profile_not_found' })
+  t.throws(() => broker.credentials.state('__proto__'), { code: 'profile_not_found' })
+  const served = broker.credentials.serve()
+  await broker.credentials.markHandedOut(served)
+  const steps = broker.saboteur.steps.length
+  await broker.credentials.markHandedOut(served)
+  t.equal(broker.saboteur.steps.length, steps, 'the second time costs nothing')
+  const again = await reopen()
+  t.equal(again.ledger.read().keys[served.item ?? '']?.handedOut, true)
+})
+
+t.test('a hung vault does not hold up what memory can serve', async (t) => {
+  const { sim, broker } = await setStage(t)
+  const key = broker.served()
+  const hung = {
+    ...broker.keeper,
+    hasFailed: () => true,
+    retryFailed: () => new Promise<boolean>(() => undefined),
+  }
+  const { createCredentials } = await import('../../src/serve/serve.js')
+  const { systemClock } = await import('../../src/std/clock.js')
+  const { silentLog } = await import('../../src/std/log.js')
+  const credentials = createCredentials({
+    ...{ store: broker.store, keeper: hung, events: broker.events, defaults: broker.defaults },
+    clock: systemClock(),
+    log: silentLog(),
+  })
+  await credentials.settle()
+  await credentials.refresh()
+  t.equal(credentials.serve('cloud').apiKey?.reveal(), key)
+  await credentials.close()
+  t.ok(sim)
+})

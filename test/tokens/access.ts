@@ -1,0 +1,43 @@
+import t from 'tap'
+import {
+  type Caller,
+  hasPower,
+  POWERS,
+  reachesProfile,
+  requirePower,
+  requireProfile,
+} from '../../src/tokens/access.js'
+
+function caller(door: Caller['door'], power?: 'inspect' | 'proxy' | 'use', profiles = ['cloud']): Caller {
+  return power === undefined ? { door } : { door, token: { id: 'x', name: 'n', power, profiles } }
+}
+
+const ROWS: readonly (readonly [string, Caller, readonly string[]])[] = [
+  ['the owner', caller('socket'), ['inspect', 'proxy', 'use', 'admin']],
+  ['a token of use', caller('tcp', 'use'), ['inspect', 'proxy', 'use']],
+  ['a token of use on the socket', caller('socket', 'use'), ['inspect', 'proxy', 'use']],
+  ['a token of proxy', caller('tcp', 'proxy'), ['proxy']],
+  ['a token of inspect', caller('restricted', 'inspect'), ['inspect']],
+  ['nobody on TCP', caller('tcp'), []],
+  ['nobody on the restricted socket', caller('restricted'), []],
+]
+
+for (const [name, who, may] of ROWS) {
+  t.test(`${name} may ${may.join(', ') || 'nothing'}`, async (t) => {
+    for (const power of POWERS) {
+      t.equal(hasPower(who, power), may.includes(power), power)
+      if (may.includes(power)) requirePower(who, power)
+      else t.throws(() => requirePower(who, power), { code: 'power_missing' })
+    }
+  })
+}
+
+t.test('a token reaches its profiles, the owner all, nobody none', async (t) => {
+  t.equal(reachesProfile(caller('tcp', 'use'), 'cloud'), true)
+  t.equal(reachesProfile(caller('tcp', 'use'), 'Cloud'), false)
+  t.equal(reachesProfile(caller('tcp', 'use', ['*']), 'anything'), true)
+  t.equal(reachesProfile(caller('tcp', 'use', []), 'cloud'), false)
+  t.equal(reachesProfile(caller('socket'), 'anything'), true)
+  t.equal(reachesProfile(caller('tcp'), 'cloud'), false)
+  t.throws(() => requireProfile(caller('tcp', 'use'), 'other'), { code: 'profile_not_allowed' })
+})

@@ -1,0 +1,137 @@
+import { createHash, randomBytes } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { openState } from '../../src/daemon/open-state.js'
+import { silentLog } from '../../src/std/log.js'
+import { createTokens } from '../../src/tokens/issue.js'
+import { createManualClock } from '../fixtures/manual-clock.js'
+
+const DAY_MS = 86_400_000
+
+async function setStage(t: Test, running: { isThere?: boolean } = {}) {
+  const stateDir = t.testdir()
+  const clock = createManualClock()
+  const open = async () =>
+    createTokens({
+      document: (await openState({ stateDir, clock, log: silentLog() })).tokens,
+      clock,
+      randomToken: () => randomBytes(32).toString('base64url'),
+      newId: () => randomBytes(6).toString('hex'),
+      identifyProcess: async () => (running.isThere ? 'worker' : undefined),
+    })
+  return { clock, tokens: await open(), open, file: join(stateDir, 'tokens.json') }
+}
+
+const WANTED = { name: 'ci', power: 'use', profiles: ['cloud'], lifeMs: DAY_MS } as const
+
+t.test('a token is shown once; what lies on the disk is its hash', async (t) => {
+  const { tokens, file, open } = await setStage(t)
+  const { facts, token } = await tokens.create(WANTED)
+  t.match(token, /^pab_[A-Za-z0-9_-]{43}$/)
+  t.match(tokens.recognise(token), { id: facts.id, name: 'ci', power: 'use', profiles: ['cloud'] })
+  const text = readFileSync(file, 'utf8')
+  t.notMatch(text, token)
+  t.notMatch(text, token.slice(4))
+  t.match(text, createHash('sha256').update(token).digest('hex'))
+  t.notMatch(JSON.stringify(tokens.list()), /hash|pab_/)
+  t.match((await open()).recognise(token), { id: facts.id }, 'also after a restart')
+})
+
+t.test('a token ends with its time and with its revocation, at once and for good', async (t) => {
+  const { tokens, clock, open } = await setStage(t)
+  const short = await tokens.create({ ...WANTED, lifeMs: 1_000 })
+  const long = await tokens.create(WANTED)
+  clock.pass(999)
+  t.ok(tokens.recognise(short.token))
+  clock.pass(1)
+  t.equal(tokens.recognise(short.token), undefined)
+  t.strictSame(
+    tokens.list().map(({ id }) => id),
+    [long.facts.id],
+  )
+  await t.rejects(tokens.revoke(short.facts.id), { code: 'token_not_found' })
+  await tokens.revoke(long.facts.id)
+  t.equal(tokens.recognise(long.token), undefined)
+  t.equal((await open()).recognise(long.token), undefined)
+  await t.rejects(tokens.revoke(long.facts.id), { code: 'token_not_found' })
+})
+
+t.test('what is no token, nearly one, or a hash of one: all the same nothing', async (t) => {
+  const { tokens } = await setStage(t)
+  const { token } = await tokens.create(WANTED)
+  const last = token.endsWith('A') ? 'B' : 'A'
+  const rows = ['', 'pab_', token.slice(0, -1), `${token}A`, token.slice(0, -1) + last, token.toUpperCase()]
+  const more = [
+    ` ${token}`,
+    createHash('sha256').update(token).digest('hex'),
+    `pnu_${token.slice(4)}`,
+    '__proto__',
+  ]
+  for (const text of [...rows, ...more]) t.equal(tokens.recognise(text), undefined, JSON.stringify(text))
+})
+
+t.test('the last use is told to the minute', async (t) => {
+  const { tokens, clock } = await setStage(t)
+  const { token, facts } = await tokens.create(WANTED)
+  t.equal(facts.lastUsedAt, undefined)
+  clock.pass(90_000)
+  tokens.recognise(token)
+  t.equal(tokens.list()[0]?.lastUsedAt, Math.floor(clock.now() / 60_000) * 60_000)
+})
+
+t.test('dead tokens do not pile up', async (t) => {
+  const { tokens, clock, file } = await setStage(t)
+  for (let index = 0; index < 5; index += 1) {
+    await tokens.create({ ...WANTED, lifeMs: 1_000 })
+    clock.pass(2_000)
+  }
+  await tokens.create(WANTED)
+  const { tokens: kept } = JSON.parse(readFileSync(file, 'utf8'))
+  t.equal(kept.length, 1)
+})
+
+t.test('a daemon that leaves forgets neither the age of a job token nor its use', async (t) => {
+  const { tokens, open } = await setStage(t)
+  const job = { name: 'worker', profile: 'cloud' }
+  const [used, unused] = [await tokens.createForJob(job), await tokens.createForJob(job)]
+  await tokens.age(13 * DAY_MS)
+  t.ok(tokens.recognise(used.token))
+  await tokens.close()
+  const next = await open()
+  await next.age(2 * DAY_MS)
+  t.ok(next.recognise(used.token), 'used a moment ago, as far as it was awake')
+  t.equal(next.recognise(unused.token), undefined, 'not used for fifteen days')
+})
+
+t.test('a daemon that never stays until a tick lets the token of a dead job die all the same', async (t) => {
+  const running = { isThere: true }
+  const { tokens, open, clock } = await setStage(t, running)
+  const { token } = await tokens.createForJob({ name: 'worker', profile: 'cloud', pid: 4242 })
+  running.isThere = false
+  let now = tokens
+  for (let hours = 0; hours < 23; hours += 1) {
+    clock.pass(10_000)
+    await now.close()
+    clock.pass(3_590_000)
+    now = await open()
+    await now.resume()
+  }
+  t.equal(now.list().length, 1, 'younger than a day')
+  clock.pass(10_000)
+  await now.close()
+  clock.pass(30 * DAY_MS)
+  now = await open()
+  await now.resume()
+  t.equal(now.recognise(token), undefined, 'a machine that was off for a month counts as one more hour')
+})
+
+t.test('a machine that was off for a month is no month without use', async (t) => {
+  const { tokens, open, clock } = await setStage(t)
+  const { token } = await tokens.createForJob({ name: 'worker', profile: 'cloud' })
+  await tokens.close()
+  clock.pass(30 * DAY_MS)
+  const next = await open()
+  await next.resume()
+  t.ok(next.recognise(token))
+})

@@ -1,0 +1,45 @@
+import t from 'tap'
+import { Secret } from '../../src/std/secret.js'
+import { proveVault, requireItemName, requireSmallValue } from '../../src/vault/vault.js'
+
+const value = new Secret('probe')
+
+/** A vault in memory, with one part replaced. */
+function memory(broken: Partial<Parameters<typeof proveVault>[0]> = {}): Parameters<typeof proveVault>[0] {
+  const items = new Map<string, Secret>()
+  return {
+    get: async (item) => items.get(item),
+    put: async (item, secret) => void items.set(item, secret),
+    delete: async (item) => void items.delete(item),
+    ...broken,
+  }
+}
+
+t.test('a vault that works proves itself, and holds nothing afterwards', async (t) => {
+  const vault = memory()
+  await proveVault(vault, 'probe', value)
+  t.equal(await vault.get('probe'), undefined)
+})
+
+t.test('a vault that says yes and does something else is unavailable', async (t) => {
+  const liars = {
+    'forgets what it is given': memory({ put: async () => undefined }),
+    'gives back something else': memory({ get: async () => new Secret('other') }),
+    'does not delete': memory({ delete: async () => undefined }),
+  }
+  for (const [name, vault] of Object.entries(liars)) {
+    await t.rejects(proveVault(vault, 'probe', value), { code: 'vault_unavailable' }, name)
+  }
+})
+
+t.test('names and sizes have limits, in bytes', async (t) => {
+  requireItemName('key:cloud-1_a')
+  requireSmallValue('key', new Secret('ü'.repeat(4096)))
+  for (const name of ['', 'KEY', 'key/..', 'key\n', 'x'.repeat(201)]) {
+    t.throws(() => requireItemName(name), { code: 'internal' }, JSON.stringify(name))
+  }
+  t.throws(() => requireSmallValue('key', new Secret('ü'.repeat(4097))), {
+    code: 'vault_value_too_large',
+    message: /8194/,
+  })
+})

@@ -1,0 +1,86 @@
+import { randomBytes } from 'node:crypto'
+import { chmodSync, existsSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { systemClock } from '../../src/std/clock.js'
+import { silentLog } from '../../src/std/log.js'
+import { Secret } from '../../src/std/secret.js'
+import { openVault } from '../../src/vault/open-vault.js'
+import { createKeyFileWrap } from '../../src/vault/vault-key-wrap-file.js'
+import { createPassphraseWrap } from '../../src/vault/wrap-passphrase.js'
+import { createSystemdWrap, probeSystemdWrap } from '../../src/vault/wrap-systemd.js'
+import { vaultContract } from '../fixtures/vault-contract.js'
+
+const clock = systemClock()
+const key = randomBytes(32)
+/** Another systemd-creds than the machine's own, for machines whose own is older than 256. */
+const program = process.env.PAB_SYSTEMD_CREDS ?? '/usr/bin/systemd-creds'
+
+t.test('the passphrase wrap, at its real cost', async (t) => {
+  const wrap = createPassphraseWrap({ findPassphrase: async () => undefined })
+  const passphrase = new Secret('correct horse')
+  const sealed = await wrap.seal(key, 'store', passphrase)
+  t.match(sealed, { kdf: 'scrypt', n: 2 ** 17 })
+  t.same(Buffer.from(await wrap.open(sealed, 'store', passphrase)), key)
+  t.notMatch(JSON.stringify(sealed), key.toString('base64').slice(0, 20))
+  await t.rejects(wrap.open(sealed, 'store', new Secret('Correct horse')), { code: 'vault_passphrase_wrong' })
+  await t.rejects(wrap.open(sealed, 'another store', passphrase), { code: 'vault_passphrase_wrong' })
+  await t.rejects(wrap.open(sealed, 'store'), { code: 'vault_locked', hint: 'prefect-auth unlock' })
+})
+
+t.test('a seal that asks for all the memory there is, is damaged', async (t) => {
+  const wrap = createPassphraseWrap({ findPassphrase: async () => new Secret('x'), cost: 2 ** 10 })
+  const sealed = { ...Object(await wrap.seal(key, 'store')), n: 2 ** 30 }
+  await t.rejects(wrap.open(sealed, 'store'), { code: 'vault_corrupt' })
+})
+
+t.test('the key file wrap refuses what is no key', async (t) => {
+  const wrap = createKeyFileWrap()
+  t.same(Buffer.from(await wrap.open(await wrap.seal(key, 'store'), 'store')), key)
+  for (const sealed of [undefined, {}, { key: '' }, { key: 'short' }]) {
+    await t.rejects(wrap.open(sealed, 'store'), { code: 'vault_corrupt' })
+  }
+})
+
+t.test('a systemd-creds that is not there, or knows no --user, is said to not work', async (t) => {
+  const missing = await probeSystemdWrap(createSystemdWrap({ clock, program: '/nowhere/systemd-creds' }))
+  t.match(missing, /ENOENT/)
+  // Like systemd 252: it ends with an error about the option.
+  t.match(await probeSystemdWrap(createSystemdWrap({ clock, program: '/usr/bin/false' })), /exited with 1/)
+  // Says yes to everything and keeps nothing.
+  t.match(await probeSystemdWrap(createSystemdWrap({ clock, program: '/usr/bin/echo' })), /another key/)
+  const hung = join(t.testdir({ hung: '#!/bin/sh\nexec sleep 1000\n' }), 'hung')
+  chmodSync(hung, 0o700)
+  t.match(await probeSystemdWrap(createSystemdWrap({ clock, program: hung, deadlineMs: 300 })), /in time/)
+})
+
+const complaint = existsSync(program)
+  ? await probeSystemdWrap(createSystemdWrap({ clock, program }))
+  : `${program} is not there`
+
+t.test("this machine's own systemd-creds either works or says why not", async (t) => {
+  if (complaint !== undefined) return t.match(complaint, /systemd/)
+  const wrap = createSystemdWrap({ clock, program })
+  const sealed = await wrap.seal(key, 'store')
+  t.same(Buffer.from(await wrap.open(sealed, 'store')), key)
+  await t.rejects(wrap.open(sealed, 'another store'), { code: 'vault_unavailable' })
+  return true
+})
+
+const works = complaint === undefined ? {} : { skip: complaint }
+t.test('the file vault keeps the contract with systemd-creds', works, async (t) => {
+  t.testdir()
+  await vaultContract(t, {
+    open: () =>
+      openVault({
+        settings: { backend: 'file' },
+        stateDir: join(t.testdirName, 'state'),
+        childPath: '/nowhere/child.js',
+        execPath: process.execPath,
+        env: {},
+        clock,
+        log: silentLog(),
+        systemdCreds: program,
+      }),
+  })
+})
