@@ -7,8 +7,8 @@ import type { KeyKeeper } from '../keys/keeper.js'
 import type { ProfileReading, ProfileStore } from '../profiles/profile.js'
 import type { ProfileState } from '../serve/credentials.js'
 import type { ServingCredentials } from '../serve/serve.js'
+import { createSerial } from '../std/async.js'
 import type { Log } from '../std/log.js'
-import { createSerial } from '../std/serial.js'
 import type { ProfileAdmin } from './administration.js'
 
 export interface MindProfilesDeps {

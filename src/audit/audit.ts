@@ -1,6 +1,6 @@
 /** One line of `audit.jsonl`: written by hand-outs under load, read by people with jq and by `GET /v1/audit`. */
 import { z } from 'zod'
-import { plainText } from '../std/plain-text.js'
+import { plainText } from '../std/text.js'
 import type { AuditEntry } from './audit-part.js'
 
 const actions = [

@@ -6,7 +6,7 @@ import { dirname } from 'node:path'
 import { BrokerError } from '../base/errors.js'
 import { ensurePrivateDirectory } from '../os/private-files.js'
 import type { ListenerFacts } from '../status/status-part.js'
-import { quoteWord } from '../std/command-hint.js'
+import { quoteWord } from '../std/text.js'
 
 /** File descriptors by what the socket units call them. Empty without socket activation. */
 export interface InheritedSockets {

@@ -2,8 +2,7 @@
 
 import { BrokerError } from '../base/errors.js'
 import type { Owner } from '../prefect/cloud.js'
-import { cleanText } from '../std/clean-text.js'
-import { loginCommand } from '../std/command-hint.js'
+import { cleanText, loginCommand } from '../std/text.js'
 
 export interface OwnerRule {
   readonly profile: string

@@ -1,7 +1,7 @@
 /** Pure: what callers see of a login. Never the key. */
 
 import type { Owner } from '../prefect/cloud.js'
-import { cleanText } from '../std/clean-text.js'
+import { cleanText } from '../std/text.js'
 import type { LoginView } from './login.js'
 import { isOpen, type LoginState } from './state.js'
 

@@ -3,7 +3,7 @@
 import { BrokerError } from '../base/errors.js'
 import { type Workspace, workspaceHandle } from '../prefect/cloud.js'
 import { findWorkspace } from '../prefect/workspaces.js'
-import { cleanText } from '../std/clean-text.js'
+import { cleanText } from '../std/text.js'
 
 export interface WorkspaceWish {
   /** `handle/handle`, ids, or a page URL. */

@@ -4,8 +4,7 @@
  */
 
 import type { BrokerError } from '../base/errors.js'
-import { cleanText } from '../std/clean-text.js'
-import { quoteWord } from '../std/command-hint.js'
+import { cleanText, quoteWord } from '../std/text.js'
 import type { LoginRequest } from './login.js'
 import { acceptClaim, acceptTyped, dropClaim, MAX_CHECKS } from './login-claim.js'
 import { later, type Moment, msUntil } from './login-moment.js'

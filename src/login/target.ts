@@ -6,7 +6,7 @@ import { inferCloudUiUrl } from '../prefect/api-url.js'
 import type { CloudDefaults, ProfileStore, ResolvedProfile } from '../profiles/profile.js'
 import { isBundledProfileName, requireNewProfileName, shownName } from '../profiles/profile-names.js'
 import { resolveProfile } from '../profiles/resolve.js'
-import { loginCommand } from '../std/command-hint.js'
+import { loginCommand } from '../std/text.js'
 import type { LoginTarget } from './login-delivery.js'
 
 export interface FindLoginTargetDeps {

@@ -1,7 +1,7 @@
 /** What a login that can not go on tells a person, and what helps. */
 
 import { BrokerError } from '../base/errors.js'
-import { loginCommand } from '../std/command-hint.js'
+import { loginCommand } from '../std/text.js'
 import { formatDuration } from '../std/time.js'
 import type { LoginState, OpenLogin } from './state.js'
 

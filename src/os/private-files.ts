@@ -4,7 +4,7 @@ import { lstat, mkdir, open, stat } from 'node:fs/promises'
 import { platform, userInfo } from 'node:os'
 import { dirname } from 'node:path'
 import { BrokerError } from '../base/errors.js'
-import { quoteWord } from '../std/command-hint.js'
+import { quoteWord } from '../std/text.js'
 
 /**
  * Makes `path`, and what is missing above it, with mode 0700, and checks what is there: a real directory, owned by us,

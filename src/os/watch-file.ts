@@ -7,9 +7,9 @@ import { type FSWatcher as ParentWatcher, watch as watchDirectory } from 'node:f
 import { realpath, stat } from 'node:fs/promises'
 import { basename, dirname, resolve } from 'node:path'
 import { type FSWatcher, watch as watchWithChokidar } from 'chokidar'
+import { createSerial } from '../std/async.js'
 import type { Clock, Timer } from '../std/clock.js'
 import type { Log } from '../std/log.js'
-import { createSerial } from '../std/serial.js'
 
 /** Quiet time before a look: programs that truncate and write again are done by then. */
 const DEBOUNCE_MS = 100

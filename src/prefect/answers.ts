@@ -1,7 +1,7 @@
 /** The answers of Prefect Cloud that we read, out of foreign JSON. Unknown fields are ignored, known ones must be right. */
 import { z } from 'zod'
-import { plainText } from '../std/plain-text.js'
 import { Secret } from '../std/secret.js'
+import { plainText } from '../std/text.js'
 import type { CloudKey, CloudUser, MintedKey, ServiceAccount, Workspace } from './cloud.js'
 import type { CloudAnswer } from './exchange.js'
 import { isSendableKey } from './key.js'

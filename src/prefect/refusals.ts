@@ -1,8 +1,7 @@
 /** Pure: what an answer of Prefect Cloud that is no success means. */
 import { BrokerError, type BrokerErrorDetails, type ErrorCode } from '../base/errors.js'
-import { plainText } from '../std/plain-text.js'
 import type { Secret } from '../std/secret.js'
-import { scrub } from '../std/text.js'
+import { plainText, scrub } from '../std/text.js'
 import type { CloudAnswer } from './exchange.js'
 
 /** What was asked, for the sentence and the verdict. */

@@ -1,5 +1,5 @@
 /** Pure: whether a call to Prefect is tried again, and when. Only calls that may happen twice are (GET, DELETE). */
-import { type BackoffPolicy, backoffMs } from '../std/backoff.js'
+import { type BackoffPolicy, backoffMs } from '../std/time.js'
 
 /** Statuses that mean "not now". */
 const RETRY_STATUSES: ReadonlySet<number> = new Set([408, 429, 502, 503, 504])

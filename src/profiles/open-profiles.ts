@@ -4,9 +4,9 @@
  */
 import { isBrokerError } from '../base/errors.js'
 import { type FileWatch, watchFile } from '../os/watch-file.js'
+import { createSerial } from '../std/async.js'
 import { type Clock, sleep, type Timer } from '../std/clock.js'
 import type { Log } from '../std/log.js'
-import { createSerial } from '../std/serial.js'
 import { startTicking } from '../std/tick.js'
 import type { ProfileEdit, ProfileReading, ProfileStore } from './profile.js'
 import { readProfilesFile, replaceProfilesFile } from './profiles-file.js'

@@ -1,7 +1,7 @@
 /** Names of profiles: those Prefect brings along, which ones we create, and how one is shown. */
 
 import { BrokerError } from '../base/errors.js'
-import { cleanText } from '../std/clean-text.js'
+import { cleanText } from '../std/text.js'
 
 /**
  * The profiles that Prefect's clients bring along, with the one setting of them that matters to us: `default` is

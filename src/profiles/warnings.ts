@@ -3,8 +3,7 @@
 import { isPageUrl, parseHttpUrl, workspaceIdsOf } from '../prefect/api-url.js'
 import { isOwnToken } from '../prefect/proxy-token.js'
 import { unproxiedUrl } from '../proxy/upstream.js'
-import { cleanText } from '../std/clean-text.js'
-import { quoteWord } from '../std/command-hint.js'
+import { cleanText, quoteWord } from '../std/text.js'
 import { isUnknownToPrefect2, OUR_SETTINGS } from './bundled.js'
 import type { CloudDefaults, ProfileEntry, ProfileKind } from './profile.js'
 

@@ -2,8 +2,8 @@
 
 import type { KeyRecord, LastRenewal } from '../keys/keys.js'
 import type { Owner } from '../prefect/cloud.js'
-import { loginCommand, quoteWord } from '../std/command-hint.js'
-import { sha256Hex } from '../std/digest.js'
+import { sha256Hex } from '../std/secret.js'
+import { loginCommand, quoteWord } from '../std/text.js'
 
 export type RenewalPlan =
   /** `at`: epoch ms. */

@@ -1,7 +1,7 @@
 /** Pure: what a failed renewal means, and how long it is before the next attempt. */
 
 import { type BrokerError, type ErrorCode, isBrokerError } from '../base/errors.js'
-import { type BackoffPolicy, backoffMs } from '../std/backoff.js'
+import { type BackoffPolicy, backoffMs } from '../std/time.js'
 
 /**
  * `not_now`: nobody's fault, tried again soon. `refused`: Prefect will not, tried again seldom. `lost`: a key may have been

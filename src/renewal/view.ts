@@ -3,7 +3,7 @@
 import type { KeyKeeper } from '../keys/keeper.js'
 import type { KeyRecord, LastRenewal } from '../keys/keys.js'
 import { shownName } from '../profiles/profile-names.js'
-import { loginCommand, quoteWord } from '../std/command-hint.js'
+import { loginCommand, quoteWord } from '../std/text.js'
 import { type CurrentKey, planFor } from './due.js'
 import { WARNING_DAYS } from './plan-warning.js'
 import type { OldKey, RenewalView } from './renewal-part.js'

@@ -6,7 +6,7 @@ import type { KeyRecord, ProfileRecord } from '../keys/keys.js'
 import { workspaceHandle } from '../prefect/cloud.js'
 import type { ResolvedProfile } from '../profiles/profile.js'
 import { shownName } from '../profiles/profile-names.js'
-import { loginCommand, quoteWord } from '../std/command-hint.js'
+import { loginCommand, quoteWord } from '../std/text.js'
 import type { KeyFacts, ProfileState, Served } from './credentials.js'
 
 export interface AnswerInputs {

@@ -1,7 +1,7 @@
 /** What a person is told on the desktop: a key that comes to its end, and a login that is needed. Once each. */
 
 import type { BrokerEvent, Events } from '../base/events.js'
-import { loginCommand } from '../std/command-hint.js'
+import { loginCommand } from '../std/text.js'
 
 export interface Notice {
   readonly title: string

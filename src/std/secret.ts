@@ -2,8 +2,9 @@
  * A string that must never be printed. It prints as `[secret]` wherever a program might print it;
  * `.reveal()` is the only way out, and a house test keeps the list of its callers short.
  */
+
+import { hash } from 'node:crypto'
 import { inspect } from 'node:util'
-import { sha256Hex } from './digest.js'
 
 const PRINTED = '[secret]'
 
@@ -53,4 +54,9 @@ export class Secret {
   [inspect.custom](): string {
     return PRINTED
   }
+}
+
+/** SHA-256 in lower-case hex. */
+export function sha256Hex(text: string): string {
+  return hash('sha256', text, 'hex')
 }

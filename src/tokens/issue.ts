@@ -3,7 +3,7 @@
 import { BrokerError } from '../base/errors.js'
 import type { Document } from '../keys/keys.js'
 import type { Clock } from '../std/clock.js'
-import { sha256Hex } from '../std/digest.js'
+import { sha256Hex } from '../std/secret.js'
 import { IDLE_WITH_JOB_MS, isJobOver, type JobRecord, surplus } from './jobs.js'
 import type { KnownToken, TokenFacts, Tokens } from './tokens.js'
 

@@ -1,7 +1,7 @@
 /** Pure: which vault this start uses. Chosen once; afterwards a setting may agree or be refused, never change it. */
 
 import { BrokerError } from '../base/errors.js'
-import { quoteWord } from '../std/command-hint.js'
+import { quoteWord } from '../std/text.js'
 import type { KeyWrapKind } from './data-key-part.js'
 
 export interface VaultSettings {

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { z } from 'zod'
 import { BrokerError } from '../base/errors.js'
 import { writeFileAtomic } from '../os/atomic-file.js'
-import { quoteWord } from '../std/command-hint.js'
+import { quoteWord } from '../std/text.js'
 import { DATA_KEY_BYTES, type DataKeyFile, KEY_WRAPS, type KeyWrap } from './data-key-part.js'
 
 const envelope = z.strictObject({

@@ -7,7 +7,7 @@ import { z } from 'zod'
 import { BrokerError } from '../base/errors.js'
 import { syncDirectory, writeFileAtomic } from '../os/atomic-file.js'
 import type { Clock } from '../std/clock.js'
-import { quoteWord } from '../std/command-hint.js'
+import { quoteWord } from '../std/text.js'
 import type { RecordFiles } from './data-key-part.js'
 
 const VERSION = 1

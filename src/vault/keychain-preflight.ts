@@ -6,7 +6,7 @@
 import { findExecutable } from '../os/find-executable.js'
 import { type ProgramResult, runProgram } from '../os/run-program.js'
 import type { Clock } from '../std/clock.js'
-import { plainText } from '../std/plain-text.js'
+import { plainText } from '../std/text.js'
 import type { KeychainFinding, KeychainState, Preflight } from './keychain-trouble.js'
 
 export interface PreflightDependencies {

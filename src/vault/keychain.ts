@@ -1,9 +1,9 @@
 /** The OS keychain as a vault. Every call goes through a child process; on Linux it is asked first whether it is locked. */
 import { randomBytes } from 'node:crypto'
 import { BrokerError } from '../base/errors.js'
-import { plainText } from '../std/plain-text.js'
+import { createSerial } from '../std/async.js'
 import { Secret } from '../std/secret.js'
-import { createSerial } from '../std/serial.js'
+import { plainText } from '../std/text.js'
 import {
   type AskKeychain,
   decodeItem,

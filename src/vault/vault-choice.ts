@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { z } from 'zod'
 import { BrokerError } from '../base/errors.js'
 import { writeFileAtomic } from '../os/atomic-file.js'
-import { quoteWord } from '../std/command-hint.js'
+import { quoteWord } from '../std/text.js'
 import type { VaultChoice } from './choice.js'
 import { KEY_WRAPS } from './data-key-part.js'
 

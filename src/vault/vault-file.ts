@@ -1,8 +1,8 @@
 /** The file vault: sealed records, and a data key that is in memory only while the vault is open. */
 import { randomBytes } from 'node:crypto'
 import { BrokerError, isBrokerError } from '../base/errors.js'
+import { createSerial } from '../std/async.js'
 import { Secret } from '../std/secret.js'
-import { createSerial } from '../std/serial.js'
 import type { DataKeyFile, KeyWrap, RecordFiles } from './data-key-part.js'
 import { createKeyHolder } from './hold-data-key.js'
 import { proveVault, requireItemName, requireSmallValue } from './vault.js'

@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { BrokerError } from '../base/errors.js'
 import type { KeyWrap } from './data-key-part.js'
 
-const sealedKey = z.strictObject({ key: z.base64().length(44) })
+const plainKey = z.strictObject({ key: z.base64().length(44) })
 
 /** Keeps copies of single files from being useful; against a thief with the disk it does nothing. */
 export function createKeyFileWrap(): KeyWrap {
@@ -14,7 +14,7 @@ export function createKeyFileWrap(): KeyWrap {
       return { key: Buffer.from(key).toString('base64') }
     },
     async open(sealed) {
-      const parsed = sealedKey.safeParse(sealed)
+      const parsed = plainKey.safeParse(sealed)
       if (!parsed.success)
         throw new BrokerError('vault_corrupt', 'opening the vault: its data key is damaged')
       return Buffer.from(parsed.data.key, 'base64')

@@ -1,6 +1,6 @@
 /** Text of strangers on one line of a terminal. */
 import t from 'tap'
-import { cleanText } from '../../src/std/clean-text.js'
+import { cleanText } from '../../src/std/text.js'
 
 t.test('what is not printable, too long or a key does not come through', async (t) => {
   for (const [text, expected] of [

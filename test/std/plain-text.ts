@@ -1,6 +1,6 @@
 /** Text of strangers is fit for a terminal. */
 import t from 'tap'
-import { plainText } from '../../src/std/plain-text.js'
+import { plainText } from '../../src/std/text.js'
 
 const CASES: readonly (readonly [name: string, text: string, expected: string])[] = [
   [

@@ -1,7 +1,6 @@
 import { format, inspect } from 'node:util'
 import t from 'tap'
-import { sha256Hex } from '../../src/std/digest.js'
-import { Secret } from '../../src/std/secret.js'
+import { Secret, sha256Hex } from '../../src/std/secret.js'
 
 const TEXT = 'pnu_do-not-print-me'
 

@@ -1,9 +1,8 @@
 import t from 'tap'
-import { backoffMs } from '../../src/std/backoff.js'
 import { sleep, systemClock } from '../../src/std/clock.js'
 import { silentLog } from '../../src/std/log.js'
 import { startTicking } from '../../src/std/tick.js'
-import { formatDuration, parseDuration } from '../../src/std/time.js'
+import { backoffMs, formatDuration, parseDuration } from '../../src/std/time.js'
 import { createManualClock } from '../fixtures/manual-clock.js'
 
 t.test('durations: what is read and what is not', async (t) => {

@@ -1,6 +1,5 @@
 import t from 'tap'
-import { createSingleFlight } from '../../src/std/async.js'
-import { createSerial } from '../../src/std/serial.js'
+import { createSerial, createSingleFlight } from '../../src/std/async.js'
 
 t.test('serial: in order, one at a time, whatever fails', async (t) => {
   const serial = createSerial()

@@ -18,12 +18,12 @@ export function addRenew(program: Command, start: Start): void {
       start('renew', options, async (session) => {
         const profile = await profileName(session)
         const answer = await session.client.renew(profile, { if_due: options.now !== true })
-        session.answer(answer, () => describe(answer))
+        session.answer(answer, () => describeRenewal(answer))
       }),
     )
 }
 
-function describe({ profile, outcome, key }: RenewAnswer): string {
+function describeRenewal({ profile, outcome, key }: RenewAnswer): string {
   const { fingerprint, expires_at, renews_at } = key
   const end = expires_at === undefined ? 'it does not expire' : `it expires ${formatDate(expires_at)}`
   const next = renews_at === undefined ? '' : `, and is renewed on ${formatDate(renews_at)}`
