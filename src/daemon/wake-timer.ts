@@ -1,7 +1,6 @@
 /** Asks systemd when `prefect-authd.timer` starts the daemon again, should it not run then. */
 
-import { findExecutable } from '../os/find-executable.js'
-import { type ProgramResult, runProgram } from '../os/run-program.js'
+import { findExecutable, type ProgramResult, runProgram } from '../os/run-program.js'
 import type { Clock } from '../std/clock.js'
 
 export interface WakeTimerDeps {

@@ -1,5 +1,6 @@
 /** Runs one short program with a deadline: stdin in, stdout out, SIGKILL when the time is over. No shell. */
 import { spawn } from 'node:child_process'
+import { access, constants } from 'node:fs/promises'
 import type { Clock } from '../std/clock.js'
 
 export interface ProgramCall {
@@ -58,4 +59,16 @@ export function runProgram(call: ProgramCall, clock: Clock): Promise<ProgramResu
     child.stdin.write(call.input ?? '')
     if (call.isStdinHeld !== true) child.stdin.end()
   })
+}
+
+/** The first of these absolute paths that we may run. */
+export async function findExecutable(programs: readonly string[]): Promise<string | undefined> {
+  for (const program of programs) {
+    const isThere = await access(program, constants.X_OK).then(
+      () => true,
+      () => false,
+    )
+    if (isThere) return program
+  }
+  return undefined
 }

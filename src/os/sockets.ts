@@ -1,6 +1,6 @@
 /** Listens on a unix socket path: the length checked, nobody but the owner let in from the first moment on. */
 import { chmod } from 'node:fs/promises'
-import type { Server } from 'node:net'
+import { createConnection, type Server } from 'node:net'
 import { BrokerError } from '../base/errors.js'
 
 /** `sun_path` has 108 bytes on Linux, 104 on macOS, with a NUL at the end. Node 20 cuts longer ones silently. */
@@ -26,4 +26,27 @@ export async function listenOnPath(server: Server, path: string): Promise<void> 
   })
   // Between bind and chmod the private directory keeps others out.
   await chmod(path, 0o600)
+}
+
+const ANSWER_MS = 1_000
+
+/**
+ * `false` only where the system says that nobody listens there. A full queue (`EAGAIN`) is that of somebody who does not
+ * answer: not dead, but hung. Never rejects.
+ */
+export function isSocketAlive(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = createConnection(path)
+    const finish = (isAlive: boolean) => {
+      socket.destroy()
+      resolve(isAlive)
+    }
+    socket.setTimeout(ANSWER_MS, () => finish(true))
+    socket.on('connect', () => finish(true))
+    socket.on('error', (error) => finish(!('code' in error && isRefusal(error.code))))
+  })
+}
+
+function isRefusal(code: unknown): boolean {
+  return code === 'ECONNREFUSED' || code === 'ENOENT'
 }

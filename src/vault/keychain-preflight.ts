@@ -3,8 +3,7 @@
  * "nothing there" for a locked keyring; this tells the two apart.
  */
 
-import { findExecutable } from '../os/find-executable.js'
-import { type ProgramResult, runProgram } from '../os/run-program.js'
+import { findExecutable, type ProgramResult, runProgram } from '../os/run-program.js'
 import type { Clock } from '../std/clock.js'
 import { plainText } from '../std/text.js'
 import type { KeychainFinding, KeychainState, Preflight } from './keychain-trouble.js'

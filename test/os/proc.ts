@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import t from 'tap'
-import { createProcessIdentifier } from '../../src/os/identify-process.js'
+import { createProcessIdentifier } from '../../src/os/proc.js'
 import { systemClock } from '../../src/std/clock.js'
 
 for (const platform of ['linux', 'darwin']) {

@@ -2,7 +2,7 @@
 import type { Stats } from 'node:fs'
 import { lstat } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { isSocketAlive } from '../../os/dial-socket.js'
+import { isSocketAlive } from '../../os/sockets.js'
 import { shellWord } from '../shell-word.js'
 import type { Finding } from './finding.js'
 
