@@ -1,7 +1,7 @@
 /** The daemon itself: `PUT /v1/log-level` and `POST /v1/shutdown`. */
 
 import type { ApiServer } from '../http/schema.js'
-import { logLevelAnswer, logLevelBody, shutdownAnswer } from '../wire/daemon.js'
+import { logLevelAnswer, logLevelBody, shutdownAnswer } from '../wire/status.js'
 import type { RouteContext } from './context.js'
 
 export function daemonRoutes(api: ApiServer, { guard, setLogLevel, shutdown, trail }: RouteContext): void {

@@ -3,7 +3,7 @@ import { BrokerError } from '../base/errors.js'
 import type { ApiServer } from '../http/schema.js'
 import { renderShell } from '../http/shell.js'
 import { planProxyEnv } from '../proxy/env.js'
-import { proxyEnvBody } from '../wire/proxy.js'
+import { proxyEnvBody } from '../wire/credentials.js'
 import type { RouteContext } from './context.js'
 
 export function proxyEnvRoutes(api: ApiServer, context: RouteContext): void {

@@ -1,6 +1,6 @@
 /** The description of the API, made from the very schemas that check the requests. Pure. */
 import { z } from 'zod'
-import { problem } from '../wire/error.js'
+import { problem } from '../wire/common.js'
 import { PROXY_PATH, PROXY_SECURITY } from './openapi-proxy.js'
 import type { RouteFacts } from './route-book.js'
 

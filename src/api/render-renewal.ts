@@ -1,6 +1,6 @@
 /** Renewal on the wire. No keys, only facts about them. */
 import type { RenewalView } from '../renewal/renewal-part.js'
-import type { RenewalView as WireView } from '../wire/renewal.js'
+import type { RenewalView as WireView } from '../wire/keys.js'
 import { renderTime } from './render.js'
 
 export function renderRenewal({ plan, last, trouble, oldKeys }: RenewalView): WireView {

@@ -2,7 +2,7 @@
 
 import type { ProxyTraffic } from '../proxy/traffic.js'
 import { type Caller, reachesProfile } from '../tokens/access.js'
-import type { ProxyTrafficView } from '../wire/proxy.js'
+import type { ProxyTrafficView } from '../wire/credentials.js'
 import type { MetricFamily } from './metric-family.js'
 import { renderTime } from './render.js'
 

@@ -5,7 +5,7 @@ import { type Owner, type Workspace, workspaceHandle } from '../prefect/cloud.js
 import type { KeyFacts, Served } from '../serve/credentials.js'
 import type { KeyView, Owner as OwnerView, WorkspaceRef } from '../wire/common.js'
 import type { KeyEntry as KeyEntryView } from '../wire/keys.js'
-import type { WorkspaceView } from '../wire/workspace.js'
+import type { WorkspaceView } from '../wire/profile.js'
 
 /** Epoch ms to RFC 3339, UTC. */
 export function renderTime(at: number): string {

@@ -1,7 +1,7 @@
 /** `/v1/keys/{profile}/renew` and `/v1/keys/rotate-service-account`: another key in the place of the one in use. */
 
 import type { ApiServer } from '../http/schema.js'
-import { renewAnswer, renewBody, renewParams, rotateBotAnswer, rotateBotBody } from '../wire/renewal.js'
+import { renewAnswer, renewBody, renewParams, rotateBotAnswer, rotateBotBody } from '../wire/keys.js'
 import type { RouteContext } from './context.js'
 import { renderKey, renderTime } from './render.js'
 

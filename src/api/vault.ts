@@ -2,7 +2,7 @@
 
 import type { ApiServer } from '../http/schema.js'
 import { Secret } from '../std/secret.js'
-import { unlockBody, vaultAnswer } from '../wire/daemon.js'
+import { unlockBody, vaultAnswer } from '../wire/status.js'
 import type { RouteContext } from './context.js'
 import { renderVault } from './status.js'
 

@@ -1,8 +1,7 @@
 /** The workspaces of a profile's key, and the choice of one. */
 
 import type { ApiServer } from '../http/schema.js'
-import { profileParams } from '../wire/profile.js'
-import { setWorkspaceAnswer, setWorkspaceBody, workspaceList } from '../wire/workspace.js'
+import { profileParams, setWorkspaceAnswer, setWorkspaceBody, workspaceList } from '../wire/profile.js'
 import type { RouteContext } from './context.js'
 import { renderWorkspace } from './render.js'
 import { withoutUserinfo } from './render-profile.js'

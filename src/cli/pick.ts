@@ -1,7 +1,7 @@
 /** Chooses one of many with the arrow keys; long lists narrow as one types. */
 import type { Option } from '@clack/prompts'
 import { failed } from '../client/failure.js'
-import type { WorkspaceView } from '../wire/workspace.js'
+import type { WorkspaceView } from '../wire/profile.js'
 import type { Session } from './context.js'
 import { printable } from './printable.js'
 

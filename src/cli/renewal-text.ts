@@ -1,5 +1,5 @@
 /** Pure: how it stands with the renewal of a key, in the words of `status`. */
-import type { RenewalView } from '../wire/renewal.js'
+import type { RenewalView } from '../wire/keys.js'
 import { printable } from './printable.js'
 import { formatDate, formatRelative } from './when.js'
 

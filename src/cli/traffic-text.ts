@@ -1,5 +1,5 @@
 /** Pure: what goes through the proxy, a line per profile and token name. */
-import type { ProxyTrafficView } from '../wire/proxy.js'
+import type { ProxyTrafficView } from '../wire/credentials.js'
 import { printable } from './printable.js'
 import { formatRelative } from './when.js'
 

@@ -1,14 +1,19 @@
 /** The daemon's API as typed calls, one per route, in the nouns of the command line. */
 import { empty } from '../wire/common.js'
-import { vaultAnswer } from '../wire/daemon.js'
 import { auditList } from '../wire/events.js'
-import { createKeyAnswer, deleteKeyAnswer, keyList } from '../wire/keys.js'
+import {
+  createKeyAnswer,
+  deleteKeyAnswer,
+  keyList,
+  type RenewBody,
+  type RotateBotBody,
+  renewAnswer,
+  rotateBotAnswer,
+} from '../wire/keys.js'
 import { logoutAnswer } from '../wire/login.js'
-import { adoptAnswer, profileList, profileView } from '../wire/profile.js'
-import { type RenewBody, type RotateBotBody, renewAnswer, rotateBotAnswer } from '../wire/renewal.js'
-import { doctor, status } from '../wire/status.js'
+import { adoptAnswer, profileList, profileView, setWorkspaceAnswer, workspaceList } from '../wire/profile.js'
+import { doctor, status, vaultAnswer } from '../wire/status.js'
 import { type CreateTokenBody, createTokenAnswer, tokenList } from '../wire/tokens.js'
-import { setWorkspaceAnswer, workspaceList } from '../wire/workspace.js'
 import { type Caller, createCaller, query } from './call.js'
 import { createLoginCalls } from './login-calls.js'
 import type { Transport } from './transport.js'

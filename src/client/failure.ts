@@ -1,5 +1,5 @@
 /** What can go wrong between a person and the daemon, as data: a code, whose turn it is, and what to do now. */
-import type { Problem } from '../wire/error.js'
+import type { Problem } from '../wire/common.js'
 
 /** The daemon's kinds, and those that only a client has. */
 export type FailureKind = Problem['kind'] | 'usage' | 'not_running' | 'no_answer' | 'cancelled'

@@ -3,7 +3,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { BrokerError, type ErrorKind } from '../base/errors.js'
 import type { Clock } from '../std/clock.js'
 import type { Log } from '../std/log.js'
-import type { Problem } from '../wire/error.js'
+import type { Problem } from '../wire/common.js'
 import { failureLine, shellOf } from './shell.js'
 
 const STATUS: Readonly<Record<ErrorKind, number>> = {

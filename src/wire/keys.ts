@@ -39,3 +39,73 @@ export const keyParams = z.strictObject({ id: z.string().min(1).max(100) })
 export const deleteKeyQuery = z.strictObject({ profile: profileName.optional() })
 export const deleteKeyAnswer = z.object({ id: z.string(), outcome: z.enum(['deleted', 'already_gone']) })
 export type DeleteKeyAnswer = z.infer<typeof deleteKeyAnswer>
+
+export const oldKeyView = z.object({
+  fingerprint: z.string(),
+  handed_out: z.boolean().meta({ description: 'true: a job may hold it, so it is left to expire' }),
+  retired_at: time,
+  expires_at: time.optional().meta({ description: 'absent: not known' }),
+})
+
+export const renewalView = z.object({
+  plan: z.enum(['scheduled', 'not_renewable', 'not_needed']),
+  at: time.optional().meta({ description: 'when it is due, where it is scheduled' }),
+  why: z.string().optional().meta({ description: 'why it is not scheduled' }),
+  hint: z.string().optional(),
+  last: z
+    .object({
+      at: time,
+      outcome: z.enum(['done', 'failed']),
+      code: z.string().optional(),
+      message: z.string().optional(),
+    })
+    .optional(),
+  trouble: z
+    .object({ message: z.string(), hint: z.string() })
+    .optional()
+    .meta({ description: 'overdue and failing, or impossible and the end is near' }),
+  old_keys: z.array(oldKeyView).meta({ description: 'replaced keys that may still work' }),
+})
+export type RenewalView = z.infer<typeof renewalView>
+
+export const renewParams = z.strictObject({ profile: profileName })
+export const renewBody = z.strictObject({
+  if_due: z.boolean().default(false).meta({ description: 'true: only where its time has come' }),
+})
+export type RenewBody = z.input<typeof renewBody>
+export const renewAnswer = z.object({
+  profile: profileName,
+  outcome: z.enum(['renewed', 'not_due']),
+  key: keyView,
+})
+export type RenewAnswer = z.infer<typeof renewAnswer>
+
+export const rotateBotBody = z.strictObject({
+  profile: profileName.meta({ description: "the profile that uses the service account's key" }),
+  name: z.string().min(1).max(200).meta({ description: "the service account's name" }),
+  owner_profile: profileName
+    .optional()
+    .meta({ description: "whose key asks Prefect: an owner's; absent: the active profile" }),
+  old_key_lives_s: z
+    .number()
+    .int()
+    .min(0)
+    .max(31_536_000)
+    .optional()
+    .meta({ description: 'how long the old key goes on working; absent: a day' }),
+  expires_in_s: z
+    .number()
+    .int()
+    .min(60)
+    .max(315_360_000)
+    .optional()
+    .meta({ description: 'absent: as long as the key before' }),
+})
+export type RotateBotBody = z.input<typeof rotateBotBody>
+export const rotateBotAnswer = z.object({
+  profile: profileName,
+  service_account: z.string(),
+  key: keyView,
+  old_key_expires_at: time,
+})
+export type RotateBotAnswer = z.infer<typeof rotateBotAnswer>

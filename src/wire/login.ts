@@ -1,8 +1,7 @@
 /** A login, from the URL to the stored key. No answer here carries a key. */
 import { z } from 'zod'
-import { keyView, owner, profileName, time } from './common.js'
-import { problem } from './error.js'
-import { workspaceView } from './workspace.js'
+import { keyView, owner, problem, profileName, time } from './common.js'
+import { workspaceView } from './profile.js'
 
 export const loginStates = [
   'waiting',

@@ -1,9 +1,9 @@
 /** One snapshot of everything, and the doctor's findings. No secrets. */
 import { z } from 'zod'
 import { keyView, owner, profileName, time, workspaceRef } from './common.js'
+import { proxyTraffic } from './credentials.js'
+import { renewalView } from './keys.js'
 import { profilesFileView } from './profile.js'
-import { proxyTraffic } from './proxy.js'
-import { renewalView } from './renewal.js'
 
 export const listenerView = z.object({
   door: z.enum(['socket', 'restricted', 'tcp']),
@@ -84,3 +84,11 @@ export const ready = z.object({
 })
 export type Ready = z.infer<typeof ready>
 export const live = z.object({ live: z.boolean() })
+
+export const unlockBody = z.strictObject({ passphrase: z.string().min(1).max(4000) })
+export const vaultAnswer = z.object({ vault: vaultView })
+export type VaultAnswer = z.infer<typeof vaultAnswer>
+export const logLevels = ['debug', 'info', 'warn', 'error'] as const
+export const logLevelBody = z.strictObject({ level: z.enum(logLevels) })
+export const logLevelAnswer = z.object({ level: z.enum(logLevels) })
+export const shutdownAnswer = z.object({ message: z.string() })

@@ -4,15 +4,32 @@ import type { z } from 'zod'
 import { BrokerError } from '../../src/base/errors.js'
 import { Secret } from '../../src/std/secret.js'
 import { empty } from '../../src/wire/common.js'
-import { logLevelAnswer, shutdownAnswer, vaultAnswer } from '../../src/wire/daemon.js'
 import { auditList } from '../../src/wire/events.js'
-import { createKeyAnswer, deleteKeyAnswer, keyList } from '../../src/wire/keys.js'
+import {
+  createKeyAnswer,
+  deleteKeyAnswer,
+  keyList,
+  renewAnswer,
+  rotateBotAnswer,
+} from '../../src/wire/keys.js'
 import { loginView, logoutAnswer } from '../../src/wire/login.js'
-import { adoptAnswer, profileList, profileView } from '../../src/wire/profile.js'
-import { renewAnswer, rotateBotAnswer } from '../../src/wire/renewal.js'
-import { doctor, live, ready, status } from '../../src/wire/status.js'
+import {
+  adoptAnswer,
+  profileList,
+  profileView,
+  setWorkspaceAnswer,
+  workspaceList,
+} from '../../src/wire/profile.js'
+import {
+  doctor,
+  live,
+  logLevelAnswer,
+  ready,
+  shutdownAnswer,
+  status,
+  vaultAnswer,
+} from '../../src/wire/status.js'
 import { createTokenAnswer, tokenList } from '../../src/wire/tokens.js'
-import { setWorkspaceAnswer, workspaceList } from '../../src/wire/workspace.js'
 import { ask, json, startApi } from '../fixtures/api-under-test.js'
 import { CLOUD_KEY } from '../fixtures/fake-broker.js'
 

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { describeEvent } from '../../src/cli/commands/event-text.js'
 import { describeOldKeys, describeRenewal } from '../../src/cli/renewal-text.js'
-import { renewalView } from '../../src/wire/renewal.js'
+import { renewalView } from '../../src/wire/keys.js'
 
 const NOW = Date.UTC(2026, 0, 2)
 const view = (changes: object) => renewalView.parse({ plan: 'scheduled', old_keys: [], ...changes })

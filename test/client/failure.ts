@@ -1,7 +1,7 @@
 /** What a client makes of the daemon's problems. */
 import t from 'tap'
 import { failed, failureOf, parseProblem } from '../../src/client/failure.js'
-import { errorKinds } from '../../src/wire/error.js'
+import { errorKinds } from '../../src/wire/common.js'
 
 t.test('a problem document becomes a failure, with the hint where there is one', async (t) => {
   const document = {

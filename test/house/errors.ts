@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { ERROR_CODES, ERROR_KINDS } from '../../src/base/errors.js'
-import { errorKinds } from '../../src/wire/error.js'
+import { errorKinds } from '../../src/wire/common.js'
 import { sourceFiles } from '../fixtures/source-files.js'
 
 const text = readFileSync(new URL('../../docs/errors.md', import.meta.url), 'utf8')

@@ -2,7 +2,7 @@
 import t from 'tap'
 import { BrokerError, ERROR_CODES, type ErrorCode, isBrokerError } from '../../src/base/errors.js'
 import { renderProblem, statusOf, toBrokerError } from '../../src/http/problem.js'
-import { problem } from '../../src/wire/error.js'
+import { problem } from '../../src/wire/common.js'
 
 t.test('every kind has the status that HTTP has for it', (t) => {
   const statuses = {

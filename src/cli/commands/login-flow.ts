@@ -3,7 +3,7 @@
 import { failed, failureOf, failWith } from '../../client/failure.js'
 import type { LoginSnapshot } from '../../client/login-calls.js'
 import type { LoginView } from '../../wire/login.js'
-import type { WorkspaceView } from '../../wire/workspace.js'
+import type { WorkspaceView } from '../../wire/profile.js'
 import { askYes, requirePerson } from '../ask.js'
 import { openLine } from '../ask-line.js'
 import type { Session } from '../context.js'

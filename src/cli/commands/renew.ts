@@ -1,6 +1,6 @@
 /** `prefect-auth renew`: another key in the place of the current one, when it is time or on the spot. */
 import type { Command } from 'commander'
-import type { RenewAnswer } from '../../wire/renewal.js'
+import type { RenewAnswer } from '../../wire/keys.js'
 import { profileName } from '../context.js'
 import { printable } from '../printable.js'
 import { type CommonOptions, common, type Start } from '../start.js'

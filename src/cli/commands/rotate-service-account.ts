@@ -1,7 +1,7 @@
 /** `prefect-auth keys rotate-service-account`: a new key for a service account, kept for the profile that uses it. */
 import { type Command, InvalidArgumentError } from 'commander'
 import { parseDuration } from '../../std/time.js'
-import type { RotateBotAnswer } from '../../wire/renewal.js'
+import type { RotateBotAnswer } from '../../wire/keys.js'
 import { profileName } from '../context.js'
 import { printable } from '../printable.js'
 import { type CommonOptions, common, type Start } from '../start.js'

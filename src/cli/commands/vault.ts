@@ -1,6 +1,6 @@
 /** `prefect-auth unlock` and `prefect-auth lock`: the passphrase of the file vault. */
 import type { Command } from 'commander'
-import type { VaultAnswer } from '../../wire/daemon.js'
+import type { VaultAnswer } from '../../wire/status.js'
 import { readSecret } from '../ask.js'
 import { printable } from '../printable.js'
 import { type CommonOptions, type Start, withJson } from '../start.js'
