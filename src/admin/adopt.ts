@@ -2,8 +2,7 @@
 
 import { BrokerError, isBrokerError } from '../base/errors.js'
 import type { KeyKeeper } from '../keys/keeper.js'
-import { type CloudTarget, keyClass, type Owner, type Workspace } from '../prefect/cloud.js'
-import { verifyKey } from '../prefect/verify-key.js'
+import { type CloudTarget, keyClass, type Owner, verifyKey, type Workspace } from '../prefect/cloud.js'
 import { shownName } from '../profiles/profile-names.js'
 import type { ProfileChangeDeps } from './profile-change-deps.js'
 

@@ -3,7 +3,7 @@
 import { BrokerError } from '../base/errors.js'
 import type { KeyKeeper } from '../keys/keeper.js'
 import { type CloudApi, type Workspace, workspaceApiUrl } from '../prefect/cloud.js'
-import { isOwnToken } from '../prefect/proxy-token.js'
+import { isOwnToken } from '../prefect/proxied.js'
 import { findWorkspace } from '../prefect/workspaces.js'
 import type { ProfileStore } from '../profiles/profile.js'
 import { shownName } from '../profiles/profile-names.js'

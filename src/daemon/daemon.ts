@@ -18,8 +18,8 @@ import { findLoginTarget } from '../login/target.js'
 import { ensurePrivateDirectory } from '../os/private-files.js'
 import { createProcessIdentifier } from '../os/proc.js'
 import { takeStateLock } from '../os/state-lock.js'
-import { cloudDefaults, openCloudFromEnv } from '../prefect/cloud-from-env.js'
-import { openProxyAgent } from '../prefect/http-agent-from-env.js'
+import { openJobAgent } from '../prefect/agent.js'
+import { cloudDefaults, openCloudFromEnv } from '../prefect/open-cloud.js'
 import { createServerTime } from '../prefect/server-time.js'
 import { openProfileStore } from '../profiles/open-profiles.js'
 import { createProxyRejection } from '../proxy/rejection.js'
@@ -192,7 +192,7 @@ async function build(options: DaemonOptions, onClose: OnClose): Promise<() => St
     ],
   })
   const startedAt = clock.now()
-  const agent = openProxyAgent(options.env)
+  const agent = openJobAgent(options.env)
   onClose(() => agent.close())
   const onRejected = createProxyRejection({
     ...{ credentials, keeper, cloud, events, clock, renew: renewal.renewIfDue },

@@ -1,7 +1,7 @@
 /** The logins as callers use them: begin or join, look, wait, give a key, answer, cancel. */
 import type { BrokerError } from '../base/errors.js'
+import { verifyKey } from '../prefect/cloud.js'
 import { parseApiKey } from '../prefect/key.js'
-import { verifyKey } from '../prefect/verify-key.js'
 import type { LoginRequest, LoginSessions } from './login.js'
 import type { LoginTarget } from './login-delivery.js'
 import { type LiveLogin, type LiveLoginDeps, openLiveLogin } from './session.js'

@@ -2,7 +2,7 @@
 
 import { BrokerError } from '../base/errors.js'
 import type { CloudApi } from '../prefect/cloud.js'
-import { verifyKey } from '../prefect/verify-key.js'
+import { verifyKey } from '../prefect/cloud.js'
 import type { Clock } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 import type { Secret } from '../std/secret.js'

@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises'
 import type { Agent, Dispatcher, ProxyAgent } from 'undici'
 import { BrokerError } from '../base/errors.js'
-import { type ProxySettings, planProxyRoute } from './way-out.js'
+import { type ProxySettings, planProxyRoute, resolveProxySettings } from './way-out.js'
 
 export interface TlsSettings {
   /** `SSL_CERT_FILE`: PEM certificates, trusted in place of Node's own list, as httpx does. */
@@ -135,4 +135,33 @@ async function readCertificates(path: string): Promise<string> {
   throw new BrokerError('setting_invalid', `the file of SSL_CERT_FILE, ${path}, holds no certificate`, {
     hint,
   })
+}
+
+export interface JobAgent {
+  /** The way to an origin. Rejects with `setting_invalid`. */
+  dispatcherFor(origin: string): Promise<Way>
+  /** Cuts every connection. */
+  close(): Promise<void>
+}
+
+/** Many jobs go through it, each with a few requests a minute: connections are kept for as long as Prefect keeps them. */
+export function openJobAgent(env: Readonly<Record<string, string | undefined>>): JobAgent {
+  const caFile = env.SSL_CERT_FILE
+  const agent = createHttpAgent({
+    tls: caFile === undefined || caFile === '' ? {} : { caFile },
+    proxy: resolveProxySettings(env),
+    connectTimeoutMs: 10_000,
+    connections: 128,
+    keepAliveMs: 20_000,
+  })
+  // Found once per origin, not at every request: there are as many as there are profiles.
+  const ways = new Map<string, Way>()
+  return {
+    async dispatcherFor(origin) {
+      const way = ways.get(origin) ?? (await agent.dispatcherFor(new URL(origin)))
+      ways.set(origin, way)
+      return way
+    },
+    close: agent.close,
+  }
 }

@@ -1,16 +1,118 @@
 /** One call to Prefect Cloud from beginning to end: checks before dialing, tries, waits, deadline, log line, verdict. */
-
 import { BrokerError } from '../base/errors.js'
-import { sleep } from '../std/clock.js'
-import { createHttpAgent } from './agent.js'
+import { type Clock, sleep } from '../std/clock.js'
+import type { Log } from '../std/log.js'
+import { createHttpAgent, type HttpAgent, type TlsSettings } from './agent.js'
 import type { CloudTarget } from './cloud.js'
-import { parseCloudAddress } from './cloud-address.js'
-import { type Attempted, createCloudAttempt } from './cloud-attempt.js'
-import type { CallOptions, CloudCall, CloudTimeouts } from './cloud-options.js'
-import type { CloudAnswer, CloudRequest } from './exchange.js'
+import { type CloudAnswer, type CloudRequest, type Exchanged, exchange } from './exchange.js'
 import { isSendableKey } from './key.js'
-import type { AskedOf } from './refusals.js'
-import { planRetry } from './retry.js'
+import { describeNetworkError, type NetworkFailure } from './network-errors.js'
+import { type AskedOf, describeRefusal, isPage, unexpected } from './refusals.js'
+import { isRetryStatus, parseHttpDate, parseRetryAfter, planRetry } from './retry.js'
+import type { ProxySettings } from './way-out.js'
+import { parseCloudAddress } from './way-out.js'
+
+export type Attempted =
+  | { readonly kind: 'done'; readonly answer: CloudAnswer }
+  | {
+      readonly kind: 'failed'
+      readonly error: BrokerError
+      readonly isRetryable: boolean
+      readonly retryAfterMs: number | undefined
+    }
+
+export type CloudAttempt = (
+  request: CloudRequest,
+  call: CloudCall,
+  asked: AskedOf,
+  signal: AbortSignal,
+) => Promise<Attempted>
+
+const MAX_BODY_BYTES = 4 * 1024 * 1024
+
+export function createCloudAttempt({
+  agent,
+  clock,
+  onServerDate,
+  timeouts,
+}: Pick<CallOptions, 'clock' | 'onServerDate'> & {
+  readonly agent: HttpAgent
+  readonly timeouts: CloudTimeouts
+}): CloudAttempt {
+  const limits = {
+    headersTimeoutMs: timeouts.headersMs,
+    bodyTimeoutMs: timeouts.bodyMs,
+    maxBodyBytes: MAX_BODY_BYTES,
+  }
+
+  const send = async (request: CloudRequest, signal: AbortSignal): Promise<Exchanged> => {
+    try {
+      return await exchange(await agent.dispatcherFor(request.url), request, limits, signal)
+    } catch (error) {
+      return { kind: 'failed', phase: 'before', error }
+    }
+  }
+
+  const judge = (answer: CloudAnswer, call: CloudCall, asked: AskedOf): Attempted => {
+    const { status, headers } = answer
+    const now = clock.now()
+    const serverAt = parseHttpDate(headers.get('date'))
+    // The time of a portal that answers in Prefect's place is not Prefect's.
+    if (serverAt !== undefined && !isPage(answer)) onServerDate?.(serverAt, now)
+    if ((status >= 200 && status < 300) || call.accept?.includes(status)) return { kind: 'done', answer }
+    const retryAfterMs = parseRetryAfter(headers.get('retry-after'), { serverAt, now })
+    const error = describeRefusal(answer, asked, retryAfterMs === undefined ? undefined : now + retryAfterMs)
+    return { kind: 'failed', error, isRetryable: isRetryStatus(status), retryAfterMs }
+  }
+
+  return async (request, call, asked, signal) => {
+    const got = await send(request, signal)
+    if (got.kind === 'answer') return judge(got.answer, call, asked)
+    if (got.kind === 'too_large') return failed(unexpected(asked, `more than ${got.limit} bytes`), false)
+    const failure: NetworkFailure = describeNetworkError(got.error, { ...asked, phase: got.phase })
+    // The certificates may have been repaired by the time of the next call.
+    if (failure.isUntrusted) agent.forget()
+    return failed(failure.error, failure.isRetryable)
+  }
+}
+
+function failed(error: BrokerError, isRetryable: boolean): Attempted {
+  return { kind: 'failed', error, isRetryable, retryAfterMs: undefined }
+}
+
+/** Milliseconds. */
+export interface CloudTimeouts {
+  readonly connectMs: number
+  /** From the request to the head of the answer. */
+  readonly headersMs: number
+  /** Between two pieces of the answer. */
+  readonly bodyMs: number
+  /** The whole call with all its tries and waits. */
+  readonly totalMs: number
+}
+
+export interface CallOptions {
+  readonly clock: Clock
+  readonly log: Log
+  /** In [0, 1). */
+  readonly random: () => number
+  readonly tls: TlsSettings
+  readonly proxy: ProxySettings
+  readonly timeouts?: Partial<CloudTimeouts>
+  /** For every answer with a `Date`: the server's time and ours when it came, epoch ms. */
+  readonly onServerDate?: (serverAt: number, receivedAt: number) => void
+  readonly userAgent: string
+}
+
+export interface CloudCall {
+  readonly method: CloudRequest['method']
+  readonly path: string
+  /** Completes "could not …". */
+  readonly purpose: string
+  readonly body?: string
+  /** Statuses that are an answer to this call although they are no success. */
+  readonly accept?: readonly number[]
+}
 
 export interface Answered {
   readonly answer: CloudAnswer

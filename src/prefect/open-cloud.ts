@@ -1,5 +1,7 @@
 /** Prefect Cloud over HTTP: the calls we need, with limits, retries where a call may happen twice, and clear failures. */
 import type { z } from 'zod'
+import type { CloudDefaults } from '../profiles/profile.js'
+import { isProxyBase } from '../proxy/upstream.js'
 import {
   keyAnswer,
   keysAnswer,
@@ -10,11 +12,11 @@ import {
   userAnswer,
   workspacesAnswer,
 } from './answers.js'
+import type { CallOptions } from './call.js'
 import { type Answered, createCloudCaller } from './call.js'
 import type { CloudApi, CloudTarget, ServiceAccountsApi } from './cloud.js'
-import { pathSegment } from './cloud-address.js'
-import type { CallOptions } from './cloud-options.js'
 import { describeBody, isJsonObject, unexpected } from './refusals.js'
+import { pathSegment, resolveProxySettings } from './way-out.js'
 
 /** The paths with the trailing slashes that Prefect's own clients send: `/me/` has one, the others have none. */
 const PATHS = {
@@ -103,4 +105,33 @@ function isGone({ answer, asked }: Answered): boolean {
 /** RFC 3339, UTC, whole seconds rounded down: a key must not outlive what was asked. */
 function formatExpiration(at: number): string {
   return `${new Date(at).toISOString().slice(0, 19)}Z`
+}
+
+export type Environment = Readonly<Record<string, string | undefined>>
+
+/** `PREFECT_CLOUD_API_URL` and `PREFECT_CLOUD_UI_URL` of the daemon's environment; no trailing slash, as Prefect has it. */
+export function cloudDefaults(env: Environment): CloudDefaults {
+  const { PREFECT_CLOUD_API_URL: set, PREFECT_CLOUD_UI_URL: ui } = env
+  // A daemon that was started by a job of its own proxy would be its own upstream.
+  const api = set !== undefined && isProxyBase(set) ? undefined : set
+  return {
+    cloudApiUrl: (api === undefined || api === '' ? 'https://api.prefect.cloud/api' : api).replace(
+      /\/+$/,
+      '',
+    ),
+    ...(ui === undefined || ui === '' ? {} : { cloudUiUrl: ui.replace(/\/+$/, '') }),
+  }
+}
+
+/** `SSL_CERT_FILE` and the usual proxy variables; empty counts as unset. */
+export function openCloudFromEnv(
+  env: Environment,
+  options: Omit<CallOptions, 'tls' | 'proxy'>,
+): CloudApi & ServiceAccountsApi {
+  const { SSL_CERT_FILE: caFile } = env
+  return createCloudHttp({
+    ...options,
+    tls: caFile === undefined || caFile === '' ? {} : { caFile },
+    proxy: resolveProxySettings(env),
+  })
 }

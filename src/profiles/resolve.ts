@@ -11,7 +11,7 @@
 
 import { BrokerError } from '../base/errors.js'
 import { inferCloudUiUrl, isCloudApiUrl, parseHttpUrl, workspaceIdsOf } from '../prefect/api-url.js'
-import { isOwnToken } from '../prefect/proxy-token.js'
+import { isOwnToken } from '../prefect/proxied.js'
 import { isProxyBase, unproxiedUrl, upstreamUrlOf } from '../proxy/upstream.js'
 import type { Secret } from '../std/secret.js'
 import type { CloudDefaults, ProfileEntry, ProfileFile, ProfileKind, ResolvedProfile } from './profile.js'

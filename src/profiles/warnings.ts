@@ -1,7 +1,7 @@
 /** What a person should know about a profile: each a sentence that names the thing and the remedy, never a secret. */
 
 import { isPageUrl, parseHttpUrl, workspaceIdsOf } from '../prefect/api-url.js'
-import { isOwnToken } from '../prefect/proxy-token.js'
+import { isOwnToken } from '../prefect/proxied.js'
 import { unproxiedUrl } from '../proxy/upstream.js'
 import { cleanText, quoteWord } from '../std/text.js'
 import { isUnknownToPrefect2, OUR_SETTINGS } from './bundled.js'

@@ -1,7 +1,6 @@
 /** Pure: the environment of a job that goes through the proxy. */
 
-import { proxyPrefix } from '../prefect/proxied.js'
-import { tokenAuthString } from '../prefect/proxy-token.js'
+import { proxyPrefix, tokenAuthString } from '../prefect/proxied.js'
 import type { ResolvedProfile } from '../profiles/profile.js'
 
 export interface ProxyEnvInputs {

@@ -1,6 +1,6 @@
 /** The first message of a WebSocket: `{"type":"auth","token":…}` with our token in it becomes one with the key. */
 import { isBrokerError } from '../base/errors.js'
-import { tokenInFrame } from '../prefect/proxy-token.js'
+import { tokenInFrame } from '../prefect/proxied.js'
 import { requireReach, type Visit, type Visitor } from './admit.js'
 import type { Authorizer } from './authorization.js'
 import type { ProxyDeps } from './deps.js'

@@ -3,8 +3,8 @@
 import { BrokerError, isBrokerError } from '../base/errors.js'
 import type { KeyKeeper } from '../keys/keeper.js'
 import type { CloudApi } from '../prefect/cloud.js'
+import { verifyKey } from '../prefect/cloud.js'
 import type { ServerTime } from '../prefect/server-time.js'
-import { verifyKey } from '../prefect/verify-key.js'
 import { shownName } from '../profiles/profile-names.js'
 import type { CurrentKey } from './due.js'
 

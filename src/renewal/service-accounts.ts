@@ -10,7 +10,7 @@ import { type BotEntry, dropEntry, type Journal, writeEntry } from '../keys/jour
 import type { KeyKeeper } from '../keys/keeper.js'
 import type { Document, KeyRecord } from '../keys/keys.js'
 import type { CloudApi, CloudTarget, ServiceAccount, ServiceAccountsApi } from '../prefect/cloud.js'
-import { verifyKey } from '../prefect/verify-key.js'
+import { verifyKey } from '../prefect/cloud.js'
 import { shownName } from '../profiles/profile-names.js'
 import { keyFacts } from '../serve/answer.js'
 import type { Served } from '../serve/credentials.js'

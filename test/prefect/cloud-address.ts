@@ -1,6 +1,6 @@
 /** Where a key may be sent, and what an id may not do to a path. */
 import t from 'tap'
-import { parseCloudAddress, pathSegment } from '../../src/prefect/cloud-address.js'
+import { parseCloudAddress, pathSegment } from '../../src/prefect/way-out.js'
 
 const GOOD: readonly (readonly [base: string, url: string])[] = [
   ['https://api.prefect.cloud/api', 'https://api.prefect.cloud/api/me/'],

@@ -1,7 +1,7 @@
 /** Whose key it is, as Prefect tells it; with the real client against a simulated Prefect Cloud. */
 import t from 'tap'
 import { startCloudSimulator } from '../../sim/simulator.js'
-import { verifyKey } from '../../src/prefect/verify-key.js'
+import { verifyKey } from '../../src/prefect/cloud.js'
 import { Secret } from '../../src/std/secret.js'
 import { createTestCloud } from '../fixtures/cloud-client.js'
 
