@@ -5,7 +5,7 @@ import type { KeyFacts } from '../serve/credentials.js'
 import type { Check } from '../status/doctor-part.js'
 import type { StatusSnapshot } from '../status/status-part.js'
 import type { Secret } from '../std/secret.js'
-import type { VaultDescription } from '../vault/vault-part.js'
+import type { VaultDescription } from '../vault/vault.js'
 
 export interface ProfileAdmin {
   use(name: string): Promise<void>

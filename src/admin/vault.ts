@@ -2,7 +2,7 @@
 
 import type { Events } from '../base/events.js'
 import type { KeyKeeper } from '../keys/keeper.js'
-import type { Vault } from '../vault/vault-part.js'
+import type { Vault } from '../vault/vault.js'
 import type { VaultAdmin } from './administration.js'
 
 export interface AdministerVaultDeps {

@@ -3,7 +3,7 @@
  * line of JSON. Dies with its parent, and of its own accord when nobody kills it in time.
  */
 import { createInterface } from 'node:readline'
-import type { KeychainReply, KeychainRequest } from '../vault/keychain-item.js'
+import type { KeychainReply, KeychainRequest } from '../vault/keychain.js'
 
 /** Far above every deadline of the parent. */
 const LIFE_MS = 30_000

@@ -1,6 +1,6 @@
 /** Opens the vault as the settings want it. */
 import { openVault } from '../vault/open-vault.js'
-import type { Vault } from '../vault/vault-part.js'
+import type { Vault } from '../vault/vault.js'
 import type { DaemonOptions } from './options.js'
 
 /** Rejects as `openVault` does. */

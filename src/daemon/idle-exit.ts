@@ -2,7 +2,7 @@
 
 import type { ListenerFacts } from '../status/status-part.js'
 import { formatDuration } from '../std/time.js'
-import type { VaultDescription } from '../vault/vault-part.js'
+import type { VaultDescription } from '../vault/vault.js'
 
 export interface IdleFacts {
   /** `idle_exit`, ms. */

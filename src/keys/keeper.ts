@@ -7,7 +7,7 @@ import { BrokerError, isBrokerError } from '../base/errors.js'
 import type { Clock } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 import type { Secret } from '../std/secret.js'
-import type { Vault } from '../vault/vault-part.js'
+import type { Vault } from '../vault/vault.js'
 import { type Envelope, openEnvelope, sealEnvelope } from './key-envelope.js'
 import type { Document, KeyRecord, Ledger, ProfileRecord } from './keys.js'
 import {

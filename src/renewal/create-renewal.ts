@@ -3,7 +3,7 @@
 import { isHalfDone } from '../keys/journal.js'
 import type { ServiceAccountsApi } from '../prefect/cloud.js'
 import type { ServingCredentials } from '../serve/serve.js'
-import type { Vault } from '../vault/vault-part.js'
+import type { Vault } from '../vault/vault.js'
 import { createRenewalAdmin } from './renewal.js'
 import type { RenewalAdmin, ServiceAccountAdmin } from './renewal-part.js'
 import { createKeyRenewer, type KeyRenewer, type RenewKeysDeps } from './renewer.js'

@@ -18,7 +18,7 @@ import type { ServingCredentials } from '../serve/serve.js'
 import type { Clock } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 import { quoteWord } from '../std/text.js'
-import type { Vault } from '../vault/vault-part.js'
+import type { Vault } from '../vault/vault.js'
 import type { ServiceAccountAdmin } from './renewal-part.js'
 
 export interface RotateServiceAccountDeps {

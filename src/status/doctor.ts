@@ -7,7 +7,7 @@ import { shownName } from '../profiles/profile-names.js'
 import type { Credentials, ProfileState } from '../serve/credentials.js'
 import { loginCommand, quoteWord } from '../std/text.js'
 import { formatDuration } from '../std/time.js'
-import type { Vault } from '../vault/vault-part.js'
+import type { Vault } from '../vault/vault.js'
 import type { Check, Examination } from './doctor-part.js'
 import type { ListenerFacts } from './status-part.js'
 

@@ -3,7 +3,7 @@ import type { Inspection } from '../admin/administration.js'
 import type { LoginSessions } from '../login/login.js'
 import type { RenewalAdmin, RenewalView } from '../renewal/renewal-part.js'
 import type { Credentials } from '../serve/credentials.js'
-import type { Vault } from '../vault/vault-part.js'
+import type { Vault } from '../vault/vault.js'
 import { type Examination, examine } from './doctor-part.js'
 import type { DaemonFacts, ListenerFacts } from './status-part.js'
 

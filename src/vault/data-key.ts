@@ -2,10 +2,46 @@
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
 import { join } from 'node:path'
 import { z } from 'zod'
-import { BrokerError } from '../base/errors.js'
+import { BrokerError, isBrokerError } from '../base/errors.js'
 import { writeFileAtomic } from '../os/atomic-file.js'
+import type { Secret } from '../std/secret.js'
 import { quoteWord } from '../std/text.js'
-import { DATA_KEY_BYTES, type DataKeyFile, KEY_WRAPS, type KeyWrap } from './data-key-part.js'
+import type { VaultDescription } from './vault.js'
+
+export const KEY_WRAPS = ['systemd-creds', 'passphrase', 'key-file'] as const
+export type KeyWrapKind = (typeof KEY_WRAPS)[number]
+
+/** The data key: 256 random bits. */
+export const DATA_KEY_BYTES = 32
+
+/** Turns the data key into JSON that may lie on the disk, and back. */
+export interface KeyWrap {
+  readonly kind: KeyWrapKind
+  readonly atRest: VaultDescription['atRest']
+  /**
+   * `passphrase` is for the wrap that needs one; where it is absent that wrap looks for one itself. Rejects with
+   * `vault_locked` (no passphrase) or `vault_unavailable`.
+   */
+  seal(key: Uint8Array, store: string, passphrase?: Secret): Promise<unknown>
+  /** The same, and `vault_passphrase_wrong`, `vault_corrupt`. */
+  open(sealed: unknown, store: string, passphrase?: Secret): Promise<Uint8Array>
+}
+
+/** The data key's file: made once, opened at every start. */
+export interface DataKeyFile {
+  /** Whether a data key was made. */
+  isMade(): boolean
+  /** Makes the data key; it is durable before it is first used. */
+  make(passphrase?: Secret): Promise<Uint8Array>
+  open(passphrase?: Secret): Promise<Uint8Array>
+}
+
+/** One file per item. The data key is passed in at every call, so that a locked vault holds none. */
+export interface RecordFiles {
+  read(item: string, key: Uint8Array): Promise<string | undefined>
+  write(item: string, text: string, key: Uint8Array): Promise<void>
+  remove(item: string): Promise<void>
+}
 
 const envelope = z.strictObject({
   version: z.literal(1),
@@ -87,4 +123,80 @@ function damaged(dir: string, cause?: unknown): BrokerError {
     hint: `restore ${path} from a backup, or start anew: mv ${quoteWord(dir)} ${quoteWord(`${dir}.damaged`)}`,
     cause,
   })
+}
+
+export interface KeyHolder {
+  /** The key; opens the vault where that needs nobody. Rejects with `vault_locked`, `vault_unavailable`, … */
+  require(): Promise<Uint8Array>
+  /** `vault_passphrase_wrong`; the first passphrase of all is the one that is set. */
+  unlock(passphrase: Secret): Promise<void>
+  /** Shut until `unlock`, also where a passphrase file could open it. */
+  lock(): void
+  /** Wipes the key out of memory. */
+  forget(): void
+  standing(): Pick<VaultDescription, 'state' | 'problem' | 'opensAlone'>
+}
+
+type Problem = NonNullable<VaultDescription['problem']>
+
+/** Calls must come one at a time. */
+export function createKeyHolder(dataKey: DataKeyFile, wrap: KeyWrap): KeyHolder {
+  let key: Uint8Array | undefined
+  let problem: Problem | undefined
+  let isLockedByHand = false
+  let isUnlockedByHand = false
+
+  async function open(passphrase?: Secret): Promise<Uint8Array> {
+    try {
+      key = await (dataKey.isMade() ? dataKey.open(passphrase) : dataKey.make(passphrase))
+      problem = undefined
+      return key
+    } catch (error) {
+      // A slip of the finger must not change what is said about a vault that is open.
+      if (key === undefined) problem = problemOf(error, dataKey.isMade())
+      throw error
+    }
+  }
+
+  function forget(): void {
+    key?.fill(0)
+    key = undefined
+  }
+
+  return {
+    async require() {
+      if (key !== undefined) return key
+      if (!isLockedByHand) return open()
+      throw new BrokerError('vault_locked', 'opening the vault: it is locked', {
+        hint: 'prefect-auth unlock',
+      })
+    },
+    async unlock(passphrase) {
+      if (passphrase.length === 0) throw new BrokerError('bad_request', 'the passphrase is empty')
+      await open(passphrase)
+      isLockedByHand = false
+      isUnlockedByHand = true
+    },
+    lock() {
+      forget()
+      isLockedByHand = true
+      problem = { message: 'the vault is locked', hint: 'prefect-auth unlock' }
+    },
+    forget,
+    standing() {
+      if (key !== undefined)
+        return isUnlockedByHand ? { state: 'ready' } : { state: 'ready', opensAlone: true }
+      const state = wrap.kind === 'passphrase' ? 'locked' : 'unavailable'
+      return problem === undefined ? { state } : { state, problem }
+    },
+  }
+}
+
+function problemOf(error: unknown, isMade: boolean): Problem {
+  if (isBrokerError(error, 'vault_locked') && !isMade) {
+    return { message: 'the vault waits for its first passphrase', hint: 'prefect-auth unlock' }
+  }
+  const { message, hint } =
+    error instanceof BrokerError ? error : { message: 'opening the vault failed', hint: undefined }
+  return { message, hint: hint ?? 'prefect-auth doctor' }
 }

@@ -6,7 +6,7 @@ import { z } from 'zod'
 import { BrokerError } from '../base/errors.js'
 import { type ProgramResult, runProgram } from '../os/run-program.js'
 import type { Clock } from '../std/clock.js'
-import type { AskKeychain, KeychainReply } from './keychain-item.js'
+import type { AskKeychain, KeychainReply } from './keychain.js'
 
 const reply: z.ZodType<KeychainReply> = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('value'), value: z.string() }),

@@ -6,20 +6,22 @@ import { BrokerError } from '../base/errors.js'
 import { ensurePrivateDirectory, readPrivateFile } from '../os/private-files.js'
 import type { Clock } from '../std/clock.js'
 import type { Log } from '../std/log.js'
-import { planVault, type VaultChoice, type VaultSettings } from './choice.js'
+import {
+  planVault,
+  readVaultChoice,
+  type VaultChoice,
+  type VaultSettings,
+  writeVaultChoice,
+} from './choice.js'
+import type { KeyWrap, KeyWrapKind } from './data-key.js'
 import { createDataKeyFile, dataKeyPath, readDataKey } from './data-key.js'
-import type { KeyWrap, KeyWrapKind } from './data-key-part.js'
-import { createRecordFiles, hasRecords } from './file.js'
-import { findPassphrase } from './find-passphrase.js'
+import { createRecordFiles, hasRecords, openFileVault } from './file.js'
 import { openKeychainVault } from './keychain.js'
-import { createPreflight } from './keychain-preflight.js'
 import { createKeychainProcess } from './keychain-process.js'
-import { readVaultChoice, writeVaultChoice } from './vault-choice.js'
-import { openFileVault } from './vault-file.js'
-import { createKeyFileWrap } from './vault-key-wrap-file.js'
-import type { Vault } from './vault-part.js'
-import { createPassphraseWrap } from './wrap-passphrase.js'
-import { createSystemdWrap, probeSystemdWrap } from './wrap-systemd.js'
+import { createPreflight } from './keychain-trouble.js'
+import type { Vault } from './vault.js'
+import { createPassphraseWrap, findPassphrase } from './wrap-passphrase.js'
+import { createKeyFileWrap, createSystemdWrap, probeSystemdWrap } from './wrap-systemd.js'
 
 export interface VaultDependencies {
   readonly settings: VaultSettings

@@ -4,7 +4,7 @@ import { z } from 'zod'
 import { BrokerError } from '../base/errors.js'
 import { type ProgramResult, runProgram } from '../os/run-program.js'
 import type { Clock } from '../std/clock.js'
-import { DATA_KEY_BYTES, type KeyWrap } from './data-key-part.js'
+import { DATA_KEY_BYTES, type KeyWrap } from './data-key.js'
 
 export interface SystemdWrapDependencies {
   readonly clock: Clock
@@ -82,4 +82,23 @@ function reasonOf(result: ProgramResult): string {
 
 function lastLine(text: string): string | undefined {
   return text.trim().split('\n').at(-1)?.slice(0, 200) || undefined
+}
+
+const plainKey = z.strictObject({ key: z.base64().length(44) })
+
+/** Keeps copies of single files from being useful; against a thief with the disk it does nothing. */
+export function createKeyFileWrap(): KeyWrap {
+  return {
+    kind: 'key-file',
+    atRest: 'not protected',
+    async seal(key) {
+      return { key: Buffer.from(key).toString('base64') }
+    },
+    async open(sealed) {
+      const parsed = plainKey.safeParse(sealed)
+      if (!parsed.success)
+        throw new BrokerError('vault_corrupt', 'opening the vault: its data key is damaged')
+      return Buffer.from(parsed.data.key, 'base64')
+    },
+  }
 }

@@ -6,12 +6,11 @@ import t, { type Test } from 'tap'
 import { systemClock } from '../../src/std/clock.js'
 import { silentLog } from '../../src/std/log.js'
 import { Secret } from '../../src/std/secret.js'
-import { openKeychainVault } from '../../src/vault/keychain.js'
-import { KEYCHAIN_SERVICE } from '../../src/vault/keychain-item.js'
-import { createPreflight } from '../../src/vault/keychain-preflight.js'
+import { KEYCHAIN_SERVICE, openKeychainVault } from '../../src/vault/keychain.js'
 import { createKeychainProcess } from '../../src/vault/keychain-process.js'
+import { createPreflight } from '../../src/vault/keychain-trouble.js'
 import { openVault } from '../../src/vault/open-vault.js'
-import type { Vault } from '../../src/vault/vault-part.js'
+import type { Vault } from '../../src/vault/vault.js'
 import {
   bundleKeychainChild,
   needsSecretService,

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { Secret } from '../../src/std/secret.js'
-import { decodeItem, encodeItem } from '../../src/vault/keychain-item.js'
+import { decodeItem, encodeItem } from '../../src/vault/keychain.js'
 
 t.test('every text comes back, and no keychain sees a NUL, a line end or nothing at all', async (t) => {
   fc.assert(

@@ -1,7 +1,7 @@
 import t from 'tap'
 import type { ProgramResult } from '../../src/os/run-program.js'
 import { systemClock } from '../../src/std/clock.js'
-import { createPreflight, readFinding } from '../../src/vault/keychain-preflight.js'
+import { createPreflight, readFinding } from '../../src/vault/keychain-trouble.js'
 import { needsSecretService, startSecretService } from '../fixtures/secret-service.js'
 
 const clock = systemClock()

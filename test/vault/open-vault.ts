@@ -6,7 +6,7 @@ import { type LogFacts, silentLog } from '../../src/std/log.js'
 import { Secret } from '../../src/std/secret.js'
 import type { VaultSettings } from '../../src/vault/choice.js'
 import { openVault, type VaultDependencies } from '../../src/vault/open-vault.js'
-import type { Vault } from '../../src/vault/vault-part.js'
+import type { Vault } from '../../src/vault/vault.js'
 
 interface Opened {
   readonly vault: Vault

@@ -6,9 +6,8 @@ import { systemClock } from '../../src/std/clock.js'
 import { silentLog } from '../../src/std/log.js'
 import { Secret } from '../../src/std/secret.js'
 import { openVault } from '../../src/vault/open-vault.js'
-import { createKeyFileWrap } from '../../src/vault/vault-key-wrap-file.js'
 import { createPassphraseWrap } from '../../src/vault/wrap-passphrase.js'
-import { createSystemdWrap, probeSystemdWrap } from '../../src/vault/wrap-systemd.js'
+import { createKeyFileWrap, createSystemdWrap, probeSystemdWrap } from '../../src/vault/wrap-systemd.js'
 import { vaultContract } from '../fixtures/vault-contract.js'
 
 const clock = systemClock()
