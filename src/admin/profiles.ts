@@ -2,8 +2,8 @@
 
 import { BrokerError } from '../base/errors.js'
 import { normaliseApiUrl } from '../prefect/api-url.js'
+import { BUNDLED_PROFILES, requireNewProfileName, shownName } from '../profiles/bundled.js'
 import type { ProfileEdit } from '../profiles/profile.js'
-import { BUNDLED_PROFILES, requireNewProfileName, shownName } from '../profiles/profile-names.js'
 import type { Secret } from '../std/secret.js'
 import { quoteWord } from '../std/text.js'
 import type { ProfileAdmin } from './administration.js'

@@ -5,7 +5,7 @@
 
 import { BrokerError, type ErrorCode, isBrokerError } from '../base/errors.js'
 import type { MintedKey, Owner } from '../prefect/cloud.js'
-import { shownName } from '../profiles/profile-names.js'
+import { shownName } from '../profiles/bundled.js'
 import { createSingleFlight } from '../std/async.js'
 import type { Secret } from '../std/secret.js'
 import type { Vault } from '../vault/vault.js'

@@ -3,7 +3,7 @@
 import { BrokerError, type ErrorCode, isBrokerError } from '../base/errors.js'
 import type { Events } from '../base/events.js'
 import type { CloudApi } from '../prefect/cloud.js'
-import { shownName } from '../profiles/profile-names.js'
+import { shownName } from '../profiles/bundled.js'
 import { type Clock, sleep } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 import type { Secret } from '../std/secret.js'

@@ -1,4 +1,7 @@
 /** The settings of a profile: which of them may be shown, and which of them Prefect 2 does not survive. */
+
+import { BrokerError } from '../base/errors.js'
+import { cleanText } from '../std/text.js'
 import type { ProfileEntry } from './profile.js'
 
 /** The settings that this program reads out of a profile. */
@@ -43,3 +46,39 @@ const UNKNOWN_TO_2 =
   /^PREFECT_(?:API_AUTH_STRING$|API_LOG_RETRYABLE_ERRORS$|CLIENT_CUSTOM_HEADERS$|CLIENT_METRICS_|CLIENT_SERVER_VERSION_CHECK_|CLOUD_ENABLE_ORCHESTRATION_TELEMETRY$|CLOUD_MAX_LOG_SIZE$|EXPERIMENTS_|FLOWS_|INTERNAL_|PLUGINS_|SERVER_|TASKS_RUNNER_|TELEMETRY_|TESTING_)/
 const SERVER_SETTINGS_OF_2 =
   /^PREFECT_SERVER_(?:ANALYTICS_ENABLED|API_HOST|API_KEEPALIVE_TIMEOUT|API_PORT|CORS_ALLOWED_(?:HEADERS|METHODS|ORIGINS)|CSRF_PROTECTION_ENABLED|CSRF_TOKEN_EXPIRATION)$/
+
+/**
+ * The profiles that Prefect's clients bring along, with the one setting of them that matters to us: `default` is
+ * Prefect 2's, the others Prefect 3's.
+ */
+export const BUNDLED_PROFILES: ReadonlyMap<string, Readonly<Record<string, string>>> = new Map([
+  ['ephemeral', {}],
+  ['local', { PREFECT_API_URL: 'http://127.0.0.1:4200/api' }],
+  ['test', {}],
+  ['cloud', {}],
+  ['default', {}],
+])
+
+/** What Prefect 3 falls back to; Prefect 2 falls back to `default`. */
+export const FALLBACK_PROFILE = 'ephemeral'
+
+/** Whether Prefect brings a profile of this name along, whatever the user's file says. */
+export function isBundledProfileName(name: string): boolean {
+  return BUNDLED_PROFILES.has(name)
+}
+
+/** The rule of `newProfileName` on the wire: what shells, TOML and Prefect's clients take without surprises. */
+const NEW_NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/
+
+/** Throws `profile_name_invalid` for a name that we would not create. Names that already stand in a file are free. */
+export function requireNewProfileName(name: string): void {
+  if (NEW_NAME.test(name)) return
+  throw new BrokerError('profile_name_invalid', `${shownName(name)} can't be the name of a new profile`, {
+    hint: 'use letters, digits, "_", "-" and ".", at most 64, beginning with a letter or digit',
+  })
+}
+
+/** The name in quotes, fit for one line of a message: TOML allows anything in a name. */
+export function shownName(name: string): string {
+  return `'${cleanText(name, 80)}'`
+}

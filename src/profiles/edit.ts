@@ -5,12 +5,11 @@
 import type { TomlTable } from 'smol-toml'
 import { BrokerError } from '../base/errors.js'
 import { Secret } from '../std/secret.js'
+import { isBundledProfileName, requireNewProfileName, shownName } from './bundled.js'
+import * as splice from './layout.js'
 import { type Layout, readLayout } from './layout.js'
 import type { ProfileEdit } from './profile.js'
-import { isBundledProfileName, requireNewProfileName, shownName } from './profile-names.js'
-import { isSameDocument, profilesOf } from './profiles-document.js'
-import * as splice from './profiles-splice.js'
-import { parseProfiles } from './toml.js'
+import { isSameDocument, parseProfiles, profilesOf } from './toml.js'
 
 /** The settings that we may write; any may be removed. Others would stop some client that reads the same file. */
 const WRITABLE = ['PREFECT_API_URL', 'PREFECT_API_KEY']

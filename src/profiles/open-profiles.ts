@@ -9,8 +9,16 @@ import { type Clock, sleep, type Timer } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 import { startTicking } from '../std/tick.js'
 import type { ProfileEdit, ProfileReading, ProfileStore } from './profile.js'
-import { readProfilesFile, replaceProfilesFile } from './profiles-file.js'
-import { isBlank, isSameReading, judgeFile, nextReading, textForEdit, unread } from './reading.js'
+import {
+  isBlank,
+  isSameReading,
+  judgeFile,
+  nextReading,
+  readProfilesFile,
+  replaceProfilesFile,
+  textForEdit,
+  unread,
+} from './reading.js'
 
 /** A look younger than this answers a request. */
 const FRESH_MS = 1000

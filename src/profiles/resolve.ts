@@ -14,8 +14,8 @@ import { inferCloudUiUrl, isCloudApiUrl, parseHttpUrl, workspaceIdsOf } from '..
 import { isOwnToken } from '../prefect/proxied.js'
 import { isProxyBase, unproxiedUrl, upstreamUrlOf } from '../proxy/upstream.js'
 import type { Secret } from '../std/secret.js'
+import { BUNDLED_PROFILES, FALLBACK_PROFILE, isBundledProfileName, shownName } from './bundled.js'
 import type { CloudDefaults, ProfileEntry, ProfileFile, ProfileKind, ResolvedProfile } from './profile.js'
-import { BUNDLED_PROFILES, FALLBACK_PROFILE, isBundledProfileName, shownName } from './profile-names.js'
 import { profileWarnings } from './warnings.js'
 
 export interface ProfileQuestion {

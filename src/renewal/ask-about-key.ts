@@ -5,7 +5,7 @@ import type { KeyKeeper } from '../keys/keeper.js'
 import type { CloudApi } from '../prefect/cloud.js'
 import { verifyKey } from '../prefect/cloud.js'
 import type { ServerTime } from '../prefect/server-time.js'
-import { shownName } from '../profiles/profile-names.js'
+import { shownName } from '../profiles/bundled.js'
 import type { CurrentKey } from './due.js'
 
 export interface AskAboutKeyDeps {

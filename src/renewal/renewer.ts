@@ -4,7 +4,7 @@
  */
 
 import { BrokerError, isBrokerError } from '../base/errors.js'
-import { shownName } from '../profiles/profile-names.js'
+import { shownName } from '../profiles/bundled.js'
 import { createSingleFlight } from '../std/async.js'
 import type { Clock, Timer } from '../std/clock.js'
 import type { Log } from '../std/log.js'

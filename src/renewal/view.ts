@@ -2,7 +2,7 @@
 
 import type { KeyKeeper } from '../keys/keeper.js'
 import type { KeyRecord, LastRenewal } from '../keys/keys.js'
-import { shownName } from '../profiles/profile-names.js'
+import { shownName } from '../profiles/bundled.js'
 import { loginCommand, quoteWord } from '../std/text.js'
 import { type CurrentKey, planFor } from './due.js'
 import { WARNING_DAYS } from './plan-warning.js'

@@ -3,7 +3,7 @@
 import { target } from '../admin/workspaces.js'
 import { BrokerError } from '../base/errors.js'
 import type { CloudApi } from '../prefect/cloud.js'
-import { shownName } from '../profiles/profile-names.js'
+import { shownName } from '../profiles/bundled.js'
 import type { Credentials, ProfileState } from '../serve/credentials.js'
 import { loginCommand, quoteWord } from '../std/text.js'
 import { formatDuration } from '../std/time.js'

@@ -17,7 +17,7 @@ import t, { type Test } from 'tap'
 import { isBrokerError } from '../../src/base/errors.js'
 import { openProfileStore } from '../../src/profiles/open-profiles.js'
 import type { ProfileEdit, ProfileReading, ProfileStore } from '../../src/profiles/profile.js'
-import { replaceProfilesFile } from '../../src/profiles/profiles-file.js'
+import { replaceProfilesFile } from '../../src/profiles/reading.js'
 import { systemClock } from '../../src/std/clock.js'
 import { silentLog } from '../../src/std/log.js'
 

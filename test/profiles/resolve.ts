@@ -1,8 +1,13 @@
 import t from 'tap'
 import { isBrokerError } from '../../src/base/errors.js'
-import { isUnknownToPrefect2, shownSettings } from '../../src/profiles/bundled.js'
+import {
+  isBundledProfileName,
+  isUnknownToPrefect2,
+  requireNewProfileName,
+  shownName,
+  shownSettings,
+} from '../../src/profiles/bundled.js'
 import type { ProfileFile, ResolvedProfile } from '../../src/profiles/profile.js'
-import { isBundledProfileName, requireNewProfileName, shownName } from '../../src/profiles/profile-names.js'
 import { activeProfileName, listProfiles, resolveProfile } from '../../src/profiles/resolve.js'
 import { parseProfiles } from '../../src/profiles/toml.js'
 
