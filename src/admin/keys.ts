@@ -2,7 +2,7 @@
 
 import { BrokerError, isBrokerError } from '../base/errors.js'
 import type { KeyKeeper } from '../keys/keeper.js'
-import type { KeyRecord } from '../keys/keys.js'
+import type { KeyRecord } from '../keys/ledger.js'
 import type { CloudApi, CloudKey } from '../prefect/cloud.js'
 import { shownName } from '../profiles/bundled.js'
 import { keyFacts } from '../serve/answer.js'

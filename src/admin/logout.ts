@@ -2,7 +2,7 @@
 
 import { BrokerError } from '../base/errors.js'
 import type { KeyKeeper } from '../keys/keeper.js'
-import type { KeyRecord } from '../keys/keys.js'
+import type { KeyRecord } from '../keys/ledger.js'
 import type { ProfileEdit } from '../profiles/profile.js'
 import type { Secret } from '../std/secret.js'
 import type { LogoutOutcome } from './administration.js'

@@ -2,7 +2,7 @@
 
 import { dropEntry, type Journal, type RenameEntry, writeEntry } from '../keys/journal.js'
 import type { KeyKeeper } from '../keys/keeper.js'
-import type { Document } from '../keys/keys.js'
+import type { Document } from '../keys/ledger.js'
 import type { ProfileStore } from '../profiles/profile.js'
 import type { Log } from '../std/log.js'
 

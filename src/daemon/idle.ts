@@ -2,7 +2,7 @@
 
 import type { App } from '../api/app.js'
 import { isHalfDone, type Journal } from '../keys/journal.js'
-import type { Document } from '../keys/keys.js'
+import type { Document } from '../keys/ledger.js'
 import type { LoginSessions } from '../login/login.js'
 import type { ServerTime } from '../prefect/server-time.js'
 import type { Renewal } from '../renewal/create-renewal.js'

@@ -1,7 +1,7 @@
 /** The durable documents of the state directory: ledger, journal, tokens. */
 import { join } from 'node:path'
 import { EMPTY_JOURNAL, type Journal } from '../keys/journal.js'
-import { type Document, EMPTY_LEDGER, type Ledger } from '../keys/keys.js'
+import { type Document, EMPTY_LEDGER, type Ledger } from '../keys/ledger.js'
 import { openDocument } from '../os/document.js'
 import type { Clock } from '../std/clock.js'
 import type { Log } from '../std/log.js'

@@ -1,7 +1,7 @@
 /** What the state files hold, checked when they are read. */
 import { z } from 'zod'
 import type { Journal } from '../keys/journal.js'
-import type { Ledger } from '../keys/keys.js'
+import type { Ledger } from '../keys/ledger.js'
 import type { TokenList } from '../tokens/issue.js'
 
 const text = z.string().max(10_000)

@@ -2,20 +2,21 @@
  * Holds the keys: each in the vault as an item of its own, described by one record in the ledger, and in memory while
  * the daemon runs, so that a locked or hung keyring stops changes, not jobs.
  */
-
 import { BrokerError, isBrokerError } from '../base/errors.js'
 import type { Clock } from '../std/clock.js'
 import type { Log } from '../std/log.js'
-import type { Secret } from '../std/secret.js'
+import { Secret } from '../std/secret.js'
 import type { Vault } from '../vault/vault.js'
-import { type Envelope, openEnvelope, sealEnvelope } from './key-envelope.js'
-import type { Document, KeyRecord, Ledger, ProfileRecord } from './keys.js'
 import {
   buried,
+  type Document,
   forgotten,
   itemsInUse,
+  type KeyRecord,
+  type Ledger,
   noted,
   type ProfileNote,
+  type ProfileRecord,
   profileRecord,
   promoted,
   renamed,
@@ -23,6 +24,46 @@ import {
   withKey,
   withProfile,
 } from './ledger.js'
+
+export interface Envelope {
+  readonly kind: 'api_key' | 'auth_string'
+  readonly profile: string
+  /** The API base that the secret belongs to. */
+  readonly apiUrl: string
+  readonly secret: Secret
+}
+
+/** The text that goes into the vault. */
+export function sealEnvelope({ kind, profile, apiUrl, secret }: Envelope): Secret {
+  return new Secret(JSON.stringify({ v: 1, kind, profile, api_url: apiUrl, secret: secret.reveal() }))
+}
+
+/** Reads what came out of the vault. Throws `vault_corrupt` for anything that `sealEnvelope` did not write. */
+export function openEnvelope(item: string, sealed: Secret): Envelope {
+  const content = parseObject(sealed)
+  const { kind, profile, api_url: apiUrl, secret } = content
+  if (
+    content.v === 1 &&
+    (kind === 'api_key' || kind === 'auth_string') &&
+    typeof profile === 'string' &&
+    typeof apiUrl === 'string' &&
+    typeof secret === 'string'
+  ) {
+    return { kind, profile, apiUrl, secret: new Secret(secret) }
+  }
+  throw new BrokerError('vault_corrupt', `the vault item ${item} does not hold what we wrote`, {
+    hint: 'prefect-auth login',
+  })
+}
+
+function parseObject(sealed: Secret): Readonly<Record<string, unknown>> {
+  try {
+    const value: unknown = JSON.parse(sealed.reveal())
+    return typeof value === 'object' && value !== null ? { ...value } : {}
+  } catch {
+    return {}
+  }
+}
 
 /** What memory has for an item. */
 export type HeldSecret =

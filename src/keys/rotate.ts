@@ -10,9 +10,14 @@ import { createSingleFlight } from '../std/async.js'
 import type { Secret } from '../std/secret.js'
 import type { Vault } from '../vault/vault.js'
 import { dropEntry, type RotationEntry, writeEntry } from './journal.js'
-import type { KeyRecord } from './keys.js'
-import { recoverRotations } from './recover-rotations.js'
-import { abandon, deleteAtPrefect, type FinishRotationDeps, finishRotation } from './settle-rotation.js'
+import type { KeyRecord } from './ledger.js'
+import {
+  abandon,
+  deleteAtPrefect,
+  type FinishRotationDeps,
+  finishRotation,
+  recoverRotations,
+} from './settle-rotation.js'
 
 export interface RotateKeyDeps extends FinishRotationDeps {
   readonly vault: Vault

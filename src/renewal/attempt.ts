@@ -3,7 +3,7 @@
 import { BrokerError } from '../base/errors.js'
 import type { Events } from '../base/events.js'
 import type { Journal, RotationEntry } from '../keys/journal.js'
-import type { Document } from '../keys/keys.js'
+import type { Document } from '../keys/ledger.js'
 import type { KeyRotator } from '../keys/rotate.js'
 import { shownName } from '../profiles/bundled.js'
 import type { Credentials } from '../serve/credentials.js'

@@ -1,7 +1,7 @@
 /** The key that is served for a profile and is ours to renew, with the plan for it. */
 
 import type { KeyKeeper } from '../keys/keeper.js'
-import type { KeyRecord, LastRenewal } from '../keys/keys.js'
+import type { KeyRecord, LastRenewal } from '../keys/ledger.js'
 import type { Owner } from '../prefect/cloud.js'
 import type { Credentials } from '../serve/credentials.js'
 import type { Secret } from '../std/secret.js'

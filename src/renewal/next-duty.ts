@@ -1,7 +1,7 @@
 /** When something must be done for the keys although nobody asks: a renewal, a deletion, a warning. */
 
 import type { KeyKeeper } from '../keys/keeper.js'
-import type { KeyRecord } from '../keys/keys.js'
+import type { KeyRecord } from '../keys/ledger.js'
 import type { Credentials } from '../serve/credentials.js'
 import { findCurrentKey } from './due.js'
 import { warningsAfter } from './plan-warning.js'

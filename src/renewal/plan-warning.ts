@@ -1,5 +1,5 @@
 /** Pure: which warning of a key's end is due now, so that each is said once. */
-import type { KeyRecord } from '../keys/keys.js'
+import type { KeyRecord } from '../keys/ledger.js'
 
 const DAY_MS = 24 * 3_600_000
 

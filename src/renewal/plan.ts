@@ -1,6 +1,6 @@
 /** Pure: when a key is renewed, or why it can't be and what a person can do about it. */
 
-import type { KeyRecord, LastRenewal } from '../keys/keys.js'
+import type { KeyRecord, LastRenewal } from '../keys/ledger.js'
 import type { Owner } from '../prefect/cloud.js'
 import { sha256Hex } from '../std/secret.js'
 import { loginCommand, quoteWord } from '../std/text.js'

@@ -1,6 +1,6 @@
 /** What may be asked of the renewal, and what it tells. Types; `renew-keys.ts` does it. */
 
-import type { LastRenewal } from '../keys/keys.js'
+import type { LastRenewal } from '../keys/ledger.js'
 import type { KeyFacts } from '../serve/credentials.js'
 import type { RenewalPlan } from './plan.js'
 

@@ -5,7 +5,7 @@
 
 import type { Events } from '../base/events.js'
 import type { KeyKeeper } from '../keys/keeper.js'
-import type { KeyRecord } from '../keys/keys.js'
+import type { KeyRecord } from '../keys/ledger.js'
 import type { CloudApi } from '../prefect/cloud.js'
 import type { Clock } from '../std/clock.js'
 import type { Log } from '../std/log.js'

@@ -1,7 +1,7 @@
 /** Pure: how it stands with the renewal of one profile's key, for status, readiness and doctor. */
 
 import type { KeyKeeper } from '../keys/keeper.js'
-import type { KeyRecord, LastRenewal } from '../keys/keys.js'
+import type { KeyRecord, LastRenewal } from '../keys/ledger.js'
 import { shownName } from '../profiles/bundled.js'
 import { loginCommand, quoteWord } from '../std/text.js'
 import { type CurrentKey, planFor } from './due.js'

@@ -2,7 +2,7 @@
 
 import { BrokerError } from '../base/errors.js'
 import type { KeyKeeper } from '../keys/keeper.js'
-import type { KeyRecord, ProfileRecord } from '../keys/keys.js'
+import type { KeyRecord, ProfileRecord } from '../keys/ledger.js'
 import { workspaceHandle } from '../prefect/cloud.js'
 import { shownName } from '../profiles/bundled.js'
 import type { ResolvedProfile } from '../profiles/profile.js'

@@ -1,7 +1,7 @@
 /** What is served, for each profile, right now. Types; `serve-credentials.ts` computes and holds them. */
 
 import type { BrokerError } from '../base/errors.js'
-import type { KeyRecord } from '../keys/keys.js'
+import type { KeyRecord } from '../keys/ledger.js'
 import type { Owner, Workspace } from '../prefect/cloud.js'
 import type { ProfileReading, ResolvedProfile } from '../profiles/profile.js'
 import type { Secret } from '../std/secret.js'

@@ -5,7 +5,7 @@
 
 import type { Events } from '../base/events.js'
 import type { KeyKeeper } from '../keys/keeper.js'
-import type { Ledger } from '../keys/keys.js'
+import type { Ledger } from '../keys/ledger.js'
 import type { CloudDefaults, ProfileStore, ResolvedProfile } from '../profiles/profile.js'
 import { listProfiles, resolveProfile } from '../profiles/resolve.js'
 import { createSerial } from '../std/async.js'

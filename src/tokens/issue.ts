@@ -1,7 +1,7 @@
 /** Makes, recognises and revokes narrow tokens. What is kept is a hash; what is compared are hashes, in constant time. */
 
 import { BrokerError } from '../base/errors.js'
-import type { Document } from '../keys/keys.js'
+import type { Document } from '../keys/ledger.js'
 import type { Clock } from '../std/clock.js'
 import { sha256Hex } from '../std/secret.js'
 import { IDLE_WITH_JOB_MS, isJobOver, type JobRecord, surplus } from './jobs.js'

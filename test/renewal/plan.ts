@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
-import type { KeyRecord, LastRenewal } from '../../src/keys/keys.js'
+import type { KeyRecord, LastRenewal } from '../../src/keys/ledger.js'
 import { jitterOf, planRenewal } from '../../src/renewal/plan.js'
 
 const DAY = 86_400_000
