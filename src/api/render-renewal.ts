@@ -1,5 +1,5 @@
 /** Renewal on the wire. No keys, only facts about them. */
-import type { RenewalView } from '../renewal/renewal-part.js'
+import type { RenewalView } from '../renewal/view.js'
 import type { RenewalView as WireView } from '../wire/keys.js'
 import { renderTime } from './render.js'
 

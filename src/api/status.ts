@@ -1,7 +1,7 @@
 /** The status snapshot on the wire, cut down to what the caller may see. No secrets. */
 
 import type { ProxyTraffic } from '../proxy/traffic.js'
-import type { RenewalView } from '../renewal/renewal-part.js'
+import type { RenewalView } from '../renewal/view.js'
 import type { ProfileState } from '../serve/credentials.js'
 import type { DaemonFacts, StatusSnapshot } from '../status/status-part.js'
 import { type Caller, reachesProfile } from '../tokens/access.js'

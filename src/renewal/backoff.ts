@@ -1,8 +1,62 @@
 /** How long each key is left alone after something failed with it: in memory, counted in awake time. */
-
-import { BrokerError } from '../base/errors.js'
+import { BrokerError, type ErrorCode, isBrokerError } from '../base/errors.js'
 import type { Clock } from '../std/clock.js'
-import { type Setback, setbackDelay } from './renewal-setbacks.js'
+import { type BackoffPolicy, backoffMs } from '../std/time.js'
+
+/**
+ * `not_now`: nobody's fault, tried again soon. `refused`: Prefect will not, tried again seldom. `lost`: a key may have been
+ * minted that nobody knows, so that no more are made than can be helped. `overtaken`: a login or log-out came between.
+ */
+export type Setback = 'not_now' | 'refused' | 'lost' | 'overtaken'
+
+const MINUTE_MS = 60_000
+const HOUR_MS = 60 * MINUTE_MS
+
+const POLICIES: Readonly<Record<Setback, BackoffPolicy>> = {
+  not_now: { firstMs: 1_000, maxMs: HOUR_MS },
+  overtaken: { firstMs: 1_000, maxMs: 5 * MINUTE_MS },
+  lost: { firstMs: 5 * MINUTE_MS, maxMs: 6 * HOUR_MS },
+  refused: { firstMs: HOUR_MS, maxMs: 24 * HOUR_MS },
+}
+const LEAST_MS = 1_000
+
+const REFUSED: readonly ErrorCode[] = ['key_minting_refused', 'prefect_forbidden', 'owner_mismatch']
+
+/** `isLost`: the journal names a key that may live at Prefect and that we do not hold. */
+export function classifySetback(error: unknown, isLost: boolean): Setback {
+  if (isBrokerError(error, 'login_state', 'login_required')) return 'overtaken'
+  if (isBrokerError(error, ...REFUSED)) return 'refused'
+  return isLost ? 'lost' : 'not_now'
+}
+
+/**
+ * Milliseconds before attempt `attempt + 1`, counted from 1. Exponential with full jitter; at least half of it where asking
+ * often does harm. Never more than 1/20 of the key's life, so that a key of one hour is renewed in time, too.
+ */
+export function setbackDelay({
+  setback,
+  attempt,
+  lifeMs,
+  random,
+}: {
+  readonly setback: Setback
+  readonly attempt: number
+  readonly lifeMs: number
+  /** In [0, 1). */
+  readonly random: () => number
+}): number {
+  const cap = Math.max(LEAST_MS, lifeMs / 20)
+  const { firstMs, maxMs } = POLICIES[setback]
+  const policy = { firstMs: Math.min(firstMs, cap), maxMs: Math.min(maxMs, cap) }
+  const isHalfSure = setback === 'lost' || setback === 'refused'
+  return Math.max(LEAST_MS, backoffMs(attempt, policy, isHalfSure ? () => 0.5 + random() / 2 : random))
+}
+
+/** What a person should know about it, with the remedy where the error has none. */
+export function describeSetback(setback: Setback, error: BrokerError): string {
+  if (setback !== 'refused') return error.message
+  return `${error.message} (check the account's IP allow list, the role of the key's owner, and the network: VPN, PrivateLink)`
+}
 
 export interface Hold {
   readonly setback: Setback

@@ -3,9 +3,9 @@
 import { BrokerError } from '../base/errors.js'
 import type { Log } from '../std/log.js'
 import type { AttemptRenewalDeps } from './attempt.js'
+import { describeSetback, type Setback } from './backoff.js'
 import { type CurrentKey, findCurrentKey } from './due.js'
-import { planWarning } from './plan-warning.js'
-import { describeSetback, type Setback } from './renewal-setbacks.js'
+import { planWarning } from './plan.js'
 import { findTrouble } from './view.js'
 
 export interface RenewalNotesDeps extends AttemptRenewalDeps {

@@ -1,5 +1,4 @@
 /** Pure: when a key is renewed, or why it can't be and what a person can do about it. */
-
 import type { KeyRecord, LastRenewal } from '../keys/ledger.js'
 import type { Owner } from '../prefect/cloud.js'
 import { sha256Hex } from '../std/secret.js'
@@ -82,4 +81,41 @@ function impossible(why: string, hint: string): RenewalPlan {
 /** In [0, 1), the same at every look: the moment of a renewal does not move while one waits for it. */
 export function jitterOf(item: string): number {
   return Number.parseInt(sha256Hex(item).slice(0, 8), 16) / 2 ** 32
+}
+
+const DAY_MS = 24 * 3_600_000
+
+/** Days before the expiry; 0 is the expiry itself. */
+export const WARNING_DAYS = [7, 3, 1, 0] as const
+export type WarningDays = (typeof WARNING_DAYS)[number]
+
+/**
+ * The most urgent threshold that is passed and not said yet. Thresholds above a third of the key's life are skipped: a key of
+ * one day is no emergency from its birth.
+ */
+export function planWarning(
+  { issuedAt, expiresAt, warned }: Pick<KeyRecord, 'issuedAt' | 'expiresAt' | 'warned'>,
+  now: number,
+): WarningDays | undefined {
+  if (expiresAt === undefined) return undefined
+  const passed = thresholds(issuedAt, expiresAt).filter((days) => now >= expiresAt - days * DAY_MS)
+  const urgent = passed.at(-1)
+  // What was said while the clock was wrong does not count.
+  const said = passed.find((days) => days === warned)
+  return urgent === undefined || (said !== undefined && said <= urgent) ? undefined : urgent
+}
+
+/** The moments at which further warnings come, epoch ms. */
+export function warningsAfter(
+  { issuedAt, expiresAt }: Pick<KeyRecord, 'issuedAt' | 'expiresAt'>,
+  now: number,
+): readonly number[] {
+  if (expiresAt === undefined) return []
+  return thresholds(issuedAt, expiresAt)
+    .map((days) => expiresAt - days * DAY_MS)
+    .filter((at) => at > now)
+}
+
+function thresholds(issuedAt: number, expiresAt: number): readonly WarningDays[] {
+  return WARNING_DAYS.filter((days) => days * DAY_MS <= (expiresAt - issuedAt) / 3)
 }

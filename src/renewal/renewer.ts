@@ -2,19 +2,16 @@
  * Renews keys before they end: on ticks, at use, after sleep, and when asked. Decides when, and what a failure means; the
  * steps themselves are `rotate-key.ts`. Whatever fails, the key that is served stays the one that is served.
  */
-
 import { BrokerError, isBrokerError } from '../base/errors.js'
 import { shownName } from '../profiles/bundled.js'
 import { createSingleFlight } from '../std/async.js'
 import type { Clock, Timer } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 import { type Attempt, type AttemptRenewalDeps, attemptRenewal, isDue, pendingRotation } from './attempt.js'
-import { createRenewalHolds } from './backoff.js'
+import { classifySetback, createRenewalHolds } from './backoff.js'
 import { type CurrentKey, findCurrentKey } from './due.js'
 import { createRenewalNotes, type RenewalNotes } from './outcomes.js'
-import { classifySetback } from './renewal-setbacks.js'
 import { createKeyRetirer } from './retire.js'
-import { createClockWatch } from './watch-clock.js'
 
 export interface RenewKeysDeps extends AttemptRenewalDeps {
   /** As the machine has it; `time` sets it right. */
@@ -206,4 +203,29 @@ export function createKeyRenewer(deps: RenewKeysDeps): KeyRenewer {
 function lifeOf(current: CurrentKey | undefined): number {
   const { issuedAt = 0, expiresAt = 30 * 24 * 60 * MINUTE_MS } = current?.record ?? {}
   return expiresAt - issuedAt
+}
+
+export interface ClockWatch {
+  /**
+   * By how much the wall clock moved against the monotonic one since the last look, ms; 0 where both went along, as they do
+   * but for a little drift.
+   */
+  look(): number
+}
+
+/** More than any drift between two looks, less than any sleep that matters. */
+const TOLERANCE_MS = 5_000
+
+export function createClockWatch(clock: Clock): ClockWatch {
+  let wall = clock.now()
+  let mono = clock.monotonic()
+  return {
+    look() {
+      const [nowWall, nowMono] = [clock.now(), clock.monotonic()]
+      const jump = nowWall - wall - (nowMono - mono)
+      wall = nowWall
+      mono = nowMono
+      return Math.abs(jump) > TOLERANCE_MS ? jump : 0
+    },
+  }
 }

@@ -19,7 +19,7 @@ import type { Clock } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 import { quoteWord } from '../std/text.js'
 import type { Vault } from '../vault/vault.js'
-import type { ServiceAccountAdmin } from './renewal-part.js'
+import type { ServiceAccountAdmin } from './view.js'
 
 export interface RotateServiceAccountDeps {
   readonly credentials: ServingCredentials

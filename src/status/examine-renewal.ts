@@ -1,7 +1,7 @@
 /** The doctor's look at the renewal: what is overdue, and what no renewal can save. */
 
 import { shownName } from '../profiles/bundled.js'
-import type { RenewalAdmin } from '../renewal/renewal-part.js'
+import type { RenewalAdmin } from '../renewal/view.js'
 import type { Credentials } from '../serve/credentials.js'
 import type { Examination } from './doctor-part.js'
 

@@ -2,7 +2,7 @@
 
 import type { LoginView } from '../login/login.js'
 import type { ProfileReading } from '../profiles/profile.js'
-import type { RenewalView } from '../renewal/renewal-part.js'
+import type { RenewalView } from '../renewal/view.js'
 import type { ProfileState } from '../serve/credentials.js'
 import type { VaultDescription } from '../vault/vault.js'
 

@@ -1,7 +1,7 @@
 /** Gathers the snapshot that `status` shows, and the examinations that `doctor` runs. */
 import type { Inspection } from '../admin/administration.js'
 import type { LoginSessions } from '../login/login.js'
-import type { RenewalAdmin, RenewalView } from '../renewal/renewal-part.js'
+import type { RenewalAdmin, RenewalView } from '../renewal/view.js'
 import type { Credentials } from '../serve/credentials.js'
 import type { Vault } from '../vault/vault.js'
 import { type Examination, examine } from './doctor-part.js'

@@ -1,7 +1,6 @@
 import t from 'tap'
 import { BrokerError, type ErrorCode } from '../../src/base/errors.js'
-import { createRenewalHolds } from '../../src/renewal/backoff.js'
-import { classifySetback, type Setback, setbackDelay } from '../../src/renewal/renewal-setbacks.js'
+import { classifySetback, createRenewalHolds, type Setback, setbackDelay } from '../../src/renewal/backoff.js'
 import { createManualClock } from '../fixtures/manual-clock.js'
 
 const MINUTE = 60_000

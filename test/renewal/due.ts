@@ -1,5 +1,5 @@
 import t from 'tap'
-import { nextDutyAt } from '../../src/renewal/next-duty.js'
+import { nextDutyAt } from '../../src/renewal/due.js'
 import { DAY, setRenewalStage } from '../fixtures/renewal-stage.js'
 
 t.test('what must be done unasked: the renewal, and the deletion of the key before', async (t) => {

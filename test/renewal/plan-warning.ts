@@ -1,5 +1,5 @@
 import t from 'tap'
-import { planWarning, warningsAfter } from '../../src/renewal/plan-warning.js'
+import { planWarning, warningsAfter } from '../../src/renewal/plan.js'
 
 const DAY = 86_400_000
 const key = (life: number, warned?: number) => ({
