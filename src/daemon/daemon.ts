@@ -13,7 +13,7 @@ import { createEvents } from '../base/events.js'
 import { createKeyKeeper } from '../keys/keeper.js'
 import { createKeyRotator } from '../keys/rotate.js'
 import { createAcceptLogin } from '../login/accept.js'
-import { createLoginSessions } from '../login/hold-logins.js'
+import { createLoginSessions } from '../login/sessions.js'
 import { findLoginTarget } from '../login/target.js'
 import { ensurePrivateDirectory } from '../os/private-files.js'
 import { createProcessIdentifier } from '../os/proc.js'
@@ -157,8 +157,7 @@ async function build(options: DaemonOptions, onClose: OnClose): Promise<() => St
     log: log.child({ part: 'login' }),
     newState: options.randomToken,
     target: (profile) => findLoginTarget({ store, keeper, defaults }, profile),
-    openCallback: async (request) =>
-      (await import('../login/login-callback-part.js')).openLoginCallback(request),
+    openCallback: async (request) => (await import('../login/callback.js')).openLoginCallback(request),
     keep: acceptLogin.keep,
     policy: {
       timeoutMs: settings['login.timeout'],

@@ -12,7 +12,7 @@ import type { ProfileEdit, ProfileStore } from '../profiles/profile.js'
 import { keyFacts } from '../serve/answer.js'
 import type { Clock } from '../std/clock.js'
 import type { Log } from '../std/log.js'
-import type { KeepDelivery, LoginDelivery, LoginOutcome } from './login-delivery.js'
+import type { KeepDelivery, LoginDelivery, LoginOutcome } from './login.js'
 
 export interface AcceptLogin {
   readonly keep: KeepDelivery

@@ -1,5 +1,8 @@
 /** What answers on a login's port: the key by GET or POST, a failure by POST, and nothing to anyone else. */
-import type { IncomingMessage } from 'node:http'
+
+import { once } from 'node:events'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { setImmediate } from 'node:timers/promises'
 import cors from '@fastify/cors'
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import { z } from 'zod'
@@ -7,7 +10,8 @@ import { WITHOUT_AJV } from '../http/schema.js'
 import { isSendableKey, parseApiKey } from '../prefect/key.js'
 import type { Secret } from '../std/secret.js'
 import { type CallbackRules, refuseCallback } from './callback-guard.js'
-import type { CallbackRequest } from './login-callback.js'
+import type { CallbackRequest, LoginCallback } from './login.js'
+import { openLoopbackPair } from './loopback.js'
 
 const BODY_LIMIT = 4 * 1024
 
@@ -145,4 +149,55 @@ function statusOf(error: unknown): number {
   if (status === 413 || status === 415) return status
   // A body that is no JSON: 422, as Prefect's own listener answers.
   return typeof status === 'number' && status >= 400 && status < 500 ? 422 : 500
+}
+
+export interface CallbackTuning {
+  /** Until a whole request must be here, in milliseconds. */
+  readonly requestTimeoutMs?: number
+  /** The port to try; 0 for any free one. */
+  readonly pickPort?: () => number
+}
+
+/** An `OpenCallback`: listens at `http://localhost:PORT`. Rejects with `login_port_unavailable`. */
+export async function openLoginCallback(
+  request: CallbackRequest,
+  { requestTimeoutMs = 5_000, pickPort = () => 0 }: CallbackTuning = {},
+): Promise<LoginCallback> {
+  const { uiOrigin, state } = request
+  const hosts = new Set<string>()
+  const answering = new Set<ServerResponse>()
+  const app = await buildCallbackApp(request, { hosts, uiOrigin, ...(state === undefined ? {} : { state }) })
+  const pair = await openLoopbackPair({
+    requestTimeoutMs,
+    pickPort,
+    handle(incoming, outgoing) {
+      answering.add(outgoing)
+      outgoing.once('close', () => answering.delete(outgoing))
+      app.routing(incoming, outgoing)
+    },
+  })
+  for (const name of ['localhost', '127.0.0.1', '[::1]']) hosts.add(`${name}:${pair.port}`)
+  let closing: Promise<void> | undefined
+
+  async function close(): Promise<void> {
+    await finishAnswers(answering)
+    await pair.close()
+    await app.close()
+  }
+
+  return {
+    callbackUrl: `http://localhost:${pair.port}${state === undefined ? '' : `/${state}`}`,
+    port: pair.port,
+    close() {
+      closing ??= close()
+      return closing
+    },
+  }
+}
+
+/** A delivery may end the login: its own answer still goes out. Requests that are not answered yet are cut off. */
+async function finishAnswers(answering: ReadonlySet<ServerResponse>): Promise<void> {
+  await setImmediate()
+  const unsent = [...answering].filter(({ writableEnded, closed }) => writableEnded && !closed)
+  await Promise.all(unsent.map((answer) => once(answer, 'close')))
 }

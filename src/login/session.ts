@@ -1,19 +1,107 @@
 /** One login that lives: its rules, its port and its acts, plugged together. */
-
 import { BrokerError } from '../base/errors.js'
 import type { Events, EventType } from '../base/events.js'
-import type { CloudApi } from '../prefect/cloud.js'
-import type { Clock } from '../std/clock.js'
+import { type CloudApi, verifyKey } from '../prefect/cloud.js'
+import type { Clock, Timer } from '../std/clock.js'
 import type { Log } from '../std/log.js'
-import type { LoginView } from './login.js'
-import { createLoginActs } from './login-acts.js'
-import type { CallbackRequest, LoginCallback, OpenCallback } from './login-callback.js'
-import type { KeepDelivery, LoginTarget } from './login-delivery.js'
-import { createLoginRunner, type LoginRunner } from './login-runner.js'
-import { loginUrl, uiOrigin } from './login-url.js'
-import { viewLogin } from './login-view.js'
-import { isOpen, isOver, type LoginRules, type LoginState } from './state.js'
-import { notNow } from './view.js'
+import type { Secret } from '../std/secret.js'
+import type {
+  CallbackRequest,
+  KeepDelivery,
+  LoginCallback,
+  LoginTarget,
+  LoginView,
+  OpenCallback,
+} from './login.js'
+import {
+  isOpen,
+  isOver,
+  type LoginEffect,
+  type LoginEvent,
+  type LoginRules,
+  type LoginState,
+  type Moment,
+  momentOf,
+  msUntil,
+} from './state.js'
+import { startLogin, stepLogin } from './step.js'
+import { loginUrl, uiOrigin } from './target.js'
+import { notNow, viewLogin } from './view.js'
+
+export interface LoginRunnerDeps {
+  readonly clock: Clock
+  readonly rules: LoginRules
+  /** Does what a step asks for; later events tell how it went. */
+  readonly perform: (effect: LoginEffect) => void
+  /** Called after every change, before those who wait. */
+  readonly onEnter: (before: LoginState, next: LoginState) => void
+}
+
+export interface LoginRunner {
+  state(): LoginState
+  /** Grows with every change. */
+  version(): number
+  /** Epoch ms: the last deadline there was. */
+  expiresAt(): number
+  endedAt(): Moment | undefined
+  /** Takes the event, or answers why not. */
+  apply(event: LoginEvent): BrokerError | undefined
+  /** Calls back at every change; returns how to stop that. */
+  onChange(listener: () => void): () => void
+}
+
+/** Timers stand still while a laptop sleeps: look at the clocks often, and at every event. */
+const LOOK_MS = 5_000
+
+export function createLoginRunner({ clock, rules, perform, onEnter }: LoginRunnerDeps): LoginRunner {
+  const listeners = new Set<() => void>()
+  let state: LoginState = startLogin(rules, momentOf(clock))
+  let version = 1
+  let expiresAt = clock.now() + rules.timeoutMs
+  let endedAt: Moment | undefined
+  let timer: Timer | undefined
+
+  function apply(event: LoginEvent): BrokerError | undefined {
+    const before = state
+    const { state: next, effects, refusal } = stepLogin(before, event, momentOf(clock))
+    if (next !== before) enter(before, next)
+    for (const effect of effects) perform(effect)
+    return refusal
+  }
+
+  function enter(before: LoginState, next: LoginState): void {
+    state = next
+    version += 1
+    if (isOpen(next)) expiresAt = next.deadline.wall
+    if (isOver(next)) endedAt ??= momentOf(clock)
+    look()
+    onEnter(before, next)
+    for (const listener of [...listeners]) listener()
+  }
+
+  function look(): void {
+    timer?.cancel()
+    if (!isOpen(state)) return
+    const ms = Math.min(msUntil(state.deadline, momentOf(clock)), LOOK_MS)
+    timer = clock.after(ms, () => {
+      apply({ kind: 'time' })
+      look()
+    })
+  }
+
+  look()
+  return {
+    state: () => state,
+    version: () => version,
+    expiresAt: () => expiresAt,
+    endedAt: () => endedAt,
+    apply,
+    onChange(listener) {
+      listeners.add(listener)
+      return () => listeners.delete(listener)
+    },
+  }
+}
 
 export interface LiveLoginDeps {
   readonly clock: Clock
@@ -128,4 +216,80 @@ async function closeCallback(callback: LoginCallback, log: Log): Promise<void> {
   } catch (error) {
     log.error({ error }, 'closing the login callback failed')
   }
+}
+
+export interface LoginActsDeps {
+  readonly clock: Clock
+  readonly cloud: CloudApi
+  readonly keep: KeepDelivery
+  readonly target: LoginTarget
+  readonly log: Log
+  readonly report: (event: LoginEvent) => void
+  /** Whether an answer about a key is still wanted. */
+  readonly isWanted: () => boolean
+}
+
+export interface LoginActs {
+  perform(effect: LoginEffect): void
+  /** Resolves when no key is being stored. */
+  settled(): Promise<void>
+}
+
+export function createLoginActs({
+  clock,
+  cloud,
+  keep,
+  target,
+  log,
+  report,
+  isWanted,
+}: LoginActsDeps): LoginActs {
+  const { profile, cloudApiUrl, isToBeActive } = target
+  let keeping: Promise<void> = Promise.resolve()
+
+  async function check(number: number, key: Secret): Promise<void> {
+    if (!isWanted()) return
+    try {
+      report({ kind: 'checked', check: number, ...(await verifyKey(cloud, { cloudApiUrl, key })) })
+    } catch (error) {
+      report({ kind: 'check_failed', check: number, error: asBrokerError(error, 'checking the key', log) })
+    }
+  }
+
+  async function store(effect: Extract<LoginEffect, { readonly kind: 'keep' }>): Promise<void> {
+    const { key, via, exchange, owner, workspaces } = effect.claim
+    const { workspace } = effect
+    try {
+      const outcome = await keep({
+        profile,
+        cloudApiUrl,
+        key,
+        via,
+        owner,
+        workspaces,
+        workspace,
+        exchange,
+        ...(isToBeActive === undefined ? {} : { isToBeActive }),
+      })
+      report({ kind: 'kept', outcome })
+    } catch (error) {
+      report({ kind: 'not_kept', error: asBrokerError(error, 'storing the key', log) })
+    }
+  }
+
+  return {
+    perform(effect) {
+      if (effect.kind === 'keep') keeping = store(effect)
+      else if (effect.afterMs === 0) void check(effect.check, effect.key)
+      else clock.after(effect.afterMs, () => void check(effect.check, effect.key))
+    },
+    settled: () => keeping,
+  }
+}
+
+/** Anything but our own errors is a bug of ours: logged whole, told as what it is. */
+function asBrokerError(error: unknown, what: string, log: Log): BrokerError {
+  if (error instanceof BrokerError) return error
+  log.error({ error }, 'a login met an unexpected error')
+  return new BrokerError('internal', `${what} failed unexpectedly`, { cause: error })
 }

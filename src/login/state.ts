@@ -1,13 +1,34 @@
 /** The states a login can be in, and what happens to it. Types and what every part asks of a state; the rules are `login.ts`. */
-
 import type { BrokerError } from '../base/errors.js'
 import type { Owner, Workspace } from '../prefect/cloud.js'
+import type { Clock } from '../std/clock.js'
 import type { Secret } from '../std/secret.js'
-import type { LoginRequest } from './login.js'
-import type { LoginOutcome } from './login-delivery.js'
-import type { Moment } from './login-moment.js'
-import type { OwnerRule } from './login-owner.js'
-import type { WorkspaceWish } from './rules.js'
+import type { LoginOutcome, LoginRequest } from './login.js'
+import type { OwnerRule, WorkspaceWish } from './rules.js'
+
+/**
+ * One moment on both clocks. A wall clock set back would make a deadline wait for ever, and a monotonic clock that
+ * stops in a sleeping laptop would let a login live through the night: a deadline is over when either says so.
+ */
+export interface Moment {
+  /** Epoch ms. */
+  readonly wall: number
+  readonly mono: number
+}
+
+export function momentOf(clock: Clock): Moment {
+  return { wall: clock.now(), mono: clock.monotonic() }
+}
+
+/** `ms` after `moment`, on both clocks. */
+export function later(moment: Moment, ms: number): Moment {
+  return { wall: moment.wall + ms, mono: moment.mono + ms }
+}
+
+/** What is left until `deadline`, in whole milliseconds, by the clock that is nearer to it; zero when it is over. */
+export function msUntil(deadline: Moment, now: Moment): number {
+  return Math.max(0, Math.ceil(Math.min(deadline.wall - now.wall, deadline.mono - now.mono)))
+}
 
 /** What does not change while a login lives. */
 export interface LoginRules {

@@ -1,5 +1,4 @@
 /** Which profile a login is for, and which endpoints count for it. */
-
 import { BrokerError } from '../base/errors.js'
 import type { KeyKeeper } from '../keys/keeper.js'
 import { inferCloudUiUrl } from '../prefect/api-url.js'
@@ -7,7 +6,7 @@ import { isBundledProfileName, requireNewProfileName, shownName } from '../profi
 import type { CloudDefaults, ProfileStore, ResolvedProfile } from '../profiles/profile.js'
 import { resolveProfile } from '../profiles/resolve.js'
 import { loginCommand } from '../std/text.js'
-import type { LoginTarget } from './login-delivery.js'
+import type { LoginTarget } from './login.js'
 
 export interface FindLoginTargetDeps {
   readonly store: ProfileStore
@@ -54,5 +53,28 @@ function notCloud({ name, apiUrl }: ResolvedProfile): BrokerError {
     'profile_not_cloud',
     `profile ${shownName(name)} points at a Prefect server of your own (${apiUrl ?? 'no URL'}), which knows no API keys`,
     { hint: loginCommand(DEFAULT_PROFILE) },
+  )
+}
+
+/**
+ * `{UI}/auth/client?callback=http%3A//localhost%3A<port>&g=true`: Python's `quote` leaves the slashes, and so do we.
+ * `g=true` asks the page to deliver by a top-level GET.
+ */
+export function loginUrl(cloudUiUrl: string, callbackUrl: string): string {
+  const quoted = callbackUrl.replaceAll(':', '%3A')
+  return `${cloudUiUrl.replace(/\/+$/, '')}/auth/client?callback=${quoted}&g=true`
+}
+
+/** The only `Origin` that may post to the callback. Throws `api_url_invalid`. */
+export function uiOrigin(cloudUiUrl: string): string {
+  const url = URL.canParse(cloudUiUrl) ? new URL(cloudUiUrl) : undefined
+  // Other schemes have the opaque origin "null", which any sandboxed frame on any site can send.
+  if (url && (url.protocol === 'https:' || url.protocol === 'http:')) return url.origin
+  throw new BrokerError(
+    'api_url_invalid',
+    'starting a login failed: PREFECT_CLOUD_UI_URL is not a web address',
+    {
+      hint: 'set PREFECT_CLOUD_UI_URL to something like https://app.prefect.cloud',
+    },
   )
 }

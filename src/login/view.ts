@@ -1,9 +1,10 @@
 /** What a login that can not go on tells a person, and what helps. */
-
 import { BrokerError } from '../base/errors.js'
-import { loginCommand } from '../std/text.js'
+import type { Owner } from '../prefect/cloud.js'
+import { cleanText, loginCommand } from '../std/text.js'
 import { formatDuration } from '../std/time.js'
-import type { LoginState, OpenLogin } from './state.js'
+import type { LoginView } from './login.js'
+import { isOpen, type LoginState, type OpenLogin } from './state.js'
 
 /** `login_expired`, by what it was waiting for. */
 export function expiredError({ kind, rules, notice }: OpenLogin): BrokerError {
@@ -67,4 +68,63 @@ function loginState({ rules }: LoginState, why: string): BrokerError {
       hint: loginCommand(rules.profile),
     },
   )
+}
+
+export interface LoginLabel {
+  readonly id: string
+  readonly profile: string
+  readonly version: number
+  readonly url: string
+  /** Epoch ms: the last deadline there was. */
+  readonly expiresAt: number
+}
+
+export function viewLogin(
+  { id, profile, version, url, expiresAt }: LoginLabel,
+  state: LoginState,
+): LoginView {
+  const { refused, notice } = state
+  return {
+    id,
+    profile,
+    state: state.kind,
+    version,
+    ...(isOpen(state) ? { url } : {}),
+    expiresAt,
+    refused,
+    ...(notice === undefined ? {} : { notice }),
+    ...details(state),
+  }
+}
+
+function details(state: LoginState): Partial<LoginView> {
+  switch (state.kind) {
+    case 'waiting':
+    case 'received':
+    case 'cancelled':
+      return {}
+    case 'verified': {
+      const { owner, isOwnerKnown, workspaces, workspace } = state.claim
+      return { owner: shown(owner), isOwnerKnown, workspaces, ...(workspace ? { workspace } : {}) }
+    }
+    case 'confirmed': {
+      const { owner, isOwnerKnown } = state.claim
+      return { owner: shown(owner), isOwnerKnown, workspace: state.workspace }
+    }
+    case 'stored': {
+      const { key, exchange } = state.outcome
+      const { owner, workspace } = state
+      return { owner: shown(owner), workspace, key, ...(exchange ? { exchange } : {}) }
+    }
+    case 'failed':
+    case 'expired':
+      return { error: state.error }
+  }
+}
+
+/** An account may have any name: what is read before saying yes must not hide or reorder anything. */
+function shown(owner: Owner): Owner {
+  const handle = cleanText(owner.handle)
+  if (owner.kind === 'service_account' || owner.email === undefined) return { ...owner, handle }
+  return { ...owner, handle, email: cleanText(owner.email) }
 }

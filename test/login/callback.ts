@@ -2,7 +2,7 @@
 import { once } from 'node:events'
 import { connect, createServer } from 'node:net'
 import t, { type Test } from 'tap'
-import { openLoginCallback } from '../../src/login/login-callback-part.js'
+import { openLoginCallback } from '../../src/login/callback.js'
 import { openNaiveCallback } from '../fixtures/naive-callback.js'
 import { rawRequest, sendRaw } from '../fixtures/raw-http.js'
 import { ATTACKER_KEY, ATTACKS } from './fixtures/callback-attacks.js'

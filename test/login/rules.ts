@@ -1,6 +1,6 @@
 /** Whose key a login takes. */
 import t from 'tap'
-import { judgeOwner, nameOwner } from '../../src/login/login-owner.js'
+import { judgeOwner, nameOwner } from '../../src/login/rules.js'
 import { MALLORY, rules, TERRY } from '../fixtures/login-parts.js'
 
 const BOT = { kind: 'service_account', id: 'b', handle: 'terry' } as const

@@ -2,10 +2,15 @@
 import t, { type Test } from 'tap'
 import { BrokerError } from '../../src/base/errors.js'
 import { createEvents } from '../../src/base/events.js'
-import { createLoginSessions } from '../../src/login/hold-logins.js'
-import type { LoginSessions, LoginView } from '../../src/login/login.js'
-import { openLoginCallback } from '../../src/login/login-callback-part.js'
-import type { LoginDelivery, LoginOutcome, LoginTarget } from '../../src/login/login-delivery.js'
+import { openLoginCallback } from '../../src/login/callback.js'
+import type {
+  LoginDelivery,
+  LoginOutcome,
+  LoginSessions,
+  LoginTarget,
+  LoginView,
+} from '../../src/login/login.js'
+import { createLoginSessions } from '../../src/login/sessions.js'
 import type { CloudApi, CloudUser, Workspace } from '../../src/prefect/cloud.js'
 import { Secret } from '../../src/std/secret.js'
 import { keepingLog } from '../fixtures/cloud-client.js'

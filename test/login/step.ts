@@ -2,10 +2,15 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { BrokerError } from '../../src/base/errors.js'
-import { MAX_CHECKS } from '../../src/login/login-claim.js'
-import { later, type Moment } from '../../src/login/login-moment.js'
-import { isOver, type LoginEvent, type LoginRules, type LoginState } from '../../src/login/state.js'
-import { CHECK_PAUSES_MS, startLogin, stepLogin } from '../../src/login/step.js'
+import {
+  isOver,
+  type LoginEvent,
+  type LoginRules,
+  type LoginState,
+  later,
+  type Moment,
+} from '../../src/login/state.js'
+import { CHECK_PAUSES_MS, MAX_CHECKS, startLogin, stepLogin } from '../../src/login/step.js'
 import { KEY, MALLORY, OTHER_KEY, OUTCOME, PROD, rules, STAGING, TERRY } from '../fixtures/login-parts.js'
 
 const START: Moment = { wall: 1_000_000, mono: 500 }

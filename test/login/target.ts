@@ -1,6 +1,6 @@
 /** The page a login opens. */
 import t from 'tap'
-import { loginUrl, uiOrigin } from '../../src/login/login-url.js'
+import { loginUrl, uiOrigin } from '../../src/login/target.js'
 
 t.test("the URL is byte for byte what Prefect's clients send", async (t) => {
   for (const [ui, callback, expected] of [

@@ -1,6 +1,6 @@
 /** What callers see of a login. */
 import t from 'tap'
-import { viewLogin } from '../../src/login/login-view.js'
+import { viewLogin } from '../../src/login/view.js'
 import { KEY, PROD, rules, TERRY } from '../fixtures/login-parts.js'
 
 const LABEL = { id: '1', profile: 'cloud', version: 3, url: 'https://app.prefect.cloud/x', expiresAt: 5 }
