@@ -4,7 +4,7 @@ import { BrokerError, isBrokerError } from '../base/errors.js'
 import type { KeyKeeper } from '../keys/keeper.js'
 import { type CloudTarget, keyClass, type Owner, verifyKey, type Workspace } from '../prefect/cloud.js'
 import { shownName } from '../profiles/bundled.js'
-import type { ProfileChangeDeps } from './profile-change-deps.js'
+import type { ProfileChangeDeps } from './rename.js'
 
 interface Identity {
   readonly owner?: Owner

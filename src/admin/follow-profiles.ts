@@ -9,7 +9,7 @@ import type { ProfileState } from '../serve/credentials.js'
 import type { ServingCredentials } from '../serve/serve.js'
 import { createSerial } from '../std/async.js'
 import type { Log } from '../std/log.js'
-import type { ProfileAdmin } from './administration.js'
+import type { ProfileAdmin } from './profiles.js'
 
 export interface MindProfilesDeps {
   readonly store: ProfileStore

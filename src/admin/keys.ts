@@ -7,7 +7,7 @@ import type { CloudApi, CloudKey } from '../prefect/cloud.js'
 import { shownName } from '../profiles/bundled.js'
 import { keyFacts } from '../serve/answer.js'
 import type { Credentials, Served } from '../serve/credentials.js'
-import type { KeyAdmin, KeyEntry } from './administration.js'
+import type { KeyAdmin, KeyEntry } from './profiles.js'
 import { target } from './workspaces.js'
 
 export interface AdministerKeysDeps {

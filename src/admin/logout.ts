@@ -1,13 +1,11 @@
 /** Forgets our keys of a profile everywhere, and where asked deletes at Prefect what an answer of the API tied to an id. */
-
 import { BrokerError } from '../base/errors.js'
 import type { KeyKeeper } from '../keys/keeper.js'
 import type { KeyRecord } from '../keys/ledger.js'
 import type { ProfileEdit } from '../profiles/profile.js'
 import type { Secret } from '../std/secret.js'
-import type { LogoutOutcome } from './administration.js'
-import { forgetKeys } from './forget-keys.js'
-import type { ProfileChangeDeps } from './profile-change-deps.js'
+import type { LogoutOutcome } from './profiles.js'
+import type { ProfileChangeDeps } from './rename.js'
 
 export async function logOut(deps: ProfileChangeDeps, name: string, revoke: boolean): Promise<LogoutOutcome> {
   const { store, keeper, events, settle } = deps
@@ -91,4 +89,13 @@ async function revokeOne(
   } catch (error) {
     return error instanceof BrokerError ? error.message : 'an unexpected error'
   }
+}
+
+/** Answers the fingerprints. The ledger first, so that a crash between leaves items that nobody names. */
+export async function forgetKeys(keeper: KeyKeeper, name: string): Promise<readonly string[]> {
+  const keys = Object.values(keeper.ledger().keys).filter(({ profile }) => profile === name)
+  await keeper.storeAuthString(name, '', '', undefined)
+  await keeper.resetProfile(name)
+  for (const { item } of keys) await keeper.forget(item)
+  return keys.map(({ fingerprint }) => fingerprint)
 }

@@ -1,9 +1,12 @@
 /** Renames a profile in the file and in the ledger, both or neither: the journal names it until both agree. */
 
+import type { Events } from '../base/events.js'
 import { dropEntry, type Journal, type RenameEntry, writeEntry } from '../keys/journal.js'
 import type { KeyKeeper } from '../keys/keeper.js'
 import type { Document } from '../keys/ledger.js'
-import type { ProfileStore } from '../profiles/profile.js'
+import type { CloudApi } from '../prefect/cloud.js'
+import type { CloudDefaults, ProfileStore } from '../profiles/profile.js'
+import type { Credentials } from '../serve/credentials.js'
 import type { Log } from '../std/log.js'
 
 export interface RenameProfileDeps {
@@ -42,4 +45,14 @@ export async function recoverRenames({ store, keeper, journal }: RenameProfileDe
       log.warn({ profile: entry.profile, error }, 'a renaming could not be finished yet')
     }
   }
+}
+
+export interface ProfileChangeDeps extends RenameProfileDeps {
+  readonly credentials: Credentials
+  readonly cloud: CloudApi
+  readonly events: Events
+  readonly defaults: CloudDefaults
+  readonly now: () => number
+  /** Brings the served answers up to date. */
+  readonly settle: () => Promise<void>
 }

@@ -3,7 +3,7 @@
 import type { Events } from '../base/events.js'
 import type { KeyKeeper } from '../keys/keeper.js'
 import type { Vault } from '../vault/vault.js'
-import type { VaultAdmin } from './administration.js'
+import type { VaultAdmin } from './profiles.js'
 
 export interface AdministerVaultDeps {
   readonly vault: Vault

@@ -8,7 +8,7 @@ import { findWorkspace } from '../prefect/workspaces.js'
 import { shownName } from '../profiles/bundled.js'
 import type { ProfileStore } from '../profiles/profile.js'
 import type { Credentials, Served } from '../serve/credentials.js'
-import type { WorkspaceAdmin } from './administration.js'
+import type { WorkspaceAdmin } from './profiles.js'
 
 export interface AdministerWorkspacesDeps {
   readonly credentials: Credentials

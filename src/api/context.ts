@@ -1,11 +1,5 @@
 /** What the HTTP API stands on: the parts that the daemon hands in, and what the routes share. */
-import type {
-  Inspection,
-  KeyAdmin,
-  ProfileAdmin,
-  VaultAdmin,
-  WorkspaceAdmin,
-} from '../admin/administration.js'
+import type { Inspection, KeyAdmin, ProfileAdmin, VaultAdmin, WorkspaceAdmin } from '../admin/profiles.js'
 import type { Audit } from '../audit/audit-part.js'
 import type { Events } from '../base/events.js'
 import type { ActBook } from '../http/acts.js'

@@ -1,6 +1,6 @@
 /** Keys, owners, workspaces and times: from the inside to the wire. No key, only facts about it. */
 
-import type { KeyEntry } from '../admin/administration.js'
+import type { KeyEntry } from '../admin/profiles.js'
 import { type Owner, type Workspace, workspaceHandle } from '../prefect/cloud.js'
 import type { KeyFacts, Served } from '../serve/credentials.js'
 import type { KeyView, Owner as OwnerView, WorkspaceRef } from '../wire/common.js'

@@ -1,5 +1,5 @@
 /** Gathers the snapshot that `status` shows, and the examinations that `doctor` runs. */
-import type { Inspection } from '../admin/administration.js'
+import type { Inspection } from '../admin/profiles.js'
 import type { LoginSessions } from '../login/login.js'
 import type { RenewalAdmin, RenewalView } from '../renewal/view.js'
 import type { Credentials } from '../serve/credentials.js'
