@@ -2,9 +2,9 @@
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { Dispatcher } from 'undici'
+import type { Clock } from '../std/clock.js'
 import type { Visit } from './admit.js'
-import { handshakeHeaders } from './handshake.js'
-import { responseHeaders } from './headers.js'
+import { handshakeHeaders, responseHeaders } from './headers.js'
 import { localLocation } from './upstream.js'
 
 export type Dialled =
@@ -108,4 +108,35 @@ function withLength(headers: readonly string[], length: number): readonly string
 
 function textsOf(headers: readonly (Buffer | string)[] | null): string[] {
   return (headers ?? []).map((each) => (typeof each === 'string' ? each : each.toString('latin1')))
+}
+
+/** The two ends of a WebSocket. */
+export interface Pair {
+  readonly client: Duplex
+  readonly upstream: Duplex
+}
+
+/** How long the rest of what was said may take to arrive after one side has gone. Milliseconds. */
+const LINGER_MS = 2_000
+
+/** `onClose` is called once, when both are closed. */
+export function splice(one: Duplex, other: Duplex, clock: Clock, onClose: () => void): void {
+  let open = 2
+  const cut = () => {
+    one.destroy()
+    other.destroy()
+  }
+  const join = (from: Duplex, to: Duplex) => {
+    from.pipe(to)
+    from.on('error', cut)
+    from.on('close', () => {
+      open -= 1
+      if (open === 0) return onClose()
+      // Already written bytes still go out; a side that never hangs up does not keep its place.
+      to.end()
+      clock.after(LINGER_MS, cut)
+    })
+  }
+  join(one, other)
+  join(other, one)
 }

@@ -6,12 +6,12 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { type BrokerError, isBrokerError } from '../base/errors.js'
 import type { Visit } from './admit.js'
 import { attempt, type Outcome } from './attempt.js'
-import { type Authorizer, fingerprintOf } from './authorization.js'
 import { type ProxyBody, readBody } from './body.js'
 import type { ProxyDeps } from './deps.js'
 import { requestHeaders } from './headers.js'
-import { brokenOff, keyRejected, unreachable } from './proxy-parking.js'
+import { brokenOff, keyRejected, unreachable } from './parking.js'
 import type { Meter } from './traffic.js'
+import { type Authorizer, fingerprintOf } from './upstream.js'
 
 export interface Exchange {
   readonly visit: Visit

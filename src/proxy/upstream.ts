@@ -2,6 +2,7 @@
 import { isCloudApiUrl, parseHttpUrl, workspaceIdsOf } from '../prefect/api-url.js'
 import { parseProxyTarget } from '../prefect/proxied.js'
 import type { ResolvedProfile } from '../profiles/profile.js'
+import type { Served } from '../serve/credentials.js'
 
 export interface Upstream {
   /** `https://api.prefect.cloud` */
@@ -103,4 +104,37 @@ export function isProxyBase(cloudApiUrl: string): boolean {
 export function upstreamUrlOf({ path }: ProxiedUrl, cloudApiUrl: string): string | undefined {
   const url = `${cloudApiUrl}${path}`
   return path !== '' && isCloudApiUrl(url, cloudApiUrl) ? url : undefined
+}
+
+export interface Authorizer {
+  /** The `Authorization` for the upstream; `undefined` where the profile has no secret. */
+  header(served: Served, upstream: Upstream): string | undefined
+  /** The token of the first frame of a WebSocket; `null` where there is none, as Prefect sends it. */
+  frameToken(served: Served): string | null
+}
+
+export function createAuthorizer(): Authorizer {
+  // An answer is an immutable object: its header is made once.
+  const headers = new WeakMap<Served, string>()
+  return {
+    header(served, upstream) {
+      const known = headers.get(served)
+      if (known !== undefined) return known
+      const made = headerOf(served, upstream)
+      if (made !== undefined) headers.set(served, made)
+      return made
+    },
+    frameToken: ({ kind, apiKey, authString }) => (kind === 'cloud' ? apiKey : authString)?.reveal() ?? null,
+  }
+}
+
+function headerOf({ kind, apiKey, authString }: Served, { userinfo }: Upstream): string | undefined {
+  if (kind === 'cloud') return apiKey === undefined ? undefined : `Bearer ${apiKey.reveal()}`
+  const login = authString?.reveal() ?? userinfo
+  return login === undefined ? undefined : `Basic ${Buffer.from(login).toString('base64')}`
+}
+
+/** Names what was sent without telling it: empty where nothing was. */
+export function fingerprintOf({ kind, apiKey, authString }: Served): string {
+  return (kind === 'cloud' ? apiKey : authString)?.fingerprint() ?? ''
 }

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { retryAfterS } from '../../src/proxy/proxy-parking.js'
+import { retryAfterS } from '../../src/proxy/parking.js'
 
 t.test('who counts the answers is told to ask more seldom', async (t) => {
   const table = [
