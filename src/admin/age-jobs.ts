@@ -3,7 +3,7 @@
  * file may be in somebody's editor, but not for ever. Its token dies, and the job of the 401 that Prefect's clients know.
  */
 
-import type { Audit } from '../audit/audit-part.js'
+import type { Audit } from '../audit/audit.js'
 import { isBrokerError } from '../base/errors.js'
 import type { Credentials } from '../serve/credentials.js'
 import type { Clock } from '../std/clock.js'

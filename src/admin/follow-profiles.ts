@@ -1,6 +1,6 @@
 /** Watches over the profile file: says what changed, and does what `profiles.adopt` and `profiles.mirror` ask for. */
 
-import type { Audit } from '../audit/audit-part.js'
+import type { Audit } from '../audit/audit.js'
 import { isBrokerError } from '../base/errors.js'
 import type { Events } from '../base/events.js'
 import type { KeyKeeper } from '../keys/keeper.js'

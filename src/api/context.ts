@@ -1,6 +1,6 @@
 /** What the HTTP API stands on: the parts that the daemon hands in, and what the routes share. */
 import type { Inspection, KeyAdmin, ProfileAdmin, VaultAdmin, WorkspaceAdmin } from '../admin/profiles.js'
-import type { Audit } from '../audit/audit-part.js'
+import type { Audit } from '../audit/audit.js'
 import type { Events } from '../base/events.js'
 import type { ActBook } from '../http/acts.js'
 import type { Guard } from '../http/guard.js'

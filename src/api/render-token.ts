@@ -1,5 +1,5 @@
 /** Tokens without the token, and audit lines, on the wire. */
-import type { AuditEntry } from '../audit/audit-part.js'
+import type { AuditEntry } from '../audit/audit.js'
 import type { TokenFacts } from '../tokens/tokens.js'
 import type { AuditEntry as AuditEntryView } from '../wire/events.js'
 import type { TokenView } from '../wire/tokens.js'

@@ -1,6 +1,6 @@
 /** Lines for the audit log: who got or did what by which door, and, within reason, who was refused. */
 import type { IncomingHttpHeaders } from 'node:http'
-import type { Audit, AuditAction, AuditEntry } from '../audit/audit-part.js'
+import type { Audit, AuditAction, AuditEntry } from '../audit/audit.js'
 import type { BrokerError, ErrorCode } from '../base/errors.js'
 import type { Clock } from '../std/clock.js'
 import type { Log } from '../std/log.js'

@@ -1,6 +1,6 @@
 /** Keeps what a login delivered: the key into the vault, the URL into the profile, and our own key in its place. */
 
-import type { Audit } from '../audit/audit-part.js'
+import type { Audit } from '../audit/audit.js'
 import { BrokerError, isBrokerError } from '../base/errors.js'
 import type { Events } from '../base/events.js'
 import { dropEntry, type Journal, type LoginEntry, writeEntry } from '../keys/journal.js'

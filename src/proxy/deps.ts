@@ -1,6 +1,6 @@
 /** What the proxy stands on. */
 import type { Dispatcher } from 'undici'
-import type { Audit } from '../audit/audit-part.js'
+import type { Audit } from '../audit/audit.js'
 import type { Doorkeeper } from '../http/door.js'
 import type { Trail } from '../http/trail.js'
 import type { ResolvedProfile } from '../profiles/profile.js'

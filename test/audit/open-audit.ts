@@ -13,8 +13,8 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { type AuditFileOptions, openAuditFile } from '../../src/audit/audit-file.js'
-import type { AuditEntry } from '../../src/audit/audit-part.js'
+import type { AuditEntry } from '../../src/audit/audit.js'
+import { type AuditFileOptions, openAuditFile } from '../../src/audit/open-audit.js'
 import type { Clock } from '../../src/std/clock.js'
 import { keepingLog } from '../fixtures/cloud-client.js'
 
