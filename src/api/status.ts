@@ -3,7 +3,7 @@
 import type { ProxyTraffic } from '../proxy/traffic.js'
 import type { RenewalView } from '../renewal/view.js'
 import type { ProfileState } from '../serve/credentials.js'
-import type { DaemonFacts, StatusSnapshot } from '../status/status-part.js'
+import type { DaemonFacts, StatusSnapshot } from '../status/status.js'
 import { type Caller, reachesProfile } from '../tokens/access.js'
 import type { VaultDescription } from '../vault/vault.js'
 import type { ProfileStatus, Ready, Status } from '../wire/status.js'

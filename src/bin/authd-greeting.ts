@@ -1,7 +1,7 @@
 /** What the daemon says to a person who starts it, and its help. Pure text. */
 import { join } from 'node:path'
 import { flagName, type SETTINGS, variableName } from '../config/settings.js'
-import type { StatusSnapshot } from '../status/status-part.js'
+import type { StatusSnapshot } from '../status/status.js'
 
 /** Under systemd and launchd stderr is the log; in a terminal it would drown the greeting. */
 export function loggedTo(isTerminal: boolean, stateDir: string): string | undefined {

@@ -1,7 +1,7 @@
 /** Opens the doors: the unix socket, the restricted one, loopback TCP; inherited from systemd where there are such. */
 
 import type { App } from '../api/app.js'
-import type { ListenerFacts } from '../status/status-part.js'
+import type { ListenerFacts } from '../status/status.js'
 import { openTcpListener, openUnixListener } from './doors.js'
 import { openInheritedTcp, openInheritedUnix } from './inherited-sockets.js'
 import type { DaemonOptions } from './options.js'

@@ -7,7 +7,7 @@ import { BrokerError, isBrokerError } from '../base/errors.js'
 import { ensurePrivateDirectory } from '../os/private-files.js'
 import { findPortHolder } from '../os/proc.js'
 import { isSocketAlive, listenOnPath } from '../os/sockets.js'
-import type { ListenerFacts } from '../status/status-part.js'
+import type { ListenerFacts } from '../status/status.js'
 import type { Log } from '../std/log.js'
 
 /**

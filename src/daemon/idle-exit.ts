@@ -1,6 +1,6 @@
 /** Pure: whether a daemon that nobody asks may end, because the system brings it back before anybody misses it. */
 
-import type { ListenerFacts } from '../status/status-part.js'
+import type { ListenerFacts } from '../status/status.js'
 import { formatDuration } from '../std/time.js'
 import type { VaultDescription } from '../vault/vault.js'
 

@@ -1,15 +1,41 @@
 /** What the doctor looks at, over the parts of the daemon. Each answers with a finding and, where one helps, a command. */
-
 import { target } from '../admin/workspaces.js'
 import { BrokerError } from '../base/errors.js'
 import type { CloudApi } from '../prefect/cloud.js'
 import { shownName } from '../profiles/bundled.js'
+import type { RenewalAdmin } from '../renewal/view.js'
 import type { Credentials, ProfileState } from '../serve/credentials.js'
 import { loginCommand, quoteWord } from '../std/text.js'
 import { formatDuration } from '../std/time.js'
 import type { Vault } from '../vault/vault.js'
-import type { Check, Examination } from './doctor-part.js'
-import type { ListenerFacts } from './status-part.js'
+import type { ListenerFacts } from './status.js'
+
+export interface Check {
+  readonly name: string
+  readonly verdict: 'ok' | 'warning' | 'problem' | 'unknown'
+  readonly finding: string
+  readonly remedy?: string
+}
+
+/** One check: looks, and answers. A check that throws becomes the verdict `unknown`. */
+export interface Examination {
+  readonly name: string
+  examine(): Promise<Omit<Check, 'name'>>
+}
+
+/** Runs all, at once; order of the answer is the order given. */
+export function examine(examinations: readonly Examination[]): Promise<Check[]> {
+  return Promise.all(
+    examinations.map(async ({ name, examine }) => {
+      try {
+        return { name, ...(await examine()) }
+      } catch (error) {
+        const finding = error instanceof Error ? error.message : 'the check itself failed'
+        return { name, verdict: 'unknown' as const, finding }
+      }
+    }),
+  )
+}
 
 export interface ExaminationDeps {
   readonly credentials: Credentials
@@ -169,4 +195,44 @@ function examineClock(skewMs: number | undefined): Finding {
 
 function examineProblem(problem: string | undefined, good: string): Finding {
   return problem === undefined ? { verdict: 'ok', finding: good } : { verdict: 'problem', finding: problem }
+}
+
+export function planRenewalExamination({
+  credentials,
+  renewal,
+}: {
+  readonly credentials: Credentials
+  readonly renewal: Pick<RenewalAdmin, 'view'>
+}): Examination {
+  return {
+    name: 'renewal',
+    async examine() {
+      const views = credentials.states().flatMap(({ resolved: { name } }) => {
+        const view = renewal.view(name)
+        return view === undefined ? [] : [{ name, view }]
+      })
+      const troubled = views.find(({ view }) => view.trouble !== undefined)?.view.trouble
+      if (troubled !== undefined) {
+        return { verdict: 'problem', finding: troubled.message, remedy: troubled.hint }
+      }
+      for (const { name, view } of views) {
+        if (view.plan.kind !== 'not_renewable') continue
+        const finding = `the key of profile ${shownName(name)} is not renewed: ${view.plan.why}`
+        return { verdict: 'warning', finding, remedy: view.plan.hint }
+      }
+      return { verdict: 'ok', finding: describe(views.flatMap(({ view }) => momentOf(view.plan))) }
+    },
+  }
+}
+
+type Plan = NonNullable<ReturnType<RenewalAdmin['view']>>['plan']
+
+function momentOf(plan: Plan): number[] {
+  return plan.kind === 'renew' ? [plan.at] : []
+}
+
+function describe(moments: readonly number[]): string {
+  if (moments.length === 0) return 'no key to renew'
+  const next = new Date(Math.min(...moments)).toISOString().slice(0, 10)
+  return `${moments.length} key(s) will be renewed, the next on ${next}`
 }

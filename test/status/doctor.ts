@@ -1,7 +1,6 @@
 import t from 'tap'
 import { startCloudSimulator } from '../../sim/simulator.js'
-import { planExaminations } from '../../src/status/doctor.js'
-import { examine } from '../../src/status/doctor-part.js'
+import { examine, planExaminations } from '../../src/status/doctor.js'
 import { makeRoot, openBroker } from '../fixtures/broker.js'
 
 t.test('the doctor finds what is wrong and names the command that helps', async (t) => {
