@@ -1,8 +1,9 @@
 /** A node:http server for one door: every time-out set, every limit set, nothing echoed, nothing upgraded. */
 import { createServer, type IncomingMessage, type RequestListener, type Server } from 'node:http'
+import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { headerLines } from '../proxy/parking.js'
 import type { Door } from '../tokens/access.js'
-import { checkWhileConnected } from './check-connections.js'
 
 /** Milliseconds and counts; the defaults suit a machine with one user. */
 export interface ServerLimits {
@@ -111,4 +112,53 @@ function refuse(socket: Duplex, status: keyof typeof REASONS, detail: string): v
     // Half-closed is not closed: a peer that never hangs up would keep its place.
     () => socket.destroy(),
   )
+}
+
+/** The longest that a timer of Node can wait: 25 days. */
+const NEVER_MS = 2 ** 31 - 1
+
+/** To be called before anybody else listens to `server`. */
+export function checkWhileConnected(server: Server, everyMs: number): void {
+  // Node's own listener starts its interval, and starts it anew when it is called again; there is no other way to it.
+  // Should a later Node have none, its interval is what it was.
+  const [restart] = server.listeners('listening')
+  if (restart === undefined) return
+  const look = (ms: number) => {
+    Reflect.set(server, 'connectionsCheckingInterval', ms)
+    // A closing server has stopped its interval for good.
+    if (server.listening) Reflect.apply(restart, server, [])
+  }
+  // A set: a request that offers an upgrade which is not taken announces its connection once more.
+  const connected = new Set<Socket>()
+  look(NEVER_MS)
+  server.on('connection', (socket: Socket) => {
+    if (connected.has(socket)) return
+    connected.add(socket)
+    if (connected.size === 1) look(everyMs)
+    socket.once('close', () => {
+      connected.delete(socket)
+      if (connected.size === 0) look(NEVER_MS)
+    })
+  })
+}
+
+export function reenter(server: Server, request: IncomingMessage, socket: Duplex, head: Buffer): void {
+  const raw = request.rawHeaders
+  const headers: string[] = []
+  for (let index = 0; index + 1 < raw.length; index += 2) {
+    const name = raw[index] ?? ''
+    const value = raw[index + 1] ?? ''
+    const isConnection = name.toLowerCase() === 'connection'
+    headers.push(name, isConnection ? withoutUpgrade(value) : value)
+  }
+  const line = `${request.method} ${request.url} HTTP/${request.httpVersion}\r\n`
+  socket.unshift(Buffer.concat([Buffer.from(`${line}${headerLines(headers)}\r\n`, 'latin1'), head]))
+  server.emit('connection', socket)
+}
+
+/** Without this word the parser takes no offer for one; the guard sees the `Upgrade` header itself. */
+function withoutUpgrade(connection: string): string {
+  const tokens = connection.split(',').map((token) => token.trim())
+  const kept = tokens.filter((token) => token.toLowerCase() !== 'upgrade')
+  return kept.length === 0 ? 'keep-alive' : kept.join(', ')
 }

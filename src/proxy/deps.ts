@@ -1,7 +1,7 @@
 /** What the proxy stands on. */
 import type { Dispatcher } from 'undici'
 import type { Audit } from '../audit/audit.js'
-import type { Doorkeeper } from '../http/door.js'
+import type { Doorkeeper } from '../http/guard.js'
 import type { Trail } from '../http/trail.js'
 import type { ResolvedProfile } from '../profiles/profile.js'
 import type { Credentials } from '../serve/credentials.js'

@@ -3,7 +3,7 @@ import { createServer } from 'node:http'
 import { type AddressInfo, connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
-import { checkWhileConnected } from '../../src/http/check-connections.js'
+import { checkWhileConnected } from '../../src/http/server.js'
 import { startApi } from '../fixtures/api-under-test.js'
 
 t.test('Node looks at its connections while there are some, and not before nor after', async (t) => {
