@@ -1,5 +1,4 @@
 /** The HTTP API: one fastify instance behind every door. It never listens itself. */
-
 import type { Server } from 'node:http'
 import fastify, { type FastifyReply, type FastifyRequest } from 'fastify'
 import { BrokerError } from '../base/errors.js'
@@ -15,10 +14,19 @@ import { type ApiProxy, createProxy } from '../proxy/proxy.js'
 import { createUpstreams } from '../proxy/upstream.js'
 import type { Door } from '../tokens/access.js'
 import type { AppDeps, RouteContext } from './context.js'
+import { credentialsRoutes } from './credentials.js'
+import { daemonRoutes, eventRoutes, openapiRoutes, vaultRoutes } from './daemon.js'
+import { envRoutes, proxyEnvRoutes } from './env.js'
 import { createEventStreams } from './events.js'
+import { healthRoutes } from './health.js'
+import { keyRoutes, renewalRoutes } from './keys.js'
+import { loginRoutes } from './logins.js'
 import { createMetrics } from './metrics.js'
-import { createRouteBook, type RouteFacts } from './route-book.js'
-import { registerRoutes } from './routes.js'
+import { createRouteBook, type RouteFacts } from './openapi.js'
+import { logoutRoutes, profileRoutes } from './profiles.js'
+import { statusRoutes } from './status.js'
+import { auditRoutes, tokenRoutes } from './tokens.js'
+import { workspaceRoutes } from './workspaces.js'
 
 const BODY_LIMIT_BYTES = 16 * 1024
 
@@ -238,4 +246,28 @@ function closed(server: Server): Promise<void> {
     if (!server.listening) return resolve()
     server.close(() => resolve())
   })
+}
+
+/** In the order of the documentation. */
+export function registerRoutes(api: ApiServer, context: RouteContext): void {
+  const nouns = [
+    credentialsRoutes,
+    envRoutes,
+    proxyEnvRoutes,
+    statusRoutes,
+    profileRoutes,
+    workspaceRoutes,
+    loginRoutes,
+    logoutRoutes,
+    keyRoutes,
+    renewalRoutes,
+    tokenRoutes,
+    eventRoutes,
+    auditRoutes,
+    vaultRoutes,
+    daemonRoutes,
+    healthRoutes,
+    openapiRoutes,
+  ]
+  for (const register of nouns) register(api, context)
 }

@@ -17,7 +17,7 @@ import type { Tokens } from '../tokens/tokens.js'
 import type { logLevels } from '../wire/status.js'
 import type { EventStreams } from './events.js'
 import type { Metrics } from './metrics.js'
-import type { RouteBook } from './route-book.js'
+import type { RouteBook } from './openapi.js'
 
 /** Handed in by the daemon. */
 export interface AppDeps {

@@ -1,8 +1,16 @@
 /** Which answer a request for credentials gets, and when: at once, or when it differs from what the caller has. */
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { entityTag, matchesTag, preferredWaitMs } from '../http/conditional.js'
+import { entityTag, matchesTag, preferredWaitMs, sendTagged } from '../http/conditional.js'
+import type { ApiServer } from '../http/schema.js'
 import type { Served } from '../serve/credentials.js'
+import {
+  type Credentials,
+  credentialsQuery,
+  credentials as credentialsSchema,
+  type PrefectEnv,
+} from '../wire/credentials.js'
 import type { RouteContext } from './context.js'
+import { renderKey, renderOwner, renderWorkspaceRef } from './render.js'
 import { pickProfile } from './scope.js'
 
 type Parts = Pick<RouteContext, 'clock' | 'credentials' | 'events' | 'guard' | 'holds'>
@@ -73,5 +81,73 @@ async function changeOf(
   } finally {
     unfollow()
     signal.removeEventListener('abort', end)
+  }
+}
+
+export function credentialsRoutes(api: ApiServer, context: RouteContext): void {
+  const bodyOf = createBodies()
+  api.get(
+    '/v1/credentials',
+    {
+      config: { needs: 'use', summary: 'The current credentials of a profile' },
+      schema: { querystring: credentialsQuery, response: { 200: credentialsSchema } },
+    },
+    async (request, reply) => {
+      const current = await currentAnswer(context, request, reply, request.query.profile)
+      if (current === undefined) return reply.hijack()
+      const isKnown = matchesTag(request.headers['if-none-match'], tagOf(current))
+      const served = isKnown ? current : await context.credentials.markHandedOut(current)
+      if (!isKnown) noteHandedOut(context, request, served)
+      return sendTagged(request, reply, tagOf(served), () => bodyOf(served))
+    },
+  )
+}
+
+function noteHandedOut(
+  { trail, guard, metrics }: RouteContext,
+  request: Parameters<RouteContext['guard']['callerOf']>[0],
+  { profile, key }: Served,
+): void {
+  metrics.handedOut(profile)
+  trail.given(request, guard.callerOf(request), 'credentials', {
+    profile,
+    ...(key === undefined ? {} : { fingerprint: key.fingerprint }),
+  })
+}
+
+/** An answer is an immutable object, so its JSON is made once. */
+function createBodies(): (served: Served) => string {
+  const bodies = new WeakMap<Served, string>()
+  return (served) => {
+    const known = bodies.get(served)
+    if (known !== undefined) return known
+    const body = JSON.stringify(renderCredentials(served))
+    bodies.set(served, body)
+    return body
+  }
+}
+
+/** What the caller's environment must hold; what is absent must be unset there. */
+export function renderEnv(served: Served): PrefectEnv {
+  const { apiUrl, apiKey, authString, cloudApiUrl, cloudUiUrl } = served
+  return {
+    ...(apiUrl === undefined ? {} : { PREFECT_API_URL: apiUrl }),
+    ...(apiKey === undefined ? {} : { PREFECT_API_KEY: apiKey.reveal() }),
+    ...(authString === undefined ? {} : { PREFECT_API_AUTH_STRING: authString.reveal() }),
+    ...(cloudApiUrl === undefined ? {} : { PREFECT_CLOUD_API_URL: cloudApiUrl }),
+    ...(cloudUiUrl === undefined ? {} : { PREFECT_CLOUD_UI_URL: cloudUiUrl }),
+  }
+}
+
+export function renderCredentials(served: Served): Credentials {
+  return {
+    profile: served.profile,
+    kind: served.kind,
+    env: renderEnv(served),
+    ...(served.workspace === undefined ? {} : { workspace: renderWorkspaceRef(served.workspace) }),
+    ...(served.owner === undefined ? {} : { owner: renderOwner(served.owner) }),
+    ...(served.key === undefined ? {} : { key: renderKey(served.key) }),
+    generation: served.generation,
+    because: served.because,
   }
 }

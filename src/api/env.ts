@@ -3,8 +3,10 @@ import { BrokerError } from '../base/errors.js'
 import type { ApiServer } from '../http/schema.js'
 import { renderShell } from '../http/shell.js'
 import { planProxyEnv } from '../proxy/env.js'
-import { proxyEnvBody } from '../wire/credentials.js'
+import { type EnvFormat, envQuery, proxyEnvBody } from '../wire/credentials.js'
 import type { RouteContext } from './context.js'
+import { renderEnv } from './credentials.js'
+import { pickProfile } from './scope.js'
 
 export function proxyEnvRoutes(api: ApiServer, context: RouteContext): void {
   const { credentials, guard, inspection, tokens, trail } = context
@@ -59,4 +61,40 @@ function withoutApi(profile: string): BrokerError {
   return new BrokerError('profile_not_cloud', `profile '${profile}' has no API URL to go to`, {
     hint: `prefect-auth login --profile ${profile}`,
   })
+}
+
+export function envRoutes(api: ApiServer, context: RouteContext): void {
+  const { credentials, guard, metrics, trail } = context
+  api.get(
+    '/v1/env',
+    {
+      config: {
+        needs: 'use',
+        summary: 'The current credentials as variables, quoted for a shell',
+        produces: 'text/plain',
+      },
+      schema: { querystring: envQuery },
+    },
+    async (request, reply) => {
+      const { profile, format } = request.query
+      const caller = guard.callerOf(request)
+      await credentials.refresh()
+      const current = credentials.serve(pickProfile(caller, profile, credentials))
+      // What can't be rendered is not handed out.
+      render(format, renderEnv(current))
+      const served = await credentials.markHandedOut(current)
+      const body = render(format, renderEnv(served))
+      metrics.handedOut(served.profile)
+      trail.given(request, caller, 'env', {
+        profile: served.profile,
+        ...(served.key === undefined ? {} : { fingerprint: served.key.fingerprint }),
+      })
+      const type = format === 'json' ? 'application/json' : 'text/plain'
+      return reply.type(`${type}; charset=utf-8`).send(body)
+    },
+  )
+}
+
+function render(format: EnvFormat, env: ReturnType<typeof renderEnv>): string {
+  return format === 'json' ? `${JSON.stringify(env)}\n` : renderShell(format, env)
 }

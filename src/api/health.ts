@@ -6,7 +6,7 @@ import type { ProfileState } from '../serve/credentials.js'
 import { profileName } from '../wire/common.js'
 import { live, ready } from '../wire/status.js'
 import type { RouteContext } from './context.js'
-import { visibleTraffic } from './render-traffic.js'
+import { visibleTraffic } from './metrics.js'
 import { pickProfile, visibleStates } from './scope.js'
 import { renderReady } from './status.js'
 

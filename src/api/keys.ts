@@ -1,6 +1,6 @@
 /** `/v1/keys`: the keys we know; make one, which is shown this once, and delete one. */
-
 import type { ApiServer } from '../http/schema.js'
+import type { RenewalView } from '../renewal/view.js'
 import type { Caller } from '../tokens/access.js'
 import {
   createKeyAnswer,
@@ -11,9 +11,15 @@ import {
   keyList,
   keyParams,
   keysQuery,
+  renewAnswer,
+  renewBody,
+  renewParams,
+  rotateBotAnswer,
+  rotateBotBody,
+  type RenewalView as WireView,
 } from '../wire/keys.js'
 import type { RouteContext } from './context.js'
-import { renderKeyEntry, renderTime } from './render.js'
+import { renderKey, renderKeyEntry, renderTime } from './render.js'
 import { seesAll, visibleStates } from './scope.js'
 
 export function keyRoutes(api: ApiServer, context: RouteContext): void {
@@ -99,4 +105,81 @@ function deleteRoute(api: ApiServer, { guard, keys, trail }: RouteContext): void
       return reply.send({ id: request.params.id, outcome })
     },
   )
+}
+
+export function renewalRoutes(api: ApiServer, context: RouteContext): void {
+  renewRoute(api, context)
+  rotateRoute(api, context)
+}
+
+function renewRoute(api: ApiServer, { guard, renewal, trail }: RouteContext): void {
+  api.post(
+    '/v1/keys/:profile/renew',
+    {
+      config: { needs: 'admin', summary: "Renew a profile's key, and wait for the outcome" },
+      schema: { params: renewParams, body: renewBody, response: { 200: renewAnswer } },
+    },
+    async (request, reply) => {
+      const { profile } = request.params
+      const { kind, key } = await renewal.renew(profile, { ifDue: request.body.if_due })
+      if (kind === 'renewed') {
+        const { fingerprint } = key
+        trail.done(request, guard.callerOf(request), 'key_renewed', { profile, fingerprint })
+      }
+      return reply.send({ profile, outcome: kind, key: renderKey(key) })
+    },
+  )
+}
+
+function rotateRoute(api: ApiServer, { guard, serviceAccounts, trail }: RouteContext): void {
+  api.post(
+    '/v1/keys/rotate-service-account',
+    {
+      config: { needs: 'admin', summary: "Rotate a service account's key and keep the new one" },
+      schema: { body: rotateBotBody, response: { 200: rotateBotAnswer } },
+    },
+    async (request, reply) => {
+      const { profile, name, owner_profile, old_key_lives_s, expires_in_s } = request.body
+      const { key, oldKeyExpiresAt } = await serviceAccounts.rotate({
+        profile,
+        name,
+        ...(owner_profile === undefined ? {} : { ownerProfile: owner_profile }),
+        ...(old_key_lives_s === undefined ? {} : { oldKeyLivesMs: old_key_lives_s * 1000 }),
+        ...(expires_in_s === undefined ? {} : { expiresInMs: expires_in_s * 1000 }),
+      })
+      const { fingerprint } = key
+      trail.done(request, guard.callerOf(request), 'key_rotated', { profile, fingerprint })
+      return reply.send({
+        profile,
+        service_account: name,
+        key: renderKey(key),
+        old_key_expires_at: renderTime(oldKeyExpiresAt),
+      })
+    },
+  )
+}
+
+export function renderRenewal({ plan, last, trouble, oldKeys }: RenewalView): WireView {
+  return {
+    ...renderPlan(plan),
+    ...(last === undefined ? {} : { last: { ...last, at: renderTime(last.at) } }),
+    ...(trouble === undefined ? {} : { trouble: { ...trouble } }),
+    old_keys: oldKeys.map(({ fingerprint, isHandedOut, retiredAt, expiresAt }) => ({
+      fingerprint,
+      handed_out: isHandedOut,
+      retired_at: renderTime(retiredAt),
+      ...(expiresAt === undefined ? {} : { expires_at: renderTime(expiresAt) }),
+    })),
+  }
+}
+
+function renderPlan(plan: RenewalView['plan']): Pick<WireView, 'plan' | 'at' | 'why' | 'hint'> {
+  switch (plan.kind) {
+    case 'renew':
+      return { plan: 'scheduled', at: renderTime(plan.at) }
+    case 'not_renewable':
+      return { plan: 'not_renewable', why: plan.why, hint: plan.hint }
+    case 'not_needed':
+      return { plan: 'not_needed', why: plan.why }
+  }
 }

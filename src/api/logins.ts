@@ -1,12 +1,20 @@
 /** `/v1/logins`: a login from its URL to the stored key. Nobody here ever gets a key. */
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { entityTag, matchesTag, preferredWaitMs, sendTagged } from '../http/conditional.js'
+import { renderProblem } from '../http/problem.js'
 import type { ApiServer } from '../http/schema.js'
 import type { LoginView as Login } from '../login/login.js'
 import { Secret } from '../std/secret.js'
-import { loginBody, loginConfirmBody, loginKeyBody, loginParams, loginView } from '../wire/login.js'
+import {
+  type LoginView,
+  loginBody,
+  loginConfirmBody,
+  loginKeyBody,
+  loginParams,
+  loginView,
+} from '../wire/login.js'
 import type { RouteContext } from './context.js'
-import { renderLogin } from './render-login.js'
+import { renderKey, renderOwner, renderTime, renderWorkspace } from './render.js'
 
 export function loginRoutes(api: ApiServer, context: RouteContext): void {
   beginRoute(api, context)
@@ -113,5 +121,30 @@ async function current(
     return next
   } finally {
     hold.release()
+  }
+}
+
+export function renderLogin(login: Login): LoginView {
+  const currentId = login.workspace?.workspaceId
+  return {
+    id: login.id,
+    profile: login.profile,
+    state: login.state,
+    version: login.version,
+    ...(login.url === undefined ? {} : { url: login.url }),
+    expires_at: renderTime(login.expiresAt),
+    ...(login.owner === undefined ? {} : { owner: renderOwner(login.owner) }),
+    ...(login.isOwnerKnown === undefined ? {} : { owner_known: login.isOwnerKnown }),
+    ...(login.workspaces === undefined
+      ? {}
+      : { workspaces: login.workspaces.map((one) => renderWorkspace(one, currentId)) }),
+    ...(login.workspace === undefined ? {} : { workspace: renderWorkspace(login.workspace, currentId) }),
+    refused: login.refused,
+    ...(login.notice === undefined ? {} : { notice: login.notice }),
+    ...(login.key === undefined ? {} : { key: renderKey(login.key) }),
+    ...(login.exchange === undefined
+      ? {}
+      : { exchange: { done: login.exchange.isDone, message: login.exchange.message } }),
+    ...(login.error === undefined ? {} : { error: renderProblem(login.error) }),
   }
 }

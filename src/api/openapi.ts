@@ -1,8 +1,113 @@
 /** The description of the API, made from the very schemas that check the requests. Pure. */
+
+import type { RouteOptions } from 'fastify'
 import { z } from 'zod'
+import type { Power } from '../tokens/access.js'
 import { problem } from '../wire/common.js'
-import { PROXY_PATH, PROXY_SECURITY } from './openapi-proxy.js'
-import type { RouteFacts } from './route-book.js'
+
+const METHODS = ['get', 'post', 'put', 'patch', 'delete'] as const
+
+const OPERATION = {
+  summary: "The profile's own Prefect API, with its key in the place of our token",
+  description:
+    'HTTP and WebSocket, every body. The token comes as Bearer, as Basic prefect-auth:TOKEN, or in the first frame of a WebSocket.',
+  'x-power': 'proxy',
+  security: [{}, { token: [] }, { tokenAsPassword: [] }],
+  responses: {
+    503: {
+      description: 'no valid key for now, or no Prefect: wait as Retry-After says',
+      headers: {
+        'Retry-After': { schema: { type: 'integer' } },
+        'Prefect-Maintenance': { schema: { const: 'true' } },
+      },
+    },
+    default: {
+      description: "Prefect's answer; our own refusals have Prefect's shape",
+      content: { '*/*': {} },
+    },
+  },
+} as const
+
+export const PROXY_PATH = {
+  '/proxy/{profile}/api/{path}': {
+    parameters: [
+      { name: 'profile', in: 'path', required: true, schema: { type: 'string' } },
+      {
+        name: 'path',
+        in: 'path',
+        required: true,
+        description: 'the rest, slashes and all, as Prefect’s clients ask for it',
+        schema: { type: 'string' },
+      },
+    ],
+    ...Object.fromEntries(METHODS.map((method) => [method, OPERATION])),
+  },
+}
+
+export const PROXY_SECURITY = {
+  tokenAsPassword: { type: 'http', scheme: 'basic', description: 'user prefect-auth, the token as password' },
+} as const
+
+export interface RouteFacts {
+  readonly method: string
+  /** With `:name` parameters. */
+  readonly url: string
+  readonly needs: Power | 'none'
+  readonly summary: string
+  /** Absent: JSON. */
+  readonly produces?: string
+  readonly schema: {
+    readonly params?: unknown
+    readonly querystring?: unknown
+    readonly body?: unknown
+    readonly response?: unknown
+  }
+}
+
+export interface RouteBook {
+  /** fastify's `onRoute`. Throws for a route that does not say which power it needs: the default is no route. */
+  enter(route: RouteOptions): void
+  routes(): readonly RouteFacts[]
+  /** The methods that this path, with its query or without, takes. */
+  methodsFor(target: string): readonly string[]
+}
+
+export function createRouteBook(): RouteBook {
+  const routes: RouteFacts[] = []
+  return {
+    enter({ method, url, config, schema }) {
+      const { needs, summary, produces } = config ?? {}
+      if (needs === undefined || summary === undefined) {
+        throw new TypeError(`route ${String(method)} ${url} must say which power it needs, and what it does`)
+      }
+      for (const one of [method].flat()) {
+        routes.push({
+          method: one,
+          url,
+          needs,
+          summary,
+          schema: schema ?? {},
+          ...(produces === undefined ? {} : { produces }),
+        })
+      }
+    },
+    routes: () => routes,
+    methodsFor(target) {
+      const [path = ''] = target.split('?', 1)
+      const methods = routes.filter(({ url }) => matches(url, path)).map(({ method }) => method)
+      return [...new Set(methods)].sort()
+    },
+  }
+}
+
+function matches(pattern: string, path: string): boolean {
+  const wanted = pattern.split('/')
+  const given = path.split('/')
+  return (
+    wanted.length === given.length &&
+    wanted.every((part, index) => (part.startsWith(':') ? given[index] !== '' : part === given[index]))
+  )
+}
 
 type Json = Record<string, unknown>
 

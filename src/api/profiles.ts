@@ -2,11 +2,16 @@
 import type { FastifyRequest } from 'fastify'
 import { BrokerError } from '../base/errors.js'
 import type { ApiServer } from '../http/schema.js'
+import { workspaceHandle } from '../prefect/cloud.js'
+import type { ProfileEntry, ProfileReading, ResolvedProfile } from '../profiles/profile.js'
+import type { ProfileState } from '../serve/credentials.js'
 import { Secret } from '../std/secret.js'
-import { empty } from '../wire/common.js'
+import { empty, type WorkspaceRef } from '../wire/common.js'
+import { logoutAnswer, logoutBody } from '../wire/login.js'
 import {
   adoptAnswer,
   createProfileBody,
+  type ProfileList,
   type ProfileView,
   patchProfileBody,
   profileList,
@@ -16,7 +21,6 @@ import {
   useProfileBody,
 } from '../wire/profile.js'
 import type { RouteContext } from './context.js'
-import { renderProfile, renderProfilesFile } from './render-profile.js'
 import { visibleStates } from './scope.js'
 
 export function profileRoutes(api: ApiServer, context: RouteContext): void {
@@ -155,4 +159,87 @@ function viewOf({ credentials }: RouteContext, name: string): ProfileView {
 function changed(context: RouteContext, request: FastifyRequest, name: string): ProfileView {
   context.trail.done(request, context.guard.callerOf(request), 'profile_changed', { profile: name })
   return viewOf(context, name)
+}
+
+const HIDDEN = '[secret]'
+
+/** Settings of Prefect whose values are, or may hold, a secret. */
+const SECRET_NAMES = /KEY|SECRET|PASSWORD|PASSPHRASE|TOKEN|AUTH|CREDENTIAL|HEADERS|CONNECTION_URL|DSN/
+
+export function renderProfile(state: ProfileState, entry: ProfileEntry | undefined): ProfileView {
+  const { resolved, outcome } = state
+  return {
+    name: resolved.name,
+    active: resolved.isActive,
+    source: resolved.source,
+    kind: resolved.kind,
+    because: resolved.because,
+    ...(resolved.apiUrl === undefined ? {} : { api_url: withoutUserinfo(resolved.apiUrl) }),
+    ...renderWorkspaceOf(state),
+    key: state.keySource,
+    auth_string: state.authSource,
+    login_required: outcome.kind === 'refused' && outcome.error.kind === 'login',
+    settings: renderSettings(entry),
+    warnings: [...resolved.warnings],
+  }
+}
+
+export function renderProfilesFile({ path, state, problem }: ProfileReading): ProfileList['file'] {
+  return { path, state, ...(problem === undefined ? {} : { problem }) }
+}
+
+/** The workspace with its name, where Prefect has told it. */
+export function renderWorkspaceOf(state: ProfileState): { readonly workspace?: WorkspaceRef } {
+  const named = state.resolved.workspace
+  if (named === undefined) return {}
+  const known = state.workspaces.find(({ workspaceId }) => workspaceId === named.workspaceId)
+  return {
+    workspace: {
+      ...(known === undefined ? {} : { handle: workspaceHandle(known) }),
+      account_id: named.accountId,
+      workspace_id: named.workspaceId,
+    },
+  }
+}
+
+/** `http://user:password@host/api` is a URL that people write; the two stay inside. */
+export function withoutUserinfo(url: ResolvedProfile['cloudApiUrl']): string {
+  return url.replace(/^([a-z][a-z0-9+.-]*:\/\/)[^/?#]*@/i, `$1${HIDDEN}@`)
+}
+
+function renderSettings(entry: ProfileEntry | undefined): Record<string, string> {
+  const settings = Object.entries(entry?.settings ?? {}).map(([name, value]) => [name, visible(name, value)])
+  const secrets = [
+    ...(entry?.apiKey === undefined ? [] : [['PREFECT_API_KEY', HIDDEN]]),
+    ...(entry?.authString === undefined ? [] : [['PREFECT_API_AUTH_STRING', HIDDEN]]),
+  ]
+  return Object.fromEntries([...settings, ...secrets])
+}
+
+function visible(name: string, value: string): string {
+  return SECRET_NAMES.test(name.toUpperCase()) || /p(?:nu|nb|ab)_/.test(value)
+    ? HIDDEN
+    : withoutUserinfo(value)
+}
+
+export function logoutRoutes(api: ApiServer, { guard, profiles, trail }: RouteContext): void {
+  api.post(
+    '/v1/profiles/:name/logout',
+    {
+      config: { needs: 'admin', summary: 'Forget the key of a profile' },
+      schema: { params: profileParams, body: logoutBody, response: { 200: logoutAnswer } },
+    },
+    async (request, reply) => {
+      const { name } = request.params
+      const { revoke = false } = request.body
+      const { forgotten, revoked, notRevoked } = await profiles.logout(name, { revoke })
+      trail.done(request, guard.callerOf(request), 'logout', { profile: name })
+      return reply.send({
+        profile: name,
+        forgotten: [...forgotten],
+        revoked: [...revoked],
+        not_revoked: notRevoked.map(({ fingerprint, reason }) => ({ fingerprint, reason })),
+      })
+    },
+  )
 }

@@ -1,16 +1,18 @@
 /** The status snapshot on the wire, cut down to what the caller may see. No secrets. */
 
+import type { ApiServer } from '../http/schema.js'
 import type { ProxyTraffic } from '../proxy/traffic.js'
 import type { RenewalView } from '../renewal/view.js'
 import type { ProfileState } from '../serve/credentials.js'
 import type { DaemonFacts, StatusSnapshot } from '../status/status.js'
 import { type Caller, reachesProfile } from '../tokens/access.js'
 import type { VaultDescription } from '../vault/vault.js'
-import type { ProfileStatus, Ready, Status } from '../wire/status.js'
+import { doctor, type ProfileStatus, type Ready, type Status, status } from '../wire/status.js'
+import type { RouteContext } from './context.js'
+import { renderRenewal } from './keys.js'
+import { renderTraffic, visibleTraffic } from './metrics.js'
+import { renderProfilesFile, renderWorkspaceOf, withoutUserinfo } from './profiles.js'
 import { renderKey, renderOwner, renderTime } from './render.js'
-import { renderProfilesFile, renderWorkspaceOf, withoutUserinfo } from './render-profile.js'
-import { renderRenewal } from './render-renewal.js'
-import { renderTraffic, visibleTraffic } from './render-traffic.js'
 import { seesAll } from './scope.js'
 
 export function renderStatus(
@@ -100,4 +102,37 @@ function readiness({ outcome }: ProfileState): Pick<Ready, 'ready' | 'reason' | 
   if (outcome.kind === 'served') return { ready: true }
   const { message, hint } = outcome.error
   return { ready: false, reason: message, ...(hint === undefined ? {} : { hint }) }
+}
+
+export function statusRoutes(api: ApiServer, context: RouteContext): void {
+  const { credentials, guard, inspection, proxyTraffic } = context
+  api.get(
+    '/v1/status',
+    {
+      config: { needs: 'inspect', summary: 'One snapshot of everything' },
+      schema: { response: { 200: status } },
+    },
+    async (request, reply) => {
+      await credentials.refresh()
+      return reply.send(renderStatus(inspection.status(), proxyTraffic(), guard.callerOf(request)))
+    },
+  )
+  api.get(
+    '/v1/doctor',
+    {
+      config: { needs: 'inspect', summary: 'Named checks with verdict, finding and remedy' },
+      schema: { response: { 200: doctor } },
+    },
+    async (_request, reply) => {
+      const checks = await inspection.doctor()
+      return reply.send({
+        checks: checks.map(({ name, verdict, finding, remedy }) => ({
+          name,
+          verdict,
+          finding,
+          ...(remedy === undefined ? {} : { remedy }),
+        })),
+      })
+    },
+  )
 }

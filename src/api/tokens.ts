@@ -1,13 +1,16 @@
 /** `/v1/tokens`: narrow tokens, made, listed and revoked by the owner alone. */
 
+import type { AuditEntry } from '../audit/audit.js'
 import { BrokerError } from '../base/errors.js'
 import type { ApiServer } from '../http/schema.js'
 import type { Credentials } from '../serve/credentials.js'
 import { parseDuration } from '../std/time.js'
+import type { TokenFacts } from '../tokens/tokens.js'
 import { empty } from '../wire/common.js'
-import { createTokenAnswer, createTokenBody, tokenList, tokenParams } from '../wire/tokens.js'
+import { type AuditEntry as AuditEntryView, auditList, auditQuery } from '../wire/events.js'
+import { createTokenAnswer, createTokenBody, type TokenView, tokenList, tokenParams } from '../wire/tokens.js'
 import type { RouteContext } from './context.js'
-import { renderToken } from './render-token.js'
+import { renderTime } from './render.js'
 
 const MAX_LIFE_MS = 365 * 86_400_000
 
@@ -80,5 +83,48 @@ function lifeOf(text: string): number {
   throw new BrokerError(
     'bad_request',
     "'expires_in' in the body must be a time as 30m, 8h or 7d, at most 365d",
+  )
+}
+
+export function renderToken(token: TokenFacts): TokenView {
+  return {
+    id: token.id,
+    name: token.name,
+    power: token.power,
+    profiles: [...token.profiles],
+    created_at: renderTime(token.createdAt),
+    expires_at: renderTime(token.expiresAt),
+    ...(token.lastUsedAt === undefined ? {} : { last_used_at: renderTime(token.lastUsedAt) }),
+  }
+}
+
+export function renderAuditEntry(entry: AuditEntry): AuditEntryView {
+  const { at, action, outcome, door, profile, fingerprint, tokenId, tokenName, agent, code } = entry
+  return {
+    at: renderTime(at),
+    action,
+    outcome,
+    door,
+    ...(profile === undefined ? {} : { profile }),
+    ...(fingerprint === undefined ? {} : { fingerprint }),
+    ...(tokenId === undefined ? {} : { token: tokenId }),
+    ...(tokenName === undefined ? {} : { token_name: tokenName }),
+    ...(agent === undefined ? {} : { agent }),
+    ...(code === undefined ? {} : { code }),
+  }
+}
+
+export function auditRoutes(api: ApiServer, { audit }: RouteContext): void {
+  api.get(
+    '/v1/audit',
+    {
+      config: { needs: 'admin', summary: 'The audit log, oldest line first' },
+      schema: { querystring: auditQuery, response: { 200: auditList } },
+    },
+    async (request, reply) => {
+      const { since } = request.query
+      const entries = await audit.read(since === undefined ? undefined : Date.parse(since))
+      return reply.send({ entries: entries.map(renderAuditEntry) })
+    },
   )
 }

@@ -3,8 +3,8 @@
 import type { ApiServer } from '../http/schema.js'
 import { profileParams, setWorkspaceAnswer, setWorkspaceBody, workspaceList } from '../wire/profile.js'
 import type { RouteContext } from './context.js'
+import { withoutUserinfo } from './profiles.js'
 import { renderWorkspace } from './render.js'
-import { withoutUserinfo } from './render-profile.js'
 
 export function workspaceRoutes(api: ApiServer, { guard, trail, workspaces }: RouteContext): void {
   api.get(
