@@ -33,11 +33,11 @@ import type { DaemonFacts, ListenerFacts, StatusSnapshot } from '../status/statu
 import { createInspection } from '../status/status.js'
 import { startTicking } from '../std/tick.js'
 import { createTokens } from '../tokens/issue.js'
-import { openDoors } from './daemon-doors.js'
-import { openDaemonVault } from './daemon-vault.js'
+import { openDoors } from './doors.js'
 import { createIdleExit } from './idle.js'
-import { openState } from './open-state.js'
 import type { DaemonOptions } from './options.js'
+import { openDaemonVault } from './options.js'
+import { openState } from './state.js'
 
 export interface Daemon {
   snapshot(): StatusSnapshot

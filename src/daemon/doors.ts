@@ -1,14 +1,16 @@
 /** The doors of the daemon: the owner's socket, the restricted socket, loopback TCP. */
-
 import { lstat, unlink } from 'node:fs/promises'
 import type { Server } from 'node:net'
 import { dirname } from 'node:path'
+import type { App } from '../api/app.js'
 import { BrokerError, isBrokerError } from '../base/errors.js'
 import { ensurePrivateDirectory } from '../os/private-files.js'
 import { findPortHolder } from '../os/proc.js'
 import { isSocketAlive, listenOnPath } from '../os/sockets.js'
 import type { ListenerFacts } from '../status/status.js'
 import type { Log } from '../std/log.js'
+import { openInheritedTcp, openInheritedUnix } from './inherited-sockets.js'
+import type { DaemonOptions } from './options.js'
 
 /**
  * Opens the unix socket at `path`. A stale socket is dialled before it is taken away. Rejects with `already_running` where
@@ -85,4 +87,28 @@ async function describeFailure(error: unknown, port: number): Promise<string> {
   }
   const holder = await findPortHolder(port)
   return `port ${port} is taken by ${holder ?? 'another program'}; choose another one with the setting port (PREFECT_AUTH_PORT)`
+}
+
+/** Adds what was opened, and what could not be, to `listeners`. Rejects where the unix socket can't be opened. */
+export async function openDoors(
+  { settings, paths, log, inherited }: DaemonOptions,
+  app: App,
+  listeners: ListenerFacts[],
+): Promise<void> {
+  const main = app.openServer('socket')
+  listeners.push(
+    inherited.unix === undefined
+      ? await openUnixListener(main, paths.socket, 'socket')
+      : await openInheritedUnix(main, inherited.unix, paths.socket),
+  )
+  const restricted = settings['listen.restricted_socket']
+  if (restricted !== undefined) {
+    listeners.push(await openUnixListener(app.openServer('restricted'), restricted, 'restricted'))
+  }
+  const { port } = settings
+  if (port === 'off' && inherited.tcp === undefined)
+    return void listeners.push({ door: 'tcp', address: 'none', state: 'off' })
+  const tcp = app.openServer('tcp', { hosts: settings['listen.hosts'] })
+  if (inherited.tcp !== undefined) listeners.push(await openInheritedTcp(tcp, inherited.tcp))
+  else if (port !== 'off') listeners.push(await openTcpListener(tcp, port, log))
 }

@@ -1,20 +1,112 @@
 /** Ends a daemon that nobody asks (`idle_exit`), and says why where it does not. Gathers what the decision goes by. */
-
 import type { App } from '../api/app.js'
 import { isHalfDone, type Journal } from '../keys/journal.js'
 import type { Document } from '../keys/ledger.js'
 import type { LoginSessions } from '../login/login.js'
+import { findExecutable, type ProgramResult, runProgram } from '../os/run-program.js'
 import type { ServerTime } from '../prefect/server-time.js'
 import { type NextDutyDeps, nextDutyAt } from '../renewal/due.js'
 import type { Renewal } from '../renewal/renewal.js'
 import type { Examination } from '../status/doctor.js'
 import type { ListenerFacts } from '../status/status.js'
-import type { Timer } from '../std/clock.js'
+import type { Clock, Timer } from '../std/clock.js'
 import { formatDuration } from '../std/time.js'
-import type { Vault } from '../vault/vault.js'
-import { decideIdleExit, type IdleFacts, lastingObstacle } from './idle-exit.js'
+import type { Vault, VaultDescription } from '../vault/vault.js'
 import type { DaemonOptions } from './options.js'
-import { createWakeTimer } from './wake-timer.js'
+
+export interface IdleFacts {
+  /** `idle_exit`, ms. */
+  readonly afterMs: number
+  readonly listeners: readonly ListenerFacts[]
+  readonly vault: Pick<VaultDescription, 'backend' | 'state' | 'opensAlone'>
+  /** Those that are kept-alive and silent, too: their next request would fail. */
+  readonly connections: number
+  /** What is being done for callers, be they gone. */
+  readonly acts: number
+  /** Since the last connection came or went, or since the start. */
+  readonly quietMs: number
+  /** That can still be asked about: open ones, and those that ended a moment ago. */
+  readonly logins: number
+  /** Half done; a key whose answer was lost is looked for at every start, and holds nobody. */
+  readonly journalEntries: number
+  /** A key is being renewed, or Prefect asked about one. */
+  readonly isWorking: boolean
+  /** Set by hand until the next start, which would forget it. */
+  readonly hasOwnLogLevel: boolean
+  /** Until something must be done unasked; absent: never. */
+  readonly dutyInMs?: number
+  /** Until the timer starts us again; absent: it does not run. */
+  readonly wakeInMs?: number
+}
+
+export type IdleDecision =
+  | { readonly kind: 'leave' }
+  /** `isLasting`: it will not change while this daemon runs, and a person should know. */
+  | {
+      readonly kind: 'stay'
+      readonly because: string
+      readonly isLasting: boolean
+      /** When to look again. */
+      readonly againInMs: number
+    }
+
+/** The timer is so late at most (`AccuracySec`), and the start takes its time. */
+const WAKE_MARGIN_MS = 2 * 60_000
+const LOOK_AGAIN_MS = 30_000
+
+export function decideIdleExit(facts: IdleFacts): IdleDecision {
+  const lasting = lastingObstacle(facts)
+  if (lasting !== undefined) return stay(lasting.because, { isLasting: true })
+  const { afterMs, quietMs, connections } = facts
+  if (connections > 0) return stay(`${connections} connection(s) are open`, { againInMs: afterMs })
+  if (quietMs < afterMs) return stay('somebody asked a moment ago', { againInMs: afterMs - quietMs })
+  const passing = passingObstacle(facts)
+  return passing === undefined ? { kind: 'leave' } : stay(passing)
+}
+
+/** Why the setting can have no effect with this daemon, and what helps. */
+export function lastingObstacle({
+  listeners,
+  vault,
+}: Pick<IdleFacts, 'listeners' | 'vault'>): { readonly because: string; readonly hint: string } | undefined {
+  const open = listeners.filter(({ state }) => state === 'listening')
+  const own = open.find(({ inherited }) => inherited !== true)
+  if (own?.door === 'socket') {
+    const because = 'no systemd socket started this daemon, and nothing would bring it back'
+    return { because, hint: 'prefect-auth service install      (or unset idle_exit)' }
+  }
+  if (own !== undefined) {
+    const because = `while it is away nobody would listen on ${own.address}`
+    return { because, hint: 'unset idle_exit, or do without this listener: docs/service.md' }
+  }
+  if (vault.backend === 'keychain') {
+    const because = 'the keychain may be locked when the daemon comes back, and wait for a person'
+    return { because, hint: 'unset idle_exit, or keep keys in the file vault: docs/service.md' }
+  }
+  if (vault.state !== 'ready' || vault.opensAlone === true) return undefined
+  const because = 'a person unlocked the vault, and would have to do it again'
+  return { because, hint: 'set vault.passphrase_file, or unset idle_exit' }
+}
+
+function passingObstacle(facts: IdleFacts): string | undefined {
+  const { vault, acts, logins, journalEntries, isWorking, hasOwnLogLevel, dutyInMs, wakeInMs } = facts
+  if (vault.state !== 'ready') return 'the vault is shut'
+  if (logins > 0) return 'a login is open, or ended a moment ago'
+  if (acts > 0) return 'something is being done for a caller who has gone'
+  if (isWorking) return 'Prefect is being asked'
+  if (journalEntries > 0) return 'a change of a key is not finished'
+  if (hasOwnLogLevel) return 'the log level was set until the next start'
+  if (dutyInMs === undefined) return undefined
+  if (wakeInMs === undefined) return 'prefect-authd.timer does not run, and there is a key to renew'
+  if (dutyInMs > wakeInMs + WAKE_MARGIN_MS) return undefined
+  return dutyInMs <= 0
+    ? 'a key has to be renewed'
+    : `a key has to be seen to in ${formatDuration(Math.ceil(dutyInMs / 1000) * 1000)}, before the timer comes`
+}
+
+function stay(because: string, { isLasting = false, againInMs = LOOK_AGAIN_MS } = {}): IdleDecision {
+  return { kind: 'stay', because, isLasting, againInMs }
+}
 
 export interface IdleParts extends Omit<NextDutyDeps, 'now'> {
   readonly listeners: readonly ListenerFacts[]
@@ -142,4 +234,52 @@ function gather(options: DaemonOptions, parts: IdleParts, app: App, afterMs: num
     hasOwnLogLevel: options.log.level() !== options.settings['log.level'],
     ...(dutyAt === undefined ? {} : { dutyInMs: dutyAt - now }),
   }
+}
+
+export interface WakeTimerDeps {
+  readonly env: Readonly<Record<string, string | undefined>>
+  readonly clock: Clock
+  /** Absolute paths, the first that is there is asked. */
+  readonly programs?: readonly string[]
+}
+
+/** Absolute: whoever can write to a directory in PATH must not answer for systemd. The last one is NixOS. */
+const SYSTEMCTL = ['/usr/bin/systemctl', '/bin/systemctl', '/run/current-system/sw/bin/systemctl']
+
+const QUESTION = [
+  ...['--user', 'show', 'prefect-authd.timer'],
+  ...['-p', 'ActiveState', '-p', 'NextElapseUSecRealtime'],
+]
+
+const DEADLINE_MS = 5_000
+
+/** Epoch ms; `undefined` where the timer does not run, or systemd does not say. Never rejects. */
+export function createWakeTimer({ env, clock, programs = SYSTEMCTL }: WakeTimerDeps) {
+  return async (): Promise<number | undefined> => {
+    const file = await findExecutable(programs)
+    if (file === undefined) return undefined
+    const session = Object.fromEntries(
+      ['XDG_RUNTIME_DIR', 'DBUS_SESSION_BUS_ADDRESS'].flatMap((name) =>
+        env[name] === undefined ? [] : [[name, env[name]]],
+      ),
+    )
+    // Its answer is for people: in one language, in one time zone.
+    const call = {
+      file,
+      args: QUESTION,
+      env: { ...session, LC_ALL: 'C', TZ: 'UTC' },
+      deadlineMs: DEADLINE_MS,
+    }
+    return readNextElapse(await runProgram(call, clock))
+  }
+}
+
+/** Pure. */
+export function readNextElapse(result: ProgramResult): number | undefined {
+  if (result.kind !== 'exited' || result.code !== 0) return undefined
+  if (!/^ActiveState=active$/m.test(result.stdout)) return undefined
+  const shown = /^NextElapseUSecRealtime=\w{3} (\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d) UTC$/m.exec(result.stdout)
+  if (shown === null) return undefined
+  const at = Date.parse(`${shown[1]}T${shown[2]}Z`)
+  return Number.isNaN(at) ? undefined : at
 }

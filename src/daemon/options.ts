@@ -1,8 +1,9 @@
 /** What a daemon is started with. */
-
 import type { Paths } from '../config/paths.js'
 import type { Settings } from '../config/settings.js'
 import type { Clock } from '../std/clock.js'
+import { openVault } from '../vault/open-vault.js'
+import type { Vault } from '../vault/vault.js'
 import type { InheritedSockets } from './inherited-sockets.js'
 import type { OpenLog } from './open-log.js'
 
@@ -33,4 +34,26 @@ export interface DaemonOptions {
   readonly randomToken: () => string
   /** `POST /v1/shutdown` was answered; or nobody needs the daemon, and its doors are shut. */
   readonly onShutdown: (why: 'asked' | 'idle') => void
+}
+
+/** Rejects as `openVault` does. */
+export function openDaemonVault({
+  settings,
+  paths,
+  keychainChild,
+  process: { execPath },
+  env,
+  clock,
+  log,
+}: DaemonOptions): Promise<Vault> {
+  const passphraseFile = settings['vault.passphrase_file']
+  return openVault({
+    settings: {
+      backend: settings['vault.backend'],
+      keyWrap: settings['vault.key_wrap'],
+      ...(passphraseFile === undefined ? {} : { passphraseFile }),
+    },
+    ...{ stateDir: paths.stateDir, childPath: keychainChild, execPath, env, clock },
+    log: log.child({ part: 'vault' }),
+  })
 }

@@ -1,13 +1,39 @@
 /** Counts the starts of a daemon that launchd keeps alive, and gives up loudly where none of them lasts. */
 
+import { unlink } from 'node:fs/promises'
+import { z } from 'zod'
 import { startBookPath } from '../config/paths.js'
-import { ensurePrivateDirectory } from '../os/private-files.js'
+import { writeFileAtomic } from '../os/atomic-file.js'
+import { ensurePrivateDirectory, readPrivateFile } from '../os/private-files.js'
 import { createDesktopNotifier } from '../status/notify-desktop.js'
 import type { Clock } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 import { formatDuration } from '../std/time.js'
-import { FAILURES_WITHIN_MS, planStart } from './count-starts.js'
-import { clearStartBook, readStartBook, writeStartBook } from './start-book.js'
+
+export interface StartBook {
+  /** Starts that have not ended well, the one that runs among them. Epoch ms, oldest first. */
+  readonly starts: readonly number[]
+  /** Epoch ms; absent: it was not given up. */
+  readonly givenUpAt?: number
+}
+
+export type StartPlan =
+  | { readonly kind: 'start'; readonly book: StartBook }
+  | { readonly kind: 'give_up'; readonly book: StartBook; readonly failures: number }
+
+export const MOST_FAILURES = 5
+/** So long a time with so many failures; a start that lasts longer was a good one. */
+export const FAILURES_WITHIN_MS = 10 * 60_000
+
+/** The book is to be written down before anything else is tried. */
+export function planStart({ starts, givenUpAt }: StartBook, now: number): StartPlan {
+  // Nobody starts what ended with code 0 but a person, or a login: they may have mended it.
+  if (givenUpAt !== undefined) return { kind: 'start', book: { starts: [now] } }
+  // What lies in the future was written while the clock was wrong.
+  const recent = starts.filter((at) => at <= now && now - at < FAILURES_WITHIN_MS)
+  if (recent.length < MOST_FAILURES) return { kind: 'start', book: { starts: [...recent, now] } }
+  return { kind: 'give_up', book: { starts: recent, givenUpAt: now }, failures: recent.length }
+}
 
 export interface CountStartDeps {
   readonly env: Readonly<Record<string, string | undefined>>
@@ -55,4 +81,24 @@ async function giveUp({ env, platform, clock, log }: CountStartDeps, failures: n
     title: 'Prefect: the credential daemon does not start',
     body: `${failures} starts failed within ${within}; it stays down.\nNow: ${hint}`,
   })
+}
+
+const schema = z.object({ starts: z.array(z.number()), givenUpAt: z.number().optional() })
+
+export async function readStartBook(path: string): Promise<StartBook> {
+  try {
+    const { starts, givenUpAt } = schema.parse(JSON.parse(String(await readPrivateFile(path))))
+    return { starts, ...(givenUpAt === undefined ? {} : { givenUpAt }) }
+  } catch {
+    return { starts: [] }
+  }
+}
+
+export async function writeStartBook(path: string, book: StartBook): Promise<void> {
+  await writeFileAtomic(path, `${JSON.stringify(book)}\n`)
+}
+
+/** Nothing is counted any more. Never rejects. */
+export async function clearStartBook(path: string): Promise<void> {
+  await unlink(path).catch(() => undefined)
 }

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { decideIdleExit, type IdleFacts, lastingObstacle } from '../../src/daemon/idle-exit.js'
+import { decideIdleExit, type IdleFacts, lastingObstacle } from '../../src/daemon/idle.js'
 
 const MINUTE = 60_000
 const HOUR = 60 * MINUTE

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { FAILURES_WITHIN_MS, MOST_FAILURES, planStart } from '../../src/daemon/count-starts.js'
+import { FAILURES_WITHIN_MS, MOST_FAILURES, planStart } from '../../src/daemon/starts.js'
 
 const NOW = 1_000_000_000
 const MINUTE = 60_000
