@@ -248,3 +248,12 @@ function flatten(table: Readonly<Record<string, unknown>>, prefix = ''): [string
 function isTable(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Date)
 }
+
+export function settingsTable(): string {
+  const rows = Object.entries(SETTINGS).map(([name, { default: fallback, meaning }]) => {
+    const value =
+      fallback === undefined ? 'unset' : Array.isArray(fallback) ? '`[]`' : `\`${String(fallback)}\``
+    return `| \`${name}\` | ${value} | ${meaning} |`
+  })
+  return ['| setting | default | meaning |', '|---|---|---|', ...rows].join('\n')
+}
