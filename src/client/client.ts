@@ -1,4 +1,6 @@
 /** The daemon's API as typed calls, one per route, in the nouns of the command line. */
+
+import type { z } from 'zod'
 import { empty } from '../wire/common.js'
 import { auditList } from '../wire/events.js'
 import {
@@ -10,13 +12,61 @@ import {
   renewAnswer,
   rotateBotAnswer,
 } from '../wire/keys.js'
-import { logoutAnswer } from '../wire/login.js'
+import { type LoginBody, type LoginView, loginView, logoutAnswer } from '../wire/login.js'
 import { adoptAnswer, profileList, profileView, setWorkspaceAnswer, workspaceList } from '../wire/profile.js'
 import { doctor, status, vaultAnswer } from '../wire/status.js'
 import { type CreateTokenBody, createTokenAnswer, tokenList } from '../wire/tokens.js'
-import { type Caller, createCaller, query } from './call.js'
-import { createLoginCalls } from './login-calls.js'
-import type { Transport } from './transport.js'
+import { failWith, parseProblem } from './failure.js'
+import type { SocketAnswer, SocketRequest, Transport } from './transport.js'
+
+export interface Caller {
+  /** The answer as it came; a status from 400 on is a failure. */
+  ask(request: SocketRequest): Promise<SocketAnswer>
+  call<T>(schema: z.ZodType<T>, request: SocketRequest): Promise<T>
+}
+
+/** The daemon may have to check, mint and verify at Prefect, with retries, behind one call. */
+const PREFECT_WITHIN_MS = 120_000
+
+export function createCaller(transport: Transport): Caller {
+  async function ask(request: SocketRequest): Promise<SocketAnswer> {
+    const answer = await transport.send({ timeoutMs: PREFECT_WITHIN_MS, ...request })
+    if (answer.status >= 400) failWith(parseProblem(answer.status, answer.text))
+    return answer
+  }
+  return { ask, call: async (schema, request) => understand(schema, await ask(request)) }
+}
+
+/** Fails with `not_understood`: the daemon is of another version. */
+export function understand<T>(schema: z.ZodType<T>, answer: SocketAnswer): T {
+  const parsed = schema.safeParse(parseJson(answer.text))
+  if (parsed.success) return parsed.data
+  const where = parsed.error.issues[0]?.path.join('.') ?? ''
+  return failWith({
+    code: 'not_understood',
+    kind: 'no_answer',
+    detail: `the daemon's answer is not what this version expects${where === '' ? '' : ` (at ${where})`}`,
+    hint: 'prefect-auth version      (restart the daemon where the two versions differ)',
+  })
+}
+
+/** An empty body, as of 204, reads as an empty object. */
+function parseJson(text: string): unknown {
+  if (text === '') return {}
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+/** `?a=b` of those that have a value; nothing where none has. */
+export function query(values: Readonly<Record<string, string | undefined>>): string {
+  const pairs = Object.entries(values).flatMap(([name, value]) =>
+    value === undefined ? [] : [`${name}=${encodeURIComponent(value)}`],
+  )
+  return pairs.length === 0 ? '' : `?${pairs.join('&')}`
+}
 
 export type Client = ReturnType<typeof createClient>
 
@@ -119,4 +169,50 @@ function createVaultCalls({ call }: Caller) {
 
 function pathOf(profile: string): string {
   return `/v1/profiles/${encodeURIComponent(profile)}`
+}
+
+/** A login as of now, with what a long poll needs to wait for the next change. */
+export interface LoginSnapshot {
+  readonly view: LoginView
+  readonly etag: string | undefined
+}
+
+const POLL_S = 60
+
+export function createLoginCalls({ ask }: Caller) {
+  const step = async (request: SocketRequest): Promise<LoginSnapshot> => {
+    const answer = await ask(request)
+    return { view: understand(loginView, answer), etag: answer.etag }
+  }
+  return {
+    /** `isJoined`: somebody else's login for the same profile was under way, and this is it. */
+    beginLogin: async (body: LoginBody) => {
+      const answer = await ask({ method: 'POST', path: '/v1/logins', body })
+      return { view: understand(loginView, answer), etag: answer.etag, isJoined: answer.status === 200 }
+    },
+    /** Resolves when the login has changed since `since`. */
+    async waitForLogin({ view, etag }: LoginSnapshot, signal: AbortSignal): Promise<LoginSnapshot> {
+      for (;;) {
+        const answer = await ask({
+          method: 'GET',
+          path: loginPath(view.id),
+          headers: { prefer: `wait=${POLL_S}`, ...(etag === undefined ? {} : { 'if-none-match': etag }) },
+          timeoutMs: (POLL_S + 30) * 1000,
+          signal,
+        })
+        if (answer.status === 304) continue
+        const next = understand(loginView, answer)
+        if (next.version !== view.version) return { view: next, etag: answer.etag }
+      }
+    },
+    submitKey: (id: string, body: { readonly api_key: string; readonly exchange?: boolean }) =>
+      step({ method: 'POST', path: `${loginPath(id)}/key`, body }),
+    confirmLogin: (id: string, body: { readonly accept: boolean; readonly workspace?: string }) =>
+      step({ method: 'POST', path: `${loginPath(id)}/confirm`, body }),
+    cancelLogin: (id: string) => step({ method: 'DELETE', path: loginPath(id) }),
+  }
+}
+
+function loginPath(id: string): string {
+  return `/v1/logins/${encodeURIComponent(id)}`
 }

@@ -1,7 +1,7 @@
 /** A login as a conversation: the daemon's states on one side, a person, or nobody, on the other. */
 
+import type { LoginSnapshot } from '../../client/client.js'
 import { failed, failureOf, failWith } from '../../client/failure.js'
-import type { LoginSnapshot } from '../../client/login-calls.js'
 import type { LoginView } from '../../wire/login.js'
 import type { WorkspaceView } from '../../wire/profile.js'
 import { askYes, requirePerson } from '../ask.js'
