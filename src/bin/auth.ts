@@ -4,8 +4,8 @@ import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { isatty } from 'node:tty'
 import { fileURLToPath } from 'node:url'
-import type { Terminal } from '../cli/context.js'
 import type { Host } from '../cli/fast/host.js'
+import type { Terminal } from '../cli/session.js'
 
 const PACKAGE = findPackage()
 const [command, ...rest] = process.argv.slice(2)

@@ -1,6 +1,6 @@
 /** A failure as a person and a script see it: two lines on stderr, and an exit code. */
 import type { Failure } from '../client/failure.js'
-import { printable, printableLines } from './printable.js'
+import { printable, printableLines } from './text.js'
 
 /** Contract section 5. */
 export function exitCodeOf(failure: Failure): number {
@@ -32,4 +32,20 @@ export function formatFailure(failure: Failure): string {
 export function formatFault(error: unknown): string {
   const text = error instanceof Error ? (error.stack ?? error.message) : String(error)
   return `prefect-auth: this should not have happened (internal)\n${printableLines(text)}\n`
+}
+
+const KEY = /(?:^|[=:,\s"'])(?:pn[a-z]_[A-Za-z0-9]{8,}|pab_[A-Za-z0-9_-]{20,})/
+
+export const KEY_ARGUMENT = {
+  code: 'usage',
+  kind: 'usage',
+  detail:
+    'an argument looks like a key or a token: other processes can read arguments, and the shell keeps them.\n' +
+    'Nothing was done with it; delete the line from the history of your shell',
+  hint: 'prefect-auth login --key-stdin < FILE      (or: prefect-auth login, and paste it there)',
+} as const
+
+/** Whether a word holds a Prefect key, or a token of ours. */
+export function looksLikeKey(word: string): boolean {
+  return KEY.test(word)
 }

@@ -1,13 +1,19 @@
 /** Pure: the status as one look: who, where, which profile and why, how long, kept where, and what is wrong. */
 import { createHash } from 'node:crypto'
+import type { ProxyTrafficView } from '../wire/credentials.js'
+import type { RenewalView } from '../wire/keys.js'
 import type { ProfileStatus, Status } from '../wire/status.js'
-import type { Colors } from './context.js'
-import { printable } from './printable.js'
-import { describeOldKeys, describeRenewal } from './renewal-text.js'
-import { formatFacts } from './table.js'
-import { describeKey, describeOwner, describeWorkspace } from './text.js'
-import { describeTraffic } from './traffic-text.js'
-import { formatSpan } from './when.js'
+import type { Colors } from './session.js'
+import {
+  describeKey,
+  describeOwner,
+  describeWorkspace,
+  formatDate,
+  formatFacts,
+  formatRelative,
+  formatSpan,
+  printable,
+} from './text.js'
 
 export interface StatusTextInput {
   readonly status: Status
@@ -159,4 +165,80 @@ function fingerprint(key: string): string {
 function formatFinding({ text, hint }: Finding, colors: Colors): string[] {
   const line = `${colors.yellow('!')} ${printable(text)}`
   return hint === undefined ? [line] : [line, `  ${colors.bold(printable(hint))}`]
+}
+
+/** `in 17 days (2026-12-08), last on 2026-11-20` */
+export function describeRenewal(renewal: RenewalView, now: number): string {
+  const { last } = renewal
+  const before =
+    last === undefined
+      ? ''
+      : `, last ${last.outcome === 'done' ? 'on' : 'tried in vain on'} ${formatDate(last.at)}`
+  return `${describePlan(renewal, now)}${before}`
+}
+
+function describePlan({ plan, at, why }: RenewalView, now: number): string {
+  switch (plan) {
+    case 'scheduled':
+      if (at === undefined) return 'planned'
+      return Date.parse(at) <= now ? 'due now' : `${formatRelative(at, now)} (${formatDate(at)})`
+    case 'not_renewable':
+      return `not possible: ${printable(why ?? 'no reason given')}`
+    case 'not_needed':
+      return 'not needed'
+  }
+}
+
+/** `1 still lives: sha256:1f2e3d4c5b6a until 2026-12-20`; `undefined` where none does. */
+export function describeOldKeys({ old_keys }: RenewalView): string | undefined {
+  if (old_keys.length === 0) return undefined
+  const shown = old_keys.slice(0, 3).map(({ fingerprint, expires_at }) => {
+    return `${printable(fingerprint)} ${expires_at === undefined ? '(end not known)' : `until ${formatDate(expires_at)}`}`
+  })
+  const more = old_keys.length > shown.length ? ', ...' : ''
+  return `${old_keys.length} still ${old_keys.length === 1 ? 'lives' : 'live'}: ${shown.join(', ')}${more}`
+}
+
+/** The busiest come first; more than these are for `--json` and `/metrics`. */
+const MAX_LINES = 8
+
+export function describeTraffic(traffic: readonly ProxyTrafficView[], now: number): readonly string[] {
+  const lines = traffic.slice(0, MAX_LINES).map((line) => describeLine(line, now))
+  const left = traffic.length - lines.length
+  return left > 0 ? [...lines, `and ${left} more: prefect-auth metrics`] : lines
+}
+
+function describeLine(line: ProxyTrafficView, now: number): string {
+  const facts = [
+    count(line.requests, 'request'),
+    `${formatBytes(line.bytes_up)} up`,
+    `${formatBytes(line.bytes_down)} down`,
+    ...some(line.sockets, (many) => `${count(many, 'socket')} open`),
+    ...some(line.replays, (many) => count(many, 'replay')),
+    ...some(line.parked, (many) => `${many} told to wait`),
+    `last ${formatRelative(line.last_at, now)}`,
+  ]
+  const who = line.token === undefined ? 'the owner' : `'${printable(line.token)}'`
+  return `${printable(line.profile)} by ${who}: ${facts.join(', ')}`
+}
+
+function some(many: number, text: (many: number) => string): readonly string[] {
+  return many === 0 ? [] : [text(many)]
+}
+
+function count(many: number, unit: string): string {
+  return `${many} ${unit}${many === 1 ? '' : 's'}`
+}
+
+/** `512 B`, `1.2 kB`, `3.4 MB`: thousands, as networks count. */
+export function formatBytes(bytes: number): string {
+  const units = ['kB', 'MB', 'GB', 'TB']
+  let value = bytes
+  let unit = 'B'
+  for (const next of units) {
+    if (value < 1000) break
+    value /= 1000
+    unit = next
+  }
+  return unit === 'B' ? `${value} B` : `${value.toFixed(1)} ${unit}`
 }

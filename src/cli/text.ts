@@ -1,7 +1,5 @@
 /** Pure: owners, keys and workspaces in the words of every command. */
 import type { KeyView, Owner, WorkspaceRef } from '../wire/common.js'
-import { printable } from './printable.js'
-import { formatDate, formatRelative } from './when.js'
 
 /** `terry (terry@example.com)` */
 export function describeOwner({ kind, handle, email }: Owner): string {
@@ -42,4 +40,87 @@ function describeLife({ origin, expires_at, expiry_assumed }: KeyView, now: numb
   const date = `(${expiry_assumed === true ? 'about ' : ''}${formatDate(expires_at)})`
   const isOver = Date.parse(expires_at) <= now
   return `${isOver ? 'expired' : 'expires'} ${formatRelative(expires_at, now)} ${date}`
+}
+
+const MINUTE = 60_000
+const HOUR = 60 * MINUTE
+const DAY = 24 * HOUR
+
+/** `2026-12-20` of an RFC 3339 time, in UTC. */
+export function formatDate(time: string): string {
+  return new Date(time).toISOString().slice(0, 10)
+}
+
+/** `2026-12-20 18:45:52`, in UTC. */
+export function formatTime(time: string): string {
+  return new Date(time).toISOString().slice(0, 19).replace('T', ' ')
+}
+
+/** `29 days`, `3 hours`, `5 minutes`, `20 seconds`: never more than there is. */
+export function formatSpan(ms: number): string {
+  const left = Math.abs(ms)
+  if (left >= 2 * DAY) return count(Math.floor(left / DAY), 'day')
+  if (left >= 2 * HOUR) return count(Math.floor(left / HOUR), 'hour')
+  if (left >= MINUTE) return count(Math.floor(left / MINUTE), 'minute')
+  return count(Math.floor(left / 1000), 'second')
+}
+
+/** `in 29 days`, `3 hours ago`. */
+export function formatRelative(time: string, now: number): string {
+  const ms = Date.parse(time) - now
+  return ms >= 0 ? `in ${formatSpan(ms)}` : `${formatSpan(ms)} ago`
+}
+
+function count(number: number, unit: string): string {
+  return `${number} ${unit}${number === 1 ? '' : 's'}`
+}
+
+/** Columns as wide as they must be, two spaces between, the last one ragged. An empty cell is `-`. */
+export function formatTable(header: readonly string[], rows: readonly (readonly string[])[]): string {
+  const cells = [header, ...rows.map((row) => row.map((cell) => printable(cell) || '-'))]
+  const widths = header.map((_, column) => Math.max(...cells.map((row) => row[column]?.length ?? 0)))
+  return cells.map((row) => formatRow(row, widths)).join('\n')
+}
+
+function formatRow(row: readonly string[], widths: readonly number[]): string {
+  return row
+    .map((cell, column) => (column === row.length - 1 ? cell : cell.padEnd(widths[column] ?? 0)))
+    .join('  ')
+    .trimEnd()
+}
+
+/** `name   value` under each other; pairs without a value are left out. */
+export function formatFacts(
+  pairs: readonly (readonly [string, string | undefined])[],
+  indent = '  ',
+): string {
+  const shown = pairs.flatMap(([name, value]) => (value === undefined ? [] : [[name, value] as const]))
+  const width = Math.max(0, ...shown.map(([name]) => name.length))
+  return shown.map(([name, value]) => `${indent}${name.padEnd(width)}  ${value}`).join('\n')
+}
+
+/** Control characters, C1 among them, and those that turn the reading direction: a terminal obeys them. */
+const UNPRINTABLE = /[\p{Cc}\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/gu
+
+/** One line: line breaks and tabs become spaces, all other control characters go. */
+export function printable(text: string): string {
+  return text.replace(/[\r\n\t]+/g, ' ').replace(UNPRINTABLE, '')
+}
+
+/** As `printable`, but line breaks stay. */
+export function printableLines(text: string): string {
+  return text.split('\n').map(printable).join('\n')
+}
+
+/** JSON in which no character can steer a terminal: what `JSON.stringify` leaves is escaped. */
+export function printableJson(value: unknown, indent = 2): string {
+  return (JSON.stringify(value, undefined, indent) ?? 'null').replace(UNPRINTABLE, (character) =>
+    character === '\n' ? character : `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  )
+}
+
+/** One word for a POSIX shell, whatever the text holds. */
+export function shellWord(text: string): string {
+  const clean = printable(text)
+  return /^[A-Za-z0-9_.@%+=:,/-]+$/.test(clean) ? clean : `'${clean.replaceAll("'", `'\\''`)}'`
 }

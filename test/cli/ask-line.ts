@@ -1,6 +1,6 @@
 /** What keys do to a line. */
 import t from 'tap'
-import { edit } from '../../src/cli/ask-line.js'
+import { edit } from '../../src/cli/ask.js'
 
 t.test('keys edit the line as a person expects', async (t) => {
   const table = [

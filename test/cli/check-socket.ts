@@ -6,7 +6,7 @@ import { createConnection, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
-import { checkSocket } from '../../src/cli/commands/check-socket.js'
+import { checkSocket } from '../../src/cli/commands/doctor.js'
 
 t.test('a daemon that hangs, its queue full, is not taken for one that is gone', async (t) => {
   const dir = await mkdtemp(join(tmpdir(), 'pab-doctor-'))

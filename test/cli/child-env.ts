@@ -1,6 +1,6 @@
 /** What a command run by exec finds in its environment. */
 import t from 'tap'
-import { planChildEnv } from '../../src/cli/fast/child-env.js'
+import { planChildEnv } from '../../src/cli/fast/child.js'
 
 t.test('the five variables are those of the profile, all else is the caller', async (t) => {
   const caller = {

@@ -1,6 +1,6 @@
 /** JSON log lines for people. */
 import t from 'tap'
-import { formatLogLine } from '../../src/cli/commands/log-line.js'
+import { formatLogLine } from '../../src/cli/commands/logs.js'
 
 const plain = (text: string) => text
 const colors = { bold: plain, dim: plain, red: (text: string) => `<${text}>`, green: plain, yellow: plain }

@@ -1,7 +1,6 @@
 /** Foreign text can not steer the terminal. */
 import t from 'tap'
-import { printable, printableJson, printableLines } from '../../src/cli/printable.js'
-import { shellWord } from '../../src/cli/shell-word.js'
+import { printable, printableJson, printableLines, shellWord } from '../../src/cli/text.js'
 
 t.test('what a terminal would obey is gone; what people read stays', async (t) => {
   const table = [

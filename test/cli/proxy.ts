@@ -1,7 +1,7 @@
 /** `exec --proxy` and `env --proxy` as real processes: what they ask for, what the job gets, and how they fail. */
 import { spawnSync } from 'node:child_process'
 import t from 'tap'
-import { jobName } from '../../src/cli/fast/proxy-job.js'
+import { jobName } from '../../src/cli/fast/env.js'
 import { buildCli } from '../fixtures/built-cli.js'
 import { problem, startScriptedDaemon } from '../fixtures/scripted-daemon.js'
 

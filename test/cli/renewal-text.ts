@@ -1,6 +1,6 @@
 import t from 'tap'
-import { describeEvent } from '../../src/cli/commands/event-text.js'
-import { describeOldKeys, describeRenewal } from '../../src/cli/renewal-text.js'
+import { describeEvent } from '../../src/cli/commands/events.js'
+import { describeOldKeys, describeRenewal } from '../../src/cli/status-text.js'
 import { renewalView } from '../../src/wire/keys.js'
 
 const NOW = Date.UTC(2026, 0, 2)

@@ -1,6 +1,6 @@
 /** Times in words. */
 import t from 'tap'
-import { formatDate, formatRelative, formatSpan, formatTime } from '../../src/cli/when.js'
+import { formatDate, formatRelative, formatSpan, formatTime } from '../../src/cli/text.js'
 
 const HOUR = 3_600_000
 

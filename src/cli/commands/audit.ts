@@ -2,9 +2,8 @@
 import { type Command, InvalidArgumentError } from 'commander'
 import { parseDuration } from '../../std/time.js'
 import type { AuditList } from '../../wire/events.js'
-import { type CommonOptions, common, type Start } from '../start.js'
-import { formatTable } from '../table.js'
-import { formatTime } from '../when.js'
+import { type CommonOptions, common, type Start } from '../session.js'
+import { formatTable, formatTime } from '../text.js'
 
 type Since = { readonly kind: 'ago'; readonly ms: number } | { readonly kind: 'at'; readonly time: string }
 

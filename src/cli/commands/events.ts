@@ -1,12 +1,10 @@
 /** `prefect-auth events`: what happens, as it happens; survives a restart of the daemon. */
 import type { Command } from 'commander'
 import { followEvents } from '../../client/event-stream.js'
-import { event } from '../../wire/events.js'
-import type { Session } from '../context.js'
-import { pause } from '../pause.js'
-import { printableJson } from '../printable.js'
-import { type CommonOptions, common, type Start } from '../start.js'
-import { describeEvent } from './event-text.js'
+import { type Event, event } from '../../wire/events.js'
+import { pause } from '../ask.js'
+import { type CommonOptions, common, type Session, type Start } from '../session.js'
+import { formatTime, printable, printableJson } from '../text.js'
 
 interface EventsOptions extends CommonOptions {
   readonly after?: string
@@ -40,4 +38,25 @@ function parseJson(text: string): unknown {
   } catch {
     return undefined
   }
+}
+
+type Facts = Event['facts']
+
+/** Sentences for what a person waits for. */
+const SENTENCES: Readonly<Record<string, (facts: Facts) => string>> = {
+  'renewal.started': ({ fingerprint }) => `renewing key ${String(fingerprint)}`,
+  'renewal.done': ({ fingerprint, expires_at }) =>
+    `new key ${String(fingerprint)}${expires_at === undefined ? '' : `, expires ${String(expires_at)}`}`,
+  'renewal.failed': ({ message, code, retry_in_s }) =>
+    `${String(message)} (${String(code)}); tried again in ${String(retry_in_s)} s, the old key is served`,
+  'renewal.warning': ({ message, hint }) => `${String(message)}; now: ${String(hint)}`,
+}
+
+export function describeEvent({ at, type, profile, facts }: Event): string {
+  const sentence = SENTENCES[type]
+  const details =
+    sentence === undefined
+      ? Object.entries(facts).map(([name, value]) => `${name}=${String(value)}`)
+      : [sentence(facts)]
+  return printable([`${formatTime(at)}Z`, type.padEnd(20), profile ?? '-', ...details].join('  '))
 }

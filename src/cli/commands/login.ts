@@ -1,14 +1,14 @@
 /** `prefect-auth login`: begins, opens the browser, follows, and says who one is now. */
 import type { Command } from 'commander'
-import { failureOf } from '../../client/failure.js'
+import type { LoginSnapshot } from '../../client/client.js'
+import { failed, failureOf, failWith } from '../../client/failure.js'
 import type { LoginView } from '../../wire/login.js'
-import { readSecret } from '../ask.js'
-import type { Session } from '../context.js'
+import type { WorkspaceView } from '../../wire/profile.js'
+import { askYes, openLine, pickWorkspace, readSecret, requirePerson } from '../ask.js'
+import { formatFailure } from '../failure.js'
 import { openBrowser, planBrowser } from '../open-browser.js'
-import { printable } from '../printable.js'
-import { type CommonOptions, common, type Start } from '../start.js'
-import { describeExpiry, describeOwner } from '../text.js'
-import { followLogin } from './login-flow.js'
+import { type CommonOptions, common, type Session, type Start } from '../session.js'
+import { describeExpiry, describeOwner, printable, shellWord } from '../text.js'
 
 interface LoginOptions extends CommonOptions {
   readonly workspace?: string
@@ -100,4 +100,172 @@ function explainUse(session: Session, { exchange, notice }: LoginView): void {
   if (exchange?.done === false) session.say(`note: ${printable(exchange.message)}`)
   if (notice !== undefined) session.say(`note: ${printable(notice)}`)
   session.say('For a plain prefect: prefect-auth exec -- prefect ...   or   eval "$(prefect-auth env)"')
+}
+
+export interface LoginFlow {
+  readonly session: Session
+  /** Whether a key may be pasted beside the browser wait. */
+  readonly canPaste: boolean
+  readonly exchange: boolean
+}
+
+/** Until the login is stored. Fails with what ended it, or with `usage` where an answer is needed and nobody is there. */
+export async function followLogin(flow: LoginFlow, first: LoginSnapshot): Promise<LoginView> {
+  let now = first
+  let told: string | undefined
+  for (;;) {
+    const { view } = now
+    // "Choose a workspace" is what we are about to ask.
+    const isQuestion = view.state === 'verified' && view.workspace === undefined
+    if (view.notice !== told && view.state !== 'stored' && !isQuestion) tell(flow, view.notice)
+    told = view.notice
+    switch (view.state) {
+      case 'waiting':
+      case 'received':
+        now = await waitForKey(flow, now)
+        told = now.view.state === 'waiting' ? now.view.notice : told
+        break
+      case 'verified':
+        now = await confirm(flow, now)
+        break
+      case 'confirmed':
+        now = await flow.session.client.waitForLogin(now, flow.session.signal)
+        break
+      case 'stored':
+        return view
+      case 'cancelled':
+        return failWith({
+          code: 'login_cancelled',
+          kind: 'conflict',
+          detail: 'the login was cancelled elsewhere',
+        })
+      case 'failed':
+      case 'expired':
+        return failWith(endOf(view))
+    }
+  }
+}
+
+function endOf({ error, profile }: LoginView) {
+  if (error === undefined) {
+    return {
+      code: 'login_expired',
+      kind: 'conflict',
+      detail: `the login of profile '${profile}' ended`,
+    } as const
+  }
+  const { code, kind, detail, hint } = error
+  return { code, kind, detail, ...(hint === undefined ? {} : { hint }) }
+}
+
+type Happening =
+  | { readonly kind: 'changed'; readonly login: LoginSnapshot }
+  | { readonly kind: 'pasted'; readonly key: string }
+
+/** Browser and paste prompt side by side: whichever brings a key first. */
+async function waitForKey(flow: LoginFlow, first: LoginSnapshot): Promise<LoginSnapshot> {
+  const { session } = flow
+  const leaving = new AbortController()
+  const signal = AbortSignal.any([session.signal, leaving.signal])
+  const poll = (login: LoginSnapshot) => session.client.waitForLogin(login, signal)
+  let now = first
+  const prompt = openPrompt(flow)
+  let polled = poll(now)
+  let pasted = prompt?.next()
+  try {
+    for (;;) {
+      const happening = await nextHappening(polled, pasted)
+      if (happening.kind === 'changed') {
+        const before = now
+        now = happening.login
+        if (now.view.state !== 'waiting' && now.view.state !== 'received') return now
+        tellProgress(before.view, now.view, prompt?.interject ?? session.say)
+        polled = poll(now)
+        continue
+      }
+      const next = await submit(flow, now.view.id, happening.key)
+      if (next !== undefined) return next
+      pasted = prompt?.next()
+    }
+  } finally {
+    prompt?.close()
+    leaving.abort()
+    polled.catch(() => undefined)
+  }
+}
+
+function openPrompt({ session, canPaste }: LoginFlow) {
+  if (!canPaste || !session.isInteractive) return undefined
+  const { stdin, stderr } = session.terminal
+  return openLine(stdin, stderr, {
+    text: 'Waiting for the browser; or paste an API key here: ',
+    isHidden: true,
+  })
+}
+
+function nextHappening(
+  polled: Promise<LoginSnapshot>,
+  line: Promise<string> | undefined,
+): Promise<Happening> {
+  const changed = polled.then((login): Happening => ({ kind: 'changed', login }))
+  if (line === undefined) return changed
+  return Promise.race([changed, line.then((key): Happening => ({ kind: 'pasted', key }))])
+}
+
+/** `undefined`: the key was refused, that was said, and the login goes on waiting. */
+async function submit(flow: LoginFlow, id: string, key: string): Promise<LoginSnapshot | undefined> {
+  if (key === '') return undefined
+  try {
+    return await flow.session.client.submitKey(id, {
+      api_key: key,
+      ...(flow.exchange ? { exchange: true } : {}),
+    })
+  } catch (error) {
+    const failure = failureOf(error)
+    if (failure === undefined || failure.kind === 'not_running' || failure.kind === 'no_answer') throw error
+    flow.session.say(formatFailure(failure).trimEnd())
+    return undefined
+  }
+}
+
+function tell({ session }: LoginFlow, notice: string | undefined): void {
+  if (notice !== undefined) session.say(`note: ${printable(notice)}`)
+}
+
+function tellProgress(before: LoginView, now: LoginView, say: (text: string) => void): void {
+  if (now.state === 'received' && before.state !== 'received') say('A key came. Asking Prefect whose it is.')
+  if (now.notice !== undefined && now.notice !== before.notice) say(`note: ${printable(now.notice)}`)
+}
+
+async function confirm(flow: LoginFlow, login: LoginSnapshot): Promise<LoginSnapshot> {
+  const { session } = flow
+  const { view } = login
+  if (view.owner_known !== true && !(await isRightOwner(session, view))) {
+    return session.client.confirmLogin(view.id, { accept: false })
+  }
+  const workspace = view.workspace === undefined ? await chooseWorkspace(session, view) : undefined
+  const answer = { accept: true, ...(workspace === undefined ? {} : { workspace: workspace.workspace_id }) }
+  return session.client.confirmLogin(view.id, answer)
+}
+
+async function isRightOwner(session: Session, { owner, profile }: LoginView): Promise<boolean> {
+  const who = owner === undefined ? 'an owner that Prefect did not name' : describeOwner(owner)
+  const flag = owner?.email ?? owner?.handle ?? 'EMAIL'
+  requirePerson(session, `the key is of ${who}`, `prefect-auth login --owner ${shellWord(flag)}`)
+  session.say(`The key that came is of ${who}.`)
+  return askYes(session, `Use it for profile ${printable(profile)}?`)
+}
+
+async function chooseWorkspace(session: Session, { workspaces = [] }: LoginView): Promise<WorkspaceView> {
+  const [first] = workspaces
+  if (first === undefined)
+    throw failed({ code: 'workspace_none', kind: 'conflict', detail: 'there is no workspace' })
+  const names = workspaces.slice(0, 10).map(({ handle }) => handle)
+  const more = workspaces.length > names.length ? `, and ${workspaces.length - names.length} more` : ''
+  requirePerson(
+    session,
+    `there are several workspaces (${names.join(', ')}${more})`,
+    `prefect-auth login --workspace ${shellWord(first.handle)}`,
+  )
+  return pickWorkspace(session, workspaces)
 }

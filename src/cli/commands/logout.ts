@@ -1,9 +1,8 @@
 /** `prefect-auth logout` and `prefect-auth adopt`: a key leaves us, and a key comes to us from the profile file. */
 import type { Command } from 'commander'
 import type { LogoutAnswer } from '../../wire/login.js'
-import { profileName } from '../context.js'
-import { printable } from '../printable.js'
-import { type CommonOptions, common, type Start } from '../start.js'
+import { type CommonOptions, common, profileName, type Start } from '../session.js'
+import { printable } from '../text.js'
 
 interface LogoutOptions extends CommonOptions {
   readonly revoke?: boolean

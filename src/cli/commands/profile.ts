@@ -2,11 +2,10 @@
 import type { Command } from 'commander'
 import type { ProfileChange } from '../../client/client.js'
 import { failWith } from '../../client/failure.js'
+import type { ProfileList, ProfileView } from '../../wire/profile.js'
 import { readSecret } from '../ask.js'
-import { profileName, type Session } from '../context.js'
-import { printable } from '../printable.js'
-import { type CommonOptions, common, type Start, withJson } from '../start.js'
-import { describeProfile, describeProfiles } from './profile-text.js'
+import { type CommonOptions, common, profileName, type Session, type Start, withJson } from '../session.js'
+import { describeWorkspace, formatFacts, formatTable, printable } from '../text.js'
 
 interface ListOptions extends CommonOptions {
   readonly names?: boolean
@@ -119,4 +118,61 @@ async function readValues(session: Session, options: ValueOptions): Promise<Prof
 function nothingToChange(): never {
   const hint = `prefect-auth profile set NAME --api-url URL      (or: ${AUTH_FLAG})`
   return failWith({ code: 'usage', kind: 'usage', detail: 'nothing to change was given', hint })
+}
+
+export function describeProfiles({ profiles, file }: ProfileList): string {
+  const table = formatTable(
+    ['', 'PROFILE', 'KIND', 'KEY', 'WORKSPACE OR URL'],
+    profiles.map((one) => [
+      one.active ? '*' : ' ',
+      one.name,
+      one.kind,
+      one.login_required ? 'login required' : secretPlace(one),
+      one.workspace === undefined ? (one.api_url ?? '') : describeWorkspace(one.workspace),
+    ]),
+  )
+  const problem =
+    file.problem === undefined ? [] : ['', `! ${printable(file.path)}: ${printable(file.problem)}`]
+  return [table, ...problem].join('\n')
+}
+
+export function describeProfile(view: ProfileView): string {
+  const lines = [
+    `Profile ${printable(view.name)}${view.active ? ' (active)' : ''}`,
+    '',
+    formatFacts([
+      ['because', printable(view.because)],
+      ['source', view.source === 'bundled' ? 'bundled with Prefect' : 'profiles.toml'],
+      ['kind', view.kind],
+      ['api', view.api_url === undefined ? undefined : printable(view.api_url)],
+      ['workspace', view.workspace === undefined ? undefined : describeWorkspace(view.workspace)],
+      ['key', view.login_required ? 'none: login required' : placeOf(view.key)],
+      ['auth string', placeOf(view.auth_string)],
+    ]),
+  ]
+  const settings = Object.entries(view.settings)
+  if (settings.length > 0) {
+    lines.push(
+      '',
+      'In profiles.toml:',
+      formatFacts(settings.map(([name, value]) => [printable(name), printable(value)])),
+    )
+  }
+  for (const warning of view.warnings) lines.push(`! ${printable(warning)}`)
+  return lines.join('\n')
+}
+
+function secretPlace({ key, auth_string }: ProfileView): string {
+  return placeOf(key) ?? placeOf(auth_string) ?? ''
+}
+
+function placeOf(place: ProfileView['key']): string | undefined {
+  switch (place) {
+    case 'vault':
+      return 'in the vault'
+    case 'file':
+      return 'plain text in the file'
+    case 'none':
+      return undefined
+  }
 }

@@ -2,11 +2,10 @@
 import type { Command } from 'commander'
 import { followEvents } from '../../client/event-stream.js'
 import { failureOf, failWith } from '../../client/failure.js'
-import type { Session } from '../context.js'
-import { pause } from '../pause.js'
-import { printableJson } from '../printable.js'
-import { type CommonOptions, common, type Start } from '../start.js'
+import { pause } from '../ask.js'
+import { type CommonOptions, common, type Session, type Start } from '../session.js'
 import { formatStatus } from '../status-text.js'
+import { printableJson } from '../text.js'
 
 interface StatusOptions extends CommonOptions {
   readonly watch?: boolean
@@ -93,4 +92,15 @@ async function draw(session: Session): Promise<void> {
   } catch (error) {
     if (failureOf(error)?.kind !== 'not_running' || session.transport.socket() === undefined) throw error
   }
+}
+
+export function addMetrics(program: Command, start: Start): void {
+  program
+    .command('metrics')
+    .description("the daemon's metrics, as Prometheus reads them")
+    .action(() =>
+      start('metrics', {}, async (session) => {
+        session.print((await session.client.metrics()).trimEnd())
+      }),
+    )
 }

@@ -1,11 +1,9 @@
 /** `prefect-auth token …`: narrow, revocable tokens for programs that come over TCP or from a container. */
 import { type Command, Option } from 'commander'
 import { tokenPowers } from '../../wire/tokens.js'
-import type { Session } from '../context.js'
-import { printable } from '../printable.js'
-import { type CommonOptions, type Start, withJson } from '../start.js'
-import { formatTable } from '../table.js'
-import { formatTime } from '../when.js'
+import type { Session } from '../session.js'
+import { type CommonOptions, type Start, withJson } from '../session.js'
+import { formatTable, formatTime, printable } from '../text.js'
 
 interface CreateOptions {
   readonly json?: boolean

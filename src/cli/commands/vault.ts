@@ -2,8 +2,8 @@
 import type { Command } from 'commander'
 import type { VaultAnswer } from '../../wire/status.js'
 import { readSecret } from '../ask.js'
-import { printable } from '../printable.js'
-import { type CommonOptions, type Start, withJson } from '../start.js'
+import { type CommonOptions, type Start, withJson } from '../session.js'
+import { printable } from '../text.js'
 
 interface UnlockOptions extends CommonOptions {
   readonly passphraseStdin?: boolean

@@ -1,9 +1,9 @@
 /** `prefect-auth version`: of this command, and of the daemon. */
 import type { Command } from 'commander'
 import { failureOf } from '../../client/failure.js'
-import type { Session } from '../context.js'
-import { printable } from '../printable.js'
-import { type CommonOptions, type Start, withJson } from '../start.js'
+import type { Session } from '../session.js'
+import { type CommonOptions, type Start, withJson } from '../session.js'
+import { printable } from '../text.js'
 
 export function addVersion(program: Command, start: Start): void {
   withJson(program.command('version'))

@@ -1,12 +1,9 @@
 /** `prefect-auth workspace ls|set`: which workspaces the key reaches, and which one the profile is in. */
 import type { Command } from 'commander'
 import { failWith } from '../../client/failure.js'
-import { requirePerson } from '../ask.js'
-import { profileName, type Session } from '../context.js'
-import { pickWorkspace } from '../pick.js'
-import { printable } from '../printable.js'
-import { type CommonOptions, common, type Start } from '../start.js'
-import { formatTable } from '../table.js'
+import { pickWorkspace, requirePerson } from '../ask.js'
+import { type CommonOptions, common, profileName, type Session, type Start } from '../session.js'
+import { formatTable, printable } from '../text.js'
 
 interface SetOptions extends CommonOptions {
   readonly workspace?: string

@@ -1,7 +1,12 @@
 /** Finds a command as a shell does, and says whether the kernel would take it as it is. */
-import { constants } from 'node:fs'
+
+import { spawn } from 'node:child_process'
+import { constants, readFileSync } from 'node:fs'
 import { access, open, stat } from 'node:fs/promises'
+import { constants as os } from 'node:os'
 import { delimiter, join } from 'node:path'
+import { ENV_NAMES, PROXY_EXTRA_NAMES, PROXY_ONLY_NAMES } from '../../wire/env-names.js'
+import type { Host } from './host.js'
 
 export type FoundCommand =
   | { readonly kind: 'found'; readonly file: string; readonly isForKernel: boolean }
@@ -64,4 +69,100 @@ async function readHead(file: string): Promise<string> {
   } catch {
     return ''
   }
+}
+
+export interface ChildPlan {
+  readonly file: string
+  /** With the name that the command goes by first, as argv has it. */
+  readonly argv: readonly string[]
+  readonly env: Readonly<Record<string, string>>
+}
+
+const RELAYED = [
+  'SIGTERM',
+  'SIGHUP',
+  'SIGUSR1',
+  'SIGUSR2',
+  'SIGINT',
+  'SIGQUIT',
+  'SIGWINCH',
+  'SIGALRM',
+] as const
+/** The terminal sends these to us and the child alike: a second copy would be taken for a second Ctrl-C. */
+const FROM_TERMINAL: readonly NodeJS.Signals[] = ['SIGINT', 'SIGQUIT', 'SIGWINCH']
+
+/** Resolves with the exit code: the child's own, 128+n for a signal, 127 not found, 126 not startable. */
+export function runChild(plan: ChildPlan, host: Host): Promise<number> {
+  const [argv0 = plan.file, ...args] = plan.argv
+  return new Promise((resolve) => {
+    const child = spawn(plan.file, args, { argv0, env: { ...plan.env }, stdio: 'inherit' })
+    const undo = RELAYED.map((signal) =>
+      host.onSignal(signal, () => {
+        if (FROM_TERMINAL.includes(signal) && isInForeground(host)) return
+        child.kill(signal)
+      }),
+    )
+    const finish = (code: number) => {
+      for (const stop of undo) stop()
+      resolve(code)
+    }
+    child.on('error', (error) => finish('code' in error && error.code === 'ENOENT' ? 127 : 126))
+    child.on('exit', (code, signal) => {
+      finish(code ?? 128 + (signal === null ? 0 : os.signals[signal]))
+    })
+  })
+}
+
+/** Whether Ctrl-C in our terminal reaches this process group. */
+function isInForeground(host: Host): boolean {
+  if (host.platform !== 'linux') return host.hasTerminal
+  try {
+    // "pid (name) state ppid pgrp session tty tpgid …"; the name may hold anything, brackets too.
+    const stat = readFileSync('/proc/self/stat', 'utf8')
+    const [, , group, , , foreground] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+    return group === foreground
+  } catch {
+    return host.hasTerminal
+  }
+}
+
+export interface ChildEnvPlan {
+  readonly env: Readonly<Record<string, string>>
+  /** Variables of the caller that said something else; the chosen profile wins. */
+  readonly overruled: readonly string[]
+}
+
+/**
+ * All five variables go, then those that have a value come: what the profile does not say, the program does not get.
+ * All else stays, `PREFECT_PROFILE` among it.
+ */
+export function planChildEnv(
+  caller: Readonly<Record<string, string | undefined>>,
+  served: Readonly<Record<string, string | undefined>>,
+): ChildEnvPlan {
+  const env: Record<string, string> = {}
+  const overruled: string[] = []
+  for (const [name, value] of Object.entries(caller)) if (value !== undefined) env[name] = value
+  for (const name of ENV_NAMES) {
+    const before = caller[name]
+    const after = served[name]
+    delete env[name]
+    if (after !== undefined) env[name] = after
+    if (before !== undefined && before !== '' && before !== after) overruled.push(name)
+  }
+  for (const name of leftBehind(caller)) delete env[name]
+  // Extended by the daemon, never contradicted.
+  for (const name of PROXY_EXTRA_NAMES) {
+    const value = served[name]
+    if (value !== undefined) env[name] = value
+  }
+  return { env, overruled }
+}
+
+/** Variables that only `env --proxy` can have set, where the caller's shell had it evaluated: it set them with the token. */
+export function leftBehind(
+  caller: Readonly<Record<string, string | undefined>>,
+): readonly (typeof PROXY_ONLY_NAMES)[number][] {
+  if (!caller.PREFECT_API_KEY?.startsWith('pab_')) return []
+  return PROXY_ONLY_NAMES.filter((name) => caller[name] !== undefined)
 }

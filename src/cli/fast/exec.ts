@@ -3,13 +3,11 @@ import { type Failure, failed, failureOf, parseProblem } from '../../client/fail
 import { createTransport } from '../../client/transport.js'
 import { socketCandidates } from '../../config/paths.js'
 import { formatFailure, formatFault } from '../failure.js'
-import { printable } from '../printable.js'
-import { findCommand } from './child.js'
-import { planChildEnv } from './child-env.js'
+import { printable } from '../text.js'
+import { type ChildPlan, findCommand, planChildEnv, runChild } from './child.js'
+import { fetchProxyEnv, jobName } from './env.js'
 import type { Host } from './host.js'
 import { parseExecArguments } from './options.js'
-import { fetchProxyEnv, jobName } from './proxy-job.js'
-import { type ChildPlan, runChild } from './run-child.js'
 
 /** The command was never started: our own failure, told apart from any of the command's. */
 const NEVER_STARTED = 125

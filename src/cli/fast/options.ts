@@ -1,6 +1,6 @@
 /** Pure: the arguments of `env` and `exec`, read without a command-line package. */
 import type { EnvFormat } from '../../wire/credentials.js'
-import { KEY_ARGUMENT, looksLikeKey } from '../key-argument.js'
+import { KEY_ARGUMENT, looksLikeKey } from '../failure.js'
 
 export type FastPlan =
   | {

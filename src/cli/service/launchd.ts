@@ -1,13 +1,12 @@
 /** The service as a launchd agent of the user who is logged in. Not run on macOS by us: see docs/service.md. */
 import { existsSync } from 'node:fs'
-import { mkdir } from 'node:fs/promises'
+import { mkdir, readFile, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { failWith } from '../../client/failure.js'
+import { startBookPath } from '../../config/paths.js'
 import { findOutdated, removeFiles, writeFiles } from './files.js'
-import { forgetGivenUp, readGivenUp } from './given-up.js'
-import { LABEL, resolveServicePlaces } from './places.js'
-import { planLaunchd } from './plan.js'
-import type { ManagerDeps, ServiceManager, ServiceState } from './service-manager.js'
+import type { ManagerDeps, ServiceManager, ServiceState } from './manager.js'
+import { LABEL, planLaunchd, resolveServicePlaces } from './plan.js'
 
 export function createLaunchd({ run, template, terminal }: ManagerDeps): ServiceManager {
   const places = resolveServicePlaces(terminal)
@@ -74,4 +73,21 @@ export function parsePrinted(text: string): Pick<ServiceState, 'state' | 'pid' |
   const code = /^\s*last exit code = (.+)$/m.exec(text)?.[1]
   if (code === undefined || code === '0' || code.startsWith('(never')) return { state: 'stopped' }
   return { state: 'failed', problem: `the daemon ended with ${code}` }
+}
+
+/** Why it stays down; `undefined` where it did not give up. */
+export async function readGivenUp(stateDir: string): Promise<string | undefined> {
+  try {
+    const book: unknown = JSON.parse(await readFile(startBookPath(stateDir), 'utf8'))
+    if (typeof book !== 'object' || book === null || !('givenUpAt' in book)) return undefined
+    if (typeof book.givenUpAt !== 'number') return undefined
+    return `every start failed, and the daemon gave up at ${new Date(book.givenUpAt).toISOString()}`
+  } catch {
+    return undefined
+  }
+}
+
+/** It may try again. */
+export async function forgetGivenUp(stateDir: string): Promise<void> {
+  await unlink(startBookPath(stateDir)).catch(() => undefined)
 }

@@ -1,13 +1,13 @@
 /** The service of this user on this system: chooses the manager, and waits for the daemon behind it. */
 import { failureOf, failWith } from '../../client/failure.js'
 import { systemClock } from '../../std/clock.js'
-import type { Session } from '../context.js'
-import { pause } from '../pause.js'
+import { pause } from '../ask.js'
+import type { Session } from '../session.js'
 import { lookAround, templatesOf } from './facts.js'
 import { findOutdated, type ServiceFile } from './files.js'
 import { createLaunchd } from './launchd.js'
+import type { ServiceManager, ServiceState } from './manager.js'
 import { createRunTool } from './manager.js'
-import type { ServiceManager, ServiceState } from './service-manager.js'
 import { createSystemd } from './systemd.js'
 
 export interface Installation {

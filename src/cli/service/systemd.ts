@@ -3,11 +3,17 @@ import { existsSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { failWith } from '../../client/failure.js'
 import { findOutdated, removeFiles, writeFiles } from './files.js'
-import type { RunTool } from './manager.js'
-import { resolveServicePlaces, SERVICE, SOCKET, TCP_SOCKET, TIMER, UNITS } from './places.js'
-import { planSystemd, type ServiceFacts } from './plan.js'
-import type { ManagerDeps, ServiceManager } from './service-manager.js'
-import { readSystemdState } from './systemd-state.js'
+import type { ManagerDeps, RunTool, ServiceManager, ServiceState } from './manager.js'
+import {
+  planSystemd,
+  resolveServicePlaces,
+  SERVICE,
+  type ServiceFacts,
+  SOCKET,
+  TCP_SOCKET,
+  TIMER,
+  UNITS,
+} from './plan.js'
 
 export function createSystemd({ run, template, terminal }: ManagerDeps): ServiceManager {
   const places = resolveServicePlaces(terminal)
@@ -95,4 +101,63 @@ async function removeUnits(places: ReturnType<typeof resolveServicePlaces>): Pro
   const files = [...UNITS.map((unit) => join(unitDir, unit)), launcher]
   const directories = [dirname(launcher), unitDir, dirname(unitDir), stateDir, dirname(profilesFile)]
   return removeFiles(files, directories)
+}
+
+const PROPERTIES = 'Id,LoadState,ActiveState,UnitFileState,MainPID,Result'
+
+export async function readSystemdState(
+  run: RunTool,
+  unitDir: string,
+  uid: number | undefined,
+): Promise<ServiceState> {
+  const isThere = existsSync(join(unitDir, SERVICE))
+  const units = [SERVICE, SOCKET, TCP_SOCKET, TIMER]
+  const shown = await run('systemctl', '--user', 'show', ...units, '-p', PROPERTIES)
+  if (!shown.isDone) return { state: 'unreachable', startsAtLogin: false, problem: shown.complaint }
+  if (!isThere) return { state: 'not_installed', startsAtLogin: false }
+  const known = parseShown(shown.stdout)
+  const [service, socket, tcp, timer] = units.map((id) => known.get(id) ?? {})
+  const lingers = await readLinger(run, uid)
+  const pid = Number(service?.MainPID ?? 0)
+  const hasTcp = tcp?.LoadState === 'loaded' && existsSync(join(unitDir, TCP_SOCKET))
+  return {
+    ...judge(service ?? {}, socket ?? {}),
+    isWoken: timer?.ActiveState === 'active',
+    ...(pid > 0 ? { pid } : {}),
+    startsAtLogin: service?.UnitFileState === 'enabled' && socket?.UnitFileState === 'enabled',
+    ...(lingers === undefined ? {} : { lingers }),
+    ...(hasTcp ? { tcp: tcp?.ActiveState === 'active' ? ('active' as const) : ('failed' as const) } : {}),
+  }
+}
+
+type Unit = Readonly<Record<string, string>>
+
+function judge(service: Unit, socket: Unit): Pick<ServiceState, 'state' | 'problem'> {
+  if (service.ActiveState === 'active' || service.ActiveState === 'reloading') return { state: 'running' }
+  const failed = [service, socket].find((unit) => unit.ActiveState === 'failed')
+  if (failed !== undefined) {
+    return { state: 'failed', problem: `${failed.Id ?? ''} failed (${failed.Result ?? 'no reason given'})` }
+  }
+  return { state: socket.ActiveState === 'active' ? 'waiting' : 'stopped' }
+}
+
+/** Blocks of `Name=value`, one per unit, with an empty line between. */
+export function parseShown(text: string): ReadonlyMap<string, Unit> {
+  const blocks = text.split(/\n\n+/).map((block) =>
+    Object.fromEntries(
+      block.split('\n').map((line): [string, string] => {
+        const at = line.indexOf('=')
+        return [line.slice(0, at), line.slice(at + 1)]
+      }),
+    ),
+  )
+  return new Map(blocks.map((unit) => [unit.Id ?? '', unit]))
+}
+
+/** Whether this user's manager goes on after the last logout. */
+export async function readLinger(run: RunTool, uid: number | undefined): Promise<boolean | undefined> {
+  if (uid === undefined) return undefined
+  const { isDone, stdout } = await run('loginctl', 'show-user', String(uid), '-p', 'Linger', '--value')
+  if (isDone && (stdout === 'yes' || stdout === 'no')) return stdout === 'yes'
+  return undefined
 }

@@ -6,8 +6,8 @@ import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { createLaunchd } from '../../../src/cli/service/launchd.js'
 import type { RunTool } from '../../../src/cli/service/manager.js'
-import { resolveServicePlaces } from '../../../src/cli/service/places.js'
 import type { ServiceFacts } from '../../../src/cli/service/plan.js'
+import { resolveServicePlaces } from '../../../src/cli/service/plan.js'
 
 const root = fileURLToPath(new URL('../../../', import.meta.url))
 

@@ -4,7 +4,7 @@ import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { absoluteDirectories, findFlags, findStableNode } from '../../../src/cli/service/find-node.js'
+import { absoluteDirectories, findFlags, findStableNode } from '../../../src/cli/service/facts.js'
 import { type LauncherFacts, renderLauncher } from '../../../src/cli/service/templates.js'
 import { systemClock } from '../../../src/std/clock.js'
 

@@ -5,12 +5,16 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
-import { carriedEnv } from '../../../src/cli/service/carried-env.js'
-import { fillTemplate } from '../../../src/cli/service/fill-template.js'
+import { carriedEnv } from '../../../src/cli/service/facts.js'
 import { parsePrinted } from '../../../src/cli/service/launchd.js'
-import { resolveServicePlaces } from '../../../src/cli/service/places.js'
-import { planLaunchd, planSystemd, type ServiceFacts } from '../../../src/cli/service/plan.js'
-import { parseShown } from '../../../src/cli/service/systemd-state.js'
+import {
+  planLaunchd,
+  planSystemd,
+  resolveServicePlaces,
+  type ServiceFacts,
+} from '../../../src/cli/service/plan.js'
+import { parseShown } from '../../../src/cli/service/systemd.js'
+import { fillTemplate } from '../../../src/cli/service/templates.js'
 
 const root = fileURLToPath(new URL('../../../', import.meta.url))
 const template = (folder: string) => (name: string) => readFileSync(join(root, folder, name), 'utf8')
