@@ -65,7 +65,11 @@ async function end({ id, name, profiles }: TokenFacts, { tokens, audit, log }: M
   const [profile = ''] = profiles
   log.warn({ profile, token: name }, 'the profile of a job is gone, and its token with it')
   audit.record({
-    ...{ action: 'token_revoked', outcome: 'done', door: 'daemon', profile },
-    ...{ tokenId: id, tokenName: name },
+    action: 'token_revoked',
+    outcome: 'done',
+    door: 'daemon',
+    profile,
+    tokenId: id,
+    tokenName: name,
   })
 }

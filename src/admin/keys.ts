@@ -2,13 +2,14 @@
 
 import { BrokerError, isBrokerError } from '../base/errors.js'
 import type { KeyKeeper } from '../keys/keeper.js'
-import type { KeyRecord } from '../keys/ledger.js'
+import type { KeyFacts, KeyRecord } from '../keys/ledger.js'
+import { keyFacts } from '../keys/ledger.js'
 import type { CloudApi, CloudKey } from '../prefect/cloud.js'
 import { shownName } from '../profiles/bundled.js'
-import { keyFacts } from '../serve/answer.js'
 import type { Credentials, Served } from '../serve/credentials.js'
-import type { KeyAdmin, KeyEntry } from './profiles.js'
-import { target } from './workspaces.js'
+import { target } from '../serve/credentials.js'
+import { defined } from '../std/defined.js'
+import type { Secret } from '../std/secret.js'
 
 export interface AdministerKeysDeps {
   readonly credentials: Credentials
@@ -37,14 +38,14 @@ export function createKeyAdmin(deps: AdministerKeysDeps): KeyAdmin {
       const userId = await userIdOf(deps, served)
       const minted = await cloud.createKey(target(credentials, served), userId, {
         name,
-        ...(expiresAt === undefined ? {} : { expiresAt }),
+        ...defined({ expiresAt }),
       })
       return {
         profile: served.profile,
         id: minted.id,
         name: minted.name,
         key: minted.key,
-        ...(minted.expiresAt === undefined ? {} : { expiresAt: minted.expiresAt }),
+        ...defined({ expiresAt: minted.expiresAt }),
       }
     },
     async delete(id, profile) {
@@ -112,7 +113,7 @@ function entryOf(keeper: KeyKeeper, record: KeyRecord): KeyEntry {
     profile: record.profile,
     state: isCurrent ? 'current' : 'retired',
     isHandedOut: record.handedOut,
-    ...(record.retiredAt === undefined ? {} : { retiredAt: record.retiredAt }),
+    ...defined({ retiredAt: record.retiredAt }),
   }
 }
 
@@ -122,7 +123,29 @@ function foreignEntry(profile: string, { id, name, createdAt, expiresAt }: Cloud
     state: 'at_prefect',
     id,
     name,
-    ...(createdAt === undefined ? {} : { issuedAt: createdAt }),
-    ...(expiresAt === undefined ? {} : { expiresAt }),
+    ...defined({ issuedAt: createdAt, expiresAt }),
   }
+}
+/** A key that Prefect lists and we do not hold has no fingerprint and no origin that we could know. */
+
+export interface KeyEntry
+  extends Omit<KeyFacts, 'fingerprint' | 'origin'>,
+    Partial<Pick<KeyFacts, 'fingerprint' | 'origin'>> {
+  readonly profile: string
+  readonly state: 'current' | 'retired' | 'at_prefect'
+  readonly isHandedOut?: boolean
+  readonly retiredAt?: number
+}
+export interface KeyAdmin {
+  /** What we hold, and what Prefect lists where it does; `notices` say what it does not. */
+  list(profile?: string): Promise<{ readonly keys: readonly KeyEntry[]; readonly notices: readonly string[] }>
+  create(wanted: { readonly profile?: string; readonly name: string; readonly expiresAt?: number }): Promise<{
+    readonly profile: string
+    readonly id: string
+    readonly name: string
+    readonly key: Secret
+    readonly expiresAt?: number
+  }>
+  /** Refuses (`login_state`… `conflict`) to delete the key that is being served. */
+  delete(id: string, profile?: string): Promise<'deleted' | 'already_gone'>
 }

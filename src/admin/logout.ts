@@ -4,7 +4,6 @@ import type { KeyKeeper } from '../keys/keeper.js'
 import type { KeyRecord } from '../keys/ledger.js'
 import type { ProfileEdit } from '../profiles/profile.js'
 import type { Secret } from '../std/secret.js'
-import type { LogoutOutcome } from './profiles.js'
 import type { ProfileChangeDeps } from './rename.js'
 
 export async function logOut(deps: ProfileChangeDeps, name: string, revoke: boolean): Promise<LogoutOutcome> {
@@ -98,4 +97,9 @@ export async function forgetKeys(keeper: KeyKeeper, name: string): Promise<reado
   await keeper.resetProfile(name)
   for (const { item } of keys) await keeper.forget(item)
   return keys.map(({ fingerprint }) => fingerprint)
+}
+export interface LogoutOutcome {
+  readonly forgotten: readonly string[]
+  readonly revoked: readonly string[]
+  readonly notRevoked: readonly { readonly fingerprint: string; readonly reason: string }[]
 }

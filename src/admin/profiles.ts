@@ -1,17 +1,12 @@
 /** Changes of profiles that an owner asks for: the file and the keys that go with it. */
 import { BrokerError } from '../base/errors.js'
 import { normaliseApiUrl } from '../prefect/api-url.js'
-import type { Workspace } from '../prefect/cloud.js'
 import { BUNDLED_PROFILES, requireNewProfileName, shownName } from '../profiles/bundled.js'
 import type { ProfileEdit } from '../profiles/profile.js'
-import type { KeyFacts } from '../serve/credentials.js'
-import type { Check } from '../status/doctor.js'
-import type { StatusSnapshot } from '../status/status.js'
 import type { Secret } from '../std/secret.js'
 import { quoteWord } from '../std/text.js'
-import type { VaultDescription } from '../vault/vault.js'
 import { adoptKey } from './adopt.js'
-import { forgetKeys, logOut } from './logout.js'
+import { forgetKeys, type LogoutOutcome, logOut } from './logout.js'
 import type { ProfileChangeDeps } from './rename.js'
 import { renameProfile } from './rename.js'
 
@@ -33,60 +28,6 @@ export interface ProfileAdmin {
   adopt(name: string): Promise<{ readonly fingerprint: string; readonly message: string }>
   /** Forgets our key everywhere and keeps the URL; with `revoke` deletes what it can at Prefect first. */
   logout(name: string, options: { readonly revoke: boolean }): Promise<LogoutOutcome>
-}
-
-export interface LogoutOutcome {
-  readonly forgotten: readonly string[]
-  readonly revoked: readonly string[]
-  readonly notRevoked: readonly { readonly fingerprint: string; readonly reason: string }[]
-}
-
-export interface WorkspaceAdmin {
-  /** Asks Prefect, and remembers the names. */
-  list(profile?: string): Promise<{
-    readonly profile: string
-    readonly workspaces: readonly Workspace[]
-    readonly currentId?: string
-  }>
-  /** `workspace_not_found` names what there is. Writes the profile's URL. */
-  choose(
-    profile: string | undefined,
-    workspace: string,
-  ): Promise<{ readonly profile: string; readonly workspace: Workspace; readonly apiUrl: string }>
-}
-
-/** A key that Prefect lists and we do not hold has no fingerprint and no origin that we could know. */
-export interface KeyEntry
-  extends Omit<KeyFacts, 'fingerprint' | 'origin'>,
-    Partial<Pick<KeyFacts, 'fingerprint' | 'origin'>> {
-  readonly profile: string
-  readonly state: 'current' | 'retired' | 'at_prefect'
-  readonly isHandedOut?: boolean
-  readonly retiredAt?: number
-}
-
-export interface KeyAdmin {
-  /** What we hold, and what Prefect lists where it does; `notices` say what it does not. */
-  list(profile?: string): Promise<{ readonly keys: readonly KeyEntry[]; readonly notices: readonly string[] }>
-  create(wanted: { readonly profile?: string; readonly name: string; readonly expiresAt?: number }): Promise<{
-    readonly profile: string
-    readonly id: string
-    readonly name: string
-    readonly key: Secret
-    readonly expiresAt?: number
-  }>
-  /** Refuses (`login_state`… `conflict`) to delete the key that is being served. */
-  delete(id: string, profile?: string): Promise<'deleted' | 'already_gone'>
-}
-
-export interface VaultAdmin {
-  unlock(passphrase: Secret): Promise<VaultDescription>
-  lock(): Promise<VaultDescription>
-}
-
-export interface Inspection {
-  status(): StatusSnapshot
-  doctor(): Promise<readonly Check[]>
 }
 
 export function createProfileAdmin(deps: ProfileChangeDeps): ProfileAdmin {

@@ -3,9 +3,9 @@
 import type { Events } from '../base/events.js'
 import { dropEntry, type Journal, type RenameEntry, writeEntry } from '../keys/journal.js'
 import type { KeyKeeper } from '../keys/keeper.js'
-import type { Document } from '../keys/ledger.js'
-import type { CloudApi } from '../prefect/cloud.js'
-import type { CloudDefaults, ProfileStore } from '../profiles/profile.js'
+import type { Document } from '../os/document.js'
+import type { CloudApi, CloudDefaults } from '../prefect/cloud.js'
+import type { ProfileStore } from '../profiles/profile.js'
 import type { Credentials } from '../serve/credentials.js'
 import type { Log } from '../std/log.js'
 

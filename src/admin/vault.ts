@@ -2,8 +2,8 @@
 
 import type { Events } from '../base/events.js'
 import type { KeyKeeper } from '../keys/keeper.js'
-import type { Vault } from '../vault/vault.js'
-import type { VaultAdmin } from './profiles.js'
+import type { Secret } from '../std/secret.js'
+import type { Vault, VaultDescription } from '../vault/vault.js'
 
 export interface AdministerVaultDeps {
   readonly vault: Vault
@@ -32,4 +32,8 @@ export function createVaultAdmin({ vault, keeper, events, settle }: AdministerVa
       return tell()
     },
   }
+}
+export interface VaultAdmin {
+  unlock(passphrase: Secret): Promise<VaultDescription>
+  lock(): Promise<VaultDescription>
 }

@@ -1,14 +1,12 @@
 /** The workspaces that a profile's key reaches, and the choice of one. */
 
-import { BrokerError } from '../base/errors.js'
 import type { KeyKeeper } from '../keys/keeper.js'
 import { type CloudApi, type Workspace, workspaceApiUrl } from '../prefect/cloud.js'
 import { isOwnToken } from '../prefect/proxied.js'
 import { findWorkspace } from '../prefect/workspaces.js'
-import { shownName } from '../profiles/bundled.js'
 import type { ProfileStore } from '../profiles/profile.js'
-import type { Credentials, Served } from '../serve/credentials.js'
-import type { WorkspaceAdmin } from './profiles.js'
+import { type Credentials, requireCloud, type Served, target } from '../serve/credentials.js'
+import { defined } from '../std/defined.js'
 
 export interface AdministerWorkspacesDeps {
   readonly credentials: Credentials
@@ -34,7 +32,7 @@ export function createWorkspaceAdmin(deps: AdministerWorkspacesDeps): WorkspaceA
     async list(profile) {
       const { served, workspaces } = await ask(profile)
       const currentId = served.workspace?.workspaceId
-      return { profile: served.profile, workspaces, ...(currentId === undefined ? {} : { currentId }) }
+      return { profile: served.profile, workspaces, ...defined({ currentId }) }
     },
     async choose(profile, wanted) {
       const { served, workspaces } = await ask(profile)
@@ -59,24 +57,16 @@ function withoutOwnToken(store: ProfileStore, name: string): { readonly PREFECT_
   const written = store.reading().file.profiles.get(name)?.apiKey
   return written !== undefined && isOwnToken(written) ? { PREFECT_API_KEY: undefined } : {}
 }
-
-function requireCloud(served: Served): Served {
-  if (served.kind === 'cloud' && served.apiKey !== undefined) return served
-  throw new BrokerError(
-    'profile_not_cloud',
-    `profile ${shownName(served.profile)} is not a Prefect Cloud profile`,
-    {
-      hint: 'prefect-auth login',
-    },
-  )
-}
-
-/** The key that is served, with the one host it may go to. Throws `profile_not_cloud`. */
-export function target(
-  credentials: Credentials,
-  served: Served,
-): { cloudApiUrl: string; key: NonNullable<Served['apiKey']> } {
-  const { apiKey, profile } = requireCloud(served)
-  if (apiKey === undefined) throw new BrokerError('internal', 'a Cloud profile is served without a key')
-  return { cloudApiUrl: credentials.state(profile).resolved.cloudApiUrl, key: apiKey }
+export interface WorkspaceAdmin {
+  /** Asks Prefect, and remembers the names. */
+  list(profile?: string): Promise<{
+    readonly profile: string
+    readonly workspaces: readonly Workspace[]
+    readonly currentId?: string
+  }>
+  /** `workspace_not_found` names what there is. Writes the profile's URL. */
+  choose(
+    profile: string | undefined,
+    workspace: string,
+  ): Promise<{ readonly profile: string; readonly workspace: Workspace; readonly apiUrl: string }>
 }

@@ -1,5 +1,9 @@
 /** What the HTTP API stands on: the parts that the daemon hands in, and what the routes share. */
-import type { Inspection, KeyAdmin, ProfileAdmin, VaultAdmin, WorkspaceAdmin } from '../admin/profiles.js'
+
+import type { KeyAdmin } from '../admin/keys.js'
+import type { ProfileAdmin } from '../admin/profiles.js'
+import type { VaultAdmin } from '../admin/vault.js'
+import type { WorkspaceAdmin } from '../admin/workspaces.js'
 import type { Audit } from '../audit/audit.js'
 import type { Events } from '../base/events.js'
 import type { Holds } from '../http/conditional.js'
@@ -11,6 +15,7 @@ import type { ProxyLimits, ProxyWay } from '../proxy/deps.js'
 import type { ApiProxy } from '../proxy/proxy.js'
 import type { RenewalAdmin, ServiceAccountAdmin } from '../renewal/view.js'
 import type { Credentials } from '../serve/credentials.js'
+import type { Inspection } from '../status/status.js'
 import type { Clock } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 import type { Tokens } from '../tokens/tokens.js'

@@ -1,8 +1,10 @@
 /** Which answer a request for credentials gets, and when: at once, or when it differs from what the caller has. */
+
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { entityTag, matchesTag, preferredWaitMs, sendTagged } from '../http/conditional.js'
 import type { ApiServer } from '../http/schema.js'
 import type { Served } from '../serve/credentials.js'
+import { defined } from '../std/defined.js'
 import {
   type Credentials,
   credentialsQuery,
@@ -131,11 +133,10 @@ function createBodies(): (served: Served) => string {
 export function renderEnv(served: Served): PrefectEnv {
   const { apiUrl, apiKey, authString, cloudApiUrl, cloudUiUrl } = served
   return {
-    ...(apiUrl === undefined ? {} : { PREFECT_API_URL: apiUrl }),
-    ...(apiKey === undefined ? {} : { PREFECT_API_KEY: apiKey.reveal() }),
-    ...(authString === undefined ? {} : { PREFECT_API_AUTH_STRING: authString.reveal() }),
-    ...(cloudApiUrl === undefined ? {} : { PREFECT_CLOUD_API_URL: cloudApiUrl }),
-    ...(cloudUiUrl === undefined ? {} : { PREFECT_CLOUD_UI_URL: cloudUiUrl }),
+    ...defined({ PREFECT_API_URL: apiUrl }),
+    ...(apiKey === undefined ? {} : { PREFECT_API_KEY: apiKey.reveal() }), // the answer to a caller who may have it
+    ...(authString === undefined ? {} : { PREFECT_API_AUTH_STRING: authString.reveal() }), // the answer to a caller who may have it
+    ...defined({ PREFECT_CLOUD_API_URL: cloudApiUrl, PREFECT_CLOUD_UI_URL: cloudUiUrl }),
   }
 }
 

@@ -1,8 +1,10 @@
 /** `POST /v1/env`: the variables of a job that goes through the proxy, with a token made for it alone. */
+
 import { BrokerError } from '../base/errors.js'
 import type { ApiServer } from '../http/schema.js'
 import { renderShell } from '../http/shell.js'
 import { planProxyEnv } from '../proxy/env.js'
+import { defined } from '../std/defined.js'
 import { type EnvFormat, envQuery, proxyEnvBody } from '../wire/credentials.js'
 import type { RouteContext } from './context.js'
 import { renderEnv } from './credentials.js'
@@ -29,11 +31,11 @@ export function proxyEnvRoutes(api: ApiServer, context: RouteContext): void {
       const { resolved } = credentials.state(profile)
       if (resolved.kind === 'none') throw withoutApi(resolved.name)
       const { facts, token } = await tokens.createForJob({
-        ...{ name, profile: served.profile },
-        ...(resolved.workspace === undefined ? {} : { workspace: resolved.workspace }),
-        ...(pid === undefined ? {} : { pid }),
+        name,
+        profile: served.profile,
+        ...defined({ workspace: resolved.workspace, pid }),
       })
-      const env = planProxyEnv({ address, resolved, token, ...(noProxy === undefined ? {} : { noProxy }) })
+      const env = planProxyEnv({ address, resolved, token, ...defined({ noProxy }) })
       const caller = { ...guard.callerOf(request), token: { ...facts, power: 'proxy' as const } }
       trail.given(request, caller, 'token_created', { profile: served.profile })
       const body =

@@ -1,9 +1,11 @@
 /** Server-Sent Events: one subscription, many watchers, and none of them can slow down or fill up the daemon. */
+
 import type { ServerResponse } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { BrokerError } from '../base/errors.js'
 import type { BrokerEvent, Events } from '../base/events.js'
 import type { Clock, Timer } from '../std/clock.js'
+import { defined } from '../std/defined.js'
 import { type Caller, reachesProfile } from '../tokens/access.js'
 import type { Tokens } from '../tokens/tokens.js'
 import type { Event } from '../wire/events.js'
@@ -190,7 +192,7 @@ function renderEvent(epoch: string, { seq, at, type, profile, facts }: BrokerEve
     id: `${epoch}-${seq}`,
     at: renderTime(at),
     type,
-    ...(profile === undefined ? {} : { profile }),
+    ...defined({ profile }),
     facts: Object.fromEntries(plain),
   }
 }

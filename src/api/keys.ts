@@ -1,6 +1,8 @@
 /** `/v1/keys`: the keys we know; make one, which is shown this once, and delete one. */
+
 import type { ApiServer } from '../http/schema.js'
 import type { RenewalView } from '../renewal/view.js'
+import { defined } from '../std/defined.js'
 import type { Caller } from '../tokens/access.js'
 import {
   createKeyAnswer,
@@ -73,7 +75,7 @@ function createRoute(api: ApiServer, { guard, keys, trail }: RouteContext): void
       const { profile, name, expires_at } = request.body
       const made = await keys.create({
         name,
-        ...(profile === undefined ? {} : { profile }),
+        ...defined({ profile }),
         ...(expires_at === undefined ? {} : { expiresAt: Date.parse(expires_at) }),
       })
       trail.given(request, guard.callerOf(request), 'key_created', {
@@ -84,7 +86,7 @@ function createRoute(api: ApiServer, { guard, keys, trail }: RouteContext): void
         profile: made.profile,
         id: made.id,
         name: made.name,
-        key: made.key.reveal(),
+        key: made.key.reveal(), // a new key, shown once
         ...(made.expiresAt === undefined ? {} : { expires_at: renderTime(made.expiresAt) }),
       })
     },
@@ -143,7 +145,7 @@ function rotateRoute(api: ApiServer, { guard, serviceAccounts, trail }: RouteCon
       const { key, oldKeyExpiresAt } = await serviceAccounts.rotate({
         profile,
         name,
-        ...(owner_profile === undefined ? {} : { ownerProfile: owner_profile }),
+        ...defined({ ownerProfile: owner_profile }),
         ...(old_key_lives_s === undefined ? {} : { oldKeyLivesMs: old_key_lives_s * 1000 }),
         ...(expires_in_s === undefined ? {} : { expiresInMs: expires_in_s * 1000 }),
       })

@@ -1,9 +1,11 @@
 /** `/v1/logins`: a login from its URL to the stored key. Nobody here ever gets a key. */
+
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { entityTag, matchesTag, preferredWaitMs, sendTagged } from '../http/conditional.js'
 import { renderProblem } from '../http/problem.js'
 import type { ApiServer } from '../http/schema.js'
 import type { LoginView as Login } from '../login/login.js'
+import { defined } from '../std/defined.js'
 import { Secret } from '../std/secret.js'
 import {
   type LoginView,
@@ -32,10 +34,7 @@ function beginRoute(api: ApiServer, { logins }: RouteContext): void {
     async (request, reply) => {
       const { profile, workspace, owner, switch_owner } = request.body
       const { login, isJoined } = await logins.begin({
-        ...(profile === undefined ? {} : { profile }),
-        ...(workspace === undefined ? {} : { workspace }),
-        ...(owner === undefined ? {} : { owner }),
-        ...(switch_owner === undefined ? {} : { switchOwner: switch_owner }),
+        ...defined({ profile, workspace, owner, switchOwner: switch_owner }),
       })
       reply.header('location', `/v1/logins/${encodeURIComponent(login.id)}`)
       return answer(reply.code(isJoined ? 200 : 201), login)
@@ -88,7 +87,7 @@ function answerRoutes(api: ApiServer, { logins }: RouteContext): void {
       const { accept, workspace } = request.body
       const login = await logins.confirm(request.params.id, {
         accept,
-        ...(workspace === undefined ? {} : { workspace }),
+        ...defined({ workspace }),
       })
       return answer(reply, login)
     },
@@ -131,16 +130,16 @@ export function renderLogin(login: Login): LoginView {
     profile: login.profile,
     state: login.state,
     version: login.version,
-    ...(login.url === undefined ? {} : { url: login.url }),
+    ...defined({ url: login.url }),
     expires_at: renderTime(login.expiresAt),
     ...(login.owner === undefined ? {} : { owner: renderOwner(login.owner) }),
-    ...(login.isOwnerKnown === undefined ? {} : { owner_known: login.isOwnerKnown }),
+    ...defined({ owner_known: login.isOwnerKnown }),
     ...(login.workspaces === undefined
       ? {}
       : { workspaces: login.workspaces.map((one) => renderWorkspace(one, currentId)) }),
     ...(login.workspace === undefined ? {} : { workspace: renderWorkspace(login.workspace, currentId) }),
     refused: login.refused,
-    ...(login.notice === undefined ? {} : { notice: login.notice }),
+    ...defined({ notice: login.notice }),
     ...(login.key === undefined ? {} : { key: renderKey(login.key) }),
     ...(login.exchange === undefined
       ? {}

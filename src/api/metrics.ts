@@ -1,6 +1,8 @@
 /** What is counted, as Prometheus text. */
+
 import type { ProxyTraffic } from '../proxy/traffic.js'
 import type { ProfileState } from '../serve/credentials.js'
+import { defined } from '../std/defined.js'
 import { type Caller, reachesProfile } from '../tokens/access.js'
 import type { ProxyTrafficView } from '../wire/credentials.js'
 import { renderTime } from './render.js'
@@ -120,7 +122,7 @@ export function visibleTraffic(traffic: readonly ProxyTraffic[], caller: Caller)
 export function renderTraffic(line: ProxyTraffic): ProxyTrafficView {
   return {
     profile: line.profile,
-    ...(line.token === undefined ? {} : { token: line.token }),
+    ...defined({ token: line.token }),
     requests: line.requests,
     replays: line.replays,
     parked: line.parked,

@@ -2,6 +2,7 @@
 
 import type { RouteOptions } from 'fastify'
 import { z } from 'zod'
+import { defined } from '../std/defined.js'
 import type { Power } from '../tokens/access.js'
 import { problem } from '../wire/common.js'
 
@@ -87,7 +88,7 @@ export function createRouteBook(): RouteBook {
           needs,
           summary,
           schema: schema ?? {},
-          ...(produces === undefined ? {} : { produces }),
+          ...defined({ produces }),
         })
       }
     },

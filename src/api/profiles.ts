@@ -1,10 +1,12 @@
 /** `/v1/profiles`: what the profile file says, what is effective, and every change of it. */
+
 import type { FastifyRequest } from 'fastify'
 import { BrokerError } from '../base/errors.js'
 import type { ApiServer } from '../http/schema.js'
 import { workspaceHandle } from '../prefect/cloud.js'
 import type { ProfileEntry, ProfileReading, ResolvedProfile } from '../profiles/profile.js'
 import type { ProfileState } from '../serve/credentials.js'
+import { defined } from '../std/defined.js'
 import { Secret } from '../std/secret.js'
 import { empty, type WorkspaceRef } from '../wire/common.js'
 import { logoutAnswer, logoutBody } from '../wire/login.js'
@@ -82,7 +84,7 @@ function changingRoutes(api: ApiServer, context: RouteContext): void {
       const { name, api_url, auth_string } = request.body
       await context.profiles.create({
         name,
-        ...(api_url === undefined ? {} : { apiUrl: api_url }),
+        ...defined({ apiUrl: api_url }),
         ...(auth_string === undefined ? {} : { authString: new Secret(auth_string) }),
       })
       return reply.code(201).send(changed(context, request, name))
@@ -100,7 +102,7 @@ function changingRoutes(api: ApiServer, context: RouteContext): void {
         throw new BrokerError('bad_request', 'the body must name what to change: api_url or auth_string')
       }
       await context.profiles.change(request.params.name, {
-        ...(api_url === undefined ? {} : { apiUrl: api_url }),
+        ...defined({ apiUrl: api_url }),
         ...(auth_string === undefined
           ? {}
           : { authString: auth_string === null ? null : new Secret(auth_string) }),
@@ -185,7 +187,7 @@ export function renderProfile(state: ProfileState, entry: ProfileEntry | undefin
 }
 
 export function renderProfilesFile({ path, state, problem }: ProfileReading): ProfileList['file'] {
-  return { path, state, ...(problem === undefined ? {} : { problem }) }
+  return { path, state, ...defined({ problem }) }
 }
 
 /** The workspace with its name, where Prefect has told it. */

@@ -1,8 +1,10 @@
 /** Keys, owners, workspaces and times: from the inside to the wire. No key, only facts about it. */
 
-import type { KeyEntry } from '../admin/profiles.js'
+import type { KeyEntry } from '../admin/keys.js'
+import type { KeyFacts } from '../keys/ledger.js'
 import { type Owner, type Workspace, workspaceHandle } from '../prefect/cloud.js'
-import type { KeyFacts, Served } from '../serve/credentials.js'
+import type { Served } from '../serve/credentials.js'
+import { defined } from '../std/defined.js'
 import type { KeyView, Owner as OwnerView, WorkspaceRef } from '../wire/common.js'
 import type { KeyEntry as KeyEntryView } from '../wire/keys.js'
 import type { WorkspaceView } from '../wire/profile.js'
@@ -21,21 +23,19 @@ export function renderKeyEntry(entry: KeyEntry): KeyEntryView {
   return {
     profile: entry.profile,
     state: entry.state,
-    ...(entry.fingerprint === undefined ? {} : { fingerprint: entry.fingerprint }),
-    ...(entry.origin === undefined ? {} : { origin: entry.origin }),
+    ...defined({ fingerprint: entry.fingerprint, origin: entry.origin }),
     ...renderLife(entry),
-    ...(entry.isHandedOut === undefined ? {} : { handed_out: entry.isHandedOut }),
+    ...defined({ handed_out: entry.isHandedOut }),
     ...(entry.retiredAt === undefined ? {} : { retired_at: renderTime(entry.retiredAt) }),
   }
 }
 
 function renderLife(key: Omit<KeyFacts, 'fingerprint' | 'origin'>): Omit<KeyView, 'fingerprint' | 'origin'> {
   return {
-    ...(key.id === undefined ? {} : { id: key.id }),
-    ...(key.name === undefined ? {} : { name: key.name }),
+    ...defined({ id: key.id, name: key.name }),
     ...(key.issuedAt === undefined ? {} : { issued_at: renderTime(key.issuedAt) }),
     ...(key.expiresAt === undefined ? {} : { expires_at: renderTime(key.expiresAt) }),
-    ...(key.isExpiryAssumed === undefined ? {} : { expiry_assumed: key.isExpiryAssumed }),
+    ...defined({ expiry_assumed: key.isExpiryAssumed }),
     ...(key.renewsAt === undefined ? {} : { renews_at: renderTime(key.renewsAt) }),
   }
 }
@@ -52,7 +52,7 @@ export function renderWorkspaceRef({
   handle,
 }: NonNullable<Served['workspace']>): WorkspaceRef {
   return {
-    ...(handle === undefined ? {} : { handle }),
+    ...defined({ handle }),
     account_id: accountId,
     workspace_id: workspaceId,
   }
@@ -63,9 +63,9 @@ export function renderWorkspace(workspace: Workspace, currentId: string | undefi
   return {
     handle: workspaceHandle(workspace),
     account_id: workspace.accountId,
-    ...(workspace.accountName === undefined ? {} : { account_name: workspace.accountName }),
+    ...defined({ account_name: workspace.accountName }),
     workspace_id: workspace.workspaceId,
-    ...(workspace.workspaceName === undefined ? {} : { name: workspace.workspaceName }),
+    ...defined({ name: workspace.workspaceName }),
     current: workspace.workspaceId === currentId,
   }
 }

@@ -5,6 +5,7 @@ import type { ProxyTraffic } from '../proxy/traffic.js'
 import type { RenewalView } from '../renewal/view.js'
 import type { ProfileState } from '../serve/credentials.js'
 import type { DaemonFacts, StatusSnapshot } from '../status/status.js'
+import { defined } from '../std/defined.js'
 import { type Caller, reachesProfile } from '../tokens/access.js'
 import type { VaultDescription } from '../vault/vault.js'
 import { doctor, type ProfileStatus, type Ready, type Status, status } from '../wire/status.js'
@@ -27,8 +28,7 @@ export function renderStatus(
       door,
       address,
       state,
-      ...(problem === undefined ? {} : { problem }),
-      ...(inherited === undefined ? {} : { inherited }),
+      ...defined({ problem, inherited }),
     })),
     vault: renderVault(snapshot.vault),
     profiles_file: renderProfilesFile(snapshot.reading),
@@ -57,7 +57,7 @@ function renderDaemon(daemon: DaemonFacts): Status['daemon'] {
     started_at: renderTime(daemon.startedAt),
     node: daemon.node,
     state_dir: daemon.stateDir,
-    ...(daemon.configFile === undefined ? {} : { config_file: daemon.configFile }),
+    ...defined({ config_file: daemon.configFile }),
     log_level: daemon.logLevel,
   }
 }
@@ -101,7 +101,7 @@ export function renderReady(state: ProfileState, renewal: RenewalView | undefine
 function readiness({ outcome }: ProfileState): Pick<Ready, 'ready' | 'reason' | 'hint'> {
   if (outcome.kind === 'served') return { ready: true }
   const { message, hint } = outcome.error
-  return { ready: false, reason: message, ...(hint === undefined ? {} : { hint }) }
+  return { ready: false, reason: message, ...defined({ hint }) }
 }
 
 export function statusRoutes(api: ApiServer, context: RouteContext): void {
@@ -130,7 +130,7 @@ export function statusRoutes(api: ApiServer, context: RouteContext): void {
           name,
           verdict,
           finding,
-          ...(remedy === undefined ? {} : { remedy }),
+          ...defined({ remedy }),
         })),
       })
     },

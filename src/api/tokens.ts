@@ -4,6 +4,7 @@ import type { AuditEntry } from '../audit/audit.js'
 import { BrokerError } from '../base/errors.js'
 import type { ApiServer } from '../http/schema.js'
 import type { Credentials } from '../serve/credentials.js'
+import { defined } from '../std/defined.js'
 import { parseDuration } from '../std/time.js'
 import type { TokenFacts } from '../tokens/tokens.js'
 import { empty } from '../wire/common.js'
@@ -105,12 +106,7 @@ export function renderAuditEntry(entry: AuditEntry): AuditEntryView {
     action,
     outcome,
     door,
-    ...(profile === undefined ? {} : { profile }),
-    ...(fingerprint === undefined ? {} : { fingerprint }),
-    ...(tokenId === undefined ? {} : { token: tokenId }),
-    ...(tokenName === undefined ? {} : { token_name: tokenName }),
-    ...(agent === undefined ? {} : { agent }),
-    ...(code === undefined ? {} : { code }),
+    ...defined({ profile, fingerprint, token: tokenId, token_name: tokenName, agent, code }),
   }
 }
 

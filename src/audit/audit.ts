@@ -1,5 +1,7 @@
 /** One line of `audit.jsonl`: written by hand-outs under load, read by people with jq and by `GET /v1/audit`. */
+
 import { z } from 'zod'
+import { defined } from '../std/defined.js'
 import { plainText } from '../std/text.js'
 import type { Caller } from '../tokens/access.js'
 
@@ -115,11 +117,13 @@ function toEntry({ at, action, outcome, door, ...rest }: z.output<typeof lineFie
     action,
     outcome,
     door,
-    ...(rest.profile === undefined ? {} : { profile: rest.profile }),
-    ...(rest.fingerprint === undefined ? {} : { fingerprint: rest.fingerprint }),
-    ...(rest.token_id === undefined ? {} : { tokenId: rest.token_id }),
-    ...(rest.token_name === undefined ? {} : { tokenName: rest.token_name }),
-    ...(rest.agent === undefined ? {} : { agent: rest.agent }),
-    ...(rest.code === undefined ? {} : { code: rest.code }),
+    ...defined({
+      profile: rest.profile,
+      fingerprint: rest.fingerprint,
+      tokenId: rest.token_id,
+      tokenName: rest.token_name,
+      agent: rest.agent,
+      code: rest.code,
+    }),
   }
 }

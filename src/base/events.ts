@@ -1,5 +1,7 @@
 /** What happened, for those who watch: a ring of numbered events without secrets, and who listens. */
+
 import type { Clock } from '../std/clock.js'
+import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
 
 export const EVENT_TYPES = [
@@ -76,7 +78,7 @@ export function createEvents({
     epoch,
     emit(type, { profile, facts = {} } = {}) {
       seq += 1
-      const event = { seq, at: clock.now(), type, facts, ...(profile === undefined ? {} : { profile }) }
+      const event = { seq, at: clock.now(), type, facts, ...defined({ profile }) }
       ring.push(event)
       if (ring.length > RING_SIZE) ring.shift()
       for (const listener of [...listeners]) {

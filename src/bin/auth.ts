@@ -1,4 +1,5 @@
 /** The program `prefect-auth`: `env` and `exec` take the fast path, all else loads the full command line. */
+
 import { readFileSync, writeSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
@@ -6,6 +7,7 @@ import { isatty } from 'node:tty'
 import { fileURLToPath } from 'node:url'
 import type { Host } from '../cli/fast/host.js'
 import type { Terminal } from '../cli/session.js'
+import { defined } from '../std/defined.js'
 
 const PACKAGE = findPackage()
 const [command, ...rest] = process.argv.slice(2)
@@ -32,7 +34,7 @@ function createHost(): Host {
     env: process.env,
     home: homedir(),
     platform: process.platform,
-    ...(uid === undefined ? {} : { uid }),
+    ...defined({ uid }),
     version: PACKAGE.version,
     pid: process.pid,
     parentPid: process.ppid,

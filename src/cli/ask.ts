@@ -3,6 +3,7 @@
 import type { ReadStream, WriteStream } from 'node:tty'
 import type { Option } from '@clack/prompts'
 import { failed, failWith } from '../client/failure.js'
+import { defined } from '../std/defined.js'
 import type { WorkspaceView } from '../wire/profile.js'
 import type { Session } from './session.js'
 import { printable } from './text.js'
@@ -190,7 +191,7 @@ export async function pickWorkspace(
     options,
     input: terminal.stdin,
     output: terminal.stderr,
-    ...(current === undefined ? {} : { initialValue: current }),
+    ...defined({ initialValue: current }),
   }
   const chosen = await (options.length <= SHORT_LIST
     ? select(common)

@@ -7,6 +7,7 @@ import { type Client, createClient } from '../client/client.js'
 import { type Failure, failureOf } from '../client/failure.js'
 import { createTransport, type Transport } from '../client/transport.js'
 import { socketCandidates } from '../config/paths.js'
+import { defined } from '../std/defined.js'
 import { exitCodeOf, formatFailure, formatFault } from './failure.js'
 import type { Host } from './fast/host.js'
 import { printableJson } from './text.js'
@@ -124,7 +125,7 @@ function createSession(
   const transport = createTransport({
     candidates: socketCandidates(terminal),
     userAgent: `prefect-auth/${terminal.version} ${command}`,
-    ...(terminal.uid === undefined ? {} : { uid: terminal.uid }),
+    ...defined({ uid: terminal.uid }),
   })
   const fromCaller = terminal.env.PREFECT_PROFILE || undefined
   const isJson = options.json === true

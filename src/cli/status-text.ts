@@ -1,5 +1,7 @@
 /** Pure: the status as one look: who, where, which profile and why, how long, kept where, and what is wrong. */
+
 import { createHash } from 'node:crypto'
+import { defined } from '../std/defined.js'
 import type { ProxyTrafficView } from '../wire/credentials.js'
 import type { RenewalView } from '../wire/keys.js'
 import type { ProfileStatus, Status } from '../wire/status.js'
@@ -138,7 +140,7 @@ function differentVersions(daemon: string, ours: string): Finding {
 
 function findProfileFindings(profile: ProfileStatus): Finding[] {
   const { ready, reason, hint, notices } = profile
-  const unready = { text: reason ?? 'not ready', ...(hint === undefined ? {} : { hint }) }
+  const unready = { text: reason ?? 'not ready', ...defined({ hint }) }
   const nowhere = { text: `profile '${profile.name}' leads to no Prefect API`, hint: 'prefect-auth login' }
   const state = profile.kind === 'none' ? [nowhere] : ready ? [] : [unready]
   const trouble = profile.renewal?.trouble

@@ -29,9 +29,11 @@ import { createCredentials } from '../serve/serve.js'
 import { planExaminations, planRenewalExamination } from '../status/doctor.js'
 import { notifyPeople } from '../status/notify.js'
 import { createDesktopNotifier } from '../status/notify-desktop.js'
-import type { DaemonFacts, ListenerFacts, StatusSnapshot } from '../status/status.js'
+import type { DaemonFacts, StatusSnapshot } from '../status/status.js'
 import { createInspection } from '../status/status.js'
+import { defined } from '../std/defined.js'
 import { startTicking } from '../std/tick.js'
+import type { ListenerFacts } from '../tokens/access.js'
 import { createTokens } from '../tokens/issue.js'
 import { openDoors } from './doors.js'
 import { createIdleExit } from './idle.js'
@@ -81,7 +83,8 @@ async function build(options: DaemonOptions, onClose: OnClose): Promise<() => St
   onClose(() => vault.close())
   const time = createServerTime(clock)
   const cloud = openCloudFromEnv(options.env, {
-    ...{ clock, random: options.random },
+    clock,
+    random: options.random,
     log: log.child({ part: 'cloud' }),
     userAgent: `prefect-auth-broker/${options.version}`,
     onServerDate: time.note,
@@ -94,13 +97,19 @@ async function build(options: DaemonOptions, onClose: OnClose): Promise<() => St
   onClose(() => store.close())
 
   const keeper = createKeyKeeper({
-    ...{ vault, ledger: state.ledger, clock: time.clock },
+    vault,
+    ledger: state.ledger,
+    clock: time.clock,
     log: log.child({ part: 'keys' }),
   })
   await keeper.load()
   const later: { renewal?: Renewal } = {}
   const credentials = createCredentials({
-    ...{ store, keeper, events, clock, defaults },
+    store,
+    keeper,
+    events,
+    clock,
+    defaults,
     log: log.child({ part: 'credentials' }),
     renewsAt: (item) => renewalMoment(keeper, item),
     onUse: () => later.renewal?.glance(),
@@ -108,20 +117,38 @@ async function build(options: DaemonOptions, onClose: OnClose): Promise<() => St
   onClose(() => credentials.close())
   const settle = () => credentials.settle()
   const tokens = createTokens({
-    ...{ document: state.tokens, clock, newId, randomToken: options.randomToken },
+    document: state.tokens,
+    clock,
+    newId,
+    randomToken: options.randomToken,
     identifyProcess: createProcessIdentifier({ clock, platform: options.process.platform }),
   })
   await tokens.resume()
   onClose(() => tokens.close().catch((error: unknown) => log.warn({ error }, 'tokens were not written')))
   const rotator = createKeyRotator({
-    ...{ keeper, vault, cloud, events, clock: time.clock, newId, journal, random: options.random },
+    keeper,
+    vault,
+    cloud,
+    events,
+    clock: time.clock,
+    newId,
+    journal,
+    random: options.random,
     log: log.child({ part: 'rotation' }),
     hostname: options.process.hostname,
     lifetimeMs: settings['renewal.key_lifetime'],
     isTimeSure: time.isFresh,
   })
   const acceptLogin = createAcceptLogin({
-    ...{ keeper, store, rotator, events, audit, clock: time.clock, newId, settle, journal },
+    keeper,
+    store,
+    rotator,
+    events,
+    audit,
+    clock: time.clock,
+    newId,
+    settle,
+    journal,
     log: log.child({ part: 'login' }),
   })
   await recoverRenames({ store, keeper, journal, newId }, log)
@@ -130,8 +157,18 @@ async function build(options: DaemonOptions, onClose: OnClose): Promise<() => St
 
   const retireAfterMs = settings['renewal.retire_after']
   const renewal = createRenewal({
-    ...{ keeper, credentials, vault, cloud, rotator, journal, events, time, clock, settle, newId },
-    ...(retireAfterMs === undefined ? {} : { retireAfterMs }),
+    keeper,
+    credentials,
+    vault,
+    cloud,
+    rotator,
+    journal,
+    events,
+    time,
+    clock,
+    settle,
+    newId,
+    ...defined({ retireAfterMs }),
     random: options.random,
     log: log.child({ part: 'renewal' }),
   })
@@ -141,18 +178,33 @@ async function build(options: DaemonOptions, onClose: OnClose): Promise<() => St
   onClose(hush)
 
   const profiles = createProfileAdmin({
-    ...{ store, keeper, credentials, cloud, events, defaults, newId, settle, journal },
+    store,
+    keeper,
+    credentials,
+    cloud,
+    events,
+    defaults,
+    newId,
+    settle,
+    journal,
     now: () => clock.now(),
   })
   const minder = createProfileMinder({
-    ...{ store, credentials, keeper, events, audit },
+    store,
+    credentials,
+    keeper,
+    events,
+    audit,
     admin: profiles,
     log: log.child({ part: 'profiles' }),
     policy: { adopt: settings['profiles.adopt'], mirror: settings['profiles.mirror'] },
   })
   onClose(() => minder.close())
   const logins = createLoginSessions({
-    ...{ clock, cloud, events, newId },
+    clock,
+    cloud,
+    events,
+    newId,
     log: log.child({ part: 'login' }),
     newState: options.randomToken,
     target: (profile) => findLoginTarget({ store, keeper, defaults }, profile),
@@ -169,17 +221,30 @@ async function build(options: DaemonOptions, onClose: OnClose): Promise<() => St
   const listeners: ListenerFacts[] = []
   const notices = () => state.notices
   const idle = createIdleExit(options, {
-    ...{ credentials, keeper, vault, logins, journal, renewal, time, listeners },
-    ...(retireAfterMs === undefined ? {} : { retireAfterMs }),
+    credentials,
+    keeper,
+    vault,
+    logins,
+    journal,
+    renewal,
+    time,
+    listeners,
+    ...defined({ retireAfterMs }),
   })
   const inspection = createInspection({
-    ...{ credentials, vault, logins, renewal: renewal.admin },
+    credentials,
+    vault,
+    logins,
+    renewal: renewal.admin,
     notices: () => [...notices(), ...idle.notices()],
     daemon: () => daemonFacts(options, startedAt),
     listeners: () => listeners,
     examinations: [
       ...planExaminations({
-        ...{ credentials, cloud, vault, notices },
+        credentials,
+        cloud,
+        vault,
+        notices,
         listeners: () => listeners,
         clockSkewMs: time.skewMs,
         auditProblem: () => audit.problem(),
@@ -193,13 +258,26 @@ async function build(options: DaemonOptions, onClose: OnClose): Promise<() => St
   const agent = openJobAgent(options.env)
   onClose(() => agent.close())
   const onRejected = createProxyRejection({
-    ...{ credentials, keeper, cloud, events, clock, renew: renewal.renewIfDue },
+    credentials,
+    keeper,
+    cloud,
+    events,
+    clock,
+    renew: renewal.renewIfDue,
     log: log.child({ part: 'proxy' }),
   })
   const app = await buildApp({
     way: { dispatcherFor: agent.dispatcherFor, onRejected },
-    ...{ clock, audit, events, tokens, credentials, profiles, logins, inspection },
-    ...{ renewal: renewal.admin, serviceAccounts: renewal.serviceAccounts },
+    clock,
+    audit,
+    events,
+    tokens,
+    credentials,
+    profiles,
+    logins,
+    inspection,
+    renewal: renewal.admin,
+    serviceAccounts: renewal.serviceAccounts,
     version: options.version,
     log: log.child({ part: 'http' }),
     workspaces: createWorkspaceAdmin({ credentials, cloud, keeper, store, settle }),
@@ -245,16 +323,16 @@ async function build(options: DaemonOptions, onClose: OnClose): Promise<() => St
 }
 
 function daemonFacts(
-  { version, process, paths, configFile, log }: DaemonOptions,
+  { version, process: runtime, paths, configFile, log }: DaemonOptions,
   startedAt: number,
 ): DaemonFacts {
   return {
     version,
-    pid: process.pid,
+    pid: runtime.pid,
     startedAt,
-    node: process.node,
+    node: runtime.node,
     stateDir: paths.stateDir,
     logLevel: log.level(),
-    ...(configFile === undefined ? {} : { configFile }),
+    ...defined({ configFile }),
   }
 }

@@ -1,16 +1,16 @@
 /** Ends a daemon that nobody asks (`idle_exit`), and says why where it does not. Gathers what the decision goes by. */
 import type { App } from '../api/app.js'
 import { isHalfDone, type Journal } from '../keys/journal.js'
-import type { Document } from '../keys/ledger.js'
 import type { LoginSessions } from '../login/login.js'
+import type { Document } from '../os/document.js'
 import { findExecutable, type ProgramResult, runProgram } from '../os/run-program.js'
 import type { ServerTime } from '../prefect/server-time.js'
 import { type NextDutyDeps, nextDutyAt } from '../renewal/due.js'
 import type { Renewal } from '../renewal/renewal.js'
 import type { Examination } from '../status/doctor.js'
-import type { ListenerFacts } from '../status/status.js'
 import type { Clock, Timer } from '../std/clock.js'
 import { formatDuration } from '../std/time.js'
+import type { ListenerFacts } from '../tokens/access.js'
 import type { Vault, VaultDescription } from '../vault/vault.js'
 import type { DaemonOptions } from './options.js'
 
@@ -227,7 +227,10 @@ function gather(options: DaemonOptions, parts: IdleParts, app: App, afterMs: num
   const now = time.clock.now()
   const dutyAt = nextDutyAt({ ...parts, now: () => now })
   return {
-    ...{ afterMs, listeners, vault: vault.describe(), ...app.presence() },
+    afterMs,
+    listeners,
+    vault: vault.describe(),
+    ...app.presence(),
     logins: logins.list().length,
     journalEntries: Object.values(journal.read().entries).filter(isHalfDone).length,
     isWorking: renewal.isBusy(),

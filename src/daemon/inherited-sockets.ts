@@ -5,8 +5,8 @@ import type { AddressInfo, Server } from 'node:net'
 import { dirname } from 'node:path'
 import { BrokerError } from '../base/errors.js'
 import { ensurePrivateDirectory } from '../os/private-files.js'
-import type { ListenerFacts } from '../status/status.js'
 import { quoteWord } from '../std/text.js'
+import type { ListenerFacts } from '../tokens/access.js'
 
 /** File descriptors by what the socket units call them. Empty without socket activation. */
 export interface InheritedSockets {

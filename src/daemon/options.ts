@@ -1,7 +1,9 @@
 /** What a daemon is started with. */
+
 import type { Paths } from '../config/paths.js'
 import type { Settings } from '../config/settings.js'
 import type { Clock } from '../std/clock.js'
+import { defined } from '../std/defined.js'
 import { openVault } from '../vault/open-vault.js'
 import type { Vault } from '../vault/vault.js'
 import type { InheritedSockets } from './inherited-sockets.js'
@@ -51,9 +53,13 @@ export function openDaemonVault({
     settings: {
       backend: settings['vault.backend'],
       keyWrap: settings['vault.key_wrap'],
-      ...(passphraseFile === undefined ? {} : { passphraseFile }),
+      ...defined({ passphraseFile }),
     },
-    ...{ stateDir: paths.stateDir, childPath: keychainChild, execPath, env, clock },
+    stateDir: paths.stateDir,
+    childPath: keychainChild,
+    execPath,
+    env,
+    clock,
     log: log.child({ part: 'vault' }),
   })
 }

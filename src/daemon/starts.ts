@@ -7,6 +7,7 @@ import { writeFileAtomic } from '../os/atomic-file.js'
 import { ensurePrivateDirectory, readPrivateFile } from '../os/private-files.js'
 import { createDesktopNotifier } from '../status/notify-desktop.js'
 import type { Clock } from '../std/clock.js'
+import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
 import { formatDuration } from '../std/time.js'
 
@@ -88,7 +89,7 @@ const schema = z.object({ starts: z.array(z.number()), givenUpAt: z.number().opt
 export async function readStartBook(path: string): Promise<StartBook> {
   try {
     const { starts, givenUpAt } = schema.parse(JSON.parse(String(await readPrivateFile(path))))
-    return { starts, ...(givenUpAt === undefined ? {} : { givenUpAt }) }
+    return { starts, ...defined({ givenUpAt }) }
   } catch {
     return { starts: [] }
   }

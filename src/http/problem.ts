@@ -1,7 +1,9 @@
 /** Every failure as RFC 9457 problem details, or as one harmless line where a shell evaluates the answer. */
+
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { BrokerError, type ErrorKind } from '../base/errors.js'
 import type { Clock } from '../std/clock.js'
+import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
 import type { Problem } from '../wire/common.js'
 import { failureLine, shellOf } from './shell.js'
@@ -34,7 +36,7 @@ export function renderProblem(error: BrokerError): Problem {
     detail: error.message,
     code: error.code,
     kind: error.kind,
-    ...(error.hint === undefined ? {} : { hint: error.hint }),
+    ...defined({ hint: error.hint }),
   }
 }
 

@@ -2,7 +2,6 @@
 import { createServer, type IncomingMessage, type RequestListener, type Server } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { headerLines } from '../proxy/parking.js'
 import type { Door } from '../tokens/access.js'
 
 /** Milliseconds and counts; the defaults suit a machine with one user. */
@@ -161,4 +160,9 @@ function withoutUpgrade(connection: string): string {
   const tokens = connection.split(',').map((token) => token.trim())
   const kept = tokens.filter((token) => token.toLowerCase() !== 'upgrade')
   return kept.length === 0 ? 'keep-alive' : kept.join(', ')
+}
+export function headerLines(flat: readonly string[]): string {
+  let lines = ''
+  for (let index = 0; index + 1 < flat.length; index += 2) lines += `${flat[index]}: ${flat[index + 1]}\r\n`
+  return lines
 }

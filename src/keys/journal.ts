@@ -1,6 +1,7 @@
 /** The journal of key changes under way: names items, never holds a secret. Each step is durable before the next begins. */
+
+import type { Document } from '../os/document.js'
 import type { Owner, Workspace } from '../prefect/cloud.js'
-import type { Document } from './ledger.js'
 
 /**
  * `intended`: a key may have been minted at Prefect under `keyName`, its answer not yet stored.

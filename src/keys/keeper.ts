@@ -3,13 +3,13 @@
  * the daemon runs, so that a locked or hung keyring stops changes, not jobs.
  */
 import { BrokerError, isBrokerError } from '../base/errors.js'
+import type { Document } from '../os/document.js'
 import type { Clock } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 import { Secret } from '../std/secret.js'
 import type { Vault } from '../vault/vault.js'
 import {
   buried,
-  type Document,
   forgotten,
   itemsInUse,
   type KeyRecord,
@@ -35,7 +35,7 @@ export interface Envelope {
 
 /** The text that goes into the vault. */
 export function sealEnvelope({ kind, profile, apiUrl, secret }: Envelope): Secret {
-  return new Secret(JSON.stringify({ v: 1, kind, profile, api_url: apiUrl, secret: secret.reveal() }))
+  return new Secret(JSON.stringify({ v: 1, kind, profile, api_url: apiUrl, secret: secret.reveal() })) // what the vault keeps
 }
 
 /** Reads what came out of the vault. Throws `vault_corrupt` for anything that `sealEnvelope` did not write. */
@@ -58,7 +58,7 @@ export function openEnvelope(item: string, sealed: Secret): Envelope {
 
 function parseObject(sealed: Secret): Readonly<Record<string, unknown>> {
   try {
-    const value: unknown = JSON.parse(sealed.reveal())
+    const value: unknown = JSON.parse(sealed.reveal()) // read back from the vault
     return typeof value === 'object' && value !== null ? { ...value } : {}
   } catch {
     return {}

@@ -1,5 +1,7 @@
 /** Pure: the ledger before and after each kind of change. Names of profiles may be anything, `__proto__` too. */
+
 import type { Owner, Workspace } from '../prefect/cloud.js'
+import { defined } from '../std/defined.js'
 
 export type KeyOrigin = 'browser' | 'pasted' | 'minted' | 'service_account' | 'profile'
 
@@ -68,13 +70,6 @@ export interface Ledger {
 }
 
 export const EMPTY_LEDGER: Ledger = { profiles: {}, keys: {} }
-
-/** A durable JSON document: `save` resolves when it will survive a power cut. */
-export interface Document<T> {
-  read(): T
-  /** Replaces the document by `change(read())`, one at a time; the new value is visible once it is durable. */
-  update(change: (current: T) => T): Promise<T>
-}
 
 const NOTHING_KNOWN: ProfileRecord = { workspaces: [], generation: 0, digest: '' }
 
@@ -176,4 +171,27 @@ export function reset(ledger: Ledger, name: string): Ledger {
 export function itemsInUse(ledger: Ledger): readonly string[] {
   const authItems = Object.values(ledger.profiles).flatMap(({ authItem }) => authItem ?? [])
   return [...Object.keys(ledger.keys), ...authItems]
+}
+/** A key as everyone may see it. Times in epoch ms. */
+
+export interface KeyFacts {
+  readonly fingerprint: string
+  readonly origin: KeyRecord['origin']
+  readonly id?: string
+  readonly name?: string
+  readonly issuedAt?: number
+  readonly expiresAt?: number
+  readonly isExpiryAssumed?: boolean
+  readonly renewsAt?: number
+}
+/** A record as everyone may see it. */
+
+export function keyFacts(record: KeyRecord, renewsAt?: number): KeyFacts {
+  const { fingerprint, origin, cloudId, name, issuedAt, expiresAt, isExpiryAssumed } = record
+  return {
+    fingerprint,
+    origin,
+    issuedAt,
+    ...defined({ id: cloudId, name, expiresAt, isExpiryAssumed, renewsAt }),
+  }
 }

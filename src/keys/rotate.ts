@@ -7,6 +7,7 @@ import { BrokerError, type ErrorCode, isBrokerError } from '../base/errors.js'
 import type { MintedKey, Owner } from '../prefect/cloud.js'
 import { shownName } from '../profiles/bundled.js'
 import { createSingleFlight } from '../std/async.js'
+import { defined } from '../std/defined.js'
 import type { Secret } from '../std/secret.js'
 import type { Vault } from '../vault/vault.js'
 import { dropEntry, type RotationEntry, writeEntry } from './journal.js'
@@ -172,7 +173,7 @@ async function storeMinted(
       userId: entry.userId,
       name,
       issuedAt: createdAt ?? clock.now(),
-      ...(expiresAt === undefined ? {} : { expiresAt }),
+      ...defined({ expiresAt }),
     })
     await writeEntry(journal, stored)
     return stored

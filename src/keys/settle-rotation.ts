@@ -1,6 +1,7 @@
 /** The second half of a rotation, from the stored key on: verify, promote, retire; or abandon. Recovery goes on here, too. */
 import { BrokerError, type ErrorCode, isBrokerError } from '../base/errors.js'
 import type { Events } from '../base/events.js'
+import type { Document } from '../os/document.js'
 import type { CloudApi } from '../prefect/cloud.js'
 import { shownName } from '../profiles/bundled.js'
 import { type Clock, sleep } from '../std/clock.js'
@@ -9,7 +10,7 @@ import type { Secret } from '../std/secret.js'
 import { backoffMs } from '../std/time.js'
 import { dropEntry, type Journal, type RotationEntry, writeEntry } from './journal.js'
 import type { KeyKeeper } from './keeper.js'
-import type { Document, KeyRecord } from './ledger.js'
+import type { KeyRecord } from './ledger.js'
 
 export interface FinishRotationDeps {
   readonly keeper: KeyKeeper

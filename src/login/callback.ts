@@ -8,6 +8,7 @@ import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest }
 import { z } from 'zod'
 import { WITHOUT_AJV } from '../http/schema.js'
 import { isSendableKey, parseApiKey } from '../prefect/key.js'
+import { defined } from '../std/defined.js'
 import type { Secret } from '../std/secret.js'
 import { type CallbackRules, refuseCallback } from './callback-guard.js'
 import type { CallbackRequest, LoginCallback } from './login.js'
@@ -166,7 +167,7 @@ export async function openLoginCallback(
   const { uiOrigin, state } = request
   const hosts = new Set<string>()
   const answering = new Set<ServerResponse>()
-  const app = await buildCallbackApp(request, { hosts, uiOrigin, ...(state === undefined ? {} : { state }) })
+  const app = await buildCallbackApp(request, { hosts, uiOrigin, ...defined({ state }) })
   const pair = await openLoopbackPair({
     requestTimeoutMs,
     pickPort,

@@ -1,7 +1,7 @@
 /** The live logins: one per profile, N callers share it. Types; the holder is `hold-logins.ts`, the rules are `login.ts`. */
 import type { BrokerError } from '../base/errors.js'
+import type { KeyFacts } from '../keys/ledger.js'
 import type { Owner, Workspace } from '../prefect/cloud.js'
-import type { KeyFacts } from '../serve/credentials.js'
 import type { Secret } from '../std/secret.js'
 
 export type LoginStateName =

@@ -1,8 +1,10 @@
 /** One login that lives: its rules, its port and its acts, plugged together. */
+
 import { BrokerError } from '../base/errors.js'
 import type { Events, EventType } from '../base/events.js'
 import { type CloudApi, verifyKey } from '../prefect/cloud.js'
 import type { Clock, Timer } from '../std/clock.js'
+import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
 import type { Secret } from '../std/secret.js'
 import type {
@@ -193,7 +195,7 @@ function callbackRequest(
 ): CallbackRequest {
   return {
     uiOrigin: origin,
-    ...(state === undefined ? {} : { state }),
+    ...defined({ state }),
     onDelivery: (key) => apply({ kind: 'delivered', key }) === undefined,
     onFailure: (reason) => apply({ kind: 'page_failed', reason }) === undefined,
     onRefused(why) {
@@ -269,7 +271,7 @@ export function createLoginActs({
         workspaces,
         workspace,
         exchange,
-        ...(isToBeActive === undefined ? {} : { isToBeActive }),
+        ...defined({ isToBeActive }),
       })
       report({ kind: 'kept', outcome })
     } catch (error) {

@@ -1,9 +1,11 @@
 /** The logins that live: one per profile that N callers share, a few side by side, ended ones for ten minutes. */
+
 import { BrokerError } from '../base/errors.js'
 import { verifyKey } from '../prefect/cloud.js'
 import { parseApiKey } from '../prefect/key.js'
 import { createSingleFlight } from '../std/async.js'
 import type { Clock } from '../std/clock.js'
+import { defined } from '../std/defined.js'
 import type { LoginRequest, LoginSessions, LoginTarget, LoginView } from './login.js'
 import { type LiveLogin, type LiveLoginDeps, openLiveLogin } from './session.js'
 import { type LoginRules, later, momentOf, msUntil } from './state.js'
@@ -144,7 +146,7 @@ export function createLoginSessions(deps: LoginSessionsDeps): LoginSessions {
       waitForLogin({ login: pool.find(id), clock, version, ms, signal }),
     async submitKey(id, text, { exchange }) {
       const login = pool.find(id)
-      const key = parseApiKey(text.reveal())
+      const key = parseApiKey(text.reveal()) // what a person pasted is cleaned
       take(login.refusal())
       const found = await verifyKey(cloud, { cloudApiUrl: login.target.cloudApiUrl, key })
       take(login.apply({ kind: 'typed', key, exchange, ...found }))
@@ -173,12 +175,11 @@ function rulesFor(target: LoginTarget, request: LoginRequest, policy: LoginPolic
     owner: {
       profile,
       ...(stored ? { stored } : {}),
-      ...(wanted === undefined ? {} : { wanted }),
+      ...defined({ wanted }),
       maySwitch: request.switchOwner === true,
     },
     workspace: {
-      ...(workspace === undefined ? {} : { wanted: workspace }),
-      ...(currentId === undefined ? {} : { currentId }),
+      ...defined({ wanted: workspace, currentId }),
     },
     timeoutMs: policy.timeoutMs,
     confirmMs: policy.confirmMs,

@@ -2,8 +2,10 @@
  * What happens to a login, as a pure function of (state, event, now). A key that comes through the browser is a claim:
  * anyone who finds the port can send one, so it may cost a check and never the login itself.
  */
+
 import type { BrokerError } from '../base/errors.js'
 import type { Owner, Workspace } from '../prefect/cloud.js'
+import { defined } from '../std/defined.js'
 import { cleanText, quoteWord } from '../std/text.js'
 import type { LoginRequest } from './login.js'
 import { judgeOwner, nameOwner, planWorkspace, resolveAnswer } from './rules.js'
@@ -274,7 +276,7 @@ function countRefused(state: LoginState): LoginState {
 
 /** What an ended login keeps of its life: no key. */
 function carried({ rules, checks, refused, notice }: LoginState) {
-  return { rules, checks, refused, ...(notice === undefined ? {} : { notice }) }
+  return { rules, checks, refused, ...defined({ notice }) }
 }
 
 function stay(state: LoginState): LoginStep {

@@ -1,6 +1,8 @@
 /** What a login that can not go on tells a person, and what helps. */
+
 import { BrokerError } from '../base/errors.js'
 import type { Owner } from '../prefect/cloud.js'
+import { defined } from '../std/defined.js'
 import { cleanText, loginCommand } from '../std/text.js'
 import { formatDuration } from '../std/time.js'
 import type { LoginView } from './login.js'
@@ -92,7 +94,7 @@ export function viewLogin(
     ...(isOpen(state) ? { url } : {}),
     expiresAt,
     refused,
-    ...(notice === undefined ? {} : { notice }),
+    ...defined({ notice }),
     ...details(state),
   }
 }

@@ -2,12 +2,13 @@
  * One durable JSON document in the state directory. A corrupt file is kept aside, never overwritten; the version before
  * the last one stands in for it.
  */
+
 import { copyFile, link, readdir, rename, unlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import type { z } from 'zod'
 import { BrokerError } from '../base/errors.js'
-import type { Document } from '../keys/ledger.js'
 import { createSerial } from '../std/async.js'
+import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
 import { writeFileAtomic } from './atomic-file.js'
 import { readPrivateFile } from './private-files.js'
@@ -40,7 +41,7 @@ export async function openDocument<T>(deps: OpenDocumentDeps<T>): Promise<Opened
   let { value } = opened
   const serial = createSerial()
   return {
-    ...(notice === undefined ? {} : { notice }),
+    ...defined({ notice }),
     read: () => value,
     update: (change) =>
       serial.run(async () => {
@@ -136,4 +137,11 @@ async function keepPrevious(path: string): Promise<void> {
     // A rename between two names of one file does nothing and leaves both.
     await unlink(second).catch(() => undefined)
   }
+}
+/** A durable JSON document: `save` resolves when it will survive a power cut. */
+
+export interface Document<T> {
+  read(): T
+  /** Replaces the document by `change(read())`, one at a time; the new value is visible once it is durable. */
+  update(change: (current: T) => T): Promise<T>
 }

@@ -1,7 +1,9 @@
 /** Connections to Prefect Cloud: which certificates are trusted, and which proxy stands between. */
+
 import { readFile } from 'node:fs/promises'
 import type { Agent, Dispatcher, ProxyAgent } from 'undici'
 import { BrokerError } from '../base/errors.js'
+import { defined } from '../std/defined.js'
 import { type ProxySettings, planProxyRoute, resolveProxySettings } from './way-out.js'
 
 export interface TlsSettings {
@@ -51,7 +53,7 @@ export function createHttpAgent({
       timeout: connectTimeoutMs,
       // Node's 250 ms for an address before it tries the next is too short for a slow link (nodejs/node#54359).
       autoSelectFamilyAttemptTimeout: 1_000,
-      ...(ca === undefined ? {} : { ca }),
+      ...defined({ ca }),
     }
     // A third of our code, and all of TLS: a start, and a daemon that only hands out credentials, go without.
     const undici = await import('undici')

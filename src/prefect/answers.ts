@@ -1,5 +1,7 @@
 /** The answers of Prefect Cloud that we read, out of foreign JSON. Unknown fields are ignored, known ones must be right. */
+
 import { z } from 'zod'
+import { defined } from '../std/defined.js'
 import { Secret } from '../std/secret.js'
 import { plainText } from '../std/text.js'
 import type { CloudKey, CloudUser, MintedKey, ServiceAccount, Workspace } from './cloud.js'
@@ -87,8 +89,7 @@ function toKey({ id, name, created, expiration }: z.output<typeof keyFields>): C
   return {
     id,
     name,
-    ...(created === undefined ? {} : { createdAt: created }),
-    ...(expiration === undefined ? {} : { expiresAt: expiration }),
+    ...defined({ createdAt: created, expiresAt: expiration }),
   }
 }
 

@@ -1,6 +1,6 @@
 /** `PREFECT_API_URL`: what it says about Cloud and workspace, and how one that a person typed is put right. */
 import { BrokerError } from '../base/errors.js'
-import type { CloudDefaults } from '../profiles/profile.js'
+import type { CloudDefaults } from './cloud.js'
 
 export interface WorkspaceIds {
   readonly accountId: string

@@ -1,6 +1,8 @@
 /** One call to Prefect Cloud from beginning to end: checks before dialing, tries, waits, deadline, log line, verdict. */
+
 import { BrokerError } from '../base/errors.js'
 import { type Clock, sleep } from '../std/clock.js'
+import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
 import { createHttpAgent, type HttpAgent, type TlsSettings } from './agent.js'
 import type { CloudTarget } from './cloud.js'
@@ -206,7 +208,7 @@ function prepare(
   userAgent: string,
 ): { readonly request: CloudRequest; readonly asked: AskedOf } {
   const url = parseCloudAddress(target.cloudApiUrl, call.path)
-  const key = target.key.reveal()
+  const key = target.key.reveal() // for the Authorization header to Prefect
   if (!isSendableKey(key)) {
     throw new BrokerError(
       'key_malformed',
@@ -223,7 +225,7 @@ function prepare(
     ...(call.body === undefined ? {} : { 'content-type': 'application/json' }),
   }
   const { method, purpose, body } = call
-  const request = { method, url, headers, ...(body === undefined ? {} : { body }) }
+  const request = { method, url, headers, ...defined({ body }) }
   return { request, asked: { host: url.host, purpose, key: target.key } }
 }
 

@@ -1,6 +1,7 @@
 /** What we ask of Prefect Cloud. Sources: research of Prefect's own clients, see docs/architecture.md. */
 
 import { BrokerError } from '../base/errors.js'
+import { defined } from '../std/defined.js'
 import type { Secret } from '../std/secret.js'
 
 /** The Cloud API base (`https://api.prefect.cloud/api`, no trailing slash) and the key that goes to it and nowhere else. */
@@ -126,7 +127,7 @@ export async function verifyKey(cloud: CloudApi, target: CloudTarget): Promise<K
   // One after the other: junk costs one request.
   const { id, handle, email } = await cloud.me(target)
   const workspaces = await cloud.workspaces(target)
-  return { owner: { kind: 'user', id, handle, ...(email === undefined ? {} : { email }) }, workspaces }
+  return { owner: { kind: 'user', id, handle, ...defined({ email }) }, workspaces }
 }
 
 function serviceAccount([first]: readonly Workspace[]): Owner {
@@ -134,4 +135,12 @@ function serviceAccount([first]: readonly Workspace[]): Owner {
   throw new BrokerError('workspace_none', 'the key of a service account works, but reaches no workspace', {
     hint: 'give the service account a role in a workspace, in the Prefect UI',
   })
+}
+/** Defaults that come from the daemon's environment, not from a profile. */
+
+export interface CloudDefaults {
+  /** `PREFECT_CLOUD_API_URL`, else `https://api.prefect.cloud/api`; no trailing slash. */
+  readonly cloudApiUrl: string
+  /** `PREFECT_CLOUD_UI_URL` where it is set explicitly. */
+  readonly cloudUiUrl?: string
 }

@@ -1,5 +1,7 @@
 /** One request to Prefect Cloud and its whole answer, within limits of time and size. No retries, no redirects, no verdict. */
+
 import type { Dispatcher } from 'undici'
+import { defined } from '../std/defined.js'
 
 export interface CloudRequest {
   readonly method: 'GET' | 'POST' | 'DELETE'
@@ -73,7 +75,7 @@ function send(
         headersTimeout: headersTimeoutMs,
         bodyTimeout: bodyTimeoutMs,
         signal,
-        ...(body === undefined ? {} : { body }),
+        ...defined({ body }),
       })
       .then(resolve, reject)
       .finally(() => signal.removeEventListener('abort', onAbort))

@@ -1,7 +1,5 @@
 /** Prefect Cloud over HTTP: the calls we need, with limits, retries where a call may happen twice, and clear failures. */
 import type { z } from 'zod'
-import type { CloudDefaults } from '../profiles/profile.js'
-import { isProxyBase } from '../proxy/upstream.js'
 import {
   keyAnswer,
   keysAnswer,
@@ -14,7 +12,8 @@ import {
 } from './answers.js'
 import type { CallOptions } from './call.js'
 import { type Answered, createCloudCaller } from './call.js'
-import type { CloudApi, CloudTarget, ServiceAccountsApi } from './cloud.js'
+import type { CloudApi, CloudDefaults, CloudTarget, ServiceAccountsApi } from './cloud.js'
+import { isProxyBase } from './proxied.js'
 import { describeBody, isJsonObject, unexpected } from './refusals.js'
 import { pathSegment, resolveProxySettings } from './way-out.js'
 

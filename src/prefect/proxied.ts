@@ -1,5 +1,7 @@
 /** Pure: which profile and which path of its API a request to `/proxy/{profile}/api/**` means. */
 
+import { isCloudApiUrl, parseHttpUrl, workspaceIdsOf } from './api-url.js'
+
 export interface ProxyTarget {
   readonly profile: string
   /** Our own part of the path, as it was asked: `/proxy/{profile}/api`. */
@@ -70,3 +72,37 @@ export function tokenAuthString(token: string): string {
 export function isOwnToken(secret: { startsWith(prefix: string): boolean }): boolean {
   return secret.startsWith('pab_') || secret.startsWith(`${USER}:pab_`)
 }
+/** Whether this is what `PREFECT_CLOUD_API_URL` is for a job that goes through our proxy. */
+
+export function isProxyBase(cloudApiUrl: string): boolean {
+  const url = parseHttpUrl(cloudApiUrl)
+  if (url === undefined || !LOOPBACK.test(url.hostname)) return false
+  return parseProxyTarget(url.pathname.replace(/\/+$/, ''))?.path === ''
+}
+/**
+ * What a URL of our own proxy stands for; `undefined` for every other URL. `ownAddresses` are the `host:port` that our TCP
+ * door answers to. A workspace on any loopback port counts too: the port may have been another one yesterday.
+ */
+
+export function unproxiedUrl(apiUrl: string, ownAddresses: readonly string[] = []): ProxiedUrl | undefined {
+  const url = parseHttpUrl(apiUrl)
+  const target = url === undefined ? undefined : parseProxyTarget(url.pathname)
+  if (url === undefined || target === undefined) return undefined
+  const isOwn = ownAddresses.includes(url.host)
+  const path = target.path.replace(/\/+$/, '')
+  const isWorkspace = LOOPBACK.test(url.hostname) && workspaceIdsOf(path) !== undefined
+  return isOwn || isWorkspace ? { profile: target.profile, path } : undefined
+}
+/** `PREFECT_API_URL` as it was before it went through our proxy: of Cloud alone, where the base is known. */
+
+export function upstreamUrlOf({ path }: ProxiedUrl, cloudApiUrl: string): string | undefined {
+  const url = `${cloudApiUrl}${path}`
+  return path !== '' && isCloudApiUrl(url, cloudApiUrl) ? url : undefined
+}
+export interface ProxiedUrl {
+  /** The profile that the URL goes through. */
+  readonly profile: string
+  /** What is below the API's base: `/accounts/A/workspaces/W`, or empty. */
+  readonly path: string
+}
+export const LOOPBACK = /^(?:localhost|127(?:\.\d+){3}|\[::1\])$/

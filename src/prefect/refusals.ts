@@ -1,5 +1,7 @@
 /** Pure: what an answer of Prefect Cloud that is no success means. */
+
 import { BrokerError, type BrokerErrorDetails, type ErrorCode } from '../base/errors.js'
+import { defined } from '../std/defined.js'
 import type { Secret } from '../std/secret.js'
 import { plainText, scrub } from '../std/text.js'
 import type { CloudAnswer } from './exchange.js'
@@ -34,8 +36,7 @@ export function describeRefusal(
   const detail = readDetail(answer, asked.key)
   const message = `could not ${asked.purpose}: ${asked.host} answered ${status}${detail === '' ? '' : `: ${detail}`}`
   return new BrokerError(code, message, {
-    ...(hint === undefined ? {} : { hint }),
-    ...(retryAt === undefined ? {} : { retryAt }),
+    ...defined({ hint, retryAt }),
   })
 }
 
@@ -91,7 +92,7 @@ function describeRedirect({ status, headers }: CloudAnswer, asked: AskedOf): Bro
 function readDetail({ text }: CloudAnswer, key: Secret): string {
   const body = parseJson(text)
   const words = readWords(field(body, 'detail')) || readWords(field(body, 'exception_message'))
-  return plainText(scrub(words.split(key.reveal()).join('[secret]')), 200)
+  return plainText(scrub(words.split(key.reveal()).join('[secret]')), 200) // to remove it from Prefect's own words
 }
 
 function readWords(detail: unknown): string {

@@ -158,7 +158,7 @@ function writable(setting: string, value: string | Secret): string {
   if (!WRITABLE.includes(setting)) {
     throw new BrokerError('internal', `profiles.toml is not ours to write ${shownName(setting)} into`)
   }
-  const text = value instanceof Secret ? value.reveal() : value
+  const text = value instanceof Secret ? value.reveal() : value // a mirrored key, into profiles.toml
   if (/^[\x21-\x7e]*$/.test(text)) return text
   const code = setting === 'PREFECT_API_KEY' ? 'key_malformed' : 'api_url_invalid'
   throw new BrokerError(

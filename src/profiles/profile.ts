@@ -40,14 +40,6 @@ export interface ProfileReading {
 
 export type ProfileKind = 'cloud' | 'server' | 'none'
 
-/** Defaults that come from the daemon's environment, not from a profile. */
-export interface CloudDefaults {
-  /** `PREFECT_CLOUD_API_URL`, else `https://api.prefect.cloud/api`; no trailing slash. */
-  readonly cloudApiUrl: string
-  /** `PREFECT_CLOUD_UI_URL` where it is set explicitly. */
-  readonly cloudUiUrl?: string
-}
-
 /** A profile with every rule applied. */
 export interface ResolvedProfile {
   readonly name: string

@@ -5,6 +5,7 @@ import { type FileHandle, lstat, mkdir, open, readlink, realpath } from 'node:fs
 import { dirname, resolve } from 'node:path'
 import { BrokerError, isBrokerError } from '../base/errors.js'
 import { writeFileAtomic } from '../os/atomic-file.js'
+import { defined } from '../std/defined.js'
 import type { ProfileFile, ProfileReading } from './profile.js'
 import { MAX_PROFILES_BYTES, parseProfiles } from './toml.js'
 
@@ -138,7 +139,7 @@ export function nextReading({ reading, text }: HeldReading, finding: Finding, no
   // Where there never was a good file, a missing or empty one is no problem, but what it is.
   const isHarmless = text === undefined && (state === 'missing' || state === 'empty')
   const next = { path, file: reading.file, readAt, state, ...(isHarmless ? {} : { problem }) }
-  return { reading: next, ...(text === undefined ? {} : { text }) }
+  return { reading: next, ...defined({ text }) }
 }
 
 /** Whether nothing changed but the time of the look. */

@@ -11,11 +11,12 @@
 
 import { BrokerError } from '../base/errors.js'
 import { inferCloudUiUrl, isCloudApiUrl, parseHttpUrl, workspaceIdsOf } from '../prefect/api-url.js'
-import { isOwnToken } from '../prefect/proxied.js'
-import { isProxyBase, unproxiedUrl, upstreamUrlOf } from '../proxy/upstream.js'
+import type { CloudDefaults } from '../prefect/cloud.js'
+import { isOwnToken, isProxyBase, unproxiedUrl, upstreamUrlOf } from '../prefect/proxied.js'
+import { defined } from '../std/defined.js'
 import type { Secret } from '../std/secret.js'
 import { BUNDLED_PROFILES, FALLBACK_PROFILE, isBundledProfileName, shownName } from './bundled.js'
-import type { CloudDefaults, ProfileEntry, ProfileFile, ProfileKind, ResolvedProfile } from './profile.js'
+import type { ProfileEntry, ProfileFile, ProfileKind, ResolvedProfile } from './profile.js'
 import { profileWarnings } from './warnings.js'
 
 export interface ProfileQuestion {
@@ -57,7 +58,7 @@ function resolve(name: string, file: ProfileFile, defaults: CloudDefaults): Reso
   const apiUrl = apiUrlOf(entry, cloud.cloudApiUrl)
   const kind = kindOf(apiUrl, cloud.cloudApiUrl)
   const workspace = kind === 'cloud' && apiUrl !== undefined ? workspaceIdsOf(apiUrl) : undefined
-  const known = { entry, kind, cloud, ...(apiUrl === undefined ? {} : { apiUrl }) }
+  const known = { entry, kind, cloud, ...defined({ apiUrl }) }
   return {
     name,
     because: becauseOf(name, file, { isActive, isRead }),
@@ -65,8 +66,7 @@ function resolve(name: string, file: ProfileFile, defaults: CloudDefaults): Reso
     isActive,
     kind,
     ...cloud,
-    ...(apiUrl === undefined ? {} : { apiUrl }),
-    ...(workspace === undefined ? {} : { workspace }),
+    ...defined({ apiUrl, workspace }),
     ...secretsOf(entry),
     warnings: [...(isActive ? activeWarnings(name, file) : []), ...(isRead ? profileWarnings(known) : [])],
   }

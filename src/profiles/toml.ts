@@ -1,5 +1,7 @@
 /** The text of `profiles.toml` to a `ProfileFile`: smol-toml reads, we keep what Prefect would keep. */
+
 import { parse, TomlDate, TomlError, type TomlTable, type TomlValue } from 'smol-toml'
+import { defined } from '../std/defined.js'
 import { Secret } from '../std/secret.js'
 import type { ProfileEntry, ProfileFile } from './profile.js'
 
@@ -43,7 +45,7 @@ function readTree(tree: TomlTable): ParsedProfiles {
       return { kind: 'invalid', problem: "has something under 'profiles' that is not a table" }
     profiles.set(name, readEntry(name, table))
   }
-  return { kind: 'good', tree, file: { ...(active === undefined ? {} : { active }), profiles } }
+  return { kind: 'good', tree, file: { ...defined({ active }), profiles } }
 }
 
 function readEntry(name: string, table: TomlTable): ProfileEntry {

@@ -1,11 +1,11 @@
 /** What a person should know about a profile: each a sentence that names the thing and the remedy, never a secret. */
 
 import { isPageUrl, parseHttpUrl, workspaceIdsOf } from '../prefect/api-url.js'
-import { isOwnToken } from '../prefect/proxied.js'
-import { unproxiedUrl } from '../proxy/upstream.js'
+import type { CloudDefaults } from '../prefect/cloud.js'
+import { isOwnToken, unproxiedUrl } from '../prefect/proxied.js'
 import { cleanText, quoteWord } from '../std/text.js'
 import { isUnknownToPrefect2, OUR_SETTINGS } from './bundled.js'
-import type { CloudDefaults, ProfileEntry, ProfileKind } from './profile.js'
+import type { ProfileEntry, ProfileKind } from './profile.js'
 
 export interface ProfileFindings {
   readonly entry: ProfileEntry

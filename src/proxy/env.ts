@@ -32,7 +32,8 @@ export function planProxyEnv({ address, resolved, token, noProxy }: ProxyEnvInpu
     PREFECT_API_KEY: token,
     // Prefect 2 takes every path but /api for a mistake, and says so at each start.
     PREFECT_SILENCE_API_URL_MISCONFIGURATION: 'true',
-    ...{ NO_PROXY: exempt, no_proxy: exempt },
+    NO_PROXY: exempt,
+    no_proxy: exempt,
   }
   if (resolved.kind === 'cloud') {
     const { apiUrl = '', cloudApiUrl, cloudUiUrl } = resolved

@@ -3,6 +3,7 @@ import { type ServerResponse, STATUS_CODES } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { BrokerError, type ErrorCode } from '../base/errors.js'
 import { statusOf } from '../http/problem.js'
+import { headerLines } from '../http/server.js'
 
 interface Refusal {
   readonly status: number
@@ -64,12 +65,6 @@ export function writeAnswer(
   socket.write(`HTTP/1.1 ${status} ${reason}\r\n${headerLines(headers)}connection: close\r\n\r\n`, 'latin1')
   // Half-closed is not closed: a peer that never hangs up would keep its place.
   socket.end(body, () => socket.destroy())
-}
-
-export function headerLines(flat: readonly string[]): string {
-  let lines = ''
-  for (let index = 0; index + 1 < flat.length; index += 2) lines += `${flat[index]}: ${flat[index + 1]}\r\n`
-  return lines
 }
 
 /** Seconds; short, because whoever waits for it is a job that stands still. */

@@ -1,4 +1,5 @@
 /** What goes through the proxy, counted by profile and token name since the daemon started. */
+import { defined } from '../std/defined.js'
 
 export interface ProxyTraffic {
   readonly profile: string
@@ -60,9 +61,15 @@ export function createTrafficBook({ now }: { readonly now: () => number }): Traf
 function emptyCounts(profile: string, token: string | undefined): Counts {
   return {
     profile,
-    ...(token === undefined ? {} : { token }),
-    ...{ requests: 0, replays: 0, parked: 0, bytesUp: 0, bytesDown: 0 },
-    ...{ sockets: 0, socketsOpened: 0, lastAt: 0 },
+    ...defined({ token }),
+    requests: 0,
+    replays: 0,
+    parked: 0,
+    bytesUp: 0,
+    bytesDown: 0,
+    sockets: 0,
+    socketsOpened: 0,
+    lastAt: 0,
   }
 }
 

@@ -2,6 +2,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { BrokerError, isBrokerError } from '../base/errors.js'
+import { headerLines } from '../http/server.js'
 import { admit, authenticatesByFrame, identifyVisitor, type Visit, type Visitor } from './admit.js'
 import type { ProxyDeps } from './deps.js'
 import { type Dialled, dial, type Pair, splice } from './dial.js'
@@ -10,7 +11,7 @@ import { awaitFirst, judgeFirstMessage } from './first-frame.js'
 import { createFirstMessage, type Verdict } from './frames.js'
 import { acceptedHeaders } from './headers.js'
 import type { Live } from './live.js'
-import { brokenOff, headerLines, unreachable, writeAnswer } from './parking.js'
+import { brokenOff, unreachable, writeAnswer } from './parking.js'
 import type { Meter } from './traffic.js'
 import type { Authorizer } from './upstream.js'
 
@@ -95,7 +96,10 @@ async function dialWithKey(
   const { authorizer, way, limits } = deps
   const once = async (now: Visit) =>
     dial({
-      ...{ visit: now, request, signal, answerMs: limits.answerMs },
+      visit: now,
+      request,
+      signal,
+      answerMs: limits.answerMs,
       authorization: now.isStranger ? undefined : authorizer.header(now.served, now.upstream),
       dispatcher: await way.dispatcherFor(now.upstream.origin),
     })

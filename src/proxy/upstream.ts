@@ -1,6 +1,5 @@
 /** Pure: where a profile's API really is, and how its addresses turn into ours and back. */
-import { isCloudApiUrl, parseHttpUrl, workspaceIdsOf } from '../prefect/api-url.js'
-import { parseProxyTarget } from '../prefect/proxied.js'
+import { parseHttpUrl } from '../prefect/api-url.js'
 import type { ResolvedProfile } from '../profiles/profile.js'
 import type { Served } from '../serve/credentials.js'
 
@@ -70,42 +69,6 @@ export function localLocation(
   return absolute ? `${ours.origin}${local}` : local
 }
 
-export interface ProxiedUrl {
-  /** The profile that the URL goes through. */
-  readonly profile: string
-  /** What is below the API's base: `/accounts/A/workspaces/W`, or empty. */
-  readonly path: string
-}
-
-const LOOPBACK = /^(?:localhost|127(?:\.\d+){3}|\[::1\])$/
-
-/**
- * What a URL of our own proxy stands for; `undefined` for every other URL. `ownAddresses` are the `host:port` that our TCP
- * door answers to. A workspace on any loopback port counts too: the port may have been another one yesterday.
- */
-export function unproxiedUrl(apiUrl: string, ownAddresses: readonly string[] = []): ProxiedUrl | undefined {
-  const url = parseHttpUrl(apiUrl)
-  const target = url === undefined ? undefined : parseProxyTarget(url.pathname)
-  if (url === undefined || target === undefined) return undefined
-  const isOwn = ownAddresses.includes(url.host)
-  const path = target.path.replace(/\/+$/, '')
-  const isWorkspace = LOOPBACK.test(url.hostname) && workspaceIdsOf(path) !== undefined
-  return isOwn || isWorkspace ? { profile: target.profile, path } : undefined
-}
-
-/** Whether this is what `PREFECT_CLOUD_API_URL` is for a job that goes through our proxy. */
-export function isProxyBase(cloudApiUrl: string): boolean {
-  const url = parseHttpUrl(cloudApiUrl)
-  if (url === undefined || !LOOPBACK.test(url.hostname)) return false
-  return parseProxyTarget(url.pathname.replace(/\/+$/, ''))?.path === ''
-}
-
-/** `PREFECT_API_URL` as it was before it went through our proxy: of Cloud alone, where the base is known. */
-export function upstreamUrlOf({ path }: ProxiedUrl, cloudApiUrl: string): string | undefined {
-  const url = `${cloudApiUrl}${path}`
-  return path !== '' && isCloudApiUrl(url, cloudApiUrl) ? url : undefined
-}
-
 export interface Authorizer {
   /** The `Authorization` for the upstream; `undefined` where the profile has no secret. */
   header(served: Served, upstream: Upstream): string | undefined
@@ -124,13 +87,13 @@ export function createAuthorizer(): Authorizer {
       if (made !== undefined) headers.set(served, made)
       return made
     },
-    frameToken: ({ kind, apiKey, authString }) => (kind === 'cloud' ? apiKey : authString)?.reveal() ?? null,
+    frameToken: ({ kind, apiKey, authString }) => (kind === 'cloud' ? apiKey : authString)?.reveal() ?? null, // to the upstream of this very profile
   }
 }
 
 function headerOf({ kind, apiKey, authString }: Served, { userinfo }: Upstream): string | undefined {
-  if (kind === 'cloud') return apiKey === undefined ? undefined : `Bearer ${apiKey.reveal()}`
-  const login = authString?.reveal() ?? userinfo
+  if (kind === 'cloud') return apiKey === undefined ? undefined : `Bearer ${apiKey.reveal()}` // to the upstream of this very profile
+  const login = authString?.reveal() ?? userinfo // to the upstream of this very profile
   return login === undefined ? undefined : `Basic ${Buffer.from(login).toString('base64')}`
 }
 

@@ -1,8 +1,10 @@
 /** The key that is served for a profile and is ours to renew, with the plan for it. */
+
 import type { KeyKeeper } from '../keys/keeper.js'
 import type { KeyRecord, LastRenewal } from '../keys/ledger.js'
 import type { Owner } from '../prefect/cloud.js'
 import type { Credentials } from '../serve/credentials.js'
+import { defined } from '../std/defined.js'
 import type { Secret } from '../std/secret.js'
 import { jitterOf, planRenewal, type RenewalPlan, warningsAfter } from './plan.js'
 
@@ -32,8 +34,7 @@ export function findCurrentKey(
   return {
     record,
     key,
-    ...(owner === undefined ? {} : { owner }),
-    ...(lastRenewal === undefined ? {} : { last: lastRenewal }),
+    ...defined({ owner, last: lastRenewal }),
     plan: planFor(keeper, record),
   }
 }
@@ -44,8 +45,7 @@ export function planFor(keeper: KeyKeeper, record: KeyRecord): RenewalPlan {
   return planRenewal({
     record,
     jitter: jitterOf(record.item),
-    ...(owner === undefined ? {} : { owner }),
-    ...(lastRenewal === undefined ? {} : { last: lastRenewal }),
+    ...defined({ owner, last: lastRenewal }),
   })
 }
 

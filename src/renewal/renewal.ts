@@ -1,13 +1,15 @@
 /** Renewal on request, and what is told about it. */
+
 import { BrokerError } from '../base/errors.js'
 import { isHalfDone } from '../keys/journal.js'
 import type { KeyKeeper } from '../keys/keeper.js'
 import type { KeyRecord } from '../keys/ledger.js'
+import { keyFacts } from '../keys/ledger.js'
 import type { ServiceAccountsApi } from '../prefect/cloud.js'
 import { shownName } from '../profiles/bundled.js'
-import { keyFacts } from '../serve/answer.js'
 import type { Credentials, Served } from '../serve/credentials.js'
 import type { ServingCredentials } from '../serve/serve.js'
+import { defined } from '../std/defined.js'
 import { quoteWord } from '../std/text.js'
 import type { Vault } from '../vault/vault.js'
 import { planFor, renewalMoment } from './due.js'
@@ -55,7 +57,7 @@ export function createRenewalAdmin({
       const record = recordOf(profile)
       const key = keyFacts(record, renewalMoment(keeper, record.item))
       if (outcome === 'renewed') return { kind: 'renewed', key }
-      return { kind: 'not_due', key, ...(key.renewsAt === undefined ? {} : { at: key.renewsAt }) }
+      return { kind: 'not_due', key, ...defined({ at: key.renewsAt }) }
     },
     view: (profile) => viewRenewal(keeper, profile, now()),
   }

@@ -51,7 +51,8 @@ export function createKeyRenewer(deps: RenewKeysDeps): KeyRenewer {
   const flights = createSingleFlight<Attempt>()
   const looks = createSingleFlight<void>()
   const retirer = createKeyRetirer({
-    ...{ ...deps, holds },
+    ...deps,
+    holds,
     clock: time.clock,
     isTimeSure: () => time.isFresh(),
   })

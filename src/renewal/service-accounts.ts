@@ -3,19 +3,21 @@
  * by itself a while later, so that a crash between its answer and our vault costs a second rotation, never a running job.
  */
 
-import { target } from '../admin/workspaces.js'
 import { BrokerError } from '../base/errors.js'
 import type { Events } from '../base/events.js'
 import { type BotEntry, dropEntry, type Journal, writeEntry } from '../keys/journal.js'
 import type { KeyKeeper } from '../keys/keeper.js'
-import type { Document, KeyRecord } from '../keys/ledger.js'
+import type { KeyRecord } from '../keys/ledger.js'
+import { keyFacts } from '../keys/ledger.js'
+import type { Document } from '../os/document.js'
 import type { CloudApi, CloudTarget, ServiceAccount, ServiceAccountsApi } from '../prefect/cloud.js'
 import { verifyKey } from '../prefect/cloud.js'
 import { shownName } from '../profiles/bundled.js'
-import { keyFacts } from '../serve/answer.js'
 import type { Served } from '../serve/credentials.js'
+import { target } from '../serve/credentials.js'
 import type { ServingCredentials } from '../serve/serve.js'
 import type { Clock } from '../std/clock.js'
+import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
 import { quoteWord } from '../std/text.js'
 import type { Vault } from '../vault/vault.js'
@@ -99,8 +101,12 @@ async function plan(deps: RotateServiceAccountDeps, wanted: Wanted): Promise<Pla
   const { currentItem } = keeper.profile(wanted.profile)
   return {
     ...{ kind: 'service_account', id, profile: wanted.profile, item: `key-${id}`, accountId },
-    ...{ name: wanted.name, cloudApiUrl: owner.cloudApiUrl, startedAt: clock.now(), owner, account },
-    ...(currentItem === undefined ? {} : { oldItem: currentItem }),
+    name: wanted.name,
+    cloudApiUrl: owner.cloudApiUrl,
+    startedAt: clock.now(),
+    owner,
+    account,
+    ...defined({ oldItem: currentItem }),
   }
 }
 
@@ -137,7 +143,7 @@ async function rotate(deps: RotateServiceAccountDeps, wanted: Wanted, planned: P
     cloudId: minted.id,
     name: minted.name,
     issuedAt: minted.createdAt ?? clock.now(),
-    ...(minted.expiresAt === undefined ? {} : { expiresAt: minted.expiresAt }),
+    ...defined({ expiresAt: minted.expiresAt }),
   })
   if (entry.oldItem !== undefined) await keeper.noteExpiry(entry.oldItem, oldKeyExpiresAt)
   return { key: keyFacts(await takeIntoUse(deps, entry)), oldKeyExpiresAt }

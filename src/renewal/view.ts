@@ -1,8 +1,9 @@
 /** Pure: how it stands with the renewal of one profile's key, for status, readiness and doctor. */
+
 import type { KeyKeeper } from '../keys/keeper.js'
-import type { KeyRecord, LastRenewal } from '../keys/ledger.js'
+import type { KeyFacts, KeyRecord, LastRenewal } from '../keys/ledger.js'
 import { shownName } from '../profiles/bundled.js'
-import type { KeyFacts } from '../serve/credentials.js'
+import { defined } from '../std/defined.js'
 import { loginCommand, quoteWord } from '../std/text.js'
 import { type CurrentKey, planFor } from './due.js'
 import { type RenewalPlan, WARNING_DAYS } from './plan.js'
@@ -72,7 +73,7 @@ export function viewRenewal(keeper: KeyKeeper, profile: string, now: number): Re
   return {
     plan,
     ...(lastRenewal ? { last: lastRenewal } : {}),
-    ...(trouble === undefined ? {} : { trouble }),
+    ...defined({ trouble }),
     oldKeys,
   }
 }
@@ -83,9 +84,7 @@ function oldKey(
 ): OldKey[] {
   if (retiredAt === undefined) return []
   if (expiresAt !== undefined && expiresAt <= now && isExpiryAssumed !== true) return []
-  return [
-    { fingerprint, isHandedOut: handedOut, retiredAt, ...(expiresAt === undefined ? {} : { expiresAt }) },
-  ]
+  return [{ fingerprint, isHandedOut: handedOut, retiredAt, ...defined({ expiresAt }) }]
 }
 
 /** A rejected key is no matter of renewal any more: that a login is needed is said elsewhere. */

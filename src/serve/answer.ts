@@ -2,12 +2,13 @@
 
 import { BrokerError } from '../base/errors.js'
 import type { KeyKeeper } from '../keys/keeper.js'
-import type { KeyRecord, ProfileRecord } from '../keys/ledger.js'
+import { type KeyFacts, type KeyRecord, keyFacts, type ProfileRecord } from '../keys/ledger.js'
 import { workspaceHandle } from '../prefect/cloud.js'
 import { shownName } from '../profiles/bundled.js'
 import type { ResolvedProfile } from '../profiles/profile.js'
+import { defined } from '../std/defined.js'
 import { loginCommand, quoteWord } from '../std/text.js'
-import type { KeyFacts, ProfileState, Served } from './credentials.js'
+import type { ProfileState, Served } from './credentials.js'
 
 export interface AnswerInputs {
   readonly resolved: ResolvedProfile
@@ -70,7 +71,7 @@ function served(
   return {
     profile: name,
     kind,
-    ...(apiUrl === undefined ? {} : { apiUrl }),
+    ...defined({ apiUrl }),
     ...(isElsewhere ? { cloudApiUrl, cloudUiUrl } : {}),
     ...part,
     ...(workspace
@@ -183,21 +184,6 @@ function refused(
   key?: KeyFacts,
 ): Found {
   return { kind: 'refused', source, error: new BrokerError(code, message, { hint }), ...(key ? { key } : {}) }
-}
-
-/** A record as everyone may see it. */
-export function keyFacts(record: KeyRecord, renewsAt?: number): KeyFacts {
-  const { fingerprint, origin, cloudId, name, issuedAt, expiresAt, isExpiryAssumed } = record
-  return {
-    fingerprint,
-    origin,
-    issuedAt,
-    ...(cloudId === undefined ? {} : { id: cloudId }),
-    ...(name === undefined ? {} : { name }),
-    ...(expiresAt === undefined ? {} : { expiresAt }),
-    ...(isExpiryAssumed === undefined ? {} : { isExpiryAssumed }),
-    ...(renewsAt === undefined ? {} : { renewsAt }),
-  }
 }
 
 function notices(resolved: ResolvedProfile, record: ProfileRecord): readonly string[] {

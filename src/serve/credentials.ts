@@ -1,22 +1,11 @@
 /** What is served, for each profile, right now. Types; `serve-credentials.ts` computes and holds them. */
 
-import type { BrokerError } from '../base/errors.js'
-import type { KeyRecord } from '../keys/ledger.js'
+import { BrokerError } from '../base/errors.js'
+import type { KeyFacts } from '../keys/ledger.js'
 import type { Owner, Workspace } from '../prefect/cloud.js'
+import { shownName } from '../profiles/bundled.js'
 import type { ProfileReading, ResolvedProfile } from '../profiles/profile.js'
 import type { Secret } from '../std/secret.js'
-
-/** A key as everyone may see it. Times in epoch ms. */
-export interface KeyFacts {
-  readonly fingerprint: string
-  readonly origin: KeyRecord['origin']
-  readonly id?: string
-  readonly name?: string
-  readonly issuedAt?: number
-  readonly expiresAt?: number
-  readonly isExpiryAssumed?: boolean
-  readonly renewsAt?: number
-}
 
 /**
  * The current answer for one profile. Immutable: a change makes a new object, so that an answer can be rendered once
@@ -73,4 +62,24 @@ export interface Credentials {
   /** Resolves when the profile's generation is no longer `generation`, after `ms`, or on abort; never rejects. */
   waitForChange(profile: string, generation: number, ms: number, signal: AbortSignal): Promise<void>
   reading(): ProfileReading
+}
+/** The key that is served, with the one host it may go to. Throws `profile_not_cloud`. */
+
+export function target(
+  credentials: Credentials,
+  served: Served,
+): { cloudApiUrl: string; key: NonNullable<Served['apiKey']> } {
+  const { apiKey, profile } = requireCloud(served)
+  if (apiKey === undefined) throw new BrokerError('internal', 'a Cloud profile is served without a key')
+  return { cloudApiUrl: credentials.state(profile).resolved.cloudApiUrl, key: apiKey }
+}
+export function requireCloud(served: Served): Served {
+  if (served.kind === 'cloud' && served.apiKey !== undefined) return served
+  throw new BrokerError(
+    'profile_not_cloud',
+    `profile ${shownName(served.profile)} is not a Prefect Cloud profile`,
+    {
+      hint: 'prefect-auth login',
+    },
+  )
 }

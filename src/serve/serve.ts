@@ -6,10 +6,12 @@
 import type { Events } from '../base/events.js'
 import type { KeyKeeper } from '../keys/keeper.js'
 import type { Ledger } from '../keys/ledger.js'
-import type { CloudDefaults, ProfileStore, ResolvedProfile } from '../profiles/profile.js'
+import type { CloudDefaults } from '../prefect/cloud.js'
+import type { ProfileStore, ResolvedProfile } from '../profiles/profile.js'
 import { listProfiles, resolveProfile } from '../profiles/resolve.js'
 import { createSerial } from '../std/async.js'
 import { type Clock, sleep } from '../std/clock.js'
+import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
 import { sha256Hex } from '../std/secret.js'
 import { decideAnswer } from './answer.js'
@@ -82,7 +84,7 @@ export function createCredentials(deps: ServeCredentialsDeps): ServingCredential
     const resolved = resolveProfile({
       file: store.reading().file,
       defaults,
-      ...(profile === undefined ? {} : { requested: profile }),
+      ...defined({ requested: profile }),
     })
     return decideAnswer({ resolved, keeper, generation: keeper.profile(resolved.name).generation })
   }

@@ -1,14 +1,16 @@
 /** What the doctor looks at, over the parts of the daemon. Each answers with a finding and, where one helps, a command. */
-import { target } from '../admin/workspaces.js'
+
 import { BrokerError } from '../base/errors.js'
 import type { CloudApi } from '../prefect/cloud.js'
 import { shownName } from '../profiles/bundled.js'
 import type { RenewalAdmin } from '../renewal/view.js'
 import type { Credentials, ProfileState } from '../serve/credentials.js'
+import { target } from '../serve/credentials.js'
+import { defined } from '../std/defined.js'
 import { loginCommand, quoteWord } from '../std/text.js'
 import { formatDuration } from '../std/time.js'
+import type { ListenerFacts } from '../tokens/access.js'
 import type { Vault } from '../vault/vault.js'
-import type { ListenerFacts } from './status.js'
 
 export interface Check {
   readonly name: string
@@ -94,7 +96,7 @@ async function examineVault(vault: Vault): Promise<Finding> {
     return {
       verdict: 'problem',
       finding: problem?.message ?? known?.message ?? 'the vault does not work',
-      ...(remedy === undefined ? {} : { remedy }),
+      ...defined({ remedy }),
     }
   }
   const { backend, atRest } = vault.describe()
@@ -140,7 +142,7 @@ function examineActive({ credentials, now }: ExaminationDeps): Finding {
   const { resolved, outcome, key } = credentials.state()
   if (outcome.kind === 'refused') {
     const { message, hint } = outcome.error
-    return { verdict: 'problem', finding: message, ...(hint === undefined ? {} : { remedy: hint }) }
+    return { verdict: 'problem', finding: message, ...defined({ remedy: hint }) }
   }
   const left = key?.expiresAt === undefined ? undefined : key.expiresAt - now()
   if (left !== undefined && left < 7 * DAY_MS) {
@@ -176,7 +178,7 @@ async function examinePrefect({ credentials, cloud }: ExaminationDeps): Promise<
     return {
       verdict: 'problem',
       finding: error.message,
-      ...(error.hint === undefined ? {} : { remedy: error.hint }),
+      ...defined({ remedy: error.hint }),
     }
   }
 }

@@ -1,20 +1,11 @@
 /** Gathers the snapshot that `status` shows, and the examinations that `doctor` runs. */
-import type { Inspection } from '../admin/profiles.js'
 import type { LoginSessions, LoginView } from '../login/login.js'
 import type { ProfileReading } from '../profiles/profile.js'
 import type { RenewalAdmin, RenewalView } from '../renewal/view.js'
 import type { Credentials, ProfileState } from '../serve/credentials.js'
+import type { ListenerFacts } from '../tokens/access.js'
 import type { Vault, VaultDescription } from '../vault/vault.js'
-import { type Examination, examine } from './doctor.js'
-
-export interface ListenerFacts {
-  readonly door: 'socket' | 'restricted' | 'tcp'
-  readonly address: string
-  readonly state: 'listening' | 'off' | 'failed'
-  readonly problem?: string
-  /** The system opened it, and keeps it while we are away. */
-  readonly inherited?: true
-}
+import { type Check, type Examination, examine } from './doctor.js'
 
 export interface DaemonFacts {
   readonly version: string
@@ -75,4 +66,8 @@ export function createInspection(deps: ReportStatusDeps): Inspection {
 function renewalOf({ renewal }: ReportStatusDeps, name: string): [string, RenewalView][] {
   const view = renewal.view(name)
   return view === undefined ? [] : [[name, view]]
+}
+export interface Inspection {
+  status(): StatusSnapshot
+  doctor(): Promise<readonly Check[]>
 }

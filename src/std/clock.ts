@@ -1,5 +1,10 @@
 /** Time as a dependency: wall time, monotonic time and timers, so that tests can make a night pass. */
 
+export const SECOND_MS = 1000
+export const MINUTE_MS = 60 * SECOND_MS
+export const HOUR_MS = 60 * MINUTE_MS
+export const DAY_MS = 24 * HOUR_MS
+
 /** A timer that was set; `cancel` may be called any number of times. */
 export interface Timer {
   cancel(): void

@@ -1,6 +1,6 @@
 /**
  * A string that must never be printed. It prints as `[secret]` wherever a program might print it;
- * `.reveal()` is the only way out, and a house test keeps the list of its callers short.
+ * `.reveal()` is the only way out, and a house test wants a reason on every line that calls it.
  */
 
 import { hash } from 'node:crypto'
@@ -16,7 +16,7 @@ export class Secret {
     this.#text = text
   }
 
-  /** The text itself. Every call is a place where a secret leaves: see `test/house/secrets.ts`. */
+  /** The text itself. Every call is a place where a secret leaves: see `test/house/rooms.ts`. */
   reveal(): string {
     return this.#text
   }

@@ -56,3 +56,11 @@ export function requireProfile(caller: Caller, profile: string): void {
     hint: 'prefect-auth token create --name NAME --profile PROFILE',
   })
 }
+export interface ListenerFacts {
+  readonly door: 'socket' | 'restricted' | 'tcp'
+  readonly address: string
+  readonly state: 'listening' | 'off' | 'failed'
+  readonly problem?: string
+  /** The system opened it, and keeps it while we are away. */
+  readonly inherited?: true
+}

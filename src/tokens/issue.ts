@@ -1,8 +1,9 @@
 /** Makes, recognises and revokes narrow tokens. What is kept is a hash; what is compared are hashes, in constant time. */
 
 import { BrokerError } from '../base/errors.js'
-import type { Document } from '../keys/ledger.js'
+import type { Document } from '../os/document.js'
 import type { Clock } from '../std/clock.js'
+import { defined } from '../std/defined.js'
 import { sha256Hex } from '../std/secret.js'
 import { IDLE_WITH_JOB_MS, isJobOver, type JobRecord, surplus } from './jobs.js'
 import type { KnownToken, TokenFacts, Tokens } from './tokens.js'
@@ -60,7 +61,7 @@ export function createTokens(deps: IssueTokensDeps): Tokens {
     const lastUsedAt = lastUsed.get(record.id)
     return {
       ...rest,
-      ...(lastUsedAt === undefined ? {} : { lastUsedAt }),
+      ...defined({ lastUsedAt }),
       ...(job === undefined
         ? {}
         : { isJob: true, expiresAt: clock.now() + IDLE_WITH_JOB_MS - idleMs(record) }),
@@ -88,7 +89,7 @@ export function createTokens(deps: IssueTokensDeps): Tokens {
   const writeAges = async (over: ReadonlySet<string>, leftAt?: number) => {
     unwrittenMs = 0
     await document.update(({ tokens }) => ({
-      ...(leftAt === undefined ? {} : { leftAt }),
+      ...defined({ leftAt }),
       tokens: tokens
         .filter(({ id }) => !over.has(id))
         .map((record) =>
@@ -102,8 +103,11 @@ export function createTokens(deps: IssueTokensDeps): Tokens {
     async createForJob({ name, profile, workspace, pid }) {
       const process = pid === undefined ? undefined : await deps.identifyProcess?.(pid)
       return keep({
-        ...{ name, power: 'proxy', profiles: [profile], expiresAt: clock.now() + IDLE_WITH_JOB_MS },
-        ...(workspace === undefined ? {} : { workspace }),
+        name,
+        power: 'proxy',
+        profiles: [profile],
+        expiresAt: clock.now() + IDLE_WITH_JOB_MS,
+        ...defined({ workspace }),
         job: {
           idleMs: 0,
           ...(pid === undefined || process === undefined ? {} : { pid, process }),
@@ -196,8 +200,11 @@ interface Entry {
 
 function knownOf({ id, name, power, profiles, workspace, job }: TokenRecord): KnownToken {
   return {
-    ...{ id, name, power, profiles },
-    ...(workspace === undefined ? {} : { workspace }),
+    id,
+    name,
+    power,
+    profiles,
+    ...defined({ workspace }),
     ...(job === undefined ? {} : { isJob: true }),
   }
 }

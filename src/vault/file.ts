@@ -172,7 +172,7 @@ export async function openFileVault(dependencies: FileVaultDependencies): Promis
     put: (item, value) =>
       withKey(item, async (key) => {
         requireSmallValue(item, value)
-        await records.write(item, value.reveal(), key)
+        await records.write(item, value.reveal(), key) // to be sealed
       }),
     delete: (item) => withKey(item, () => records.remove(item)),
     prove: () => proveVault(vault, PROBE_ITEM, new Secret(randomBytes(16).toString('hex'))),

@@ -42,7 +42,7 @@ export type AskKeychain = (request: KeychainRequest) => Promise<KeychainReply>
 const PREFIX = 'pab1:'
 
 export function encodeItem(item: string, value: Secret): string {
-  return PREFIX + Buffer.from(JSON.stringify([item, value.reveal()])).toString('base64')
+  return PREFIX + Buffer.from(JSON.stringify([item, value.reveal()])).toString('base64') // what the keychain keeps
 }
 
 /** Throws `vault_corrupt` for what somebody else wrote, and for one item's value under another one's name. */

@@ -51,7 +51,7 @@ export function requireItemName(item: string): void {
 
 /** Throws `vault_value_too_large` above {@link MAX_VALUE_BYTES}. */
 export function requireSmallValue(item: string, value: Secret): void {
-  const bytes = Buffer.byteLength(value.reveal())
+  const bytes = Buffer.byteLength(value.reveal()) // only its length counts
   if (bytes <= MAX_VALUE_BYTES) return
   throw new BrokerError(
     'vault_value_too_large',

@@ -83,7 +83,7 @@ function additionalData(store: string): Buffer {
 
 /** The same passphrase typed on another system may come in another Unicode form. */
 function stretch(passphrase: Secret, salt: Buffer, n: number): Promise<Buffer> {
-  const text = passphrase.reveal().normalize('NFC')
+  const text = passphrase.reveal().normalize('NFC') // to be stretched into a key
   const parameters = { N: n, r: BLOCK_SIZE, p: 1, maxmem: 256 * n * BLOCK_SIZE }
   return new Promise((resolve, reject) => {
     scrypt(text, salt, 32, parameters, (error, key) => (error === null ? resolve(key) : reject(error)))

@@ -1,5 +1,7 @@
 /** `prefect-auth keys …`: the keys we hold and those at Prefect. */
+
 import { type Command, InvalidArgumentError } from 'commander'
+import { defined } from '../../std/defined.js'
 import { parseDuration } from '../../std/time.js'
 import type { KeyList, RenewAnswer, RotateBotAnswer } from '../../wire/keys.js'
 import { type CommonOptions, common, profileName, type Session, type Start } from '../session.js'
@@ -48,7 +50,7 @@ async function createKey(session: Session, name: string, expiresIn: number | 'ne
   const { profile, client, terminal } = session
   const expiry =
     expiresIn === 'never' ? {} : { expires_at: new Date(terminal.now() + expiresIn).toISOString() }
-  const answer = await client.createKey({ name, ...expiry, ...(profile === undefined ? {} : { profile }) })
+  const answer = await client.createKey({ name, ...expiry, ...defined({ profile }) })
   session.answer(answer, () => answer.key)
   const life =
     answer.expires_at === undefined ? 'it never expires' : `it expires ${formatDate(answer.expires_at)}`
@@ -104,7 +106,7 @@ export function addRotateServiceAccount(keys: Command, start: Start): void {
         const answer = await session.client.rotateServiceAccount({
           profile,
           name,
-          ...(owner === undefined ? {} : { owner_profile: owner }),
+          ...defined({ owner_profile: owner }),
           ...(oldKeyLives === undefined ? {} : { old_key_lives_s: Math.round(oldKeyLives / 1000) }),
           ...(expiresIn === undefined ? {} : { expires_in_s: Math.round(expiresIn / 1000) }),
         })

@@ -1,7 +1,9 @@
 /** `prefect-auth login`: begins, opens the browser, follows, and says who one is now. */
+
 import type { Command } from 'commander'
 import type { LoginSnapshot } from '../../client/client.js'
 import { failed, failureOf, failWith } from '../../client/failure.js'
+import { defined } from '../../std/defined.js'
 import type { LoginView } from '../../wire/login.js'
 import type { WorkspaceView } from '../../wire/profile.js'
 import { askYes, openLine, pickWorkspace, readSecret, requirePerson } from '../ask.js'
@@ -35,9 +37,7 @@ async function logIn(session: Session, options: LoginOptions): Promise<void> {
   const key = options.keyStdin === true ? await readKey(session) : undefined
   const { client, profile } = session
   const { view, etag, isJoined } = await client.beginLogin({
-    ...(profile === undefined ? {} : { profile }),
-    ...(options.workspace === undefined ? {} : { workspace: options.workspace }),
-    ...(options.owner === undefined ? {} : { owner: options.owner }),
+    ...defined({ profile, workspace: options.workspace, owner: options.owner }),
     ...(options.switchOwner === true ? { switch_owner: true } : {}),
   })
   if (isJoined) session.say('A login for this profile is under way already: joining it.')
@@ -155,7 +155,7 @@ function endOf({ error, profile }: LoginView) {
     } as const
   }
   const { code, kind, detail, hint } = error
-  return { code, kind, detail, ...(hint === undefined ? {} : { hint }) }
+  return { code, kind, detail, ...defined({ hint }) }
 }
 
 type Happening =

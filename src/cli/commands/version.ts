@@ -1,6 +1,8 @@
 /** `prefect-auth version`: of this command, and of the daemon. */
+
 import type { Command } from 'commander'
 import { failureOf } from '../../client/failure.js'
+import { defined } from '../../std/defined.js'
 import type { Session } from '../session.js'
 import { type CommonOptions, type Start, withJson } from '../session.js'
 import { printable } from '../text.js'
@@ -15,7 +17,7 @@ export function addVersion(program: Command, start: Start): void {
 async function showVersion(session: Session): Promise<void> {
   const ours = session.terminal.version
   const daemon = await daemonVersion(session)
-  const wire = { version: ours, ...(daemon === undefined ? {} : { daemon }) }
+  const wire = { version: ours, ...defined({ daemon }) }
   session.answer(wire, () => `prefect-auth ${ours}\nprefect-authd ${printable(daemon ?? 'is not running')}`)
   if (daemon !== undefined && daemon !== ours) session.say('note: the versions differ; restart prefect-authd')
 }

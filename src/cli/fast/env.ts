@@ -1,7 +1,9 @@
 /** `prefect-auth env`: the daemon's text as it is; a failure is a line that fails when it is evaluated. */
+
 import { failed, failureOf, parseProblem } from '../../client/failure.js'
 import { createTransport, type Transport } from '../../client/transport.js'
 import { socketCandidates } from '../../config/paths.js'
+import { defined } from '../../std/defined.js'
 import type { EnvFormat } from '../../wire/credentials.js'
 import { exitCodeOf, formatFailure, formatFault } from '../failure.js'
 import { leftBehind } from './child.js'
@@ -35,7 +37,7 @@ async function fetchEnv(host: Host, { profile: named, format, isProxied }: EnvPl
   const transport = createTransport({
     candidates: socketCandidates(host),
     userAgent: `prefect-auth/${host.version} env`,
-    ...(host.uid === undefined ? {} : { uid: host.uid }),
+    ...defined({ uid: host.uid }),
   })
   const profile = named ?? (host.env.PREFECT_PROFILE || undefined)
   // It is the shell that lives as long as what it starts.
@@ -111,9 +113,11 @@ export async function fetchProxyEnv(
   // As Python reads them: the small name counts.
   const noProxy = env.no_proxy ?? env.NO_PROXY
   const body = {
-    ...{ mode: 'proxy', format, name, pid },
-    ...(profile === undefined ? {} : { profile }),
-    ...(noProxy === undefined ? {} : { no_proxy: noProxy }),
+    mode: 'proxy',
+    format,
+    name,
+    pid,
+    ...defined({ profile, no_proxy: noProxy }),
   }
   const answer = await transport.send({ method: 'POST', path: '/v1/env', body })
   if (answer.status === 200) return answer.text

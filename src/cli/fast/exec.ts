@@ -1,7 +1,9 @@
 /** `prefect-auth exec`: runs a command with a profile's credentials in its environment, and is gone where it can. */
+
 import { type Failure, failed, failureOf, parseProblem } from '../../client/failure.js'
 import { createTransport } from '../../client/transport.js'
 import { socketCandidates } from '../../config/paths.js'
+import { defined } from '../../std/defined.js'
 import { formatFailure, formatFault } from '../failure.js'
 import { printable } from '../text.js'
 import { type ChildPlan, findCommand, planChildEnv, runChild } from './child.js'
@@ -57,7 +59,7 @@ async function fetchServed(host: Host, profile: string | undefined, job?: string
   const transport = createTransport({
     candidates: socketCandidates(host),
     userAgent: `prefect-auth/${host.version} exec`,
-    ...(host.uid === undefined ? {} : { uid: host.uid }),
+    ...defined({ uid: host.uid }),
   })
   if (job !== undefined) {
     // This process becomes the job, or lives as long as it does.

@@ -1,6 +1,8 @@
 /** The service of this user on this system: chooses the manager, and waits for the daemon behind it. */
+
 import { failureOf, failWith } from '../../client/failure.js'
 import { systemClock } from '../../std/clock.js'
+import { defined } from '../../std/defined.js'
 import { pause } from '../ask.js'
 import type { Session } from '../session.js'
 import { lookAround, templatesOf } from './facts.js'
@@ -67,7 +69,7 @@ export function openServiceManager(session: Session): Service {
         socket: session.transport.socket() ?? known.places.socket,
         version: daemon.version,
         pid: daemon.pid,
-        ...(lingers === undefined ? {} : { lingers }),
+        ...defined({ lingers }),
         notices: [...daemon.notices, ...noticesOf(known.hasNamespaces, terminal.packageDir)],
         logs: ['prefect-auth logs -f', ...(manager.log === undefined ? [] : [manager.log])],
       }

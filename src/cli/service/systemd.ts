@@ -1,7 +1,9 @@
 /** The service as systemd user units: socket activated, started at login. */
+
 import { existsSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { failWith } from '../../client/failure.js'
+import { defined } from '../../std/defined.js'
 import { findOutdated, removeFiles, writeFiles } from './files.js'
 import type { ManagerDeps, RunTool, ServiceManager, ServiceState } from './manager.js'
 import {
@@ -125,7 +127,7 @@ export async function readSystemdState(
     isWoken: timer?.ActiveState === 'active',
     ...(pid > 0 ? { pid } : {}),
     startsAtLogin: service?.UnitFileState === 'enabled' && socket?.UnitFileState === 'enabled',
-    ...(lingers === undefined ? {} : { lingers }),
+    ...defined({ lingers }),
     ...(hasTcp ? { tcp: tcp?.ActiveState === 'active' ? ('active' as const) : ('failed' as const) } : {}),
   }
 }
