@@ -23,7 +23,7 @@ export interface IssuedKey {
   readonly usedAt?: number
 }
 
-export interface WantedKey {
+interface WantedKey {
   readonly ownerId: string
   readonly prefix: 'pnu_' | 'pnb_'
   readonly name: string
@@ -48,7 +48,7 @@ export interface KeyStore {
   rejectFrom(keyId: string, at: number): void
 }
 
-export interface KeyStoreOptions {
+interface KeyStoreOptions {
   readonly clock: SimClock
   /** How long a deleted key works on, ms. research/prefect.md 2.3: up to 5 minutes. */
   readonly deletedKeyGrace: number

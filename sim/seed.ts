@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto'
 import { type Account, type Bot, idsOfAccount, type User, type Workspace } from './api/rows.js'
 
-export interface AccountSeed {
+interface AccountSeed {
   readonly handle: string
   readonly name?: string
   readonly id?: string
@@ -10,14 +10,14 @@ export interface AccountSeed {
   readonly workspaces?: number | readonly (string | WorkspaceSeed)[]
 }
 
-export interface WorkspaceSeed {
+interface WorkspaceSeed {
   readonly handle: string
   readonly name?: string
   readonly id?: string
   readonly description?: string
 }
 
-export interface UserSeed {
+interface UserSeed {
   readonly handle: string
   readonly id?: string
   readonly email?: string
@@ -31,7 +31,7 @@ export interface UserSeed {
   readonly workspaces?: readonly string[]
 }
 
-export interface BotSeed {
+interface BotSeed {
   readonly name: string
   readonly account: string
   readonly id?: string
@@ -51,7 +51,7 @@ export const DEFAULT_SEED = {
   users: [{ handle: 'terry', email: 'terry@example.com', firstName: 'Terry', lastName: 'Example' }],
 } as const satisfies DirectorySeed
 
-export interface DirectoryPlan {
+interface DirectoryPlan {
   readonly accounts: Map<string, Account>
   readonly workspaces: Map<string, Workspace>
   readonly users: Map<string, User>
@@ -158,7 +158,7 @@ function toBot({ id, name, account }: BotSeed, { accountIds, workspaceIds }: Mem
 }
 
 /** The same lower-case UUID for the same name, so that failing tests can be compared. */
-export function uuidOf(name: string): string {
+function uuidOf(name: string): string {
   const hex = createHash('sha256').update(name).digest('hex')
   const variant = '89ab'[Number.parseInt(hex.charAt(16), 16) % 4]
   return [

@@ -71,7 +71,7 @@ async function filterWorkspaces(request: AuthedRequest, directory: Directory) {
 }
 
 /** The account of the path; 404 for those who do not belong to it (research/prefect.md 1.9). */
-export function memberOf({ actor, param }: AuthedRequest, directory: Directory): Account {
+function memberOf({ actor, param }: AuthedRequest, directory: Directory): Account {
   const account = directory.accountsOf(actor).find(({ id }) => id === param('accountId'))
   if (account === undefined) throw refusal(detail(404, 'Not Found'))
   return account

@@ -13,7 +13,7 @@ import { meRoutes } from './me.js'
 import { matchRoute, type Route } from './router.js'
 import { userRoutes } from './users.js'
 
-export interface ApiParts {
+interface ApiParts {
   readonly clock: SimClock
   readonly directory: Directory
   readonly keys: KeyStore

@@ -8,7 +8,7 @@ export interface Route<R> {
   readonly run: (request: R) => Promise<Answer> | Answer
 }
 
-export type Match<R> =
+type Match<R> =
   | { readonly kind: 'route'; readonly route: Route<R>; param(name: string): string }
   | { readonly kind: 'none'; readonly answer: Answer }
 

@@ -7,7 +7,7 @@ import type { User } from './rows.js'
 
 const WantedKey = z.object({ name: z.string().min(1), expiration: z.string().nullish() })
 
-export interface UserRouteOptions {
+interface UserRouteOptions {
   readonly keys: KeyStore
   /** Whether `GET /users/{id}/api_keys` exists; its path is not known (research/prefect.md 2.3). */
   readonly keyListing: boolean

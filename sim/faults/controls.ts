@@ -6,13 +6,13 @@ import type { KeyStore } from '../keys.js'
 import type { Gate } from '../server/gate.js'
 import type { Simulator, SimulatorOptions } from '../simulator-types.js'
 
-export type Controls = Pick<
+type Controls = Pick<
   Simulator,
   'issueKey' | 'issueBotKey' | 'signIn' | 'forbid' | 'limit' | 'allowMinting' | 'useBackend'
 >
 
 /** Who is signed in, what stands behind the workspaces, whether keys may be minted. */
-export interface Switches {
+interface Switches {
   user(): User
   signIn(user: User): void
   backend(): string | undefined

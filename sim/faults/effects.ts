@@ -5,9 +5,7 @@ import { type Answer, html, json } from '../ui/exchange.js'
 import type { Fault } from './faults.js'
 
 /** `answer`: send this; `process`: go on; `gone`: nobody answers this request any more. */
-export type Before =
-  | { readonly kind: 'answer'; readonly answer: Answer }
-  | { readonly kind: 'process' | 'gone' }
+type Before = { readonly kind: 'answer'; readonly answer: Answer } | { readonly kind: 'process' | 'gone' }
 
 /** Strikes before the request is processed. */
 export async function strikeBefore(fault: Fault, cut: () => void): Promise<Before> {

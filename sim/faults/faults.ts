@@ -33,7 +33,7 @@ export type Fault =
   | { readonly kind: 'redirect'; readonly location: string; readonly status?: number }
 
 /** One armed fault. */
-export interface ArmedFault {
+interface ArmedFault {
   /** How often it has struck. */
   readonly struck: number
   disarm(): void

@@ -6,7 +6,7 @@ import type { Directory } from '../directory.js'
 import type { IssuedKey, KeyStore } from '../keys.js'
 import { type Answer, detail, refusal } from '../ui/exchange.js'
 
-export interface Caller {
+interface Caller {
   readonly actor: Actor
   readonly key: IssuedKey
 }
@@ -21,7 +21,7 @@ export interface Gate {
 }
 
 /** research/prefect.md 1.9. */
-export function unauthorized(): Answer {
+function unauthorized(): Answer {
   return detail(401, 'Invalid authentication credentials')
 }
 

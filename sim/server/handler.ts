@@ -10,7 +10,7 @@ import type { Ui } from '../ui/ui.js'
 import { presentedKey, readIncoming, type UnroutedRequest } from './incoming.js'
 import type { LoggedRequest, RequestLog } from './request-log.js'
 
-export interface HandlerParts {
+interface HandlerParts {
   readonly now: () => number
   /** `Date` headers tell the simulated time, else the machine's. */
   readonly simulatedDate: boolean

@@ -7,7 +7,7 @@ import { detail, json, refusal, type SimRequest } from '../ui/exchange.js'
 export type UnroutedRequest = Omit<SimRequest, 'param'>
 
 /** research/prefect.md 2.6: larger bodies get 413. */
-export const MAX_BODY_BYTES = 5 * 1024 * 1024
+const MAX_BODY_BYTES = 5 * 1024 * 1024
 
 /** Wraps a request; reads nothing of its body yet. */
 export function readIncoming(incoming: IncomingMessage): UnroutedRequest {

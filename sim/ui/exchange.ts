@@ -59,7 +59,7 @@ export function html(status: number, page: string, headers: Record<string, strin
 const REFUSED = Symbol('refused')
 
 /** Thrown to end a handler with an answer. */
-export interface Refusal extends Error {
+interface Refusal extends Error {
   readonly [REFUSED]: Answer
 }
 

@@ -8,7 +8,7 @@ import type { UnroutedRequest } from '../server/incoming.js'
 import { type Answer, detail, html, json } from './exchange.js'
 import { type LoginRequest, loginPage } from './page.js'
 
-export interface UiParts {
+interface UiParts {
   readonly clock: SimClock
   readonly keys: KeyStore
   /** Who is signed in in the browser. */
@@ -76,6 +76,6 @@ function parseLogin(query: URLSearchParams, callbackPath: 'keep' | 'drop'): Logi
 const DAY = 86_400_000
 
 /** research/prefect.md 2.3: 30 days after creation, at midnight; the time zone is unknown, UTC assumed. */
-export function browserKeyEnd(now: number): number {
+function browserKeyEnd(now: number): number {
   return Math.floor((now + 30 * DAY) / DAY) * DAY
 }

@@ -14,7 +14,7 @@ import type { WorkspaceApi, WorkspacePath } from './api.js'
 import { joinBackend } from './forward-socket.js'
 import { refuseUpgrade, strikeUpgrade } from './upgrade.js'
 
-export interface SocketParts {
+interface SocketParts {
   readonly now: () => number
   readonly gate: Gate
   readonly workspaceApi: WorkspaceApi
@@ -23,7 +23,7 @@ export interface SocketParts {
   readonly log: RequestLog
 }
 
-export interface WorkspaceSockets {
+interface WorkspaceSockets {
   upgrade(incoming: IncomingMessage, socket: Duplex, head: Buffer): void
   /** Closes all that are open, as a server restart (1011) or a policy (1008) does. */
   closeAll(code: number, reason: string): void

@@ -10,7 +10,7 @@ import type { Clock } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 import type { TokenFacts, Tokens } from '../tokens/tokens.js'
 
-export interface MindJobsDeps {
+interface MindJobsDeps {
   readonly tokens: Pick<Tokens, 'list' | 'revoke' | 'age'>
   readonly credentials: Pick<Credentials, 'state' | 'reading'>
   readonly audit: Audit

@@ -11,7 +11,7 @@ import { createSerial } from '../std/async.js'
 import type { Log } from '../std/log.js'
 import type { ProfileAdmin } from './profiles.js'
 
-export interface MindProfilesDeps {
+interface MindProfilesDeps {
   readonly store: ProfileStore
   readonly credentials: ServingCredentials
   readonly keeper: KeyKeeper
@@ -22,7 +22,7 @@ export interface MindProfilesDeps {
   readonly policy: { readonly adopt: 'report' | 'auto'; readonly mirror: boolean }
 }
 
-export interface ProfileMinder {
+interface ProfileMinder {
   /** Looks now, as after every change. */
   look(): Promise<void>
   close(): Promise<void>

@@ -11,7 +11,7 @@ import { target } from '../serve/credentials.js'
 import { defined } from '../std/defined.js'
 import type { Secret } from '../std/secret.js'
 
-export interface AdministerKeysDeps {
+interface AdministerKeysDeps {
   readonly credentials: Credentials
   readonly cloud: CloudApi
   readonly keeper: KeyKeeper

@@ -9,7 +9,7 @@ import type { ProfileStore } from '../profiles/profile.js'
 import type { Credentials } from '../serve/credentials.js'
 import type { Log } from '../std/log.js'
 
-export interface RenameProfileDeps {
+interface RenameProfileDeps {
   readonly store: ProfileStore
   readonly keeper: KeyKeeper
   readonly journal: Document<Journal>

@@ -5,7 +5,7 @@ import type { KeyKeeper } from '../keys/keeper.js'
 import type { Secret } from '../std/secret.js'
 import type { Vault, VaultDescription } from '../vault/vault.js'
 
-export interface AdministerVaultDeps {
+interface AdministerVaultDeps {
   readonly vault: Vault
   readonly keeper: KeyKeeper
   readonly events: Events

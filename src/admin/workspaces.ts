@@ -8,7 +8,7 @@ import type { ProfileStore } from '../profiles/profile.js'
 import { type Credentials, requireCloud, type Served, target } from '../serve/credentials.js'
 import { defined } from '../std/defined.js'
 
-export interface AdministerWorkspacesDeps {
+interface AdministerWorkspacesDeps {
   readonly credentials: Credentials
   readonly cloud: CloudApi
   readonly keeper: KeyKeeper

@@ -249,7 +249,7 @@ function closed(server: Server): Promise<void> {
 }
 
 /** In the order of the documentation. */
-export function registerRoutes(api: ApiServer, context: RouteContext): void {
+function registerRoutes(api: ApiServer, context: RouteContext): void {
   const nouns = [
     credentialsRoutes,
     envRoutes,

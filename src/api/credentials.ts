@@ -17,7 +17,7 @@ import { pickProfile } from './scope.js'
 
 type Parts = Pick<RouteContext, 'clock' | 'credentials' | 'events' | 'guard' | 'holds'>
 
-export function tagOf(served: Served): string {
+function tagOf(served: Served): string {
   return entityTag(served.profile, served.generation)
 }
 
@@ -25,7 +25,7 @@ export function tagOf(served: Served): string {
  * The answer for `asked`, else for the profile that the caller means. With `If-None-Match` and `Prefer: wait` it is held
  * until it differs or the time is over. `undefined`: the caller has gone. Throws why nothing can be served.
  */
-export async function currentAnswer(
+async function currentAnswer(
   { clock, credentials, events, guard, holds }: Parts,
   request: FastifyRequest,
   reply: FastifyReply,
@@ -140,7 +140,7 @@ export function renderEnv(served: Served): PrefectEnv {
   }
 }
 
-export function renderCredentials(served: Served): Credentials {
+function renderCredentials(served: Served): Credentials {
   return {
     profile: served.profile,
     kind: served.kind,

@@ -133,7 +133,7 @@ function write({ raw }: Watcher, frame: string | Buffer): void {
 }
 
 /** What a watcher gets at once: what it missed, or that it missed something, and from where to resume. */
-export function openingFrames(events: Events, lastEventId: unknown, caller: Caller): string {
+function openingFrames(events: Events, lastEventId: unknown, caller: Caller): string {
   const parts = ['retry: 2000\n\n']
   const resumed = typeof lastEventId === 'string' && lastEventId !== ''
   const { events: past, isComplete } = events.since(resumed ? sequenceOf(events.epoch, lastEventId) : 0)
@@ -160,13 +160,13 @@ function gapFrame(epoch: string, past: readonly BrokerEvent[]): string {
   return frameOf({ id, at, type: 'events.gap', facts: {} })
 }
 
-export interface Frames {
+interface Frames {
   /** The bytes for this caller; `undefined`: not for its eyes. */
   for(caller: Caller): Buffer | undefined
 }
 
 /** An event is rendered once for all who see it whole, and once for those who see less. */
-export function createFrames(epoch: string, event: BrokerEvent): Frames {
+function createFrames(epoch: string, event: BrokerEvent): Frames {
   let whole: Buffer | undefined
   let reduced: Buffer | undefined
   return {

@@ -123,7 +123,7 @@ async function current(
   }
 }
 
-export function renderLogin(login: Login): LoginView {
+function renderLogin(login: Login): LoginView {
   const currentId = login.workspace?.workspaceId
   return {
     id: login.id,

@@ -7,7 +7,7 @@ import { type Caller, reachesProfile } from '../tokens/access.js'
 import type { ProxyTrafficView } from '../wire/credentials.js'
 import { renderTime } from './render.js'
 
-export interface MetricFamily {
+interface MetricFamily {
   readonly name: string
   readonly type: 'counter' | 'gauge'
   readonly help: string
@@ -135,7 +135,7 @@ export function renderTraffic(line: ProxyTraffic): ProxyTrafficView {
 }
 
 /** By profile and token name; the owner's own, over the unix socket, have no token. */
-export function trafficFamilies(traffic: readonly ProxyTraffic[]): readonly MetricFamily[] {
+function trafficFamilies(traffic: readonly ProxyTraffic[]): readonly MetricFamily[] {
   const labels = ({ profile, token = '' }: ProxyTraffic) => ({ profile, token })
   const samples = (value: (line: ProxyTraffic) => number): MetricFamily['samples'] =>
     traffic.map((line) => [labels(line), value(line)] as const)

@@ -29,7 +29,7 @@ const OPERATION = {
   },
 } as const
 
-export const PROXY_PATH = {
+const PROXY_PATH = {
   '/proxy/{profile}/api/{path}': {
     parameters: [
       { name: 'profile', in: 'path', required: true, schema: { type: 'string' } },
@@ -45,7 +45,7 @@ export const PROXY_PATH = {
   },
 }
 
-export const PROXY_SECURITY = {
+const PROXY_SECURITY = {
   tokenAsPassword: { type: 'http', scheme: 'basic', description: 'user prefect-auth, the token as password' },
 } as const
 

@@ -168,7 +168,7 @@ const HIDDEN = '[secret]'
 /** Settings of Prefect whose values are, or may hold, a secret. */
 const SECRET_NAMES = /KEY|SECRET|PASSWORD|PASSPHRASE|TOKEN|AUTH|CREDENTIAL|HEADERS|CONNECTION_URL|DSN/
 
-export function renderProfile(state: ProfileState, entry: ProfileEntry | undefined): ProfileView {
+function renderProfile(state: ProfileState, entry: ProfileEntry | undefined): ProfileView {
   const { resolved, outcome } = state
   return {
     name: resolved.name,

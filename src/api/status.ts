@@ -16,11 +16,7 @@ import { renderProfilesFile, renderWorkspaceOf, withoutUserinfo } from './profil
 import { renderKey, renderOwner, renderTime } from './render.js'
 import { seesAll } from './scope.js'
 
-export function renderStatus(
-  snapshot: StatusSnapshot,
-  traffic: readonly ProxyTraffic[],
-  caller: Caller,
-): Status {
+function renderStatus(snapshot: StatusSnapshot, traffic: readonly ProxyTraffic[], caller: Caller): Status {
   const mine = (profile: string) => reachesProfile(caller, profile)
   return {
     daemon: renderDaemon(snapshot.daemon),

@@ -87,7 +87,7 @@ function lifeOf(text: string): number {
   )
 }
 
-export function renderToken(token: TokenFacts): TokenView {
+function renderToken(token: TokenFacts): TokenView {
   return {
     id: token.id,
     name: token.name,
@@ -99,7 +99,7 @@ export function renderToken(token: TokenFacts): TokenView {
   }
 }
 
-export function renderAuditEntry(entry: AuditEntry): AuditEntryView {
+function renderAuditEntry(entry: AuditEntry): AuditEntryView {
   const { at, action, outcome, door, profile, fingerprint, tokenId, tokenName, agent, code } = entry
   return {
     at: renderTime(at),

@@ -8,7 +8,7 @@ import type { Clock, Timer } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 import { type Audit, type AuditEntry, formatAuditLine, parseAuditLine } from './audit.js'
 
-export interface AuditBatch {
+interface AuditBatch {
   push(line: string): void
   /** Never rejects: what could not be written stays pending. One at a time. */
   flush(): Promise<void>
@@ -25,7 +25,7 @@ const RETRY_EVERY_MS = 5_000
 /** What is kept in memory while the disk fails; the oldest go first. */
 const MAX_PENDING = 50_000
 
-export interface AuditBatchOptions {
+interface AuditBatchOptions {
   readonly path: string
   readonly clock: Clock
   readonly log: Log
@@ -43,7 +43,7 @@ interface State {
   timer?: Timer | undefined
 }
 
-export function createAuditBatch({ path, clock, log, maxBytes, keep, onDue }: AuditBatchOptions): AuditBatch {
+function createAuditBatch({ path, clock, log, maxBytes, keep, onDue }: AuditBatchOptions): AuditBatch {
   const state: State = { pending: [], lost: 0, isStopped: false }
 
   const schedule = (): void => {
@@ -103,7 +103,7 @@ function trim(state: State): void {
   state.pending = state.pending.slice(surplus)
 }
 
-export interface AuditFile extends Audit {
+interface AuditFile extends Audit {
   /** What is wrong with the disk at this moment, for status and doctor. */
   problem(): string | undefined
 }

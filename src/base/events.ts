@@ -4,7 +4,7 @@ import type { Clock } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
 
-export const EVENT_TYPES = [
+const EVENT_TYPES = [
   'daemon.started',
   'daemon.stopping',
   'profiles.changed',

@@ -171,12 +171,12 @@ main().catch((error: unknown) => {
 })
 
 /** Under systemd and launchd stderr is the log; in a terminal it would drown the greeting. */
-export function loggedTo(isTerminal: boolean, stateDir: string): string | undefined {
+function loggedTo(isTerminal: boolean, stateDir: string): string | undefined {
   return isTerminal ? join(stateDir, 'authd.log') : undefined
 }
 
 /** Five lines: where it listens, where it keeps things, which vault and why, whom it serves, what to type next. */
-export function greeting(
+function greeting(
   { daemon, listeners, vault, reading, profiles, active }: StatusSnapshot,
   log: string | undefined,
 ): string {
@@ -201,7 +201,7 @@ function sayListener({ door, address, state, problem }: StatusSnapshot['listener
 }
 
 /** `--help`, made of the settings themselves. */
-export function helpText(settings: typeof SETTINGS): string {
+function helpText(settings: typeof SETTINGS): string {
   const rows = Object.entries(settings).map(([name, { meaning, default: fallback }]) => {
     const value = fallback === undefined ? 'unset' : Array.isArray(fallback) ? '[]' : String(fallback)
     return `  --${flagName(name)}=…\n      ${meaning} (default ${value}; config.toml: ${name}; ${variableName(name)})`

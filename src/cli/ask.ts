@@ -8,14 +8,14 @@ import type { WorkspaceView } from '../wire/profile.js'
 import type { Session } from './session.js'
 import { printable } from './text.js'
 
-export interface Question {
+interface Question {
   readonly text: string
   /** Shows how many characters came, never which. */
   readonly isHidden: boolean
 }
 
 /** Holds the terminal, without echo, until it is closed. */
-export interface OpenQuestion {
+interface OpenQuestion {
   /** The next line, without blanks around it. Ctrl-C and Ctrl-D reject with the failure `cancelled`. */
   next(): Promise<string>
   /** Says something above the question; what was typed stays. */
@@ -90,7 +90,7 @@ export function openLine(input: ReadStream, output: WriteStream, { text, isHidde
 }
 
 /** Asks for one line. */
-export async function askLine(input: ReadStream, output: WriteStream, question: Question): Promise<string> {
+async function askLine(input: ReadStream, output: WriteStream, question: Question): Promise<string> {
   const prompt = openLine(input, output, question)
   try {
     return await prompt.next()

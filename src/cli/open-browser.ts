@@ -1,11 +1,11 @@
 /** Opens the login page where a browser can be expected, and says why not where it can not. */
-export interface BrowserPlan {
+interface BrowserPlan {
   readonly isToBeOpened: boolean
   /** What to tell the person. */
   readonly advice: string
 }
 
-export interface BrowserSurroundings {
+interface BrowserSurroundings {
   readonly env: Readonly<Record<string, string | undefined>>
   readonly platform: string
   readonly isInteractive: boolean

@@ -17,7 +17,7 @@ import {
   printable,
 } from './text.js'
 
-export interface StatusTextInput {
+interface StatusTextInput {
   readonly status: Status
   /** The profile asked for and why; the active one where nobody asked. */
   readonly profile: string | undefined
@@ -204,7 +204,7 @@ export function describeOldKeys({ old_keys }: RenewalView): string | undefined {
 /** The busiest come first; more than these are for `--json` and `/metrics`. */
 const MAX_LINES = 8
 
-export function describeTraffic(traffic: readonly ProxyTrafficView[], now: number): readonly string[] {
+function describeTraffic(traffic: readonly ProxyTrafficView[], now: number): readonly string[] {
   const lines = traffic.slice(0, MAX_LINES).map((line) => describeLine(line, now))
   const left = traffic.length - lines.length
   return left > 0 ? [...lines, `and ${left} more: prefect-auth metrics`] : lines
@@ -233,7 +233,7 @@ function count(many: number, unit: string): string {
 }
 
 /** `512 B`, `1.2 kB`, `3.4 MB`: thousands, as networks count. */
-export function formatBytes(bytes: number): string {
+function formatBytes(bytes: number): string {
   const units = ['kB', 'MB', 'GB', 'TB']
   let value = bytes
   let unit = 'B'

@@ -19,7 +19,7 @@ import { type CreateTokenBody, createTokenAnswer, tokenList } from '../wire/toke
 import { failWith, parseProblem } from './failure.js'
 import type { SocketAnswer, SocketRequest, Transport } from './transport.js'
 
-export interface Caller {
+interface Caller {
   /** The answer as it came; a status from 400 on is a failure. */
   ask(request: SocketRequest): Promise<SocketAnswer>
   call<T>(schema: z.ZodType<T>, request: SocketRequest): Promise<T>
@@ -28,7 +28,7 @@ export interface Caller {
 /** The daemon may have to check, mint and verify at Prefect, with retries, behind one call. */
 const PREFECT_WITHIN_MS = 120_000
 
-export function createCaller(transport: Transport): Caller {
+function createCaller(transport: Transport): Caller {
   async function ask(request: SocketRequest): Promise<SocketAnswer> {
     const answer = await transport.send({ timeoutMs: PREFECT_WITHIN_MS, ...request })
     if (answer.status >= 400) failWith(parseProblem(answer.status, answer.text))
@@ -38,7 +38,7 @@ export function createCaller(transport: Transport): Caller {
 }
 
 /** Fails with `not_understood`: the daemon is of another version. */
-export function understand<T>(schema: z.ZodType<T>, answer: SocketAnswer): T {
+function understand<T>(schema: z.ZodType<T>, answer: SocketAnswer): T {
   const parsed = schema.safeParse(parseJson(answer.text))
   if (parsed.success) return parsed.data
   const where = parsed.error.issues[0]?.path.join('.') ?? ''
@@ -61,7 +61,7 @@ function parseJson(text: string): unknown {
 }
 
 /** `?a=b` of those that have a value; nothing where none has. */
-export function query(values: Readonly<Record<string, string | undefined>>): string {
+function query(values: Readonly<Record<string, string | undefined>>): string {
   const pairs = Object.entries(values).flatMap(([name, value]) =>
     value === undefined ? [] : [`${name}=${encodeURIComponent(value)}`],
   )
@@ -91,7 +91,7 @@ function createLookingCalls({ ask, call }: Caller) {
   }
 }
 
-export interface NewProfile {
+interface NewProfile {
   readonly name: string
   readonly api_url?: string
   readonly auth_string?: string
@@ -124,7 +124,7 @@ function createProfileCalls({ call }: Caller) {
   }
 }
 
-export interface NewKey {
+interface NewKey {
   readonly profile?: string
   readonly name: string
   /** RFC 3339; absent: never expires. */
@@ -179,7 +179,7 @@ export interface LoginSnapshot {
 
 const POLL_S = 60
 
-export function createLoginCalls({ ask }: Caller) {
+function createLoginCalls({ ask }: Caller) {
   const step = async (request: SocketRequest): Promise<LoginSnapshot> => {
     const answer = await ask(request)
     return { view: understand(loginView, answer), etag: answer.etag }

@@ -2,7 +2,7 @@
 import { failureOf, failWith, parseProblem } from './failure.js'
 import type { Transport } from './transport.js'
 
-export interface StreamEvent {
+interface StreamEvent {
   readonly id: string | undefined
   readonly data: string
 }

@@ -2,7 +2,7 @@
 import type { Problem } from '../wire/common.js'
 
 /** The daemon's kinds, and those that only a client has. */
-export type FailureKind = Problem['kind'] | 'usage' | 'not_running' | 'no_answer' | 'cancelled'
+type FailureKind = Problem['kind'] | 'usage' | 'not_running' | 'no_answer' | 'cancelled'
 
 export interface Failure {
   /** One of docs/errors.md, or one of the client's own: `daemon_not_running`, `usage`, … */

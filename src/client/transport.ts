@@ -24,7 +24,7 @@ export interface SocketAnswer {
   readonly text: string
 }
 
-export interface SocketStream {
+interface SocketStream {
   readonly status: number
   readonly chunks: AsyncIterable<string>
 }
@@ -38,7 +38,7 @@ export interface Transport {
   socket(): string | undefined
 }
 
-export interface TransportDeps {
+interface TransportDeps {
   /** Paths, best first. */
   readonly candidates: readonly string[]
   /** Our user id: a socket of another user is never talked to. */

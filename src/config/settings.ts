@@ -120,7 +120,7 @@ export const SETTINGS = {
   },
 } as const
 
-export type SettingName = keyof typeof SETTINGS
+type SettingName = keyof typeof SETTINGS
 
 /** Frozen; durations in ms. Handed out in slices. */
 export type Settings = {
@@ -132,12 +132,12 @@ export type Settings = {
 /** Named by environment, no settings: every client must find them. */
 const PATH_VARIABLES = ['PREFECT_AUTH_CONFIG', 'PREFECT_AUTH_STATE_DIR', 'PREFECT_AUTH_SOCKET']
 
-export interface SettingsProblem {
+interface SettingsProblem {
   /** The name, where it stands, and what is allowed: one sentence. */
   readonly message: string
 }
 
-export interface SettingsSources {
+interface SettingsSources {
   /** `{'log.level': 'debug'}` */
   readonly flags: Readonly<Record<string, string>>
   readonly env: Readonly<Record<string, string | undefined>>
@@ -145,7 +145,7 @@ export interface SettingsSources {
   readonly file?: { readonly path: string; readonly text: string }
 }
 
-export type SettingsOutcome =
+type SettingsOutcome =
   | { readonly kind: 'settings'; readonly settings: Settings }
   | { readonly kind: 'problems'; readonly problems: readonly SettingsProblem[] }
 

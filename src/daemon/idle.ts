@@ -39,7 +39,7 @@ export interface IdleFacts {
   readonly wakeInMs?: number
 }
 
-export type IdleDecision =
+type IdleDecision =
   | { readonly kind: 'leave' }
   /** `isLasting`: it will not change while this daemon runs, and a person should know. */
   | {
@@ -108,7 +108,7 @@ function stay(because: string, { isLasting = false, againInMs = LOOK_AGAIN_MS } 
   return { kind: 'stay', because, isLasting, againInMs }
 }
 
-export interface IdleParts extends Omit<NextDutyDeps, 'now'> {
+interface IdleParts extends Omit<NextDutyDeps, 'now'> {
   readonly listeners: readonly ListenerFacts[]
   readonly vault: Vault
   readonly logins: LoginSessions
@@ -117,7 +117,7 @@ export interface IdleParts extends Omit<NextDutyDeps, 'now'> {
   readonly time: ServerTime
 }
 
-export interface IdleExit {
+interface IdleExit {
   /** Begins to look, once all is open. */
   watch(app: App): void
   /** What a person should know of a setting that has no effect. */
@@ -239,7 +239,7 @@ function gather(options: DaemonOptions, parts: IdleParts, app: App, afterMs: num
   }
 }
 
-export interface WakeTimerDeps {
+interface WakeTimerDeps {
   readonly env: Readonly<Record<string, string | undefined>>
   readonly clock: Clock
   /** Absolute paths, the first that is there is asked. */

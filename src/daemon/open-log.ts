@@ -3,11 +3,11 @@ import { type DestinationStream, destination as openDestination, pino } from 'pi
 import type { Log, LogFacts } from '../std/log.js'
 import { scrub } from '../std/text.js'
 
-export const LOG_LEVELS = ['debug', 'info', 'warn', 'error'] as const
-export type LogLevel = (typeof LOG_LEVELS)[number]
+const LOG_LEVELS = ['debug', 'info', 'warn', 'error'] as const
+type LogLevel = (typeof LOG_LEVELS)[number]
 
 /** A file descriptor (2 is stderr), a file to append to (made 0600), or anything that takes lines. */
-export type LogDestination = number | string | { write(line: string): unknown }
+type LogDestination = number | string | { write(line: string): unknown }
 
 export interface OpenLog extends Log {
   level(): LogLevel
@@ -114,7 +114,7 @@ const SECRET_NAMES: ReadonlySet<string> = new Set([
 ])
 
 /** A copy of `facts` as plain JSON values. Never throws. */
-export function cleanFacts(facts: Readonly<Record<string, unknown>>): Record<string, unknown> {
+function cleanFacts(facts: Readonly<Record<string, unknown>>): Record<string, unknown> {
   return cleanEntries(facts, 0)
 }
 

@@ -11,14 +11,14 @@ import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
 import { formatDuration } from '../std/time.js'
 
-export interface StartBook {
+interface StartBook {
   /** Starts that have not ended well, the one that runs among them. Epoch ms, oldest first. */
   readonly starts: readonly number[]
   /** Epoch ms; absent: it was not given up. */
   readonly givenUpAt?: number
 }
 
-export type StartPlan =
+type StartPlan =
   | { readonly kind: 'start'; readonly book: StartBook }
   | { readonly kind: 'give_up'; readonly book: StartBook; readonly failures: number }
 
@@ -36,7 +36,7 @@ export function planStart({ starts, givenUpAt }: StartBook, now: number): StartP
   return { kind: 'give_up', book: { starts: recent, givenUpAt: now }, failures: recent.length }
 }
 
-export interface CountStartDeps {
+interface CountStartDeps {
   readonly env: Readonly<Record<string, string | undefined>>
   readonly platform: NodeJS.Platform
   readonly stateDir: string
@@ -44,7 +44,7 @@ export interface CountStartDeps {
   readonly log: Log
 }
 
-export type CountedStart =
+type CountedStart =
   /** `endedWell`: it ends because it was asked to. Never rejects. */
   | { readonly kind: 'start'; endedWell(): Promise<void> }
   /** It has been said; launchd leaves alone what ends with code 0. */
@@ -86,7 +86,7 @@ async function giveUp({ env, platform, clock, log }: CountStartDeps, failures: n
 
 const schema = z.object({ starts: z.array(z.number()), givenUpAt: z.number().optional() })
 
-export async function readStartBook(path: string): Promise<StartBook> {
+async function readStartBook(path: string): Promise<StartBook> {
   try {
     const { starts, givenUpAt } = schema.parse(JSON.parse(String(await readPrivateFile(path))))
     return { starts, ...defined({ givenUpAt }) }
@@ -95,11 +95,11 @@ export async function readStartBook(path: string): Promise<StartBook> {
   }
 }
 
-export async function writeStartBook(path: string, book: StartBook): Promise<void> {
+async function writeStartBook(path: string, book: StartBook): Promise<void> {
   await writeFileAtomic(path, `${JSON.stringify(book)}\n`)
 }
 
 /** Nothing is counted any more. Never rejects. */
-export async function clearStartBook(path: string): Promise<void> {
+async function clearStartBook(path: string): Promise<void> {
   await unlink(path).catch(() => undefined)
 }

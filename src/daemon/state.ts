@@ -117,9 +117,9 @@ const journalEntry = z.discriminatedUnion('kind', [
   }),
 ])
 
-export const journalSchema: z.ZodType<Journal> = z.object({ entries: byName(journalEntry) })
+const journalSchema: z.ZodType<Journal> = z.object({ entries: byName(journalEntry) })
 
-export const tokensSchema: z.ZodType<TokenList> = z.object({
+const tokensSchema: z.ZodType<TokenList> = z.object({
   tokens: z.array(
     z.object({
       id: text,
@@ -136,7 +136,7 @@ export const tokensSchema: z.ZodType<TokenList> = z.object({
   leftAt: at.exactOptional(),
 })
 
-export interface State {
+interface State {
   readonly ledger: Document<Ledger>
   readonly journal: Document<Journal>
   readonly tokens: Document<TokenList>

@@ -39,7 +39,7 @@ export function sendTagged(
   return reply.type('application/json; charset=utf-8').send(render())
 }
 
-export interface Hold {
+interface Hold {
   /** Aborted when the caller has gone or the daemon stops. */
   readonly signal: AbortSignal
   /** True where nobody waits for the answer any more. Throws `shutting_down` where the daemon stops. */

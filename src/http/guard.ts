@@ -7,7 +7,7 @@ import { type Caller, type Door, type Power, requirePower, requireProfile } from
 import type { Tokens } from '../tokens/tokens.js'
 
 /** One listener, as the guard sees it. */
-export interface Entrance {
+interface Entrance {
   readonly door: Door
   /** Exactly these `Host` values are answered; everything else is a rebound name or a mistake. */
   readonly hosts: ReadonlySet<string>

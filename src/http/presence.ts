@@ -10,7 +10,7 @@ export interface Presence {
   readonly quietMs: number
 }
 
-export interface PresenceBook {
+interface PresenceBook {
   watch(server: Server): void
   look(): Presence
 }

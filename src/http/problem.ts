@@ -74,7 +74,7 @@ function frameworkFacts(error: unknown): { readonly code: string; readonly statu
   }
 }
 
-export interface Problems {
+interface Problems {
   /** Answers with the failure; unknown errors are logged whole and told as an opaque 500. */
   send(request: FastifyRequest, reply: FastifyReply, thrown: unknown): BrokerError
 }

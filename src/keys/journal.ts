@@ -8,7 +8,7 @@ import type { Owner, Workspace } from '../prefect/cloud.js'
  * `stored`: it is in the vault under `item`. `lost`: it is not ours to use: Prefect's answer never came, or the key
  * did not pass. It is known by name, or by `cloudId` where an answer told it, and is to be deleted at Prefect.
  */
-export type JournalStep = 'intended' | 'stored' | 'lost'
+type JournalStep = 'intended' | 'stored' | 'lost'
 
 export interface RotationEntry {
   readonly kind: 'rotation'
@@ -65,7 +65,7 @@ export interface BotEntry {
   readonly startedAt: number
 }
 
-export type JournalEntry = RotationEntry | LoginEntry | RenameEntry | BotEntry
+type JournalEntry = RotationEntry | LoginEntry | RenameEntry | BotEntry
 
 export interface Journal {
   readonly entries: Readonly<Record<string, JournalEntry>>

@@ -25,7 +25,7 @@ import {
   withProfile,
 } from './ledger.js'
 
-export interface Envelope {
+interface Envelope {
   readonly kind: 'api_key' | 'auth_string'
   readonly profile: string
   /** The API base that the secret belongs to. */
@@ -39,7 +39,7 @@ export function sealEnvelope({ kind, profile, apiUrl, secret }: Envelope): Secre
 }
 
 /** Reads what came out of the vault. Throws `vault_corrupt` for anything that `sealEnvelope` did not write. */
-export function openEnvelope(item: string, sealed: Secret): Envelope {
+function openEnvelope(item: string, sealed: Secret): Envelope {
   const content = parseObject(sealed)
   const { kind, profile, api_url: apiUrl, secret } = content
   if (
@@ -66,13 +66,13 @@ function parseObject(sealed: Secret): Readonly<Record<string, unknown>> {
 }
 
 /** What memory has for an item. */
-export type HeldSecret =
+type HeldSecret =
   | { readonly kind: 'held'; readonly secret: Secret; readonly apiUrl: string }
   | { readonly kind: 'missing' }
   | { readonly kind: 'failed'; readonly error: BrokerError }
 
 /** A key to be kept: everything of its record but what follows from keeping it. */
-export type NewKey = Omit<KeyRecord, 'fingerprint' | 'handedOut' | 'retiredAt' | 'rejectedAt' | 'warned'>
+type NewKey = Omit<KeyRecord, 'fingerprint' | 'handedOut' | 'retiredAt' | 'rejectedAt' | 'warned'>
 
 export interface KeyKeeper {
   /**
@@ -132,7 +132,7 @@ export interface KeyKeeper {
   onChange(listener: () => void): () => void
 }
 
-export interface KeyKeeperDeps {
+interface KeyKeeperDeps {
   readonly vault: Vault
   readonly ledger: Document<Ledger>
   readonly clock: Clock

@@ -20,7 +20,7 @@ import {
   recoverRotations,
 } from './settle-rotation.js'
 
-export interface RotateKeyDeps extends FinishRotationDeps {
+interface RotateKeyDeps extends FinishRotationDeps {
   readonly vault: Vault
   readonly newId: () => string
   /** Names this machine in the names of minted keys. */

@@ -125,7 +125,7 @@ export async function abandon(deps: FinishRotationDeps, entry: RotationEntry): P
  * Minted perhaps: deleted by its id, or found again by its name where Prefect lists keys, else kept in the journal until it
  * is dead.
  */
-export async function settleLost(deps: FinishRotationDeps, entry: RotationEntry): Promise<void> {
+async function settleLost(deps: FinishRotationDeps, entry: RotationEntry): Promise<void> {
   const { journal, clock, lifetimeMs, isTimeSure = () => true } = deps
   const isDead = isTimeSure() && clock.now() > entry.startedAt + lifetimeMs
   if (isDead || (await deleteAtPrefect(deps, entry))) await dropEntry(journal, entry.id)
@@ -162,7 +162,7 @@ async function idsByName(
 }
 
 /** A key that a job may hold is left to expire; one that never left us goes at once, where we know its id. */
-export async function retire(deps: FinishRotationDeps, entry: RotationEntry): Promise<void> {
+async function retire(deps: FinishRotationDeps, entry: RotationEntry): Promise<void> {
   const { keeper, cloud, events, log } = deps
   const old = keeper.ledger().keys[entry.oldItem]
   if (old === undefined) return

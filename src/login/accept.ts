@@ -15,13 +15,13 @@ import type { Clock } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 import type { KeepDelivery, LoginDelivery, LoginOutcome } from './login.js'
 
-export interface AcceptLogin {
+interface AcceptLogin {
   readonly keep: KeepDelivery
   /** Finishes logins that a crash, or a file that could not be written, cut in two. Never rejects. */
   recover(): Promise<void>
 }
 
-export interface AcceptLoginDeps {
+interface AcceptLoginDeps {
   readonly journal: Document<Journal>
   readonly keeper: KeyKeeper
   readonly store: ProfileStore

@@ -3,7 +3,7 @@ import { createHash, timingSafeEqual } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
 
 /** What a request says before its body. */
-export interface CallbackHead {
+interface CallbackHead {
   readonly method: string
   /** The request target as it came. */
   readonly target: string
@@ -20,7 +20,7 @@ export interface CallbackRules {
   readonly state?: string
 }
 
-export interface Refusal {
+interface Refusal {
   readonly status: number
   /** One of our own words: text of the request never goes into a log. */
   readonly why: string

@@ -4,7 +4,7 @@ import type { KeyFacts } from '../keys/ledger.js'
 import type { Owner, Workspace } from '../prefect/cloud.js'
 import type { Secret } from '../std/secret.js'
 
-export type LoginStateName =
+type LoginStateName =
   | 'waiting'
   | 'received'
   | 'verified'

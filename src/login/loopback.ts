@@ -4,13 +4,13 @@ import type { AddressInfo } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { BrokerError } from '../base/errors.js'
 
-export interface LoopbackPair {
+interface LoopbackPair {
   readonly port: number
   /** Refuses connections from now on, and ends those that are open. Idempotent. */
   close(): Promise<void>
 }
 
-export interface LoopbackPairOptions {
+interface LoopbackPairOptions {
   readonly handle: RequestListener
   /** Until a whole request must be here, in milliseconds. */
   readonly requestTimeoutMs: number

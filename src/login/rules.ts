@@ -12,7 +12,7 @@ export interface WorkspaceWish {
 }
 
 /** A workspace, or why there is none yet. */
-export type WorkspaceChoice =
+type WorkspaceChoice =
   | { readonly workspace: Workspace; readonly problem?: never }
   | { readonly workspace?: never; readonly problem: BrokerError }
 
@@ -69,7 +69,7 @@ export interface OwnerRule {
   readonly maySwitch: boolean
 }
 
-export type OwnerVerdict =
+type OwnerVerdict =
   | { readonly kind: 'known' }
   | { readonly kind: 'unknown' }
   | { readonly kind: 'refused'; readonly error: BrokerError }

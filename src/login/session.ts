@@ -30,7 +30,7 @@ import { startLogin, stepLogin } from './step.js'
 import { loginUrl, uiOrigin } from './target.js'
 import { notNow, viewLogin } from './view.js'
 
-export interface LoginRunnerDeps {
+interface LoginRunnerDeps {
   readonly clock: Clock
   readonly rules: LoginRules
   /** Does what a step asks for; later events tell how it went. */
@@ -39,7 +39,7 @@ export interface LoginRunnerDeps {
   readonly onEnter: (before: LoginState, next: LoginState) => void
 }
 
-export interface LoginRunner {
+interface LoginRunner {
   state(): LoginState
   /** Grows with every change. */
   version(): number
@@ -55,7 +55,7 @@ export interface LoginRunner {
 /** Timers stand still while a laptop sleeps: look at the clocks often, and at every event. */
 const LOOK_MS = 5_000
 
-export function createLoginRunner({ clock, rules, perform, onEnter }: LoginRunnerDeps): LoginRunner {
+function createLoginRunner({ clock, rules, perform, onEnter }: LoginRunnerDeps): LoginRunner {
   const listeners = new Set<() => void>()
   let state: LoginState = startLogin(rules, momentOf(clock))
   let version = 1
@@ -114,7 +114,7 @@ export interface LiveLoginDeps {
   readonly keep: KeepDelivery
 }
 
-export interface LoginStart {
+interface LoginStart {
   readonly id: string
   readonly target: LoginTarget
   readonly rules: LoginRules
@@ -220,7 +220,7 @@ async function closeCallback(callback: LoginCallback, log: Log): Promise<void> {
   }
 }
 
-export interface LoginActsDeps {
+interface LoginActsDeps {
   readonly clock: Clock
   readonly cloud: CloudApi
   readonly keep: KeepDelivery
@@ -231,21 +231,13 @@ export interface LoginActsDeps {
   readonly isWanted: () => boolean
 }
 
-export interface LoginActs {
+interface LoginActs {
   perform(effect: LoginEffect): void
   /** Resolves when no key is being stored. */
   settled(): Promise<void>
 }
 
-export function createLoginActs({
-  clock,
-  cloud,
-  keep,
-  target,
-  log,
-  report,
-  isWanted,
-}: LoginActsDeps): LoginActs {
+function createLoginActs({ clock, cloud, keep, target, log, report, isWanted }: LoginActsDeps): LoginActs {
   const { profile, cloudApiUrl, isToBeActive } = target
   let keeping: Promise<void> = Promise.resolve()
 

@@ -10,7 +10,7 @@ import type { LoginRequest, LoginSessions, LoginTarget, LoginView } from './logi
 import { type LiveLogin, type LiveLoginDeps, openLiveLogin } from './session.js'
 import { type LoginRules, later, momentOf, msUntil } from './state.js'
 
-export interface LoginPool {
+interface LoginPool {
   /**
    * The login that is pending for the profile, or a new one by `open`. Rejects with `too_many_requests`, `shutting_down` and
    * as `open` does.
@@ -32,7 +32,7 @@ const MAX_PENDING = 20
 
 const KEEP_ENDED_MS = 10 * 60_000
 
-export function createLoginPool({ clock }: { readonly clock: Clock }): LoginPool {
+function createLoginPool({ clock }: { readonly clock: Clock }): LoginPool {
   const logins = new Map<string, LiveLogin>()
   const flights = createSingleFlight<LiveLogin>()
   const opening = new Set<Promise<LiveLogin>>()
@@ -105,7 +105,7 @@ function tooMany(): BrokerError {
   })
 }
 
-export interface LoginPolicy {
+interface LoginPolicy {
   /** How long a login waits for a key, in milliseconds. */
   readonly timeoutMs: number
   /** How long it then waits for a yes, in milliseconds. */
@@ -114,7 +114,7 @@ export interface LoginPolicy {
   readonly stateInPath: boolean
 }
 
-export interface LoginSessionsDeps extends LiveLoginDeps {
+interface LoginSessionsDeps extends LiveLoginDeps {
   /** Unique, not secret. */
   readonly newId: () => string
   /** 256 bits as base64url, for the callback's path. */
@@ -191,7 +191,7 @@ function take(refusal: BrokerError | undefined): void {
 }
 
 /** Resolves with the view once its version is no longer `version`, after `ms`, or on abort. Never rejects. */
-export function waitForLogin({
+function waitForLogin({
   login,
   clock,
   version,

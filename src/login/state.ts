@@ -65,7 +65,7 @@ interface Common {
   readonly notice?: string
 }
 
-export type WaitingLogin = Common & { readonly kind: 'waiting'; readonly deadline: Moment }
+type WaitingLogin = Common & { readonly kind: 'waiting'; readonly deadline: Moment }
 
 export type ReceivedLogin = Common & {
   readonly kind: 'received'
@@ -77,7 +77,7 @@ export type ReceivedLogin = Common & {
   readonly deadline: Moment
 }
 
-export type VerifiedLogin = Common & {
+type VerifiedLogin = Common & {
   readonly kind: 'verified'
   readonly claim: VerifiedClaim
   readonly deadline: Moment

@@ -34,7 +34,7 @@ interface Found {
 }
 
 /** A claim from the browser: stored at once for an owner who is known, else someone is asked. */
-export function acceptClaim(state: ReceivedLogin, found: Found, now: Moment): LoginStep {
+function acceptClaim(state: ReceivedLogin, found: Found, now: Moment): LoginStep {
   const { rules } = state
   const verdict = judgeOwner(found.owner, rules.owner)
   if (verdict.kind === 'refused') return dropClaim(state, verdict.error, now)
@@ -58,7 +58,7 @@ export function acceptClaim(state: ReceivedLogin, found: Found, now: Moment): Lo
 }
 
 /** A key that a person gave: the same owner rule, no question about the owner; what is wrong is told to that person. */
-export function acceptTyped(
+function acceptTyped(
   state: OpenLogin,
   typed: Extract<LoginEvent, { readonly kind: 'typed' }>,
   now: Moment,
@@ -73,7 +73,7 @@ export function acceptTyped(
 }
 
 /** Junk costs the claim, not the login: what was left of the waiting time goes on. */
-export function dropClaim(state: ReceivedLogin, error: BrokerError, now: Moment): LoginStep {
+function dropClaim(state: ReceivedLogin, error: BrokerError, now: Moment): LoginStep {
   const { rules, checks, refused, leftMs } = state
   const last = checks >= MAX_CHECKS ? ', but no more keys are taken from the browser: paste one' : ''
   const notice = `a key came that was not taken: ${error.message}; still waiting${last}`

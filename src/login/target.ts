@@ -9,7 +9,7 @@ import { resolveProfile } from '../profiles/resolve.js'
 import { loginCommand } from '../std/text.js'
 import type { LoginTarget } from './login.js'
 
-export interface FindLoginTargetDeps {
+interface FindLoginTargetDeps {
   readonly store: ProfileStore
   readonly keeper: KeyKeeper
   readonly defaults: CloudDefaults

@@ -72,7 +72,7 @@ function loginState({ rules }: LoginState, why: string): BrokerError {
   )
 }
 
-export interface LoginLabel {
+interface LoginLabel {
   readonly id: string
   readonly profile: string
   readonly version: number

@@ -6,7 +6,7 @@ import { randomBytes } from 'node:crypto'
 import { type FileHandle, open, rename, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
 
-export interface AtomicWrite {
+interface AtomicWrite {
   /** Permission bits of the new file; 0600 unless told otherwise. */
   readonly mode?: number
   /** Runs when the new content is on the disk and the rename is next; a rejection leaves the old file as it is. */

@@ -13,7 +13,7 @@ import type { Log } from '../std/log.js'
 import { writeFileAtomic } from './atomic-file.js'
 import { readPrivateFile } from './private-files.js'
 
-export interface OpenDocumentDeps<T> {
+interface OpenDocumentDeps<T> {
   readonly path: string
   readonly schema: z.ZodType<T>
   /** What a document that never was holds. */
@@ -23,7 +23,7 @@ export interface OpenDocumentDeps<T> {
   readonly log: Log
 }
 
-export interface OpenedDocument<T> extends Document<T> {
+interface OpenedDocument<T> extends Document<T> {
   /** What happened at opening that a person should know. */
   readonly notice?: string
 }

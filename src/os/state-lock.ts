@@ -21,7 +21,7 @@ export interface StateLock {
   release(): Promise<void>
 }
 
-export interface TakeStateLockDeps {
+interface TakeStateLockDeps {
   readonly stateDir: string
   readonly clock: Clock
   /** A few characters that differ between starters of the same millisecond. */

@@ -18,7 +18,7 @@ const MAX_DEBOUNCE_MS = 500
 /** chokidar swallows a change that comes within 50 ms of another: after each look comes one more, for what it kept. */
 const SECOND_LOOK_MS = 700
 
-export interface FileWatchDependencies {
+interface FileWatchDependencies {
   readonly path: string
   readonly clock: Clock
   readonly log: Log

@@ -12,7 +12,7 @@ export interface TlsSettings {
 }
 
 /** What requests to an origin are dispatched by. */
-export type Way = Dispatcher
+type Way = Dispatcher
 
 export interface HttpAgent {
   /** The way to `url`'s host, kept alive between requests. Rejects with `setting_invalid`. */
@@ -139,7 +139,7 @@ async function readCertificates(path: string): Promise<string> {
   })
 }
 
-export interface JobAgent {
+interface JobAgent {
   /** The way to an origin. Rejects with `setting_invalid`. */
   dispatcherFor(origin: string): Promise<Way>
   /** Cuts every connection. */

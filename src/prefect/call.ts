@@ -14,7 +14,7 @@ import { isRetryStatus, parseHttpDate, parseRetryAfter, planRetry } from './retr
 import type { ProxySettings } from './way-out.js'
 import { parseCloudAddress } from './way-out.js'
 
-export type Attempted =
+type Attempted =
   | { readonly kind: 'done'; readonly answer: CloudAnswer }
   | {
       readonly kind: 'failed'
@@ -23,7 +23,7 @@ export type Attempted =
       readonly retryAfterMs: number | undefined
     }
 
-export type CloudAttempt = (
+type CloudAttempt = (
   request: CloudRequest,
   call: CloudCall,
   asked: AskedOf,
@@ -32,7 +32,7 @@ export type CloudAttempt = (
 
 const MAX_BODY_BYTES = 4 * 1024 * 1024
 
-export function createCloudAttempt({
+function createCloudAttempt({
   agent,
   clock,
   onServerDate,
@@ -83,7 +83,7 @@ function failed(error: BrokerError, isRetryable: boolean): Attempted {
 }
 
 /** Milliseconds. */
-export interface CloudTimeouts {
+interface CloudTimeouts {
   readonly connectMs: number
   /** From the request to the head of the answer. */
   readonly headersMs: number
@@ -106,7 +106,7 @@ export interface CallOptions {
   readonly userAgent: string
 }
 
-export interface CloudCall {
+interface CloudCall {
   readonly method: CloudRequest['method']
   readonly path: string
   /** Completes "could not …". */
@@ -121,7 +121,7 @@ export interface Answered {
   readonly asked: AskedOf
 }
 
-export interface CloudCaller {
+interface CloudCaller {
   call(target: CloudTarget, call: CloudCall): Promise<Answered>
   close(): Promise<void>
 }

@@ -109,7 +109,7 @@ export function keyClass(key: Secret): 'user' | 'service_account' | 'unknown' {
   return key.startsWith('pnu_') ? 'user' : 'unknown'
 }
 
-export interface KeyFindings {
+interface KeyFindings {
   readonly owner: Owner
   readonly workspaces: readonly Workspace[]
 }

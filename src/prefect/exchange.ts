@@ -23,7 +23,7 @@ export type Exchanged =
   | { readonly kind: 'failed'; readonly phase: 'before' | 'body'; readonly error: unknown }
   | { readonly kind: 'too_large'; readonly limit: number }
 
-export interface ExchangeLimits {
+interface ExchangeLimits {
   readonly headersTimeoutMs: number
   /** Between two pieces of the body. */
   readonly bodyTimeoutMs: number

@@ -106,7 +106,7 @@ function formatExpiration(at: number): string {
   return `${new Date(at).toISOString().slice(0, 19)}Z`
 }
 
-export type Environment = Readonly<Record<string, string | undefined>>
+type Environment = Readonly<Record<string, string | undefined>>
 
 /** `PREFECT_CLOUD_API_URL` and `PREFECT_CLOUD_UI_URL` of the daemon's environment; no trailing slash, as Prefect has it. */
 export function cloudDefaults(env: Environment): CloudDefaults {

@@ -99,10 +99,10 @@ export function upstreamUrlOf({ path }: ProxiedUrl, cloudApiUrl: string): string
   const url = `${cloudApiUrl}${path}`
   return path !== '' && isCloudApiUrl(url, cloudApiUrl) ? url : undefined
 }
-export interface ProxiedUrl {
+interface ProxiedUrl {
   /** The profile that the URL goes through. */
   readonly profile: string
   /** What is below the API's base: `/accounts/A/workspaces/W`, or empty. */
   readonly path: string
 }
-export const LOOPBACK = /^(?:localhost|127(?:\.\d+){3}|\[::1\])$/
+const LOOPBACK = /^(?:localhost|127(?:\.\d+){3}|\[::1\])$/

@@ -19,7 +19,7 @@ export interface ServerTime {
   readonly clock: Clock
 }
 
-export const MAX_SKEW_MS = 5 * 60_000
+const MAX_SKEW_MS = 5 * 60_000
 const FRESH_MS = 12 * 3_600_000
 
 export function createServerTime(clock: Clock): ServerTime {

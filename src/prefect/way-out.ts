@@ -15,7 +15,7 @@ export interface ProxySettings {
   readonly noProxy?: string
 }
 
-export type ProxyRoute =
+type ProxyRoute =
   | { readonly kind: 'direct' }
   | { readonly kind: 'proxy'; readonly proxy: URL }
   /** `problem` never repeats the value: it may hold a password. */

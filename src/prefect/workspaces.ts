@@ -4,7 +4,7 @@ import { BrokerError } from '../base/errors.js'
 import { workspaceIdsOf } from './api-url.js'
 import { type Workspace, workspaceHandle } from './cloud.js'
 
-export type WorkspaceReference =
+type WorkspaceReference =
   | { readonly kind: 'handles'; readonly accountHandle: string; readonly workspaceHandle: string }
   | { readonly kind: 'ids'; readonly accountId: string; readonly workspaceId: string }
   | { readonly kind: 'workspace_id'; readonly workspaceId: string }

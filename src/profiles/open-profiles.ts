@@ -29,7 +29,7 @@ const BAD_MS = 1000
 /** Sees what no event told: network file systems, a watch that failed. */
 const TICK_MS = 30_000
 
-export interface ProfileStoreDependencies {
+interface ProfileStoreDependencies {
   /** Of `profiles.toml`; neither it nor its directory need exist. */
   readonly path: string
   readonly clock: Clock

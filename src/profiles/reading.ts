@@ -9,7 +9,7 @@ import { defined } from '../std/defined.js'
 import type { ProfileFile, ProfileReading } from './profile.js'
 import { MAX_PROFILES_BYTES, parseProfiles } from './toml.js'
 
-export type FoundFile =
+type FoundFile =
   | { readonly kind: 'text'; readonly text: string; readonly mode: number }
   | { readonly kind: 'missing' }
   /** `problem` ends a sentence that begins with the file's name. */
@@ -95,7 +95,7 @@ function systemCode(error: unknown): string {
 }
 
 /** One look at the disk, judged. */
-export type Finding =
+type Finding =
   | {
       readonly state: 'good'
       readonly text: string
@@ -105,7 +105,7 @@ export type Finding =
   | { readonly state: Exclude<ProfileReading['state'], 'good'>; readonly problem: string }
 
 /** A reading with the text it came from; no text: there has been no good one. */
-export interface HeldReading {
+interface HeldReading {
   readonly reading: ProfileReading
   readonly text?: string
 }

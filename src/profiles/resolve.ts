@@ -19,7 +19,7 @@ import { BUNDLED_PROFILES, FALLBACK_PROFILE, isBundledProfileName, shownName } f
 import type { ProfileEntry, ProfileFile, ProfileKind, ResolvedProfile } from './profile.js'
 import { profileWarnings } from './warnings.js'
 
-export interface ProfileQuestion {
+interface ProfileQuestion {
   readonly file: ProfileFile
   readonly defaults: CloudDefaults
   /** A name; absent or empty: the active profile. */

@@ -11,7 +11,7 @@ export const MAX_PROFILES_BYTES = 1024 * 1024
 const MAX_DEPTH = 20
 const BYTE_ORDER_MARK = '\ufeff'
 
-export type ParsedProfiles =
+type ParsedProfiles =
   | { readonly kind: 'good'; readonly file: ProfileFile; readonly tree: TomlTable }
   /** `problem` ends a sentence that begins with the file's name, and holds no text of the file. */
   | { readonly kind: 'invalid'; readonly problem: string }
@@ -85,7 +85,7 @@ function asPrefectReads(value: TomlValue): string {
 }
 
 /** A table of the document, as against a value, an array or a date. */
-export function isTable(value: TomlValue | undefined): value is TomlTable {
+function isTable(value: TomlValue | undefined): value is TomlTable {
   return typeof value === 'object' && !Array.isArray(value) && !(value instanceof TomlDate)
 }
 

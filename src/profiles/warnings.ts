@@ -7,7 +7,7 @@ import { cleanText, quoteWord } from '../std/text.js'
 import { isUnknownToPrefect2, OUR_SETTINGS } from './bundled.js'
 import type { ProfileEntry, ProfileKind } from './profile.js'
 
-export interface ProfileFindings {
+interface ProfileFindings {
   readonly entry: ProfileEntry
   readonly kind: ProfileKind
   readonly apiUrl?: string

@@ -48,7 +48,7 @@ export function identifyVisitor(
 }
 
 /** A key of somebody else's, or a token that has died: never passed on. */
-export function notOurs(): BrokerError {
+function notOurs(): BrokerError {
   return new BrokerError('token_invalid', 'Invalid authentication credentials', {
     hint: 'the proxy takes living tokens of its own only: prefect-auth token ls',
   })

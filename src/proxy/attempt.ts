@@ -22,7 +22,7 @@ export type Outcome =
       readonly begun: boolean
     }
 
-export interface Attempt {
+interface Attempt {
   readonly visit: Visit
   readonly method: string
   readonly headers: string[]

@@ -19,7 +19,7 @@ export type Dialled =
     }
   | { readonly kind: 'failed'; readonly error: unknown; readonly wasSent: boolean }
 
-export interface Dial {
+interface Dial {
   readonly visit: Visit
   readonly request: IncomingMessage
   readonly authorization: string | undefined

@@ -3,7 +3,7 @@
 import { proxyPrefix, tokenAuthString } from '../prefect/proxied.js'
 import type { ResolvedProfile } from '../profiles/profile.js'
 
-export interface ProxyEnvInputs {
+interface ProxyEnvInputs {
   /** `http://127.0.0.1:PORT` */
   readonly address: string
   readonly resolved: ResolvedProfile
@@ -12,8 +12,8 @@ export interface ProxyEnvInputs {
   readonly noProxy?: string
 }
 
-export type ProxyEnv = Readonly<Partial<Record<ProxyEnvName, string>>>
-export type ProxyEnvName =
+type ProxyEnv = Readonly<Partial<Record<ProxyEnvName, string>>>
+type ProxyEnvName =
   | 'PREFECT_API_URL'
   | 'PREFECT_API_KEY'
   | 'PREFECT_API_AUTH_STRING'

@@ -13,7 +13,7 @@ import { brokenOff, keyRejected, unreachable } from './parking.js'
 import type { Meter } from './traffic.js'
 import { type Authorizer, fingerprintOf } from './upstream.js'
 
-export interface Exchange {
+interface Exchange {
   readonly visit: Visit
   readonly request: IncomingMessage
   readonly response: ServerResponse

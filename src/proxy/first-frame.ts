@@ -9,7 +9,7 @@ import { type Pair, splice } from './dial.js'
 import { closeFrame, type FirstMessage, readFrame, type Verdict } from './frames.js'
 import type { Authorizer } from './upstream.js'
 
-export interface Waiting {
+interface Waiting {
   readonly pair: Pair
   readonly first: FirstMessage
   readonly head: Buffer
@@ -80,7 +80,7 @@ export function awaitFirst(
 const POLICY_VIOLATION = 1008
 const TRY_AGAIN_LATER = 1013
 
-export interface Judgement {
+interface Judgement {
   readonly verdict: Verdict
   /** Who it turned out to be. */
   readonly visitor?: Visitor

@@ -4,7 +4,7 @@
  */
 import { constants, inflateRawSync } from 'node:zlib'
 
-export interface Frame {
+interface Frame {
   readonly isFinal: boolean
   /** The three reserved bits; the first marks a compressed message (RFC 7692). */
   readonly reserved: number
@@ -17,13 +17,13 @@ export interface Frame {
   readonly bytes: Buffer
 }
 
-export type Reading =
+type Reading =
   | { readonly kind: 'frame'; readonly frame: Frame; readonly rest: Buffer }
   | { readonly kind: 'incomplete' }
   /** Its payload is longer than `most`. */
   | { readonly kind: 'large' }
 
-export const OPCODE = { continuation: 0, text: 1, binary: 2, close: 8 } as const
+const OPCODE = { continuation: 0, text: 1, binary: 2, close: 8 } as const
 
 export function readFrame(bytes: Buffer, most: number): Reading {
   if (bytes.length < 2) return { kind: 'incomplete' }
@@ -56,7 +56,7 @@ function lengthOf(bytes: Buffer, short: number): number {
 }
 
 /** One final frame. A client's must be masked. */
-export function writeFrame(opcode: number, payload: Buffer, mask?: Buffer): Buffer {
+function writeFrame(opcode: number, payload: Buffer, mask?: Buffer): Buffer {
   const bit = mask === undefined ? 0 : 0x80
   const head = [0x80 | opcode]
   if (payload.length < 126) head.push(bit | payload.length)
@@ -88,7 +88,7 @@ export type Verdict =
   | { readonly kind: 'replace'; readonly text: string }
   | { readonly kind: 'refuse'; readonly code: number; readonly reason: string }
 
-export type Progress =
+type Progress =
   | { readonly kind: 'waiting'; readonly forward: Buffer }
   | { readonly kind: 'done'; readonly forward: Buffer }
   | { readonly kind: 'refused'; readonly code: number; readonly reason: string }

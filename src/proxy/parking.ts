@@ -12,7 +12,7 @@ interface Refusal {
 }
 
 /** `userAgent`: of the client, which decides how it is told to wait. */
-export function refusalOf(error: BrokerError, userAgent?: string): Refusal {
+function refusalOf(error: BrokerError, userAgent?: string): Refusal {
   const isToWait = isParked(error)
   const hint = error.hint === undefined ? '' : ` (${error.hint})`
   const body = JSON.stringify({ detail: `${error.message}${hint}`, code: error.code })

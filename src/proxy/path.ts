@@ -6,7 +6,7 @@ import type { WorkspaceIds } from '../prefect/api-url.js'
 import { decode } from '../prefect/proxied.js'
 
 /** What the profile's API is, and what of it is the caller's own. */
-export type ProxyScope =
+type ProxyScope =
   | { readonly kind: 'cloud'; readonly workspaces: readonly WorkspaceIds[] }
   | { readonly kind: 'server' }
 

@@ -12,7 +12,7 @@ import { createSingleFlight } from '../std/async.js'
 import type { Clock } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 
-export interface ProxyRejectionDeps {
+interface ProxyRejectionDeps {
   readonly credentials: Pick<ServingCredentials, 'refresh' | 'state' | 'settle'>
   readonly keeper: Pick<KeyKeeper, 'markRejected'>
   readonly cloud: Pick<CloudApi, 'workspaces'>

@@ -29,7 +29,7 @@ export interface Meter {
   socket(): () => void
 }
 
-export interface TrafficBook {
+interface TrafficBook {
   meter(profile: string, token: string | undefined): Meter
   /** Busiest first. */
   read(): readonly ProxyTraffic[]

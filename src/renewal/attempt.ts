@@ -11,7 +11,7 @@ import { shownName } from '../profiles/bundled.js'
 import type { Credentials } from '../serve/credentials.js'
 import { type CurrentKey, findCurrentKey } from './due.js'
 
-export interface AskAboutKeyDeps {
+interface AskAboutKeyDeps {
   readonly keeper: KeyKeeper
   readonly cloud: CloudApi
   readonly time: ServerTime
@@ -21,7 +21,7 @@ export interface AskAboutKeyDeps {
  * `rejected`: Prefect said 401 twice, or could not say but told a time past the key's expiry. Rejects with everything that
  * says nothing about the key, and with `owner_mismatch` where it is another's than before.
  */
-export async function askAboutKey(deps: AskAboutKeyDeps, current: CurrentKey): Promise<'good' | 'rejected'> {
+async function askAboutKey(deps: AskAboutKeyDeps, current: CurrentKey): Promise<'good' | 'rejected'> {
   const { cloud } = deps
   const target = { cloudApiUrl: current.record.cloudApiUrl, key: current.key }
   try {

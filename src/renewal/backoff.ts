@@ -58,7 +58,7 @@ export function describeSetback(setback: Setback, error: BrokerError): string {
   return `${error.message} (check the account's IP allow list, the role of the key's owner, and the network: VPN, PrivateLink)`
 }
 
-export interface Hold {
+interface Hold {
   readonly setback: Setback
   /** How many attempts have failed so in a row. */
   readonly attempts: number

@@ -8,7 +8,7 @@ import { type CurrentKey, findCurrentKey } from './due.js'
 import { planWarning } from './plan.js'
 import { findTrouble } from './view.js'
 
-export interface RenewalNotesDeps extends AttemptRenewalDeps {
+interface RenewalNotesDeps extends AttemptRenewalDeps {
   readonly settle: () => Promise<void>
   readonly log: Log
 }

@@ -10,7 +10,7 @@ export type RenewalPlan =
   | { readonly kind: 'not_renewable'; readonly why: string; readonly hint: string }
   | { readonly kind: 'not_needed'; readonly why: string }
 
-export interface RenewalInputs {
+interface RenewalInputs {
   readonly record: KeyRecord
   readonly owner?: Owner
   /** In [0, 1): how much earlier than at the latest moment. See `jitterOf`. */
@@ -87,7 +87,7 @@ const DAY_MS = 24 * 3_600_000
 
 /** Days before the expiry; 0 is the expiry itself. */
 export const WARNING_DAYS = [7, 3, 1, 0] as const
-export type WarningDays = (typeof WARNING_DAYS)[number]
+type WarningDays = (typeof WARNING_DAYS)[number]
 
 /**
  * The most urgent threshold that is passed and not said yet. Thresholds above a third of the key's life are skipped: a key of

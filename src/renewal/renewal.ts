@@ -17,7 +17,7 @@ import { createKeyRenewer, type KeyRenewer, type RenewKeysDeps } from './renewer
 import { createServiceAccountAdmin } from './service-accounts.js'
 import { type RenewalAdmin, type ServiceAccountAdmin, viewRenewal } from './view.js'
 
-export interface AdministerRenewalDeps {
+interface AdministerRenewalDeps {
   readonly credentials: Credentials
   readonly keeper: KeyKeeper
   readonly renewer: KeyRenewer
@@ -25,12 +25,7 @@ export interface AdministerRenewalDeps {
   readonly now: () => number
 }
 
-export function createRenewalAdmin({
-  credentials,
-  keeper,
-  renewer,
-  now,
-}: AdministerRenewalDeps): RenewalAdmin {
+function createRenewalAdmin({ credentials, keeper, renewer, now }: AdministerRenewalDeps): RenewalAdmin {
   const recordOf = (profile: string): KeyRecord => {
     const { currentItem } = keeper.profile(profile)
     const record = currentItem === undefined ? undefined : keeper.ledger().keys[currentItem]
@@ -75,7 +70,7 @@ function requireOurs({ profile, kind, item }: Served): void {
   )
 }
 
-export interface RenewalDeps extends RenewKeysDeps {
+interface RenewalDeps extends RenewKeysDeps {
   readonly credentials: ServingCredentials
   readonly cloud: RenewKeysDeps['cloud'] & ServiceAccountsApi
   readonly vault: Pick<Vault, 'prove'>

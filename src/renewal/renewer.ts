@@ -206,7 +206,7 @@ function lifeOf(current: CurrentKey | undefined): number {
   return expiresAt - issuedAt
 }
 
-export interface ClockWatch {
+interface ClockWatch {
   /**
    * By how much the wall clock moved against the monotonic one since the last look, ms; 0 where both went along, as they do
    * but for a little drift.

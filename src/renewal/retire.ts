@@ -11,7 +11,7 @@ import type { Clock } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 import type { RenewalHolds } from './backoff.js'
 
-export interface RetireKeysDeps {
+interface RetireKeysDeps {
   readonly keeper: KeyKeeper
   readonly cloud: Pick<CloudApi, 'deleteKey'>
   readonly events: Events
@@ -27,7 +27,7 @@ export interface RetireKeysDeps {
 
 const HOUR_MS = 3_600_000
 
-export interface KeyRetirer {
+interface KeyRetirer {
   /** Deletes what is due. Never rejects; what can't be deleted now is tried again, ever more seldom. */
   run(): Promise<void>
 }

@@ -23,7 +23,7 @@ import { quoteWord } from '../std/text.js'
 import type { Vault } from '../vault/vault.js'
 import type { ServiceAccountAdmin } from './view.js'
 
-export interface RotateServiceAccountDeps {
+interface RotateServiceAccountDeps {
   readonly credentials: ServingCredentials
   readonly keeper: KeyKeeper
   readonly vault: Pick<Vault, 'prove'>

@@ -9,7 +9,7 @@ import { type CurrentKey, planFor } from './due.js'
 import { type RenewalPlan, WARNING_DAYS } from './plan.js'
 
 /** A replaced key that may still work at Prefect. Times in epoch ms. */
-export interface OldKey {
+interface OldKey {
   readonly fingerprint: string
   readonly isHandedOut: boolean
   readonly retiredAt: number
@@ -26,7 +26,7 @@ export interface RenewalView {
   readonly oldKeys: readonly OldKey[]
 }
 
-export type RenewalOutcome =
+type RenewalOutcome =
   | { readonly kind: 'renewed'; readonly key: KeyFacts }
   /** `at`: when it is due, epoch ms; absent where it does not expire. */
   | { readonly kind: 'not_due'; readonly key: KeyFacts; readonly at?: number }

@@ -10,7 +10,7 @@ import { defined } from '../std/defined.js'
 import { loginCommand, quoteWord } from '../std/text.js'
 import type { ProfileState, Served } from './credentials.js'
 
-export interface AnswerInputs {
+interface AnswerInputs {
   readonly resolved: ResolvedProfile
   readonly keeper: Pick<KeyKeeper, 'held' | 'keyOf' | 'ledger' | 'profile'>
   readonly generation: number

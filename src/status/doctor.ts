@@ -39,7 +39,7 @@ export function examine(examinations: readonly Examination[]): Promise<Check[]> 
   )
 }
 
-export interface ExaminationDeps {
+interface ExaminationDeps {
   readonly credentials: Credentials
   readonly cloud: CloudApi
   readonly vault: Vault

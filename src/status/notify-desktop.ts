@@ -9,7 +9,7 @@ import type { Clock } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 import type { Notice } from './notify.js'
 
-export interface NotifyDesktopDeps {
+interface NotifyDesktopDeps {
   readonly platform: NodeJS.Platform
   readonly env: Readonly<Record<string, string | undefined>>
   readonly clock: Clock

@@ -30,7 +30,7 @@ export function notifyPeople({
 }
 
 /** `undefined` for what is no person's business. */
-export function noticeOf({ type, profile = '', facts }: BrokerEvent): Notice | undefined {
+function noticeOf({ type, profile = '', facts }: BrokerEvent): Notice | undefined {
   switch (type) {
     case 'renewal.warning':
       return {

@@ -31,7 +31,7 @@ export interface StatusSnapshot {
   readonly notices: readonly string[]
 }
 
-export interface ReportStatusDeps {
+interface ReportStatusDeps {
   readonly credentials: Credentials
   readonly vault: Vault
   readonly logins: LoginSessions

@@ -1,6 +1,6 @@
 /** Same key while running, same promise: N callers cause one piece of work. */
 
-export interface SingleFlight<T> {
+interface SingleFlight<T> {
   /** Runs `work` unless work under `key` is already under way; everyone gets that one outcome. */
   run(key: string, work: () => Promise<T>): Promise<T>
   isRunning(key: string): boolean
@@ -20,7 +20,7 @@ export function createSingleFlight<T>(): SingleFlight<T> {
   }
 }
 
-export interface Serial {
+interface Serial {
   /** Runs `work` after all work handed in before it has settled. */
   run<T>(work: () => Promise<T>): Promise<T>
 }

@@ -1,7 +1,7 @@
 /** Objects whose absent values are absent: no key holds undefined. */
 
 /** `T` without the keys that hold undefined: those that may are optional. */
-export type Defined<T> = { [K in keyof T as undefined extends T[K] ? never : K]: T[K] } & {
+type Defined<T> = { [K in keyof T as undefined extends T[K] ? never : K]: T[K] } & {
   [K in keyof T as undefined extends T[K] ? K : never]?: Exclude<T[K], undefined>
 } extends infer Flat
   ? { [K in keyof Flat]: Flat[K] }

@@ -5,7 +5,7 @@
 import type { Clock, Timer } from './clock.js'
 import type { Log } from './log.js'
 
-export interface Ticking {
+interface Ticking {
   /** No run begins after this; resolves when the one under way is over. */
   close(): Promise<void>
 }

@@ -8,7 +8,7 @@ import { sha256Hex } from '../std/secret.js'
 import { IDLE_WITH_JOB_MS, isJobOver, type JobRecord, surplus } from './jobs.js'
 import type { KnownToken, TokenFacts, Tokens } from './tokens.js'
 
-export interface TokenRecord extends Omit<TokenFacts, 'lastUsedAt' | 'isJob'> {
+interface TokenRecord extends Omit<TokenFacts, 'lastUsedAt' | 'isJob'> {
   /** SHA-256 of the token, hex. A token has 256 random bits: a plain hash can't be searched. */
   readonly hash: string
   readonly job?: JobRecord
@@ -20,7 +20,7 @@ export interface TokenList {
   readonly leftAt?: number
 }
 
-export interface IssueTokensDeps {
+interface IssueTokensDeps {
   readonly document: Document<TokenList>
   readonly clock: Clock
   /** 32 random bytes as 43 characters of base64url. */

@@ -8,10 +8,10 @@ export interface JobRecord {
   readonly idleMs: number
 }
 
-export const DAY_MS = 86_400_000
+const DAY_MS = 86_400_000
 export const IDLE_WITH_JOB_MS = 14 * DAY_MS
-export const IDLE_WITHOUT_JOB_MS = DAY_MS
-export const MAX_JOB_TOKENS = 256
+const IDLE_WITHOUT_JOB_MS = DAY_MS
+const MAX_JOB_TOKENS = 256
 
 export function isJobOver({
   idleMs,

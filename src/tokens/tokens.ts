@@ -26,7 +26,7 @@ export interface TokenFacts {
 export type KnownToken = Omit<TokenFacts, 'createdAt' | 'expiresAt' | 'lastUsedAt'>
 
 /** One job through the proxy. */
-export interface JobWanted {
+interface JobWanted {
   readonly name: string
   readonly profile: string
   readonly workspace?: WorkspaceIds

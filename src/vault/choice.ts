@@ -19,7 +19,7 @@ export type VaultChoice =
   | { readonly backend: 'keychain'; readonly store: string; readonly because: string }
   | { readonly backend: 'file'; readonly wrap: KeyWrapKind; readonly store: string; readonly because: string }
 
-export type VaultPlan =
+type VaultPlan =
   | { readonly kind: 'decide' }
   /** `isNew`: the choice must still be written down. */
   | { readonly kind: 'open'; readonly choice: VaultChoice; readonly isNew: boolean }

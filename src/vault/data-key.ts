@@ -54,7 +54,7 @@ const envelope = z.strictObject({
 })
 
 /** What the file says, without opening anything. */
-export type DataKeyEnvelope = z.infer<typeof envelope>
+type DataKeyEnvelope = z.infer<typeof envelope>
 
 type ReadFile = (path: string) => Promise<Buffer | undefined>
 
@@ -73,7 +73,7 @@ export async function readDataKey(dir: string, readFile: ReadFile): Promise<Data
   }
 }
 
-export interface DataKeyDependencies {
+interface DataKeyDependencies {
   readonly dir: string
   readonly store: string
   readonly wrap: KeyWrap
@@ -125,7 +125,7 @@ function damaged(dir: string, cause?: unknown): BrokerError {
   })
 }
 
-export interface KeyHolder {
+interface KeyHolder {
   /** The key; opens the vault where that needs nobody. Rejects with `vault_locked`, `vault_unavailable`, … */
   require(): Promise<Uint8Array>
   /** `vault_passphrase_wrong`; the first passphrase of all is the one that is set. */

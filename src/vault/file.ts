@@ -25,7 +25,7 @@ const envelope = z.strictObject({
 })
 type Envelope = z.infer<typeof envelope>
 
-export interface RecordFilesDependencies {
+interface RecordFilesDependencies {
   readonly dir: string
   readonly store: string
   readonly clock: Clock
@@ -130,7 +130,7 @@ async function orDiskFailed<T>(doing: string, dir: string, work: () => Promise<T
   }
 }
 
-export interface FileVaultDependencies {
+interface FileVaultDependencies {
   readonly records: RecordFiles
   readonly dataKey: DataKeyFile
   readonly wrap: KeyWrap

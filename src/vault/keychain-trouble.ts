@@ -18,7 +18,7 @@ export type KeychainState =
   /** Something else; `detail` says what. */
   | 'failed'
 
-export interface KeychainFinding {
+interface KeychainFinding {
   readonly state: KeychainState
   readonly detail: string
 }
@@ -124,7 +124,7 @@ export function stateAfter(error: BrokerError): 'locked' | 'unavailable' | 'time
   }
 }
 
-export interface PreflightDependencies {
+interface PreflightDependencies {
   /** What keytar's child gets: both must talk to the same bus. */
   readonly env: Readonly<Record<string, string>>
   readonly deadlineMs: number

@@ -69,7 +69,7 @@ function parse(base64: string): unknown {
   }
 }
 
-export interface KeychainVaultDependencies {
+interface KeychainVaultDependencies {
   readonly ask: AskKeychain
   /** Tells locked from missing where keytar cannot; absent where the system's own errors say it. */
   readonly preflight?: Preflight

@@ -2,7 +2,7 @@
 import { BrokerError } from '../base/errors.js'
 import type { Secret } from '../std/secret.js'
 
-export type VaultState = 'ready' | 'locked' | 'unavailable' | 'timed_out'
+type VaultState = 'ready' | 'locked' | 'unavailable' | 'timed_out'
 
 export interface VaultDescription {
   readonly backend: 'keychain' | 'file'
@@ -39,7 +39,7 @@ export interface Vault {
 }
 
 /** The largest value, in bytes of UTF-8. Some keychains cut longer ones without a word. */
-export const MAX_VALUE_BYTES = 8192
+const MAX_VALUE_BYTES = 8192
 
 const ITEM = /^[a-z0-9:_-]{1,200}$/
 

@@ -7,7 +7,7 @@ import { BrokerError } from '../base/errors.js'
 import { Secret } from '../std/secret.js'
 import type { KeyWrap } from './data-key.js'
 
-export interface PassphraseWrapDependencies {
+interface PassphraseWrapDependencies {
   /** Looks where a passphrase may lie without a person: a file, a systemd credential. */
   readonly findPassphrase: () => Promise<Secret | undefined>
   /** scrypt's N for new seals: 2^17 takes 0.4 s and 128 MiB. Opening obeys what is written in the seal. */
@@ -94,7 +94,7 @@ function bytesOf(base64: string): Buffer {
   return Buffer.from(base64, 'base64')
 }
 
-export interface PassphraseSources {
+interface PassphraseSources {
   /** Absolute; must be ours alone. */
   readonly passphraseFile: string | undefined
   /** `$CREDENTIALS_DIRECTORY`: systemd guards it itself. */

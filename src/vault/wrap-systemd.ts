@@ -6,7 +6,7 @@ import { type ProgramResult, runProgram } from '../os/run-program.js'
 import type { Clock } from '../std/clock.js'
 import { DATA_KEY_BYTES, type KeyWrap } from './data-key.js'
 
-export interface SystemdWrapDependencies {
+interface SystemdWrapDependencies {
   readonly clock: Clock
   /** Absolute path; `/usr/bin/systemd-creds` unless told otherwise. */
   readonly program?: string

@@ -33,7 +33,7 @@ export const workspaceRef = z.object({
 })
 export type WorkspaceRef = z.infer<typeof workspaceRef>
 
-export const keyOrigin = z.enum(['browser', 'pasted', 'minted', 'service_account', 'profile'])
+const keyOrigin = z.enum(['browser', 'pasted', 'minted', 'service_account', 'profile'])
 
 /** A key as everyone may see it. */
 export const keyView = z.object({

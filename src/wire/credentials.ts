@@ -5,7 +5,7 @@ import { keyView, owner, profileName, time, workspaceRef } from './common.js'
 export const credentialsQuery = z.strictObject({ profile: profileName.optional() })
 
 /** What a process needs in its environment; a name that is absent must be unset there. */
-export const prefectEnv = z.object({
+const prefectEnv = z.object({
   PREFECT_API_URL: z.string().optional(),
   PREFECT_API_KEY: z.string().optional(),
   PREFECT_API_AUTH_STRING: z.string().optional(),
@@ -49,7 +49,6 @@ export const proxyEnvBody = z.strictObject({
     .meta({ description: "the job's process: while it lives, so does an unused token, up to 14 days" }),
   no_proxy: z.string().max(4_000).optional().meta({ description: 'the NO_PROXY to extend' }),
 })
-export type ProxyEnvBody = z.input<typeof proxyEnvBody>
 
 /** One profile and token name, since the daemon started. */
 export const proxyTraffic = z.object({

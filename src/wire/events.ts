@@ -11,7 +11,7 @@ export const event = z.object({
 })
 export type Event = z.infer<typeof event>
 
-export const auditEntry = z.object({
+const auditEntry = z.object({
   at: time,
   action: z
     .string()

@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { keyView, profileName, time } from './common.js'
 
 /** A key that Prefect lists and we do not hold has no fingerprint and no origin that we could know. */
-export const keyEntry = keyView.partial({ fingerprint: true, origin: true }).extend({
+const keyEntry = keyView.partial({ fingerprint: true, origin: true }).extend({
   profile: profileName,
   state: z.enum(['current', 'retired', 'at_prefect']).meta({
     description: 'current: served; retired: replaced, may live on; at_prefect: listed there, not held by us',
@@ -33,14 +33,12 @@ export const createKeyAnswer = z.object({
   key: z.string(),
   expires_at: time.optional(),
 })
-export type CreateKeyAnswer = z.infer<typeof createKeyAnswer>
 
 export const keyParams = z.strictObject({ id: z.string().min(1).max(100) })
 export const deleteKeyQuery = z.strictObject({ profile: profileName.optional() })
 export const deleteKeyAnswer = z.object({ id: z.string(), outcome: z.enum(['deleted', 'already_gone']) })
-export type DeleteKeyAnswer = z.infer<typeof deleteKeyAnswer>
 
-export const oldKeyView = z.object({
+const oldKeyView = z.object({
   fingerprint: z.string(),
   handed_out: z.boolean().meta({ description: 'true: a job may hold it, so it is left to expire' }),
   retired_at: time,

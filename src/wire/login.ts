@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { keyView, owner, problem, profileName, time } from './common.js'
 import { workspaceView } from './profile.js'
 
-export const loginStates = [
+const loginStates = [
   'waiting',
   'received',
   'verified',

@@ -54,7 +54,6 @@ export const adoptAnswer = z.object({
   fingerprint: z.string(),
   message: z.string(),
 })
-export type AdoptAnswer = z.infer<typeof adoptAnswer>
 
 export const workspaceView = z.object({
   handle: z.string().meta({ description: 'account/workspace' }),
@@ -67,7 +66,6 @@ export const workspaceView = z.object({
 export type WorkspaceView = z.infer<typeof workspaceView>
 
 export const workspaceList = z.object({ profile: profileName, workspaces: z.array(workspaceView) })
-export type WorkspaceList = z.infer<typeof workspaceList>
 
 /** `handle/handle`, `account-id/workspace-id`, a workspace id, an API URL, or a browser page's URL. */
 export const setWorkspaceBody = z.strictObject({ workspace: z.string().min(1).max(2000) })
@@ -76,4 +74,3 @@ export const setWorkspaceAnswer = z.object({
   workspace: workspaceView,
   api_url: z.string(),
 })
-export type SetWorkspaceAnswer = z.infer<typeof setWorkspaceAnswer>

@@ -5,7 +5,7 @@ import { proxyTraffic } from './credentials.js'
 import { renewalView } from './keys.js'
 import { profilesFileView } from './profile.js'
 
-export const listenerView = z.object({
+const listenerView = z.object({
   door: z.enum(['socket', 'restricted', 'tcp']),
   address: z.string().meta({ description: 'a path, or http://127.0.0.1:PORT' }),
   state: z.enum(['listening', 'off', 'failed']),
@@ -16,7 +16,7 @@ export const listenerView = z.object({
     .meta({ description: 'the system opened it, and keeps it while the daemon is away' }),
 })
 
-export const vaultView = z.object({
+const vaultView = z.object({
   backend: z.enum(['keychain', 'file']),
   at_rest: z.enum(['os keychain', 'systemd credential', 'passphrase', 'not protected']),
   because: z.string(),
@@ -24,7 +24,7 @@ export const vaultView = z.object({
   problem: z.object({ message: z.string(), hint: z.string() }).optional(),
 })
 
-export const profileStatus = z.object({
+const profileStatus = z.object({
   name: profileName,
   active: z.boolean(),
   kind: z.enum(['cloud', 'server', 'none']),
@@ -67,7 +67,7 @@ export const status = z.object({
 })
 export type Status = z.infer<typeof status>
 
-export const check = z.object({
+const check = z.object({
   name: z.string(),
   verdict: z.enum(['ok', 'warning', 'problem', 'unknown']),
   finding: z.string(),

@@ -17,7 +17,7 @@ export const createTokenBody = z.strictObject({
 })
 export type CreateTokenBody = z.input<typeof createTokenBody>
 
-export const tokenView = z.object({
+const tokenView = z.object({
   id: z.string(),
   name: z.string(),
   power: z.enum(tokenPowers),
@@ -29,7 +29,5 @@ export const tokenView = z.object({
 export type TokenView = z.infer<typeof tokenView>
 /** The one answer that shows the token. */
 export const createTokenAnswer = tokenView.extend({ token: z.string() })
-export type CreateTokenAnswer = z.infer<typeof createTokenAnswer>
 export const tokenList = z.object({ tokens: z.array(tokenView) })
-export type TokenList = z.infer<typeof tokenList>
 export const tokenParams = z.strictObject({ id: z.string().min(1).max(64) })

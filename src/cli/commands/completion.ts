@@ -1,11 +1,11 @@
 /** `prefect-auth completion bash|zsh|fish`: prints the script; needs no daemon. */
 import { Argument, type Command } from 'commander'
 
-export const SHELLS = ['bash', 'zsh', 'fish'] as const
-export type Shell = (typeof SHELLS)[number]
+const SHELLS = ['bash', 'zsh', 'fish'] as const
+type Shell = (typeof SHELLS)[number]
 
 /** One command as completion knows it; the program itself has the empty path. */
-export interface CommandShape {
+interface CommandShape {
   /** `profile set` */
   readonly path: string
   readonly description: string
@@ -13,7 +13,7 @@ export interface CommandShape {
   readonly options: readonly { readonly flag: string; readonly description: string }[]
 }
 
-export function renderCompletion(shell: Shell, commands: readonly CommandShape[]): string {
+function renderCompletion(shell: Shell, commands: readonly CommandShape[]): string {
   switch (shell) {
     case 'bash':
       return renderBash(commands)

@@ -14,8 +14,8 @@ import { openServiceManager, type ServiceLook } from '../service/service.js'
 import { type Colors, type CommonOptions, common, type Session, type Start } from '../session.js'
 import { printable, shellWord } from '../text.js'
 
-export type Check = Doctor['checks'][number]
-export type Finding = Omit<Check, 'name'>
+type Check = Doctor['checks'][number]
+type Finding = Omit<Check, 'name'>
 
 const NOT_RUNNING = 4
 
@@ -61,13 +61,13 @@ function plural(count: number, noun: string): string {
   return `${count} ${noun}${count === 1 ? '' : 's'}`
 }
 
-export interface Here {
+interface Here {
   /** `undefined` where the daemon does not answer. */
   readonly status: Status | undefined
   readonly checks: readonly Check[]
 }
 
-export async function checkHere(session: Session): Promise<Here> {
+async function checkHere(session: Session): Promise<Here> {
   const { terminal } = session
   // Before anything is asked of it: a request would start what is not running.
   const service = await lookAtService(session)

@@ -93,7 +93,7 @@ interface RotateOptions extends CommonOptions {
   readonly expiresIn?: number
 }
 
-export function addRotateServiceAccount(keys: Command, start: Start): void {
+function addRotateServiceAccount(keys: Command, start: Start): void {
   common(keys.command('rotate-service-account <name>'))
     .description("make a new key for a service account with an owner's key; --profile names who uses it")
     .option('--owner <profile>', "the profile whose owner's key asks Prefect (default: the active one)")

@@ -102,7 +102,7 @@ function explainUse(session: Session, { exchange, notice }: LoginView): void {
   session.say('For a plain prefect: prefect-auth exec -- prefect ...   or   eval "$(prefect-auth env)"')
 }
 
-export interface LoginFlow {
+interface LoginFlow {
   readonly session: Session
   /** Whether a key may be pasted beside the browser wait. */
   readonly canPaste: boolean
@@ -110,7 +110,7 @@ export interface LoginFlow {
 }
 
 /** Until the login is stored. Fails with what ended it, or with `usage` where an answer is needed and nobody is there. */
-export async function followLogin(flow: LoginFlow, first: LoginSnapshot): Promise<LoginView> {
+async function followLogin(flow: LoginFlow, first: LoginSnapshot): Promise<LoginView> {
   let now = first
   let told: string | undefined
   for (;;) {

@@ -120,7 +120,7 @@ function nothingToChange(): never {
   return failWith({ code: 'usage', kind: 'usage', detail: 'nothing to change was given', hint })
 }
 
-export function describeProfiles({ profiles, file }: ProfileList): string {
+function describeProfiles({ profiles, file }: ProfileList): string {
   const table = formatTable(
     ['', 'PROFILE', 'KIND', 'KEY', 'WORKSPACE OR URL'],
     profiles.map((one) => [
@@ -136,7 +136,7 @@ export function describeProfiles({ profiles, file }: ProfileList): string {
   return [table, ...problem].join('\n')
 }
 
-export function describeProfile(view: ProfileView): string {
+function describeProfile(view: ProfileView): string {
   const lines = [
     `Profile ${printable(view.name)}${view.active ? ' (active)' : ''}`,
     '',

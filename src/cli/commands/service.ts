@@ -46,11 +46,11 @@ async function showState(session: Session): Promise<number> {
   return state.state === 'running' || state.state === 'waiting' ? 0 : 4
 }
 
-export function describePlan(files: readonly ServiceFile[]): string {
+function describePlan(files: readonly ServiceFile[]): string {
   return files.map(({ path, text }) => `# ${printable(path)}\n${text.trimEnd()}\n`).join('\n')
 }
 
-export function describeInstallation(installation: Installation, colors: Colors): string {
+function describeInstallation(installation: Installation, colors: Colors): string {
   const { manager, written, socket, version, pid, lingers, notices, logs } = installation
   const files = written.length === 0 ? ['Nothing had to be written.'] : ['Written:', ...indent(written)]
   const linger =
@@ -67,13 +67,13 @@ export function describeInstallation(installation: Installation, colors: Colors)
   ].join('\n')
 }
 
-export function describeRemoval(removed: readonly string[]): string {
+function describeRemoval(removed: readonly string[]): string {
   if (removed.length === 0) return 'There was no service.'
   return ['Removed:', ...indent(removed), 'Keys, settings and state are as they were.'].join('\n')
 }
 
 /** The truth in one line. */
-export function describeState({
+function describeState({
   manager,
   state,
   pid,

@@ -8,7 +8,7 @@ import { delimiter, join } from 'node:path'
 import { ENV_NAMES, PROXY_EXTRA_NAMES, PROXY_ONLY_NAMES } from '../../wire/env-names.js'
 import type { Host } from './host.js'
 
-export type FoundCommand =
+type FoundCommand =
   | { readonly kind: 'found'; readonly file: string; readonly isForKernel: boolean }
   | { readonly kind: 'missing' }
   | { readonly kind: 'not_executable' }
@@ -126,7 +126,7 @@ function isInForeground(host: Host): boolean {
   }
 }
 
-export interface ChildEnvPlan {
+interface ChildEnvPlan {
   readonly env: Readonly<Record<string, string>>
   /** Variables of the caller that said something else; the chosen profile wins. */
   readonly overruled: readonly string[]

@@ -76,7 +76,7 @@ export function parsePrinted(text: string): Pick<ServiceState, 'state' | 'pid' |
 }
 
 /** Why it stays down; `undefined` where it did not give up. */
-export async function readGivenUp(stateDir: string): Promise<string | undefined> {
+async function readGivenUp(stateDir: string): Promise<string | undefined> {
   try {
     const book: unknown = JSON.parse(await readFile(startBookPath(stateDir), 'utf8'))
     if (typeof book !== 'object' || book === null || !('givenUpAt' in book)) return undefined
@@ -88,6 +88,6 @@ export async function readGivenUp(stateDir: string): Promise<string | undefined>
 }
 
 /** It may try again. */
-export async function forgetGivenUp(stateDir: string): Promise<void> {
+async function forgetGivenUp(stateDir: string): Promise<void> {
   await unlink(startBookPath(stateDir)).catch(() => undefined)
 }

@@ -7,7 +7,7 @@ import { findCommand } from '../fast/child.js'
 import type { ServiceFile } from './files.js'
 import type { ServiceFacts, Template } from './plan.js'
 
-export interface ToolOutcome {
+interface ToolOutcome {
   readonly isDone: boolean
   readonly stdout: string
   /** What it said where it failed: one line. */

@@ -17,10 +17,10 @@ export const SERVICE = 'prefect-authd.service'
 export const SOCKET = 'prefect-authd.socket'
 export const TCP_SOCKET = 'prefect-authd-tcp.socket'
 export const TIMER = 'prefect-authd.timer'
-export const WAKE = 'prefect-authd-wake.service'
+const WAKE = 'prefect-authd-wake.service'
 export const UNITS = [SERVICE, SOCKET, TCP_SOCKET, TIMER, WAKE] as const
 
-export interface ServicePlaces {
+interface ServicePlaces {
   /** Holds the units, or the agent. */
   readonly unitDir: string
   /** What the units start: a script that finds Node and the package. */

@@ -31,7 +31,7 @@ export interface ServiceLook extends ServiceState {
   readonly outdated?: readonly string[]
 }
 
-export interface Service {
+interface Service {
   plan(): Promise<readonly ServiceFile[]>
   install(): Promise<Installation>
   uninstall(): Promise<readonly string[]>

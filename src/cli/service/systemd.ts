@@ -107,7 +107,7 @@ async function removeUnits(places: ReturnType<typeof resolveServicePlaces>): Pro
 
 const PROPERTIES = 'Id,LoadState,ActiveState,UnitFileState,MainPID,Result'
 
-export async function readSystemdState(
+async function readSystemdState(
   run: RunTool,
   unitDir: string,
   uid: number | undefined,
@@ -157,7 +157,7 @@ export function parseShown(text: string): ReadonlyMap<string, Unit> {
 }
 
 /** Whether this user's manager goes on after the last logout. */
-export async function readLinger(run: RunTool, uid: number | undefined): Promise<boolean | undefined> {
+async function readLinger(run: RunTool, uid: number | undefined): Promise<boolean | undefined> {
   if (uid === undefined) return undefined
   const { isDone, stdout } = await run('loginctl', 'show-user', String(uid), '-p', 'Linger', '--value')
   if (isDone && (stdout === 'yes' || stdout === 'no')) return stdout === 'yes'
