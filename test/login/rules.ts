@@ -1,11 +1,11 @@
-/** Whose key a login takes. */
+/** Which owner and which workspace a login accepts. */
 import t from 'tap'
 import { judgeOwner, nameOwner } from '../../src/login/rules.js'
 import { MALLORY, rules, TERRY } from '../fixtures/login-parts.js'
 
 const BOT = { kind: 'service_account', id: 'b', handle: 'terry' } as const
 
-t.test('the stored owner, the one asked for, or a question', async (t) => {
+t.test('accepts the stored or wanted owner, asks about unknown ones, refuses others', async (t) => {
   for (const [name, owner, rule, expected] of [
     ['nothing is known', TERRY, {}, 'unknown'],
     ['the stored one', TERRY, { stored: TERRY }, 'known'],
@@ -37,7 +37,7 @@ t.test('the stored owner, the one asked for, or a question', async (t) => {
   }
 })
 
-t.test('owners are named so that a terminal survives it', async (t) => {
+t.test('names owners without control characters', async (t) => {
   t.equal(nameOwner(TERRY), 'terry <terry@example.com>')
   t.equal(nameOwner({ ...TERRY, handle: 'x\u001b[31m\u202ey' }), 'x [31m y <terry@example.com>')
   t.equal(nameOwner(BOT), 'a service account of terry')
