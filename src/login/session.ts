@@ -235,8 +235,8 @@ interface LoginLabel {
 /** Pure: the login as callers see it, without its key. */
 export function viewLogin({ url, ...label }: LoginLabel, state: LoginState): LoginView {
   const { kind, refused, notice } = state
-  const open = isOpen(state) ? { url } : {}
-  return { ...label, state: kind, ...open, refused, ...defined({ notice }), ...details(state) }
+  const shownUrl = isOpen(state) ? url : undefined
+  return { ...label, state: kind, refused, ...defined({ url: shownUrl, notice }), ...details(state) }
 }
 
 function details(state: LoginState): Partial<LoginView> {
