@@ -1,34 +1,38 @@
-/** One line of `audit.jsonl`: written by hand-outs under load, read by people with jq and by `GET /v1/audit`. */
+/** The audit log, and the format of its lines: people read them with jq, callers by `GET /v1/audit`. */
 
 import { z } from 'zod'
 import { defined } from '../std/defined.js'
 import { plainText } from '../std/text.js'
-import type { Caller } from '../tokens/access.js'
+import type { Door } from '../tokens/access.js'
 
-export type AuditAction =
-  | 'credentials'
-  | 'env'
-  | 'proxy'
-  | 'key_created'
-  | 'key_deleted'
-  | 'key_renewed'
-  | 'key_rotated'
-  | 'token_created'
-  | 'token_revoked'
-  | 'login'
-  | 'logout'
-  | 'adopt'
-  | 'profile_changed'
-  | 'vault_unlock'
-  | 'refused'
-  | 'shutdown'
+const ACTIONS = [
+  'credentials',
+  'env',
+  'proxy',
+  'key_created',
+  'key_deleted',
+  'key_renewed',
+  'key_rotated',
+  'token_created',
+  'token_revoked',
+  'login',
+  'logout',
+  'adopt',
+  'profile_changed',
+  'vault_unlock',
+  'refused',
+  'shutdown',
+] as const
+
+export type AuditAction = (typeof ACTIONS)[number]
 
 export interface AuditEntry {
   /** Epoch ms. */
   readonly at: number
   readonly action: AuditAction
   readonly outcome: 'given' | 'refused' | 'done'
-  readonly door: Caller['door'] | 'daemon'
+  /** The listener, or `daemon` for what the daemon does unasked. */
+  readonly door: Door | 'daemon'
   readonly profile?: string
   readonly fingerprint?: string
   readonly tokenId?: string
@@ -39,35 +43,19 @@ export interface AuditEntry {
 }
 
 export interface Audit {
-  /** Never throws and never waits: lines are batched to the disk a few times a second, and at close. */
+  /** Never throws and never waits: lines are written in batches a few times a second, and at close. */
   record(entry: Omit<AuditEntry, 'at'>): void
-  /** Entries at or after `since`, oldest first, at most the newest 10 000. */
+  /** Entries at or after `since` (epoch ms), oldest first, at most the newest 10 000. Rejects with `disk_failed`. */
   read(since?: number): Promise<readonly AuditEntry[]>
+  /** Writes what is pending; later records are dropped. */
   close(): Promise<void>
 }
-
-const actions = [
-  'credentials',
-  'env',
-  'proxy',
-  'key_created',
-  'key_deleted',
-  'token_created',
-  'token_revoked',
-  'login',
-  'logout',
-  'adopt',
-  'profile_changed',
-  'vault_unlock',
-  'refused',
-  'shutdown',
-] as const satisfies readonly AuditEntry['action'][]
 
 const optional = z.string().optional()
 
 const lineFields = z.object({
   at: z.iso.datetime().transform((text) => Date.parse(text)),
-  action: z.enum(actions),
+  action: z.enum(ACTIONS),
   outcome: z.enum(['given', 'refused', 'done']),
   door: z.enum(['socket', 'restricted', 'tcp', 'daemon']),
   profile: optional,
@@ -78,11 +66,11 @@ const lineFields = z.object({
   code: optional,
 })
 
-/** Every line begins so, which lets a reader skip old ones without parsing: `{"at":"2026-01-02T03:04:05.678Z"`. */
+/** Every line begins like this, so that a reader can skip old ones unparsed: `{"at":"2026-01-02T03:04:05.678Z"`. */
 const PREFIX = '{"at":"'
 const TIME_LENGTH = 24
 
-/** The line with its newline. `time` is the entry's `at` as `toISOString` writes it. */
+/** Returns the line with its newline. `time` is the entry's `at` as formatted by `toISOString`. */
 export function formatAuditLine(time: string, entry: Omit<AuditEntry, 'at'>): string {
   const { action, outcome, door, profile, fingerprint, tokenId, tokenName, agent, code } = entry
   const rest = JSON.stringify({
@@ -99,7 +87,7 @@ export function formatAuditLine(time: string, entry: Omit<AuditEntry, 'at'>): st
   return `${PREFIX}${time}",${rest.slice(1)}\n`
 }
 
-/** The entry, or `undefined` for half a line, a stranger's line, or one before `since` (RFC 3339, UTC, milliseconds). */
+/** Returns `undefined` for half a line, a foreign line, or one before `since` (RFC 3339, UTC, milliseconds). */
 export function parseAuditLine(line: string, since: string): AuditEntry | undefined {
   if (!line.startsWith(PREFIX)) return undefined
   if (line.slice(PREFIX.length, PREFIX.length + TIME_LENGTH) < since) return undefined

@@ -1,115 +1,20 @@
-/** Lines on their way to the audit file: kept in memory, written together, kept longer while the disk fails. */
+/** The audit log on disk: lines are written in batches, files are rotated, and lines wait while the disk fails. */
 
 import { join } from 'node:path'
 import { BrokerError } from '../base/errors.js'
 import { appendToFile, readBackwards, rotateFile } from '../os/rotating-file.js'
 import { createSerial } from '../std/async.js'
-import type { Clock, Timer } from '../std/clock.js'
+import { type Clock, SECOND_MS, type Timer } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 import { type Audit, type AuditEntry, formatAuditLine, parseAuditLine } from './audit.js'
 
-interface AuditBatch {
-  push(line: string): void
-  /** Never rejects: what could not be written stays pending. One at a time. */
-  flush(): Promise<void>
-  /** Newest last. */
-  pending(): readonly string[]
-  problem(): string | undefined
-  /** No more timers; `flush` still works. */
-  stop(): void
-}
-
-const FLUSH_EVERY_MS = 250
-/** While the disk fails. */
-const RETRY_EVERY_MS = 5_000
-/** What is kept in memory while the disk fails; the oldest go first. */
-const MAX_PENDING = 50_000
-
-interface AuditBatchOptions {
-  readonly path: string
-  readonly clock: Clock
-  readonly log: Log
-  readonly maxBytes: number
-  readonly keep: number
-  /** It is time to flush. */
-  readonly onDue: () => void
-}
-
-interface State {
-  pending: string[]
-  lost: number
-  isStopped: boolean
-  problem?: string | undefined
-  timer?: Timer | undefined
-}
-
-function createAuditBatch({ path, clock, log, maxBytes, keep, onDue }: AuditBatchOptions): AuditBatch {
-  const state: State = { pending: [], lost: 0, isStopped: false }
-
-  const schedule = (): void => {
-    if (state.isStopped) return
-    state.timer ??= clock.after(state.problem === undefined ? FLUSH_EVERY_MS : RETRY_EVERY_MS, () => {
-      state.timer = undefined
-      onDue()
-    })
-  }
-
-  const succeed = (): void => {
-    if (state.problem !== undefined) log.info({ path, lost: state.lost }, 'the audit log is written again')
-    state.problem = undefined
-    state.lost = 0
-  }
-
-  /** Told once per outage: a full disk is no reason to fill it with log lines. */
-  const fail = (error: unknown): void => {
-    if (state.problem === undefined) log.error({ error, path }, 'could not write the audit log')
-    state.problem = `the audit log can't be written: ${error instanceof Error ? error.message : 'unknown error'}`
-  }
-
-  return {
-    push(line) {
-      state.pending.push(line)
-      if (state.pending.length > MAX_PENDING * 2) trim(state)
-      schedule()
-    },
-    async flush() {
-      if (state.pending.length === 0) return
-      const lines = state.pending
-      state.pending = []
-      try {
-        await rotateFile(path, maxBytes, keep)
-        await appendToFile(path, lines.join(''))
-        succeed()
-      } catch (error) {
-        state.pending = lines.concat(state.pending)
-        trim(state)
-        fail(error)
-        schedule()
-      }
-    },
-    pending: () => state.pending,
-    problem: () => state.problem,
-    stop() {
-      state.isStopped = true
-      state.timer?.cancel()
-    },
-  }
-}
-
-function trim(state: State): void {
-  const surplus = state.pending.length - MAX_PENDING
-  if (surplus <= 0) return
-  state.lost += surplus
-  state.pending = state.pending.slice(surplus)
-}
-
 interface AuditFile extends Audit {
-  /** What is wrong with the disk at this moment, for status and doctor. */
+  /** The current problem with the disk, for status and doctor. */
   problem(): string | undefined
 }
 
 export interface AuditFileOptions {
-  /** `audit.jsonl` stands in it. It exists. */
+  /** An existing directory, for `audit.jsonl`. */
   readonly stateDir: string
   readonly clock: Clock
   readonly log: Log
@@ -119,9 +24,14 @@ export interface AuditFileOptions {
   readonly keep?: number
 }
 
+const FLUSH_EVERY_MS = 250
+/** While the disk fails. */
+const RETRY_EVERY_MS = 5 * SECOND_MS
+/** How many lines are kept in memory while the disk fails; the oldest are dropped first. */
+const MAX_PENDING = 50_000
 const MAX_READ = 10_000
 
-/** Opens nothing until there is something to write. Nothing but `read` ever rejects (`disk_failed`). */
+/** Opens no file until there is something to write. Only `read` can reject (`disk_failed`). */
 export function openAuditFile({
   stateDir,
   clock,
@@ -132,29 +42,72 @@ export function openAuditFile({
   const path = join(stateDir, 'audit.jsonl')
   const turn = createSerial()
   const stamp = createStamp()
-  const onDue = () => void turn.run(() => batch.flush())
-  const batch = createAuditBatch({ path, clock, log, maxBytes, keep, onDue })
+  /** Newest last. */
+  let pending: string[] = []
+  let lost = 0
+  let problem: string | undefined
+  let timer: Timer | undefined
   let isClosed = false
+
+  function schedule(): void {
+    if (isClosed) return
+    timer ??= clock.after(problem === undefined ? FLUSH_EVERY_MS : RETRY_EVERY_MS, () => {
+      timer = undefined
+      void turn.run(flush)
+    })
+  }
+
+  /** Never rejects: what could not be written stays pending. Runs one at a time. */
+  async function flush(): Promise<void> {
+    if (pending.length === 0) return
+    const lines = pending
+    pending = []
+    try {
+      await rotateFile(path, maxBytes, keep)
+      await appendToFile(path, lines.join(''))
+      if (problem !== undefined) log.info({ path, lost }, 'audit log write recovered')
+      problem = undefined
+      lost = 0
+    } catch (error) {
+      pending = lines.concat(pending)
+      trim()
+      // Once per outage: a full disk is no reason to fill it with log lines.
+      if (problem === undefined) log.error({ error, path }, 'audit log write failed; will retry')
+      problem = `cannot write the audit log: ${error instanceof Error ? error.message : 'unknown error'}`
+      schedule()
+    }
+  }
+
+  function trim(): void {
+    const surplus = pending.length - MAX_PENDING
+    if (surplus <= 0) return
+    lost += surplus
+    pending = pending.slice(surplus)
+  }
+
   return {
     record(entry) {
-      if (!isClosed) batch.push(formatAuditLine(stamp(clock.now()), entry))
+      if (isClosed) return
+      pending.push(formatAuditLine(stamp(clock.now()), entry))
+      if (pending.length > MAX_PENDING * 2) trim()
+      schedule()
     },
     read: (since = 0) =>
-      // One turn for both, so that no line moves from memory to disk between the looks at them.
+      // One turn for both, so that no line moves from memory to disk between the two looks.
       turn.run(async () => {
-        await batch.flush()
-        return readEntries(path, keep, batch.pending(), since)
+        await flush()
+        return readEntries(path, keep, pending, since)
       }),
-    problem: () => batch.problem(),
+    problem: () => problem,
     async close() {
       isClosed = true
-      batch.stop()
-      await turn.run(() => batch.flush())
+      timer?.cancel()
+      await turn.run(flush)
     },
   }
 }
 
-/** Those still in memory are the newest. */
+/** The lines still in memory are the newest. */
 async function readEntries(
   path: string,
   keep: number,
@@ -172,7 +125,7 @@ async function readEntries(
     const inMemory = pending.map((line) => line.trimEnd()).reverse()
     if (inMemory.every(take)) await readBackwards(path, keep, take)
   } catch (cause) {
-    throw new BrokerError('disk_failed', `could not read the audit log ${path}`, {
+    throw new BrokerError('disk_failed', `cannot read the audit log ${path}`, {
       cause,
       hint: `ls -l ${path}`,
     })
@@ -180,7 +133,7 @@ async function readEntries(
   return newestFirst.reverse()
 }
 
-/** Formats a time once for all entries of the same millisecond: under load that is most of a line's cost. */
+/** Formats a time once for all entries of the same millisecond: under load that is most of the cost of a line. */
 function createStamp(): (at: number) => string {
   let last = Number.NaN
   let text = ''

@@ -1,27 +1,27 @@
-/** Keeps what a login delivered: the key into the vault, the URL into the profile, and our own key in its place. */
+/** Keeps what a login delivers: the key in the vault, the URL in the profile, and a minted key in its place. */
 
 import type { Audit } from '../audit/audit.js'
-import { BrokerError, isBrokerError } from '../base/errors.js'
+import { BrokerError } from '../base/errors.js'
 import type { Events } from '../base/events.js'
 import { dropEntry, type Journal, type LoginEntry, writeEntry } from '../keys/journal.js'
 import type { KeyKeeper } from '../keys/keeper.js'
-import type { KeyOrigin, KeyRecord } from '../keys/ledger.js'
-import { keyFacts } from '../keys/ledger.js'
+import { type KeyOrigin, type KeyRecord, keyFacts } from '../keys/ledger.js'
 import type { KeyRotator } from '../keys/rotate.js'
 import type { Document } from '../os/document.js'
 import { workspaceApiUrl } from '../prefect/cloud.js'
 import type { ProfileEdit, ProfileStore } from '../profiles/profile.js'
-import type { Clock } from '../std/clock.js'
+import { type Clock, DAY_MS } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 import type { KeepDelivery, LoginDelivery, LoginOutcome } from './login.js'
+import { requireWritable } from './target.js'
 
 interface AcceptLogin {
   readonly keep: KeepDelivery
-  /** Finishes logins that a crash, or a file that could not be written, cut in two. Never rejects. */
+  /** Finishes logins that a crash or a failed write to the profiles file interrupted. Never rejects. */
   recover(): Promise<void>
 }
 
-interface AcceptLoginDeps {
+interface AcceptLoginParts {
   readonly journal: Document<Journal>
   readonly keeper: KeyKeeper
   readonly store: ProfileStore
@@ -31,168 +31,145 @@ interface AcceptLoginDeps {
   readonly clock: Clock
   readonly log: Log
   readonly newId: () => string
-  /** Brings the served answers up to date. */
+  /** Brings the served credentials up to date. */
   readonly settle: () => Promise<void>
 }
 
 /**
- * Browser keys live 30 days and end at some midnight of an unknown time zone, so less than 30 is certain
+ * Browser keys live 30 days and expire at midnight in an unknown time zone, so slightly less than 30 days is certain
  * (PrefectHQ/prefect docs/v3/how-to-guides/cloud/connect-to-cloud.mdx; docs/images/api-keys1.png).
  */
-const ASSUMED_BROWSER_LIFE_MS = 29 * 24 * 3_600_000
+const ASSUMED_BROWSER_LIFE_MS = 29 * DAY_MS
 
-export function createAcceptLogin(deps: AcceptLoginDeps): AcceptLogin {
-  const underWay = new Set<string>()
+export function createAcceptLogin({
+  journal,
+  keeper,
+  store,
+  rotator,
+  events,
+  audit,
+  clock,
+  log,
+  newId,
+  settle,
+}: AcceptLoginParts): AcceptLogin {
+  const inProgress = new Set<string>()
 
-  async function store(delivery: LoginDelivery): Promise<KeyRecord> {
-    const entry = planLogin(deps, delivery)
-    underWay.add(entry.id)
+  async function keepKey(delivery: LoginDelivery): Promise<KeyRecord> {
+    const entry = planLogin(delivery, newId())
+    inProgress.add(entry.id)
     try {
-      await writeEntry(deps.journal, entry)
-      const record = await storeDelivered(deps, delivery, entry)
-      await finishLogin(deps, entry)
+      await writeEntry(journal, entry)
+      const record = await storeKey(delivery, entry)
+      await finish(entry)
       return record
     } finally {
-      underWay.delete(entry.id)
+      inProgress.delete(entry.id)
+    }
+  }
+
+  async function storeKey(delivery: LoginDelivery, { id, item }: LoginEntry): Promise<KeyRecord> {
+    const { profile, cloudApiUrl, key, via, owner } = delivery
+    const issuedAt = clock.now()
+    const expiry =
+      via === 'browser' ? { expiresAt: issuedAt + ASSUMED_BROWSER_LIFE_MS, isExpiryAssumed: true } : {}
+    const origin: KeyOrigin = owner.kind === 'service_account' ? 'service_account' : via
+    try {
+      return await keeper.store(key, { item, profile, cloudApiUrl, origin, issuedAt, ...expiry })
+    } catch (error) {
+      await drop(id, item).catch((failure: unknown) =>
+        log.warn({ profile, error: failure }, 'cleaning up after a failed login failed; will retry'),
+      )
+      throw error
+    }
+  }
+
+  /** Two steps, each harmless when repeated. If the key was never stored, there is only something to clean up. */
+  async function finish({ id, item, owner, workspaces, ...entry }: LoginEntry): Promise<void> {
+    if (keeper.ledger().keys[item] === undefined) return drop(id, item)
+    if (keeper.profile(entry.profile).currentItem !== item) {
+      await keeper.promote(item, { patch: { owner, workspaces } })
+    }
+    await writeProfile(entry)
+    await dropEntry(journal, id)
+  }
+
+  async function drop(id: string, item: string): Promise<void> {
+    // The vault may hold a key that the ledger does not know of, so it is forgotten by the name of its item.
+    await keeper.forget(item)
+    await dropEntry(journal, id)
+  }
+
+  async function writeProfile({
+    profile,
+    apiUrl,
+    isToBeActive,
+  }: Pick<LoginEntry, 'profile' | 'apiUrl' | 'isToBeActive'>): Promise<void> {
+    const { file } = await store.refresh({ force: true })
+    const url = { PREFECT_API_URL: apiUrl }
+    // A plain-text key in the file is not the key just stored, and would hide it.
+    const hasKey = file.profiles.get(profile)?.apiKey !== undefined
+    const settings = hasKey ? { ...url, PREFECT_API_KEY: undefined } : url
+    const edits: ProfileEdit[] = [{ kind: 'set', name: profile, settings }]
+    if (isToBeActive) edits.push({ kind: 'set_active', name: profile })
+    await store.edit(edits)
+  }
+
+  /** If the exchange fails, the login does not: the delivered key works, and status shows the reason. */
+  async function exchangeKey(profile: string, record: KeyRecord): Promise<LoginOutcome> {
+    try {
+      const minted = await rotator.rotate(profile)
+      await settle()
+      return { key: keyFacts(minted), exchange: { isDone: true, message: exchanged(record) } }
+    } catch (error) {
+      log.warn({ profile, error }, 'key exchange failed; the delivered key is kept')
+      const message = notExchanged(record, error)
+      await keeper.note(profile, { exchangeRefused: message })
+      await settle()
+      const code = error instanceof BrokerError ? error.code : 'internal'
+      events.emit('key.exchange_refused', { profile, facts: { code } })
+      return { key: keyFacts(record), exchange: { isDone: false, message } }
     }
   }
 
   return {
     async keep(delivery) {
       const { profile, exchange } = delivery
-      await requireWritableProfile(deps)
-      const record = await store(delivery)
-      await deps.settle()
+      // Checked before anything is stored: a key without the URL that belongs to it would go to the wrong workspace.
+      requireWritable(await store.refresh({ force: true }))
+      const record = await keepKey(delivery)
+      await settle()
       const { fingerprint, origin } = record
-      deps.events.emit('key.stored', { profile, facts: { fingerprint, origin } })
-      deps.audit.record({ action: 'login', outcome: 'done', door: 'daemon', profile, fingerprint })
-      return exchange ? exchangeDelivered(deps, delivery, record) : { key: keyFacts(record) }
+      events.emit('key.stored', { profile, facts: { fingerprint, origin } })
+      audit.record({ action: 'login', outcome: 'done', door: 'daemon', profile, fingerprint })
+      return exchange ? exchangeKey(profile, record) : { key: keyFacts(record) }
     },
     async recover() {
-      for (const entry of Object.values(deps.journal.read().entries)) {
-        if (entry.kind !== 'login' || underWay.has(entry.id)) continue
+      for (const entry of Object.values(journal.read().entries)) {
+        if (entry.kind !== 'login' || inProgress.has(entry.id)) continue
         try {
-          await finishLogin(deps, entry)
+          await finish(entry)
         } catch (error) {
-          deps.log.warn({ profile: entry.profile, error }, 'a login could not be finished yet')
+          log.warn({ profile: entry.profile, error }, 'recovering a login failed; will retry')
         }
       }
     },
   }
 }
 
-function planLogin({ newId }: AcceptLoginDeps, delivery: LoginDelivery): LoginEntry {
+function planLogin(delivery: LoginDelivery, id: string): LoginEntry {
   const { profile, owner, workspaces, cloudApiUrl, workspace, isToBeActive = false } = delivery
-  const id = newId()
   const apiUrl = workspaceApiUrl(cloudApiUrl, workspace)
   return { kind: 'login', id, profile, item: `key-${id}`, owner, workspaces, apiUrl, isToBeActive }
 }
 
-/** Asked before anything is stored: a key without the URL that belongs to it would be sent to the wrong workspace. */
-async function requireWritableProfile({ store }: AcceptLoginDeps): Promise<void> {
-  const { state, path, problem } = await store.refresh({ force: true })
-  if (state !== 'invalid' && state !== 'unreadable') return
-  throw new BrokerError(
-    state === 'invalid' ? 'profiles_file_invalid' : 'profiles_file_unreadable',
-    `the login can't be written into ${path}: ${problem ?? state}`,
-    { hint: 'mend the file, then prefect-auth login' },
-  )
-}
-
-/** Both halves, each harmless when done twice. Without a stored key there is nothing to finish, only to clear away. */
-async function finishLogin(deps: AcceptLoginDeps, entry: LoginEntry): Promise<void> {
-  const { keeper, journal } = deps
-  if (keeper.ledger().keys[entry.item] === undefined) return dropLogin(deps, entry)
-  if (keeper.profile(entry.profile).currentItem !== entry.item) {
-    await keeper.promote(entry.item, { patch: { owner: entry.owner, workspaces: entry.workspaces } })
-  }
-  await writeProfile(deps, entry)
-  await dropEntry(journal, entry.id)
-}
-
-/** The vault may hold the key although nothing says so: forgetting goes by the item's name. */
-async function dropLogin({ keeper, journal }: AcceptLoginDeps, entry: LoginEntry): Promise<void> {
-  await keeper.forget(entry.item)
-  await dropEntry(journal, entry.id)
-}
-
-async function storeDelivered(
-  deps: AcceptLoginDeps,
-  delivery: LoginDelivery,
-  entry: LoginEntry,
-): Promise<KeyRecord> {
-  const { keeper, clock, log } = deps
-  const { profile, cloudApiUrl, key, via, owner } = delivery
-  const now = clock.now()
-  try {
-    return await keeper.store(key, {
-      item: entry.item,
-      profile,
-      cloudApiUrl,
-      origin: originOf(via, owner.kind),
-      issuedAt: now,
-      ...(via === 'browser' ? { expiresAt: now + ASSUMED_BROWSER_LIFE_MS, isExpiryAssumed: true } : {}),
-    })
-  } catch (error) {
-    await dropLogin(deps, entry).catch((failure: unknown) =>
-      log.warn({ profile, error: failure }, 'a login that could not be stored could not be cleared away yet'),
-    )
-    throw error
-  }
-}
-
-function originOf(via: LoginDelivery['via'], owner: LoginDelivery['owner']['kind']): KeyOrigin {
-  if (owner === 'service_account') return 'service_account'
-  return via
-}
-
-/** The URL always; a plain-text key that the file had is another key than the one now stored, and would hide it. */
-async function writeProfile(
-  { store }: AcceptLoginDeps,
-  { profile, apiUrl, isToBeActive }: LoginEntry,
-): Promise<void> {
-  const reading = await store.refresh({ force: true })
-  const settings = {
-    PREFECT_API_URL: apiUrl,
-    ...(reading.file.profiles.get(profile)?.apiKey === undefined ? {} : { PREFECT_API_KEY: undefined }),
-  }
-  const edits: ProfileEdit[] = [{ kind: 'set', name: profile, settings }]
-  if (isToBeActive) edits.push({ kind: 'set_active', name: profile })
-  await store.edit(edits)
-}
-
-/** A refusal is no failure of the login: the delivered key is good, and status says what it means. */
-async function exchangeDelivered(
-  deps: AcceptLoginDeps,
-  delivery: LoginDelivery,
-  record: KeyRecord,
-): Promise<LoginOutcome> {
-  const { rotator, events, log } = deps
-  const { profile } = delivery
-  try {
-    const minted = await rotator.rotate(profile)
-    await deps.settle()
-    return { key: keyFacts(minted), exchange: { isDone: true, message: exchanged(record) } }
-  } catch (error) {
-    log.warn({ profile, error }, 'the delivered key could not be exchanged')
-    const message = notExchanged(record, error)
-    await deps.keeper.note(profile, { exchangeRefused: message })
-    await deps.settle()
-    const code = isBrokerError(error) ? error.code : 'internal'
-    events.emit('key.exchange_refused', { profile, facts: { code } })
-    return { key: keyFacts(record), exchange: { isDone: false, message } }
-  }
-}
-
 function exchanged({ fingerprint }: KeyRecord): string {
-  return `the delivered key (${fingerprint}) was replaced by one of our own; Prefect does not tell its id, so it is left to expire`
+  return `the delivered key (${fingerprint}) was replaced by a minted one; Prefect does not report its id, so it is left to expire`
 }
 
 function notExchanged({ expiresAt }: KeyRecord, error: unknown): string {
   const reason = error instanceof BrokerError ? error.message : 'an unexpected error'
-  const life =
-    expiresAt === undefined
-      ? ''
-      : `, which ends on about ${new Date(expiresAt).toISOString().slice(0, 10)} (assumed)`
-  return `the delivered key is kept, it could not be exchanged: ${reason}; it serves until its own expiry${life}`
+  const expiry =
+    expiresAt === undefined ? '' : `, on about ${new Date(expiresAt).toISOString().slice(0, 10)} (assumed)`
+  return `the delivered key is kept because it could not be exchanged: ${reason}; it works until it expires${expiry}`
 }

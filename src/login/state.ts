@@ -1,14 +1,18 @@
-/** The states a login can be in, and what happens to it. Types and what every part asks of a state; the rules are `login.ts`. */
-import type { BrokerError } from '../base/errors.js'
+/** The states, events and effects of a login, and the errors that say why a login cannot go on. */
+
+import { BrokerError } from '../base/errors.js'
 import type { Owner, Workspace } from '../prefect/cloud.js'
 import type { Clock } from '../std/clock.js'
 import type { Secret } from '../std/secret.js'
+import { loginCommand } from '../std/text.js'
+import { formatDuration } from '../std/time.js'
 import type { LoginOutcome, LoginRequest } from './login.js'
 import type { OwnerRule, WorkspaceWish } from './rules.js'
 
 /**
- * One moment on both clocks. A wall clock set back would make a deadline wait for ever, and a monotonic clock that
- * stops in a sleeping laptop would let a login live through the night: a deadline is over when either says so.
+ * One moment on both clocks. With the wall clock alone, setting it back would postpone a deadline indefinitely; with the
+ * monotonic clock alone, which stops while a laptop sleeps, a login would survive the night. A deadline has passed as soon
+ * as either clock says so.
  */
 export interface Moment {
   /** Epoch ms. */
@@ -25,43 +29,43 @@ export function later(moment: Moment, ms: number): Moment {
   return { wall: moment.wall + ms, mono: moment.mono + ms }
 }
 
-/** What is left until `deadline`, in whole milliseconds, by the clock that is nearer to it; zero when it is over. */
+/** Whole milliseconds until `deadline`, by the clock that is closer to it; zero once it has passed. */
 export function msUntil(deadline: Moment, now: Moment): number {
   return Math.max(0, Math.ceil(Math.min(deadline.wall - now.wall, deadline.mono - now.mono)))
 }
 
-/** What does not change while a login lives. */
+/** What does not change during a login. */
 export interface LoginRules {
   readonly profile: string
   readonly owner: OwnerRule
   readonly workspace: WorkspaceWish
   /** How long a login waits for a key, in milliseconds. */
   readonly timeoutMs: number
-  /** How long it then waits for a yes, in milliseconds. */
+  /** How long it then waits for a confirmation, in milliseconds. */
   readonly confirmMs: number
 }
 
-/** A key that Prefect accepted, with whose it is. */
+/** A key that Prefect accepted, and its owner. */
 export interface VerifiedClaim {
   readonly key: Secret
   readonly via: 'browser' | 'pasted'
-  /** Whether the person asked for the exchange of a pasted key. A browser's key is always exchanged. */
+  /** Whether the user asked to exchange a pasted key. A key from the browser is always exchanged. */
   readonly exchange: boolean
   readonly owner: Owner
-  /** No one need be asked whether this is the right owner. */
+  /** True if nobody needs to confirm the owner. */
   readonly isOwnerKnown: boolean
   readonly workspaces: readonly Workspace[]
-  /** What is taken when the answer names no other. */
+  /** Used unless the answer names another one. */
   readonly workspace?: Workspace
 }
 
 interface Common {
   readonly rules: LoginRules
-  /** Keys from the browser that were looked at. */
+  /** How many keys from the browser have been checked. */
   readonly checks: number
-  /** Requests and keys that were no delivery. */
+  /** How many requests and keys were refused. */
   readonly refused: number
-  /** The last thing a person should know. */
+  /** The last message for the user. */
   readonly notice?: string
 }
 
@@ -70,9 +74,9 @@ type WaitingLogin = Common & { readonly kind: 'waiting'; readonly deadline: Mome
 export type ReceivedLogin = Common & {
   readonly kind: 'received'
   readonly key: Secret
-  /** How often Prefect was asked about this key, this time included. */
+  /** How often this key has been sent to Prefect, this time included. */
   readonly attempt: number
-  /** Waiting time that is left should the key be junk, in milliseconds. */
+  /** How much waiting time remains if the key turns out to be junk, in milliseconds. */
   readonly leftMs: number
   readonly deadline: Moment
 }
@@ -101,19 +105,28 @@ export type LoginState =
   | (Common & { readonly kind: 'failed' | 'expired'; readonly error: BrokerError })
   | (Common & { readonly kind: 'cancelled' })
 
-/** A login whose callback listens: a key can still come. */
+/** A login that can still receive a key; its callback listens exactly as long. */
 export type OpenLogin = WaitingLogin | ReceivedLogin | VerifiedLogin
 
+export function isOpen(state: LoginState): state is OpenLogin {
+  return state.kind === 'waiting' || state.kind === 'received' || state.kind === 'verified'
+}
+
+/** Whether the login has ended. `confirmed` is neither open nor over: its key is being stored. */
+export function isOver(state: LoginState): boolean {
+  return !isOpen(state) && state.kind !== 'confirmed'
+}
+
 export type LoginEvent =
-  /** Nothing but time. */
+  /** Only time has passed. */
   | { readonly kind: 'time' }
-  /** A well-formed key came by the callback: a claim. */
+  /** The callback received a well-formed key: a claim. */
   | { readonly kind: 'delivered'; readonly key: Secret }
-  /** Something else came by the callback. */
+  /** The callback refused a request. */
   | { readonly kind: 'refused' }
-  /** Prefect's page says that the login failed. */
+  /** Prefect's page reported a failed login. */
   | { readonly kind: 'page_failed'; readonly reason: string }
-  /** Prefect accepted the claim number `check`. */
+  /** Prefect accepted claim number `check`. */
   | {
       readonly kind: 'checked'
       readonly check: number
@@ -121,7 +134,7 @@ export type LoginEvent =
       readonly workspaces: readonly Workspace[]
     }
   | { readonly kind: 'check_failed'; readonly check: number; readonly error: BrokerError }
-  /** A key that a person typed or piped in, after Prefect accepted it. */
+  /** A key that a person typed or piped in, already accepted by Prefect. */
   | {
       readonly kind: 'typed'
       readonly key: Secret
@@ -136,23 +149,59 @@ export type LoginEvent =
   | { readonly kind: 'cancelled' }
 
 export type LoginEffect =
-  /** Ask Prefect about this key, `afterMs` from now. */
+  /** Check this key at Prefect, `afterMs` from now. */
   | { readonly kind: 'check'; readonly check: number; readonly key: Secret; readonly afterMs: number }
   | { readonly kind: 'keep'; readonly claim: VerifiedClaim; readonly workspace: Workspace }
 
-/** One step: the state after it, what to do, and why the event was not taken where it was not. */
+/** The result of one step: the next state, what to do, and why the event was refused, if it was. */
 export interface LoginStep {
   readonly state: LoginState
   readonly effects: readonly LoginEffect[]
   readonly refusal?: BrokerError
 }
 
-/** Whether a key can still come: the callback listens just as long. */
-export function isOpen(state: LoginState): state is OpenLogin {
-  return state.kind === 'waiting' || state.kind === 'received' || state.kind === 'verified'
+/** `login_expired`, saying what the login was waiting for. */
+export function expiredError({ kind, rules, notice }: OpenLogin): BrokerError {
+  const { profile, timeoutMs, confirmMs } = rules
+  const command = loginCommand(profile)
+  const expired = `the login of profile '${profile}' expired:`
+  const last = notice === undefined ? '' : ` (${notice})`
+  if (kind === 'waiting') {
+    const hint = `${command}; if the browser asks whether it may access other apps on this device, allow it, or paste a key`
+    const message = `${expired} no key was received within ${formatDuration(timeoutMs)}${last}`
+    return new BrokerError('login_expired', message, { hint })
+  }
+  const missing = kind === 'received' ? 'Prefect did not verify it' : 'nobody confirmed its owner'
+  const message = `${expired} a key was received, but ${missing} within ${formatDuration(confirmMs)}${last}`
+  return new BrokerError('login_expired', message, { hint: command })
 }
 
-/** Whether the login is over; `confirmed` is neither open nor over: its key is being stored. */
-export function isOver(state: LoginState): boolean {
-  return !isOpen(state) && state.kind !== 'confirmed'
+/** `login_required`: Prefect's page reported a failure. `reason` must be clean. */
+export function failedByPage(profile: string, reason: string): BrokerError {
+  const why = reason === '' ? 'without a reason' : `'${reason}'`
+  return new BrokerError(
+    'login_required',
+    `the login of profile '${profile}' failed on Prefect's page: ${why}`,
+    { hint: loginCommand(profile) },
+  )
 }
+
+/** The error that ended the login, else `login_state`: why it accepts no key, answer or cancellation now. */
+export function notNow(state: LoginState): BrokerError {
+  if (state.kind === 'failed' || state.kind === 'expired') return state.error
+  const { profile } = state.rules
+  return new BrokerError(
+    'login_state',
+    `the login of profile '${profile}' does not accept this now: ${CONDITIONS[state.kind]}`,
+    { hint: loginCommand(profile) },
+  )
+}
+
+const CONDITIONS = {
+  waiting: 'no key has been received yet',
+  received: 'a key is being checked',
+  verified: 'a key is waiting for confirmation',
+  confirmed: 'its key is being stored',
+  stored: 'it is already done',
+  cancelled: 'it was cancelled',
+} as const satisfies Partial<Record<LoginState['kind'], string>>

@@ -1,35 +1,46 @@
-/** Which profile a login is for, and which endpoints count for it. */
+/** Where a login leads: its profile, the endpoints that count for it, and the page it opens. */
+
 import { BrokerError } from '../base/errors.js'
 import type { KeyKeeper } from '../keys/keeper.js'
 import { inferCloudUiUrl } from '../prefect/api-url.js'
-import type { CloudDefaults } from '../prefect/cloud.js'
+import type { CloudDefaults, Owner } from '../prefect/cloud.js'
 import { isBundledProfileName, requireNewProfileName, shownName } from '../profiles/bundled.js'
-import type { ProfileStore, ResolvedProfile } from '../profiles/profile.js'
+import type { ProfileReading, ProfileStore } from '../profiles/profile.js'
 import { resolveProfile } from '../profiles/resolve.js'
+import { defined } from '../std/defined.js'
 import { loginCommand } from '../std/text.js'
-import type { LoginTarget } from './login.js'
 
-interface FindLoginTargetDeps {
-  readonly store: ProfileStore
-  readonly keeper: KeyKeeper
-  readonly defaults: CloudDefaults
+/** The profile a login is for, with the endpoints that count for it. */
+export interface LoginTarget {
+  readonly profile: string
+  readonly cloudApiUrl: string
+  readonly cloudUiUrl: string
+  /** The owner stored for this profile: a different one needs `switchOwner`. */
+  readonly owner?: Owner
+  /** The workspace in the profile's current URL. */
+  readonly workspaceId?: string
+  /** The login was for "the active profile", which is a bundled one: this profile replaces it. */
+  readonly isToBeActive?: boolean
 }
 
 const DEFAULT_PROFILE = 'cloud'
 
 /**
- * Without a name the active profile; where that is one of Prefect's bundled ones, `cloud`, which then becomes active. A name
- * that does not exist yet is a new profile. Rejects with `profile_not_cloud`, `profile_name_invalid`, `profiles_file_invalid`.
+ * The active profile if none is requested; if that is one of Prefect's bundled ones, `cloud`, which then becomes active. A
+ * name that does not exist yet is a new profile. Rejects with `profile_not_cloud`, `profile_name_invalid`,
+ * `profiles_file_invalid` or `profiles_file_unreadable`.
  */
-export async function findLoginTarget(deps: FindLoginTargetDeps, requested?: string): Promise<LoginTarget> {
-  const { store, keeper, defaults } = deps
-  const { file, state, path, problem } = await store.refresh({ force: true })
-  if (state === 'invalid' || state === 'unreadable') {
-    const code = state === 'invalid' ? 'profiles_file_invalid' : 'profiles_file_unreadable'
-    throw new BrokerError(code, `the login could not be written into ${path}: ${problem ?? state}`, {
-      hint: 'mend the file, then prefect-auth login',
-    })
-  }
+export async function findLoginTarget(
+  {
+    store,
+    keeper,
+    defaults,
+  }: { readonly store: ProfileStore; readonly keeper: KeyKeeper; readonly defaults: CloudDefaults },
+  requested?: string,
+): Promise<LoginTarget> {
+  const reading = await store.refresh({ force: true })
+  requireWritable(reading)
+  const { file } = reading
   const active = resolveProfile({ file, defaults }).name
   const isReplacing = requested === undefined && isBundledProfileName(active) && active !== DEFAULT_PROFILE
   const name = requested ?? (isReplacing ? DEFAULT_PROFILE : active)
@@ -37,28 +48,36 @@ export async function findLoginTarget(deps: FindLoginTargetDeps, requested?: str
   if (!isKnown) requireNewProfileName(name)
   const resolved = isKnown ? resolveProfile({ file, defaults, requested: name }) : undefined
   if (resolved?.kind === 'server') throw notCloud(resolved)
-  const { owner } = keeper.profile(name)
   const cloudApiUrl = resolved?.cloudApiUrl ?? defaults.cloudApiUrl
   return {
     profile: name,
     cloudApiUrl,
     cloudUiUrl: resolved?.cloudUiUrl ?? defaults.cloudUiUrl ?? inferCloudUiUrl(cloudApiUrl),
-    ...(owner ? { owner } : {}),
-    ...(resolved?.workspace ? { workspaceId: resolved.workspace.workspaceId } : {}),
-    ...(isReplacing ? { isToBeActive: true } : {}),
+    ...defined({
+      owner: keeper.profile(name).owner,
+      workspaceId: resolved?.workspace?.workspaceId,
+      isToBeActive: isReplacing ? true : undefined,
+    }),
   }
 }
 
-function notCloud({ name, apiUrl }: ResolvedProfile): BrokerError {
-  return new BrokerError(
-    'profile_not_cloud',
-    `profile ${shownName(name)} points at a Prefect server of your own (${apiUrl ?? 'no URL'}), which knows no API keys`,
-    { hint: loginCommand(DEFAULT_PROFILE) },
+/** Throws `profiles_file_invalid` or `profiles_file_unreadable` if a login could not be written to the file. */
+export function requireWritable({ state, path, problem }: ProfileReading): void {
+  if (state !== 'invalid' && state !== 'unreadable') return
+  throw new BrokerError(
+    state === 'invalid' ? 'profiles_file_invalid' : 'profiles_file_unreadable',
+    `cannot write the login to ${path}: ${problem ?? state}`,
+    { hint: `fix ${path}, then run: prefect-auth login` },
   )
 }
 
+function notCloud({ name, apiUrl }: { readonly name: string; readonly apiUrl?: string }): BrokerError {
+  const message = `profile ${shownName(name)} points to a self-hosted Prefect server (${apiUrl ?? 'no URL'}), which uses no API keys`
+  return new BrokerError('profile_not_cloud', message, { hint: loginCommand(DEFAULT_PROFILE) })
+}
+
 /**
- * `{UI}/auth/client?callback=http%3A//localhost%3A<port>&g=true`: Python's `quote` leaves the slashes, and so do we.
+ * `{UI}/auth/client?callback=http%3A//localhost%3A<port>&g=true`: Python's `quote` keeps the slashes, and so do we.
  * `g=true` asks the page to deliver by a top-level GET.
  */
 export function loginUrl(cloudUiUrl: string, callbackUrl: string): string {
@@ -71,11 +90,7 @@ export function uiOrigin(cloudUiUrl: string): string {
   const url = URL.canParse(cloudUiUrl) ? new URL(cloudUiUrl) : undefined
   // Other schemes have the opaque origin "null", which any sandboxed frame on any site can send.
   if (url && (url.protocol === 'https:' || url.protocol === 'http:')) return url.origin
-  throw new BrokerError(
-    'api_url_invalid',
-    'starting a login failed: PREFECT_CLOUD_UI_URL is not a web address',
-    {
-      hint: 'set PREFECT_CLOUD_UI_URL to something like https://app.prefect.cloud',
-    },
-  )
+  throw new BrokerError('api_url_invalid', 'cannot start a login: PREFECT_CLOUD_UI_URL is not an HTTP URL', {
+    hint: 'set PREFECT_CLOUD_UI_URL to a URL such as https://app.prefect.cloud',
+  })
 }

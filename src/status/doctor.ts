@@ -1,16 +1,17 @@
-/** What the doctor looks at, over the parts of the daemon. Each answers with a finding and, where one helps, a command. */
+/** The checks that `doctor` runs over the parts of the daemon; each returns a finding and, if there is one, a command. */
 
 import { BrokerError } from '../base/errors.js'
-import type { CloudApi } from '../prefect/cloud.js'
+import type { CloudApi, Workspace } from '../prefect/cloud.js'
 import { shownName } from '../profiles/bundled.js'
-import type { RenewalAdmin } from '../renewal/view.js'
-import type { Credentials, ProfileState } from '../serve/credentials.js'
-import { target } from '../serve/credentials.js'
+import type { ProfileReading } from '../profiles/profile.js'
+import type { RenewalAdmin, RenewalView } from '../renewal/view.js'
+import { type Credentials, type ProfileState, target } from '../serve/credentials.js'
+import { DAY_MS, MINUTE_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import { loginCommand, quoteWord } from '../std/text.js'
 import { formatDuration } from '../std/time.js'
 import type { ListenerFacts } from '../tokens/access.js'
-import type { Vault } from '../vault/vault.js'
+import type { Vault, VaultDescription } from '../vault/vault.js'
 
 export interface Check {
   readonly name: string
@@ -19,13 +20,29 @@ export interface Check {
   readonly remedy?: string
 }
 
-/** One check: looks, and answers. A check that throws becomes the verdict `unknown`. */
+type Finding = Omit<Check, 'name'>
+
+/** One check. If it throws, its verdict is `unknown`. */
 export interface Examination {
   readonly name: string
-  examine(): Promise<Omit<Check, 'name'>>
+  examine(): Promise<Finding>
 }
 
-/** Runs all, at once; order of the answer is the order given. */
+interface ExaminationParts {
+  readonly credentials: Credentials
+  readonly cloud: CloudApi
+  readonly vault: Vault
+  readonly listeners: () => readonly ListenerFacts[]
+  readonly notices: () => readonly string[]
+  /** Our clock minus Prefect's at its last response, ms; `undefined` before the first. */
+  readonly clockSkewMs: () => number | undefined
+  readonly auditProblem: () => string | undefined
+  readonly now: () => number
+}
+
+const MAX_SKEW_MS = 5 * MINUTE_MS
+
+/** Runs all checks at once and returns their results in the order given. */
 export function examine(examinations: readonly Examination[]): Promise<Check[]> {
   return Promise.all(
     examinations.map(async ({ name, examine }) => {
@@ -39,164 +56,30 @@ export function examine(examinations: readonly Examination[]): Promise<Check[]> 
   )
 }
 
-interface ExaminationDeps {
-  readonly credentials: Credentials
-  readonly cloud: CloudApi
-  readonly vault: Vault
-  readonly listeners: () => readonly ListenerFacts[]
-  readonly notices: () => readonly string[]
-  /** Our clock minus Prefect's at its last answer, ms; `undefined` before the first. */
-  readonly clockSkewMs: () => number | undefined
-  readonly auditProblem: () => string | undefined
-  readonly now: () => number
-}
-
-type Finding = Omit<Check, 'name'>
-
-const DAY_MS = 24 * 3_600_000
-const MAX_SKEW_MS = 5 * 60_000
-
-export function planExaminations(deps: ExaminationDeps): readonly Examination[] {
+export function planExaminations({
+  credentials,
+  cloud,
+  vault,
+  listeners,
+  notices,
+  clockSkewMs,
+  auditProblem,
+  now,
+}: ExaminationParts): readonly Examination[] {
   return [
-    { name: 'listeners', examine: async () => examineListeners(deps.listeners()) },
-    { name: 'vault', examine: () => examineVault(deps.vault) },
-    { name: 'profiles file', examine: async () => examineFile(deps.credentials) },
-    { name: 'plain-text keys', examine: async () => examinePlainKeys(deps.credentials.states()) },
-    { name: 'active profile', examine: async () => examineActive(deps) },
-    { name: 'prefect', examine: () => examinePrefect(deps) },
-    { name: 'clock', examine: async () => examineClock(deps.clockSkewMs()) },
-    { name: 'audit log', examine: async () => examineProblem(deps.auditProblem(), 'written') },
+    { name: 'listeners', examine: async () => judgeListeners(listeners()) },
+    { name: 'vault', examine: async () => judgeVault(await failureOf(vault.prove()), vault.describe()) },
+    { name: 'profiles file', examine: async () => judgeFile(credentials.reading()) },
+    { name: 'plain-text keys', examine: async () => judgePlainKeys(credentials.states()) },
+    { name: 'active profile', examine: async () => judgeActive(credentials.state(), now()) },
+    { name: 'prefect', examine: () => examinePrefect(credentials, cloud) },
+    { name: 'clock', examine: async () => judgeClock(clockSkewMs()) },
+    { name: 'audit log', examine: async () => judgeProblem(auditProblem(), 'written') },
     {
       name: 'state',
-      examine: async () => examineProblem(deps.notices().join('; ') || undefined, 'nothing to report'),
+      examine: async () => judgeProblem(notices().join('; ') || undefined, 'nothing to report'),
     },
   ]
-}
-
-function examineListeners(listeners: readonly ListenerFacts[]): Finding {
-  const failed = listeners.find(({ state }) => state === 'failed')
-  if (failed === undefined) {
-    const open = listeners.filter(({ state }) => state === 'listening')
-    return { verdict: 'ok', finding: `listening on ${open.map(({ address }) => address).join(' and ')}` }
-  }
-  return {
-    verdict: 'warning',
-    finding: failed.problem ?? `${failed.address} could not be opened`,
-    remedy: 'set another port (PREFECT_AUTH_PORT) and restart prefect-authd, or use the unix socket',
-  }
-}
-
-async function examineVault(vault: Vault): Promise<Finding> {
-  try {
-    await vault.prove()
-  } catch (error) {
-    const { problem } = vault.describe()
-    const known = error instanceof BrokerError ? error : undefined
-    const remedy = problem?.hint ?? known?.hint
-    return {
-      verdict: 'problem',
-      finding: problem?.message ?? known?.message ?? 'the vault does not work',
-      ...defined({ remedy }),
-    }
-  }
-  const { backend, atRest } = vault.describe()
-  if (atRest !== 'not protected') return { verdict: 'ok', finding: `${backend}, at rest: ${atRest}` }
-  return {
-    verdict: 'warning',
-    finding: `${backend}, at rest: not protected (a key file lies beside the keys)`,
-    remedy: 'use a keychain, systemd 256 or a passphrase: docs/security.md, "the vault"',
-  }
-}
-
-function examineFile(credentials: Credentials): Finding {
-  const { state, path, problem } = credentials.reading()
-  switch (state) {
-    case 'good':
-      return { verdict: 'ok', finding: path }
-    case 'missing':
-      return { verdict: 'ok', finding: `${path} does not exist (yet)` }
-    case 'empty':
-    case 'invalid':
-    case 'unreadable':
-      return {
-        verdict: 'problem',
-        finding: `${path}: ${problem ?? state}; the last good reading is served`,
-        remedy: `mend ${path}`,
-      }
-  }
-}
-
-function examinePlainKeys(states: readonly ProfileState[]): Finding {
-  const names = states.filter(({ keySource }) => keySource === 'file').map(({ resolved }) => resolved.name)
-  const [first] = names
-  if (first === undefined)
-    return { verdict: 'ok', finding: 'no API key stands in profiles.toml in plain text' }
-  return {
-    verdict: 'warning',
-    finding: `profiles.toml holds an API key in plain text: ${names.map(shownName).join(', ')}`,
-    remedy: `prefect-auth adopt --profile ${quoteWord(first)}`,
-  }
-}
-
-function examineActive({ credentials, now }: ExaminationDeps): Finding {
-  const { resolved, outcome, key } = credentials.state()
-  if (outcome.kind === 'refused') {
-    const { message, hint } = outcome.error
-    return { verdict: 'problem', finding: message, ...defined({ remedy: hint }) }
-  }
-  const left = key?.expiresAt === undefined ? undefined : key.expiresAt - now()
-  if (left !== undefined && left < 7 * DAY_MS) {
-    const when =
-      left <= 0 ? 'has expired' : `expires in ${formatDuration(Math.max(60_000, left - (left % 60_000)))}`
-    return {
-      verdict: left < DAY_MS ? 'problem' : 'warning',
-      finding: `the key of profile ${shownName(resolved.name)} ${when}`,
-      remedy: loginCommand(resolved.name),
-    }
-  }
-  return { verdict: 'ok', finding: `${resolved.name}: ${resolved.because}` }
-}
-
-async function examinePrefect({ credentials, cloud }: ExaminationDeps): Promise<Finding> {
-  const { outcome } = credentials.state()
-  if (outcome.kind === 'refused' || outcome.served.kind !== 'cloud') {
-    return { verdict: 'ok', finding: 'not asked: the active profile has no Prefect Cloud key' }
-  }
-  try {
-    const reached = await cloud.workspaces(target(credentials, outcome.served))
-    const wanted = outcome.served.workspace?.workspaceId
-    if (wanted === undefined || reached.some(({ workspaceId }) => workspaceId === wanted)) {
-      return { verdict: 'ok', finding: `Prefect accepts the key; it reaches ${reached.length} workspace(s)` }
-    }
-    return {
-      verdict: 'problem',
-      finding: "the key does not reach the workspace of the profile's API URL",
-      remedy: 'prefect-auth workspace set',
-    }
-  } catch (error) {
-    if (!(error instanceof BrokerError)) throw error
-    return {
-      verdict: 'problem',
-      finding: error.message,
-      ...defined({ remedy: error.hint }),
-    }
-  }
-}
-
-function examineClock(skewMs: number | undefined): Finding {
-  if (skewMs === undefined)
-    return { verdict: 'unknown', finding: 'Prefect has not been asked since the start' }
-  if (Math.abs(skewMs) <= MAX_SKEW_MS) return { verdict: 'ok', finding: "agrees with Prefect's" }
-  const off = formatDuration(Math.round(Math.abs(skewMs) / 60_000) * 60_000)
-  return {
-    verdict: 'problem',
-    finding: `this machine's clock is ${off} ${skewMs > 0 ? 'ahead of' : 'behind'} Prefect's`,
-    remedy: 'timedatectl set-ntp true',
-  }
-}
-
-function examineProblem(problem: string | undefined, good: string): Finding {
-  return problem === undefined ? { verdict: 'ok', finding: good } : { verdict: 'problem', finding: problem }
 }
 
 export function planRenewalExamination({
@@ -208,33 +91,174 @@ export function planRenewalExamination({
 }): Examination {
   return {
     name: 'renewal',
-    async examine() {
-      const views = credentials.states().flatMap(({ resolved: { name } }) => {
-        const view = renewal.view(name)
-        return view === undefined ? [] : [{ name, view }]
-      })
-      const troubled = views.find(({ view }) => view.trouble !== undefined)?.view.trouble
-      if (troubled !== undefined) {
-        return { verdict: 'problem', finding: troubled.message, remedy: troubled.hint }
-      }
-      for (const { name, view } of views) {
-        if (view.plan.kind !== 'not_renewable') continue
-        const finding = `the key of profile ${shownName(name)} is not renewed: ${view.plan.why}`
-        return { verdict: 'warning', finding, remedy: view.plan.hint }
-      }
-      return { verdict: 'ok', finding: describe(views.flatMap(({ view }) => momentOf(view.plan))) }
-    },
+    examine: async () => judgeRenewals(viewRenewals(credentials.states(), renewal)),
   }
 }
 
-type Plan = NonNullable<ReturnType<RenewalAdmin['view']>>['plan']
-
-function momentOf(plan: Plan): number[] {
-  return plan.kind === 'renew' ? [plan.at] : []
+/** The renewals of all profiles that we hold a key for, by name. */
+export function viewRenewals(
+  profiles: readonly ProfileState[],
+  renewal: Pick<RenewalAdmin, 'view'>,
+): readonly (readonly [name: string, view: RenewalView])[] {
+  return profiles.flatMap(({ resolved: { name } }) => {
+    const view = renewal.view(name)
+    return view === undefined ? [] : [[name, view] as const]
+  })
 }
 
-function describe(moments: readonly number[]): string {
-  if (moments.length === 0) return 'no key to renew'
+export function judgeListeners(listeners: readonly ListenerFacts[]): Finding {
+  const failed = listeners.find(({ state }) => state === 'failed')
+  if (failed === undefined) {
+    const open = listeners.filter(({ state }) => state === 'listening')
+    return { verdict: 'ok', finding: `listening on ${open.map(({ address }) => address).join(' and ')}` }
+  }
+  return {
+    verdict: 'warning',
+    finding: failed.problem ?? `cannot open ${failed.address}`,
+    remedy: 'set another port (PREFECT_AUTH_PORT) and restart prefect-authd, or use the unix socket',
+  }
+}
+
+/** What `work` rejected with; `undefined` if it did not. */
+function failureOf(work: Promise<void>): Promise<unknown> {
+  return work.then(
+    () => undefined,
+    (error: unknown) => error ?? 'unknown',
+  )
+}
+
+/** `failure`: why a test value could not be stored and read back. */
+export function judgeVault(
+  failure: unknown,
+  { problem, backend, atRest }: Pick<VaultDescription, 'problem' | 'backend' | 'atRest'>,
+): Finding {
+  if (failure !== undefined) {
+    const known = failure instanceof BrokerError ? failure : undefined
+    return {
+      verdict: 'problem',
+      finding: problem?.message ?? known?.message ?? 'the vault does not work',
+      ...defined({ remedy: problem?.hint ?? known?.hint }),
+    }
+  }
+  if (atRest !== 'not protected') return { verdict: 'ok', finding: `${backend}, at rest: ${atRest}` }
+  return {
+    verdict: 'warning',
+    finding: `${backend}, at rest: not protected (the key file is stored next to the keys)`,
+    remedy: 'use a keychain, systemd 256 or a passphrase: docs/security.md, "the vault"',
+  }
+}
+
+export function judgeFile({
+  state,
+  path,
+  problem,
+}: Pick<ProfileReading, 'state' | 'path' | 'problem'>): Finding {
+  switch (state) {
+    case 'good':
+      return { verdict: 'ok', finding: path }
+    case 'missing':
+      return { verdict: 'ok', finding: `${path} does not exist yet` }
+    case 'empty':
+    case 'invalid':
+    case 'unreadable':
+      return {
+        verdict: 'problem',
+        finding: `${path}: ${problem ?? state}; the last valid version is in use`,
+        remedy: `fix ${path}`,
+      }
+  }
+}
+
+export function judgePlainKeys(profiles: readonly Pick<ProfileState, 'keySource' | 'resolved'>[]): Finding {
+  const names = profiles.filter(({ keySource }) => keySource === 'file').map(({ resolved }) => resolved.name)
+  const [first] = names
+  if (first === undefined)
+    return { verdict: 'ok', finding: 'profiles.toml contains no API key in plain text' }
+  return {
+    verdict: 'warning',
+    finding: `profiles.toml contains an API key in plain text: ${names.map(shownName).join(', ')}`,
+    remedy: `prefect-auth adopt --profile ${quoteWord(first)}`,
+  }
+}
+
+/** `now`: epoch ms. */
+export function judgeActive(
+  { resolved, outcome, key }: Pick<ProfileState, 'resolved' | 'outcome' | 'key'>,
+  now: number,
+): Finding {
+  if (outcome.kind === 'refused') {
+    const { message, hint } = outcome.error
+    return { verdict: 'problem', finding: message, ...defined({ remedy: hint }) }
+  }
+  const left = key?.expiresAt === undefined ? undefined : key.expiresAt - now
+  if (left !== undefined && left < 7 * DAY_MS) {
+    const rounded = Math.max(MINUTE_MS, left - (left % MINUTE_MS))
+    const when = left <= 0 ? 'has expired' : `expires in ${formatDuration(rounded)}`
+    return {
+      verdict: left < DAY_MS ? 'problem' : 'warning',
+      finding: `the key of profile ${shownName(resolved.name)} ${when}`,
+      remedy: loginCommand(resolved.name),
+    }
+  }
+  return { verdict: 'ok', finding: `${resolved.name}: ${resolved.because}` }
+}
+
+async function examinePrefect(credentials: Credentials, cloud: CloudApi): Promise<Finding> {
+  const { outcome } = credentials.state()
+  if (outcome.kind === 'refused' || outcome.served.kind !== 'cloud') {
+    return { verdict: 'ok', finding: 'not checked: the active profile has no Prefect Cloud key' }
+  }
+  const { served } = outcome
+  try {
+    return judgeReach(await cloud.workspaces(target(credentials, served)), served.workspace?.workspaceId)
+  } catch (error) {
+    if (!(error instanceof BrokerError)) throw error
+    return { verdict: 'problem', finding: error.message, ...defined({ remedy: error.hint }) }
+  }
+}
+
+/** `wanted`: the id of the workspace in the profile's URL. */
+export function judgeReach(reached: readonly Workspace[], wanted: string | undefined): Finding {
+  if (wanted === undefined || reached.some(({ workspaceId }) => workspaceId === wanted)) {
+    const count = reached.length === 1 ? '1 workspace' : `${reached.length} workspaces`
+    return { verdict: 'ok', finding: `Prefect accepts the key; it reaches ${count}` }
+  }
+  return {
+    verdict: 'problem',
+    finding: "the key does not reach the workspace in the profile's API URL",
+    remedy: 'prefect-auth workspace set',
+  }
+}
+
+export function judgeClock(skewMs: number | undefined): Finding {
+  if (skewMs === undefined) return { verdict: 'unknown', finding: 'no request to Prefect since the start' }
+  if (Math.abs(skewMs) <= MAX_SKEW_MS) return { verdict: 'ok', finding: "agrees with Prefect's" }
+  const off = formatDuration(Math.round(Math.abs(skewMs) / MINUTE_MS) * MINUTE_MS)
+  return {
+    verdict: 'problem',
+    finding: `this machine's clock is ${off} ${skewMs > 0 ? 'ahead of' : 'behind'} Prefect's`,
+    remedy: 'timedatectl set-ntp true',
+  }
+}
+
+function judgeProblem(problem: string | undefined, good: string): Finding {
+  return problem === undefined ? { verdict: 'ok', finding: good } : { verdict: 'problem', finding: problem }
+}
+
+export function judgeRenewals(
+  views: readonly (readonly [name: string, view: Pick<RenewalView, 'plan' | 'trouble'>])[],
+): Finding {
+  for (const [, { trouble }] of views) {
+    if (trouble) return { verdict: 'problem', finding: trouble.message, remedy: trouble.hint }
+  }
+  for (const [name, { plan }] of views) {
+    if (plan.kind !== 'not_renewable') continue
+    const finding = `the key of profile ${shownName(name)} is not renewed: ${plan.why}`
+    return { verdict: 'warning', finding, remedy: plan.hint }
+  }
+  const moments = views.flatMap(([, { plan }]) => (plan.kind === 'renew' ? [plan.at] : []))
+  if (moments.length === 0) return { verdict: 'ok', finding: 'no key to renew' }
   const next = new Date(Math.min(...moments)).toISOString().slice(0, 10)
-  return `${moments.length} key(s) will be renewed, the next on ${next}`
+  const count = moments.length === 1 ? '1 key' : `${moments.length} keys`
+  return { verdict: 'ok', finding: `${count} will be renewed, the next on ${next}` }
 }

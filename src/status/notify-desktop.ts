@@ -1,20 +1,18 @@
-/**
- * Says something to a person on the desktop: freedesktop notifications on Linux, Notification Center on macOS. Where there
- * is no desktop session, nothing happens: status, readiness and events say the same.
- */
+/** Desktop notifications: by freedesktop.org's service on Linux, by Notification Center on macOS. */
+
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { type ProgramCall, runProgram } from '../os/run-program.js'
-import type { Clock } from '../std/clock.js'
+import { type Clock, SECOND_MS } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 import type { Notice } from './notify.js'
 
-interface NotifyDesktopDeps {
+interface DesktopParts {
   readonly platform: NodeJS.Platform
   readonly env: Readonly<Record<string, string | undefined>>
   readonly clock: Clock
   readonly log: Log
-  /** Absolute paths; the system's unless told otherwise. */
+  /** Absolute paths; the system's by default. */
   readonly programs?: { readonly gdbus: string; readonly notifySend: string; readonly osascript: string }
 }
 
@@ -23,26 +21,37 @@ const PROGRAMS = {
   notifySend: '/usr/bin/notify-send',
   osascript: '/usr/bin/osascript',
 }
-/** A notification service that hangs must not pile up programs. */
-const DEADLINE_MS = 5_000
+/** Keeps processes from piling up if the notification service hangs. */
+const DEADLINE_MS = 5 * SECOND_MS
 
-/** Never rejects, never waits longer than the deadline; what failed stands in the log. */
-export function createDesktopNotifier(deps: NotifyDesktopDeps): (notice: Notice) => Promise<void> {
+/**
+ * Shows one notice. Never rejects and never takes longer than the deadline; failures are logged. Does nothing without a
+ * desktop session: status, readiness and events carry the same facts.
+ */
+export function createDesktopNotifier({
+  platform,
+  env,
+  clock,
+  log,
+  programs = PROGRAMS,
+}: DesktopParts): (notice: Notice) => Promise<void> {
   return async (notice) => {
-    const call = planCall(deps, notice)
+    const call =
+      platform === 'darwin'
+        ? callOsascript(programs.osascript, notice)
+        : callLinux(programs, findSessionBus(env), notice)
     if (call === undefined) return
-    const result = await runProgram({ ...call, deadlineMs: DEADLINE_MS }, deps.clock)
+    const result = await runProgram({ ...call, deadlineMs: DEADLINE_MS }, clock)
     if (result.kind === 'exited' && result.code === 0) return
-    deps.log.debug({ program: call.file, result: result.kind }, 'a desktop notification could not be shown')
+    log.debug({ program: call.file, result: result.kind }, 'desktop notification failed')
   }
 }
 
-function planCall(
-  { platform, env, programs = PROGRAMS }: NotifyDesktopDeps,
+function callLinux(
+  programs: typeof PROGRAMS,
+  bus: string | undefined,
   notice: Notice,
 ): Omit<ProgramCall, 'deadlineMs'> | undefined {
-  if (platform === 'darwin') return callOsascript(programs.osascript, notice)
-  const bus = findSessionBus(env)
   if (bus === undefined) return undefined
   const session = { DBUS_SESSION_BUS_ADDRESS: bus }
   if (existsSync(programs.gdbus)) return { ...callGdbus(programs.gdbus, notice), env: session }
@@ -57,14 +66,14 @@ function planCall(
   return { file: programs.notifySend, args, env: session }
 }
 
-function findSessionBus(env: NotifyDesktopDeps['env']): string | undefined {
+function findSessionBus(env: DesktopParts['env']): string | undefined {
   const { DBUS_SESSION_BUS_ADDRESS: address, XDG_RUNTIME_DIR: runtime } = env
   if (address) return address
   const socket = runtime ? join(runtime, 'bus') : undefined
   return socket !== undefined && existsSync(socket) ? `unix:path=${socket}` : undefined
 }
 
-/** org.freedesktop.Notifications.Notify(susssasa{sv}i), Desktop Notifications Specification 1.2; -1: the server's own time-out. */
+/** org.freedesktop.Notifications.Notify(susssasa{sv}i), Desktop Notifications Specification 1.2; -1: the server's own timeout. */
 function callGdbus(file: string, { title, body }: Notice): Pick<ProgramCall, 'file' | 'args'> {
   const [app = '', icon = '', summary = '', text = ''] = ['prefect-auth', '', title, escapeMarkup(body)].map(
     quote,
@@ -79,17 +88,17 @@ function callGdbus(file: string, { title, body }: Notice): Pick<ProgramCall, 'fi
   }
 }
 
-/** GVariant's text form of a string: gdbus reads its arguments so, and `--` or a quote must not become something else. */
+/** Quotes a string as GVariant text, the form in which gdbus reads its arguments: options and quotes stay plain text. */
 function quote(text: string): string {
   return `'${text.replace(/[\\']/g, '\\$&').replaceAll('\n', '\\n')}'`
 }
 
-/** Bodies may hold simple markup. */
+/** A body is read as simple markup. */
 function escapeMarkup(text: string): string {
   return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;')
 }
 
-/** The text goes in as arguments, never into the script. */
+/** The text is passed as arguments and never becomes part of the script. */
 function callOsascript(file: string, { title, body }: Notice): Omit<ProgramCall, 'deadlineMs'> {
   const script = [
     'on run argv',

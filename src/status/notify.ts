@@ -1,4 +1,4 @@
-/** What a person is told on the desktop: a key that comes to its end, and a login that is needed. Once each. */
+/** Notices for a person: a key that expires soon, and a login that is needed. Each is sent once. */
 
 import type { BrokerEvent, Events } from '../base/events.js'
 import { loginCommand } from '../std/text.js'
@@ -8,7 +8,10 @@ export interface Notice {
   readonly body: string
 }
 
-/** Listens until the answer is called, which resolves when the last notice is out. `notify` never rejects. */
+/**
+ * Sends a notice for every event that needs a person, until the returned function is called; that resolves once the last
+ * notice has been sent. `notify` must never reject.
+ */
 export function notifyPeople({
   events,
   notify,
@@ -16,20 +19,20 @@ export function notifyPeople({
   readonly events: Events
   readonly notify: (notice: Notice) => Promise<void>
 }): () => Promise<void> {
-  const underWay = new Set<Promise<void>>()
-  const hush = events.onEvent((event) => {
+  const pending = new Set<Promise<void>>()
+  const unsubscribe = events.onEvent((event) => {
     const notice = noticeOf(event)
     if (notice === undefined) return
-    const sent: Promise<void> = notify(notice).then(() => void underWay.delete(sent))
-    underWay.add(sent)
+    const sent: Promise<void> = notify(notice).then(() => void pending.delete(sent))
+    pending.add(sent)
   })
   return async () => {
-    hush()
-    await Promise.all(underWay)
+    unsubscribe()
+    await Promise.all(pending)
   }
 }
 
-/** `undefined` for what is no person's business. */
+/** Returns `undefined` for an event that needs no person. */
 function noticeOf({ type, profile = '', facts }: BrokerEvent): Notice | undefined {
   switch (type) {
     case 'renewal.warning':

@@ -1,11 +1,12 @@
-/** Gathers the snapshot that `status` shows, and the examinations that `doctor` runs. */
+/** The snapshot that `status` shows, and the checks that `doctor` runs. */
+
 import type { LoginSessions, LoginView } from '../login/login.js'
 import type { ProfileReading } from '../profiles/profile.js'
 import type { RenewalAdmin, RenewalView } from '../renewal/view.js'
 import type { Credentials, ProfileState } from '../serve/credentials.js'
 import type { ListenerFacts } from '../tokens/access.js'
 import type { Vault, VaultDescription } from '../vault/vault.js'
-import { type Check, type Examination, examine } from './doctor.js'
+import { type Check, type Examination, examine, viewRenewals } from './doctor.js'
 
 export interface DaemonFacts {
   readonly version: string
@@ -25,19 +26,25 @@ export interface StatusSnapshot {
   readonly reading: ProfileReading
   readonly active: string
   readonly profiles: readonly ProfileState[]
-  /** By profile; none where we hold no key. */
+  /** By profile; only profiles that we hold a key for. */
   readonly renewals: ReadonlyMap<string, RenewalView>
   readonly logins: readonly LoginView[]
   readonly notices: readonly string[]
 }
 
-interface ReportStatusDeps {
+export interface Inspection {
+  status(): StatusSnapshot
+  /** Never rejects: a check that fails is `unknown`. */
+  doctor(): Promise<readonly Check[]>
+}
+
+interface InspectionParts {
   readonly credentials: Credentials
   readonly vault: Vault
   readonly logins: LoginSessions
   readonly daemon: () => DaemonFacts
   readonly listeners: () => readonly ListenerFacts[]
-  /** What a person should know that belongs to no profile. */
+  /** Messages for a person that are not about a profile. */
   readonly notices: () => readonly string[]
   readonly examinations: readonly Examination[]
   readonly renewal: Pick<RenewalAdmin, 'view'>
@@ -45,29 +52,31 @@ interface ReportStatusDeps {
 
 const ENDED = ['stored', 'failed', 'cancelled', 'expired']
 
-export function createInspection(deps: ReportStatusDeps): Inspection {
-  const { credentials, vault, logins } = deps
+export function createInspection({
+  credentials,
+  vault,
+  logins,
+  daemon,
+  listeners,
+  notices,
+  examinations,
+  renewal,
+}: InspectionParts): Inspection {
   return {
-    status: () => ({
-      daemon: deps.daemon(),
-      listeners: deps.listeners(),
-      vault: vault.describe(),
-      reading: credentials.reading(),
-      active: credentials.state().resolved.name,
-      profiles: credentials.states(),
-      renewals: new Map(credentials.states().flatMap(({ resolved: { name } }) => renewalOf(deps, name))),
-      logins: logins.list().filter(({ state }) => !ENDED.includes(state)),
-      notices: deps.notices(),
-    }),
-    doctor: () => examine(deps.examinations),
+    status() {
+      const profiles = credentials.states()
+      return {
+        daemon: daemon(),
+        listeners: listeners(),
+        vault: vault.describe(),
+        reading: credentials.reading(),
+        active: credentials.state().resolved.name,
+        profiles,
+        renewals: new Map(viewRenewals(profiles, renewal)),
+        logins: logins.list().filter(({ state }) => !ENDED.includes(state)),
+        notices: notices(),
+      }
+    },
+    doctor: () => examine(examinations),
   }
-}
-
-function renewalOf({ renewal }: ReportStatusDeps, name: string): [string, RenewalView][] {
-  const view = renewal.view(name)
-  return view === undefined ? [] : [[name, view]]
-}
-export interface Inspection {
-  status(): StatusSnapshot
-  doctor(): Promise<readonly Check[]>
 }

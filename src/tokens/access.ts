@@ -1,44 +1,54 @@
-/** Who may ask for what: four powers, callers, and one decision. The default is no. */
+/** Who may ask for what: listeners, callers and their powers. Everything that is not granted is denied. */
+
 import { BrokerError } from '../base/errors.js'
 
 export const POWERS = ['inspect', 'proxy', 'use', 'admin'] as const
 export type Power = (typeof POWERS)[number]
+export type TokenPower = Exclude<Power, 'admin'>
 
-/** By which door a caller came. `socket` is the owner's; the other two need a token. */
+/** The listener a caller came through. `socket` is the owner's; the other two need a token. */
 export type Door = 'socket' | 'restricted' | 'tcp'
 
-/** A caller after the guard. `token` is absent for the owner on the main socket. */
+export interface ListenerFacts {
+  readonly door: Door
+  readonly address: string
+  readonly state: 'listening' | 'off' | 'failed'
+  readonly problem?: string
+  /** The service manager opened it, and keeps it open while the daemon is not running. */
+  readonly inherited?: true
+}
+
+/** A caller that the guard let in. `token` is absent for the owner on the main socket. */
 export interface Caller {
   readonly door: Door
   readonly token?: {
     readonly id: string
     readonly name: string
-    readonly power: Exclude<Power, 'admin'>
+    readonly power: TokenPower
     /** Profile names; `*` for all. */
     readonly profiles: readonly string[]
   }
 }
 
-/** `use` includes `proxy` and `inspect`; `proxy` and `inspect` include nothing else. */
-const GRANTS: Readonly<Record<Exclude<Power, 'admin'>, readonly Power[]>> = {
+const GRANTS: Readonly<Record<TokenPower, readonly Power[]>> = {
   inspect: ['inspect'],
   proxy: ['proxy'],
   use: ['use', 'proxy', 'inspect'],
 }
 
-/** Whether the caller has the power at all, profiles aside. */
+/** Whether the caller has the power, for whichever profiles. */
 export function hasPower(caller: Caller, power: Power): boolean {
   if (caller.token === undefined) return caller.door === 'socket'
   return GRANTS[caller.token.power].includes(power)
 }
 
-/** Throws `power_missing` where the caller lacks the power. */
+/** Throws `power_missing` if the caller lacks the power. */
 export function requirePower(caller: Caller, power: Power): void {
   if (hasPower(caller, power)) return
-  throw new BrokerError('power_missing', `this needs the power '${power}', which the caller does not have`, {
+  throw new BrokerError('power_missing', `this requires the power '${power}', which the caller lacks`, {
     hint:
       power === 'admin'
-        ? 'ask over the unix socket; tokens never have the power admin'
+        ? 'use the unix socket; a token never has the power admin'
         : `prefect-auth token create --name NAME --power ${power}`,
   })
 }
@@ -49,18 +59,10 @@ export function reachesProfile(caller: Caller, profile: string): boolean {
   return caller.token.profiles.includes('*') || caller.token.profiles.includes(profile)
 }
 
-/** Throws `profile_not_allowed` where the caller's token is for other profiles. */
+/** Throws `profile_not_allowed` if the caller may not use this profile. */
 export function requireProfile(caller: Caller, profile: string): void {
   if (reachesProfile(caller, profile)) return
-  throw new BrokerError('profile_not_allowed', 'this token is not for that profile', {
+  throw new BrokerError('profile_not_allowed', 'this token is not valid for that profile', {
     hint: 'prefect-auth token create --name NAME --profile PROFILE',
   })
-}
-export interface ListenerFacts {
-  readonly door: 'socket' | 'restricted' | 'tcp'
-  readonly address: string
-  readonly state: 'listening' | 'off' | 'failed'
-  readonly problem?: string
-  /** The system opened it, and keeps it while we are away. */
-  readonly inherited?: true
 }

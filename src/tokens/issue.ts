@@ -1,92 +1,108 @@
-/** Makes, recognises and revokes narrow tokens. What is kept is a hash; what is compared are hashes, in constant time. */
+/** Issues, recognises, ages and revokes narrow tokens. */
 
 import { BrokerError } from '../base/errors.js'
 import type { Document } from '../os/document.js'
-import type { Clock } from '../std/clock.js'
+import { type Clock, DAY_MS, HOUR_MS, MINUTE_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import { sha256Hex } from '../std/secret.js'
-import { IDLE_WITH_JOB_MS, isJobOver, type JobRecord, surplus } from './jobs.js'
 import type { KnownToken, TokenFacts, Tokens } from './tokens.js'
 
+interface JobRecord {
+  readonly pid?: number
+  /** Distinguishes the process from a later one with the same pid. */
+  readonly process?: string
+  /** Milliseconds without use when the record was written. */
+  readonly idleMs: number
+}
+
 interface TokenRecord extends Omit<TokenFacts, 'lastUsedAt' | 'isJob'> {
-  /** SHA-256 of the token, hex. A token has 256 random bits: a plain hash can't be searched. */
+  /** SHA-256 of the token in hex. A token has 256 random bits, so a plain hash cannot be searched. */
   readonly hash: string
   readonly job?: JobRecord
 }
 
 export interface TokenList {
   readonly tokens: readonly TokenRecord[]
-  /** When the daemon that wrote this ended, epoch ms; absent: it ran on. */
+  /** When the daemon that wrote this exited, epoch ms; absent if it kept running. */
   readonly leftAt?: number
 }
 
-interface IssueTokensDeps {
+interface TokenParts {
   readonly document: Document<TokenList>
   readonly clock: Clock
   /** 32 random bytes as 43 characters of base64url. */
   readonly randomToken: () => string
   readonly newId: () => string
-  /** Names a running process, so that a later one of the same pid has another name; `undefined`: it is not running. */
+  /** Names a running process so that a later one with the same pid has another name; `undefined` if it is not running. */
   readonly identifyProcess?: (pid: number) => Promise<string | undefined>
 }
 
 const PREFIX = 'pab_'
 const LENGTH = PREFIX.length + 43
-/**
- * A daemon that leaves when idle is woken once an hour: what is more than that between two of them the machine was asleep,
- * or off, and jobs with it.
- */
-const MOST_AWAY_MS = 70 * 60_000
-/** How much of a job token's age may be forgotten by a crash. */
-const WRITE_AGE_MS = 3_600_000
 
-export function createTokens(deps: IssueTokensDeps): Tokens {
-  const { document, clock } = deps
+/** What counts is time without use while the daemon is awake. */
+const IDLE_WITH_JOB_MS = 14 * DAY_MS
+const IDLE_WITHOUT_JOB_MS = DAY_MS
+const MAX_JOB_TOKENS = 256
+/**
+ * A daemon that exits when idle is woken once an hour. If more time has passed since it exited, the machine was asleep or off
+ * for the rest, and so were the jobs.
+ */
+const MOST_AWAY_MS = 70 * MINUTE_MS
+/** How much of a job token's age a crash may lose. */
+const WRITE_AGE_MS = HOUR_MS
+
+export function createTokens({
+  document,
+  clock,
+  randomToken,
+  newId,
+  identifyProcess = async () => undefined,
+}: TokenParts): Tokens {
   const lastUsed = new Map<string, number>()
-  /** Ms without use since the age was last written down; a use writes down zero. */
+  /** Milliseconds without use, if that differs from the record. */
   const idle = new Map<string, number>()
   const byHash = createIndex()
   let unwrittenMs = 0
   let agedAt = clock.monotonic()
 
   const idleMs = ({ id, job }: TokenRecord) => idle.get(id) ?? job?.idleMs ?? 0
-  const isAlive = (record: TokenRecord) =>
+  const isActive = (record: TokenRecord) =>
     record.job === undefined ? record.expiresAt > clock.now() : idleMs(record) < IDLE_WITH_JOB_MS
-  const touch = ({ id, job }: TokenRecord) => {
-    lastUsed.set(id, Math.floor(clock.now() / 60_000) * 60_000)
+  const jobs = () => document.read().tokens.filter(({ job }) => job !== undefined)
+
+  function touch({ id, job }: TokenRecord): void {
+    lastUsed.set(id, Math.floor(clock.now() / MINUTE_MS) * MINUTE_MS)
     if (job !== undefined) idle.set(id, 0)
   }
-  const facts = (record: TokenRecord): TokenFacts => {
+
+  function factsOf(record: TokenRecord): TokenFacts {
     const { hash: _, job, ...rest } = record
-    const lastUsedAt = lastUsed.get(record.id)
-    return {
-      ...rest,
-      ...defined({ lastUsedAt }),
-      ...(job === undefined
-        ? {}
-        : { isJob: true, expiresAt: clock.now() + IDLE_WITH_JOB_MS - idleMs(record) }),
-    }
-  }
-  const keep = async (wanted: Omit<TokenRecord, 'id' | 'hash' | 'createdAt'>) => {
-    const token = `${PREFIX}${deps.randomToken()}`
-    const record = { ...wanted, id: deps.newId(), createdAt: clock.now(), hash: sha256Hex(token) }
-    await document.update(({ tokens }) => {
-      // Dead ones leave when a new one comes: the list stays as long as it must be.
-      const alive = tokens.filter(isAlive)
-      const jobs = wanted.job === undefined ? [] : alive.filter(({ job }) => job !== undefined)
-      const leaving = surplus(jobs, idleMs)
-      return { tokens: [...alive.filter((one) => !leaving.includes(one)), record] }
-    })
-    return { facts: facts(record), token }
+    const facts = { ...rest, ...defined({ lastUsedAt: lastUsed.get(record.id) }) }
+    if (job === undefined) return facts
+    return { ...facts, isJob: true, expiresAt: clock.now() + IDLE_WITH_JOB_MS - idleMs(record) }
   }
 
-  const jobs = () => document.read().tokens.filter(({ job }) => job !== undefined)
-  const grow = (ms: number) => {
+  async function add(wanted: Omit<TokenRecord, 'id' | 'hash' | 'createdAt'>) {
+    const token = `${PREFIX}${randomToken()}`
+    const record = { ...wanted, id: newId(), createdAt: clock.now(), hash: sha256Hex(token) }
+    await document.update(({ tokens }) => {
+      // Expired ones are removed whenever one is added, so that the list does not grow.
+      const active = tokens.filter(isActive)
+      const others = wanted.job === undefined ? [] : active.filter(({ job }) => job !== undefined)
+      const removed = surplus(others, idleMs)
+      return { tokens: [...active.filter((one) => !removed.includes(one)), record] }
+    })
+    return { facts: factsOf(record), token }
+  }
+
+  function grow(ms: number): void {
     agedAt = clock.monotonic()
     unwrittenMs += ms
     for (const record of jobs()) idle.set(record.id, idleMs(record) + ms)
   }
-  const writeAges = async (over: ReadonlySet<string>, leftAt?: number) => {
+
+  async function writeAges(over: ReadonlySet<string>, leftAt?: number): Promise<void> {
     unwrittenMs = 0
     await document.update(({ tokens }) => ({
       ...defined({ leftAt }),
@@ -98,25 +114,35 @@ export function createTokens(deps: IssueTokensDeps): Tokens {
     }))
   }
 
+  /** Whether the process of a job has ended is checked only after a day without use, not at every tick. */
+  async function findOver(): Promise<ReadonlySet<string>> {
+    const over = new Set<string>()
+    for (const record of jobs()) {
+      const ms = idleMs(record)
+      if (ms < IDLE_WITHOUT_JOB_MS) continue
+      const { pid, process } = record.job ?? {}
+      const isGone = pid !== undefined && (await identifyProcess(pid)) !== process
+      if (isGone || ms >= IDLE_WITH_JOB_MS) over.add(record.id)
+    }
+    return over
+  }
+
   return {
-    create: ({ lifeMs, ...wanted }) => keep({ ...wanted, expiresAt: clock.now() + lifeMs }),
+    create: ({ lifeMs, ...wanted }) => add({ ...wanted, expiresAt: clock.now() + lifeMs }),
     async createForJob({ name, profile, workspace, pid }) {
-      const process = pid === undefined ? undefined : await deps.identifyProcess?.(pid)
-      return keep({
+      const process = pid === undefined ? undefined : await identifyProcess(pid)
+      return add({
         name,
         power: 'proxy',
         profiles: [profile],
         expiresAt: clock.now() + IDLE_WITH_JOB_MS,
         ...defined({ workspace }),
-        job: {
-          idleMs: 0,
-          ...(pid === undefined || process === undefined ? {} : { pid, process }),
-        },
+        job: { idleMs: 0, ...(process === undefined ? {} : defined({ pid, process })) },
       })
     },
-    list: () => document.read().tokens.filter(isAlive).map(facts),
+    list: () => document.read().tokens.filter(isActive).map(factsOf),
     async revoke(id) {
-      if (!document.read().tokens.some((token) => token.id === id && isAlive(token))) {
+      if (!document.read().tokens.some((token) => token.id === id && isActive(token))) {
         throw new BrokerError('token_not_found', `there is no token '${id}'`, {
           hint: 'prefect-auth token ls',
         })
@@ -129,19 +155,20 @@ export function createTokens(deps: IssueTokensDeps): Tokens {
       if (presented.length !== LENGTH || !presented.startsWith(PREFIX)) return undefined
       const hash = sha256Hex(presented)
       const found = byHash(document.read(), hash)
-      if (found === undefined || !isEqual(found.record.hash, hash) || !isAlive(found.record)) return undefined
+      if (found === undefined || !isEqual(found.record.hash, hash) || !isActive(found.record))
+        return undefined
       touch(found.record)
       return found.known
     },
     use(id) {
       const found = document.read().tokens.find((token) => token.id === id)
-      if (found === undefined || !isAlive(found)) return false
+      if (found === undefined || !isActive(found)) return false
       touch(found)
       return true
     },
     async age(ms) {
       grow(ms)
-      const over = await overIds(jobs(), idleMs, deps)
+      const over = await findOver()
       if (over.size === 0 && (unwrittenMs < WRITE_AGE_MS || jobs().length === 0)) return
       await writeAges(over)
       for (const id of over) idle.delete(id)
@@ -150,7 +177,7 @@ export function createTokens(deps: IssueTokensDeps): Tokens {
       const { leftAt } = document.read()
       if (leftAt === undefined) return
       grow(Math.min(Math.max(clock.now() - leftAt, 0), MOST_AWAY_MS))
-      await writeAges(await overIds(jobs(), idleMs, deps))
+      await writeAges(await findOver())
     },
     async close() {
       if (jobs().length === 0) return
@@ -160,26 +187,20 @@ export function createTokens(deps: IssueTokensDeps): Tokens {
   }
 }
 
-/** Jobs whose process is gone are asked for after a day, not at every tick. */
-async function overIds(
-  jobs: readonly TokenRecord[],
-  idleMs: (record: TokenRecord) => number,
-  { identifyProcess }: IssueTokensDeps,
-): Promise<ReadonlySet<string>> {
-  const over = new Set<string>()
-  for (const record of jobs) {
-    const idle = idleMs(record)
-    if (!isJobOver({ idleMs: idle, isGone: true })) continue
-    const { pid, process } = record.job ?? {}
-    const isGone = pid !== undefined && (await identifyProcess?.(pid)) !== process
-    if (isJobOver({ idleMs: idle, isGone })) over.add(record.id)
-  }
-  return over
+/** The tokens to remove so that one more fits: those unused for longest. */
+function surplus(jobs: readonly TokenRecord[], idleMs: (job: TokenRecord) => number): readonly TokenRecord[] {
+  const over = jobs.length - (MAX_JOB_TOKENS - 1)
+  return over <= 0 ? [] : [...jobs].sort((a, b) => idleMs(b) - idleMs(a)).slice(0, over)
+}
+
+interface Entry {
+  readonly record: TokenRecord
+  readonly known: KnownToken
 }
 
 /**
- * By hash, made anew when the list has changed. What is looked up is the hash of what was presented: its timing tells
- * nothing that anybody could turn into a token.
+ * Looks up by hash; rebuilt when the list has changed. Since the hash of the presented text is looked up, the timing reveals
+ * nothing that could be turned into a token.
  */
 function createIndex(): (list: TokenList, hash: string) => Entry | undefined {
   let of: TokenList | undefined
@@ -193,23 +214,12 @@ function createIndex(): (list: TokenList, hash: string) => Entry | undefined {
   }
 }
 
-interface Entry {
-  readonly record: TokenRecord
-  readonly known: KnownToken
-}
-
 function knownOf({ id, name, power, profiles, workspace, job }: TokenRecord): KnownToken {
-  return {
-    id,
-    name,
-    power,
-    profiles,
-    ...defined({ workspace }),
-    ...(job === undefined ? {} : { isJob: true }),
-  }
+  const known = { id, name, power, profiles, ...defined({ workspace }) }
+  return job === undefined ? known : { ...known, isJob: true }
 }
 
-/** Compares two hashes of one length without telling where they differ. */
+/** Compares two hashes in time that depends only on their length. */
 function isEqual(one: string, other: string): boolean {
   if (one.length !== other.length) return false
   let difference = 0

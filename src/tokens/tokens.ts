@@ -1,11 +1,9 @@
-/** Narrow tokens: `pab_` and 43 base64url characters, kept as SHA-256 hashes, compared in constant time. */
+/** Narrow tokens: `pab_` and 43 base64url characters, stored as SHA-256 hashes only. The contract of the room. */
 
 import type { WorkspaceIds } from '../prefect/api-url.js'
-import type { Power } from './access.js'
+import type { TokenPower } from './access.js'
 
-export type TokenPower = Exclude<Power, 'admin'>
-
-/** A token without the token. Times in epoch ms. */
+/** A token's record without the token. Times in epoch ms. */
 export interface TokenFacts {
   readonly id: string
   readonly name: string
@@ -16,22 +14,19 @@ export interface TokenFacts {
   readonly expiresAt: number
   /** To the minute; not durable. */
   readonly lastUsedAt?: number
-  /** Made for one job: it has no set end, it dies of not being used. `expiresAt` is when, should that begin now. */
+  /** Made for one job: it expires only when unused. `expiresAt` is when it would if it were never used again. */
   readonly isJob?: true
-  /** The workspace of its profile when it was made: a job goes on where it began. */
+  /** The workspace of its profile when it was made: a job stays in the workspace it started in. */
   readonly workspace?: WorkspaceIds
 }
 
-/** What a presented token stands for. One object as long as the list of tokens is the same. */
+/** What a presented token allows. The same object as long as the list of tokens does not change. */
 export type KnownToken = Omit<TokenFacts, 'createdAt' | 'expiresAt' | 'lastUsedAt'>
 
-/** One job through the proxy. */
-interface JobWanted {
-  readonly name: string
-  readonly profile: string
-  readonly workspace?: WorkspaceIds
-  /** The job's process, where the caller knows it. */
-  readonly pid?: number
+interface NewToken {
+  readonly facts: TokenFacts
+  /** The only time that the token itself is available. */
+  readonly token: string
 }
 
 export interface Tokens {
@@ -41,20 +36,27 @@ export interface Tokens {
     readonly profiles: readonly string[]
     readonly lifeMs: number
     readonly workspace?: WorkspaceIds
-  }): Promise<{ readonly facts: TokenFacts; readonly token: string }>
-  /** A `proxy` token for one job and one profile; where there are too many, the one unused for longest dies. */
-  createForJob(wanted: JobWanted): Promise<{ readonly facts: TokenFacts; readonly token: string }>
+  }): Promise<NewToken>
+  /** Makes a `proxy` token for one job and one profile. If there are too many, the one unused for longest is revoked. */
+  createForJob(wanted: {
+    readonly name: string
+    readonly profile: string
+    readonly workspace?: WorkspaceIds
+    /** The job's process, if the caller knows it. */
+    readonly pid?: number
+  }): Promise<NewToken>
+  /** Active tokens only. */
   list(): readonly TokenFacts[]
-  /** Throws `token_not_found`. Works from the next request on. */
+  /** Takes effect with the next request. Rejects with `token_not_found`. */
   revoke(id: string): Promise<void>
-  /** `undefined` where it is unknown, revoked or expired. Memory only, constant time. */
+  /** Returns `undefined` if it is unknown, revoked or expired. Memory only, constant time; counts as use. */
   recognise(presented: string): KnownToken | undefined
-  /** Something is still open on behalf of this token: counts as use. False where it is unknown, revoked or expired. */
+  /** Counts as use, for a connection that is still open. Returns false if the token is unknown, revoked or expired. */
   use(id: string): boolean
-  /** Once, at the start: jobs' tokens are older by the time that the daemon was away. */
+  /** Call once at the start: adds the time that the daemon was away to the age of jobs' tokens. */
   resume(): Promise<void>
-  /** The daemon was awake for `ms`: jobs' tokens grow older, dead ones leave. */
+  /** Adds `ms`, in which the daemon was awake, to the age of jobs' tokens, and removes expired ones. */
   age(ms: number): Promise<void>
-  /** Writes down how long jobs' tokens have been unused: the next start counts on from there. */
+  /** Stores the ages of jobs' tokens, so that the next start continues from there. */
   close(): Promise<void>
 }

@@ -1,4 +1,4 @@
-/** The audit log: batched, rotated, readable after a crash, and no burden when the disk fails. */
+/** The audit log: batched, rotated, readable after a crash, and harmless while the disk fails. */
 import {
   appendFileSync,
   existsSync,
@@ -20,7 +20,7 @@ import { keepingLog } from '../fixtures/cloud-client.js'
 
 const GIVEN = { action: 'credentials', outcome: 'given', door: 'socket', profile: 'cloud' } as const
 
-/** Time stands until a test moves it. */
+/** Time stops until a test moves it. */
 function createManualClock() {
   const timers = new Set<() => void>()
   const state = { now: Date.parse('2026-01-01T00:00:00Z') }
@@ -49,7 +49,7 @@ function open(t: Test, options: Partial<AuditFileOptions> = {}) {
   return { audit, stateDir, path: join(stateDir, 'audit.jsonl'), lines, ...time }
 }
 
-t.test('what is recorded comes back, oldest first, with every field', async (t) => {
+t.test('reads back what was recorded, oldest first, with every field', async (t) => {
   const { audit, state } = open(t)
   const full: Omit<AuditEntry, 'at'> = {
     action: 'refused',
@@ -73,7 +73,7 @@ t.test('what is recorded comes back, oldest first, with every field', async (t) 
   t.strictSame(await audit.read(state.now + 1), [])
 })
 
-t.test('many records are one write, on a timer; the file is 0600', async (t) => {
+t.test('writes many records at once, on a timer, to a file with mode 0600', async (t) => {
   const { audit, path, timers, fire } = open(t)
   for (let count = 0; count < 100; count += 1) audit.record(GIVEN)
   t.equal(timers.size, 1)
@@ -87,7 +87,7 @@ t.test('many records are one write, on a timer; the file is 0600', async (t) => 
   )
 })
 
-t.test('close writes what is pending; afterwards nothing is taken', async (t) => {
+t.test('writes pending records on close and drops later ones', async (t) => {
   const { audit, path } = open(t)
   audit.record(GIVEN)
   await audit.close()
@@ -96,7 +96,7 @@ t.test('close writes what is pending; afterwards nothing is taken', async (t) =>
   t.equal(readFileSync(path, 'utf8').trim().split('\n').length, 1)
 })
 
-t.test('an agent with control characters, or a long one, is made plain', async (t) => {
+t.test('strips control characters from agents and shortens them', async (t) => {
   const { audit } = open(t)
   audit.record({ ...GIVEN, agent: `\x1b[2J${'x'.repeat(200)}` })
   const agent = (await audit.read())[0]?.agent ?? ''
@@ -104,9 +104,19 @@ t.test('an agent with control characters, or a long one, is made plain', async (
   t.notMatch(agent, '\x1b')
 })
 
+t.test('reads back renewals and rotations of keys', async (t) => {
+  const { audit } = open(t)
+  const rows = ['key_created', 'key_renewed', 'key_rotated', 'key_deleted'] as const
+  for (const action of rows) audit.record({ ...GIVEN, action, outcome: 'done' })
+  t.strictSame(
+    (await audit.read()).map(({ action }) => action),
+    rows,
+  )
+})
+
 const DAMAGE: readonly (readonly [name: string, damage: (path: string) => void, kept: number])[] = [
   ['half a line at the end', (path) => truncateSync(path, statSync(path).size - 10), 2],
-  ['a line of a stranger', (path) => appendFileSync(path, 'hello\n{"at":"2099"}\n[]\n'), 3],
+  ['a foreign line', (path) => appendFileSync(path, 'hello\n{"at":"2099"}\n[]\n'), 3],
   [
     'a line with an unknown action',
     (path) =>
@@ -116,12 +126,12 @@ const DAMAGE: readonly (readonly [name: string, damage: (path: string) => void, 
       ),
     3,
   ],
-  ['zeros at the end, as a power cut leaves them', (path) => appendFileSync(path, Buffer.alloc(100)), 3],
-  ['no file any more', (path) => unlinkSync(path), 0],
+  ['zeros at the end, as left by a power cut', (path) => appendFileSync(path, Buffer.alloc(100)), 3],
+  ['the file deleted', (path) => unlinkSync(path), 0],
 ]
 
 for (const [name, damage, kept] of DAMAGE) {
-  t.test(`with ${name}, the rest is read and the next line is whole`, async (t) => {
+  t.test(`reads the rest and appends a whole line after damage: ${name}`, async (t) => {
     const { audit, path, stateDir, clock } = open(t)
     for (let count = 0; count < 3; count += 1) audit.record(GIVEN)
     await audit.close()
@@ -136,7 +146,7 @@ for (const [name, damage, kept] of DAMAGE) {
   })
 }
 
-t.test('files are rotated by size, three are kept, and are read across', async (t) => {
+t.test('rotates by size, keeps three old files, and reads across all of them', async (t) => {
   const { audit, stateDir, state } = open(t, { maxBytes: 400 })
   for (let count = 0; count < 60; count += 1) {
     state.now += 1000
@@ -158,7 +168,7 @@ t.test('files are rotated by size, three are kept, and are read across', async (
   )
 })
 
-t.test('at most the newest 10 000 are read', async (t) => {
+t.test('reads at most the newest 10 000', async (t) => {
   const { audit } = open(t)
   for (let count = 0; count < 10_005; count += 1) audit.record({ ...GIVEN, profile: `p${count}` })
   const entries = await audit.read()
@@ -167,7 +177,7 @@ t.test('at most the newest 10 000 are read', async (t) => {
   t.equal(entries.at(-1)?.profile, 'p10004')
 })
 
-t.test('a failing disk is told once, nothing is lost, and its recovery is told', async (t) => {
+t.test('logs a failing disk once and its recovery once, and loses nothing', async (t) => {
   const stateDir = join(t.testdir({}), 'state')
   const { audit, path, lines, fire } = open(t, { stateDir })
   for (let count = 0; count < 3; count += 1) {
@@ -175,7 +185,7 @@ t.test('a failing disk is told once, nothing is lost, and its recovery is told',
     fire()
     t.equal((await audit.read()).length, count + 1, 'what is in memory is read')
   }
-  t.match(audit.problem(), /the audit log can't be written: ENOENT/)
+  t.match(audit.problem(), /cannot write the audit log: ENOENT/)
   t.equal(lines.length, 1)
   mkdirSync(stateDir)
   fire()
@@ -185,7 +195,7 @@ t.test('a failing disk is told once, nothing is lost, and its recovery is told',
   t.equal(readFileSync(path, 'utf8').trim().split('\n').length, 3)
 })
 
-t.test('an outage without end keeps the newest, not everything', async (t) => {
+t.test('keeps only the newest records during a long outage', async (t) => {
   const stateDir = join(t.testdir({}), 'missing')
   const { audit, path, fire, lines } = open(t, { stateDir })
   for (let count = 0; count < 120_000; count += 1) audit.record(GIVEN)
@@ -198,7 +208,7 @@ t.test('an outage without end keeps the newest, not everything', async (t) => {
 })
 
 t.test(
-  'a directory in the place of the file rejects a read with disk_failed, and record stays quiet',
+  'rejects a read with disk_failed if the file is a directory, but never throws from record',
   async (t) => {
     const { audit, path } = open(t)
     mkdirSync(path)
@@ -209,7 +219,7 @@ t.test(
   },
 )
 
-t.test('a file that anyone may read is made private, a link is not followed', async (t) => {
+t.test('makes a readable file private and does not follow a link', async (t) => {
   const { audit, path, stateDir } = open(t)
   writeFileSync(path, '', { mode: 0o644 })
   audit.record(GIVEN)

@@ -1,3 +1,5 @@
+/** Deliveries of a login: the key is stored and the profile written, both or neither, whatever fails. */
+
 import { readdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -23,7 +25,7 @@ async function setStage(
 }
 
 t.test(
-  'a first login stores the key, writes the URL and makes the profile active; the key stays out of the file',
+  'stores the key, writes the URL and makes the profile active, without writing the key to the file',
   async (t) => {
     const { sim, broker } = await setStage(t)
     const key = sim.issueKey()
@@ -44,31 +46,36 @@ t.test(
   },
 )
 
-t.test(
-  'an exchange that Prefect refuses: the delivered key is kept, with its assumed end, and that is said',
-  async (t) => {
-    const { sim, broker, reopen } = await setStage(t)
-    sim.allowMinting(false)
-    const key = sim.issueKey()
-    const outcome = await broker.logins.keep(await broker.delivery(key, { exchange: true }))
-    t.match(outcome, {
-      key: { origin: 'browser', isExpiryAssumed: true },
-      exchange: { isDone: false, message: /is kept.*does not let this key mint.*\(assumed\)/ },
-    })
-    const life = (outcome.key.expiresAt ?? 0) - (outcome.key.issuedAt ?? 0)
-    t.equal(life, 29 * 86_400_000)
-    t.equal(broker.served(), key)
-    t.match(broker.credentials.state('cloud').notices.join(), /could not be exchanged/)
-    const again = await reopen()
-    await again.recover()
-    t.match(again.credentials.state('cloud').notices.join(), /could not be exchanged/, 'also after a restart')
-    sim.allowMinting(true)
-    await again.logins.keep(await again.delivery(sim.issueKey(), { exchange: true }))
-    t.notMatch(again.credentials.state('cloud').notices.join(), /could not be exchanged/, 'until it is over')
-  },
-)
+t.test('keeps the delivered key and reports it if Prefect refuses the exchange', async (t) => {
+  const { sim, broker, reopen } = await setStage(t)
+  sim.allowMinting(false)
+  const key = sim.issueKey()
+  const outcome = await broker.logins.keep(await broker.delivery(key, { exchange: true }))
+  t.match(outcome, {
+    key: { origin: 'browser', isExpiryAssumed: true },
+    exchange: { isDone: false, message: /is kept.*does not let this key mint.*\(assumed\)/ },
+  })
+  const life = (outcome.key.expiresAt ?? 0) - (outcome.key.issuedAt ?? 0)
+  t.equal(life, 29 * 86_400_000)
+  t.equal(broker.served(), key)
+  t.match(broker.credentials.state('cloud').notices.join(), /could not be exchanged/)
+  const again = await reopen()
+  await again.recover()
+  t.match(
+    again.credentials.state('cloud').notices.join(),
+    /could not be exchanged/,
+    'after a restart as well',
+  )
+  sim.allowMinting(true)
+  await again.logins.keep(await again.delivery(sim.issueKey(), { exchange: true }))
+  t.notMatch(
+    again.credentials.state('cloud').notices.join(),
+    /could not be exchanged/,
+    'until an exchange succeeds',
+  )
+})
 
-t.test('a pasted key has no assumed end and is exchanged only when asked', async (t) => {
+t.test('assumes no expiry for a pasted key, and exchanges it only on request', async (t) => {
   const { sim, broker } = await setStage(t)
   const key = sim.issueKey()
   const outcome = await broker.logins.keep(await broker.delivery(key, { via: 'pasted' }))
@@ -78,60 +85,51 @@ t.test('a pasted key has no assumed end and is exchanged only when asked', async
   t.equal(broker.served(), key)
 })
 
-t.test(
-  'a profile file that can not be read as TOML: nothing is stored, the file stays as it is',
-  async (t) => {
-    const { sim, broker } = await setStage(t)
-    const broken = 'active = "cloud"\n[profiles.cloud\nPREFECT_API_URL = '
-    const delivery = await broker.delivery(sim.issueKey())
-    await writeFile(broker.profilesFile, broken)
-    await t.rejects(broker.logins.keep(delivery), { code: 'profiles_file_invalid' })
-    t.equal(await broker.file(), broken)
-    t.strictSame(broker.ledger.read().keys, {})
-    t.strictSame(broker.journal.read().entries, {})
-    t.strictSame(
-      (await readdir(join(broker.stateDir, 'vault'))).filter((name) => /^[0-9a-f]{64}$/.test(name)),
-      [],
-    )
-  },
-)
+t.test('stores nothing if the profiles file is not valid TOML', async (t) => {
+  const { sim, broker } = await setStage(t)
+  const broken = 'active = "cloud"\n[profiles.cloud\nPREFECT_API_URL = '
+  const delivery = await broker.delivery(sim.issueKey())
+  await writeFile(broker.profilesFile, broken)
+  await t.rejects(broker.logins.keep(delivery), { code: 'profiles_file_invalid' })
+  t.equal(await broker.file(), broken)
+  t.strictSame(broker.ledger.read().keys, {})
+  t.strictSame(broker.journal.read().entries, {})
+  t.strictSame(
+    (await readdir(join(broker.stateDir, 'vault'))).filter((name) => /^[0-9a-f]{64}$/.test(name)),
+    [],
+  )
+})
 
-t.test(
-  'a vault that takes nothing: the login fails, nothing is left over, the old key is served',
-  async (t) => {
-    const { sim, broker } = await setStage(t)
-    const old = sim.issueKey()
-    await broker.logins.keep(await broker.delivery(old))
-    await rm(join(broker.stateDir, 'vault'), { recursive: true })
-    await t.rejects(broker.logins.keep(await broker.delivery(sim.issueKey())), { code: 'disk_failed' })
-    t.equal(broker.served(), old)
-    t.strictSame(Object.keys(broker.ledger.read().keys).length, 1)
-    t.equal(
-      Object.values(broker.ledger.read().keys).filter(({ retiredAt }) => retiredAt !== undefined).length,
-      0,
-    )
-  },
-)
+t.test('leaves nothing behind and serves the old key if the vault fails', async (t) => {
+  const { sim, broker } = await setStage(t)
+  const old = sim.issueKey()
+  await broker.logins.keep(await broker.delivery(old))
+  await rm(join(broker.stateDir, 'vault'), { recursive: true })
+  await t.rejects(broker.logins.keep(await broker.delivery(sim.issueKey())), { code: 'disk_failed' })
+  t.equal(broker.served(), old)
+  t.strictSame(Object.keys(broker.ledger.read().keys).length, 1)
+  t.equal(
+    Object.values(broker.ledger.read().keys).filter(({ retiredAt }) => retiredAt !== undefined).length,
+    0,
+  )
+})
 
-t.test(
-  'a plain-text key in the file would hide the new one: it leaves the file, comments stay',
-  async (t) => {
-    const { sim, broker } = await setStage(t)
-    const plain = sim.issueKey({ name: 'plain' })
-    await broker.write(
-      `# mine\nactive = "cloud"\n[profiles.cloud]\nPREFECT_API_URL = "${sim.workspaceUrl('prefect/terry')}" # here\nPREFECT_API_KEY = "${plain}"\n`,
-    )
-    t.equal(broker.served(), plain)
-    const key = sim.issueKey()
-    await broker.logins.keep(await broker.delivery(key))
-    t.equal(broker.served(), key)
-    t.notMatch(await broker.file(), 'pnu_')
-    t.match(await broker.file(), '# mine')
-    t.match(await broker.file(), '# here')
-  },
-)
+t.test('removes a plain-text key that would hide the new one, and keeps comments', async (t) => {
+  const { sim, broker } = await setStage(t)
+  const plain = sim.issueKey({ name: 'plain' })
+  await broker.write(
+    `# mine\nactive = "cloud"\n[profiles.cloud]\nPREFECT_API_URL = "${sim.workspaceUrl('prefect/terry')}" # here\nPREFECT_API_KEY = "${plain}"\n`,
+  )
+  t.equal(broker.served(), plain)
+  const key = sim.issueKey()
+  await broker.logins.keep(await broker.delivery(key))
+  t.equal(broker.served(), key)
+  t.notMatch(await broker.file(), 'pnu_')
+  t.match(await broker.file(), '# mine')
+  t.match(await broker.file(), '# here')
+})
 
-t.test('the second login of a profile retires the first key and keeps its record', async (t) => {
+t.test('retires the first key of a profile at its second login, and keeps its record', async (t) => {
   const { sim, broker } = await setStage(t)
   await broker.logins.keep(await broker.delivery(sim.issueKey()))
   const before = broker.credentials.serve('cloud')
@@ -142,7 +140,7 @@ t.test('the second login of a profile retires the first key and keeps its record
   t.type(broker.ledger.read().keys[before.item ?? '']?.retiredAt, 'number')
 })
 
-t.test('the same key once more is as much handed out as it was', async (t) => {
+t.test('keeps the handed-out mark when the same key is delivered again', async (t) => {
   const { sim, broker } = await setStage(t)
   const key = sim.issueKey()
   await broker.logins.keep(await broker.delivery(key))
@@ -152,7 +150,7 @@ t.test('the same key once more is as much handed out as it was', async (t) => {
   t.equal(broker.ledger.read().keys[currentItem]?.handedOut, true)
 })
 
-t.test('killed at any step of a login: afterwards it is done whole or not at all', async (t) => {
+t.test('is complete or undone after a crash at any step', async (t) => {
   const crashAt = async (ahead: number, hasOld: boolean) => {
     const sim = await startCloudSimulator({
       accounts: [{ handle: 'prefect', workspaces: ['terry', 'other'] }],
@@ -198,8 +196,8 @@ t.test('killed at any step of a login: afterwards it is done whole or not at all
       const isDone = found.served === found.fresh
       if (isDone) t.equal(found.url, found.urls.other, `${at}: key and URL belong together`)
       else {
-        t.equal(found.served, hasOld ? found.old : undefined, `${at}: as before`)
-        t.equal(found.url, hasOld ? found.urls.terry : undefined, `${at}: the URL, too`)
+        t.equal(found.served, hasOld ? found.old : undefined, `${at}: the key before`)
+        t.equal(found.url, hasOld ? found.urls.terry : undefined, `${at}: the URL before`)
       }
       t.strictSame(found.entries, {}, `${at}: the journal is settled`)
       t.equal(found.items, found.records, `${at}: no item without a record, no record without an item`)

@@ -1,4 +1,4 @@
-/** The listener of one login, over real sockets: who gets through, what is answered, and that it goes away. */
+/** The listener of one login over real sockets: who gets through, what is sent back, and that it closes. */
 import { once } from 'node:events'
 import { connect, createServer } from 'node:net'
 import t, { type Test } from 'tap'
@@ -17,7 +17,7 @@ interface Options {
   readonly tuning?: Parameters<typeof openLoginCallback>[1]
 }
 
-/** A listener that writes down what it was told. */
+/** A listener that records its calls. */
 async function open(t: Test, { state, isTaken = true, tuning }: Options = {}) {
   const keys: string[] = []
   const failures: string[] = []
@@ -49,7 +49,7 @@ const json = (port: number, origin = UI) =>
     ['Content-Type', 'application/json'],
   ] as const
 
-t.test('every attack succeeds against a listener without defences', async (t) => {
+t.test('shows that every attack succeeds against a listener without defences', async (t) => {
   const naive = await openNaiveCallback(t)
   for (const { name, bytes } of ATTACKS) {
     naive.keys.length = 0
@@ -58,7 +58,7 @@ t.test('every attack succeeds against a listener without defences', async (t) =>
   }
 })
 
-t.test('no attack delivers a key, each is counted, and no answer has a body', async (t) => {
+t.test('refuses and counts every attack, with an empty body', async (t) => {
   const callback = await open(t)
   for (const { name, status, bytes } of ATTACKS) {
     callback.refused.length = 0
@@ -71,7 +71,7 @@ t.test('no attack delivers a key, each is counted, and no answer has a body', as
   t.strictSame(callback.keys, [])
 })
 
-t.test('a navigation delivers, by each of the three names and both addresses', async (t) => {
+t.test('takes a key from a navigation by each of its three names and both addresses', async (t) => {
   const navigation = [
     ['Sec-Fetch-Site', 'cross-site'],
     ['Sec-Fetch-Mode', 'navigate'],
@@ -96,32 +96,35 @@ t.test('a navigation delivers, by each of the three names and both addresses', a
   }
 })
 
-t.test('the UI delivers by POST: preflight, then 200 null that the page may read', async (t) => {
-  const { port, keys, refused } = await open(t)
-  const preflight = await sendRaw(
-    port,
-    rawRequest('OPTIONS /success HTTP/1.1', [
-      ['Host', `localhost:${port}`],
-      ['Origin', UI],
-      ['Access-Control-Request-Method', 'POST'],
-      ['Access-Control-Request-Headers', 'content-type'],
-    ]),
-  )
-  t.equal(preflight.status, 204)
-  t.equal(preflight.headers['access-control-allow-origin'], UI)
-  t.equal(preflight.headers['access-control-allow-methods'], 'POST')
-  t.equal(preflight.headers['access-control-allow-headers'], 'content-type')
+t.test(
+  'takes a key from the UI by POST: a preflight, then 200 with null that the page may read',
+  async (t) => {
+    const { port, keys, refused } = await open(t)
+    const preflight = await sendRaw(
+      port,
+      rawRequest('OPTIONS /success HTTP/1.1', [
+        ['Host', `localhost:${port}`],
+        ['Origin', UI],
+        ['Access-Control-Request-Method', 'POST'],
+        ['Access-Control-Request-Headers', 'content-type'],
+      ]),
+    )
+    t.equal(preflight.status, 204)
+    t.equal(preflight.headers['access-control-allow-origin'], UI)
+    t.equal(preflight.headers['access-control-allow-methods'], 'POST')
+    t.equal(preflight.headers['access-control-allow-headers'], 'content-type')
 
-  const body = JSON.stringify({ api_key: KEY, more: 'is ignored' })
-  const answer = await sendRaw(port, rawRequest('POST /success HTTP/1.1', json(port), body))
-  t.equal(answer.status, 200)
-  t.equal(answer.body, 'null')
-  t.match(answer.headers, { 'content-type': /^application\/json/, 'access-control-allow-origin': UI })
-  t.strictSame(keys, [`post ${KEY}`])
-  t.strictSame(refused, ['preflight'])
-})
+    const body = JSON.stringify({ api_key: KEY, more: 'is ignored' })
+    const answer = await sendRaw(port, rawRequest('POST /success HTTP/1.1', json(port), body))
+    t.equal(answer.status, 200)
+    t.equal(answer.body, 'null')
+    t.match(answer.headers, { 'content-type': /^application\/json/, 'access-control-allow-origin': UI })
+    t.strictSame(keys, [`post ${KEY}`])
+    t.strictSame(refused, ['preflight'])
+  },
+)
 
-t.test('the UI reports a failure by POST', async (t) => {
+t.test('takes a failure from the UI by POST', async (t) => {
   const { port, failures } = await open(t)
   const failure = rawRequest('POST /failure HTTP/1.1', json(port), '{"reason":"cancelled"}')
   const answer = await sendRaw(port, failure)
@@ -135,7 +138,7 @@ t.test('the UI reports a failure by POST', async (t) => {
   t.equal(failures.length, 1)
 })
 
-t.test('what is no delivery is refused with its status, without a body, and counted', async (t) => {
+t.test('refuses and counts everything else, each with its status and an empty body', async (t) => {
   const callback = await open(t)
   const { port } = callback
   const host = ['Host', `localhost:${port}`] as const
@@ -186,14 +189,14 @@ t.test('what is no delivery is refused with its status, without a body, and coun
   t.strictSame([callback.keys, callback.failures], [[], []])
 })
 
-t.test('a UI that is refused may read why', async (t) => {
+t.test('lets the UI read the status of a refusal', async (t) => {
   const { port } = await open(t, { isTaken: false })
   const answer = await sendRaw(port, rawRequest('POST /success HTTP/1.1', json(port), `{"api_key":"${KEY}"}`))
   t.equal(answer.status, 409)
   t.equal(answer.headers['access-control-allow-origin'], UI)
 })
 
-t.test('a navigation whose key is not taken leaves no trace either', async (t) => {
+t.test('sends 205 to a navigation whose key is not taken', async (t) => {
   const { port, refused } = await open(t, { isTaken: false })
   const answer = await sendRaw(port, rawRequest(`GET /?key=${KEY} HTTP/1.1`, [['Host', `localhost:${port}`]]))
   t.equal(answer.status, 205, 'a browser would keep the URL of an error page')
@@ -201,7 +204,7 @@ t.test('a navigation whose key is not taken leaves no trace either', async (t) =
   t.strictSame(refused, ['busy'])
 })
 
-t.test('with a state in the path, nothing without it is a delivery', async (t) => {
+t.test('takes nothing without the state if there is one', async (t) => {
   const { port, callbackUrl, keys, refused } = await open(t, { state: STATE })
   t.equal(callbackUrl, `http://localhost:${port}/${STATE}`)
   const host = ['Host', `localhost:${port}`] as const
@@ -225,7 +228,7 @@ t.test('with a state in the path, nothing without it is a delivery', async (t) =
   t.equal(keys.length, 3)
 })
 
-t.test('a body that never ends and headers that never end are cut off', async (t) => {
+t.test('cuts off bodies and headers that never end', async (t) => {
   const { port, keys } = await open(t, { tuning: { requestTimeoutMs: 200 } })
   const head = rawRequest('POST /success HTTP/1.1', json(port), `{"api_key":"${KEY}"}`)
   for (const bytes of [head.slice(0, -1), head.slice(0, 40)]) {
@@ -235,7 +238,7 @@ t.test('a body that never ends and headers that never end are cut off', async (t
   t.strictSame(keys, [])
 })
 
-t.test('connections beyond the limit are closed, and the listener lives on', async (t) => {
+t.test('closes connections beyond the limit and keeps working', async (t) => {
   const { port, keys } = await open(t)
   const silent = Array.from({ length: 128 }, () => connect({ port, host: '127.0.0.1' }))
   t.teardown(() => silent.map((socket) => socket.destroy()))
@@ -247,14 +250,14 @@ t.test('connections beyond the limit are closed, and the listener lives on', asy
   t.strictSame(keys, [`get ${KEY}`])
 })
 
-t.test('a connection that stays silent is closed without a word', async (t) => {
+t.test('closes a silent connection without a response', async (t) => {
   const { port, refused } = await open(t, { tuning: { requestTimeoutMs: 200 } })
   const answer = await sendRaw(port, '', { quietMs: 60_000 })
-  t.strictSame(answer, { headers: {}, body: '' }, 'a browser would take it for the next answer')
+  t.strictSame(answer, { headers: {}, body: '' }, 'a browser would take it for the next response')
   t.strictSame(refused, [])
 })
 
-t.test('a port that is taken on ::1 alone is not used', async (t) => {
+t.test('does not use a port that is taken only on ::1', async (t) => {
   const squatter = createServer()
   await new Promise<void>((resolve) => squatter.listen(0, '::1', resolve))
   t.teardown(() => squatter.close())
@@ -266,10 +269,10 @@ t.test('a port that is taken on ::1 alone is not used', async (t) => {
 
   t.not(port, taken)
   t.strictSame(ports, [])
-  await t.rejects(sendRaw(taken, ''), { code: 'ECONNREFUSED' }, 'the half that was free is given back')
+  await t.rejects(sendRaw(taken, ''), { code: 'ECONNREFUSED' }, 'the free half is released')
 })
 
-t.test('when every port is taken the login says so', async (t) => {
+t.test('rejects with a hint if every port is taken', async (t) => {
   const { port } = await open(t)
   await t.rejects(open(t, { tuning: { pickPort: () => port } }), {
     code: 'login_port_unavailable',
@@ -277,28 +280,25 @@ t.test('when every port is taken the login says so', async (t) => {
   })
 })
 
-t.test('two listeners have two ports and do not mix', async (t) => {
+t.test('keeps two listeners apart', async (t) => {
   const [one, two] = [await open(t), await open(t)]
   t.not(one.port, two.port)
   await sendRaw(two.port, rawRequest(`GET /?key=${KEY} HTTP/1.1`, [['Host', `localhost:${two.port}`]]))
   t.strictSame([one.keys.length, two.keys.length], [0, 1])
 })
 
-t.test(
-  'a closed listener refuses connections on both addresses and cuts off those that linger',
-  async (t) => {
-    const { port, close } = await open(t)
-    const lingering = sendRaw(port, 'GET / HTTP/1.1\r\n', { quietMs: 60_000 })
-    await sendRaw(port, rawRequest('GET / HTTP/1.1', [['Host', `localhost:${port}`]]))
-    await Promise.all([close(), close()])
-    for (const host of ['127.0.0.1', '::1']) {
-      await t.rejects(sendRaw(port, '', { host }), { code: 'ECONNREFUSED' })
-    }
-    t.equal((await lingering).status, undefined)
-  },
-)
+t.test('refuses connections on both addresses once closed, and cuts off open ones', async (t) => {
+  const { port, close } = await open(t)
+  const lingering = sendRaw(port, 'GET / HTTP/1.1\r\n', { quietMs: 60_000 })
+  await sendRaw(port, rawRequest('GET / HTTP/1.1', [['Host', `localhost:${port}`]]))
+  await Promise.all([close(), close()])
+  for (const host of ['127.0.0.1', '::1']) {
+    await t.rejects(sendRaw(port, '', { host }), { code: 'ECONNREFUSED' })
+  }
+  t.equal((await lingering).status, undefined)
+})
 
-t.test('whoever ends the login still gets the answer', async (t) => {
+t.test('still responds to the request that ends the login', async (t) => {
   let closed: Promise<void> | undefined
   const callback = await openLoginCallback({
     uiOrigin: UI,

@@ -1,11 +1,11 @@
-/** Whose key a login takes. */
+/** Which owner and which workspace a login accepts. */
 import t from 'tap'
-import { judgeOwner, nameOwner } from '../../src/login/rules.js'
-import { MALLORY, rules, TERRY } from '../fixtures/login-parts.js'
+import { joinNotice, judgeOwner, nameOwner, planWorkspace, resolveAnswer } from '../../src/login/rules.js'
+import { MALLORY, PROD, rules, STAGING, TERRY } from '../fixtures/login-parts.js'
 
 const BOT = { kind: 'service_account', id: 'b', handle: 'terry' } as const
 
-t.test('the stored owner, the one asked for, or a question', async (t) => {
+t.test('accepts the stored or wanted owner, asks about unknown ones, refuses others', async (t) => {
   for (const [name, owner, rule, expected] of [
     ['nothing is known', TERRY, {}, 'unknown'],
     ['the stored one', TERRY, { stored: TERRY }, 'known'],
@@ -37,8 +37,51 @@ t.test('the stored owner, the one asked for, or a question', async (t) => {
   }
 })
 
-t.test('owners are named so that a terminal survives it', async (t) => {
+t.test('names owners without control characters', async (t) => {
   t.equal(nameOwner(TERRY), 'terry <terry@example.com>')
   t.equal(nameOwner({ ...TERRY, handle: 'x\u001b[31m\u202ey' }), 'x [31m y <terry@example.com>')
   t.equal(nameOwner(BOT), 'a service account of terry')
+})
+
+t.test('plans the wanted workspace, else the only one, else the current one', async (t) => {
+  const both = [PROD, STAGING]
+  for (const [name, workspaces, wish, expected] of [
+    ['none', [], {}, 'workspace_none'],
+    ['the only one', [PROD], {}, PROD],
+    ['the wanted one', both, { wanted: 'acme/staging', currentId: PROD.workspaceId }, STAGING],
+    ['a wanted one that does not exist', [PROD], { wanted: 'acme/none' }, 'workspace_not_found'],
+    ['the current one', both, { currentId: STAGING.workspaceId }, STAGING],
+    ['a current one that is out of reach', both, { currentId: 'x' }, 'workspace_required'],
+    ['several and no wish', both, {}, 'workspace_required'],
+  ] as const) {
+    const { workspace, problem } = planWorkspace(workspaces, wish)
+    t.equal(workspace ?? problem?.code, expected, name)
+  }
+})
+
+t.test('takes the workspace that the answer names, else the planned one', async (t) => {
+  const workspaces = [PROD, STAGING]
+  for (const [name, claim, wanted, expected] of [
+    ['the named one', { workspaces, workspace: PROD }, 'acme/staging', STAGING],
+    ['the planned one', { workspaces, workspace: PROD }, undefined, PROD],
+    ['one that does not exist', { workspaces, workspace: PROD }, 'acme/none', 'workspace_not_found'],
+    ['neither', { workspaces }, undefined, 'workspace_required'],
+  ] as const) {
+    const { workspace, problem } = resolveAnswer(claim, wanted)
+    t.equal(workspace ?? problem?.code, expected, name)
+  }
+})
+
+t.test('names exactly the wishes of a joining caller that are ignored', async (t) => {
+  const settings = rules({ wanted: 'terry', workspace: { wanted: 'acme/prod' } })
+  for (const [request, expected] of [
+    [{}, undefined],
+    [{ workspace: 'ACME/prod', owner: 'Terry' }, undefined],
+    [{ workspace: 'acme/staging' }, /asked for workspace acme\/staging;/],
+    [{ owner: "o'hara" }, /asked for owner 'o'\\''hara';/],
+    [{ owner: 'mallory', switchOwner: true }, /owner mallory and a change of owner;/],
+  ] as const) {
+    t.match(joinNotice(request, settings), expected, JSON.stringify(request))
+    t.equal(joinNotice(request, settings) === undefined, expected === undefined)
+  }
 })

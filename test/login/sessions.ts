@@ -1,16 +1,11 @@
-/** Live logins: shared, timed, ended; with the real listener and a Prefect that answers as the test says. */
+/** Login sessions from start to end, with the real listener and a fake Prefect. */
 import t, { type Test } from 'tap'
 import { BrokerError } from '../../src/base/errors.js'
 import { createEvents } from '../../src/base/events.js'
 import { openLoginCallback } from '../../src/login/callback.js'
-import type {
-  LoginDelivery,
-  LoginOutcome,
-  LoginSessions,
-  LoginTarget,
-  LoginView,
-} from '../../src/login/login.js'
+import type { LoginDelivery, LoginOutcome, LoginSessions, LoginView } from '../../src/login/login.js'
 import { createLoginSessions } from '../../src/login/sessions.js'
+import type { LoginTarget } from '../../src/login/target.js'
 import type { CloudApi, CloudUser, Workspace } from '../../src/prefect/cloud.js'
 import { Secret } from '../../src/std/secret.js'
 import { keepingLog } from '../fixtures/cloud-client.js'
@@ -106,7 +101,7 @@ async function until(sessions: LoginSessions, id: string, state: LoginView['stat
 
 const types = (events: ReturnType<typeof start>['events']) => events.since(0).events.map(({ type }) => type)
 
-t.test('from the URL to the stored key', async (t) => {
+t.test('takes a login from its URL to the stored key', async (t) => {
   const { sessions, events, deliveries } = start(t)
   const { login, isJoined } = await sessions.begin({})
   t.equal(isJoined, false)
@@ -119,7 +114,7 @@ t.test('from the URL to the stored key', async (t) => {
   t.equal(await deliver(login), 204)
   const verified = await until(sessions, login.id, 'verified')
   t.match(verified, { owner: TERRY, isOwnerKnown: false, workspace: PROD })
-  t.equal(deliveries.length, 0, 'nothing is stored before the yes')
+  t.equal(deliveries.length, 0, 'nothing is stored before the owner is confirmed')
 
   await sessions.confirm(login.id, { accept: true })
   const stored = await until(sessions, login.id, 'stored')
@@ -137,7 +132,7 @@ t.test('from the URL to the stored key', async (t) => {
   await t.rejects(deliver(login), { code: 'ECONNREFUSED' }, 'the port is closed')
 })
 
-t.test('the owner stored before is not asked again', async (t) => {
+t.test('stores a key of the known owner without asking', async (t) => {
   const { sessions, events, deliveries } = start(t, {
     targets: { cloud: { owner: TERRY, isToBeActive: true } },
   })
@@ -154,7 +149,7 @@ t.test('the owner stored before is not asked again', async (t) => {
   ])
 })
 
-t.test("another owner's key is dropped and the right one is still taken", async (t) => {
+t.test("rejects another owner's key and still takes the right one", async (t) => {
   const { sessions } = start(t, { targets: { cloud: { owner: TERRY } } })
   const { login } = await sessions.begin({})
   await deliver(login, MALLORYS_KEY)
@@ -164,7 +159,7 @@ t.test("another owner's key is dropped and the right one is still taken", async 
   await until(sessions, login.id, 'stored')
 })
 
-t.test("a stranger's key that came first is answered with no, then the right one comes", async (t) => {
+t.test("takes the right key after a stranger's key was declined", async (t) => {
   const { sessions, deliveries } = start(t)
   const { login } = await sessions.begin({})
   await deliver(login, MALLORYS_KEY)
@@ -180,7 +175,7 @@ t.test("a stranger's key that came first is answered with no, then the right one
   t.equal(deliveries.length, 1)
 })
 
-t.test('junk is counted and refused after five, and a pasted key still ends it well', async (t) => {
+t.test('checks at most five keys from the browser, then still takes a pasted one', async (t) => {
   const { sessions, prefect, deliveries } = start(t)
   const { login } = await sessions.begin({})
   for (let count = 1; count <= 5; count += 1) {
@@ -195,7 +190,7 @@ t.test('junk is counted and refused after five, and a pasted key still ends it w
   t.match(deliveries, [{ via: 'pasted', exchange: false }])
 })
 
-t.test('while Prefect can not be reached the delivered key is kept', async (t) => {
+t.test('keeps a delivered key while Prefect is unreachable', async (t) => {
   const { sessions, clock, prefect } = start(t)
   const { login } = await sessions.begin({})
   prefect.isReachable = false
@@ -210,7 +205,7 @@ t.test('while Prefect can not be reached the delivered key is kept', async (t) =
   await until(sessions, login.id, 'verified')
 })
 
-t.test('N callers share one login, profiles run side by side', async (t) => {
+t.test('shares one login per profile among its callers', async (t) => {
   const { sessions } = start(t)
   const begun = await Promise.all([
     sessions.begin({ profile: 'a' }),
@@ -229,7 +224,7 @@ t.test('N callers share one login, profiles run side by side', async (t) => {
   t.equal(sessions.list().length, 2)
 })
 
-t.test('at most twenty logins wait at a time', async (t) => {
+t.test('keeps at most twenty logins pending', async (t) => {
   const { sessions } = start(t)
   const begun = await Promise.all([...Array(20).keys()].map((n) => sessions.begin({ profile: `p${n}` })))
   await t.rejects(sessions.begin({ profile: 'one-more' }), { code: 'too_many_requests' })
@@ -237,7 +232,7 @@ t.test('at most twenty logins wait at a time', async (t) => {
   await t.resolves(sessions.begin({ profile: 'one-more' }))
 })
 
-t.test('a typed key: what is wrong is told at once and the login waits on', async (t) => {
+t.test('reports what is wrong with a typed key at once and keeps waiting', async (t) => {
   const { sessions, prefect } = start(t, { targets: { mine: { owner: MALLORY } } })
   const { login } = await sessions.begin({})
   const submit = (key: Secret, id = login.id) => sessions.submitKey(id, key, { exchange: true })
@@ -253,7 +248,7 @@ t.test('a typed key: what is wrong is told at once and the login waits on', asyn
   await t.rejects(submit(KEY, 'login-99'), { code: 'login_not_found' })
 })
 
-t.test('a service account is known by its account, and a typed key of it may need a workspace', async (t) => {
+t.test('knows a service account by its account, and asks for a workspace if there are several', async (t) => {
   const { sessions, deliveries } = start(t, { workspaces: [PROD, STAGING] })
   const { login } = await sessions.begin({})
   t.match(await sessions.submitKey(login.id, BOT_KEY, { exchange: false }), {
@@ -270,7 +265,7 @@ t.test('a service account is known by its account, and a typed key of it may nee
   t.match(deliveries, [{ workspace: STAGING, owner: { kind: 'service_account', id: PROD.accountId } }])
 })
 
-t.test('a login that nobody finishes expires: awake, asleep, and with the clock set back', async (t) => {
+t.test('expires a login that nobody finishes: awake, asleep, and with the clock set back', async (t) => {
   for (const [name, wait] of [
     ['awake', (clock: ReturnType<typeof createManualClock>) => clock.pass(121_000)],
     ['asleep', (clock: ReturnType<typeof createManualClock>) => clock.sleep(8 * 3_600_000)],
@@ -292,7 +287,7 @@ t.test('a login that nobody finishes expires: awake, asleep, and with the clock 
   }
 })
 
-t.test('a timer wakes those who wait for a login that expires', async (t) => {
+t.test('wakes waiting callers when the login expires', async (t) => {
   const { sessions, clock } = start(t)
   const { login } = await sessions.begin({})
   const waiting = until(sessions, login.id, 'expired')
@@ -300,7 +295,7 @@ t.test('a timer wakes those who wait for a login that expires', async (t) => {
   t.match(await waiting, { state: 'expired' })
 })
 
-t.test('ended logins are known for ten minutes', async (t) => {
+t.test('keeps ended logins for ten minutes', async (t) => {
   const { sessions, clock } = start(t)
   const { login } = await sessions.begin({})
   const { login: other } = await sessions.begin({ profile: 'other' })
@@ -310,14 +305,14 @@ t.test('ended logins are known for ten minutes', async (t) => {
     [other.id, login.id],
     'pending ones first',
   )
-  t.match(await sessions.cancel(login.id), { state: 'cancelled' }, 'cancelling twice is cancelling')
+  t.match(await sessions.cancel(login.id), { state: 'cancelled' }, 'cancelling twice is harmless')
   clock.pass(599_000)
   t.match(sessions.get(login.id), { state: 'cancelled' })
   clock.pass(1_000)
   t.throws(() => sessions.get(login.id), { code: 'login_not_found' })
 })
 
-t.test('waiting ends with the change, the time, or the caller', async (t) => {
+t.test('ends a wait on a change, after the time, or when the caller leaves', async (t) => {
   const { sessions, clock } = start(t)
   const { login } = await sessions.begin({})
   const { signal } = new AbortController()
@@ -336,7 +331,7 @@ t.test('waiting ends with the change, the time, or the caller', async (t) => {
   t.match(await sessions.waitForChange(login.id, login.version, 60_000, signal), { state: 'cancelled' })
 })
 
-t.test('a key that can not be stored fails the login with the reason', async (t) => {
+t.test('fails with the reason if the key cannot be stored', async (t) => {
   for (const [thrown, code] of [
     [
       new BrokerError('vault_locked', 'the keyring is locked', { hint: 'prefect-auth unlock' }),
@@ -351,7 +346,7 @@ t.test('a key that can not be stored fails the login with the reason', async (t)
   }
 })
 
-t.test("the page's own failure ends the login", async (t) => {
+t.test("fails when Prefect's page reports a failure", async (t) => {
   const { sessions } = start(t)
   const { login } = await sessions.begin({})
   const port = portOf(login)
@@ -364,17 +359,17 @@ t.test("the page's own failure ends the login", async (t) => {
   t.match(await until(sessions, login.id, 'failed'), { error: { message: /cancelled by the user/ } })
 })
 
-t.test('the state in the path is in the URL, and asked for', async (t) => {
+t.test('requires the state in the path that is in the URL', async (t) => {
   const { sessions, lines } = start(t, { stateInPath: true })
   const { login } = await sessions.begin({})
   t.match(login.url, /callback=http%3A\/\/localhost%3A\d+\/Zx3fQ&g=true$/)
   t.equal(await deliver(login), 205)
   t.match(sessions.get(login.id), { state: 'waiting', refused: 1 })
   t.match(lines.join(), /refused/)
-  t.notMatch(lines.join(), /Zx3fQ|pnu_/, 'neither state nor key is logged')
+  t.notMatch(lines.join(), /Zx3fQ|pnu_/, 'logs neither state nor key')
 })
 
-t.test('closing ends what waits, finishes what is being stored, and starts nothing more', async (t) => {
+t.test('on close cancels pending logins, waits for keys being stored, and starts nothing more', async (t) => {
   let finish: (outcome: LoginOutcome) => void = () => undefined
   const stored = new Promise<LoginOutcome>((resolve) => {
     finish = resolve
@@ -391,7 +386,7 @@ t.test('closing ends what waits, finishes what is being stored, and starts nothi
   await t.rejects(sessions.begin({}), { code: 'shutting_down' })
 })
 
-t.test('a UI that is no web address and a profile that is none start nothing', async (t) => {
+t.test('starts nothing if the UI URL is not a web address', async (t) => {
   const { sessions, events } = start(t, { targets: { odd: { cloudUiUrl: 'javascript:alert(1)' } } })
   await t.rejects(sessions.begin({ profile: 'odd' }), { code: 'api_url_invalid' })
   t.strictSame(types(events), [])

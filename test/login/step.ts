@@ -1,4 +1,4 @@
-/** The rules of a login: what each event does in each state, and what no sequence of events can do. */
+/** The login state machine: what each event does in each state, and what no sequence of events can do. */
 import fc from 'fast-check'
 import t from 'tap'
 import { BrokerError } from '../../src/base/errors.js'
@@ -32,7 +32,7 @@ function play(loginRules: LoginRules, ...events: readonly LoginEvent[]) {
   return last
 }
 
-t.test('a key from the browser waits for a yes, then is stored', async (t) => {
+t.test('stores a key from the browser once its owner is confirmed', async (t) => {
   const received = play(rules(), delivered())
   t.match(received, { state: { kind: 'received' }, effects: [{ kind: 'check', check: 1, afterMs: 0 }] })
 
@@ -47,7 +47,7 @@ t.test('a key from the browser waits for a yes, then is stored', async (t) => {
   t.notOk('claim' in stored.state, 'the key is gone')
 })
 
-t.test('a key of a known owner is stored without a question', async (t) => {
+t.test('stores a key of a known owner without asking', async (t) => {
   for (const known of [
     rules({ stored: TERRY }),
     rules({ wanted: 'TERRY@example.com' }),
@@ -61,7 +61,7 @@ t.test('a key of a known owner is stored without a question', async (t) => {
   }
 })
 
-t.test('a key of the wrong owner is dropped and the login goes on', async (t) => {
+t.test('rejects a key of the wrong owner and keeps waiting', async (t) => {
   for (const strict of [
     rules({ stored: TERRY }),
     rules({ wanted: 'terry' }),
@@ -72,35 +72,35 @@ t.test('a key of the wrong owner is dropped and the login goes on', async (t) =>
   }
 })
 
-t.test('"no" goes back to waiting with the whole time', async (t) => {
+t.test('goes back to waiting with the full time after a key was declined', async (t) => {
   const verified = play(rules(), delivered(), checked()).state
   const now = later(START, 300_000)
   const { state } = stepLogin(verified, no, now)
-  t.match(state, { kind: 'waiting', deadline: later(now, 120_000), notice: /terry .*not taken/ })
+  t.match(state, { kind: 'waiting', deadline: later(now, 120_000), notice: /terry .*declined/ })
 })
 
-t.test('junk goes back to waiting with the time that was left', async (t) => {
+t.test('goes back to waiting with the remaining time after junk', async (t) => {
   const received = stepLogin(startLogin(rules(), START), delivered(), later(START, 100_000)).state
   const now = later(START, 110_000)
   const { state } = stepLogin(received, { kind: 'check_failed', check: 1, error: REJECTED }, now)
   t.match(state, { kind: 'waiting', refused: 1, deadline: later(now, 20_000), notice: /does not accept/ })
 })
 
-t.test('only five keys from the browser are looked at', async (t) => {
+t.test('checks at most five keys from the browser', async (t) => {
   let state = startLogin(rules(), START)
   for (let check = 1; check <= MAX_CHECKS; check += 1) {
     state = stepLogin(state, delivered(), START).state
     state = stepLogin(state, { kind: 'check_failed', check, error: REJECTED }, START).state
   }
-  t.match(state, { kind: 'waiting', notice: /no more keys are taken from the browser/ })
+  t.match(state, { kind: 'waiting', notice: /no more keys are accepted from the browser/ })
   t.match(stepLogin(state, delivered(), START), {
     state: { kind: 'waiting' },
     refusal: { code: 'login_state' },
   })
-  t.match(stepLogin(state, typed(), START), { state: { kind: 'confirmed' } }, 'a typed key still is')
+  t.match(stepLogin(state, typed(), START), { state: { kind: 'confirmed' } }, 'a typed key is still taken')
 })
 
-t.test('a key that Prefect can not be asked about is kept and asked about again', async (t) => {
+t.test('keeps a key that Prefect cannot verify now, and checks it again', async (t) => {
   let step = play(rules(), delivered())
   for (const afterMs of CHECK_PAUSES_MS) {
     step = stepLogin(step.state, { kind: 'check_failed', check: 1, error: UNREACHABLE }, START)
@@ -119,10 +119,10 @@ t.test('a key that Prefect can not be asked about is kept and asked about again'
     { kind: 'check_failed', check: 1, error: busy },
     START,
   )
-  t.match(later20.effects, [{ kind: 'check', afterMs: 20_000 }], 'as late as Prefect asks')
+  t.match(later20.effects, [{ kind: 'check', afterMs: 20_000 }], 'not before Prefect allows it')
 })
 
-t.test('while a key is looked at no other is taken, and the same one again is the same', async (t) => {
+t.test('takes no other key during a check, and ignores the same key sent again', async (t) => {
   for (const before of [[delivered()], [delivered(), checked()]]) {
     t.match(play(rules(), ...before, delivered(OTHER_KEY)).refusal, { code: 'login_state' })
     t.equal(play(rules(), ...before, delivered(KEY)).refusal, undefined)
@@ -130,11 +130,11 @@ t.test('while a key is looked at no other is taken, and the same one again is th
   t.match(
     play(rules(), delivered(), checked(2)).state,
     { kind: 'received' },
-    'a late answer about another key',
+    'ignores a late result for another key',
   )
 })
 
-t.test('a typed key needs no yes; what is wrong with it is told and the login waits on', async (t) => {
+t.test('takes a typed key without confirmation, and keeps waiting if it is refused', async (t) => {
   t.match(play(rules(), typed()).effects, [{ kind: 'keep', claim: { via: 'pasted', exchange: false } }])
   t.match(play(rules(), delivered(), typed()).state, { kind: 'confirmed', claim: { via: 'pasted' } })
 
@@ -148,7 +148,7 @@ t.test('a typed key needs no yes; what is wrong with it is told and the login wa
   }
 })
 
-t.test('several workspaces: the one asked for, else the current one, else someone chooses', async (t) => {
+t.test('chooses the workspace asked for, else the current one, else asks', async (t) => {
   const both = [PROD, STAGING]
   for (const [name, wish, expected] of [
     [
@@ -174,7 +174,7 @@ t.test('several workspaces: the one asked for, else the current one, else someon
   t.match(play(rules(), ...choosing, { ...yes, workspace: 'acme/staging' }).state, { workspace: STAGING })
 })
 
-t.test('without any workspace a known owner is told, and a stranger ends nothing', async (t) => {
+t.test('fails for a known owner without workspaces, but not for a stranger', async (t) => {
   const none = [delivered(), checked(1, TERRY, [])]
   t.match(play(rules({ stored: TERRY }), ...none).state, {
     kind: 'failed',
@@ -183,7 +183,7 @@ t.test('without any workspace a known owner is told, and a stranger ends nothing
   t.match(play(rules(), ...none).state, { kind: 'waiting', notice: /no workspace/ })
 })
 
-t.test('the page may give up while nothing has come, in words that harm no terminal', async (t) => {
+t.test('fails when the page reports a failure before any key, with its text made printable', async (t) => {
   const failed = {
     kind: 'page_failed',
     reason: `\u001b[2Jno\u202e pnu_secretsecret ${'x'.repeat(500)}`,
@@ -198,7 +198,7 @@ t.test('the page may give up while nothing has come, in words that harm no termi
   })
 })
 
-t.test('time runs out by either clock, and says what was missing', async (t) => {
+t.test('expires by either clock, and says what was missing', async (t) => {
   for (const [name, now] of [
     ['both', later(START, 120_000)],
     ['the wall clock after a sleep', { wall: START.wall + 8 * 3_600_000, mono: START.mono + 1 }],
@@ -207,30 +207,33 @@ t.test('time runs out by either clock, and says what was missing', async (t) => 
     const step = stepLogin(startLogin(rules(), START), delivered(), now)
     t.match(
       step,
-      { state: { kind: 'expired', error: /no key came within 2m/ }, refusal: { code: 'login_expired' } },
+      {
+        state: { kind: 'expired', error: /no key was received within 2m/ },
+        refusal: { code: 'login_expired' },
+      },
       name,
     )
   }
   const verified = play(rules(), delivered(), checked()).state
   t.match(stepLogin(verified, yes, later(START, 600_000)).state, {
-    error: /nobody confirmed the owner within 10m/,
+    error: /nobody confirmed its owner within 10m/,
   })
   const received = play(rules(), delivered()).state
   t.match(stepLogin(received, { kind: 'time' }, later(START, 600_000)).state, {
-    error: /did not tell whose key/,
+    error: /Prefect did not verify it within 10m/,
   })
 })
 
-t.test('a joining caller with other wishes is told that they do not count', async (t) => {
+t.test('tells a joining caller which of its wishes are ignored', async (t) => {
   const first = rules({ workspace: { wanted: 'acme/prod' } })
   const join = (request: object) => play(first, { kind: 'joined', request }).state.notice
   t.equal(join({}), undefined)
   t.equal(join({ workspace: 'acme/prod' }), undefined)
   t.match(join({ workspace: 'acme/staging' }), /joined.*acme\/staging/)
-  t.match(join({ owner: 'mallory', switchOwner: true }), /mallory and another owner/)
+  t.match(join({ owner: 'mallory', switchOwner: true }), /mallory and a change of owner/)
 })
 
-t.test('what is being stored can not be cancelled, what failed to be stored failed', async (t) => {
+t.test('cannot be cancelled while storing, and fails if storing fails', async (t) => {
   const storing = [delivered(), checked(), yes]
   t.match(play(rules(), ...storing, { kind: 'cancelled' }).refusal, { code: 'login_state' })
   const error = new BrokerError('vault_locked', 'storing the key failed: the keyring is locked')
@@ -282,7 +285,7 @@ const anyRules = fc
   )
 const anyLife = fc.array(fc.tuple(anyEvent, fc.nat({ max: 40_000 })), { minLength: 1, maxLength: 60 })
 
-t.test('whatever comes in whatever order', async (t) => {
+t.test('keeps its invariants for any sequence of events', async (t) => {
   const seen = new Set<string>()
   fc.assert(
     fc.property(anyRules, anyLife, (loginRules, life) => {
@@ -314,7 +317,7 @@ t.test('whatever comes in whatever order', async (t) => {
     }),
     { numRuns: 5_000 },
   )
-  // Without these the property would have held of nothing.
+  // Without these transitions the property would hold trivially.
   for (const walk of [
     'waiting → received',
     'received → waiting',
@@ -331,7 +334,7 @@ t.test('whatever comes in whatever order', async (t) => {
   }
 })
 
-/** A yes to what was verified, a person's own key, or a known owner's key that Prefect just accepted. */
+/** A confirmation of a verified claim, a person's own key, or a known owner's key that Prefect just accepted. */
 function mayConfirm(before: LoginState, event: LoginEvent, next: LoginState): boolean {
   if (next.kind !== 'confirmed') return false
   const { owner } = next.claim

@@ -1,8 +1,8 @@
-/** The page a login opens. */
+/** The page a login opens, and the origin that may answer. */
 import t from 'tap'
 import { loginUrl, uiOrigin } from '../../src/login/target.js'
 
-t.test("the URL is byte for byte what Prefect's clients send", async (t) => {
+t.test("builds the URL byte for byte as Prefect's clients do", async (t) => {
   for (const [ui, callback, expected] of [
     [
       'https://app.prefect.cloud',
@@ -19,7 +19,7 @@ t.test("the URL is byte for byte what Prefect's clients send", async (t) => {
   }
 })
 
-t.test('the origin is what a browser makes of the URL', async (t) => {
+t.test('derives the origin as a browser does', async (t) => {
   t.equal(uiOrigin('https://app.prefect.cloud/some/path'), 'https://app.prefect.cloud')
   t.equal(uiOrigin('HTTPS://App.Prefect.Cloud:443'), 'https://app.prefect.cloud')
   t.equal(uiOrigin('http://127.0.0.1:4200'), 'http://127.0.0.1:4200')

@@ -1,3 +1,5 @@
+/** Desktop notifications over a real bus, and with stand-ins for the programs. */
+
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -62,7 +64,7 @@ const NOTICE = {
   body: 'key <b>of</b> "profile" & more\nNow: prefect-auth login',
 }
 
-t.test('a notification reaches the bus word for word, whatever is in it', needsBus(), async (t) => {
+t.test('sends any text to the bus unchanged', needsBus(), async (t) => {
   const address = startBus(t)
   const heard = await listen(t, address)
   const notify = createDesktopNotifier({
@@ -82,7 +84,7 @@ t.test('a notification reaches the bus word for word, whatever is in it', needsB
   )
 })
 
-t.test('without a session nothing is run and nothing fails', async (t) => {
+t.test('runs nothing without a session', async (t) => {
   const dir = t.testdir({ trap: '#!/bin/sh\ntouch "$0.ran"\n' })
   const trap = join(dir, 'trap')
   chmodSync(trap, 0o755)
@@ -97,7 +99,7 @@ t.test('without a session nothing is run and nothing fails', async (t) => {
   t.equal(existsSync(`${trap}.ran`), false)
 })
 
-t.test('where gdbus is missing, notify-send is asked; a failure is no error', async (t) => {
+t.test('uses notify-send if gdbus is missing, and tolerates its failure', async (t) => {
   const dir = t.testdir({ send: '#!/bin/sh\nprintf "%s\\n" "$@" > "$0.args"\nexit 1\n' })
   const send = join(dir, 'send')
   chmodSync(send, 0o755)
@@ -114,7 +116,7 @@ t.test('where gdbus is missing, notify-send is asked; a failure is no error', as
   t.equal(args[3], NOTICE.title)
 })
 
-t.test('on macOS the text is an argument and never part of the script', async (t) => {
+t.test('passes the text as arguments on macOS, never as part of the script', async (t) => {
   const dir = t.testdir({ osascript: '#!/bin/sh\nprintf "%s\\n" "$@" > "$0.args"\n' })
   const program = join(dir, 'osascript')
   chmodSync(program, 0o755)
@@ -131,7 +133,7 @@ t.test('on macOS the text is an argument and never part of the script', async (t
   t.equal(args.filter((arg) => arg.includes('do shell script')).length, 1)
 })
 
-t.test('the test itself has a bus that works', needsBus(), async (t) => {
+t.test('has a working bus in this test', needsBus(), async (t) => {
   const address = startBus(t)
   await until(() => existsSync(address.slice('unix:path='.length)))
   const env = { DBUS_SESSION_BUS_ADDRESS: address }

@@ -1,3 +1,5 @@
+/** Which events become notices, and that none is lost at the end. */
+
 import t from 'tap'
 import { createEvents, type EventFacts, type EventType } from '../../src/base/events.js'
 import { type Notice, notifyPeople } from '../../src/status/notify.js'
@@ -13,7 +15,7 @@ const ROWS: readonly (readonly [EventType, EventFacts, string | undefined])[] = 
   ['renewal.done', { fingerprint: 'sha256:0' }, undefined],
 ]
 
-t.test('a person is told of what needs a person, with the command, and of nothing else', async (t) => {
+t.test('sends a notice, with a command, exactly for the events that need a person', async (t) => {
   for (const [type, facts, title] of ROWS) {
     const events = createEvents({ clock: createManualClock(), epoch: 'x' })
     const told: Notice[] = []
@@ -29,7 +31,7 @@ t.test('a person is told of what needs a person, with the command, and of nothin
   }
 })
 
-t.test('to end waits for the notice that is under way', async (t) => {
+t.test('waits at the end for a notice that is being sent', async (t) => {
   const events = createEvents({ clock: createManualClock(), epoch: 'x' })
   let isShown = false
   const notify = async () => {

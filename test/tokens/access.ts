@@ -1,3 +1,5 @@
+/** Who may ask for what: a row for every kind of caller. */
+
 import t from 'tap'
 import {
   type Caller,
@@ -14,12 +16,12 @@ function caller(door: Caller['door'], power?: 'inspect' | 'proxy' | 'use', profi
 
 const ROWS: readonly (readonly [string, Caller, readonly string[]])[] = [
   ['the owner', caller('socket'), ['inspect', 'proxy', 'use', 'admin']],
-  ['a token of use', caller('tcp', 'use'), ['inspect', 'proxy', 'use']],
-  ['a token of use on the socket', caller('socket', 'use'), ['inspect', 'proxy', 'use']],
-  ['a token of proxy', caller('tcp', 'proxy'), ['proxy']],
-  ['a token of inspect', caller('restricted', 'inspect'), ['inspect']],
-  ['nobody on TCP', caller('tcp'), []],
-  ['nobody on the restricted socket', caller('restricted'), []],
+  ['a token with the power use', caller('tcp', 'use'), ['inspect', 'proxy', 'use']],
+  ['a token with the power use on the socket', caller('socket', 'use'), ['inspect', 'proxy', 'use']],
+  ['a token with the power proxy', caller('tcp', 'proxy'), ['proxy']],
+  ['a token with the power inspect', caller('restricted', 'inspect'), ['inspect']],
+  ['a caller without a token on TCP', caller('tcp'), []],
+  ['a caller without a token on the restricted socket', caller('restricted'), []],
 ]
 
 for (const [name, who, may] of ROWS) {
@@ -32,7 +34,7 @@ for (const [name, who, may] of ROWS) {
   })
 }
 
-t.test('a token reaches its profiles, the owner all, nobody none', async (t) => {
+t.test('lets a token reach its own profiles, the owner all, and other callers none', async (t) => {
   t.equal(reachesProfile(caller('tcp', 'use'), 'cloud'), true)
   t.equal(reachesProfile(caller('tcp', 'use'), 'Cloud'), false)
   t.equal(reachesProfile(caller('tcp', 'use', ['*']), 'anything'), true)

@@ -1,13 +1,14 @@
+/** Tokens over their lives: issued, recognised, aged, revoked, and only their hashes on disk. */
+
 import { createHash, randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { openState } from '../../src/daemon/state.js'
+import { DAY_MS } from '../../src/std/clock.js'
 import { silentLog } from '../../src/std/log.js'
 import { createTokens } from '../../src/tokens/issue.js'
 import { createManualClock } from '../fixtures/manual-clock.js'
-
-const DAY_MS = 86_400_000
 
 async function setStage(t: Test, running: { isThere?: boolean } = {}) {
   const stateDir = t.testdir()
@@ -25,7 +26,7 @@ async function setStage(t: Test, running: { isThere?: boolean } = {}) {
 
 const WANTED = { name: 'ci', power: 'use', profiles: ['cloud'], lifeMs: DAY_MS } as const
 
-t.test('a token is shown once; what lies on the disk is its hash', async (t) => {
+t.test('shows a token once and stores only its hash', async (t) => {
   const { tokens, file, open } = await setStage(t)
   const { facts, token } = await tokens.create(WANTED)
   t.match(token, /^pab_[A-Za-z0-9_-]{43}$/)
@@ -35,10 +36,10 @@ t.test('a token is shown once; what lies on the disk is its hash', async (t) => 
   t.notMatch(text, token.slice(4))
   t.match(text, createHash('sha256').update(token).digest('hex'))
   t.notMatch(JSON.stringify(tokens.list()), /hash|pab_/)
-  t.match((await open()).recognise(token), { id: facts.id }, 'also after a restart')
+  t.match((await open()).recognise(token), { id: facts.id }, 'after a restart as well')
 })
 
-t.test('a token ends with its time and with its revocation, at once and for good', async (t) => {
+t.test('refuses an expired or revoked token at once and permanently', async (t) => {
   const { tokens, clock, open } = await setStage(t)
   const short = await tokens.create({ ...WANTED, lifeMs: 1_000 })
   const long = await tokens.create(WANTED)
@@ -57,7 +58,7 @@ t.test('a token ends with its time and with its revocation, at once and for good
   await t.rejects(tokens.revoke(long.facts.id), { code: 'token_not_found' })
 })
 
-t.test('what is no token, nearly one, or a hash of one: all the same nothing', async (t) => {
+t.test('does not recognise other text, altered tokens or hashes', async (t) => {
   const { tokens } = await setStage(t)
   const { token } = await tokens.create(WANTED)
   const last = token.endsWith('A') ? 'B' : 'A'
@@ -71,7 +72,7 @@ t.test('what is no token, nearly one, or a hash of one: all the same nothing', a
   for (const text of [...rows, ...more]) t.equal(tokens.recognise(text), undefined, JSON.stringify(text))
 })
 
-t.test('the last use is told to the minute', async (t) => {
+t.test('reports the last use to the minute', async (t) => {
   const { tokens, clock } = await setStage(t)
   const { token, facts } = await tokens.create(WANTED)
   t.equal(facts.lastUsedAt, undefined)
@@ -80,7 +81,7 @@ t.test('the last use is told to the minute', async (t) => {
   t.equal(tokens.list()[0]?.lastUsedAt, Math.floor(clock.now() / 60_000) * 60_000)
 })
 
-t.test('dead tokens do not pile up', async (t) => {
+t.test('removes expired tokens when one is added', async (t) => {
   const { tokens, clock, file } = await setStage(t)
   for (let index = 0; index < 5; index += 1) {
     await tokens.create({ ...WANTED, lifeMs: 1_000 })
@@ -91,7 +92,7 @@ t.test('dead tokens do not pile up', async (t) => {
   t.equal(kept.length, 1)
 })
 
-t.test('a daemon that leaves forgets neither the age of a job token nor its use', async (t) => {
+t.test('keeps the age and the use of a job token across a restart', async (t) => {
   const { tokens, open } = await setStage(t)
   const job = { name: 'worker', profile: 'cloud' }
   const [used, unused] = [await tokens.createForJob(job), await tokens.createForJob(job)]
@@ -100,11 +101,11 @@ t.test('a daemon that leaves forgets neither the age of a job token nor its use'
   await tokens.close()
   const next = await open()
   await next.age(2 * DAY_MS)
-  t.ok(next.recognise(used.token), 'used a moment ago, as far as it was awake')
+  t.ok(next.recognise(used.token), 'used a moment ago in time awake')
   t.equal(next.recognise(unused.token), undefined, 'not used for fifteen days')
 })
 
-t.test('a daemon that never stays until a tick lets the token of a dead job die all the same', async (t) => {
+t.test('expires the token of a dead job even if the daemon exits before every tick', async (t) => {
   const running = { isThere: true }
   const { tokens, open, clock } = await setStage(t, running)
   const { token } = await tokens.createForJob({ name: 'worker', profile: 'cloud', pid: 4242 })
@@ -123,10 +124,10 @@ t.test('a daemon that never stays until a tick lets the token of a dead job die 
   clock.pass(30 * DAY_MS)
   now = await open()
   await now.resume()
-  t.equal(now.recognise(token), undefined, 'a machine that was off for a month counts as one more hour')
+  t.equal(now.recognise(token), undefined, 'a month with the machine off counts as one more hour')
 })
 
-t.test('a machine that was off for a month is no month without use', async (t) => {
+t.test('does not count a month with the machine off as unused', async (t) => {
   const { tokens, open, clock } = await setStage(t)
   const { token } = await tokens.createForJob({ name: 'worker', profile: 'cloud' })
   await tokens.close()
