@@ -16,7 +16,8 @@ export interface DaemonOptions {
   readonly configFile?: string
   /** The daemon's environment: what the keychain child, TLS and proxies need of it. */
   readonly env: Readonly<Record<string, string | undefined>>
-  readonly process: {
+  /** The process and the machine that the daemon runs in. */
+  readonly host: {
     readonly pid: number
     readonly node: string
     readonly execPath: string
@@ -43,7 +44,7 @@ export function openDaemonVault({
   settings,
   paths,
   keychainChild,
-  process: { execPath },
+  host: { execPath },
   env,
   clock,
   log,

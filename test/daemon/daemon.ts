@@ -34,7 +34,7 @@ function start(t: Test, { root, env = {}, flags = {} }: Place): Promise<Daemon> 
     },
     env,
     inherited: {},
-    process: {
+    host: {
       pid: process.pid,
       node: process.version,
       execPath: process.execPath,
