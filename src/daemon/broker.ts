@@ -8,79 +8,28 @@ import { recoverRenames } from '../admin/rename.js'
 import { createVaultAdmin } from '../admin/vault.js'
 import { createWorkspaceAdmin } from '../admin/workspaces.js'
 import type { AppDeps } from '../api/context.js'
-import type { Audit } from '../audit/audit.js'
 import { createEvents } from '../base/events.js'
-import type { Settings } from '../config/settings.js'
 import { createKeyKeeper } from '../keys/keeper.js'
 import { createKeyRotator } from '../keys/rotate.js'
 import { createAcceptLogin } from '../login/accept.js'
-import type { OpenCallback } from '../login/login.js'
 import { createLoginSessions } from '../login/sessions.js'
 import { findLoginTarget } from '../login/target.js'
-import type { CloudApi, CloudDefaults, ServiceAccountsApi } from '../prefect/cloud.js'
-import type { ServerTime } from '../prefect/server-time.js'
-import type { ProfileStore } from '../profiles/profile.js'
-import type { ProxyWay } from '../proxy/deps.js'
 import { createProxyRejection } from '../proxy/rejection.js'
 import { renewalMoment } from '../renewal/due.js'
 import { createRenewal } from '../renewal/renewal.js'
 import { createCredentials } from '../serve/serve.js'
 import { planExaminations, planRenewalExamination } from '../status/doctor.js'
-import { type Notice, notifyPeople } from '../status/notify.js'
-import { createInspection, type DaemonFacts } from '../status/status.js'
-import { type Clock, MINUTE_MS } from '../std/clock.js'
+import { notifyPeople } from '../status/notify.js'
+import { createInspection } from '../status/status.js'
+import { MINUTE_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
-import type { ListenerFacts } from '../tokens/access.js'
 import { createTokens } from '../tokens/issue.js'
-import type { Vault } from '../vault/vault.js'
 import { createIdleExit } from './idle.js'
-import type { OpenLog } from './open-log.js'
-import type { State } from './state.js'
-
-/** What a broker is made of. Whoever opens the parts closes them, after the broker. */
-export interface BrokerParts {
-  readonly settings: Settings
-  /** What `status` says about the daemon and never changes. */
-  readonly facts: Omit<DaemonFacts, 'startedAt' | 'logLevel'>
-  /** Part of the names of minted keys. */
-  readonly hostname: string
-  /** Cloud endpoints of a profile that names none. */
-  readonly defaults: CloudDefaults
-
-  readonly clock: Clock
-  /** Prefect's time; `cloud` tells it the date of every answer. */
-  readonly time: ServerTime
-  readonly random: () => number
-  /** 12 hex digits, unique. */
-  readonly newId: () => string
-  /** 32 random bytes as base64url. */
-  readonly randomToken: () => string
-  readonly log: OpenLog
-
-  readonly state: State
-  readonly audit: Audit & { problem(): string | undefined }
-  readonly vault: Vault
-  readonly store: ProfileStore
-  readonly cloud: CloudApi & ServiceAccountsApi
-  /** How requests of jobs reach Prefect. */
-  readonly agent: Pick<ProxyWay, 'dispatcherFor'>
-  readonly openCallback: OpenCallback
-  /** Shows a desktop notification. Never rejects. */
-  readonly notify: (notice: Notice) => Promise<void>
-  /** Names a running process so that a later one with the same pid has another name; `undefined`: not running. */
-  readonly identifyProcess: (pid: number) => Promise<string | undefined>
-  /** When systemd starts the daemon again, epoch ms; `undefined`: never. */
-  readonly wakeTimer: () => Promise<number | undefined>
-
-  /** The daemon's own list: listeners appear in it when they are opened. */
-  readonly listeners: readonly ListenerFacts[]
-  /** The owner asked the daemon to stop; or it is idle, and its listeners are closed. */
-  readonly onShutdown: (why: 'asked' | 'idle') => void
-}
-
-export type Broker = Awaited<ReturnType<typeof createBroker>>
+import type { BrokerParts } from './open-parts.js'
 
 const CONFIRM_MS = 10 * MINUTE_MS
+
+export type Broker = Awaited<ReturnType<typeof createBroker>>
 
 /** Reads the keys that are in use from the vault, and nothing else; never rejects. Nothing is repaired or asked yet. */
 export async function createBroker(parts: BrokerParts) {

@@ -1,26 +1,14 @@
 /** The daemon: opens the parts in order, runs the broker on a clock, and closes everything in reverse. */
 
 import { buildApp } from '../api/app.js'
-import { openAuditFile } from '../audit/open-audit.js'
-import { ensurePrivateDirectory } from '../os/private-files.js'
-import { createProcessIdentifier } from '../os/proc.js'
-import { takeStateLock } from '../os/state-lock.js'
 import { openJobAgent } from '../prefect/agent.js'
-import { cloudDefaults, openCloudFromEnv } from '../prefect/open-cloud.js'
-import { createServerTime } from '../prefect/server-time.js'
-import { openProfileStore } from '../profiles/open-profiles.js'
-import { createDesktopNotifier } from '../status/notify-desktop.js'
 import type { StatusSnapshot } from '../status/status.js'
 import { MINUTE_MS, SECOND_MS } from '../std/clock.js'
-import { defined } from '../std/defined.js'
 import { startTicking } from '../std/tick.js'
 import type { ListenerFacts } from '../tokens/access.js'
-import { type Broker, type BrokerParts, createBroker } from './broker.js'
+import { type Broker, createBroker } from './broker.js'
 import { openDoors } from './doors.js'
-import type { DaemonOptions } from './options.js'
-import { openDaemonVault } from './options.js'
-import { openState } from './state.js'
-import { createWakeTimer } from './wake-timer.js'
+import { type DaemonOptions, openParts } from './open-parts.js'
 
 export interface Daemon {
   snapshot(): StatusSnapshot
@@ -71,61 +59,6 @@ async function start(options: DaemonOptions, onClose: OnClose): Promise<Daemon['
   onClose(async () => broker.idle.close())
   broker.events.emit('daemon.started', { facts: { version: options.version } })
   return broker.app.inspection.status
-}
-
-/** All but the agent: state, audit, vault, cloud and profiles, in this order. */
-async function openParts(
-  options: DaemonOptions,
-  listeners: readonly ListenerFacts[],
-  onClose: OnClose,
-): Promise<Omit<BrokerParts, 'agent'>> {
-  const { version, settings, paths, configFile, host, env, clock, random, newId, randomToken, log } = options
-  const { stateDir } = paths
-  await ensurePrivateDirectory(stateDir)
-  const lock = await takeStateLock({ stateDir, clock, newId })
-  onClose(() => lock.release())
-  const state = await openState({ stateDir, clock, log: log.child({ part: 'state' }) })
-  const audit = openAuditFile({ stateDir, clock, log: log.child({ part: 'audit' }) })
-  onClose(() => audit.close())
-  const vault = await openDaemonVault(options)
-  onClose(() => vault.close())
-  const time = createServerTime(clock)
-  const cloud = openCloudFromEnv(env, {
-    clock,
-    random,
-    log: log.child({ part: 'cloud' }),
-    userAgent: `prefect-auth-broker/${version}`,
-    onServerDate: time.note,
-  })
-  const store = await openProfileStore({
-    path: paths.profilesFile,
-    clock,
-    log: log.child({ part: 'profiles' }),
-  })
-  onClose(() => store.close())
-  return {
-    settings,
-    facts: { version, pid: host.pid, node: host.node, stateDir, ...defined({ configFile }) },
-    hostname: host.hostname,
-    defaults: cloudDefaults(env),
-    clock,
-    time,
-    random,
-    newId,
-    randomToken,
-    log,
-    state,
-    audit,
-    vault,
-    store,
-    cloud,
-    openCallback: async (request) => (await import('../login/callback.js')).openLoginCallback(request),
-    notify: createDesktopNotifier({ platform: host.platform, env, clock, log }),
-    identifyProcess: createProcessIdentifier({ clock, platform: host.platform }),
-    wakeTimer: createWakeTimer({ env, clock }),
-    listeners,
-    onShutdown: options.onShutdown,
-  }
 }
 
 /** Runs the broker on the clock. Resolves when what the last run left has been looked at, and every key once. */
