@@ -65,7 +65,7 @@ async function main(): Promise<void> {
     paths,
     ...(file ? { configFile: file.path } : {}),
     env: process.env,
-    process: {
+    host: {
       pid: process.pid,
       node: process.version,
       execPath: process.execPath,

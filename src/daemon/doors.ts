@@ -10,7 +10,7 @@ import { isSocketAlive, listenOnPath } from '../os/sockets.js'
 import type { Log } from '../std/log.js'
 import type { ListenerFacts } from '../tokens/access.js'
 import { openInheritedTcp, openInheritedUnix } from './inherited-sockets.js'
-import type { DaemonOptions } from './options.js'
+import type { DaemonOptions } from './open-parts.js'
 
 /**
  * Opens the unix socket at `path`. A stale socket is dialled before it is taken away. Rejects with `already_running` where

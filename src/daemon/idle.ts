@@ -1,18 +1,20 @@
 /** Ends a daemon that nobody asks (`idle_exit`), and says why where it does not. Gathers what the decision goes by. */
 import type { App } from '../api/app.js'
 import { isHalfDone, type Journal } from '../keys/journal.js'
+import type { KeyKeeper } from '../keys/keeper.js'
 import type { LoginSessions } from '../login/login.js'
 import type { Document } from '../os/document.js'
-import { findExecutable, type ProgramResult, runProgram } from '../os/run-program.js'
 import type { ServerTime } from '../prefect/server-time.js'
-import { type NextDutyDeps, nextDutyAt } from '../renewal/due.js'
+import { nextDutyAt } from '../renewal/due.js'
 import type { Renewal } from '../renewal/renewal.js'
+import type { Credentials } from '../serve/credentials.js'
 import type { Examination } from '../status/doctor.js'
-import type { Clock, Timer } from '../std/clock.js'
+import { type Clock, MINUTE_MS, SECOND_MS, type Timer } from '../std/clock.js'
+import { defined } from '../std/defined.js'
+import type { Log } from '../std/log.js'
 import { formatDuration } from '../std/time.js'
 import type { ListenerFacts } from '../tokens/access.js'
 import type { Vault, VaultDescription } from '../vault/vault.js'
-import type { DaemonOptions } from './options.js'
 
 export interface IdleFacts {
   /** `idle_exit`, ms. */
@@ -51,8 +53,8 @@ type IdleDecision =
     }
 
 /** The timer is so late at most (`AccuracySec`), and the start takes its time. */
-const WAKE_MARGIN_MS = 2 * 60_000
-const LOOK_AGAIN_MS = 30_000
+const WAKE_MARGIN_MS = 2 * MINUTE_MS
+const LOOK_AGAIN_MS = 30 * SECOND_MS
 
 export function decideIdleExit(facts: IdleFacts): IdleDecision {
   const lasting = lastingObstacle(facts)
@@ -101,69 +103,82 @@ function passingObstacle(facts: IdleFacts): string | undefined {
   if (dutyInMs > wakeInMs + WAKE_MARGIN_MS) return undefined
   return dutyInMs <= 0
     ? 'a key has to be renewed'
-    : `a key has to be seen to in ${formatDuration(Math.ceil(dutyInMs / 1000) * 1000)}, before the timer comes`
+    : `a key has to be seen to in ${formatDuration(Math.ceil(dutyInMs / SECOND_MS) * SECOND_MS)}, before the timer comes`
 }
 
 function stay(because: string, { isLasting = false, againInMs = LOOK_AGAIN_MS } = {}): IdleDecision {
   return { kind: 'stay', because, isLasting, againInMs }
 }
 
-interface IdleParts extends Omit<NextDutyDeps, 'now'> {
+interface IdleParts {
+  /** `idle_exit`, ms. */
+  readonly afterMs: number | 'off'
+  readonly clock: Clock
+  readonly log: Log
+  /** When systemd starts the daemon again, epoch ms; `undefined`: never. */
+  readonly wakeTimer: () => Promise<number | undefined>
+  readonly hasOwnLogLevel: () => boolean
+  /** Ends the daemon; its listeners are closed by then. */
+  readonly leave: () => void
   readonly listeners: readonly ListenerFacts[]
   readonly vault: Vault
+  readonly keeper: KeyKeeper
+  readonly credentials: Credentials
   readonly logins: LoginSessions
   readonly journal: Document<Journal>
   readonly renewal: Renewal
   readonly time: ServerTime
+  /** `renewal.retire_after`, ms; absent: never. */
+  readonly retireAfterMs?: number
 }
 
 interface IdleExit {
-  /** Begins to look, once all is open. */
+  /** Starts looking, once all listeners are open. */
   watch(app: App): void
-  /** What a person should know of a setting that has no effect. */
+  /** Says so when the setting has no effect. */
   notices(): readonly string[]
   readonly examinations: readonly Examination[]
   close(): void
 }
 
-export function createIdleExit(options: DaemonOptions, parts: IdleParts): IdleExit {
-  const { idle_exit: afterMs } = options.settings
+export function createIdleExit(parts: IdleParts): IdleExit {
+  const { afterMs } = parts
   if (afterMs === 'off') {
     return { watch: () => undefined, notices: () => [], examinations: [], close: () => undefined }
   }
-  return createActive(options, parts, afterMs)
+  return createActive({ ...parts, afterMs })
 }
 
-function createActive(options: DaemonOptions, parts: IdleParts, afterMs: number): IdleExit {
-  const { clock } = options
-  const log = options.log.child({ part: 'idle' })
-  const wakeTimer = createWakeTimer({ env: options.env, clock })
+type ActiveParts = IdleParts & { readonly afterMs: number }
+
+function createActive(parts: ActiveParts): IdleExit {
+  const { afterMs, clock, log, wakeTimer } = parts
   let timer: Timer | undefined
   let isClosed = false
   let said: string | undefined
   let app: App | undefined
 
-  /** As if everybody had left. */
+  /** Why it would stay even if everybody had left. */
   const reasonToStay = (of: App, wakeInMs: number): string | undefined => {
-    const alone = { ...gather(options, parts, of, afterMs), connections: 0, quietMs: afterMs, wakeInMs }
+    const alone = { ...gather(parts, of), connections: 0, quietMs: afterMs, wakeInMs }
     const decision = decideIdleExit(alone)
     return decision.kind === 'stay' ? decision.because : undefined
   }
   const lookLater = (app: App, ms: number) => {
     timer = clock.after(ms, () => {
       look(app).catch((error: unknown) => {
-        log.error({ error }, 'looking whether anybody needs the daemon failed')
+        log.error({ error }, 'idle check failed; will retry')
         if (!isClosed) lookLater(app, afterMs)
       })
     })
   }
   const look = async (app: App): Promise<void> => {
     // As if the timer came at once: systemd is asked last, and seldom.
-    let decision = decideIdleExit({ ...gather(options, parts, app, afterMs), wakeInMs: 0 })
+    let decision = decideIdleExit({ ...gather(parts, app), wakeInMs: 0 })
     if (decision.kind === 'leave') {
       const wakeAt = await wakeTimer()
-      const wake = wakeAt === undefined ? {} : { wakeInMs: wakeAt - clock.now() }
-      decision = decideIdleExit({ ...gather(options, parts, app, afterMs), ...wake })
+      const wakeInMs = wakeAt === undefined ? undefined : wakeAt - clock.now()
+      decision = decideIdleExit({ ...gather(parts, app), ...defined({ wakeInMs }) })
     }
     if (isClosed) return
     if (decision.kind === 'leave') return leave(app)
@@ -171,7 +186,7 @@ function createActive(options: DaemonOptions, parts: IdleParts, afterMs: number)
       said = decision.because
       const { because } = decision
       if (decision.isLasting) log.warn({ because }, 'idle_exit has no effect')
-      else log.debug({ because }, 'the daemon is needed')
+      else log.debug({ because }, 'not idle')
     }
     lookLater(app, decision.againInMs)
   }
@@ -179,8 +194,8 @@ function createActive(options: DaemonOptions, parts: IdleParts, afterMs: number)
   const leave = (app: App) => {
     app.shutDoors()
     isClosed = true
-    log.info({ after: formatDuration(afterMs) }, 'nobody asked: the daemon leaves until it is needed')
-    options.onShutdown('idle')
+    log.info({ after: formatDuration(afterMs) }, 'idle; exiting until the next request')
+    parts.leave()
   }
   return {
     watch(opened) {
@@ -222,8 +237,8 @@ function obstacleTo({ listeners, vault }: IdleParts): ReturnType<typeof lastingO
   return lastingObstacle({ listeners, vault: vault.describe() })
 }
 
-function gather(options: DaemonOptions, parts: IdleParts, app: App, afterMs: number): IdleFacts {
-  const { listeners, vault, logins, journal, renewal, time } = parts
+function gather(parts: ActiveParts, app: App): IdleFacts {
+  const { afterMs, listeners, vault, logins, journal, renewal, time } = parts
   const now = time.clock.now()
   const dutyAt = nextDutyAt({ ...parts, now: () => now })
   return {
@@ -234,55 +249,7 @@ function gather(options: DaemonOptions, parts: IdleParts, app: App, afterMs: num
     logins: logins.list().length,
     journalEntries: Object.values(journal.read().entries).filter(isHalfDone).length,
     isWorking: renewal.isBusy(),
-    hasOwnLogLevel: options.log.level() !== options.settings['log.level'],
-    ...(dutyAt === undefined ? {} : { dutyInMs: dutyAt - now }),
+    hasOwnLogLevel: parts.hasOwnLogLevel(),
+    ...defined({ dutyInMs: dutyAt === undefined ? undefined : dutyAt - now }),
   }
-}
-
-interface WakeTimerDeps {
-  readonly env: Readonly<Record<string, string | undefined>>
-  readonly clock: Clock
-  /** Absolute paths, the first that is there is asked. */
-  readonly programs?: readonly string[]
-}
-
-/** Absolute: whoever can write to a directory in PATH must not answer for systemd. The last one is NixOS. */
-const SYSTEMCTL = ['/usr/bin/systemctl', '/bin/systemctl', '/run/current-system/sw/bin/systemctl']
-
-const QUESTION = [
-  ...['--user', 'show', 'prefect-authd.timer'],
-  ...['-p', 'ActiveState', '-p', 'NextElapseUSecRealtime'],
-]
-
-const DEADLINE_MS = 5_000
-
-/** Epoch ms; `undefined` where the timer does not run, or systemd does not say. Never rejects. */
-export function createWakeTimer({ env, clock, programs = SYSTEMCTL }: WakeTimerDeps) {
-  return async (): Promise<number | undefined> => {
-    const file = await findExecutable(programs)
-    if (file === undefined) return undefined
-    const session = Object.fromEntries(
-      ['XDG_RUNTIME_DIR', 'DBUS_SESSION_BUS_ADDRESS'].flatMap((name) =>
-        env[name] === undefined ? [] : [[name, env[name]]],
-      ),
-    )
-    // Its answer is for people: in one language, in one time zone.
-    const call = {
-      file,
-      args: QUESTION,
-      env: { ...session, LC_ALL: 'C', TZ: 'UTC' },
-      deadlineMs: DEADLINE_MS,
-    }
-    return readNextElapse(await runProgram(call, clock))
-  }
-}
-
-/** Pure. */
-export function readNextElapse(result: ProgramResult): number | undefined {
-  if (result.kind !== 'exited' || result.code !== 0) return undefined
-  if (!/^ActiveState=active$/m.test(result.stdout)) return undefined
-  const shown = /^NextElapseUSecRealtime=\w{3} (\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d) UTC$/m.exec(result.stdout)
-  if (shown === null) return undefined
-  const at = Date.parse(`${shown[1]}T${shown[2]}Z`)
-  return Number.isNaN(at) ? undefined : at
 }

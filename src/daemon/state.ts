@@ -136,7 +136,7 @@ const tokensSchema: z.ZodType<TokenList> = z.object({
   leftAt: at.exactOptional(),
 })
 
-interface State {
+export interface State {
   readonly ledger: Document<Ledger>
   readonly journal: Document<Journal>
   readonly tokens: Document<TokenList>

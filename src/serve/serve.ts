@@ -26,8 +26,6 @@ export interface ServeCredentialsDeps {
   readonly defaults: CloudDefaults
   /** When a key is going to be renewed, where that is known. Epoch ms. */
   readonly renewsAt?: (item: string) => number | undefined
-  /** Called before every lookup; must cost next to nothing. */
-  readonly onUse?: () => void
 }
 
 /** How long a request waits for secrets that could not be read before. */
@@ -36,6 +34,8 @@ const RETRY_WAIT_MS = 500
 export interface ServingCredentials extends Credentials {
   /** Brings all answers up to date with the file and the keys; resolves when they are served. */
   settle(): Promise<void>
+  /** Calls back before every lookup; must cost next to nothing. Returns the way to stop. */
+  onUse(listener: () => void): () => void
   close(): Promise<void>
 }
 
@@ -43,6 +43,7 @@ export function createCredentials(deps: ServeCredentialsDeps): ServingCredential
   const { store, keeper, events, clock, log, defaults } = deps
   const serial = createSerial()
   const waiters = new Set<() => void>()
+  const users = new Set<() => void>()
   let states = new Map<string, ProfileState>()
   let active = ''
   let isClosed = false
@@ -97,8 +98,12 @@ export function createCredentials(deps: ServeCredentialsDeps): ServingCredential
 
   return {
     settle,
+    onUse(listener) {
+      users.add(listener)
+      return () => users.delete(listener)
+    },
     async refresh() {
-      deps.onUse?.()
+      for (const use of users) use()
       // A vault that answers helps this very request; one that hangs must not hold up what memory can serve.
       if (keeper.hasFailed()) await Promise.race([retry(), sleep(clock, RETRY_WAIT_MS)])
       const before = store.reading()

@@ -1,15 +1,12 @@
-import { randomBytes } from 'node:crypto'
 import { existsSync, readdirSync } from 'node:fs'
 import { request } from 'node:http'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { startCloudSimulator } from '../../sim/simulator.js'
-import { resolveSettings } from '../../src/config/settings.js'
 import { type Daemon, startDaemon } from '../../src/daemon/daemon.js'
-import { openLog } from '../../src/daemon/open-log.js'
-import { systemClock } from '../../src/std/clock.js'
 import { makeRoot } from '../fixtures/broker.js'
+import { daemonOptions } from '../fixtures/daemon-options.js'
 
 interface Place {
   readonly root: string
@@ -18,37 +15,7 @@ interface Place {
 }
 
 function start(t: Test, { root, env = {}, flags = {} }: Place): Promise<Daemon> {
-  const outcome = resolveSettings({
-    flags: { 'vault.backend': 'file', 'vault.key_wrap': 'key-file', port: '0', ...flags },
-    env: {},
-  })
-  if (outcome.kind === 'problems') throw new Error(JSON.stringify(outcome.problems))
-  const started = startDaemon({
-    version: '0.0.0',
-    settings: outcome.settings,
-    paths: {
-      configFile: join(root, 'config.toml'),
-      stateDir: join(root, 'state'),
-      socket: join(root, 'run', 's'),
-      profilesFile: join(root, 'profiles.toml'),
-    },
-    env,
-    inherited: {},
-    process: {
-      pid: process.pid,
-      node: process.version,
-      execPath: process.execPath,
-      hostname: 'test',
-      platform: process.platform,
-    },
-    keychainChild: '/nonexistent',
-    clock: systemClock(),
-    log: openLog({ level: 'error', destination: { write: () => undefined } }),
-    random: Math.random,
-    newId: () => randomBytes(6).toString('hex'),
-    randomToken: () => randomBytes(32).toString('base64url'),
-    onShutdown: () => undefined,
-  })
+  const started = startDaemon({ ...daemonOptions(root, { port: '0', ...flags }), env })
   started.then(
     (daemon) => t.after(() => daemon.close()),
     () => undefined,

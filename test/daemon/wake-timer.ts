@@ -1,7 +1,7 @@
 import { chmodSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { createWakeTimer, readNextElapse } from '../../src/daemon/idle.js'
+import { createWakeTimer, readNextElapse } from '../../src/daemon/wake-timer.js'
 import { systemClock } from '../../src/std/clock.js'
 
 const ACTIVE = 'NextElapseUSecRealtime=Fri 2026-11-20 23:02:02 UTC\nActiveState=active\n'

@@ -1,0 +1,181 @@
+/** The parts of a broker: opened here in order, from what the daemon was started with. */
+
+import type { Audit } from '../audit/audit.js'
+import { openAuditFile } from '../audit/open-audit.js'
+import type { Paths } from '../config/paths.js'
+import type { Settings } from '../config/settings.js'
+import type { OpenCallback } from '../login/callback.js'
+import { ensurePrivateDirectory } from '../os/private-files.js'
+import { createProcessIdentifier } from '../os/proc.js'
+import { takeStateLock } from '../os/state-lock.js'
+import type { CloudApi, CloudDefaults, ServiceAccountsApi } from '../prefect/cloud.js'
+import { cloudDefaults, openCloudFromEnv } from '../prefect/open-cloud.js'
+import { createServerTime, type ServerTime } from '../prefect/server-time.js'
+import { openProfileStore } from '../profiles/open-profiles.js'
+import type { ProfileStore } from '../profiles/profile.js'
+import type { ProxyWay } from '../proxy/deps.js'
+import type { Notice } from '../status/notify.js'
+import { createDesktopNotifier } from '../status/notify-desktop.js'
+import type { DaemonFacts } from '../status/status.js'
+import type { Clock } from '../std/clock.js'
+import { defined } from '../std/defined.js'
+import type { ListenerFacts } from '../tokens/access.js'
+import { openVault } from '../vault/open-vault.js'
+import type { Vault } from '../vault/vault.js'
+import type { InheritedSockets } from './inherited-sockets.js'
+import type { OpenLog } from './open-log.js'
+import { openState, type State } from './state.js'
+import { createWakeTimer } from './wake-timer.js'
+
+/** What a daemon is started with. */
+export interface DaemonOptions {
+  readonly version: string
+  readonly settings: Settings
+  readonly paths: Paths
+  readonly configFile?: string
+  /** The daemon's environment: what the keychain child, TLS and proxies need of it. */
+  readonly env: Readonly<Record<string, string | undefined>>
+  /** The process and the machine that the daemon runs in. */
+  readonly host: {
+    readonly pid: number
+    readonly node: string
+    readonly execPath: string
+    readonly hostname: string
+    readonly platform: NodeJS.Platform
+  }
+  /** What systemd opened for us; nothing without socket activation. */
+  readonly inherited: InheritedSockets
+  /** The bundled `keychain-child.js`, absolute. */
+  readonly keychainChild: string
+  readonly clock: Clock
+  readonly log: OpenLog
+  readonly random: () => number
+  /** 12 hex digits, unique. */
+  readonly newId: () => string
+  /** 32 random bytes as base64url. */
+  readonly randomToken: () => string
+  /** The owner asked the daemon to stop; or it is idle, and its listeners are closed. */
+  readonly onShutdown: (why: 'asked' | 'idle') => void
+}
+
+/** What a broker is made of. Whoever opens the parts closes them, after the broker. */
+export interface BrokerParts {
+  readonly settings: Settings
+  /** What `status` says about the daemon and never changes. */
+  readonly facts: Omit<DaemonFacts, 'startedAt' | 'logLevel'>
+  /** Part of the names of minted keys. */
+  readonly hostname: string
+  /** Cloud endpoints of a profile that names none. */
+  readonly defaults: CloudDefaults
+
+  readonly clock: Clock
+  /** Prefect's time; `cloud` tells it the date of every answer. */
+  readonly time: ServerTime
+  readonly random: () => number
+  /** 12 hex digits, unique. */
+  readonly newId: () => string
+  /** 32 random bytes as base64url. */
+  readonly randomToken: () => string
+  readonly log: OpenLog
+
+  readonly state: State
+  readonly audit: Audit & { problem(): string | undefined }
+  readonly vault: Vault
+  readonly store: ProfileStore
+  readonly cloud: CloudApi & ServiceAccountsApi
+  /** How requests of jobs reach Prefect. */
+  readonly agent: Pick<ProxyWay, 'dispatcherFor'>
+  readonly openCallback: OpenCallback
+  /** Shows a desktop notification. Never rejects. */
+  readonly notify: (notice: Notice) => Promise<void>
+  /** Names a running process so that a later one with the same pid has another name; `undefined`: not running. */
+  readonly identifyProcess: (pid: number) => Promise<string | undefined>
+  /** When systemd starts the daemon again, epoch ms; `undefined`: never. */
+  readonly wakeTimer: () => Promise<number | undefined>
+
+  /** The daemon's own list: listeners appear in it when they are opened. */
+  readonly listeners: readonly ListenerFacts[]
+  /** The owner asked the daemon to stop; or it is idle, and its listeners are closed. */
+  readonly onShutdown: (why: 'asked' | 'idle') => void
+}
+
+/** All but the agent. Rejects with what kept a part from opening; `onClose` has the closers of those before it. */
+export async function openParts(
+  options: DaemonOptions,
+  listeners: readonly ListenerFacts[],
+  onClose: (closer: () => Promise<unknown>) => void,
+): Promise<Omit<BrokerParts, 'agent'>> {
+  const { version, settings, paths, configFile, host, env, clock, random, newId, randomToken, log } = options
+  const { stateDir } = paths
+  await ensurePrivateDirectory(stateDir)
+  const lock = await takeStateLock({ stateDir, clock, newId })
+  onClose(() => lock.release())
+  const state = await openState({ stateDir, clock, log: log.child({ part: 'state' }) })
+  const audit = openAuditFile({ stateDir, clock, log: log.child({ part: 'audit' }) })
+  onClose(() => audit.close())
+  const vault = await openDaemonVault(options)
+  onClose(() => vault.close())
+  const time = createServerTime(clock)
+  const cloud = openCloudFromEnv(env, {
+    clock,
+    random,
+    log: log.child({ part: 'cloud' }),
+    userAgent: `prefect-auth-broker/${version}`,
+    onServerDate: time.note,
+  })
+  const store = await openProfileStore({
+    path: paths.profilesFile,
+    clock,
+    log: log.child({ part: 'profiles' }),
+  })
+  onClose(() => store.close())
+  return {
+    settings,
+    facts: { version, pid: host.pid, node: host.node, stateDir, ...defined({ configFile }) },
+    hostname: host.hostname,
+    defaults: cloudDefaults(env),
+    clock,
+    time,
+    random,
+    newId,
+    randomToken,
+    log,
+    state,
+    audit,
+    vault,
+    store,
+    cloud,
+    openCallback: async (request) => (await import('../login/callback.js')).openLoginCallback(request),
+    notify: createDesktopNotifier({ platform: host.platform, env, clock, log }),
+    identifyProcess: createProcessIdentifier({ clock, platform: host.platform }),
+    wakeTimer: createWakeTimer({ env, clock }),
+    listeners,
+    onShutdown: options.onShutdown,
+  }
+}
+
+/** Rejects as `openVault` does. */
+function openDaemonVault({
+  settings,
+  paths,
+  keychainChild,
+  host: { execPath },
+  env,
+  clock,
+  log,
+}: DaemonOptions): Promise<Vault> {
+  const passphraseFile = settings['vault.passphrase_file']
+  return openVault({
+    settings: {
+      backend: settings['vault.backend'],
+      keyWrap: settings['vault.key_wrap'],
+      ...defined({ passphraseFile }),
+    },
+    stateDir: paths.stateDir,
+    childPath: keychainChild,
+    execPath,
+    env,
+    clock,
+    log: log.child({ part: 'vault' }),
+  })
+}
