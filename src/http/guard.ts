@@ -5,6 +5,7 @@ import type { FastifyRequest } from 'fastify'
 import { BrokerError } from '../base/errors.js'
 import { type Caller, type Door, type Power, requirePower, requireProfile } from '../tokens/access.js'
 import type { Tokens } from '../tokens/tokens.js'
+import { headerValues, pairs } from './headers.js'
 
 /** One listener, as the guard sees it. */
 interface Entrance {
@@ -114,18 +115,15 @@ interface Head {
 
 /** Out of the raw headers: Node keeps the first of two Hosts, and proxies in between may take the second. */
 function readHead(raw: readonly string[]): Head {
-  const hosts: string[] = []
   let isBrowser = false
   let isUpgrade = false
-  for (let index = 0; index + 1 < raw.length; index += 2) {
-    const name = raw[index]?.toLowerCase() ?? ''
-    const value = raw[index + 1] ?? ''
-    if (name === 'host') hosts.push(value)
-    else if (name === 'origin' || name === 'referer' || name.startsWith('sec-fetch-')) isBrowser = true
-    // Java's client offers h2c on every request and does without; nobody else's upgrade is an offer.
-    else if (name === 'upgrade' && value.toLowerCase() !== 'h2c') isUpgrade = true
+  for (const [name, value] of pairs(raw)) {
+    const lower = name.toLowerCase()
+    if (lower === 'origin' || lower === 'referer' || lower.startsWith('sec-fetch-')) isBrowser = true
+    // Java's client offers h2c with every request and does without it; any other upgrade is meant.
+    else if (lower === 'upgrade' && value.toLowerCase() !== 'h2c') isUpgrade = true
   }
-  return { hosts, isBrowser, isUpgrade }
+  return { hosts: headerValues(raw, 'host'), isBrowser, isUpgrade }
 }
 
 function identify(request: FastifyRequest, door: Entrance['door'], tokens: Tokens): Caller {

@@ -3,6 +3,7 @@ import { createServer, type IncomingMessage, type RequestListener, type Server }
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Door } from '../tokens/access.js'
+import { headerLines, rewriteHeaders } from './headers.js'
 
 /** Milliseconds and counts; the defaults suit a machine with one user. */
 export interface ServerLimits {
@@ -142,14 +143,9 @@ export function checkWhileConnected(server: Server, everyMs: number): void {
 }
 
 export function reenter(server: Server, request: IncomingMessage, socket: Duplex, head: Buffer): void {
-  const raw = request.rawHeaders
-  const headers: string[] = []
-  for (let index = 0; index + 1 < raw.length; index += 2) {
-    const name = raw[index] ?? ''
-    const value = raw[index + 1] ?? ''
-    const isConnection = name.toLowerCase() === 'connection'
-    headers.push(name, isConnection ? withoutUpgrade(value) : value)
-  }
+  const headers = rewriteHeaders(request.rawHeaders, (name, value) =>
+    name === 'connection' ? withoutUpgrade(value) : value,
+  )
   const line = `${request.method} ${request.url} HTTP/${request.httpVersion}\r\n`
   socket.unshift(Buffer.concat([Buffer.from(`${line}${headerLines(headers)}\r\n`, 'latin1'), head]))
   server.emit('connection', socket)
@@ -160,9 +156,4 @@ function withoutUpgrade(connection: string): string {
   const tokens = connection.split(',').map((token) => token.trim())
   const kept = tokens.filter((token) => token.toLowerCase() !== 'upgrade')
   return kept.length === 0 ? 'keep-alive' : kept.join(', ')
-}
-export function headerLines(flat: readonly string[]): string {
-  let lines = ''
-  for (let index = 0; index + 1 < flat.length; index += 2) lines += `${flat[index]}: ${flat[index + 1]}\r\n`
-  return lines
 }
