@@ -1,4 +1,4 @@
-/** What the HTTP API stands on: the parts that the daemon hands in, and what the routes share. */
+/** What the HTTP API is built from: the parts that the daemon hands in, and what the routes share. */
 
 import type { KeyAdmin } from '../admin/keys.js'
 import type { ProfileAdmin } from '../admin/profiles.js'
@@ -41,17 +41,17 @@ export interface AppDeps {
   readonly vault: VaultAdmin
   readonly logins: LoginSessions
   readonly inspection: Inspection
-  /** Where the proxy goes out. */
+  /** How the proxy reaches Prefect. */
   readonly way: ProxyWay
   readonly proxyLimits?: Partial<ProxyLimits>
   /** Takes effect at once. */
   readonly setLogLevel: (level: (typeof logLevels)[number]) => void
-  /** Begins the shutdown and returns; called after `POST /v1/shutdown` was answered. */
+  /** Starts the shutdown and returns; called after `POST /v1/shutdown` was answered. */
   readonly shutdown: () => void
 }
 
 /** What a route may use. */
-export interface RouteContext extends AppDeps {
+export type RouteContext = AppDeps & {
   readonly guard: Guard
   readonly holds: Holds
   readonly trail: Trail

@@ -1,10 +1,10 @@
-/** Which profiles a caller may see, and which one a request without a name is about. */
+/** Which profiles a caller may see, and which one a request means that names none. */
 
 import { BrokerError, isBrokerError } from '../base/errors.js'
 import type { Credentials, ProfileState } from '../serve/credentials.js'
 import { type Caller, reachesProfile, requireProfile } from '../tokens/access.js'
 
-/** Whether the caller's view has no edges: the owner, and tokens for `*`. */
+/** Whether the caller may see every profile: the owner, and tokens for `*`. */
 export function seesAll({ token }: Caller): boolean {
   return token === undefined || token.profiles.includes('*')
 }
@@ -16,8 +16,8 @@ export function visibleStates(caller: Caller, credentials: Credentials): readonl
 }
 
 /**
- * The profile to answer for: the one asked for; else the active one, where the caller may; else the only one its token is
- * for. `undefined` means the active one. Throws `profile_not_allowed`.
+ * The profile that the request is about: the one asked for; else the active one, if the caller may use it; else the only
+ * one of its token. `undefined` means the active one. Throws `profile_not_allowed`.
  */
 export function pickProfile(
   caller: Caller,
@@ -33,12 +33,12 @@ export function pickProfile(
   if (active !== undefined && reachesProfile(caller, active)) return active
   const [only, ...others] = caller.token.profiles
   if (only !== undefined && others.length === 0) return only
-  throw new BrokerError('profile_not_allowed', 'this token is not for the active profile', {
+  throw new BrokerError('profile_not_allowed', 'this token does not include the active profile', {
     hint: 'name one of its profiles: ?profile=NAME',
   })
 }
 
-/** An active profile that does not exist is no profile. */
+/** `undefined` if the active profile does not exist. */
 function activeName(credentials: Credentials): string | undefined {
   try {
     return credentials.state().resolved.name

@@ -114,6 +114,13 @@ function refuse(socket: Duplex, status: keyof typeof REASONS, detail: string): v
   )
 }
 
+/** `host:port` under every loopback name, for a server on TCP that listens; else none. */
+export function loopbackHosts(server: Server): readonly string[] {
+  const address = server.address()
+  if (address === null || typeof address === 'string') return []
+  return ['127.0.0.1', 'localhost', '[::1]'].map((name) => `${name}:${address.port}`)
+}
+
 /** The longest that a timer of Node can wait: 25 days. */
 const NEVER_MS = 2 ** 31 - 1
 

@@ -249,7 +249,7 @@ t.test('what a body says is checked, and the answer names the field', async (t) 
     ['PUT', '/v1/profiles/active', { name: 7 }, "'name' in the body must be of type string"],
     ['PUT', '/v1/profiles/active', [], 'the body must be of type object'],
     ['POST', '/v1/profiles', { name: 'a b' }, /^'name' in the body must be letters, digits/],
-    ['PATCH', '/v1/profiles/cloud', {}, 'the body must name what to change: api_url or auth_string'],
+    ['PATCH', '/v1/profiles/cloud', {}, 'the body must set api_url, auth_string or both'],
     [
       'PUT',
       '/v1/log-level',
@@ -262,9 +262,9 @@ t.test('what a body says is checked, and the answer names the field', async (t) 
       { name: 'x', power: 'admin' },
       "'power' in the body must be one of inspect, proxy, use",
     ],
-    ['POST', '/v1/tokens', { name: 'x', expires_in: 'soon' }, /^'expires_in' in the body must be a time/],
-    ['POST', '/v1/tokens', { name: 'x', expires_in: '366d' }, /^'expires_in' in the body must be a time/],
-    ['POST', '/v1/tokens', { name: 'x', expires_in: '0s' }, /^'expires_in' in the body must be a time/],
+    ['POST', '/v1/tokens', { name: 'x', expires_in: 'soon' }, /^'expires_in' in the body must be a duration/],
+    ['POST', '/v1/tokens', { name: 'x', expires_in: '366d' }, /^'expires_in' in the body must be a duration/],
+    ['POST', '/v1/tokens', { name: 'x', expires_in: '0s' }, /^'expires_in' in the body must be a duration/],
     [
       'POST',
       '/v1/keys',
