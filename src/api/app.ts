@@ -1,14 +1,21 @@
 /** The HTTP API: one fastify instance behind every listener. It never listens itself. */
-import type { Server } from 'node:http'
-import fastify, { type FastifyReply, type FastifyRequest } from 'fastify'
+import type { IncomingMessage, Server } from 'node:http'
+import fastify, { type FastifyReply, type FastifyRequest, type RouteOptions } from 'fastify'
 import { BrokerError } from '../base/errors.js'
 import { createHolds, shuttingDown } from '../http/conditional.js'
 import { createDoorkeeper, createGuard, type Guard } from '../http/guard.js'
-import { createActBook, createPresenceBook, type Presence } from '../http/presence.js'
 import { createProblems } from '../http/problem.js'
 import { type ApiServer, compileValidator, WITHOUT_AJV } from '../http/schema.js'
-import { createDoorServer, loopbackHosts, reenter, type ServerLimits } from '../http/server.js'
+import {
+  createDoorServer,
+  createOwnAddresses,
+  createPresenceBook,
+  type Presence,
+  reenter,
+  type ServerLimits,
+} from '../http/server.js'
 import { createTrail } from '../http/trail.js'
+import { isProxyTarget } from '../prefect/proxied.js'
 import { PROXY_LIMITS } from '../proxy/deps.js'
 import { type ApiProxy, createProxy } from '../proxy/proxy.js'
 import { createUpstreams } from '../proxy/upstream.js'
@@ -82,8 +89,8 @@ export async function buildApp(deps: AppDeps): Promise<App> {
     metrics: createMetrics(),
     streams: createEventStreams(deps),
     book: createRouteBook(),
-    acts: createActBook(),
   }
+  const acts = createActBook()
   const servers = new Set<Server>()
   const presence = createPresenceBook(deps.clock)
   const own = createOwnAddresses()
@@ -103,6 +110,7 @@ export async function buildApp(deps: AppDeps): Promise<App> {
   })
   const api = await buildServer(
     { ...context, proxyTraffic: proxy.traffic },
+    acts,
     (request) => doorkeeper.entranceOf(request.raw.socket)?.door,
   )
   return {
@@ -112,15 +120,15 @@ export async function buildApp(deps: AppDeps): Promise<App> {
       const server = createDoorServer(
         door,
         (request, response) => {
-          if (proxy.takes(request)) proxy.handle(request, response)
+          if (isProxied(request)) proxy.handle(request, response)
           else api.routing(request, response)
         },
         limits,
-        proxy.takes,
+        isProxied,
       )
       server.on('upgrade', (request, socket, head) => {
         const isWebSocket = request.headers.upgrade?.toLowerCase() === 'websocket'
-        if (isWebSocket && proxy.takes(request)) proxy.upgrade(request, socket, head)
+        if (isWebSocket && isProxied(request)) proxy.upgrade(request, socket, head)
         else reenter(server, request, socket, head)
       })
       doorkeeper.watch(server, door, hosts)
@@ -129,7 +137,7 @@ export async function buildApp(deps: AppDeps): Promise<App> {
       servers.add(server)
       return server
     },
-    presence: () => ({ ...presence.look(), acts: context.acts.underWay() }),
+    presence: () => ({ ...presence.look(), acts: acts.underWay() }),
     shutDoors() {
       for (const server of servers) server.close()
     },
@@ -147,6 +155,10 @@ export async function buildApp(deps: AppDeps): Promise<App> {
   }
 }
 
+function isProxied({ url }: IncomingMessage): boolean {
+  return isProxyTarget(url ?? '')
+}
+
 /**
  * Whether a request that was accepted before the listeners closed is still answered: it changes nothing and ends at once.
  * With sockets that the system keeps open, nobody notices a restart then.
@@ -158,8 +170,8 @@ function isQuickLook({ method, routeOptions }: FastifyRequest): boolean {
 type DoorOf = (request: FastifyRequest) => Door | undefined
 
 /** The guard is the first hook of the root instance, and also runs before the router's own refusals. */
-async function buildServer(context: RouteContext, doorOf: DoorOf): Promise<ApiServer> {
-  const { acts, book, guard, holds, metrics } = context
+async function buildServer(context: RouteContext, acts: ActBook, doorOf: DoorOf): Promise<ApiServer> {
+  const { book, guard, holds, metrics } = context
   const refuse = createRefusal(context, doorOf)
   const api: ApiServer = fastify({
     logger: false,
@@ -239,33 +251,34 @@ function takeJsonOnly(api: ApiServer): void {
   api.setSerializerCompiler(() => JSON.stringify)
 }
 
-/** The `host:port` names of our own TCP doors. Read at every proxied request, so the system is asked only once a server. */
-function createOwnAddresses() {
-  const hosts = new Set<string>()
-  const unknown = new Set<Server>()
-  let list: readonly string[] = []
-  const settle = (server: Server) => {
-    if (!server.listening) return
-    unknown.delete(server)
-    for (const name of loopbackHosts(server)) hosts.add(name)
-    list = [...hosts]
-  }
-  return {
-    add(server: Server, named: readonly string[]) {
-      unknown.add(server)
-      for (const name of named) hosts.add(name)
-      list = [...hosts]
-    },
-    list() {
-      for (const server of unknown) settle(server)
-      return list
-    },
-  }
-}
-
 function closed(server: Server): Promise<void> {
   return new Promise((resolve) => {
     if (!server.listening) return resolve()
     server.close(() => resolve())
   })
+}
+
+interface ActBook {
+  /** To be called for every route as it is added. Counts requests that may change something. */
+  watch(route: RouteOptions): void
+  underWay(): number
+}
+
+function createActBook(): ActBook {
+  let count = 0
+  return {
+    watch(route) {
+      if (route.method === 'GET' || route.method === 'HEAD') return
+      const { handler } = route
+      route.handler = async function act(request, reply) {
+        count += 1
+        try {
+          return await handler.call(this, request, reply)
+        } finally {
+          count -= 1
+        }
+      }
+    },
+    underWay: () => count,
+  }
 }

@@ -5,7 +5,7 @@ import type { ApiServer } from '../http/schema.js'
 import { defined } from '../std/defined.js'
 import { type AuditEntry as AuditEntryView, auditList, auditQuery } from '../wire/events.js'
 import type { RouteContext } from './context.js'
-import { renderTime } from './render.js'
+import { renderTime } from './view.js'
 
 /** `GET /v1/audit`: entries at or after `since`, at most the newest 10 000. */
 export function auditRoutes(api: ApiServer, { audit }: RouteContext): void {

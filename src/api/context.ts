@@ -8,7 +8,6 @@ import type { Audit } from '../audit/audit.js'
 import type { Events } from '../base/events.js'
 import type { Holds } from '../http/conditional.js'
 import type { Guard } from '../http/guard.js'
-import type { ActBook } from '../http/presence.js'
 import type { Trail } from '../http/trail.js'
 import type { LoginSessions } from '../login/login.js'
 import type { ProxyLimits, ProxyWay } from '../proxy/deps.js'
@@ -58,7 +57,6 @@ export type RouteContext = AppDeps & {
   readonly metrics: Metrics
   readonly streams: EventStreams
   readonly book: RouteBook
-  readonly acts: ActBook
   /** What went through the proxy since the start. */
   readonly proxyTraffic: ApiProxy['traffic']
 }

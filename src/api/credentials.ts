@@ -1,19 +1,20 @@
 /** The current credentials of a profile, at once or as soon as they differ from what the caller has. */
 
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import { BrokerError, isBrokerError } from '../base/errors.js'
 import { entityTag, matchesTag, preferredWaitMs, sendTagged } from '../http/conditional.js'
 import type { ApiServer } from '../http/schema.js'
-import type { Served } from '../serve/credentials.js'
+import type { Credentials, Served } from '../serve/credentials.js'
 import { defined } from '../std/defined.js'
+import { type Caller, reachesProfile, requireProfile } from '../tokens/access.js'
 import {
-  type Credentials,
+  type Credentials as CredentialsView,
   credentialsQuery,
   credentials as credentialsSchema,
   type PrefectEnv,
 } from '../wire/credentials.js'
 import type { RouteContext } from './context.js'
-import { renderKey, renderOwner, renderWorkspaceRef } from './render.js'
-import { pickProfile } from './scope.js'
+import { renderKey, renderOwner, renderWorkspaceRef, seesAll } from './view.js'
 
 export function credentialsRoutes(api: ApiServer, context: RouteContext): void {
   const { credentials, guard, metrics, trail } = context
@@ -96,6 +97,39 @@ async function changeOf(
   }
 }
 
+/**
+ * The profile that the request is about: the one asked for; else the active one, if the caller may use it; else the only
+ * one of its token. `undefined` means the active one. Throws `profile_not_allowed`.
+ */
+export function pickProfile(
+  caller: Caller,
+  asked: string | undefined,
+  credentials: Credentials,
+): string | undefined {
+  if (asked !== undefined) {
+    requireProfile(caller, asked)
+    return asked
+  }
+  if (caller.token === undefined || seesAll(caller)) return undefined
+  const active = activeName(credentials)
+  if (active !== undefined && reachesProfile(caller, active)) return active
+  const [only, ...others] = caller.token.profiles
+  if (only !== undefined && others.length === 0) return only
+  throw new BrokerError('profile_not_allowed', 'this token does not include the active profile', {
+    hint: 'name one of its profiles: ?profile=NAME',
+  })
+}
+
+/** `undefined` if the active profile does not exist. */
+function activeName(credentials: Credentials): string | undefined {
+  try {
+    return credentials.state().resolved.name
+  } catch (error) {
+    if (isBrokerError(error, 'profile_not_found')) return undefined
+    throw error
+  }
+}
+
 function tagOf(served: Served): string {
   return entityTag(served.profile, served.generation)
 }
@@ -112,7 +146,7 @@ function createBodies(): (served: Served) => string {
   }
 }
 
-function renderCredentials(served: Served): Credentials {
+function renderCredentials(served: Served): CredentialsView {
   const { workspace, owner, key } = served
   return {
     profile: served.profile,

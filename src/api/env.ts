@@ -10,8 +10,7 @@ import { loginCommand } from '../std/text.js'
 import type { ListenerFacts } from '../tokens/access.js'
 import { type EnvFormat, envQuery, proxyEnvBody } from '../wire/credentials.js'
 import type { RouteContext } from './context.js'
-import { renderEnv } from './credentials.js'
-import { pickProfile } from './scope.js'
+import { pickProfile, renderEnv } from './credentials.js'
 
 export function envRoutes(api: ApiServer, context: RouteContext): void {
   directRoute(api, context)

@@ -11,8 +11,7 @@ import { defined } from '../std/defined.js'
 import { type Caller, reachesProfile } from '../tokens/access.js'
 import type { Tokens } from '../tokens/tokens.js'
 import type { Event } from '../wire/events.js'
-import { renderTime } from './render.js'
-import { seesAll } from './scope.js'
+import { renderTime, seesAll } from './view.js'
 
 const HEARTBEAT_MS = 15_000
 /** A watcher with more than this unread is not reading. Bytes. */

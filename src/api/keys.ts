@@ -24,8 +24,7 @@ import {
   type RenewalView as WireView,
 } from '../wire/keys.js'
 import type { RouteContext } from './context.js'
-import { renderKey, renderLife, renderTime } from './render.js'
-import { seesAll, visibleStates } from './scope.js'
+import { renderKey, renderLife, renderTime, seesAll, visibleStates } from './view.js'
 
 export function keyRoutes(api: ApiServer, context: RouteContext): void {
   listRoute(api, context)

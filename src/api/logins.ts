@@ -17,7 +17,7 @@ import {
   loginView,
 } from '../wire/login.js'
 import type { RouteContext } from './context.js'
-import { renderKey, renderOwner, renderTime } from './render.js'
+import { renderKey, renderOwner, renderTime } from './view.js'
 import { renderWorkspace } from './workspaces.js'
 
 export function loginRoutes(api: ApiServer, context: RouteContext): void {

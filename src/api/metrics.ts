@@ -8,8 +8,7 @@ import { SECOND_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import { type Caller, reachesProfile } from '../tokens/access.js'
 import type { ProxyTrafficView } from '../wire/credentials.js'
-import { renderTime } from './render.js'
-import { visibleStates } from './scope.js'
+import { renderTime, visibleStates } from './view.js'
 
 interface MetricFamily {
   readonly name: string

@@ -23,8 +23,7 @@ import {
   useProfileBody,
 } from '../wire/profile.js'
 import type { RouteContext } from './context.js'
-import { renderWorkspaceRef, withoutUserinfo } from './render.js'
-import { visibleStates } from './scope.js'
+import { renderWorkspaceRef, visibleStates, withoutUserinfo } from './view.js'
 
 export function profileRoutes(api: ApiServer, context: RouteContext): void {
   readingRoutes(api, context)

@@ -14,8 +14,7 @@ import { readiness } from './health.js'
 import { renderRenewal } from './keys.js'
 import { renderTraffic, visibleTraffic } from './metrics.js'
 import { renderProfilesFile, renderWorkspaceOf } from './profiles.js'
-import { renderKey, renderOwner, renderTime, withoutUserinfo } from './render.js'
-import { seesAll } from './scope.js'
+import { renderKey, renderOwner, renderTime, seesAll, withoutUserinfo } from './view.js'
 
 export function statusRoutes(api: ApiServer, context: RouteContext): void {
   const { credentials, guard, inspection, proxyTraffic } = context

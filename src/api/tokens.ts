@@ -10,7 +10,7 @@ import type { TokenFacts } from '../tokens/tokens.js'
 import { empty } from '../wire/common.js'
 import { createTokenAnswer, createTokenBody, type TokenView, tokenList, tokenParams } from '../wire/tokens.js'
 import type { RouteContext } from './context.js'
-import { renderTime } from './render.js'
+import { renderTime } from './view.js'
 
 const MIN_LIFE_MS = SECOND_MS
 const MAX_LIFE_MS = 365 * DAY_MS

@@ -11,7 +11,7 @@ import {
   workspaceList,
 } from '../wire/profile.js'
 import type { RouteContext } from './context.js'
-import { withoutUserinfo } from './render.js'
+import { withoutUserinfo } from './view.js'
 
 export function workspaceRoutes(api: ApiServer, { guard, trail, workspaces }: RouteContext): void {
   api.get(

@@ -1,4 +1,4 @@
-/** Variables as text that a shell evaluates: every value quoted by that shell's own rules, one statement a line. */
+/** Variables as text that a shell evaluates: each value quoted by that shell's rules, one statement per line. */
 import type { FastifyRequest } from 'fastify'
 import type { ErrorCode } from '../base/errors.js'
 import { BrokerError } from '../base/errors.js'
@@ -12,9 +12,9 @@ type EnvName = (typeof ENV_NAMES)[number] | ExtraName
 /** How one shell sets, removes and fails. */
 interface Dialect {
   set(name: EnvName, value: string): string
-  /** `undefined` where the format has no way to say it. */
+  /** `undefined` if the format cannot express it. */
   unset(name: EnvName): string | undefined
-  /** A fixed text with nothing in it but our own code; evaluated, it fails. */
+  /** A fixed text with nothing variable in it but our own code; fails when evaluated. */
   fail(code: ErrorCode): string
 }
 
@@ -22,14 +22,14 @@ const failInSh = (code: ErrorCode) => `echo 'prefect-auth: ${code}' >&2; false`
 
 const DIALECTS: Readonly<Record<TextFormat, Dialect>> = {
   sh: {
-    // The `;` is for those who forget the quotes around "$(curl …)", which joins the lines.
+    // The `;` helps if the quotes around "$(curl …)" are forgotten, which joins the lines.
     set: (name, value) => `export ${name}=${quoteSh(value)};`,
     unset: (name) => `unset ${name};`,
     fail: failInSh,
   },
   fish: {
     set: (name, value) => `set -gx ${name} ${quoteFish(value)};`,
-    // Removing what is not there is a failure in fish, and `set` would pass that outcome on.
+    // In fish, removing a variable that is not set fails, and `set` would be the last status.
     unset: (name) => `set -e ${name}; or true;`,
     fail: failInSh,
   },
@@ -41,14 +41,14 @@ const DIALECTS: Readonly<Record<TextFormat, Dialect>> = {
   dotenv: {
     set: (name, value) => `${name}=${quoteDotenv(value)}`,
     unset: () => undefined,
-    // No dotenv reader takes it for a value, and a shell that sources the file fails.
+    // No dotenv reader takes this for a value, and a shell that sources the file fails.
     fail: failInSh,
   },
 }
 
 /**
- * All of Prefect's variables: those with a value are set, the others removed, so that nothing of an earlier profile stays.
- * `others` are set besides. Throws `api_url_invalid` for a value that no environment can hold.
+ * All of Prefect's variables: those with a value are set, the others removed, so that nothing of an earlier profile
+ * remains. `others` are set as well. Throws `api_url_invalid` for a value that an environment variable cannot hold.
  */
 export function renderShell(
   format: TextFormat,
@@ -69,30 +69,33 @@ export function renderShell(
 
 function representable(name: EnvName, value: string): string {
   if (!value.includes('\0')) return value
-  throw new BrokerError('api_url_invalid', `${name} has a NUL character in it, which no environment can hold`)
+  throw new BrokerError(
+    'api_url_invalid',
+    `${name} contains a NUL character, which an environment variable cannot hold`,
+  )
 }
 
-/** The one line that a failure is, in a format that a shell evaluates. */
+/** A failure as the one line that a shell evaluates. */
 export function failureLine(format: TextFormat, code: ErrorCode): string {
   return `${DIALECTS[format].fail(code)}\n`
 }
 
-/** The format in which this request's failure will be evaluated; `undefined`: nobody evaluates it. Never throws. */
+/** The format in which a failure of this request is evaluated; `undefined` if by no shell. Never throws. */
 export function shellOf(request: FastifyRequest): TextFormat | undefined {
   if (request.routeOptions.url !== '/v1/env') return undefined
   const said = request.method === 'POST' ? request.body : request.query
   const asked = typeof said === 'object' && said !== null && 'format' in said ? said.format : 'sh'
   if (asked === 'json') return undefined
-  // An unknown format is most likely evaluated by the shell that sh is closest to.
+  // An unknown format is most likely meant for a shell that resembles sh.
   return asked === 'fish' || asked === 'powershell' || asked === 'dotenv' ? asked : 'sh'
 }
 
-/** Nothing is special between single quotes but the quote itself. */
+/** Between single quotes only the quote itself is special. */
 export function quoteSh(value: string): string {
   return `'${value.replaceAll("'", "'\\''")}'`
 }
 
-/** In fish `\` and `'` are; line breaks stand outside, because `eval (curl …)` would split there. */
+/** In fish `\` and `'` are special; line breaks go outside the quotes, because `eval (curl …)` would split there. */
 export function quoteFish(value: string): string {
   const quoted = value
     .replaceAll('\\', '\\\\')
@@ -103,8 +106,8 @@ export function quoteFish(value: string): string {
 }
 
 /**
- * PowerShell takes five characters for a single quote, each doubled to mean itself. Line breaks are spelled out:
- * `curl … | iex` evaluates line by line.
+ * PowerShell accepts five characters as a single quote; doubling one makes it literal. Line breaks are spelled out,
+ * because `curl … | iex` evaluates line by line.
  */
 export function quotePowershell(value: string): string {
   const quoted = `'${value.replace(/['\u2018\u2019\u201a\u201b]/g, '$&$&')}'`
@@ -112,7 +115,7 @@ export function quotePowershell(value: string): string {
   return `(${quoted.replaceAll('\n', "' + [char]10 + '").replaceAll('\r', "' + [char]13 + '")})`
 }
 
-/** Bare where it can be (docker keeps quotes as they are), else as most readers take it; always one line. */
+/** Bare if possible (docker keeps quotes as they are), else quoted as most readers expect; always one line. */
 export function quoteDotenv(value: string): string {
   if (/^[\w@%+:,./=~-]*$/.test(value)) return value
   if (!/['\\\r\n]/.test(value)) return `'${value}'`

@@ -1,10 +1,22 @@
-/** What several answers show: times, keys, owners and workspaces. Facts about keys, never a key. */
+/** What several answers share: which profiles a caller sees, and how times, keys, owners and workspaces look. */
 
 import type { KeyFacts } from '../keys/ledger.js'
 import type { Owner } from '../prefect/cloud.js'
-import type { Served } from '../serve/credentials.js'
+import type { Credentials, ProfileState, Served } from '../serve/credentials.js'
 import { defined } from '../std/defined.js'
+import { type Caller, reachesProfile } from '../tokens/access.js'
 import type { KeyView, Owner as OwnerView, WorkspaceRef } from '../wire/common.js'
+
+/** Whether the caller may see every profile: the owner, and tokens for `*`. */
+export function seesAll({ token }: Caller): boolean {
+  return token === undefined || token.profiles.includes('*')
+}
+
+/** The states of those profiles that the caller may see. */
+export function visibleStates(caller: Caller, credentials: Credentials): readonly ProfileState[] {
+  const states = credentials.states()
+  return seesAll(caller) ? states : states.filter(({ resolved }) => reachesProfile(caller, resolved.name))
+}
 
 /** Epoch ms to RFC 3339, UTC. */
 export function renderTime(at: number): string
@@ -13,6 +25,7 @@ export function renderTime(at: number | undefined): string | undefined {
   return at === undefined ? undefined : new Date(at).toISOString()
 }
 
+/** Facts about the key, never the key. */
 export function renderKey(key: KeyFacts): KeyView {
   return { fingerprint: key.fingerprint, origin: key.origin, ...renderLife(key) }
 }
