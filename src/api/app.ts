@@ -1,8 +1,8 @@
 /** The HTTP API: one fastify instance behind every door. It never listens itself. */
 import type { Server } from 'node:http'
 import fastify, { type FastifyReply, type FastifyRequest } from 'fastify'
-import { BrokerError } from '../base/errors.js'
-import { createHolds, shuttingDown } from '../http/conditional.js'
+import { BrokerError, shuttingDown } from '../base/errors.js'
+import { createHolds } from '../http/conditional.js'
 import { createDoorkeeper, createGuard, type Guard } from '../http/guard.js'
 import { createActBook, createPresenceBook, type Presence } from '../http/presence.js'
 import { createProblems } from '../http/problem.js'

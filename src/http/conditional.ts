@@ -1,6 +1,6 @@
 /** Conditional requests: entity tags, `If-None-Match`, `Prefer: wait`, and the answer to them. */
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { BrokerError } from '../base/errors.js'
+import { shuttingDown } from '../base/errors.js'
 
 /** The longest time that an answer is held, in milliseconds. */
 const MAX_WAIT_MS = 300_000
@@ -88,11 +88,4 @@ export function createHolds(): Holds {
     },
     isStopping: () => stopping,
   }
-}
-
-/** What everyone hears while the daemon stops. */
-export function shuttingDown(): BrokerError {
-  return new BrokerError('shutting_down', 'the daemon is shutting down', {
-    hint: 'ask again once it is back: prefect-auth status',
-  })
 }
