@@ -1,8 +1,8 @@
 /** The HTTP API: one fastify instance behind every listener. It never listens itself. */
 import type { IncomingMessage, Server } from 'node:http'
 import fastify, { type FastifyReply, type FastifyRequest, type RouteOptions } from 'fastify'
-import { BrokerError } from '../base/errors.js'
-import { createHolds, shuttingDown } from '../http/conditional.js'
+import { BrokerError, shuttingDown } from '../base/errors.js'
+import { createHolds } from '../http/conditional.js'
 import { createDoorkeeper, createGuard, type Guard } from '../http/guard.js'
 import { createProblems } from '../http/problem.js'
 import { type ApiServer, compileValidator, WITHOUT_AJV } from '../http/schema.js'

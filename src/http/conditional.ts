@@ -1,6 +1,6 @@
 /** Conditional requests: entity tags, `If-None-Match`, `Prefer: wait`, and answers that are held. */
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { BrokerError } from '../base/errors.js'
+import { shuttingDown } from '../base/errors.js'
 import { MINUTE_MS, SECOND_MS } from '../std/clock.js'
 
 /** The longest that an answer is held. */
@@ -89,11 +89,4 @@ export function createHolds(): Holds {
     },
     isStopping: () => stopping,
   }
-}
-
-/** The refusal while the daemon stops. */
-export function shuttingDown(): BrokerError {
-  return new BrokerError('shutting_down', 'the daemon is shutting down', {
-    hint: 'try again once it is back; check: prefect-auth status',
-  })
 }

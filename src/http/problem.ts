@@ -1,11 +1,12 @@
 /** Failures as RFC 9457 problem details, or as one harmless line if a shell evaluates the answer. */
 
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { BrokerError, type ErrorKind } from '../base/errors.js'
+import { BrokerError } from '../base/errors.js'
 import { type Clock, SECOND_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
 import type { Problem } from '../wire/common.js'
+import type { ErrorKind } from '../wire/kinds.js'
 import { failureLine, shellOf } from './shell.js'
 
 const STATUS: Readonly<Record<ErrorKind, number>> = {

@@ -2,48 +2,20 @@
 import type { FastifyRequest } from 'fastify'
 import type { ErrorCode } from '../base/errors.js'
 import { BrokerError } from '../base/errors.js'
-import { ENV_NAMES, type EnvFormat, type PrefectEnv } from '../wire/credentials.js'
+import { ENV_NAMES, type PrefectEnv } from '../wire/credentials.js'
 import { PROXY_EXTRA_NAMES } from '../wire/env-names.js'
+import { DIALECTS, ENV_FORMATS, type ShellFormat } from '../wire/kinds.js'
 
-type TextFormat = Exclude<EnvFormat, 'json'>
 type ExtraName = (typeof PROXY_EXTRA_NAMES)[number]
 type EnvName = (typeof ENV_NAMES)[number] | ExtraName
 
-/** How one shell sets, removes and fails. */
-interface Dialect {
-  set(name: EnvName, value: string): string
-  /** `undefined` if the format cannot express it. */
-  unset(name: EnvName): string | undefined
-  /** A fixed text with nothing variable in it but our own code; fails when evaluated. */
-  fail(code: ErrorCode): string
-}
-
-const failInSh = (code: ErrorCode) => `echo 'prefect-auth: ${code}' >&2; false`
-
-const DIALECTS: Readonly<Record<TextFormat, Dialect>> = {
-  sh: {
-    // The `;` helps if the quotes around "$(curl …)" are forgotten, which joins the lines.
-    set: (name, value) => `export ${name}=${quoteSh(value)};`,
-    unset: (name) => `unset ${name};`,
-    fail: failInSh,
-  },
-  fish: {
-    set: (name, value) => `set -gx ${name} ${quoteFish(value)};`,
-    // In fish, removing a variable that is not set fails, and `set` would be the last status.
-    unset: (name) => `set -e ${name}; or true;`,
-    fail: failInSh,
-  },
-  powershell: {
-    set: (name, value) => `$Env:${name} = ${quotePowershell(value)}`,
-    unset: (name) => `Remove-Item Env:${name} -ErrorAction SilentlyContinue`,
-    fail: (code) => `throw 'prefect-auth: ${code}'`,
-  },
-  dotenv: {
-    set: (name, value) => `${name}=${quoteDotenv(value)}`,
-    unset: () => undefined,
-    // No dotenv reader takes this for a value, and a shell that sources the file fails.
-    fail: failInSh,
-  },
+/** How a format sets a variable, by its own quoting rules. */
+const SET: Readonly<Record<ShellFormat, (name: EnvName, value: string) => string>> = {
+  // The `;` is for people who forget the quotes around "$(curl …)", which joins the lines.
+  sh: (name, value) => `export ${name}=${quoteSh(value)};`,
+  fish: (name, value) => `set -gx ${name} ${quoteFish(value)};`,
+  powershell: (name, value) => `$Env:${name} = ${quotePowershell(value)}`,
+  dotenv: (name, value) => `${name}=${quoteDotenv(value)}`,
 }
 
 /**
@@ -51,18 +23,18 @@ const DIALECTS: Readonly<Record<TextFormat, Dialect>> = {
  * remains. `others` are set as well. Throws `api_url_invalid` for a value that an environment variable cannot hold.
  */
 export function renderShell(
-  format: TextFormat,
+  format: ShellFormat,
   env: PrefectEnv,
   others: Readonly<Partial<Record<ExtraName, string | undefined>>> = {},
 ): string {
-  const dialect = DIALECTS[format]
+  const set = SET[format]
   const lines = ENV_NAMES.flatMap((name) => {
     const value = env[name]
-    return value === undefined ? (dialect.unset(name) ?? []) : dialect.set(name, representable(name, value))
+    return value === undefined ? (DIALECTS[format].unset(name) ?? []) : set(name, representable(name, value))
   })
   for (const name of PROXY_EXTRA_NAMES) {
     const value = others[name]
-    if (value !== undefined) lines.push(dialect.set(name, representable(name, value)))
+    if (value !== undefined) lines.push(set(name, representable(name, value)))
   }
   return lines.map((line) => `${line}\n`).join('')
 }
@@ -76,18 +48,18 @@ function representable(name: EnvName, value: string): string {
 }
 
 /** A failure as the one line that a shell evaluates. */
-export function failureLine(format: TextFormat, code: ErrorCode): string {
+export function failureLine(format: ShellFormat, code: ErrorCode): string {
   return `${DIALECTS[format].fail(code)}\n`
 }
 
 /** The format in which a failure of this request is evaluated; `undefined` if by no shell. Never throws. */
-export function shellOf(request: FastifyRequest): TextFormat | undefined {
+export function shellOf(request: FastifyRequest): ShellFormat | undefined {
   if (request.routeOptions.url !== '/v1/env') return undefined
   const said = request.method === 'POST' ? request.body : request.query
   const asked = typeof said === 'object' && said !== null && 'format' in said ? said.format : 'sh'
   if (asked === 'json') return undefined
   // An unknown format is most likely meant for a shell that resembles sh.
-  return asked === 'fish' || asked === 'powershell' || asked === 'dotenv' ? asked : 'sh'
+  return ENV_FORMATS.find((format): format is ShellFormat => format === asked) ?? 'sh'
 }
 
 /** Between single quotes only the quote itself is special. */

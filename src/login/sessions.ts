@@ -1,6 +1,6 @@
 /** The logins that live: one per profile that N callers share, a few side by side, ended ones for ten minutes. */
 
-import { BrokerError } from '../base/errors.js'
+import { BrokerError, shuttingDown } from '../base/errors.js'
 import { verifyKey } from '../prefect/cloud.js'
 import { parseApiKey } from '../prefect/key.js'
 import { createSingleFlight } from '../std/async.js'
@@ -47,7 +47,7 @@ function createLoginPool({ clock }: { readonly clock: Clock }): LoginPool {
   }
 
   async function add(open: () => Promise<LiveLogin>): Promise<LiveLogin> {
-    if (isClosed) throw new BrokerError('shutting_down', 'starting a login failed: the daemon is stopping')
+    if (isClosed) throw shuttingDown()
     if (split().pending.length + opening.size >= MAX_PENDING) throw tooMany()
     const flight = open()
     opening.add(flight)

@@ -261,13 +261,8 @@ function isChecking(state: LoginState, check: number): state is ReceivedLogin {
 }
 
 /** Prefect did not say no: it said nothing, or nothing we can read. */
-function isNotNow({ code }: BrokerError): boolean {
-  return (
-    code === 'prefect_unreachable' ||
-    code === 'prefect_failed' ||
-    code === 'prefect_rate_limited' ||
-    code === 'prefect_unexpected'
-  )
+function isNotNow({ kind }: BrokerError): boolean {
+  return kind === 'upstream'
 }
 
 function countRefused(state: LoginState): LoginState {
