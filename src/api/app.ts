@@ -1,57 +1,84 @@
-/** The HTTP API: one fastify instance behind every door. It never listens itself. */
-import type { Server } from 'node:http'
-import fastify, { type FastifyReply, type FastifyRequest } from 'fastify'
-import { BrokerError } from '../base/errors.js'
-import { createHolds, shuttingDown } from '../http/conditional.js'
+/** The HTTP API: one fastify instance behind every listener. It never listens itself. */
+import type { IncomingMessage, Server } from 'node:http'
+import fastify, { type FastifyReply, type FastifyRequest, type RouteOptions } from 'fastify'
+import { BrokerError, shuttingDown } from '../base/errors.js'
+import { createHolds } from '../http/conditional.js'
 import { createDoorkeeper, createGuard, type Guard } from '../http/guard.js'
-import { createActBook, createPresenceBook, type Presence } from '../http/presence.js'
 import { createProblems } from '../http/problem.js'
 import { type ApiServer, compileValidator, WITHOUT_AJV } from '../http/schema.js'
-import { createDoorServer, reenter, type ServerLimits } from '../http/server.js'
+import {
+  createDoorServer,
+  createOwnAddresses,
+  createPresenceBook,
+  type Presence,
+  reenter,
+  type ServerLimits,
+} from '../http/server.js'
 import { createTrail } from '../http/trail.js'
+import { isProxyTarget } from '../prefect/proxied.js'
 import { PROXY_LIMITS } from '../proxy/deps.js'
 import { type ApiProxy, createProxy } from '../proxy/proxy.js'
 import { createUpstreams } from '../proxy/upstream.js'
 import type { Door } from '../tokens/access.js'
+import { auditRoutes } from './audit.js'
 import type { AppDeps, RouteContext } from './context.js'
 import { credentialsRoutes } from './credentials.js'
-import { daemonRoutes, eventRoutes, openapiRoutes, vaultRoutes } from './daemon.js'
-import { envRoutes, proxyEnvRoutes } from './env.js'
-import { createEventStreams } from './events.js'
+import { daemonRoutes, vaultRoutes } from './daemon.js'
+import { envRoutes } from './env.js'
+import { createEventStreams, eventRoutes } from './events.js'
 import { healthRoutes } from './health.js'
-import { keyRoutes, renewalRoutes } from './keys.js'
+import { keyRoutes } from './keys.js'
 import { loginRoutes } from './logins.js'
-import { createMetrics } from './metrics.js'
-import { createRouteBook, type RouteFacts } from './openapi.js'
-import { logoutRoutes, profileRoutes } from './profiles.js'
+import { createMetrics, metricsRoutes } from './metrics.js'
+import { createRouteBook, openapiRoutes, type RouteFacts } from './openapi.js'
+import { profileRoutes } from './profiles.js'
 import { statusRoutes } from './status.js'
-import { auditRoutes, tokenRoutes } from './tokens.js'
+import { tokenRoutes } from './tokens.js'
 import { workspaceRoutes } from './workspaces.js'
 
 const BODY_LIMIT_BYTES = 16 * 1024
 
+/** In the order of docs/api.md. */
+const NOUNS = [
+  credentialsRoutes,
+  envRoutes,
+  statusRoutes,
+  profileRoutes,
+  workspaceRoutes,
+  loginRoutes,
+  keyRoutes,
+  tokenRoutes,
+  eventRoutes,
+  auditRoutes,
+  vaultRoutes,
+  daemonRoutes,
+  healthRoutes,
+  metricsRoutes,
+  openapiRoutes,
+] as const
+
 export interface App {
-  /** A server for one door, not listening yet. `hosts`: more names that the TCP door answers to. */
+  /** A server for one door, not listening yet. `hosts`: further names that the TCP door accepts. */
   openServer(
     door: Door,
     options?: { readonly hosts?: readonly string[]; readonly limits?: Partial<ServerLimits> },
   ): Server
   /** Every route, for tests and documents. */
   readonly routes: readonly RouteFacts[]
-  /** What went through the proxy since the start. */
+  /** Traffic through the proxy since the start. */
   readonly proxyTraffic: ApiProxy['traffic']
-  /** Who is connected at the doors, and how much is being done for callers, be they gone. */
+  /** Who is connected, and how many changes are under way, even if their callers have gone. */
   presence(): Presence & { readonly acts: number }
-  /** At once: what comes after this is not accepted here. What is open goes on. */
+  /** Stops accepting connections at once; open ones go on. */
   shutDoors(): void
   /**
-   * Ends held answers with `shutting_down` and all event streams, closes every server that was opened here, and resolves when
-   * the last answer is out, or cuts what is left after `graceMs`.
+   * Ends held answers with `shutting_down` and all event streams, and closes every server that was opened here. Resolves
+   * when the last answer is out; cuts what is left after `graceMs`.
    */
   close(graceMs?: number): Promise<void>
 }
 
-/** Ready to be served. Rejects where a route does not say which power it needs. */
+/** Resolves when it is ready to serve; rejects if a route does not say which power it needs. */
 export async function buildApp(deps: AppDeps): Promise<App> {
   const doorkeeper = createDoorkeeper()
   const context = {
@@ -62,18 +89,28 @@ export async function buildApp(deps: AppDeps): Promise<App> {
     metrics: createMetrics(),
     streams: createEventStreams(deps),
     book: createRouteBook(),
-    acts: createActBook(),
   }
+  const acts = createActBook()
   const servers = new Set<Server>()
   const presence = createPresenceBook(deps.clock)
   const own = createOwnAddresses()
+  const { clock, log, audit, tokens, credentials, way } = deps
   const proxy = createProxy({
-    ...{ ...context, doorkeeper, limits: { ...PROXY_LIMITS, ...deps.proxyLimits } },
+    clock,
+    log,
+    audit,
+    trail: context.trail,
+    tokens,
+    credentials,
+    doorkeeper,
+    way,
     ownAddresses: own.list,
     upstreamOf: createUpstreams(),
+    limits: { ...PROXY_LIMITS, ...deps.proxyLimits },
   })
   const api = await buildServer(
     { ...context, proxyTraffic: proxy.traffic },
+    acts,
     (request) => doorkeeper.entranceOf(request.raw.socket)?.door,
   )
   return {
@@ -83,15 +120,15 @@ export async function buildApp(deps: AppDeps): Promise<App> {
       const server = createDoorServer(
         door,
         (request, response) => {
-          if (proxy.takes(request)) proxy.handle(request, response)
+          if (isProxied(request)) proxy.handle(request, response)
           else api.routing(request, response)
         },
         limits,
-        proxy.takes,
+        isProxied,
       )
       server.on('upgrade', (request, socket, head) => {
         const isWebSocket = request.headers.upgrade?.toLowerCase() === 'websocket'
-        if (isWebSocket && proxy.takes(request)) proxy.upgrade(request, socket, head)
+        if (isWebSocket && isProxied(request)) proxy.upgrade(request, socket, head)
         else reenter(server, request, socket, head)
       })
       doorkeeper.watch(server, door, hosts)
@@ -100,7 +137,7 @@ export async function buildApp(deps: AppDeps): Promise<App> {
       servers.add(server)
       return server
     },
-    presence: () => ({ ...presence.look(), acts: context.acts.underWay() }),
+    presence: () => ({ ...presence.look(), acts: acts.underWay() }),
     shutDoors() {
       for (const server of servers) server.close()
     },
@@ -118,9 +155,13 @@ export async function buildApp(deps: AppDeps): Promise<App> {
   }
 }
 
+function isProxied({ url }: IncomingMessage): boolean {
+  return isProxyTarget(url ?? '')
+}
+
 /**
- * What was accepted before the listeners closed is still answered where that changes nothing and ends at once: where the
- * system keeps the sockets, nobody notices a restart.
+ * Whether a request that was accepted before the listeners closed is still answered: it changes nothing and ends at once.
+ * With sockets that the system keeps open, nobody notices a restart then.
  */
 function isQuickLook({ method, routeOptions }: FastifyRequest): boolean {
   return method === 'GET' && routeOptions.url !== '/v1/events'
@@ -128,16 +169,16 @@ function isQuickLook({ method, routeOptions }: FastifyRequest): boolean {
 
 type DoorOf = (request: FastifyRequest) => Door | undefined
 
-/** The guard is the first hook of the root instance, and stands before the router's own refusals too. */
-async function buildServer(context: RouteContext, doorOf: DoorOf): Promise<ApiServer> {
-  const { acts, book, guard, holds, metrics } = context
+/** The guard is the first hook of the root instance, and also runs before the router's own refusals. */
+async function buildServer(context: RouteContext, acts: ActBook, doorOf: DoorOf): Promise<ApiServer> {
+  const { book, guard, holds, metrics } = context
   const refuse = createRefusal(context, doorOf)
   const api: ApiServer = fastify({
     logger: false,
     bodyLimit: BODY_LIMIT_BYTES,
     exposeHeadRoutes: false,
     schemaController: WITHOUT_AJV,
-    // Twice as long as the longest name with every character encoded is more than anyone needs.
+    // Room for the longest profile name with every character percent-encoded.
     routerOptions: { maxParamLength: 1_000 },
     frameworkErrors: (error, request, reply) => refuse(guarded(guard, request, error), request, reply),
   })
@@ -153,7 +194,7 @@ async function buildServer(context: RouteContext, doorOf: DoorOf): Promise<ApiSe
   })
   api.addHook('onResponse', (request, reply, done) => {
     metrics.answered(request.method, request.routeOptions.url ?? '', reply.statusCode)
-    // A kept-alive connection would hold the shutdown up.
+    // A kept-alive connection would delay the shutdown.
     if (holds.isStopping()) request.raw.socket.end()
     done()
   })
@@ -164,7 +205,7 @@ async function buildServer(context: RouteContext, doorOf: DoorOf): Promise<ApiSe
     throw unknownRoute(methods)
   })
   takeJsonOnly(api)
-  registerRoutes(api, context)
+  for (const register of NOUNS) register(api, context)
   await api.ready()
   return api
 }
@@ -178,7 +219,7 @@ function createRefusal({ trail, guard, clock, log }: RouteContext, doorOf: DoorO
   }
 }
 
-/** The router's own refusals skip the hooks: the guard speaks first there as well. */
+/** The refusal of the guard, if it has one: the router's own refusals skip the hooks. */
 function guarded(guard: Guard, request: FastifyRequest, error: unknown): unknown {
   try {
     guard.admit(request)
@@ -190,14 +231,14 @@ function guarded(guard: Guard, request: FastifyRequest, error: unknown): unknown
 
 function unknownRoute(methods: readonly string[]): BrokerError {
   if (methods.length === 0) {
-    return new BrokerError('not_found', 'there is nothing at this path', {
-      hint: 'GET /openapi.json lists what there is',
+    return new BrokerError('not_found', 'there is no such path', {
+      hint: 'GET /openapi.json lists all routes',
     })
   }
-  return new BrokerError('method_not_allowed', `this path takes ${methods.join(', ')} only`)
+  return new BrokerError('method_not_allowed', `this path accepts only ${methods.join(', ')}`)
 }
 
-/** fastify reads text/plain by itself, which a web page may send without asking. */
+/** fastify accepts text/plain by default, which a web page may send without a preflight request. */
 function takeJsonOnly(api: ApiServer): void {
   api.removeAllContentTypeParsers()
   api.addContentTypeParser(
@@ -206,39 +247,8 @@ function takeJsonOnly(api: ApiServer): void {
     api.getDefaultJsonParser('error', 'error'),
   )
   api.setValidatorCompiler(compileValidator)
-  // Answers are made field by field by the render files; tests hold them to their schemas.
+  // Answers are built field by field; tests check them against their schemas.
   api.setSerializerCompiler(() => JSON.stringify)
-}
-
-/** Under which `host:port` we are reached ourselves. Asked for at every proxied request: the system is asked once. */
-function createOwnAddresses() {
-  const hosts = new Set<string>()
-  const unknown = new Set<Server>()
-  let list: readonly string[] = []
-  const settle = (server: Server) => {
-    if (!server.listening) return
-    unknown.delete(server)
-    for (const name of loopbackNames(server)) hosts.add(name)
-    list = [...hosts]
-  }
-  return {
-    add(server: Server, named: readonly string[]) {
-      unknown.add(server)
-      for (const name of named) hosts.add(name)
-      list = [...hosts]
-    },
-    list() {
-      for (const server of unknown) settle(server)
-      return list
-    },
-  }
-}
-
-/** `host:port` of a TCP door, under the names that every one of them has. */
-function loopbackNames(server: Server): readonly string[] {
-  const address = server.address()
-  if (address === null || typeof address === 'string') return []
-  return [`127.0.0.1:${address.port}`, `localhost:${address.port}`, `[::1]:${address.port}`]
 }
 
 function closed(server: Server): Promise<void> {
@@ -248,26 +258,27 @@ function closed(server: Server): Promise<void> {
   })
 }
 
-/** In the order of the documentation. */
-function registerRoutes(api: ApiServer, context: RouteContext): void {
-  const nouns = [
-    credentialsRoutes,
-    envRoutes,
-    proxyEnvRoutes,
-    statusRoutes,
-    profileRoutes,
-    workspaceRoutes,
-    loginRoutes,
-    logoutRoutes,
-    keyRoutes,
-    renewalRoutes,
-    tokenRoutes,
-    eventRoutes,
-    auditRoutes,
-    vaultRoutes,
-    daemonRoutes,
-    healthRoutes,
-    openapiRoutes,
-  ]
-  for (const register of nouns) register(api, context)
+interface ActBook {
+  /** To be called for every route as it is added. Counts requests that may change something. */
+  watch(route: RouteOptions): void
+  underWay(): number
+}
+
+function createActBook(): ActBook {
+  let count = 0
+  return {
+    watch(route) {
+      if (route.method === 'GET' || route.method === 'HEAD') return
+      const { handler } = route
+      route.handler = async function act(request, reply) {
+        count += 1
+        try {
+          return await handler.call(this, request, reply)
+        } finally {
+          count -= 1
+        }
+      }
+    },
+    underWay: () => count,
+  }
 }

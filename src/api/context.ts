@@ -1,4 +1,4 @@
-/** What the HTTP API stands on: the parts that the daemon hands in, and what the routes share. */
+/** What the HTTP API is built from: the parts that the daemon hands in, and what the routes share. */
 
 import type { KeyAdmin } from '../admin/keys.js'
 import type { ProfileAdmin } from '../admin/profiles.js'
@@ -8,7 +8,6 @@ import type { Audit } from '../audit/audit.js'
 import type { Events } from '../base/events.js'
 import type { Holds } from '../http/conditional.js'
 import type { Guard } from '../http/guard.js'
-import type { ActBook } from '../http/presence.js'
 import type { Trail } from '../http/trail.js'
 import type { LoginSessions } from '../login/login.js'
 import type { ProxyLimits, ProxyWay } from '../proxy/deps.js'
@@ -41,24 +40,23 @@ export interface AppDeps {
   readonly vault: VaultAdmin
   readonly logins: LoginSessions
   readonly inspection: Inspection
-  /** Where the proxy goes out. */
+  /** How the proxy reaches Prefect. */
   readonly way: ProxyWay
   readonly proxyLimits?: Partial<ProxyLimits>
   /** Takes effect at once. */
   readonly setLogLevel: (level: (typeof logLevels)[number]) => void
-  /** Begins the shutdown and returns; called after `POST /v1/shutdown` was answered. */
+  /** Starts the shutdown and returns; called after `POST /v1/shutdown` was answered. */
   readonly shutdown: () => void
 }
 
 /** What a route may use. */
-export interface RouteContext extends AppDeps {
+export type RouteContext = AppDeps & {
   readonly guard: Guard
   readonly holds: Holds
   readonly trail: Trail
   readonly metrics: Metrics
   readonly streams: EventStreams
   readonly book: RouteBook
-  readonly acts: ActBook
   /** What went through the proxy since the start. */
   readonly proxyTraffic: ApiProxy['traffic']
 }

@@ -1,10 +1,40 @@
-/** The daemon itself: `PUT /v1/log-level` and `POST /v1/shutdown`. */
+/** The daemon itself: unlock and lock its vault, set its log level, shut it down. */
 import type { ApiServer } from '../http/schema.js'
+import { defined } from '../std/defined.js'
 import { Secret } from '../std/secret.js'
-import { logLevelAnswer, logLevelBody, shutdownAnswer, unlockBody, vaultAnswer } from '../wire/status.js'
+import type { VaultDescription } from '../vault/vault.js'
+import {
+  logLevelAnswer,
+  logLevelBody,
+  type Status,
+  shutdownAnswer,
+  unlockBody,
+  vaultAnswer,
+} from '../wire/status.js'
 import type { RouteContext } from './context.js'
-import { describeApi } from './openapi.js'
-import { renderVault } from './status.js'
+
+export function vaultRoutes(api: ApiServer, { guard, trail, vault }: RouteContext): void {
+  api.post(
+    '/v1/vault/unlock',
+    {
+      config: { needs: 'admin', summary: 'Unlock the vault with its passphrase' },
+      schema: { body: unlockBody, response: { 200: vaultAnswer } },
+    },
+    async (request, reply) => {
+      const unlocked = await vault.unlock(new Secret(request.body.passphrase))
+      trail.done(request, guard.callerOf(request), 'vault_unlock')
+      return reply.send({ vault: renderVault(unlocked) })
+    },
+  )
+  api.post(
+    '/v1/vault/lock',
+    {
+      config: { needs: 'admin', summary: "Lock the vault: forget its passphrase's key" },
+      schema: { response: { 200: vaultAnswer } },
+    },
+    async (_request, reply) => reply.send({ vault: renderVault(await vault.lock()) }),
+  )
+}
 
 export function daemonRoutes(api: ApiServer, { guard, setLogLevel, shutdown, trail }: RouteContext): void {
   api.put(
@@ -26,59 +56,13 @@ export function daemonRoutes(api: ApiServer, { guard, setLogLevel, shutdown, tra
     },
     async (request, reply) => {
       trail.done(request, guard.callerOf(request), 'shutdown')
-      // Once the answer is out, or its reader gone.
+      // Only once the answer is out, or its reader gone.
       reply.raw.once('close', shutdown)
       return reply.code(202).send({ message: 'the daemon is shutting down' })
     },
   )
 }
 
-export function vaultRoutes(api: ApiServer, { guard, trail, vault }: RouteContext): void {
-  api.post(
-    '/v1/vault/unlock',
-    {
-      config: { needs: 'admin', summary: 'Open the vault with its passphrase' },
-      schema: { body: unlockBody, response: { 200: vaultAnswer } },
-    },
-    async (request, reply) => {
-      const opened = await vault.unlock(new Secret(request.body.passphrase))
-      trail.done(request, guard.callerOf(request), 'vault_unlock')
-      return reply.send({ vault: renderVault(opened) })
-    },
-  )
-  api.post(
-    '/v1/vault/lock',
-    {
-      config: { needs: 'admin', summary: 'Forget the key of the vault' },
-      schema: { response: { 200: vaultAnswer } },
-    },
-    async (_request, reply) => reply.send({ vault: renderVault(await vault.lock()) }),
-  )
-}
-
-export function eventRoutes(api: ApiServer, { guard, streams }: RouteContext): void {
-  api.get(
-    '/v1/events',
-    {
-      config: {
-        needs: 'inspect',
-        summary: 'Server-Sent Events; Last-Event-ID resumes',
-        produces: 'text/event-stream',
-      },
-    },
-    (request, reply) => streams.open(request, reply, guard.callerOf(request)),
-  )
-}
-
-export function openapiRoutes(api: ApiServer, { book, version }: RouteContext): void {
-  let body: string | undefined
-  api.get(
-    '/openapi.json',
-    { config: { needs: 'inspect', summary: 'This description' } },
-    async (_request, reply) => {
-      // Made at the first question: most daemons are never asked.
-      body ??= JSON.stringify(describeApi({ routes: book.routes(), version }))
-      return reply.type('application/json; charset=utf-8').send(body)
-    },
-  )
+export function renderVault({ backend, atRest, because, state, problem }: VaultDescription): Status['vault'] {
+  return { backend, at_rest: atRest, because, state, ...defined({ problem: problem && { ...problem } }) }
 }

@@ -1,25 +1,26 @@
-/** Server-Sent Events: one subscription, many watchers, and none of them can slow down or fill up the daemon. */
+/** Server-Sent Events: many watchers on one subscription, none of which can slow the daemon down or fill it up. */
 
 import type { ServerResponse } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { BrokerError } from '../base/errors.js'
 import type { BrokerEvent, Events } from '../base/events.js'
+import type { Guard } from '../http/guard.js'
+import type { ApiServer } from '../http/schema.js'
 import type { Clock, Timer } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import { type Caller, reachesProfile } from '../tokens/access.js'
 import type { Tokens } from '../tokens/tokens.js'
 import type { Event } from '../wire/events.js'
-import { renderTime } from './render.js'
-import { seesAll } from './scope.js'
+import { renderTime, seesAll } from './view.js'
 
 const HEARTBEAT_MS = 15_000
-/** A watcher that lets more than this pile up is not reading. Bytes. */
+/** A watcher with more than this unread is not reading. Bytes. */
 const MAX_PENDING = 256 * 1024
 const MAX_OWNER_WATCHERS = 2_048
 const MAX_TOKEN_WATCHERS = 256
 
 export interface EventStreams {
-  /** Takes the answer over. Throws `too_many_requests` where there are too many watchers. */
+  /** Takes the answer over. Throws `too_many_requests` when there are too many watchers. */
   open(request: FastifyRequest, reply: FastifyReply, caller: Caller): void
   /** Ends every stream. */
   stop(): void
@@ -28,6 +29,23 @@ export interface EventStreams {
 interface Watcher {
   readonly raw: ServerResponse
   readonly caller: Caller
+}
+
+export function eventRoutes(
+  api: ApiServer,
+  { guard, streams }: { guard: Guard; streams: EventStreams },
+): void {
+  api.get(
+    '/v1/events',
+    {
+      config: {
+        needs: 'inspect',
+        summary: 'Server-Sent Events; Last-Event-ID resumes',
+        produces: 'text/event-stream',
+      },
+    },
+    (request, reply) => streams.open(request, reply, guard.callerOf(request)),
+  )
 }
 
 export function createEventStreams({
@@ -52,14 +70,14 @@ export function createEventStreams({
     dropDeadTokens(watchers, tokens, clock)
     for (const watcher of watchers) write(watcher, ': still here\n\n')
   }
-  // Nobody watches most of the time: then there is no timer that wakes the machine.
+  // Nobody watches most of the time; then no timer wakes the machine.
   const pulse = createPulse(events, deliver, clock, beat)
   return {
     open(request, reply, caller) {
       refuseTooMany(watchers, caller)
       reply.hijack()
       const watcher = { raw: reply.raw, caller }
-      // A stream ends with its connection: chunks around its frames would only take time.
+      // The stream ends with its connection, so chunks around its frames would be waste.
       watcher.raw.useChunkedEncodingByDefault = false
       watcher.raw.writeHead(200, HEADERS)
       write(watcher, openingFrames(events, request.headers['last-event-id'], caller))
@@ -105,7 +123,7 @@ function createPulse(events: Events, deliver: (event: BrokerEvent) => void, cloc
   }
 }
 
-/** A stream outlives its request: a token that died since must not go on watching. */
+/** A stream outlives its request, so it must also end with its token. */
 function dropDeadTokens(watchers: ReadonlySet<Watcher>, tokens: Tokens, clock: Clock): void {
   const now = clock.now()
   const alive = new Set(tokens.list().flatMap(({ id, expiresAt }) => (expiresAt > now ? [id] : [])))
@@ -120,25 +138,25 @@ function refuseTooMany(watchers: ReadonlySet<Watcher>, { token }: Caller): void 
     if ((caller.token === undefined) === (token === undefined)) kin += 1
   }
   if (kin < (token === undefined ? MAX_OWNER_WATCHERS : MAX_TOKEN_WATCHERS)) return
-  throw new BrokerError('too_many_requests', 'too many programs watch the events already', {
-    hint: 'close some of them, or ask prefect-auth status now and then',
+  throw new BrokerError('too_many_requests', 'too many programs are watching events', {
+    hint: 'close some of them, or run now and then: prefect-auth status',
   })
 }
 
-/** Slow watchers are dropped, not waited for: they come back with Last-Event-ID. */
+/** Slow watchers are dropped, not waited for; they come back with Last-Event-ID. */
 function write({ raw }: Watcher, frame: string | Buffer): void {
   if (raw.writableEnded || raw.destroyed) return
   raw.write(frame)
   if (raw.writableLength > MAX_PENDING) raw.destroy()
 }
 
-/** What a watcher gets at once: what it missed, or that it missed something, and from where to resume. */
+/** What a watcher gets at once: the events it missed (or a gap), and where to resume from. */
 function openingFrames(events: Events, lastEventId: unknown, caller: Caller): string {
   const parts = ['retry: 2000\n\n']
   const resumed = typeof lastEventId === 'string' && lastEventId !== ''
   const { events: past, isComplete } = events.since(resumed ? sequenceOf(events.epoch, lastEventId) : 0)
   if (!resumed) {
-    // An id without data is no event, only the place to resume from.
+    // An id without data is not an event, only the place to resume from.
     parts.push(`id: ${events.epoch}-${past.at(-1)?.seq ?? 0}\n\n`)
     return parts.join('')
   }
@@ -147,7 +165,7 @@ function openingFrames(events: Events, lastEventId: unknown, caller: Caller): st
   return parts.join('')
 }
 
-/** Another run of the daemon counted differently: then everything that is left is news. */
+/** 0 for an id of another run of the daemon, which counted differently: everything that is left is new. */
 function sequenceOf(epoch: string, lastEventId: string): number {
   const [, number] = /-(\d{1,15})$/.exec(lastEventId) ?? []
   return number !== undefined && lastEventId === `${epoch}-${number}` ? Number(number) : 0
@@ -161,11 +179,11 @@ function gapFrame(epoch: string, past: readonly BrokerEvent[]): string {
 }
 
 interface Frames {
-  /** The bytes for this caller; `undefined`: not for its eyes. */
+  /** The bytes for this caller; `undefined` if it may not see the event. */
   for(caller: Caller): Buffer | undefined
 }
 
-/** An event is rendered once for all who see it whole, and once for those who see less. */
+/** Renders an event once for all who may see the whole of it, and once for those who may see less. */
 function createFrames(epoch: string, event: BrokerEvent): Frames {
   let whole: Buffer | undefined
   let reduced: Buffer | undefined

@@ -1,40 +1,36 @@
-/** Is it alive, can it serve, and the counts: `GET /livez`, `/readyz`, `/metrics`. */
+/** Health: whether the daemon is alive, and whether a profile can be served. */
 
 import { z } from 'zod'
 import type { ApiServer } from '../http/schema.js'
 import type { ProfileState } from '../serve/credentials.js'
+import { defined } from '../std/defined.js'
 import { profileName } from '../wire/common.js'
-import { live, ready } from '../wire/status.js'
+import { live, type Ready, ready } from '../wire/status.js'
 import type { RouteContext } from './context.js'
-import { visibleTraffic } from './metrics.js'
-import { pickProfile, visibleStates } from './scope.js'
-import { renderReady } from './status.js'
+import { pickProfile } from './credentials.js'
 
 const readyParams = z.strictObject({ profile: profileName })
 
-export function healthRoutes(api: ApiServer, context: RouteContext): void {
+export function healthRoutes(api: ApiServer, { credentials, guard, renewal }: RouteContext): void {
+  const degraded = (ready: Ready, { resolved }: ProfileState): Ready => {
+    const trouble = renewal.view(resolved.name)?.trouble
+    return ready.ready && trouble !== undefined
+      ? { ...ready, degraded: trouble.message, hint: trouble.hint }
+      : ready
+  }
+  const look = async (profile: () => string | undefined) => {
+    await credentials.refresh()
+    const state = credentials.state(profile())
+    return degraded(readiness(state), state)
+  }
   api.get(
     '/livez',
-    { config: { needs: 'none', summary: 'Whether the daemon answers' }, schema: { response: { 200: live } } },
+    {
+      config: { needs: 'none', summary: 'Whether the daemon is alive' },
+      schema: { response: { 200: live } },
+    },
     async (_request, reply) => reply.send({ live: true }),
   )
-  readyRoutes(api, context)
-  const { credentials, guard, metrics, proxyTraffic } = context
-  api.get(
-    '/metrics',
-    {
-      config: { needs: 'inspect', summary: 'Counts, as Prometheus text', produces: 'text/plain' },
-    },
-    async (request, reply) => {
-      const caller = guard.callerOf(request)
-      const text = metrics.render(visibleStates(caller, credentials), visibleTraffic(proxyTraffic(), caller))
-      return reply.type('text/plain; version=0.0.4; charset=utf-8').send(text)
-    },
-  )
-}
-
-function readyRoutes(api: ApiServer, { credentials, guard, renewal }: RouteContext): void {
-  const answerFor = (state: ProfileState) => renderReady(state, renewal.view(state.resolved.name))
   api.get(
     '/readyz',
     {
@@ -42,9 +38,7 @@ function readyRoutes(api: ApiServer, { credentials, guard, renewal }: RouteConte
       schema: { response: { 200: ready, 503: ready } },
     },
     async (request, reply) => {
-      await credentials.refresh()
-      const state = credentials.state(pickProfile(guard.callerOf(request), undefined, credentials))
-      const answer = answerFor(state)
+      const answer = await look(() => pickProfile(guard.callerOf(request), undefined, credentials))
       return reply.code(answer.ready ? 200 : 503).send(answer)
     },
   )
@@ -55,9 +49,15 @@ function readyRoutes(api: ApiServer, { credentials, guard, renewal }: RouteConte
       schema: { params: readyParams, response: { 200: ready, 503: ready } },
     },
     async (request, reply) => {
-      await credentials.refresh()
-      const answer = answerFor(credentials.state(request.params.profile))
+      const answer = await look(() => request.params.profile)
       return reply.code(answer.ready ? 200 : 503).send(answer)
     },
   )
+}
+
+/** Whether there is something to serve, and if not, why and what to do. */
+export function readiness({ outcome }: ProfileState): Pick<Ready, 'ready' | 'reason' | 'hint'> {
+  if (outcome.kind === 'served') return { ready: true }
+  const { message, hint } = outcome.error
+  return { ready: false, reason: message, ...defined({ hint }) }
 }

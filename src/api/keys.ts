@@ -1,7 +1,9 @@
-/** `/v1/keys`: the keys we know; make one, which is shown this once, and delete one. */
+/** Keys: list, create, delete and renew them, and rotate those of service accounts. */
 
+import type { KeyEntry } from '../admin/keys.js'
 import type { ApiServer } from '../http/schema.js'
 import type { RenewalView } from '../renewal/view.js'
+import { SECOND_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import type { Caller } from '../tokens/access.js'
 import {
@@ -9,6 +11,7 @@ import {
   createKeyBody,
   deleteKeyAnswer,
   deleteKeyQuery,
+  type KeyEntry as KeyEntryView,
   type KeyList,
   keyList,
   keyParams,
@@ -21,20 +24,21 @@ import {
   type RenewalView as WireView,
 } from '../wire/keys.js'
 import type { RouteContext } from './context.js'
-import { renderKey, renderKeyEntry, renderTime } from './render.js'
-import { seesAll, visibleStates } from './scope.js'
+import { renderKey, renderLife, renderTime, seesAll, visibleStates } from './view.js'
 
 export function keyRoutes(api: ApiServer, context: RouteContext): void {
   listRoute(api, context)
   createRoute(api, context)
   deleteRoute(api, context)
+  renewRoute(api, context)
+  rotateRoute(api, context)
 }
 
 function listRoute(api: ApiServer, context: RouteContext): void {
   api.get(
     '/v1/keys',
     {
-      config: { needs: 'inspect', summary: 'The keys we know, without the keys' },
+      config: { needs: 'inspect', summary: 'All known keys, without the secrets' },
       schema: { querystring: keysQuery, response: { 200: keyList } },
     },
     async (request, reply) => {
@@ -49,7 +53,7 @@ function listRoute(api: ApiServer, context: RouteContext): void {
   )
 }
 
-/** One call for all, or one for each profile that the caller may see: notices name profiles too. */
+/** `undefined` stands for all. One call per profile for a caller who may not see all: notices name profiles too. */
 function profilesAsked(
   { credentials }: RouteContext,
   caller: Caller,
@@ -61,22 +65,21 @@ function profilesAsked(
 
 async function listOf({ keys }: RouteContext, profile: string | undefined): Promise<KeyList> {
   const list = await keys.list(profile)
-  return { keys: list.keys.map(renderKeyEntry), notices: [...list.notices] }
+  return { keys: list.keys.map(renderEntry), notices: [...list.notices] }
 }
 
 function createRoute(api: ApiServer, { guard, keys, trail }: RouteContext): void {
   api.post(
     '/v1/keys',
     {
-      config: { needs: 'admin', summary: 'Make a key at Prefect; shown this once' },
+      config: { needs: 'admin', summary: 'Create a key at Prefect; it is shown only in this answer' },
       schema: { body: createKeyBody, response: { 201: createKeyAnswer } },
     },
     async (request, reply) => {
       const { profile, name, expires_at } = request.body
       const made = await keys.create({
         name,
-        ...defined({ profile }),
-        ...(expires_at === undefined ? {} : { expiresAt: Date.parse(expires_at) }),
+        ...defined({ profile, expiresAt: expires_at === undefined ? undefined : Date.parse(expires_at) }),
       })
       trail.given(request, guard.callerOf(request), 'key_created', {
         profile: made.profile,
@@ -87,7 +90,7 @@ function createRoute(api: ApiServer, { guard, keys, trail }: RouteContext): void
         id: made.id,
         name: made.name,
         key: made.key.reveal(), // a new key, shown once
-        ...(made.expiresAt === undefined ? {} : { expires_at: renderTime(made.expiresAt) }),
+        ...defined({ expires_at: renderTime(made.expiresAt) }),
       })
     },
   )
@@ -103,15 +106,10 @@ function deleteRoute(api: ApiServer, { guard, keys, trail }: RouteContext): void
     async (request, reply) => {
       const { profile } = request.query
       const outcome = await keys.delete(request.params.id, profile)
-      trail.done(request, guard.callerOf(request), 'key_deleted', profile === undefined ? {} : { profile })
+      trail.done(request, guard.callerOf(request), 'key_deleted', defined({ profile }))
       return reply.send({ id: request.params.id, outcome })
     },
   )
-}
-
-export function renewalRoutes(api: ApiServer, context: RouteContext): void {
-  renewRoute(api, context)
-  rotateRoute(api, context)
 }
 
 function renewRoute(api: ApiServer, { guard, renewal, trail }: RouteContext): void {
@@ -145,9 +143,11 @@ function rotateRoute(api: ApiServer, { guard, serviceAccounts, trail }: RouteCon
       const { key, oldKeyExpiresAt } = await serviceAccounts.rotate({
         profile,
         name,
-        ...defined({ ownerProfile: owner_profile }),
-        ...(old_key_lives_s === undefined ? {} : { oldKeyLivesMs: old_key_lives_s * 1000 }),
-        ...(expires_in_s === undefined ? {} : { expiresInMs: expires_in_s * 1000 }),
+        ...defined({
+          ownerProfile: owner_profile,
+          oldKeyLivesMs: milliseconds(old_key_lives_s),
+          expiresInMs: milliseconds(expires_in_s),
+        }),
       })
       const { fingerprint } = key
       trail.done(request, guard.callerOf(request), 'key_rotated', { profile, fingerprint })
@@ -161,16 +161,34 @@ function rotateRoute(api: ApiServer, { guard, serviceAccounts, trail }: RouteCon
   )
 }
 
+function milliseconds(seconds: number | undefined): number | undefined {
+  return seconds === undefined ? undefined : seconds * SECOND_MS
+}
+
+/** A key that Prefect lists and we do not hold has no fingerprint and no origin. */
+function renderEntry(entry: KeyEntry): KeyEntryView {
+  return {
+    profile: entry.profile,
+    state: entry.state,
+    ...renderLife(entry),
+    ...defined({
+      fingerprint: entry.fingerprint,
+      origin: entry.origin,
+      handed_out: entry.isHandedOut,
+      retired_at: renderTime(entry.retiredAt),
+    }),
+  }
+}
+
 export function renderRenewal({ plan, last, trouble, oldKeys }: RenewalView): WireView {
   return {
     ...renderPlan(plan),
-    ...(last === undefined ? {} : { last: { ...last, at: renderTime(last.at) } }),
-    ...(trouble === undefined ? {} : { trouble: { ...trouble } }),
+    ...defined({ last: last && { ...last, at: renderTime(last.at) }, trouble: trouble && { ...trouble } }),
     old_keys: oldKeys.map(({ fingerprint, isHandedOut, retiredAt, expiresAt }) => ({
       fingerprint,
       handed_out: isHandedOut,
       retired_at: renderTime(retiredAt),
-      ...(expiresAt === undefined ? {} : { expires_at: renderTime(expiresAt) }),
+      ...defined({ expires_at: renderTime(expiresAt) }),
     })),
   }
 }

@@ -1,10 +1,11 @@
-/** `/v1/logins`: a login from its URL to the stored key. Nobody here ever gets a key. */
+/** Logins: start one, watch it, give it a key, confirm its owner, cancel it. No answer carries a key. */
 
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { entityTag, matchesTag, preferredWaitMs, sendTagged } from '../http/conditional.js'
 import { renderProblem } from '../http/problem.js'
 import type { ApiServer } from '../http/schema.js'
 import type { LoginView as Login } from '../login/login.js'
+import type { Workspace } from '../prefect/cloud.js'
 import { defined } from '../std/defined.js'
 import { Secret } from '../std/secret.js'
 import {
@@ -16,7 +17,8 @@ import {
   loginView,
 } from '../wire/login.js'
 import type { RouteContext } from './context.js'
-import { renderKey, renderOwner, renderTime, renderWorkspace } from './render.js'
+import { renderKey, renderOwner, renderTime } from './view.js'
+import { renderWorkspace } from './workspaces.js'
 
 export function loginRoutes(api: ApiServer, context: RouteContext): void {
   beginRoute(api, context)
@@ -28,14 +30,14 @@ function beginRoute(api: ApiServer, { logins }: RouteContext): void {
   api.post(
     '/v1/logins',
     {
-      config: { needs: 'admin', summary: 'Begin a login, or join the pending one' },
+      config: { needs: 'admin', summary: 'Start a login, or join the pending one' },
       schema: { body: loginBody, response: { 200: loginView, 201: loginView } },
     },
     async (request, reply) => {
       const { profile, workspace, owner, switch_owner } = request.body
-      const { login, isJoined } = await logins.begin({
-        ...defined({ profile, workspace, owner, switchOwner: switch_owner }),
-      })
+      const { login, isJoined } = await logins.begin(
+        defined({ profile, workspace, owner, switchOwner: switch_owner }),
+      )
       reply.header('location', `/v1/logins/${encodeURIComponent(login.id)}`)
       return answer(reply.code(isJoined ? 200 : 201), login)
     },
@@ -46,7 +48,7 @@ function watchRoute(api: ApiServer, context: RouteContext): void {
   api.get(
     '/v1/logins/:id',
     {
-      config: { needs: 'admin', summary: 'How a login stands; with Prefer: wait, when that changes' },
+      config: { needs: 'admin', summary: 'The state of a login; with Prefer: wait, as soon as it changes' },
       schema: { params: loginParams, response: { 200: loginView } },
     },
     async (request, reply) => {
@@ -69,7 +71,7 @@ function answerRoutes(api: ApiServer, { logins }: RouteContext): void {
   api.post(
     '/v1/logins/:id/key',
     {
-      config: { needs: 'admin', summary: 'Give a key that was typed or piped in' },
+      config: { needs: 'admin', summary: 'Submit a key that was typed or piped in' },
       schema: { params: loginParams, body: loginKeyBody, response: { 200: loginView } },
     },
     async (request, reply) => {
@@ -80,16 +82,12 @@ function answerRoutes(api: ApiServer, { logins }: RouteContext): void {
   api.post(
     '/v1/logins/:id/confirm',
     {
-      config: { needs: 'admin', summary: 'Say yes or no to the owner, and choose the workspace' },
+      config: { needs: 'admin', summary: 'Accept or reject the owner, and choose the workspace' },
       schema: { params: loginParams, body: loginConfirmBody, response: { 200: loginView } },
     },
     async (request, reply) => {
       const { accept, workspace } = request.body
-      const login = await logins.confirm(request.params.id, {
-        accept,
-        ...defined({ workspace }),
-      })
-      return answer(reply, login)
+      return answer(reply, await logins.confirm(request.params.id, defined({ accept, workspace })))
     },
   )
 }
@@ -102,7 +100,7 @@ function answer(reply: FastifyReply, login: Login): FastifyReply {
   return reply.header('etag', tagOf(login)).type('application/json; charset=utf-8').send(renderLogin(login))
 }
 
-/** `undefined`: the caller has gone. */
+/** The login, held until it changes if the caller asks for that. `undefined`: the caller has gone. */
 async function current(
   { guard, holds, logins }: RouteContext,
   request: FastifyRequest,
@@ -124,26 +122,23 @@ async function current(
 }
 
 function renderLogin(login: Login): LoginView {
-  const currentId = login.workspace?.workspaceId
-  return {
+  const { owner, workspaces, workspace, key, exchange, error } = login
+  const render = (one: Workspace) => renderWorkspace(one, workspace?.workspaceId)
+  return defined({
     id: login.id,
     profile: login.profile,
     state: login.state,
     version: login.version,
-    ...defined({ url: login.url }),
+    url: login.url,
     expires_at: renderTime(login.expiresAt),
-    ...(login.owner === undefined ? {} : { owner: renderOwner(login.owner) }),
-    ...defined({ owner_known: login.isOwnerKnown }),
-    ...(login.workspaces === undefined
-      ? {}
-      : { workspaces: login.workspaces.map((one) => renderWorkspace(one, currentId)) }),
-    ...(login.workspace === undefined ? {} : { workspace: renderWorkspace(login.workspace, currentId) }),
+    owner: owner && renderOwner(owner),
+    owner_known: login.isOwnerKnown,
+    workspaces: workspaces?.map(render),
+    workspace: workspace && render(workspace),
     refused: login.refused,
-    ...defined({ notice: login.notice }),
-    ...(login.key === undefined ? {} : { key: renderKey(login.key) }),
-    ...(login.exchange === undefined
-      ? {}
-      : { exchange: { done: login.exchange.isDone, message: login.exchange.message } }),
-    ...(login.error === undefined ? {} : { error: renderProblem(login.error) }),
-  }
+    notice: login.notice,
+    key: key && renderKey(key),
+    exchange: exchange && { done: exchange.isDone, message: exchange.message },
+    error: error && renderProblem(error),
+  })
 }

@@ -1,11 +1,14 @@
-/** What is counted, as Prometheus text. */
+/** Metrics in Prometheus format: answers, hand-outs, profiles and proxy traffic. */
 
+import type { Guard } from '../http/guard.js'
+import type { ApiServer } from '../http/schema.js'
 import type { ProxyTraffic } from '../proxy/traffic.js'
-import type { ProfileState } from '../serve/credentials.js'
+import type { Credentials, ProfileState } from '../serve/credentials.js'
+import { SECOND_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import { type Caller, reachesProfile } from '../tokens/access.js'
 import type { ProxyTrafficView } from '../wire/credentials.js'
-import { renderTime } from './render.js'
+import { renderTime, visibleStates } from './view.js'
 
 interface MetricFamily {
   readonly name: string
@@ -15,11 +18,35 @@ interface MetricFamily {
 }
 
 export interface Metrics {
-  /** `route` is the pattern, never the path: paths are the callers' to invent. */
+  /** `route` is the pattern, never the path: callers can invent paths. */
   answered(method: string, route: string, status: number): void
   handedOut(profile: string): void
-  /** Only the profiles in `states`, and the traffic given, are told. */
+  /** Shows only the profiles in `states`, and the traffic given. */
   render(states: readonly ProfileState[], traffic: readonly ProxyTraffic[]): string
+}
+
+interface MetricsParts {
+  readonly credentials: Credentials
+  readonly guard: Guard
+  readonly metrics: Metrics
+  readonly proxyTraffic: () => readonly ProxyTraffic[]
+}
+
+export function metricsRoutes(
+  api: ApiServer,
+  { credentials, guard, metrics, proxyTraffic }: MetricsParts,
+): void {
+  api.get(
+    '/metrics',
+    {
+      config: { needs: 'inspect', summary: 'Metrics in Prometheus format', produces: 'text/plain' },
+    },
+    async (request, reply) => {
+      const caller = guard.callerOf(request)
+      const text = metrics.render(visibleStates(caller, credentials), visibleTraffic(proxyTraffic(), caller))
+      return reply.type('text/plain; version=0.0.4; charset=utf-8').send(text)
+    },
+  )
 }
 
 export function createMetrics(): Metrics {
@@ -35,7 +62,9 @@ export function createMetrics(): Metrics {
     },
     render(states, traffic) {
       const families = [
-        ...[up(), requestFamily(requests), handedOutFamily(handedOut, states)],
+        up(),
+        requestFamily(requests),
+        handedOutFamily(handedOut, states),
         ...gauges(states),
         ...trafficFamilies(traffic),
       ]
@@ -45,7 +74,7 @@ export function createMetrics(): Metrics {
 }
 
 function up(): MetricFamily {
-  return { name: 'prefect_auth_up', type: 'gauge', help: 'The daemon answers.', samples: [[{}, 1]] }
+  return { name: 'prefect_auth_up', type: 'gauge', help: 'The daemon is running.', samples: [[{}, 1]] }
 }
 
 function requestFamily(requests: ReadonlyMap<string, number>): MetricFamily {
@@ -67,7 +96,7 @@ function handedOutFamily(
   return {
     name: 'prefect_auth_credentials_handed_out_total',
     type: 'counter',
-    help: 'Answers that carried credentials.',
+    help: 'Answers with credentials in them.',
     samples: states.map(({ resolved: { name } }) => [{ profile: name }, handedOut.get(name) ?? 0] as const),
   }
 }
@@ -88,14 +117,14 @@ function gauges(states: readonly ProfileState[]): readonly MetricFamily[] {
     {
       name: 'prefect_auth_generation',
       type: 'gauge',
-      help: 'Counts every change of the credentials.',
+      help: 'Grows with every change of the credentials.',
       samples: labelled(({ generation }) => generation),
     },
     {
       name: 'prefect_auth_key_expiry_timestamp_seconds',
       type: 'gauge',
       help: 'When the key expires, in seconds since 1970.',
-      samples: labelled(({ key }) => (key?.expiresAt === undefined ? undefined : key.expiresAt / 1000)),
+      samples: labelled(({ key }) => (key?.expiresAt === undefined ? undefined : key.expiresAt / SECOND_MS)),
     },
   ]
 }
@@ -114,7 +143,7 @@ function escaped(value: string): string {
   return value.replace(/[\\"]/g, '\\$&').replaceAll('\n', '\\n')
 }
 
-/** Only the lines that the caller may see. */
+/** The lines that the caller may see. */
 export function visibleTraffic(traffic: readonly ProxyTraffic[], caller: Caller): readonly ProxyTraffic[] {
   return traffic.filter(({ profile }) => reachesProfile(caller, profile))
 }
@@ -134,7 +163,7 @@ export function renderTraffic(line: ProxyTraffic): ProxyTrafficView {
   }
 }
 
-/** By profile and token name; the owner's own, over the unix socket, have no token. */
+/** By profile and token name; the token is empty for the owner, who needs none. */
 function trafficFamilies(traffic: readonly ProxyTraffic[]): readonly MetricFamily[] {
   const labels = ({ profile, token = '' }: ProxyTraffic) => ({ profile, token })
   const samples = (value: (line: ProxyTraffic) => number): MetricFamily['samples'] =>
@@ -143,35 +172,23 @@ function trafficFamilies(traffic: readonly ProxyTraffic[]): readonly MetricFamil
     [{ ...labels(line), direction: 'up' }, line.bytesUp] as const,
     [{ ...labels(line), direction: 'down' }, line.bytesDown] as const,
   ])
-  const counter = (name: string, help: string, of: MetricFamily['samples']) =>
-    ({ name: `prefect_auth_proxy_${name}_total`, type: 'counter', help, samples: of }) as const
+  const counter = (name: string, help: string, samples: MetricFamily['samples']) =>
+    ({ name: `prefect_auth_proxy_${name}_total`, type: 'counter', help, samples }) as const
+  const requests = samples((line) => line.requests)
+  const replays = samples((line) => line.replays)
+  const parked = samples((line) => line.parked)
+  const opened = samples((line) => line.socketsOpened)
   return [
-    counter(
-      'requests',
-      'Requests that went through the proxy.',
-      samples(({ requests }) => requests),
-    ),
-    counter(
-      'replays',
-      'Requests sent a second time, with a newer key.',
-      samples(({ replays }) => replays),
-    ),
-    counter(
-      'parked',
-      'Requests told to wait for a key or for Prefect.',
-      samples(({ parked }) => parked),
-    ),
-    counter('bytes', 'Bytes of bodies and frames, up to Prefect and down.', bytes),
-    counter(
-      'sockets_opened',
-      'WebSockets opened.',
-      samples(({ socketsOpened }) => socketsOpened),
-    ),
+    counter('requests', 'Requests through the proxy.', requests),
+    counter('replays', 'Requests sent a second time, with a newer key.', replays),
+    counter('parked', 'Requests answered with 503 because there was no valid key or no Prefect.', parked),
+    counter('bytes', 'Bytes of bodies and frames, by direction.', bytes),
+    counter('sockets_opened', 'WebSockets opened.', opened),
     {
       name: 'prefect_auth_proxy_sockets',
       type: 'gauge',
       help: 'WebSockets open now.',
-      samples: samples(({ sockets }) => sockets),
+      samples: samples((line) => line.sockets),
     },
   ]
 }

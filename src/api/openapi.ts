@@ -1,53 +1,11 @@
-/** The description of the API, made from the very schemas that check the requests. Pure. */
+/** The routes that there are, and their OpenAPI description, made from the schemas that check the requests. */
 
 import type { RouteOptions } from 'fastify'
 import { z } from 'zod'
+import type { ApiServer } from '../http/schema.js'
 import { defined } from '../std/defined.js'
 import type { Power } from '../tokens/access.js'
 import { problem } from '../wire/common.js'
-
-const METHODS = ['get', 'post', 'put', 'patch', 'delete'] as const
-
-const OPERATION = {
-  summary: "The profile's own Prefect API, with its key in the place of our token",
-  description:
-    'HTTP and WebSocket, every body. The token comes as Bearer, as Basic prefect-auth:TOKEN, or in the first frame of a WebSocket.',
-  'x-power': 'proxy',
-  security: [{}, { token: [] }, { tokenAsPassword: [] }],
-  responses: {
-    503: {
-      description: 'no valid key for now, or no Prefect: wait as Retry-After says',
-      headers: {
-        'Retry-After': { schema: { type: 'integer' } },
-        'Prefect-Maintenance': { schema: { const: 'true' } },
-      },
-    },
-    default: {
-      description: "Prefect's answer; our own refusals have Prefect's shape",
-      content: { '*/*': {} },
-    },
-  },
-} as const
-
-const PROXY_PATH = {
-  '/proxy/{profile}/api/{path}': {
-    parameters: [
-      { name: 'profile', in: 'path', required: true, schema: { type: 'string' } },
-      {
-        name: 'path',
-        in: 'path',
-        required: true,
-        description: 'the rest, slashes and all, as Prefect’s clients ask for it',
-        schema: { type: 'string' },
-      },
-    ],
-    ...Object.fromEntries(METHODS.map((method) => [method, OPERATION])),
-  },
-}
-
-const PROXY_SECURITY = {
-  tokenAsPassword: { type: 'http', scheme: 'basic', description: 'user prefect-auth, the token as password' },
-} as const
 
 export interface RouteFacts {
   readonly method: string
@@ -65,11 +23,24 @@ export interface RouteFacts {
   }
 }
 
+export function openapiRoutes(api: ApiServer, { book, version }: { book: RouteBook; version: string }): void {
+  let body: string | undefined
+  api.get(
+    '/openapi.json',
+    { config: { needs: 'inspect', summary: 'This description' } },
+    async (_request, reply) => {
+      // Made on the first request: most daemons are never asked.
+      body ??= JSON.stringify(describeApi({ routes: book.routes(), version }))
+      return reply.type('application/json; charset=utf-8').send(body)
+    },
+  )
+}
+
 export interface RouteBook {
-  /** fastify's `onRoute`. Throws for a route that does not say which power it needs: the default is no route. */
+  /** For fastify's `onRoute`. Throws for a route that does not say which power it needs: there is no default. */
   enter(route: RouteOptions): void
   routes(): readonly RouteFacts[]
-  /** The methods that this path, with its query or without, takes. */
+  /** The methods that this path accepts, with or without a query; sorted. */
   methodsFor(target: string): readonly string[]
 }
 
@@ -79,7 +50,7 @@ export function createRouteBook(): RouteBook {
     enter({ method, url, config, schema }) {
       const { needs, summary, produces } = config ?? {}
       if (needs === undefined || summary === undefined) {
-        throw new TypeError(`route ${String(method)} ${url} must say which power it needs, and what it does`)
+        throw new TypeError(`route ${String(method)} ${url} must say which power it needs and what it does`)
       }
       for (const one of [method].flat()) {
         routes.push({
@@ -112,7 +83,7 @@ function matches(pattern: string, path: string): boolean {
 
 type Json = Record<string, unknown>
 
-/** OpenAPI 3.1. The power that a route takes stands in `x-power`. */
+/** OpenAPI 3.1; `x-power` names the power that a route needs. */
 export function describeApi({ routes, version }: { routes: readonly RouteFacts[]; version: string }): Json {
   const paths: Record<string, Json> = {}
   for (const route of routes) {
@@ -125,7 +96,7 @@ export function describeApi({ routes, version }: { routes: readonly RouteFacts[]
       title: 'prefect-auth-broker',
       version,
       description:
-        'The owner asks over the unix socket and needs no token; every other door needs one. x-power names the power.',
+        'The owner uses the unix socket and needs no token; every other listener requires one. x-power names the power.',
     },
     servers: [{ url: 'http://authd', description: 'the unix socket' }],
     security: [{}, { token: [] }],
@@ -142,18 +113,18 @@ function describeRoute(route: RouteFacts): Json {
   return {
     summary: route.summary,
     'x-power': route.needs,
-    ...(route.needs === 'none' ? { security: [{}] } : {}),
+    ...defined({ security: route.needs === 'none' ? [{}] : undefined }),
     parameters: [
       ...parametersOf(route.schema.params, 'path'),
       ...parametersOf(route.schema.querystring, 'query'),
     ],
-    ...(body instanceof z.ZodType
-      ? { requestBody: { content: { 'application/json': { schema: jsonSchema(body, 'input') } } } }
-      : {}),
+    ...defined({
+      requestBody: body instanceof z.ZodType ? jsonContent(jsonSchema(body, 'input')) : undefined,
+    }),
     responses: {
       ...answersOf(route),
       default: {
-        description: 'what went wrong',
+        description: 'the problem',
         content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } },
       },
     },
@@ -167,14 +138,16 @@ function answersOf({ schema: { response }, produces }: RouteFacts): Json {
   if (typeof response !== 'object' || response === null) return { 200: { description: 'the answer' } }
   const answers = Object.entries(response).map(([status, schema]) => [
     status,
-    schema instanceof z.ZodType
-      ? {
-          description: 'the answer',
-          content: { 'application/json': { schema: jsonSchema(schema, 'output') } },
-        }
-      : { description: 'the answer' },
+    {
+      description: 'the answer',
+      ...(schema instanceof z.ZodType ? jsonContent(jsonSchema(schema, 'output')) : {}),
+    },
   ])
   return Object.fromEntries(answers)
+}
+
+function jsonContent(schema: Json): Json {
+  return { content: { 'application/json': { schema } } }
 }
 
 function parametersOf(schema: unknown, place: 'path' | 'query'): Json[] {
@@ -192,3 +165,46 @@ function jsonSchema(schema: z.ZodType, io: 'input' | 'output'): Json {
   const { $schema: _dialect, ...rest } = z.toJSONSchema(schema, { io })
   return rest
 }
+
+const METHODS = ['get', 'post', 'put', 'patch', 'delete'] as const
+
+const OPERATION = {
+  summary: "The profile's own Prefect API, with the current key in place of the token",
+  description:
+    'HTTP and WebSocket, with any body. The token is sent as Bearer, as Basic prefect-auth:TOKEN, or in the first frame of a WebSocket.',
+  'x-power': 'proxy',
+  security: [{}, { token: [] }, { tokenAsPassword: [] }],
+  responses: {
+    503: {
+      description: 'no valid key at the moment, or Prefect is unreachable; wait as Retry-After says',
+      headers: {
+        'Retry-After': { schema: { type: 'integer' } },
+        'Prefect-Maintenance': { schema: { const: 'true' } },
+      },
+    },
+    default: {
+      description: "Prefect's answer; refusals by the proxy have the same shape",
+      content: { '*/*': {} },
+    },
+  },
+} as const
+
+const PROXY_PATH = {
+  '/proxy/{profile}/api/{path}': {
+    parameters: [
+      { name: 'profile', in: 'path', required: true, schema: { type: 'string' } },
+      {
+        name: 'path',
+        in: 'path',
+        required: true,
+        description: 'the rest of the path, with its slashes',
+        schema: { type: 'string' },
+      },
+    ],
+    ...Object.fromEntries(METHODS.map((method) => [method, OPERATION])),
+  },
+}
+
+const PROXY_SECURITY = {
+  tokenAsPassword: { type: 'http', scheme: 'basic', description: 'user prefect-auth, password: the token' },
+} as const

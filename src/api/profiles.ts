@@ -1,10 +1,10 @@
-/** `/v1/profiles`: what the profile file says, what is effective, and every change of it. */
+/** Profiles: what the file says, what is effective and why, and every change of them. */
 
 import type { FastifyRequest } from 'fastify'
 import { BrokerError } from '../base/errors.js'
 import type { ApiServer } from '../http/schema.js'
 import { workspaceHandle } from '../prefect/cloud.js'
-import type { ProfileEntry, ProfileReading, ResolvedProfile } from '../profiles/profile.js'
+import type { ProfileEntry, ProfileReading } from '../profiles/profile.js'
 import type { ProfileState } from '../serve/credentials.js'
 import { defined } from '../std/defined.js'
 import { Secret } from '../std/secret.js'
@@ -23,12 +23,13 @@ import {
   useProfileBody,
 } from '../wire/profile.js'
 import type { RouteContext } from './context.js'
-import { visibleStates } from './scope.js'
+import { renderWorkspaceRef, visibleStates, withoutUserinfo } from './view.js'
 
 export function profileRoutes(api: ApiServer, context: RouteContext): void {
   readingRoutes(api, context)
   changingRoutes(api, context)
   namedChangingRoutes(api, context)
+  logoutRoute(api, context)
 }
 
 function readingRoutes(api: ApiServer, context: RouteContext): void {
@@ -84,8 +85,7 @@ function changingRoutes(api: ApiServer, context: RouteContext): void {
       const { name, api_url, auth_string } = request.body
       await context.profiles.create({
         name,
-        ...defined({ apiUrl: api_url }),
-        ...(auth_string === undefined ? {} : { authString: new Secret(auth_string) }),
+        ...defined({ apiUrl: api_url, authString: secretOf(auth_string) }),
       })
       return reply.code(201).send(changed(context, request, name))
     },
@@ -93,23 +93,23 @@ function changingRoutes(api: ApiServer, context: RouteContext): void {
   api.patch(
     '/v1/profiles/:name',
     {
-      config: { needs: 'admin', summary: 'Change what a profile says' },
+      config: { needs: 'admin', summary: "Change a profile's settings" },
       schema: { params: profileParams, body: patchProfileBody, response: { 200: profileView } },
     },
     async (request, reply) => {
       const { api_url, auth_string } = request.body
       if (api_url === undefined && auth_string === undefined) {
-        throw new BrokerError('bad_request', 'the body must name what to change: api_url or auth_string')
+        throw new BrokerError('bad_request', 'the body must set api_url, auth_string or both')
       }
-      await context.profiles.change(request.params.name, {
-        ...defined({ apiUrl: api_url }),
-        ...(auth_string === undefined
-          ? {}
-          : { authString: auth_string === null ? null : new Secret(auth_string) }),
-      })
+      const authString = auth_string === null ? null : secretOf(auth_string)
+      await context.profiles.change(request.params.name, defined({ apiUrl: api_url, authString }))
       return reply.send(changed(context, request, request.params.name))
     },
   )
+}
+
+function secretOf(text: string | undefined): Secret | undefined {
+  return text === undefined ? undefined : new Secret(text)
 }
 
 function namedChangingRoutes(api: ApiServer, context: RouteContext): void {
@@ -141,7 +141,7 @@ function namedChangingRoutes(api: ApiServer, context: RouteContext): void {
   api.post(
     '/v1/profiles/:name/adopt',
     {
-      config: { needs: 'admin', summary: 'Move the key in the file into the vault' },
+      config: { needs: 'admin', summary: 'Move the key from the file into the vault' },
       schema: { params: profileParams, response: { 200: adoptAnswer } },
     },
     async (request, reply) => {
@@ -153,78 +153,7 @@ function namedChangingRoutes(api: ApiServer, context: RouteContext): void {
   )
 }
 
-function viewOf({ credentials }: RouteContext, name: string): ProfileView {
-  return renderProfile(credentials.state(name), credentials.reading().file.profiles.get(name))
-}
-
-/** Notes the change, and answers how the profile stands after it. */
-function changed(context: RouteContext, request: FastifyRequest, name: string): ProfileView {
-  context.trail.done(request, context.guard.callerOf(request), 'profile_changed', { profile: name })
-  return viewOf(context, name)
-}
-
-const HIDDEN = '[secret]'
-
-/** Settings of Prefect whose values are, or may hold, a secret. */
-const SECRET_NAMES = /KEY|SECRET|PASSWORD|PASSPHRASE|TOKEN|AUTH|CREDENTIAL|HEADERS|CONNECTION_URL|DSN/
-
-function renderProfile(state: ProfileState, entry: ProfileEntry | undefined): ProfileView {
-  const { resolved, outcome } = state
-  return {
-    name: resolved.name,
-    active: resolved.isActive,
-    source: resolved.source,
-    kind: resolved.kind,
-    because: resolved.because,
-    ...(resolved.apiUrl === undefined ? {} : { api_url: withoutUserinfo(resolved.apiUrl) }),
-    ...renderWorkspaceOf(state),
-    key: state.keySource,
-    auth_string: state.authSource,
-    login_required: outcome.kind === 'refused' && outcome.error.kind === 'login',
-    settings: renderSettings(entry),
-    warnings: [...resolved.warnings],
-  }
-}
-
-export function renderProfilesFile({ path, state, problem }: ProfileReading): ProfileList['file'] {
-  return { path, state, ...defined({ problem }) }
-}
-
-/** The workspace with its name, where Prefect has told it. */
-export function renderWorkspaceOf(state: ProfileState): { readonly workspace?: WorkspaceRef } {
-  const named = state.resolved.workspace
-  if (named === undefined) return {}
-  const known = state.workspaces.find(({ workspaceId }) => workspaceId === named.workspaceId)
-  return {
-    workspace: {
-      ...(known === undefined ? {} : { handle: workspaceHandle(known) }),
-      account_id: named.accountId,
-      workspace_id: named.workspaceId,
-    },
-  }
-}
-
-/** `http://user:password@host/api` is a URL that people write; the two stay inside. */
-export function withoutUserinfo(url: ResolvedProfile['cloudApiUrl']): string {
-  return url.replace(/^([a-z][a-z0-9+.-]*:\/\/)[^/?#]*@/i, `$1${HIDDEN}@`)
-}
-
-function renderSettings(entry: ProfileEntry | undefined): Record<string, string> {
-  const settings = Object.entries(entry?.settings ?? {}).map(([name, value]) => [name, visible(name, value)])
-  const secrets = [
-    ...(entry?.apiKey === undefined ? [] : [['PREFECT_API_KEY', HIDDEN]]),
-    ...(entry?.authString === undefined ? [] : [['PREFECT_API_AUTH_STRING', HIDDEN]]),
-  ]
-  return Object.fromEntries([...settings, ...secrets])
-}
-
-function visible(name: string, value: string): string {
-  return SECRET_NAMES.test(name.toUpperCase()) || /p(?:nu|nb|ab)_/.test(value)
-    ? HIDDEN
-    : withoutUserinfo(value)
-}
-
-export function logoutRoutes(api: ApiServer, { guard, profiles, trail }: RouteContext): void {
+function logoutRoute(api: ApiServer, { guard, profiles, trail }: RouteContext): void {
   api.post(
     '/v1/profiles/:name/logout',
     {
@@ -244,4 +173,68 @@ export function logoutRoutes(api: ApiServer, { guard, profiles, trail }: RouteCo
       })
     },
   )
+}
+
+function viewOf({ credentials }: RouteContext, name: string): ProfileView {
+  return renderProfile(credentials.state(name), credentials.reading().file.profiles.get(name))
+}
+
+/** Audits the change; returns the profile as it is now. */
+function changed(context: RouteContext, request: FastifyRequest, name: string): ProfileView {
+  context.trail.done(request, context.guard.callerOf(request), 'profile_changed', { profile: name })
+  return viewOf(context, name)
+}
+
+const HIDDEN = '[secret]'
+
+/** Prefect settings whose values are secrets or may contain one. */
+const SECRET_NAMES = /KEY|SECRET|PASSWORD|PASSPHRASE|TOKEN|AUTH|CREDENTIAL|HEADERS|CONNECTION_URL|DSN/
+
+function renderProfile(state: ProfileState, entry: ProfileEntry | undefined): ProfileView {
+  const { resolved, outcome } = state
+  return {
+    name: resolved.name,
+    active: resolved.isActive,
+    source: resolved.source,
+    kind: resolved.kind,
+    because: resolved.because,
+    ...defined({
+      api_url: resolved.apiUrl && withoutUserinfo(resolved.apiUrl),
+      workspace: renderWorkspaceOf(state),
+    }),
+    key: state.keySource,
+    auth_string: state.authSource,
+    login_required: outcome.kind === 'refused' && outcome.error.kind === 'login',
+    settings: renderSettings(entry),
+    warnings: [...resolved.warnings],
+  }
+}
+
+export function renderProfilesFile({ path, state, problem }: ProfileReading): ProfileList['file'] {
+  return { path, state, ...defined({ problem }) }
+}
+
+/** The workspace that the profile's URL names, with its handle if Prefect has told it. */
+export function renderWorkspaceOf({ resolved, workspaces }: ProfileState): WorkspaceRef | undefined {
+  const { workspace } = resolved
+  if (workspace === undefined) return undefined
+  const known = workspaces.find(({ workspaceId }) => workspaceId === workspace.workspaceId)
+  return renderWorkspaceRef({ ...workspace, ...defined({ handle: known && workspaceHandle(known) }) })
+}
+
+function renderSettings(entry: ProfileEntry | undefined): Record<string, string> {
+  const { settings = {}, apiKey, authString } = entry ?? {}
+  return {
+    ...Object.fromEntries(Object.entries(settings).map(([name, value]) => [name, visible(name, value)])),
+    ...defined({
+      PREFECT_API_KEY: apiKey && HIDDEN,
+      PREFECT_API_AUTH_STRING: authString && HIDDEN,
+    }),
+  }
+}
+
+function visible(name: string, value: string): string {
+  return SECRET_NAMES.test(name.toUpperCase()) || /p(?:nu|nb|ab)_/.test(value)
+    ? HIDDEN
+    : withoutUserinfo(value)
 }

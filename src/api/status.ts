@@ -1,4 +1,4 @@
-/** The status snapshot on the wire, cut down to what the caller may see. No secrets. */
+/** Status and doctor: one snapshot of everything that the caller may see, and the checks. No secrets. */
 
 import type { ApiServer } from '../http/schema.js'
 import type { ProxyTraffic } from '../proxy/traffic.js'
@@ -7,14 +7,47 @@ import type { ProfileState } from '../serve/credentials.js'
 import type { DaemonFacts, StatusSnapshot } from '../status/status.js'
 import { defined } from '../std/defined.js'
 import { type Caller, reachesProfile } from '../tokens/access.js'
-import type { VaultDescription } from '../vault/vault.js'
-import { doctor, type ProfileStatus, type Ready, type Status, status } from '../wire/status.js'
+import { doctor, type ProfileStatus, type Status, status } from '../wire/status.js'
 import type { RouteContext } from './context.js'
+import { renderVault } from './daemon.js'
+import { readiness } from './health.js'
 import { renderRenewal } from './keys.js'
 import { renderTraffic, visibleTraffic } from './metrics.js'
-import { renderProfilesFile, renderWorkspaceOf, withoutUserinfo } from './profiles.js'
-import { renderKey, renderOwner, renderTime } from './render.js'
-import { seesAll } from './scope.js'
+import { renderProfilesFile, renderWorkspaceOf } from './profiles.js'
+import { renderKey, renderOwner, renderTime, seesAll, withoutUserinfo } from './view.js'
+
+export function statusRoutes(api: ApiServer, context: RouteContext): void {
+  const { credentials, guard, inspection, proxyTraffic } = context
+  api.get(
+    '/v1/status',
+    {
+      config: { needs: 'inspect', summary: 'One snapshot of everything' },
+      schema: { response: { 200: status } },
+    },
+    async (request, reply) => {
+      await credentials.refresh()
+      return reply.send(renderStatus(inspection.status(), proxyTraffic(), guard.callerOf(request)))
+    },
+  )
+  api.get(
+    '/v1/doctor',
+    {
+      config: { needs: 'inspect', summary: 'Run every check now: verdict, finding and remedy' },
+      schema: { response: { 200: doctor } },
+    },
+    async (_request, reply) => {
+      const checks = await inspection.doctor()
+      return reply.send({
+        checks: checks.map(({ name, verdict, finding, remedy }) => ({
+          name,
+          verdict,
+          finding,
+          ...defined({ remedy }),
+        })),
+      })
+    },
+  )
+}
 
 function renderStatus(snapshot: StatusSnapshot, traffic: readonly ProxyTraffic[], caller: Caller): Status {
   const mine = (profile: string) => reachesProfile(caller, profile)
@@ -41,7 +74,7 @@ function renderStatus(snapshot: StatusSnapshot, traffic: readonly ProxyTraffic[]
         expires_at: renderTime(expiresAt),
       })),
     proxy: visibleTraffic(traffic, caller).map(renderTraffic),
-    // Sentences may name any profile.
+    // A notice may name any profile.
     notices: seesAll(caller) ? [...snapshot.notices] : [],
   }
 }
@@ -58,16 +91,6 @@ function renderDaemon(daemon: DaemonFacts): Status['daemon'] {
   }
 }
 
-export function renderVault(vault: VaultDescription): Status['vault'] {
-  return {
-    backend: vault.backend,
-    at_rest: vault.atRest,
-    because: vault.because,
-    state: vault.state,
-    ...(vault.problem === undefined ? {} : { problem: { ...vault.problem } }),
-  }
-}
-
 function renderProfileStatus(state: ProfileState, renewal: RenewalView | undefined): ProfileStatus {
   const { resolved, owner, key } = state
   return {
@@ -75,60 +98,16 @@ function renderProfileStatus(state: ProfileState, renewal: RenewalView | undefin
     active: resolved.isActive,
     kind: resolved.kind,
     because: resolved.because,
-    ...(resolved.apiUrl === undefined ? {} : { api_url: withoutUserinfo(resolved.apiUrl) }),
-    ...renderWorkspaceOf(state),
-    ...(owner === undefined ? {} : { owner: renderOwner(owner) }),
-    ...(key === undefined ? {} : { key: renderKey(key) }),
+    ...defined({
+      api_url: resolved.apiUrl && withoutUserinfo(resolved.apiUrl),
+      workspace: renderWorkspaceOf(state),
+      owner: owner && renderOwner(owner),
+      key: key && renderKey(key),
+    }),
     key_source: state.keySource,
     generation: state.generation,
     ...readiness(state),
-    ...(renewal === undefined ? {} : { renewal: renderRenewal(renewal) }),
+    ...defined({ renewal: renewal && renderRenewal(renewal) }),
     notices: [...state.notices],
   }
-}
-
-/** Whether there is something to serve, and if not, or not for long, why and what helps. */
-export function renderReady(state: ProfileState, renewal: RenewalView | undefined): Ready {
-  const answer = readiness(state)
-  if (!answer.ready || renewal?.trouble === undefined) return answer
-  return { ...answer, degraded: renewal.trouble.message, hint: renewal.trouble.hint }
-}
-
-function readiness({ outcome }: ProfileState): Pick<Ready, 'ready' | 'reason' | 'hint'> {
-  if (outcome.kind === 'served') return { ready: true }
-  const { message, hint } = outcome.error
-  return { ready: false, reason: message, ...defined({ hint }) }
-}
-
-export function statusRoutes(api: ApiServer, context: RouteContext): void {
-  const { credentials, guard, inspection, proxyTraffic } = context
-  api.get(
-    '/v1/status',
-    {
-      config: { needs: 'inspect', summary: 'One snapshot of everything' },
-      schema: { response: { 200: status } },
-    },
-    async (request, reply) => {
-      await credentials.refresh()
-      return reply.send(renderStatus(inspection.status(), proxyTraffic(), guard.callerOf(request)))
-    },
-  )
-  api.get(
-    '/v1/doctor',
-    {
-      config: { needs: 'inspect', summary: 'Named checks with verdict, finding and remedy' },
-      schema: { response: { 200: doctor } },
-    },
-    async (_request, reply) => {
-      const checks = await inspection.doctor()
-      return reply.send({
-        checks: checks.map(({ name, verdict, finding, remedy }) => ({
-          name,
-          verdict,
-          finding,
-          ...defined({ remedy }),
-        })),
-      })
-    },
-  )
 }

@@ -1,10 +1,17 @@
-/** The workspaces of a profile's key, and the choice of one. */
+/** Workspaces: the ones that a profile's key reaches, and the choice of one. */
 
 import type { ApiServer } from '../http/schema.js'
-import { profileParams, setWorkspaceAnswer, setWorkspaceBody, workspaceList } from '../wire/profile.js'
+import { type Workspace, workspaceHandle } from '../prefect/cloud.js'
+import { defined } from '../std/defined.js'
+import {
+  profileParams,
+  setWorkspaceAnswer,
+  setWorkspaceBody,
+  type WorkspaceView,
+  workspaceList,
+} from '../wire/profile.js'
 import type { RouteContext } from './context.js'
-import { withoutUserinfo } from './profiles.js'
-import { renderWorkspace } from './render.js'
+import { withoutUserinfo } from './view.js'
 
 export function workspaceRoutes(api: ApiServer, { guard, trail, workspaces }: RouteContext): void {
   api.get(
@@ -28,10 +35,8 @@ export function workspaceRoutes(api: ApiServer, { guard, trail, workspaces }: Ro
       schema: { params: profileParams, body: setWorkspaceBody, response: { 200: setWorkspaceAnswer } },
     },
     async (request, reply) => {
-      const { profile, workspace, apiUrl } = await workspaces.choose(
-        request.params.name,
-        request.body.workspace,
-      )
+      const chosen = await workspaces.choose(request.params.name, request.body.workspace)
+      const { profile, workspace, apiUrl } = chosen
       trail.done(request, guard.callerOf(request), 'profile_changed', { profile })
       return reply.send({
         profile,
@@ -40,4 +45,17 @@ export function workspaceRoutes(api: ApiServer, { guard, trail, workspaces }: Ro
       })
     },
   )
+}
+
+/** `currentId`: the id of the workspace that the profile names now. */
+export function renderWorkspace(workspace: Workspace, currentId: string | undefined): WorkspaceView {
+  const { accountId, accountName, workspaceId, workspaceName } = workspace
+  return defined({
+    handle: workspaceHandle(workspace),
+    account_id: accountId,
+    account_name: accountName,
+    workspace_id: workspaceId,
+    name: workspaceName,
+    current: workspaceId === currentId,
+  })
 }

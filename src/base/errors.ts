@@ -1,112 +1,105 @@
+/** The one error class and the catalogue of its codes. docs/errors.md has every code. */
+import type { ErrorKind } from '../wire/kinds.js'
+
 /**
- * The one error class, and the closed list of codes. A code says what is wrong, its kind says whose turn it is;
- * http maps kinds to statuses, the cli maps them to exit codes. Every code stands in docs/errors.md.
+ * Whether trying the same again can help without anybody's doing.
+ * - `soon`: temporary, and it says nothing about the request or the key;
+ * - `seldom`: Prefect refuses it until somebody changes a policy or a role: every few hours at most;
+ * - `never`: not before the caller or a person changes something.
  */
+type Retry = 'soon' | 'seldom' | 'never'
 
-/** Whose turn it is. The same list stands in `wire/error.ts`; a house test keeps the two equal. */
-export const ERROR_KINDS = [
-  'invalid',
-  'unauthorized',
-  'login',
-  'denied',
-  'misdirected',
-  'not_found',
-  'conflict',
-  'too_large',
-  'unsupported',
-  'too_many',
-  'unavailable',
-  'upstream',
-  'internal',
-] as const
+interface CodeFacts {
+  /** Who has to act. */
+  readonly kind: ErrorKind
+  readonly retry: Retry
+}
 
-export type ErrorKind = (typeof ERROR_KINDS)[number]
-
-/** Code to kind. Codes are never reused for another meaning. */
+/** Codes are never reused for another meaning. */
 export const ERROR_CODES = {
-  // what was asked
-  bad_request: 'invalid',
-  body_too_large: 'too_large',
-  media_type_unsupported: 'unsupported',
-  method_not_allowed: 'invalid',
-  not_found: 'not_found',
-  too_many_requests: 'too_many',
-  // who asks
-  host_refused: 'misdirected',
-  browser_refused: 'denied',
-  token_required: 'unauthorized',
-  token_invalid: 'unauthorized',
-  power_missing: 'denied',
-  profile_not_allowed: 'denied',
-  token_not_found: 'not_found',
-  proxy_path_refused: 'denied',
-  // settings and the machine
-  setting_invalid: 'invalid',
-  state_dir_unsafe: 'unavailable',
-  state_corrupt: 'unavailable',
-  already_running: 'conflict',
-  socket_path_too_long: 'invalid',
-  disk_failed: 'unavailable',
-  tcp_unavailable: 'unavailable',
+  // the request
+  bad_request: { kind: 'invalid', retry: 'never' },
+  body_too_large: { kind: 'too_large', retry: 'never' },
+  media_type_unsupported: { kind: 'unsupported', retry: 'never' },
+  method_not_allowed: { kind: 'invalid', retry: 'never' },
+  not_found: { kind: 'not_found', retry: 'never' },
+  too_many_requests: { kind: 'too_many', retry: 'soon' },
+  // the caller
+  host_refused: { kind: 'misdirected', retry: 'never' },
+  browser_refused: { kind: 'denied', retry: 'never' },
+  token_required: { kind: 'unauthorized', retry: 'never' },
+  token_invalid: { kind: 'unauthorized', retry: 'never' },
+  power_missing: { kind: 'denied', retry: 'never' },
+  profile_not_allowed: { kind: 'denied', retry: 'never' },
+  token_not_found: { kind: 'not_found', retry: 'never' },
+  proxy_path_refused: { kind: 'denied', retry: 'never' },
+  // settings and this machine
+  setting_invalid: { kind: 'invalid', retry: 'never' },
+  state_dir_unsafe: { kind: 'unavailable', retry: 'never' },
+  state_corrupt: { kind: 'unavailable', retry: 'never' },
+  already_running: { kind: 'conflict', retry: 'never' },
+  socket_path_too_long: { kind: 'invalid', retry: 'never' },
+  disk_failed: { kind: 'unavailable', retry: 'soon' },
+  tcp_unavailable: { kind: 'unavailable', retry: 'never' },
   // profiles
-  profile_not_found: 'not_found',
-  profile_name_invalid: 'invalid',
-  profile_exists: 'conflict',
-  profile_in_use: 'conflict',
-  profile_not_cloud: 'conflict',
-  profile_has_no_key: 'conflict',
-  profiles_file_invalid: 'conflict',
-  profiles_file_unreadable: 'unavailable',
-  profiles_file_changed: 'conflict',
-  api_url_invalid: 'invalid',
+  profile_not_found: { kind: 'not_found', retry: 'never' },
+  profile_name_invalid: { kind: 'invalid', retry: 'never' },
+  profile_exists: { kind: 'conflict', retry: 'never' },
+  profile_in_use: { kind: 'conflict', retry: 'never' },
+  profile_not_cloud: { kind: 'conflict', retry: 'never' },
+  profile_has_no_key: { kind: 'conflict', retry: 'never' },
+  profiles_file_invalid: { kind: 'conflict', retry: 'never' },
+  profiles_file_unreadable: { kind: 'unavailable', retry: 'never' },
+  profiles_file_changed: { kind: 'conflict', retry: 'soon' },
+  api_url_invalid: { kind: 'invalid', retry: 'never' },
   // workspaces and owners
-  workspace_required: 'conflict',
-  workspace_not_found: 'not_found',
-  workspace_none: 'conflict',
-  owner_mismatch: 'denied',
+  workspace_required: { kind: 'conflict', retry: 'never' },
+  workspace_not_found: { kind: 'not_found', retry: 'never' },
+  workspace_none: { kind: 'conflict', retry: 'never' },
+  owner_mismatch: { kind: 'denied', retry: 'seldom' },
   // logins and keys
-  login_required: 'login',
-  login_not_found: 'not_found',
-  login_state: 'conflict',
-  login_expired: 'conflict',
-  login_port_unavailable: 'unavailable',
-  key_malformed: 'invalid',
-  key_rejected: 'login',
-  key_host_mismatch: 'login',
-  key_not_found: 'not_found',
-  key_minting_refused: 'denied',
+  login_required: { kind: 'login', retry: 'never' },
+  login_not_found: { kind: 'not_found', retry: 'never' },
+  login_state: { kind: 'conflict', retry: 'never' },
+  login_expired: { kind: 'conflict', retry: 'never' },
+  login_port_unavailable: { kind: 'unavailable', retry: 'never' },
+  key_malformed: { kind: 'invalid', retry: 'never' },
+  key_rejected: { kind: 'login', retry: 'never' },
+  key_host_mismatch: { kind: 'login', retry: 'never' },
+  key_not_found: { kind: 'not_found', retry: 'never' },
+  key_minting_refused: { kind: 'denied', retry: 'seldom' },
   // vault
-  vault_locked: 'unavailable',
-  vault_unavailable: 'unavailable',
-  vault_timeout: 'unavailable',
-  vault_corrupt: 'unavailable',
-  vault_value_too_large: 'invalid',
-  vault_passphrase_wrong: 'denied',
-  vault_not_lockable: 'conflict',
+  vault_locked: { kind: 'unavailable', retry: 'soon' },
+  vault_unavailable: { kind: 'unavailable', retry: 'soon' },
+  vault_timeout: { kind: 'unavailable', retry: 'soon' },
+  vault_corrupt: { kind: 'unavailable', retry: 'never' },
+  vault_value_too_large: { kind: 'invalid', retry: 'never' },
+  vault_passphrase_wrong: { kind: 'denied', retry: 'never' },
+  vault_not_lockable: { kind: 'conflict', retry: 'never' },
   // Prefect
-  prefect_unreachable: 'upstream',
-  prefect_forbidden: 'denied',
-  prefect_not_found: 'not_found',
-  prefect_rate_limited: 'upstream',
-  prefect_failed: 'upstream',
-  prefect_unexpected: 'upstream',
-  prefect_refused: 'invalid',
-  // us
-  shutting_down: 'unavailable',
-  internal: 'internal',
-} as const satisfies Record<string, ErrorKind>
+  prefect_unreachable: { kind: 'upstream', retry: 'soon' },
+  prefect_forbidden: { kind: 'denied', retry: 'seldom' },
+  prefect_not_found: { kind: 'not_found', retry: 'never' },
+  prefect_rate_limited: { kind: 'upstream', retry: 'soon' },
+  prefect_failed: { kind: 'upstream', retry: 'soon' },
+  prefect_unexpected: { kind: 'upstream', retry: 'never' },
+  prefect_refused: { kind: 'invalid', retry: 'never' },
+  // the daemon
+  shutting_down: { kind: 'unavailable', retry: 'soon' },
+  internal: { kind: 'internal', retry: 'never' },
+} as const satisfies Record<string, CodeFacts>
 
 export type ErrorCode = keyof typeof ERROR_CODES
 
 export interface BrokerErrorDetails {
-  /** What to do now: a command where one helps. */
+  /** What to do now: a command, or "check …". */
   readonly hint?: string
   readonly cause?: unknown
-  /** Epoch ms before which trying again is of no use (a server's `Retry-After`). */
+  /** Epoch ms; trying again earlier is useless (a server's `Retry-After`). */
   readonly retryAt?: number
 }
 
-/** Everything that we expect to go wrong. `message`: what we were doing and what failed, no full stop, no secrets. */
+/** An expected failure. `message`: what could not be done, and the cause; no full stop, no secrets. */
 export class BrokerError extends Error {
   override readonly name = 'BrokerError'
   readonly code: ErrorCode
@@ -117,13 +110,33 @@ export class BrokerError extends Error {
   constructor(code: ErrorCode, message: string, { hint, cause, retryAt }: BrokerErrorDetails = {}) {
     super(message, cause === undefined ? undefined : { cause })
     this.code = code
-    this.kind = ERROR_CODES[code]
+    this.kind = ERROR_CODES[code].kind
     this.hint = hint
     this.retryAt = retryAt
   }
+
+  get retry(): Retry {
+    return retryOf(this.code)
+  }
 }
 
-/** Whether `error` is one of ours, with one of `codes` where any are given. */
+/** Whether a failure with this code is worth another try; `never` for a code that is not in the catalogue. */
+export function retryOf(code: string): Retry {
+  return isErrorCode(code) ? ERROR_CODES[code].retry : 'never'
+}
+
+function isErrorCode(code: string): code is ErrorCode {
+  return Object.hasOwn(ERROR_CODES, code)
+}
+
+/** Whether `error` is a BrokerError, with one of `codes` if any are given. */
 export function isBrokerError(error: unknown, ...codes: readonly ErrorCode[]): error is BrokerError {
   return error instanceof BrokerError && (codes.length === 0 || codes.includes(error.code))
+}
+
+/** The daemon is stopping: the caller has to ask the next one. */
+export function shuttingDown(): BrokerError {
+  return new BrokerError('shutting_down', 'prefect-authd is shutting down', {
+    hint: 'try again once it is back: prefect-auth status',
+  })
 }

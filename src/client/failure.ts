@@ -1,8 +1,8 @@
 /** What can go wrong between a person and the daemon, as data: a code, whose turn it is, and what to do now. */
-import type { Problem } from '../wire/common.js'
+import { ERROR_KINDS, type ErrorKind } from '../wire/kinds.js'
 
 /** The daemon's kinds, and those that only a client has. */
-type FailureKind = Problem['kind'] | 'usage' | 'not_running' | 'no_answer' | 'cancelled'
+type FailureKind = ErrorKind | 'usage' | 'not_running' | 'no_answer' | 'cancelled'
 
 export interface Failure {
   /** One of docs/errors.md, or one of the client's own: `daemon_not_running`, `usage`, … */
@@ -40,7 +40,7 @@ function isFailure(value: unknown): value is Failure {
 export function parseProblem(status: number, text: string): Failure {
   const answer = parseObject(text)
   const { code, kind, detail, hint } = answer
-  if (typeof code !== 'string' || !isProblemKind(kind) || typeof detail !== 'string') {
+  if (typeof code !== 'string' || !isErrorKind(kind) || typeof detail !== 'string') {
     return {
       code: 'not_understood',
       kind: 'no_answer',
@@ -50,24 +50,8 @@ export function parseProblem(status: number, text: string): Failure {
   return { code, kind, detail, ...(typeof hint === 'string' ? { hint } : {}) }
 }
 
-const PROBLEM_KINDS: Readonly<Record<Problem['kind'], true>> = {
-  invalid: true,
-  unauthorized: true,
-  login: true,
-  denied: true,
-  misdirected: true,
-  not_found: true,
-  conflict: true,
-  too_large: true,
-  unsupported: true,
-  too_many: true,
-  unavailable: true,
-  upstream: true,
-  internal: true,
-}
-
-function isProblemKind(kind: unknown): kind is Problem['kind'] {
-  return typeof kind === 'string' && Object.hasOwn(PROBLEM_KINDS, kind)
+function isErrorKind(kind: unknown): kind is ErrorKind {
+  return ERROR_KINDS.some((known) => known === kind)
 }
 
 function parseObject(text: string): { readonly [name: string]: unknown } {

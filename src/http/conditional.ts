@@ -1,33 +1,34 @@
-/** Conditional requests: entity tags, `If-None-Match`, `Prefer: wait`, and the answer to them. */
+/** Conditional requests: entity tags, `If-None-Match`, `Prefer: wait`, and answers that are held. */
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { BrokerError } from '../base/errors.js'
+import { shuttingDown } from '../base/errors.js'
+import { MINUTE_MS, SECOND_MS } from '../std/clock.js'
 
-/** The longest time that an answer is held, in milliseconds. */
-const MAX_WAIT_MS = 300_000
+/** The longest that an answer is held. */
+const MAX_WAIT_MS = 5 * MINUTE_MS
 
-/** `"<name>-<version>"`; names may be any TOML key, so what a header cannot hold is percent-encoded. */
+/** `"<name>-<version>"`. A name may be any TOML key, so characters that a header cannot hold are percent-encoded. */
 export function entityTag(name: string, version: number): string {
   return `"${encodeURIComponent(name)}-${version}"`
 }
 
-/** Whether the header names this tag. `*` names nothing: it would hold an answer that the caller never saw. */
+/** Whether the header names this tag. `*` does not: it would hold back an answer that the caller has never seen. */
 export function matchesTag(header: string | undefined, tag: string): boolean {
   if (header === undefined) return false
   return header.split(',').some((one) => one.trim().replace(/^W\//, '') === tag)
 }
 
-/** Milliseconds that the caller is ready to wait: `Prefer: wait=N`, N in seconds, cut at 300; 0 without. */
+/** Milliseconds from `Prefer: wait=N`, N in seconds, at most 300; 0 without it. */
 export function preferredWaitMs(header: string | readonly string[] | undefined): number {
   if (header === undefined) return 0
   const text = typeof header === 'string' ? header : header.join(',')
   for (const preference of text.split(',')) {
     const seconds = /^\s*wait\s*=\s*"?(\d{1,9})"?\s*(?:;.*)?$/i.exec(preference)?.[1]
-    if (seconds !== undefined) return Math.min(Number(seconds) * 1000, MAX_WAIT_MS)
+    if (seconds !== undefined) return Math.min(Number(seconds) * SECOND_MS, MAX_WAIT_MS)
   }
   return 0
 }
 
-/** Answers 304 where the caller has this version already; else lets `render` make the JSON. */
+/** Sends 304 if the caller has this version already, else the JSON from `render`. */
 export function sendTagged(
   request: FastifyRequest,
   reply: FastifyReply,
@@ -42,21 +43,21 @@ export function sendTagged(
 interface Hold {
   /** Aborted when the caller has gone or the daemon stops. */
   readonly signal: AbortSignal
-  /** True where nobody waits for the answer any more. Throws `shutting_down` where the daemon stops. */
+  /** True if the caller has gone. Throws `shutting_down` if the daemon stops. */
   isAbandoned(): boolean
-  /** Must be called when the waiting is over. */
+  /** Must be called once the wait is over. */
   release(): void
 }
 
 export interface Holds {
   open(reply: FastifyReply): Hold
-  /** Ends all that are held, and every later one at once. */
+  /** Ends every hold, later ones at once. */
   stop(): void
   isStopping(): boolean
 }
 
 export function createHolds(): Holds {
-  // A set of our own instead of one shared signal: Node warns of a leak at the eleventh listener of a signal.
+  // A set instead of one shared signal: Node warns of a leak at the eleventh listener of a signal.
   const held = new Set<AbortController>()
   let stopping = false
   return {
@@ -88,11 +89,4 @@ export function createHolds(): Holds {
     },
     isStopping: () => stopping,
   }
-}
-
-/** What everyone hears while the daemon stops. */
-export function shuttingDown(): BrokerError {
-  return new BrokerError('shutting_down', 'the daemon is shutting down', {
-    hint: 'ask again once it is back: prefect-auth status',
-  })
 }

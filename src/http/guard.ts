@@ -1,35 +1,36 @@
-/** Who is let in, decided before anything is routed to: name of the host, no browser, token, power, profile. */
+/** Decides who is let in, before a route runs: host name, no browser, token, power, profile. */
 import type { IncomingMessage, Server } from 'node:http'
 import type { Socket } from 'node:net'
 import type { FastifyRequest } from 'fastify'
 import { BrokerError } from '../base/errors.js'
 import { type Caller, type Door, type Power, requirePower, requireProfile } from '../tokens/access.js'
 import type { Tokens } from '../tokens/tokens.js'
+import { headerValues, pairs } from './headers.js'
 
 /** One listener, as the guard sees it. */
 interface Entrance {
   readonly door: Door
-  /** Exactly these `Host` values are answered; everything else is a rebound name or a mistake. */
+  /** The only `Host` values accepted; anything else is a rebound name or a mistake. */
   readonly hosts: ReadonlySet<string>
 }
 
 export interface Doorkeeper {
-  /** Every connection of `server` counts as come through `door`. `hosts`: more names, for the TCP door only. */
+  /** Marks every connection of `server` as made through `door`. `hosts`: further names, for the TCP door only. */
   watch(server: Server, door: Door, hosts: readonly string[]): void
-  /** `undefined` for a connection that came through no door: refuse it. */
+  /** `undefined` for a connection that came through no door; it must be refused. */
   entranceOf(socket: Socket): Entrance | undefined
 }
 
 const SOCKET_HOSTS = ['authd', 'localhost'] as const
 
-/** Remembers the door per connection, not per request: keep-alive pays for it once. */
+/** Remembers the door per connection, so that requests on a kept-alive one cost nothing more. */
 export function createDoorkeeper(): Doorkeeper {
   const entrances = new WeakMap<Socket, Entrance>()
   return {
     watch(server, door, hosts) {
       let entrance: Entrance | undefined
       server.on('connection', (socket: Socket) => {
-        // The port is known once the server listens: it may be any free one, or one that systemd opened.
+        // The port is known only once the server listens: it may be any free one, or one that systemd opened.
         entrance ??= { door, hosts: new Set(hostsOf(server, door, hosts)) }
         entrances.set(socket, entrance)
       })
@@ -46,13 +47,13 @@ function hostsOf(server: Server, door: Door, hosts: readonly string[]): readonly
 }
 
 export interface Guard {
-  /** Decides about one request; throws the refusal. Afterwards `callerOf` answers for it. */
+  /** Throws the refusal, or lets the request in; `callerOf` knows it from then on. */
   admit(request: FastifyRequest): void
-  /** Who asks. Throws `internal` for a request that was never admitted. */
+  /** The caller. Throws `internal` for a request that was not admitted. */
   callerOf(request: FastifyRequest): Caller
-  /** The same where it may have been turned away before it was known. */
+  /** The caller, or `undefined` if the request was refused before it was known. */
   knownCaller(request: FastifyRequest): Caller | undefined
-  /** For answers that were held back: throws `token_invalid` where the token has died since. */
+  /** For answers that were held: throws `token_invalid` if the token is no longer active. */
   readmit(request: FastifyRequest): void
 }
 
@@ -81,7 +82,7 @@ export function createGuard({ doorkeeper, tokens }: { doorkeeper: Doorkeeper; to
   }
 }
 
-/** Names that are not ours, and browsers: neither is an authentication, both stop web pages. */
+/** Throws for foreign host names, browsers and upgrades. This authenticates nobody; it keeps web pages out. */
 export function refuseForeign(
   request: Pick<IncomingMessage, 'rawHeaders' | 'url'>,
   entrance: Entrance | undefined,
@@ -92,17 +93,17 @@ export function refuseForeign(
   if (entrance === undefined || host === undefined || otherHosts.length > 0 || !entrance.hosts.has(host)) {
     throw new BrokerError(
       'host_refused',
-      'the request must have exactly one Host header, with a name of this daemon',
+      'the request must have exactly one Host header that names this daemon',
       {
-        hint: 'over the socket: http://authd/… or http://localhost/…; over TCP: the address that prefect-auth status --url prints',
+        hint: 'over the socket, use http://authd/… or http://localhost/…; over TCP, the address printed by: prefect-auth status --url',
       },
     )
   }
   if (head.isBrowser) {
-    throw new BrokerError('browser_refused', 'requests that come from a web page are not answered')
+    throw new BrokerError('browser_refused', 'requests from web pages are refused')
   }
   if (!request.url?.startsWith('/') || (head.isUpgrade && !mayUpgrade)) {
-    throw new BrokerError('bad_request', 'the request must name a path, and ask for no upgrade')
+    throw new BrokerError('bad_request', 'the request must name a path and must not ask for an upgrade')
   }
 }
 
@@ -112,20 +113,17 @@ interface Head {
   readonly isUpgrade: boolean
 }
 
-/** Out of the raw headers: Node keeps the first of two Hosts, and proxies in between may take the second. */
+/** Reads the raw headers: Node keeps the first of two Hosts, and a proxy in between may use the second. */
 function readHead(raw: readonly string[]): Head {
-  const hosts: string[] = []
   let isBrowser = false
   let isUpgrade = false
-  for (let index = 0; index + 1 < raw.length; index += 2) {
-    const name = raw[index]?.toLowerCase() ?? ''
-    const value = raw[index + 1] ?? ''
-    if (name === 'host') hosts.push(value)
-    else if (name === 'origin' || name === 'referer' || name.startsWith('sec-fetch-')) isBrowser = true
-    // Java's client offers h2c on every request and does without; nobody else's upgrade is an offer.
-    else if (name === 'upgrade' && value.toLowerCase() !== 'h2c') isUpgrade = true
+  for (const [name, value] of pairs(raw)) {
+    const lower = name.toLowerCase()
+    if (lower === 'origin' || lower === 'referer' || lower.startsWith('sec-fetch-')) isBrowser = true
+    // Java's client offers h2c with every request and does without it; any other upgrade is meant.
+    else if (lower === 'upgrade' && value.toLowerCase() !== 'h2c') isUpgrade = true
   }
-  return { hosts, isBrowser, isUpgrade }
+  return { hosts: headerValues(raw, 'host'), isBrowser, isUpgrade }
 }
 
 function identify(request: FastifyRequest, door: Entrance['door'], tokens: Tokens): Caller {
@@ -133,9 +131,9 @@ function identify(request: FastifyRequest, door: Entrance['door'], tokens: Token
   if (presented === undefined) return { door }
   const [, text] = /^bearer +(pab_[\w-]{43})$/i.exec(presented) ?? []
   const token = text === undefined ? undefined : tokens.recognise(text)
-  // Also on the owner's socket: who presents a token means to have no more than it allows.
+  // Also on the owner's socket: who presents a token wants no more than it allows.
   if (token === undefined) {
-    throw new BrokerError('token_invalid', 'this token is unknown, revoked or expired', {
+    throw new BrokerError('token_invalid', 'the token is unknown, revoked or expired', {
       hint: 'prefect-auth token ls',
     })
   }
@@ -143,8 +141,8 @@ function identify(request: FastifyRequest, door: Entrance['door'], tokens: Token
 }
 
 export function tokenRequired(): BrokerError {
-  return new BrokerError('token_required', 'this door needs a token', {
-    hint: 'prefect-auth token create --name NAME, then Authorization: Bearer TOKEN',
+  return new BrokerError('token_required', 'a token is required here', {
+    hint: 'prefect-auth token create --name NAME, then send Authorization: Bearer TOKEN',
   })
 }
 
@@ -158,7 +156,7 @@ function authorise(request: FastifyRequest, caller: Caller, needs: Power | 'none
   }
 }
 
-/** Every profile that the path or the query names: refused here, before a handler can forget to. */
+/** Every profile that the path or the query names, so that no handler can forget to check it. */
 function* profilesIn(part: unknown): Iterable<string> {
   if (typeof part !== 'object' || part === null) return
   for (const [name, value] of Object.entries(part)) {
@@ -166,13 +164,13 @@ function* profilesIn(part: unknown): Iterable<string> {
   }
 }
 
-/** What a route says of itself. `summary` and `answers` go into the API description. */
+/** What a route declares. `summary` and `produces` go into the API description. */
 declare module 'fastify' {
   interface FastifyContextConfig {
-    /** The power it takes; `none` is for liveness alone, and needs no token either. */
+    /** The power it needs; `none`, for liveness only, needs no token either. */
     readonly needs?: Power | 'none'
     readonly summary?: string
-    /** The media type of the answer, where it is not JSON. */
+    /** The media type of the answer if it is not JSON. */
     readonly produces?: string
   }
 }

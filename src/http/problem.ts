@@ -1,11 +1,12 @@
-/** Every failure as RFC 9457 problem details, or as one harmless line where a shell evaluates the answer. */
+/** Failures as RFC 9457 problem details, or as one harmless line if a shell evaluates the answer. */
 
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { BrokerError, type ErrorKind } from '../base/errors.js'
-import type { Clock } from '../std/clock.js'
+import { BrokerError } from '../base/errors.js'
+import { type Clock, SECOND_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
 import type { Problem } from '../wire/common.js'
+import type { ErrorKind } from '../wire/kinds.js'
 import { failureLine, shellOf } from './shell.js'
 
 const STATUS: Readonly<Record<ErrorKind, number>> = {
@@ -41,8 +42,8 @@ export function renderProblem(error: BrokerError): Problem {
 }
 
 /**
- * Ours as it is, fastify's as ours, everything else as an opaque `internal` with the cause inside.
- * Fastify's own words are not passed on: they quote what was sent.
+ * A BrokerError as it is, fastify's errors translated, everything else as an opaque `internal` with the error as its cause.
+ * Fastify's messages are not passed on: they quote what was sent.
  */
 export function toBrokerError(error: unknown): BrokerError {
   if (error instanceof BrokerError) return error
@@ -51,7 +52,7 @@ export function toBrokerError(error: unknown): BrokerError {
     return new BrokerError('body_too_large', 'the body is larger than 16 KiB')
   }
   if (code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE') {
-    return new BrokerError('media_type_unsupported', 'a body must be JSON', {
+    return new BrokerError('media_type_unsupported', 'the body must be JSON', {
       hint: 'send Content-Type: application/json',
     })
   }
@@ -75,7 +76,7 @@ function frameworkFacts(error: unknown): { readonly code: string; readonly statu
 }
 
 interface Problems {
-  /** Answers with the failure; unknown errors are logged whole and told as an opaque 500. */
+  /** Sends the failure and returns it; an unknown error is logged whole and sent as an opaque 500. */
   send(request: FastifyRequest, reply: FastifyReply, thrown: unknown): BrokerError
 }
 
@@ -84,7 +85,7 @@ export function createProblems({ clock, log }: { clock: Clock; log: Log }): Prob
     send(request, reply, thrown) {
       const error = toBrokerError(thrown)
       if (error.kind === 'internal') {
-        log.error({ err: error.cause ?? error, route: request.routeOptions.url ?? '' }, 'a request failed')
+        log.error({ err: error.cause ?? error, route: request.routeOptions.url ?? '' }, 'request failed')
       }
       reply.code(statusOf(error)).headers(headersOf(error, clock))
       const shell = shellOf(request)
@@ -101,11 +102,13 @@ export function createProblems({ clock, log }: { clock: Clock; log: Log }): Prob
 function headersOf(error: BrokerError, clock: Clock): Record<string, string> {
   return {
     'cache-control': 'no-store',
-    // A page must not even learn by an <img> or a <script> that something answers here.
+    // A web page must not find out by an <img> or a <script> that something listens here.
     'x-content-type-options': 'nosniff',
     'cross-origin-resource-policy': 'same-origin',
-    ...(error.kind === 'unauthorized' ? { 'www-authenticate': challenge(error) } : {}),
-    ...(error.retryAt === undefined ? {} : { 'retry-after': secondsUntil(error.retryAt, clock) }),
+    ...defined({
+      'www-authenticate': error.kind === 'unauthorized' ? challenge(error) : undefined,
+      'retry-after': error.retryAt === undefined ? undefined : secondsUntil(error.retryAt, clock.now()),
+    }),
   }
 }
 
@@ -113,6 +116,6 @@ function challenge(error: BrokerError): string {
   return error.code === 'token_invalid' ? 'Bearer error="invalid_token"' : 'Bearer'
 }
 
-function secondsUntil(at: number, clock: Clock): string {
-  return String(Math.max(1, Math.ceil((at - clock.now()) / 1000)))
+function secondsUntil(at: number, now: number): string {
+  return String(Math.max(1, Math.ceil((at - now) / SECOND_MS)))
 }

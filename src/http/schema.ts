@@ -1,4 +1,4 @@
-/** zod between fastify and the routes: what comes in is checked and typed, and a mistake names the field. */
+/** zod schemas for fastify: requests are checked and typed, and a refusal names the field. */
 
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type {
@@ -16,7 +16,7 @@ interface ZodTypes extends FastifyTypeProvider {
   readonly serializer: this['schema'] extends z.ZodType ? z.input<this['schema']> : unknown
 }
 
-/** The fastify instance that routes are put on: bodies, queries and answers are typed by their zod schemas. */
+/** The fastify instance that routes are registered on; bodies, queries and answers are typed by their zod schemas. */
 export type ApiServer = FastifyInstance<
   RawServerDefault,
   IncomingMessage,
@@ -25,7 +25,7 @@ export type ApiServer = FastifyInstance<
   ZodTypes
 >
 
-/** Checks a part of the request; an absent body counts as an empty object, so that optional bodies may be left out. */
+/** Checks a part of the request. An absent body counts as an empty object, so that an optional body may be left out. */
 export const compileValidator: FastifySchemaCompiler<unknown> = ({ schema, httpPart }) => {
   if (!(schema instanceof z.ZodType)) throw new TypeError('route schemas are zod schemas')
   return (data: unknown) => {
@@ -39,20 +39,20 @@ const unasked = (): never => {
   throw new TypeError('route schemas are zod schemas')
 }
 
-/** fastify's `schemaController`: without it, ajv and its company are loaded at every start. */
+/** For fastify's `schemaController`, which would load ajv at every start otherwise. */
 export const WITHOUT_AJV = {
   compilersFactory: { buildValidator: unasked, buildSerializer: unasked },
 } as const
 
 const PARTS: Readonly<Record<string, string>> = { body: 'body', querystring: 'query', params: 'path' }
 
-/** The first thing that is wrong, and what would be right. Never the value: it may be a secret in the wrong field. */
+/** The first mistake, and what is expected. Never the value, which may be a secret in the wrong field. */
 function complaint(httpPart: string | undefined, issues: readonly z.core.$ZodIssue[]): string {
   const part = PARTS[httpPart ?? ''] ?? 'request'
   const [issue] = issues
-  if (issue === undefined) return `the ${part} is not what was expected`
+  if (issue === undefined) return `the ${part} is invalid`
   if (issue.code === 'unrecognized_keys') {
-    return `the ${part} has a field that is not known here${named(issue.keys)}`
+    return `the ${part} has an unknown field${named(issue.keys)}`
   }
   const field = issue.path.map(String).join('.')
   return field === '' ? `the ${part} ${expected(issue)}` : `'${field}' in the ${part} ${expected(issue)}`
@@ -66,8 +66,8 @@ function named(keys: readonly string[]): string {
 function expected(issue: z.core.$ZodIssue): string {
   switch (issue.code) {
     case 'invalid_type':
-      // zod tells the absence in its message alone.
-      return `${issue.message.endsWith('undefined') ? 'is missing, it' : ''} must be of type ${issue.expected}`.trim()
+      // Only the message of zod says that the value is missing.
+      return `${issue.message.endsWith('undefined') ? 'is missing; it' : ''} must be of type ${issue.expected}`.trim()
     case 'invalid_value':
       return `must be one of ${issue.values.map(String).join(', ')}`
     case 'too_small':
@@ -77,6 +77,6 @@ function expected(issue: z.core.$ZodIssue): string {
     case 'invalid_format':
       return issue.format === 'regex' ? `must be ${issue.message}` : `must be a ${issue.format}`
     default:
-      return 'is not what was expected'
+      return 'is invalid'
   }
 }

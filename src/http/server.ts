@@ -1,13 +1,15 @@
-/** A node:http server for one door: every time-out set, every limit set, nothing echoed, nothing upgraded. */
+/** A node:http server for one listener: its limits and time-outs, who is connected, and its addresses. */
 import { createServer, type IncomingMessage, type RequestListener, type Server } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import type { Clock } from '../std/clock.js'
 import type { Door } from '../tokens/access.js'
+import { headerLines, rewriteHeaders } from './headers.js'
 
 /** Milliseconds and counts; the defaults suit a machine with one user. */
 export interface ServerLimits {
   readonly headersMs: number
-  /** Until the whole request is here; held answers and event streams are not under it. */
+  /** Until the whole request is here; does not limit held answers and event streams. */
   readonly requestMs: number
   readonly keepAliveMs: number
   readonly maxConnections: number
@@ -25,7 +27,7 @@ const LIMITS: ServerLimits = {
 /** The owner's own programs may hold more connections than strangers with tokens. */
 const SOCKET_MAX_CONNECTIONS = 4_096
 
-/** Not listening yet; whoever listens also closes. `keepsOwnTime`: requests whose bodies are not under `requestMs`. */
+/** Not listening yet; whoever makes it listen also closes it. `keepsOwnTime`: requests that `requestMs` does not limit. */
 export function createDoorServer(
   door: Door,
   handle: RequestListener,
@@ -34,12 +36,12 @@ export function createDoorServer(
 ): Server {
   const own = door === 'socket' ? { maxConnections: SOCKET_MAX_CONNECTIONS } : {}
   const limits = { ...LIMITS, ...own, ...overrides }
-  // How late a time-out may be noticed.
+  // The latest that a time-out is noticed.
   const noticeMs = Math.min(5_000, limits.headersMs)
   const server = createServer(
     {
       headersTimeout: limits.headersMs,
-      // Node knows one limit for all; ours is set per request.
+      // Node has one limit for all requests; ours is set per request.
       requestTimeout: 0,
       keepAliveTimeout: limits.keepAliveMs,
       connectionsCheckingInterval: noticeMs,
@@ -54,11 +56,11 @@ export function createDoorServer(
   checkWhileConnected(server, noticeMs)
   server.maxConnections = limits.maxConnections
   server.on('clientError', refuseUnparsed)
-  server.on('connect', (_request, socket) => refuse(socket, 400, 'this server is no proxy'))
+  server.on('connect', (_request, socket) => refuse(socket, 400, 'CONNECT is not supported'))
   return server
 }
 
-/** A body that is not here in time ends the connection. */
+/** Ends the connection if the body is not complete in time. */
 function limitBody(request: IncomingMessage, ms: number): void {
   const { 'content-length': length, 'transfer-encoding': encoding } = request.headers
   if (length === undefined && encoding === undefined) return
@@ -72,19 +74,18 @@ function limitBody(request: IncomingMessage, ms: number): void {
   request.once('close', () => clearTimeout(late))
 }
 
-/** What the parser could not read never reaches the guard: a fixed answer, and the connection ends. */
+/** Bytes that the parser rejects never reach the guard: a fixed answer, then the connection ends. */
 function refuseUnparsed(error: NodeJS.ErrnoException, socket: Duplex & { bytesWritten?: number }): void {
-  // An answer may be under way on this connection: nothing is written into it.
+  // An answer may be under way on this connection; nothing may be written into it.
   if (!socket.writable || error.code === 'ECONNRESET' || (socket.bytesWritten ?? 0) > 0) {
     socket.destroy()
     return
   }
-  const [status, detail] =
-    TOLD[error.code ?? ''] ?? ([400, 'this is not a request that can be read'] as const)
+  const [status, detail] = UNPARSED[error.code ?? ''] ?? ([400, 'the request could not be parsed'] as const)
   refuse(socket, status, detail)
 }
 
-const TOLD: Readonly<Record<string, readonly [keyof typeof REASONS, string]>> = {
+const UNPARSED: Readonly<Record<string, readonly [keyof typeof REASONS, string]>> = {
   HPE_HEADER_OVERFLOW: [431, 'the request headers are too large'],
   ERR_HTTP_REQUEST_TIMEOUT: [408, 'the request took too long to arrive'],
 }
@@ -108,26 +109,91 @@ function refuse(socket: Duplex, status: keyof typeof REASONS, detail: string): v
   socket.end(
     `HTTP/1.1 ${status} ${REASONS[status]}\r\nContent-Type: application/problem+json\r\n` +
       `Cache-Control: no-store\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
-    // Half-closed is not closed: a peer that never hangs up would keep its place.
+    // Half-closed is not closed: a peer that never hangs up would keep its connection.
     () => socket.destroy(),
   )
 }
 
-/** The longest that a timer of Node can wait: 25 days. */
+export interface Presence {
+  readonly connections: number
+  /** Milliseconds of awake time since the last connection came or went, or since the start. */
+  readonly quietMs: number
+}
+
+interface PresenceBook {
+  watch(server: Server): void
+  look(): Presence
+}
+
+export function createPresenceBook(clock: Clock): PresenceBook {
+  // A set: a connection is announced again when an offered upgrade is not taken.
+  const open = new Set<Socket>()
+  let movedAt = clock.monotonic()
+  const move = () => {
+    movedAt = clock.monotonic()
+  }
+  return {
+    watch(server) {
+      server.on('connection', (socket: Socket) => {
+        move()
+        if (open.has(socket)) return
+        open.add(socket)
+        socket.once('close', () => {
+          move()
+          open.delete(socket)
+        })
+      })
+    },
+    look: () => ({ connections: open.size, quietMs: clock.monotonic() - movedAt }),
+  }
+}
+
+/** The `host:port` names of our own TCP doors. Read at every proxied request, so the system is asked only once a server. */
+export function createOwnAddresses() {
+  const hosts = new Set<string>()
+  const unknown = new Set<Server>()
+  let list: readonly string[] = []
+  const settle = (server: Server) => {
+    if (!server.listening) return
+    unknown.delete(server)
+    for (const name of loopbackHosts(server)) hosts.add(name)
+    list = [...hosts]
+  }
+  return {
+    add(server: Server, named: readonly string[]) {
+      unknown.add(server)
+      for (const name of named) hosts.add(name)
+      list = [...hosts]
+    },
+    list() {
+      for (const server of unknown) settle(server)
+      return list
+    },
+  }
+}
+
+/** `host:port` under every loopback name, for a server on TCP that listens; else none. */
+function loopbackHosts(server: Server): readonly string[] {
+  const address = server.address()
+  if (address === null || typeof address === 'string') return []
+  return ['127.0.0.1', 'localhost', '[::1]'].map((name) => `${name}:${address.port}`)
+}
+
+/** The longest timer that Node accepts: 25 days. */
 const NEVER_MS = 2 ** 31 - 1
 
-/** To be called before anybody else listens to `server`. */
+/** Checks time-outs only while somebody is connected. Call it before anything else subscribes to `server`. */
 export function checkWhileConnected(server: Server, everyMs: number): void {
-  // Node's own listener starts its interval, and starts it anew when it is called again; there is no other way to it.
-  // Should a later Node have none, its interval is what it was.
+  // Node's own listener starts its interval, and restarts it when called again; there is no other way to change it.
+  // If a later Node has no such listener, its interval stays as it was.
   const [restart] = server.listeners('listening')
   if (restart === undefined) return
   const look = (ms: number) => {
     Reflect.set(server, 'connectionsCheckingInterval', ms)
-    // A closing server has stopped its interval for good.
+    // A closing server has stopped its interval permanently.
     if (server.listening) Reflect.apply(restart, server, [])
   }
-  // A set: a request that offers an upgrade which is not taken announces its connection once more.
+  // A set: a connection is announced again when an offered upgrade is not taken.
   const connected = new Set<Socket>()
   look(NEVER_MS)
   server.on('connection', (socket: Socket) => {
@@ -141,28 +207,19 @@ export function checkWhileConnected(server: Server, everyMs: number): void {
   })
 }
 
+/** Hands a connection whose upgrade is not taken back to `server`, as if the request had not offered one. */
 export function reenter(server: Server, request: IncomingMessage, socket: Duplex, head: Buffer): void {
-  const raw = request.rawHeaders
-  const headers: string[] = []
-  for (let index = 0; index + 1 < raw.length; index += 2) {
-    const name = raw[index] ?? ''
-    const value = raw[index + 1] ?? ''
-    const isConnection = name.toLowerCase() === 'connection'
-    headers.push(name, isConnection ? withoutUpgrade(value) : value)
-  }
+  const headers = rewriteHeaders(request.rawHeaders, (name, value) =>
+    name === 'connection' ? withoutUpgrade(value) : value,
+  )
   const line = `${request.method} ${request.url} HTTP/${request.httpVersion}\r\n`
   socket.unshift(Buffer.concat([Buffer.from(`${line}${headerLines(headers)}\r\n`, 'latin1'), head]))
   server.emit('connection', socket)
 }
 
-/** Without this word the parser takes no offer for one; the guard sees the `Upgrade` header itself. */
+/** Without this word the parser ignores the offer; the guard still sees the `Upgrade` header. */
 function withoutUpgrade(connection: string): string {
   const tokens = connection.split(',').map((token) => token.trim())
   const kept = tokens.filter((token) => token.toLowerCase() !== 'upgrade')
   return kept.length === 0 ? 'keep-alive' : kept.join(', ')
-}
-export function headerLines(flat: readonly string[]): string {
-  let lines = ''
-  for (let index = 0; index + 1 < flat.length; index += 2) lines += `${flat[index]}: ${flat[index + 1]}\r\n`
-  return lines
 }

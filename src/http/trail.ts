@@ -1,8 +1,9 @@
-/** Lines for the audit log: who got or did what by which door, and, within reason, who was refused. */
+/** Audit lines for requests: who got or changed what through which door, and who was refused. */
 import type { IncomingHttpHeaders } from 'node:http'
 import type { Audit, AuditAction, AuditEntry } from '../audit/audit.js'
 import type { BrokerError, ErrorCode } from '../base/errors.js'
-import type { Clock } from '../std/clock.js'
+import { type Clock, SECOND_MS } from '../std/clock.js'
+import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
 import type { Caller } from '../tokens/access.js'
 
@@ -16,7 +17,7 @@ export interface Trail {
   given(request: Request, caller: Caller, action: AuditAction, facts: Facts): void
   /** Something was changed. */
   done(request: Request, caller: Caller, action: AuditAction, facts?: Facts): void
-  /** Somebody was turned away; other failures are ignored. At most a few lines a second. */
+  /** A caller was refused; other failures are ignored. Limited to a burst, then one line a second. */
   refused(request: Request, door: AuditEntry['door'], caller: Caller | undefined, error: BrokerError): void
 }
 
@@ -30,9 +31,9 @@ const REFUSALS: ReadonlySet<ErrorCode> = new Set([
   'proxy_path_refused',
 ])
 
-/** Refusals are an attacker's to make: a burst is written, then one a second. */
+// An attacker can cause any number of refusals.
 const REFUSAL_BURST = 30
-const REFUSAL_EVERY_MS = 1_000
+const REFUSAL_EVERY_MS = SECOND_MS
 
 export function createTrail({ audit, clock, log }: { audit: Audit; clock: Clock; log: Log }): Trail {
   const mayNote = createBucket(clock)
@@ -50,7 +51,7 @@ export function createTrail({ audit, clock, log }: { audit: Audit; clock: Clock;
         ...whoOf(request, caller ?? { door }),
         door,
       })
-      log.warn({ code, door, token: caller?.token?.id ?? '' }, 'a request was refused')
+      log.warn({ code, door, token: caller?.token?.id ?? '' }, 'request refused')
     },
   }
 }
@@ -75,8 +76,11 @@ function whoOf(
   const agent = request.headers['user-agent']
   return {
     door: caller.door,
-    ...(caller.token === undefined ? {} : { tokenId: caller.token.id, tokenName: caller.token.name }),
-    ...(agent === undefined ? {} : { agent: printable(agent) }),
+    ...defined({
+      tokenId: caller.token?.id,
+      tokenName: caller.token?.name,
+      agent: agent === undefined ? undefined : printable(agent),
+    }),
   }
 }
 

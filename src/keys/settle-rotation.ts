@@ -1,5 +1,5 @@
 /** The second half of a rotation, from the stored key on: verify, promote, retire; or abandon. Recovery goes on here, too. */
-import { BrokerError, type ErrorCode, isBrokerError } from '../base/errors.js'
+import { BrokerError, isBrokerError } from '../base/errors.js'
 import type { Events } from '../base/events.js'
 import type { Document } from '../os/document.js'
 import type { CloudApi } from '../prefect/cloud.js'
@@ -57,20 +57,9 @@ export async function finishRotation(deps: FinishRotationDeps, entry: RotationEn
   return record
 }
 
-/** Failures that say nothing about the key: what is stored stays stored, and the next look decides. */
-const UNDECIDED: readonly ErrorCode[] = [
-  'prefect_unreachable',
-  'prefect_failed',
-  'prefect_rate_limited',
-  'shutting_down',
-  'disk_failed',
-  'vault_locked',
-  'vault_unavailable',
-  'vault_timeout',
-]
-
+/** A failure that says nothing about the key: what is stored stays stored, and the next look decides. */
 function isUndecided(error: unknown): boolean {
-  return !isBrokerError(error) || UNDECIDED.includes(error.code)
+  return !isBrokerError(error) || error.retry === 'soon'
 }
 
 /** The key, where the vault has it. Gone is gone; locked is not gone. */

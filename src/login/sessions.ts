@@ -1,6 +1,6 @@
 /** The logins of the daemon: one pending per profile that callers share; ended ones are kept for ten minutes. */
 
-import { BrokerError } from '../base/errors.js'
+import { BrokerError, shuttingDown } from '../base/errors.js'
 import { createSingleFlight } from '../std/async.js'
 import { MINUTE_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
@@ -72,7 +72,7 @@ export function createLoginSessions({
   }
 
   async function open(target: LoginTarget, request: LoginRequest): Promise<LoginSession> {
-    if (isClosed) throw new BrokerError('shutting_down', 'the daemon is shutting down')
+    if (isClosed) throw shuttingDown()
     if (split().pending.length + opening.size >= MAX_PENDING) throw tooMany()
     const flight = openLoginSession(parts, {
       id: newId(),

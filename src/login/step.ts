@@ -161,13 +161,8 @@ function failCheck(state: ReceivedLogin, error: BrokerError, now: Moment): Login
 }
 
 /** Prefect did not refuse the key: it sent nothing, or nothing that we can read. */
-function isTemporary({ code }: BrokerError): boolean {
-  return (
-    code === 'prefect_unreachable' ||
-    code === 'prefect_failed' ||
-    code === 'prefect_rate_limited' ||
-    code === 'prefect_unexpected'
-  )
+function isTemporary({ kind }: BrokerError): boolean {
+  return kind === 'upstream'
 }
 
 /** Junk costs the claim, not the login: the remaining waiting time continues. */

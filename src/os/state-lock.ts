@@ -1,19 +1,21 @@
 /**
- * One daemon per state directory, by a lock that dies with its process. Node has no flock, and a lock file with a fixed
- * name can't be taken away from a dead owner without a race. So every starter listens on a socket with a name of its
- * own, which nobody reuses and anybody may unlink once it is dead, and looks at the others:
- * - another one that holds the lock: ours gives up;
+ * One daemon per state directory, by a lock that dies with its process.
+ *
+ * Node has no flock, and a lock file with a fixed name cannot be taken from a dead owner without a race. So every
+ * starter listens on a socket under a name that is never reused, and asks the sockets of the others:
+ * - another one holds the lock: ours gives up;
  * - another candidate: the later name gives up, the earlier one waits for the outcome;
  * - nobody: ours holds the lock.
- * Of any two, the one that came second lists after both exist, so both can't see nobody. A socket is seen before it
- * listens, and may be taken for dead then: who doesn't find its own name in its list begins again under a new one.
+ * Of any two, the one that came second lists after both exist, so both cannot see nobody. A socket gets its visible
+ * name only once it listens, and loses it before it stops: a visible name that refuses belongs to a dead process, and
+ * anybody may unlink it. A starter that does not find its own name begins again under a new one.
  */
 
-import { readdir, unlink } from 'node:fs/promises'
+import { readdir, rename, unlink } from 'node:fs/promises'
 import { createConnection, createServer, type Server } from 'node:net'
 import { dirname, join } from 'node:path'
 import { BrokerError } from '../base/errors.js'
-import { type Clock, sleep } from '../std/clock.js'
+import { type Clock, SECOND_MS, sleep } from '../std/clock.js'
 import { ensurePrivateDirectory } from './private-files.js'
 import { listenOnPath } from './sockets.js'
 
@@ -21,33 +23,50 @@ export interface StateLock {
   release(): Promise<void>
 }
 
-interface TakeStateLockDeps {
+/** `leaving`: it hung up without a word, as one that gives up does; ask it again. */
+type Answer = 'holder' | 'candidate' | 'leaving' | 'dead'
+
+/** One starter among others. */
+interface Place {
+  readonly directory: string
+  readonly name: string
+  readonly clock: Clock
+  readonly patienceMs: number
+}
+
+const PATIENCE_MS = 5 * SECOND_MS
+const POLL_MS = 20
+/** How names begin that nobody asks yet. */
+const HIDDEN = '.'
+
+/** Rejects with `already_running` if another daemon has the state directory, or is taking it at this moment. */
+export async function takeStateLock({
+  stateDir,
+  clock,
+  newId,
+  patienceMs = PATIENCE_MS,
+}: {
   readonly stateDir: string
   readonly clock: Clock
   /** A few characters that differ between starters of the same millisecond. */
   readonly newId: () => string
-}
-
-/** `leaving`: it hung up without a word, as one that gives up does; it is to be asked again. */
-type Answer = 'holder' | 'candidate' | 'leaving' | 'dead'
-
-/** Enough for a busy machine: who is silent for so long is stopped, and holds what it holds. */
-const ANSWER_MS = 5_000
-const POLL_MS = 20
-
-/** Rejects with `already_running` where another daemon has the state directory, or is just taking it. */
-export async function takeStateLock({ stateDir, clock, newId }: TakeStateLockDeps): Promise<StateLock> {
+  /**
+   * A process that is silent for this long counts as stopped, and as the holder. If a busy machine needs longer, starters
+   * take each other for the holder, and all of them give up.
+   */
+  readonly patienceMs?: number
+}): Promise<StateLock> {
   const directory = join(stateDir, 'lock')
   await ensurePrivateDirectory(directory)
   for (;;) {
     const name = `${String(clock.now()).padStart(15, '0')}-${newId().slice(0, 6)}`
-    const lock = await stand({ directory, name, clock })
+    const lock = await campaign({ directory, name, clock, patienceMs })
     if (lock !== undefined) return lock
   }
 }
 
-/** Stands for election under this name. `undefined`: somebody took the name away. */
-async function stand(place: Place): Promise<StateLock | undefined> {
+/** Listens under this name until it is decided who holds the lock. `undefined`: somebody took the name away. */
+async function campaign(place: Place): Promise<StateLock | undefined> {
   const path = join(place.directory, place.name)
   let role: 'holder' | 'candidate' = 'candidate'
   const server = createServer((socket) => {
@@ -56,7 +75,7 @@ async function stand(place: Place): Promise<StateLock | undefined> {
     socket.end(role, () => socket.destroy())
   })
   try {
-    if (!(await isListening(server, path)) || !(await elect(place))) {
+    if (!(await isVisible(server, place)) || !(await elect(place))) {
       await close(server, path)
       return undefined
     }
@@ -69,10 +88,13 @@ async function stand(place: Place): Promise<StateLock | undefined> {
   return { release: () => close(server, path) }
 }
 
-/** Not where the name was taken away before the socket was ready: it was taken for dead. */
-async function isListening(server: Server, path: string): Promise<boolean> {
+/** Listens under a hidden name, then renames it to the visible one. False if somebody took the hidden name away. */
+async function isVisible(server: Server, { directory, name }: Place): Promise<boolean> {
+  // As long as the visible one: both must fit into a socket address.
+  const hidden = join(directory, `${HIDDEN}${name.slice(HIDDEN.length)}`)
   try {
-    await listenOnPath(server, path)
+    await listenOnPath(server, hidden)
+    await rename(hidden, join(directory, name))
     return true
   } catch (error) {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT' && server.listening) return false
@@ -80,22 +102,19 @@ async function isListening(server: Server, path: string): Promise<boolean> {
   }
 }
 
-interface Place {
-  readonly directory: string
-  readonly name: string
-  readonly clock: Clock
-}
-
-/** Whether nobody else is there. Rejects with `already_running` where somebody is. */
-async function elect({ directory, name, clock }: Place): Promise<boolean> {
+/** True once nobody else is there; false if our own name is gone. Rejects with `already_running`. */
+async function elect({ directory, name, clock, patienceMs }: Place): Promise<boolean> {
   for (;;) {
     const names = await readdir(directory)
     if (!names.includes(name)) return false
-    const others = await lookAt(
-      directory,
-      names.filter((other) => other !== name),
-    )
-    if (others.length === 0) return true
+    const visible = names.filter((other) => other !== name && !other.startsWith(HIDDEN))
+    const others = await lookAt(directory, visible, patienceMs)
+    if (others.length === 0) {
+      // Left by starters that were killed half-way. One that is alive and loses its hidden name begins again.
+      const hidden = names.filter((other) => other.startsWith(HIDDEN))
+      void lookAt(directory, hidden, patienceMs)
+      return true
+    }
     if (others.some((other) => isAhead(other, name))) {
       throw new BrokerError('already_running', `another prefect-authd already uses ${dirname(directory)}`, {
         hint: 'prefect-auth status',
@@ -109,21 +128,23 @@ function isAhead(other: { readonly name: string; readonly answer: Answer }, name
   return other.answer === 'holder' || (other.answer === 'candidate' && other.name < name)
 }
 
+/** Asks all of them at once, and unlinks the dead ones. Never rejects. */
 async function lookAt(
   directory: string,
   names: readonly string[],
+  patienceMs: number,
 ): Promise<{ name: string; answer: Answer }[]> {
   const looks = await Promise.all(
-    names.map(async (other) => ({ name: other, answer: await ask(join(directory, other)) })),
+    names.map(async (other) => ({ name: other, answer: await ask(join(directory, other), patienceMs) })),
   )
-  // Dead names are never used again: taking them away can't hit anyone alive.
+  // Dead names are never used again: unlinking them cannot hit anyone alive.
   const dead = looks.filter(({ answer }) => answer === 'dead')
   await Promise.all(dead.map(({ name: other }) => unlink(join(directory, other)).catch(() => undefined)))
   return looks.filter(({ answer }) => answer !== 'dead')
 }
 
-/** One that accepts and says nothing is alive, and stopped: it must be taken for the holder. */
-function ask(path: string): Promise<Answer> {
+/** A process that accepts and says nothing is alive but stopped: it must be taken for the holder. */
+function ask(path: string, patienceMs: number): Promise<Answer> {
   return new Promise((resolve) => {
     const socket = createConnection(path)
     let heard = ''
@@ -132,7 +153,7 @@ function ask(path: string): Promise<Answer> {
       resolve(answer)
     }
     socket.setEncoding('utf8')
-    socket.setTimeout(ANSWER_MS, () => finish('holder'))
+    socket.setTimeout(patienceMs, () => finish('holder'))
     socket.on('data', (text: string) => {
       heard += text
     })
@@ -152,8 +173,8 @@ function diagnose(code: unknown): Answer {
 }
 
 async function close(server: Server, path: string): Promise<void> {
-  // What we do not listen on is not ours to take away.
+  // A socket that we do not listen on is not ours to unlink.
   if (!server.listening) return
-  await new Promise<void>((resolve) => server.close(() => resolve()))
   await unlink(path).catch(() => undefined)
+  await new Promise<void>((resolve) => server.close(() => resolve()))
 }

@@ -1,6 +1,6 @@
 /** One call to Prefect Cloud from beginning to end: checks before dialing, tries, waits, deadline, log line, verdict. */
 
-import { BrokerError } from '../base/errors.js'
+import { BrokerError, shuttingDown } from '../base/errors.js'
 import { type Clock, sleep } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
@@ -237,8 +237,4 @@ function tooSlow({ host, purpose }: AskedOf, totalMs: number): BrokerError {
       hint: 'check the network, the VPN and the proxy: prefect-auth doctor',
     },
   )
-}
-
-function shuttingDown(): BrokerError {
-  return new BrokerError('shutting_down', 'prefect-authd is shutting down')
 }

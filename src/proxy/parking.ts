@@ -2,8 +2,8 @@
 import { type ServerResponse, STATUS_CODES } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { BrokerError, type ErrorCode } from '../base/errors.js'
+import { headerLines } from '../http/headers.js'
 import { statusOf } from '../http/problem.js'
-import { headerLines } from '../http/server.js'
 
 interface Refusal {
   readonly status: number

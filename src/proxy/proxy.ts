@@ -1,7 +1,7 @@
 /** `/proxy/{profile}/api/**`: Prefect's API for programs that never hold the key. */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
-import { BrokerError } from '../base/errors.js'
+import { BrokerError, shuttingDown } from '../base/errors.js'
 import { toBrokerError } from '../http/problem.js'
 import { isProxyTarget, parseProxyTarget } from '../prefect/proxied.js'
 import { admit, createUseNotes, identifyVisitor, type Visitor } from './admit.js'
@@ -43,7 +43,7 @@ export function createProxy(deps: ProxyDeps): ApiProxy {
   const tunnel: TunnelDeps = { ...deps, authorizer, live: sockets, takePlace, welcome }
 
   const serve = async (request: IncomingMessage, response: ServerResponse) => {
-    if (isStopping) throw stopping()
+    if (isStopping) throw shuttingDown()
     const visitor = identifyVisitor(request, deps)
     const visit = await admit(request, visitor, deps)
     const meter = welcome(request, visit, visit.target.profile)
@@ -58,7 +58,7 @@ export function createProxy(deps: ProxyDeps): ApiProxy {
   }
 
   const connect = async (guest: Guest) => {
-    if (isStopping) throw stopping()
+    if (isStopping) throw shuttingDown()
     await openTunnel(guest, tunnel)
   }
 
@@ -101,10 +101,6 @@ function callerName(request: IncomingMessage, deps: ProxyDeps): string | undefin
   } catch {
     return undefined
   }
-}
-
-function stopping(): BrokerError {
-  return new BrokerError('shutting_down', 'the daemon is shutting down')
 }
 
 /** A limited number of places; a place is given back once, however often. */

@@ -2,7 +2,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { BrokerError, isBrokerError } from '../base/errors.js'
-import { headerLines } from '../http/server.js'
+import { headerLines } from '../http/headers.js'
 import { admit, authenticatesByFrame, identifyVisitor, type Visit, type Visitor } from './admit.js'
 import type { ProxyDeps } from './deps.js'
 import { type Dialled, dial, type Pair, splice } from './dial.js'

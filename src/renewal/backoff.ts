@@ -1,5 +1,5 @@
 /** How long each key is left alone after something failed with it: in memory, counted in awake time. */
-import { BrokerError, type ErrorCode, isBrokerError } from '../base/errors.js'
+import { BrokerError, isBrokerError } from '../base/errors.js'
 import type { Clock } from '../std/clock.js'
 import { type BackoffPolicy, backoffMs } from '../std/time.js'
 
@@ -20,12 +20,10 @@ const POLICIES: Readonly<Record<Setback, BackoffPolicy>> = {
 }
 const LEAST_MS = 1_000
 
-const REFUSED: readonly ErrorCode[] = ['key_minting_refused', 'prefect_forbidden', 'owner_mismatch']
-
 /** `isLost`: the journal names a key that may live at Prefect and that we do not hold. */
 export function classifySetback(error: unknown, isLost: boolean): Setback {
   if (isBrokerError(error, 'login_state', 'login_required')) return 'overtaken'
-  if (isBrokerError(error, ...REFUSED)) return 'refused'
+  if (isBrokerError(error) && error.retry === 'seldom') return 'refused'
   return isLost ? 'lost' : 'not_now'
 }
 

@@ -2,7 +2,7 @@
  * Renews keys before they end: on ticks, at use, after sleep, and when asked. Decides when, and what a failure means; the
  * steps themselves are `rotate-key.ts`. Whatever fails, the key that is served stays the one that is served.
  */
-import { BrokerError, isBrokerError } from '../base/errors.js'
+import { BrokerError, isBrokerError, shuttingDown } from '../base/errors.js'
 import { shownName } from '../profiles/bundled.js'
 import { createSingleFlight } from '../std/async.js'
 import type { Clock, Timer } from '../std/clock.js'
@@ -178,7 +178,7 @@ export function createKeyRenewer(deps: RenewKeysDeps): KeyRenewer {
       tick().catch((error: unknown) => log.error({ error }, 'looking at the keys failed'))
     },
     async renew(profile, { isForced }) {
-      if (isClosed) throw new BrokerError('shutting_down', 'prefect-authd is shutting down')
+      if (isClosed) throw shuttingDown()
       let outcome = await attempt(profile, isForced)
       // Somebody else's attempt that was shared may have been a question only.
       if (outcome === 'not_due' && isForced) outcome = await attempt(profile, true)

@@ -1,5 +1,6 @@
 /** Pure: how it stands with the renewal of one profile's key, for status, readiness and doctor. */
 
+import { retryOf } from '../base/errors.js'
 import type { KeyKeeper } from '../keys/keeper.js'
 import type { KeyFacts, KeyRecord, LastRenewal } from '../keys/ledger.js'
 import { shownName } from '../profiles/bundled.js'
@@ -122,24 +123,16 @@ function endOf({ expiresAt = 0, isExpiryAssumed }: KeyRecord, now: number): stri
 }
 
 /** The one command that fixes it. */
-function remedyOf({ code }: LastRenewal, profile: string): string {
-  switch (code) {
-    case 'vault_locked':
-      return 'prefect-auth unlock'
-    case 'prefect_unreachable':
-    case 'prefect_failed':
-    case 'prefect_rate_limited':
-    case 'prefect_unexpected':
-    case 'vault_unavailable':
-    case 'vault_timeout':
-    case 'disk_failed':
+function remedyOf({ code = '' }: LastRenewal, profile: string): string {
+  if (code === 'vault_locked') return 'prefect-auth unlock'
+  if (code === 'owner_mismatch') return `${loginCommand(profile)} --switch-owner`
+  if (code === 'prefect_unexpected') return 'prefect-auth doctor'
+  switch (retryOf(code)) {
+    case 'soon':
       return 'prefect-auth doctor'
-    case 'owner_mismatch':
-      return `${loginCommand(profile)} --switch-owner`
-    case 'key_minting_refused':
-    case 'prefect_forbidden':
+    case 'seldom':
       return loginCommand(profile)
-    default:
+    case 'never':
       return `prefect-auth renew --now --profile ${quoteWord(profile)}`
   }
 }

@@ -1,8 +1,11 @@
 /** Objects whose absent values are absent: no key holds undefined. */
 
-/** `T` without the keys that hold undefined: those that may are optional. */
-type Defined<T> = { [K in keyof T as undefined extends T[K] ? never : K]: T[K] } & {
-  [K in keyof T as undefined extends T[K] ? K : never]?: Exclude<T[K], undefined>
+/** The keys of `T` that may hold undefined. */
+type MayLack<T> = { [K in keyof T]-?: undefined extends T[K] ? K : never }[keyof T]
+
+/** `T` in which those keys are optional and hold no undefined. */
+type Defined<T> = { [K in Exclude<keyof T, MayLack<T>>]: T[K] } & {
+  [K in MayLack<T>]?: Exclude<T[K], undefined>
 } extends infer Flat
   ? { [K in keyof Flat]: Flat[K] }
   : never

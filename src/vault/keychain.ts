@@ -1,6 +1,6 @@
 /** The OS keychain as a vault. Every call goes through a child process; on Linux it is asked first whether it is locked. */
 import { randomBytes } from 'node:crypto'
-import { BrokerError } from '../base/errors.js'
+import { BrokerError, shuttingDown } from '../base/errors.js'
 import { createSerial } from '../std/async.js'
 import { Secret } from '../std/secret.js'
 import { plainText } from '../std/text.js'
@@ -96,7 +96,7 @@ export async function openKeychainVault(dependencies: KeychainVaultDependencies)
   const observed = <T>(item: string, work: () => Promise<T>): Promise<T> =>
     serial.run(async () => {
       requireItemName(item)
-      if (isClosed) throw new BrokerError('shutting_down', `asking the keychain for '${item}': it was closed`)
+      if (isClosed) throw shuttingDown()
       try {
         const result = await work()
         standing = { state: 'ready' }

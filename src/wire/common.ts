@@ -1,5 +1,6 @@
 /** Shapes that several nouns share: times, names, owners, workspaces. */
 import { z } from 'zod'
+import { ERROR_KINDS } from './kinds.js'
 
 /** RFC 3339, UTC, as `Date.prototype.toISOString` writes it. */
 export const time = z.iso.datetime().meta({ description: 'RFC 3339, UTC' })
@@ -50,30 +51,13 @@ export type KeyView = z.infer<typeof keyView>
 
 export const empty = z.object({})
 
-/** The same list as in `domain/errors.ts`. */
-export const errorKinds = [
-  'invalid',
-  'unauthorized',
-  'login',
-  'denied',
-  'misdirected',
-  'not_found',
-  'conflict',
-  'too_large',
-  'unsupported',
-  'too_many',
-  'unavailable',
-  'upstream',
-  'internal',
-] as const
-
 export const problem = z.object({
   type: z.string().meta({ description: 'urn:prefect-auth:CODE' }),
   title: z.string(),
   status: z.number().int(),
   detail: z.string(),
   code: z.string().meta({ description: 'one of docs/errors.md' }),
-  kind: z.enum(errorKinds),
+  kind: z.enum(ERROR_KINDS),
   hint: z.string().optional().meta({ description: 'what to do now, a command where one helps' }),
 })
 export type Problem = z.infer<typeof problem>

@@ -1,6 +1,7 @@
 /** GET /v1/credentials and GET /v1/env: the pair itself. Secrets stand here. */
 import { z } from 'zod'
 import { keyView, owner, profileName, time, workspaceRef } from './common.js'
+import { ENV_FORMATS } from './kinds.js'
 
 export const credentialsQuery = z.strictObject({ profile: profileName.optional() })
 
@@ -28,17 +29,14 @@ export const credentials = z.object({
 })
 export type Credentials = z.infer<typeof credentials>
 
-export const envFormats = ['sh', 'fish', 'powershell', 'dotenv', 'json'] as const
-export type EnvFormat = (typeof envFormats)[number]
-
 export const envQuery = z.strictObject({
   profile: profileName.optional(),
-  format: z.enum(envFormats).default('sh'),
+  format: z.enum(ENV_FORMATS).default('sh'),
 })
 
 export const proxyEnvBody = z.strictObject({
   profile: profileName.optional(),
-  format: z.enum(envFormats).default('sh'),
+  format: z.enum(ENV_FORMATS).default('sh'),
   mode: z.literal('proxy'),
   name: z.string().min(1).max(100).meta({ description: 'what the token is called: the command of the job' }),
   pid: z

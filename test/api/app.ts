@@ -62,6 +62,37 @@ t.test('a caller that never reads its answer is cut off after the grace', async 
   t.pass('it ended')
 })
 
+t.test('counts a change as under way until it is done, even if its caller has gone', async (t) => {
+  const api = await startApi(t)
+  let finish: () => void = () => undefined
+  let begun: () => void = () => undefined
+  const isBegun = new Promise<void>((resolve) => {
+    begun = resolve
+  })
+  const { profiles } = api.broker.deps
+  profiles.logout = () => {
+    begun()
+    return new Promise((resolve) => {
+      finish = () => resolve({ forgotten: [], revoked: [], notRevoked: [] })
+    })
+  }
+  const sent = request({
+    ...api.socket,
+    method: 'POST',
+    path: '/v1/profiles/cloud/logout',
+    headers: { host: 'authd' },
+  })
+  sent.on('error', () => undefined).end()
+  await isBegun
+  sent.destroy()
+  while (api.app.presence().connections > 0) await new Promise((resolve) => setTimeout(resolve, 5))
+  t.equal(api.app.presence().acts, 1)
+  finish()
+  while (api.app.presence().acts > 0) await new Promise((resolve) => setTimeout(resolve, 5))
+  t.equal((await ask(api.socket, '/livez')).status, 200)
+  t.equal(api.app.presence().acts, 0, 'requests that only read are not counted')
+})
+
 t.test('closing twice is closing once', async (t) => {
   const api = await startApi(t)
   await Promise.all([api.app.close(), api.app.close()])

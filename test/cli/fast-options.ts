@@ -1,7 +1,7 @@
 /** The arguments of env and exec. */
 import t from 'tap'
 import { parseEnvArguments, parseExecArguments } from '../../src/cli/fast/options.js'
-import { envFormats } from '../../src/wire/credentials.js'
+import { ENV_FORMATS } from '../../src/wire/kinds.js'
 
 t.test('env takes a profile and a format', async (t) => {
   const table = [
@@ -22,7 +22,7 @@ t.test('env takes a profile and a format', async (t) => {
   ] as const
 
   for (const [args, expected] of table) t.match(parseEnvArguments(args), expected, args.join(' '))
-  for (const format of envFormats) t.match(parseEnvArguments(['--format', format]), { kind: 'env', format })
+  for (const format of ENV_FORMATS) t.match(parseEnvArguments(['--format', format]), { kind: 'env', format })
 })
 
 t.test('all behind the first word, or behind --, is the command', async (t) => {

@@ -1,7 +1,7 @@
 /** What a client makes of the daemon's problems. */
 import t from 'tap'
 import { failed, failureOf, parseProblem } from '../../src/client/failure.js'
-import { errorKinds } from '../../src/wire/common.js'
+import { ERROR_KINDS } from '../../src/wire/kinds.js'
 
 t.test('a problem document becomes a failure, with the hint where there is one', async (t) => {
   const document = {
@@ -24,7 +24,7 @@ t.test('a problem document becomes a failure, with the hint where there is one',
 })
 
 t.test('every kind of the wire is known', async (t) => {
-  for (const kind of errorKinds) {
+  for (const kind of ERROR_KINDS) {
     t.match(parseProblem(400, JSON.stringify({ code: 'x', kind, detail: 'd' })), { kind })
   }
 })

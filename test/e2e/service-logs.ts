@@ -21,7 +21,7 @@ t.test(
      for try in $(seq 100); do [ -s followed ] && break; sleep 0.05; done
      prefect-auth logout --profile nobody >/dev/null 2>&1; curl -qs --unix-socket "$S" -H 'Host: evil' http://authd/v1/env >/dev/null
      for try in $(seq 100); do grep -q refused followed && break; sleep 0.05; done
-     grep -c 'a request was refused' followed; kill $follow; wait $follow; say ended $?
+     grep -c 'request refused' followed; kill $follow; wait $follow; say ended $?
      systemctl --user stop prefect-authd.service prefect-authd.socket 2>/dev/null; sleep 0.1
      echo '{"level":"info","time":"2026-02-02T00:00:00.000Z","msg":"started by hand since"}' >~/.local/state/prefect-auth/authd.log
      prefect-auth logs | tail -1`,

@@ -1,6 +1,6 @@
 /** `env` and `exec` as the help shows them; what they do stands in `fast-env.ts` and `fast-exec.ts`. */
 import type { Command } from 'commander'
-import { envFormats } from '../../wire/credentials.js'
+import { ENV_FORMATS } from '../../wire/kinds.js'
 
 const PROFILE = ['-p, --profile <name>', 'the profile; else PREFECT_PROFILE, else the active one'] as const
 
@@ -9,7 +9,7 @@ export function addEnv(program: Command): void {
     .command('env')
     .description('print the credentials for a shell')
     .option(...PROFILE)
-    .option('--format <format>', `${envFormats.join(', ')} (default: sh)`)
+    .option('--format <format>', `${ENV_FORMATS.join(', ')} (default: sh)`)
     .option('--json', 'the same as --format json')
     .option('--proxy', 'no key, but the address of our proxy and a token for it')
     .addHelpText(

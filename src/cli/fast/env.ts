@@ -4,7 +4,7 @@ import { failed, failureOf, parseProblem } from '../../client/failure.js'
 import { createTransport, type Transport } from '../../client/transport.js'
 import { socketCandidates } from '../../config/paths.js'
 import { defined } from '../../std/defined.js'
-import type { EnvFormat } from '../../wire/credentials.js'
+import { DIALECTS, type EnvFormat } from '../../wire/kinds.js'
 import { exitCodeOf, formatFailure, formatFault } from '../failure.js'
 import { leftBehind } from './child.js'
 import type { Host } from './host.js'
@@ -67,33 +67,14 @@ function refuse(host: Host, format: EnvFormat, error: unknown): number {
   return failure === undefined ? 1 : exitCodeOf(failure)
 }
 
-/** The daemon can't know what this shell was given before. */
+/** The daemon cannot know which variables this shell was given earlier. */
 function removingLine(format: EnvFormat, name: string): string {
-  switch (format) {
-    case 'sh':
-      return `unset ${name};\n`
-    case 'fish':
-      return `set -e ${name}; or true;\n`
-    case 'powershell':
-      return `Remove-Item Env:${name} -ErrorAction SilentlyContinue\n`
-    case 'dotenv':
-    case 'json':
-      return ''
-  }
+  const line = format === 'json' ? undefined : DIALECTS[format].unset(name)
+  return line === undefined ? '' : `${line}\n`
 }
 
 function failingLine(format: EnvFormat, code: string): string {
-  switch (format) {
-    case 'sh':
-    case 'fish':
-    // No dotenv reader takes it for a value, and a shell that sources the file fails.
-    case 'dotenv':
-      return `echo 'prefect-auth: ${code}' >&2; false\n`
-    case 'powershell':
-      return `throw 'prefect-auth: ${code}'\n`
-    case 'json':
-      return ''
-  }
+  return format === 'json' ? '' : `${DIALECTS[format].fail(code)}\n`
 }
 
 export interface ProxyJob {

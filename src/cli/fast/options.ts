@@ -1,5 +1,5 @@
 /** Pure: the arguments of `env` and `exec`, read without a command-line package. */
-import type { EnvFormat } from '../../wire/credentials.js'
+import { ENV_FORMATS, type EnvFormat } from '../../wire/kinds.js'
 import { KEY_ARGUMENT, looksLikeKey } from '../failure.js'
 
 export type FastPlan =
@@ -19,9 +19,6 @@ export type FastPlan =
   | { readonly kind: 'help' }
   | { readonly kind: 'usage'; readonly message: string }
 
-/** The same list as in `wire/credentials.ts`; a test keeps the two equal. */
-const FORMATS: readonly EnvFormat[] = ['sh', 'fish', 'powershell', 'dotenv', 'json']
-
 /** What `prefect-auth env …` is to do; `args` is what stands behind `env`. */
 export function parseEnvArguments(args: readonly string[]): FastPlan {
   if (args.some(looksLikeKey)) return usage(KEY_ARGUMENT.detail)
@@ -29,8 +26,8 @@ export function parseEnvArguments(args: readonly string[]): FastPlan {
   if (read.kind !== 'options') return read
   if (read.rest.length > 0) return usage('env takes no argument; a profile is named by --profile')
   const wanted = read.isJson ? 'json' : (read.values.get('format') ?? 'sh')
-  const format = FORMATS.find((known) => known === wanted)
-  if (format === undefined) return usage(`--format is one of ${FORMATS.join(', ')}`)
+  const format = ENV_FORMATS.find((known) => known === wanted)
+  if (format === undefined) return usage(`--format is one of ${ENV_FORMATS.join(', ')}`)
   return { kind: 'env', format, isProxied: read.isProxied, ...profileOf(read) }
 }
 

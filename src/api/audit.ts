@@ -1,0 +1,40 @@
+/** The audit log: who got or changed what, and who was refused. */
+
+import type { AuditEntry } from '../audit/audit.js'
+import type { ApiServer } from '../http/schema.js'
+import { defined } from '../std/defined.js'
+import { type AuditEntry as AuditEntryView, auditList, auditQuery } from '../wire/events.js'
+import type { RouteContext } from './context.js'
+import { renderTime } from './view.js'
+
+/** `GET /v1/audit`: entries at or after `since`, at most the newest 10 000. */
+export function auditRoutes(api: ApiServer, { audit }: RouteContext): void {
+  api.get(
+    '/v1/audit',
+    {
+      config: { needs: 'admin', summary: 'The audit log, oldest entry first' },
+      schema: { querystring: auditQuery, response: { 200: auditList } },
+    },
+    async (request, reply) => {
+      const { since } = request.query
+      const entries = await audit.read(since === undefined ? undefined : Date.parse(since))
+      return reply.send({ entries: entries.map(renderEntry) })
+    },
+  )
+}
+
+/** No secret is in an entry: keys are named by fingerprint, tokens by id. */
+function renderEntry(entry: AuditEntry): AuditEntryView {
+  return defined({
+    at: renderTime(entry.at),
+    action: entry.action,
+    outcome: entry.outcome,
+    door: entry.door,
+    profile: entry.profile,
+    fingerprint: entry.fingerprint,
+    token: entry.tokenId,
+    token_name: entry.tokenName,
+    agent: entry.agent,
+    code: entry.code,
+  })
+}

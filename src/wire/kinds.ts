@@ -1,0 +1,49 @@
+/** Closed lists on the wire: error kinds, and the formats of `env`. Without zod, so that programs start fast. */
+
+/** Who has to act on an error. HTTP maps kinds to statuses, the command line maps them to exit codes. */
+export const ERROR_KINDS = [
+  'invalid',
+  'unauthorized',
+  'login',
+  'denied',
+  'misdirected',
+  'not_found',
+  'conflict',
+  'too_large',
+  'unsupported',
+  'too_many',
+  'unavailable',
+  'upstream',
+  'internal',
+] as const
+
+export type ErrorKind = (typeof ERROR_KINDS)[number]
+
+export const ENV_FORMATS = ['sh', 'fish', 'powershell', 'dotenv', 'json'] as const
+
+export type EnvFormat = (typeof ENV_FORMATS)[number]
+
+/** The formats that a shell evaluates. */
+export type ShellFormat = Exclude<EnvFormat, 'json'>
+
+/** How a shell removes a variable, and how it fails: one statement, without a line break. */
+interface Dialect {
+  /** `undefined` if the format cannot express it. */
+  unset(name: string): string | undefined
+  /** `code` must be `[a-z_]+`: it is not quoted. */
+  fail(code: string): string
+}
+
+const failInSh = (code: string) => `echo 'prefect-auth: ${code}' >&2; false`
+
+export const DIALECTS: Readonly<Record<ShellFormat, Dialect>> = {
+  sh: { unset: (name) => `unset ${name};`, fail: failInSh },
+  // Removing a variable that is not set fails in fish, and `set` would pass that status on.
+  fish: { unset: (name) => `set -e ${name}; or true;`, fail: failInSh },
+  powershell: {
+    unset: (name) => `Remove-Item Env:${name} -ErrorAction SilentlyContinue`,
+    fail: (code) => `throw 'prefect-auth: ${code}'`,
+  },
+  // No dotenv reader takes this failure for a value, and a shell that sources the file fails.
+  dotenv: { unset: () => undefined, fail: failInSh },
+}
