@@ -80,6 +80,8 @@ export function failureLine(format: TextFormat, code: ErrorCode): string {
 /** The format in which this request's failure will be evaluated; `undefined`: nobody evaluates it. Never throws. */
 export function shellOf(request: FastifyRequest): TextFormat | undefined {
   if (request.routeOptions.url !== '/v1/env') return undefined
+  // Who accepts problem details reads the status first: it gets the reason, and need not ask again to learn it.
+  if (request.headers.accept?.includes('application/problem+json')) return undefined
   const said = request.method === 'POST' ? request.body : request.query
   const asked = typeof said === 'object' && said !== null && 'format' in said ? said.format : 'sh'
   if (asked === 'json') return undefined
