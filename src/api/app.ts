@@ -9,9 +9,7 @@ import { createProblems } from '../http/problem.js'
 import { type ApiServer, compileValidator, WITHOUT_AJV } from '../http/schema.js'
 import { createDoorServer, reenter, type ServerLimits } from '../http/server.js'
 import { createTrail } from '../http/trail.js'
-import { PROXY_LIMITS } from '../proxy/deps.js'
-import { type ApiProxy, createProxy } from '../proxy/proxy.js'
-import { createUpstreams } from '../proxy/upstream.js'
+import { type ApiProxy, createProxy, PROXY_LIMITS } from '../proxy/proxy.js'
 import type { Door } from '../tokens/access.js'
 import type { AppDeps, RouteContext } from './context.js'
 import { credentialsRoutes } from './credentials.js'
@@ -70,7 +68,6 @@ export async function buildApp(deps: AppDeps): Promise<App> {
   const proxy = createProxy({
     ...{ ...context, doorkeeper, limits: { ...PROXY_LIMITS, ...deps.proxyLimits } },
     ownAddresses: own.list,
-    upstreamOf: createUpstreams(),
   })
   const api = await buildServer(
     { ...context, proxyTraffic: proxy.traffic },

@@ -283,7 +283,7 @@ t.test('paths of others, and whatever makes or reads keys, are refused', async (
   ]) {
     const answer = await ask(proxy.tcp, `/proxy/cloud/api${path}`, { token, method: 'POST' })
     t.equal(answer.status, 403, path)
-    t.match(json(answer), { code: 'proxy_path_refused', detail: /does not go through/ })
+    t.match(json(answer), { code: 'proxy_path_refused', detail: /does not forward this path/ })
   }
   t.equal(reached, '')
   for (const path of ['/me/workspaces', '/me/', `${OWN}/flows/filter`, `/accounts/${ACCOUNT}/settings`]) {

@@ -1,7 +1,7 @@
 /** Which paths go through, and every way of writing one that is not what it looks like. */
 import fc from 'fast-check'
 import t from 'tap'
-import { findPathFlaw } from '../../src/proxy/path.js'
+import { findPathFlaw } from '../../src/proxy/admission.js'
 
 const A = '11111111-1111-1111-1111-aaaaaaaaaaaa'
 const W = '22222222-2222-2222-2222-bbbbbbbbbbbb'

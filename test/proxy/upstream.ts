@@ -1,7 +1,8 @@
 /** Where the proxy's requests go, where redirects lead, and URLs that point back at us. */
 import t from 'tap'
 import { unproxiedUrl, upstreamUrlOf } from '../../src/prefect/proxied.js'
-import { localLocation, upstreamOf } from '../../src/proxy/upstream.js'
+import { upstreamOf } from '../../src/proxy/admission.js'
+import { localLocation } from '../../src/proxy/headers.js'
 
 const ids = '/accounts/11111111-1111-1111-1111-111111111111/workspaces/22222222-2222-2222-2222-222222222222'
 const base = {
