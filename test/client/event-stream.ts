@@ -44,8 +44,7 @@ t.test('reconnects and continues after the last event seen', async (t) => {
       handle: (response: ServerResponse) => {
         round += 1
         response.writeHead(200, { 'content-type': 'text/event-stream' })
-        response.write(`id: e-${round}\ndata: ${round}\n\n`)
-        setTimeout(() => response.destroy(), 20)
+        response.write(`id: e-${round}\ndata: ${round}\n\n`, () => response.destroy())
       },
     },
   })

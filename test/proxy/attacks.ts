@@ -9,7 +9,6 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { Agent } from 'undici'
 import { ask, askRaw, json, type Place } from '../fixtures/api-under-test.js'
-import { startNaiveProxy } from '../fixtures/naive-proxy.js'
 import {
   ACCOUNT,
   bodyOf,
@@ -20,6 +19,7 @@ import {
   startProxy,
   startUpstream,
 } from '../fixtures/proxy-under-test.js'
+import { startNaiveProxy } from './fixtures/naive-proxy.js'
 
 /** What a server of the test heard. */
 interface Ear {

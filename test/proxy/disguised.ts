@@ -3,10 +3,10 @@
  * and lets the others in under its own key; ours sees through all, and Prefect hears nothing.
  */
 import t from 'tap'
-import { disguises, handshakeText } from '../fixtures/frame-disguises.js'
-import { auth, startPrefect } from '../fixtures/prefect-sockets.js'
 import { openRaw, REAL_KEY, startProxy } from '../fixtures/proxy-under-test.js'
+import { disguises, handshakeText } from './fixtures/frame-disguises.js'
 import { startNaiveTunnel } from './fixtures/naive-tunnel.js'
+import { auth, startPrefect } from './fixtures/prefect-sockets.js'
 
 t.test('no disguise brings a wrong token in', async (t) => {
   const { url, heard } = await startPrefect(t, { deflate: true })

@@ -3,8 +3,8 @@ import t, { type Test } from 'tap'
 import { startCloudSimulator } from '../../sim/simulator.js'
 import { Secret } from '../../src/std/secret.js'
 import { ask, askRaw, json } from '../fixtures/api-under-test.js'
-import { startNaiveProxy } from '../fixtures/naive-proxy.js'
 import { startProxy } from '../fixtures/proxy-under-test.js'
+import { startNaiveProxy } from './fixtures/naive-proxy.js'
 
 const SECRET = /pn[ub]_[A-Za-z0-9]{20}|pab_[\w-]{43}/
 
