@@ -1,36 +1,67 @@
-/** Where the proxy's requests go, where redirects lead, and URLs that point back at us. */
+/** Headers through the proxy: what passes, where redirects lead, and URLs that point back at us. */
 import t from 'tap'
 import { unproxiedUrl, upstreamUrlOf } from '../../src/prefect/proxied.js'
-import { upstreamOf } from '../../src/proxy/admission.js'
-import { localLocation } from '../../src/proxy/headers.js'
+import {
+  acceptedHeaders,
+  byName,
+  contentLength,
+  handshakeHeaders,
+  localLocation,
+  requestHeaders,
+  responseHeaders,
+} from '../../src/proxy/headers.js'
 
 const ids = '/accounts/11111111-1111-1111-1111-111111111111/workspaces/22222222-2222-2222-2222-222222222222'
-const base = {
-  name: 'x',
-  because: '',
-  source: 'file',
-  isActive: true,
-  cloudApiUrl: 'https://api.prefect.cloud/api',
-  cloudUiUrl: '',
-  warnings: [],
-} as const
-
-t.test('the upstream is the profile’s own API', async (t) => {
-  t.same(upstreamOf({ ...base, kind: 'cloud', apiUrl: `https://api.prefect.cloud/api${ids}` }), {
-    origin: 'https://api.prefect.cloud',
-    host: 'api.prefect.cloud',
-    basePath: '/api',
-  })
-  t.same(upstreamOf({ ...base, kind: 'server', apiUrl: 'http://me:h%40%@host:4200/x/api/' }), {
-    origin: 'http://host:4200',
-    host: 'host:4200',
-    basePath: '/x/api',
-    userinfo: 'me:h%40%',
-  })
-  t.equal(upstreamOf({ ...base, kind: 'none' }), undefined)
+t.test('keeps all but the headers of the connection and its own', async (t) => {
+  const table = [
+    [
+      ['Accept', 'a', 'accept', 'b'],
+      ['Accept', 'a', 'accept', 'b'],
+    ],
+    [
+      ['Connection', 'X-One, close', 'x-one', '1', 'X-Two', '2'],
+      ['X-Two', '2'],
+    ],
+    [['TE', 'trailers', 'Keep-Alive', '1', 'Upgrade', 'h2c', 'Proxy-Authorization', 'x'], []],
+    [['Authorization', 'x', 'HOST', 'h', 'Content-Length', '1', 'X-Forwarded-For', 'me', 'Via', 'x'], []],
+    [['Cookie'], []],
+  ] as const
+  for (const [raw, kept] of table) t.same(requestHeaders(raw), kept, raw.join(' '))
+  const response = [
+    'Set-Cookie',
+    'a',
+    'Content-Length',
+    '1',
+    'Location',
+    '/x',
+    'Transfer-Encoding',
+    'chunked',
+  ]
+  t.same(
+    responseHeaders(response, (location) => `/here${location}`),
+    ['Set-Cookie', 'a', 'Content-Length', '1', 'Location', '/here/x'],
+  )
+  t.equal(contentLength(response), 1)
+  t.equal(contentLength(['X', '1']), undefined)
+  t.same(byName(['Link', 'a', 'link', 'b']), { link: ['a', 'b'] })
 })
 
-t.test('a redirect below the API leads to us, every other one stays what it is', async (t) => {
+t.test('offers only permessage-deflate, and asks for messages without context', async (t) => {
+  const name = 'Sec-WebSocket-Extensions'
+  t.same(handshakeHeaders([name, 'x-strange, permessage-deflate; a=1', 'X', '1']), [
+    name,
+    'permessage-deflate; a=1',
+    'X',
+    '1',
+  ])
+  t.same(handshakeHeaders([name, 'x-strange']), [])
+  const accepted = [name, 'permessage-deflate', 'X', '1']
+  t.same(acceptedHeaders(accepted, false), accepted)
+  t.same(acceptedHeaders(accepted, true), [name, 'permessage-deflate; client_no_context_takeover', 'X', '1'])
+  t.same(acceptedHeaders([name, 'x-other'], true), [name, 'x-other'])
+})
+
+t.test('maps a redirect below the API to itself and leaves all others alone', async (t) => {
   const upstream = { origin: 'https://api.prefect.cloud', host: 'api.prefect.cloud', basePath: '/api' }
   const ours = { origin: 'http://127.0.0.1:1', prefix: '/proxy/x/api' }
   const table = [
@@ -48,7 +79,7 @@ t.test('a redirect below the API leads to us, every other one stays what it is',
   for (const [from, to] of table) t.equal(localLocation(from, upstream, ours), to, from)
 })
 
-t.test('a URL of our own proxy is known, and what it stands for', async (t) => {
+t.test('recognises a URL of its own and what it stands for', async (t) => {
   const own = ['127.0.0.1:4280', 'localhost:4280', 'broker.internal:4280']
   const table = [
     [`http://127.0.0.1:4280/proxy/cloud/api${ids}`, { profile: 'cloud', path: ids }],
