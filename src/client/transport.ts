@@ -1,4 +1,4 @@
-/** HTTP over the daemon's unix socket: finds the socket among its candidates, trusts only one of our own. */
+/** HTTP over the daemon's unix socket: finds it among its candidates, trusts only one of ours. */
 
 // The fast path loads this: no package is imported here.
 import { lstat } from 'node:fs/promises'

@@ -1,4 +1,4 @@
-/** WebSockets to the upstream: opens one, or returns the refusal to pass on, and joins it to the client's. */
+/** WebSockets to the upstream: opens one or returns its refusal, and joins it to the client's. */
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { Dispatcher } from 'undici'

@@ -1,4 +1,4 @@
-/** A proxied request: sent to the upstream, its response streamed back, sent once more with a newer key if that helps. */
+/** A proxied request: sent to the upstream, its response streamed back, resent with a newer key. */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Dispatcher } from 'undici'
 import { pairs } from '../http/headers.js'

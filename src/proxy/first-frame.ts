@@ -1,4 +1,4 @@
-/** The first message of a WebSocket: held back until it has shown who the client is, and given Prefect's token. */
+/** The first WebSocket message: held until its sender is known, then sent with the real key. */
 import { isBrokerError } from '../base/errors.js'
 import { tokenInFrame } from '../prefect/proxied.js'
 import type { Clock } from '../std/clock.js'

@@ -1,4 +1,4 @@
-/** Headers on their way through the proxy: what passes, what we set ourselves, and where redirects lead. */
+/** Headers through the proxy: what passes, what we set ourselves, and where redirects lead. */
 import { pairs, rewriteHeaders } from '../http/headers.js'
 import type { Served } from '../serve/credentials.js'
 import type { Upstream } from './admission.js'

@@ -1,4 +1,4 @@
-/** Floods: callers that send or want too much; each is first shown to fill a naive proxy, then meets our limits. */
+/** Floods: callers that send or want too much; each fills a naive proxy first, then meets ours. */
 import { once } from 'node:events'
 import { createServer, type Socket } from 'node:net'
 import t, { type Test } from 'tap'

@@ -1,4 +1,4 @@
-/** Request smuggling: one request for the proxy, two for the server behind it, of which the second is forbidden. */
+/** Request smuggling: one request for the proxy, two for the server, the second one forbidden. */
 
 // Every attack is first shown to work between a careless proxy and a careless server, then tried with our proxy.
 import t from 'tap'
