@@ -16,9 +16,7 @@ import {
 } from '../http/server.js'
 import { createTrail } from '../http/trail.js'
 import { isProxyTarget } from '../prefect/proxied.js'
-import { PROXY_LIMITS } from '../proxy/deps.js'
-import { type ApiProxy, createProxy } from '../proxy/proxy.js'
-import { createUpstreams } from '../proxy/upstream.js'
+import { type ApiProxy, createProxy, PROXY_LIMITS } from '../proxy/proxy.js'
 import type { Door } from '../tokens/access.js'
 import { auditRoutes } from './audit.js'
 import type { AppDeps, RouteContext } from './context.js'
@@ -94,18 +92,16 @@ export async function buildApp(deps: AppDeps): Promise<App> {
   const servers = new Set<Server>()
   const presence = createPresenceBook(deps.clock)
   const own = createOwnAddresses()
-  const { clock, log, audit, tokens, credentials, way } = deps
+  const { clock, log, tokens, credentials, way } = deps
   const proxy = createProxy({
     clock,
     log,
-    audit,
     trail: context.trail,
     tokens,
     credentials,
     doorkeeper,
     way,
     ownAddresses: own.list,
-    upstreamOf: createUpstreams(),
     limits: { ...PROXY_LIMITS, ...deps.proxyLimits },
   })
   const api = await buildServer(

@@ -1,6 +1,7 @@
-/** The daemon's API as typed calls, one per route, in the nouns of the command line. */
-
+/** The daemon's API as typed calls, one per route, named after the nouns of the command line. */
 import type { z } from 'zod'
+import { MINUTE_MS, SECOND_MS } from '../std/clock.js'
+import { defined } from '../std/defined.js'
 import { empty } from '../wire/common.js'
 import { auditList } from '../wire/events.js'
 import {
@@ -20,13 +21,13 @@ import { failWith, parseProblem } from './failure.js'
 import type { SocketAnswer, SocketRequest, Transport } from './transport.js'
 
 interface Caller {
-  /** The answer as it came; a status from 400 on is a failure. */
+  /** The raw response. Rejects with the daemon's problem for a status from 400 on. */
   ask(request: SocketRequest): Promise<SocketAnswer>
   call<T>(schema: z.ZodType<T>, request: SocketRequest): Promise<T>
 }
 
 /** The daemon may have to check, mint and verify at Prefect, with retries, behind one call. */
-const PREFECT_WITHIN_MS = 120_000
+const PREFECT_WITHIN_MS = 2 * MINUTE_MS
 
 function createCaller(transport: Transport): Caller {
   async function ask(request: SocketRequest): Promise<SocketAnswer> {
@@ -37,7 +38,7 @@ function createCaller(transport: Transport): Caller {
   return { ask, call: async (schema, request) => understand(schema, await ask(request)) }
 }
 
-/** Fails with `not_understood`: the daemon is of another version. */
+/** Throws `not_understood` if the response does not match: the daemon has another version. */
 function understand<T>(schema: z.ZodType<T>, answer: SocketAnswer): T {
   const parsed = schema.safeParse(parseJson(answer.text))
   if (parsed.success) return parsed.data
@@ -46,11 +47,11 @@ function understand<T>(schema: z.ZodType<T>, answer: SocketAnswer): T {
     code: 'not_understood',
     kind: 'no_answer',
     detail: `the daemon's answer is not what this version expects${where === '' ? '' : ` (at ${where})`}`,
-    hint: 'prefect-auth version      (restart the daemon where the two versions differ)',
+    hint: 'prefect-auth version      (restart the daemon if the two versions differ)',
   })
 }
 
-/** An empty body, as of 204, reads as an empty object. */
+/** An empty body, as with 204, is an empty object; `undefined` if it is not JSON. */
 function parseJson(text: string): unknown {
   if (text === '') return {}
   try {
@@ -60,7 +61,7 @@ function parseJson(text: string): unknown {
   }
 }
 
-/** `?a=b` of those that have a value; nothing where none has. */
+/** `?a=b` of those that have a value; empty if none has. */
 function query(values: Readonly<Record<string, string | undefined>>): string {
   const pairs = Object.entries(values).flatMap(([name, value]) =>
     value === undefined ? [] : [`${name}=${encodeURIComponent(value)}`],
@@ -70,11 +71,11 @@ function query(values: Readonly<Record<string, string | undefined>>): string {
 
 export type Client = ReturnType<typeof createClient>
 
-/** All calls fail as `Transport` does, with the daemon's problem, or with `not_understood`. */
+/** Every call rejects as `Transport` does, with the daemon's problem, or with `not_understood`. */
 export function createClient(transport: Transport) {
   const caller = createCaller(transport)
   return {
-    ...createLookingCalls(caller),
+    ...createReadCalls(caller),
     ...createProfileCalls(caller),
     ...createLoginCalls(caller),
     ...createKeyCalls(caller),
@@ -82,7 +83,7 @@ export function createClient(transport: Transport) {
   }
 }
 
-function createLookingCalls({ ask, call }: Caller) {
+function createReadCalls({ ask, call }: Caller) {
   return {
     status: () => call(status, { method: 'GET', path: '/v1/status' }),
     doctor: () => call(doctor, { method: 'GET', path: '/v1/doctor' }),
@@ -97,7 +98,7 @@ interface NewProfile {
   readonly auth_string?: string
 }
 
-/** What a profile shall become; `null` removes. */
+/** `null` removes the value. */
 export interface ProfileChange {
   readonly api_url?: string | null
   readonly auth_string?: string | null
@@ -127,12 +128,12 @@ function createProfileCalls({ call }: Caller) {
 interface NewKey {
   readonly profile?: string
   readonly name: string
-  /** RFC 3339; absent: never expires. */
+  /** RFC 3339; absent if it never expires. */
   readonly expires_at?: string
 }
 
 /** A new key may have to be asked about several times before Prefect accepts it. */
-const RENEWED_WITHIN_MS = 200_000
+const RENEWED_WITHIN_MS = 200 * SECOND_MS
 
 function createKeyCalls({ call }: Caller) {
   return {
@@ -171,7 +172,7 @@ function pathOf(profile: string): string {
   return `/v1/profiles/${encodeURIComponent(profile)}`
 }
 
-/** A login as of now, with what a long poll needs to wait for the next change. */
+/** A login, and what a long poll needs to wait for its next change. */
 export interface LoginSnapshot {
   readonly view: LoginView
   readonly etag: string | undefined
@@ -185,7 +186,7 @@ function createLoginCalls({ ask }: Caller) {
     return { view: understand(loginView, answer), etag: answer.etag }
   }
   return {
-    /** `isJoined`: somebody else's login for the same profile was under way, and this is it. */
+    /** `isJoined`: a login for this profile was already in progress, and this is it. */
     beginLogin: async (body: LoginBody) => {
       const answer = await ask({ method: 'POST', path: '/v1/logins', body })
       return { view: understand(loginView, answer), etag: answer.etag, isJoined: answer.status === 200 }
@@ -196,8 +197,8 @@ function createLoginCalls({ ask }: Caller) {
         const answer = await ask({
           method: 'GET',
           path: loginPath(view.id),
-          headers: { prefer: `wait=${POLL_S}`, ...(etag === undefined ? {} : { 'if-none-match': etag }) },
-          timeoutMs: (POLL_S + 30) * 1000,
+          headers: { prefer: `wait=${POLL_S}`, ...defined({ 'if-none-match': etag }) },
+          timeoutMs: (POLL_S + 30) * SECOND_MS,
           signal,
         })
         if (answer.status === 304) continue

@@ -1,4 +1,6 @@
-/** Server-Sent Events: the parser, and a subscription that comes back after the daemon did. */
+/** Server-Sent Events: the parser, and a subscription that survives a restart of the daemon. */
+import { SECOND_MS } from '../std/clock.js'
+import { defined } from '../std/defined.js'
 import { failureOf, failWith, parseProblem } from './failure.js'
 import type { Transport } from './transport.js'
 
@@ -7,7 +9,7 @@ interface StreamEvent {
   readonly data: string
 }
 
-/** Cuts a stream of text into events, as the HTML standard says (lines end in LF or CRLF). Comments are dropped. */
+/** Parses a stream of text into events as the HTML standard says, with LF or CRLF. Drops comments. */
 export async function* parseEventStream(chunks: AsyncIterable<string>): AsyncGenerator<StreamEvent> {
   let rest = ''
   let id: string | undefined
@@ -28,7 +30,7 @@ export async function* parseEventStream(chunks: AsyncIterable<string>): AsyncGen
   }
 }
 
-export interface FollowDeps {
+export interface Follow {
   readonly transport: Transport
   /** Waits before the next attempt; rejects when `signal` is aborted. */
   readonly pause: (ms: number) => Promise<void>
@@ -37,20 +39,20 @@ export interface FollowDeps {
   readonly signal: AbortSignal
 }
 
-const RETRY_MS = 1_000
+const RETRY_MS = SECOND_MS
 
 /**
- * Events from after `lastId` on, for ever: a lost connection is dialled again and goes on behind the last event seen.
- * Fails at once where the first connection cannot be made, or the daemon refuses.
+ * Yields the events after `lastId` until `signal` is aborted. A lost connection is opened again and continues after the
+ * last event seen. Throws as `Transport` does if the first connection fails, and the daemon's refusal.
  */
-export async function* followEvents(deps: FollowDeps, lastId?: string): AsyncGenerator<StreamEvent> {
+export async function* followEvents(follow: Follow, lastId?: string): AsyncGenerator<StreamEvent> {
   let seen = lastId
   let isFirst = true
   let isLost = false
-  while (!deps.signal.aborted) {
+  while (!follow.signal.aborted) {
     try {
-      const chunks = await subscribe(deps, seen)
-      if (isLost) deps.onConnection('back')
+      const chunks = await subscribe(follow, seen)
+      if (isLost) follow.onConnection('back')
       isFirst = false
       isLost = false
       for await (const event of parseEventStream(chunks)) {
@@ -58,22 +60,22 @@ export async function* followEvents(deps: FollowDeps, lastId?: string): AsyncGen
         yield event
       }
     } catch (error) {
-      if (deps.signal.aborted) return
+      if (follow.signal.aborted) return
       const kind = failureOf(error)?.kind
       if (isFirst || (kind !== undefined && kind !== 'not_running' && kind !== 'no_answer')) throw error
     }
-    if (!isLost) deps.onConnection('lost')
+    if (!isLost) follow.onConnection('lost')
     isLost = true
-    await deps.pause(RETRY_MS)
+    await follow.pause(RETRY_MS)
   }
 }
 
-async function subscribe({ transport, signal }: FollowDeps, lastId: string | undefined) {
+async function subscribe({ transport, signal }: Follow, lastId: string | undefined) {
   const answer = await transport.stream({
     method: 'GET',
     path: '/v1/events',
     signal,
-    headers: { accept: 'text/event-stream', ...(lastId === undefined ? {} : { 'last-event-id': lastId }) },
+    headers: { accept: 'text/event-stream', ...defined({ 'last-event-id': lastId }) },
   })
   if (answer.status === 200) return answer.chunks
   let text = ''

@@ -1,30 +1,31 @@
-/** What can go wrong between a person and the daemon, as data: a code, whose turn it is, and what to do now. */
+/** Failures as clients report them: a code, a kind, what failed and what to do about it. */
+import { defined } from '../std/defined.js'
 import { ERROR_KINDS, type ErrorKind } from '../wire/kinds.js'
 
-/** The daemon's kinds, and those that only a client has. */
+/** The daemon's kinds, and those of the client alone. */
 type FailureKind = ErrorKind | 'usage' | 'not_running' | 'no_answer' | 'cancelled'
 
 export interface Failure {
   /** One of docs/errors.md, or one of the client's own: `daemon_not_running`, `usage`, … */
   readonly code: string
   readonly kind: FailureKind
-  /** What we were doing and what failed; from the daemon, so not to be trusted with control characters. */
+  /** What failed. Text of the daemon: it may contain control characters. */
   readonly detail: string
-  /** A command where one helps. */
+  /** A command to run, or what to check. */
   readonly hint?: string
 }
 
-/** Throws. The failure travels as the error's cause: `failureOf` finds it again. */
+/** Throws an error with the failure as its cause, where `failureOf` finds it. */
 export function failWith(failure: Failure): never {
   throw failed(failure)
 }
 
-/** The error that `failWith` throws, for promises and streams that have to be rejected with one. */
+/** The error that `failWith` throws, to reject a promise or destroy a stream with. */
 export function failed(failure: Failure): Error {
   return new Error(failure.detail, { cause: failure })
 }
 
-/** The failure inside an error, or `undefined` where the error is a fault of the program. */
+/** The failure inside an error; `undefined` if the error is a bug. */
 export function failureOf(error: unknown): Failure | undefined {
   const cause = error instanceof Error ? error.cause : undefined
   return isFailure(cause) ? cause : undefined
@@ -36,7 +37,8 @@ function isFailure(value: unknown): value is Failure {
   )
 }
 
-/** Reads a problem document, or makes one of an answer that is none. Without zod: the fast path loads this. */
+// Without zod: the fast path loads this.
+/** The failure in a problem document; `not_understood` if the response is not one. */
 export function parseProblem(status: number, text: string): Failure {
   const answer = parseObject(text)
   const { code, kind, detail, hint } = answer
@@ -47,7 +49,7 @@ export function parseProblem(status: number, text: string): Failure {
       detail: `the daemon answered ${status} without a reason`,
     }
   }
-  return { code, kind, detail, ...(typeof hint === 'string' ? { hint } : {}) }
+  return { code, kind, detail, ...defined({ hint: typeof hint === 'string' ? hint : undefined }) }
 }
 
 function isErrorKind(kind: unknown): kind is ErrorKind {

@@ -1,9 +1,9 @@
-/**
- * HTTP over the daemon's unix socket: finds the socket among its candidates, and trusts only one that is ours.
- * Imports nothing but `node:`, so that the fast path starts fast.
- */
+/** HTTP over the daemon's unix socket: finds it among its candidates, trusts only one of ours. */
+
+// The fast path loads this: no package is imported here.
 import { lstat } from 'node:fs/promises'
 import { request as httpRequest, type IncomingMessage, type RequestOptions } from 'node:http'
+import { SECOND_MS } from '../std/clock.js'
 import { type Failure, failed, failWith } from './failure.js'
 
 export interface SocketRequest {
@@ -13,7 +13,7 @@ export interface SocketRequest {
   readonly headers?: Readonly<Record<string, string>>
   /** Sent as JSON. */
   readonly body?: unknown
-  /** From sending to the last byte; for a stream, to the answer's head. */
+  /** From sending to the last byte; for a stream, to the response's head. */
   readonly timeoutMs?: number
   readonly signal?: AbortSignal
 }
@@ -30,24 +30,24 @@ interface SocketStream {
 }
 
 export interface Transport {
-  /** Any status is an answer. Fails with `daemon_not_running`, `daemon_timeout`, `connection_lost`. */
+  /** Resolves with any status. Rejects with `daemon_not_running`, `daemon_timeout`, `connection_lost`, `cancelled`. */
   send(request: SocketRequest): Promise<SocketAnswer>
-  /** The answer's body as it comes. */
+  /** The response's body as it arrives. Rejects as `send` does. */
   stream(request: SocketRequest): Promise<SocketStream>
-  /** The path that answered last. */
+  /** The path of the socket that is in use; `undefined` before the first response. */
   socket(): string | undefined
 }
 
 interface TransportDeps {
   /** Paths, best first. */
   readonly candidates: readonly string[]
-  /** Our user id: a socket of another user is never talked to. */
+  /** Our user id: another user's socket is never used. */
   readonly uid?: number
   readonly userAgent: string
 }
 
-const ANSWER_WITHIN_MS = 30_000
-/** Nothing the daemon says is longer; a stranger behind the socket shall not fill our memory. */
+const ANSWER_WITHIN_MS = 30 * SECOND_MS
+/** Longer than anything the daemon sends; whatever else is behind the socket cannot fill our memory. */
 const MAX_ANSWER = 64 * 1024 * 1024
 
 export function createTransport({ candidates, uid, userAgent }: TransportDeps): Transport {
@@ -83,16 +83,16 @@ export function createTransport({ candidates, uid, userAgent }: TransportDeps): 
   }
 }
 
-/** Why this path is not to be dialled; `undefined` where it may be. */
+/** Why this path must not be used; `undefined` if it may. */
 async function findFlaw(path: string, uid: number | undefined): Promise<string | undefined> {
   try {
     const stats = await lstat(path)
     if (!stats.isSocket()) return 'not a socket'
-    // A socket that somebody else owns is a trap for our keys and passphrases.
-    if (uid !== undefined && stats.uid !== uid) return `belongs to another user (uid ${stats.uid}), not used`
+    // Another user's socket is a trap for our keys and passphrases.
+    if (uid !== undefined && stats.uid !== uid) return `belongs to another user (uid ${stats.uid})`
     return undefined
   } catch (error) {
-    return codeOf(error) === 'EACCES' ? 'permission denied' : 'no socket there'
+    return codeOf(error) === 'EACCES' ? 'permission denied' : 'no such socket'
   }
 }
 
@@ -101,8 +101,8 @@ type Outcome =
   | { readonly kind: 'absent'; readonly flaw: string }
 
 const ABSENT: Readonly<Record<string, string>> = {
-  ECONNREFUSED: 'nobody listens there (left over)',
-  ENOENT: 'no socket there',
+  ECONNREFUSED: 'nothing is listening (stale socket)',
+  ENOENT: 'no such socket',
   EACCES: 'permission denied',
   EPERM: 'permission denied',
 }
@@ -117,7 +117,7 @@ function exchange(path: string, userAgent: string, request: SocketRequest): Prom
     if (signal?.aborted) onAbort()
     signal?.addEventListener('abort', onAbort, { once: true })
     sent.on('response', (message) => {
-      // A stream has no end to wait for: its time-out ends with the head of the answer.
+      // A stream has no end to wait for: its time-out ends with the response's head.
       if (request.headers?.accept === 'text/event-stream') clearTimeout(timer)
       message.on('close', () => {
         clearTimeout(timer)
@@ -149,13 +149,16 @@ function requestOptions(
     headers: {
       host: 'authd',
       'user-agent': userAgent,
+      // Failures are always problem documents, whatever the route sends: nothing has to be asked twice.
       accept: 'application/json, application/problem+json, text/plain',
       ...request.headers,
-      ...(body === undefined
-        ? {}
-        : { 'content-type': 'application/json', 'content-length': String(Buffer.byteLength(body)) }),
+      ...(body === undefined ? undefined : bodyHeaders(body)),
     },
   }
+}
+
+function bodyHeaders(body: string) {
+  return { 'content-type': 'application/json', 'content-length': String(Buffer.byteLength(body)) }
 }
 
 async function readAll(message: IncomingMessage): Promise<string> {
@@ -164,7 +167,7 @@ async function readAll(message: IncomingMessage): Promise<string> {
   try {
     for await (const chunk of message) {
       text += chunk
-      if (text.length > MAX_ANSWER) throw new Error('the answer has no end')
+      if (text.length > MAX_ANSWER) throw new Error('response too large')
     }
   } catch (error) {
     throw error instanceof Error && error.cause === undefined ? failed(lost(error)) : error
@@ -185,7 +188,7 @@ function noAnswer(timeoutMs: number): Failure {
   return {
     code: 'daemon_timeout',
     kind: 'no_answer',
-    detail: `the daemon did not answer within ${Math.round(timeoutMs / 1000)} s`,
+    detail: `the daemon did not respond within ${Math.round(timeoutMs / SECOND_MS)} s`,
     hint: 'prefect-auth logs',
   }
 }
@@ -194,7 +197,7 @@ function lost(error: Error): Failure {
   return {
     code: 'connection_lost',
     kind: 'no_answer',
-    detail: `the connection to the daemon broke (${codeOf(error) ?? error.message})`,
+    detail: `lost the connection to the daemon: ${codeOf(error) ?? error.message}`,
     hint: 'prefect-auth logs',
   }
 }

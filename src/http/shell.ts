@@ -55,6 +55,8 @@ export function failureLine(format: ShellFormat, code: ErrorCode): string {
 /** The format in which a failure of this request is evaluated; `undefined` if by no shell. Never throws. */
 export function shellOf(request: FastifyRequest): ShellFormat | undefined {
   if (request.routeOptions.url !== '/v1/env') return undefined
+  // Who accepts problem details reads the status first: it gets the reason, and need not ask again to learn it.
+  if (request.headers.accept?.includes('application/problem+json')) return undefined
   const said = request.method === 'POST' ? request.body : request.query
   const asked = typeof said === 'object' && said !== null && 'format' in said ? said.format : 'sh'
   if (asked === 'json') return undefined

@@ -1,19 +1,27 @@
-/** The body of a request on its way up: small ones whole, so that they can be sent again; large ones as they come. */
+/** Request bodies: small ones are read whole, so that they can be sent again; large ones are streamed. */
 import type { IncomingMessage } from 'node:http'
 import { Readable } from 'node:stream'
 import { BrokerError } from '../base/errors.js'
 import type { Clock } from '../std/clock.js'
-import type { ProxyLimits } from './deps.js'
 
 export type ProxyBody =
   | { readonly kind: 'none' }
   | { readonly kind: 'whole'; readonly bytes: Buffer }
   | { readonly kind: 'stream'; readonly length: number; open(): Readable }
 
-/** Rejects with `body_too_large`, or `bad_request` where the client breaks off or stands still. */
+export interface BodyLimits {
+  /** Bodies up to this length are read whole before they are sent: cheaper, and they can be sent again. */
+  readonly bufferBytes: number
+  /** Bodies without a Content-Length are read whole, up to this. */
+  readonly unmeasuredBytes: number
+  /** How long the client may send nothing of its body. */
+  readonly bodyIdleMs: number
+}
+
+/** Rejects with `body_too_large`, or `bad_request` if the client leaves or sends nothing for too long. */
 export async function readBody(
   request: IncomingMessage,
-  limits: ProxyLimits,
+  limits: BodyLimits,
   clock: Clock,
 ): Promise<ProxyBody> {
   const { 'content-length': length, 'transfer-encoding': encoding } = request.headers
@@ -21,7 +29,7 @@ export async function readBody(
   const bytes = Number(length ?? 0)
   if (encoding === undefined && bytes === 0) return { kind: 'none' }
   if (encoding === undefined && bytes > limits.bufferBytes) {
-    return { kind: 'stream', length: bytes, open: () => openStream(request, limits, clock) }
+    return { kind: 'stream', length: bytes, open: () => openStream(request, limits.bodyIdleMs, clock) }
   }
   const most = encoding === undefined ? limits.bufferBytes : limits.unmeasuredBytes
   return { kind: 'whole', bytes: await readWhole(request, most, limits.bodyIdleMs, clock) }
@@ -40,7 +48,7 @@ function readWhole(request: IncomingMessage, most: number, idleMs: number, clock
       clock,
       idleMs,
       () => clock.monotonic() - last,
-      () => fail(stoodStill()),
+      () => fail(timedOut()),
     )
     const onData = (chunk: Buffer) => {
       last = clock.monotonic()
@@ -53,7 +61,7 @@ function readWhole(request: IncomingMessage, most: number, idleMs: number, clock
       const [only] = chunks
       resolve(chunks.length === 1 && only !== undefined ? only : Buffer.concat(chunks))
     }
-    const onGone = () => fail(new BrokerError('bad_request', 'the client broke its request off'))
+    const onGone = () => fail(clientLeft())
     const stop = () => {
       watch.cancel()
       request.off('data', onData).off('end', onEnd).off('close', onGone)
@@ -63,12 +71,10 @@ function readWhole(request: IncomingMessage, most: number, idleMs: number, clock
   })
 }
 
-/**
- * Not the request itself: whoever reads this may destroy it before its end, and the client must still be able to read the
- * answer. What is left of the body then goes nowhere.
- */
-function openStream(request: IncomingMessage, { bodyIdleMs }: ProxyLimits, clock: Clock): Readable {
+function openStream(request: IncomingMessage, idleMs: number, clock: Clock): Readable {
   let last = clock.monotonic()
+  // Not the request itself: its reader may destroy it before its end, and the client must still be able to read the
+  // response. The rest of the body is then discarded.
   const body = new Readable({
     highWaterMark: 256 * 1024,
     read() {
@@ -82,16 +88,16 @@ function openStream(request: IncomingMessage, { bodyIdleMs }: ProxyLimits, clock
       done(error)
     },
   })
-  // Only a client that is asked for more can stand still.
+  // Only a client that is asked for more can be idle.
   const idle = () => (request.isPaused() ? 0 : clock.monotonic() - last)
-  const watch = watchIdle(clock, bodyIdleMs, idle, () => body.destroy(stoodStill()))
+  const watch = watchIdle(clock, idleMs, idle, () => body.destroy(timedOut()))
   const onData = (chunk: Buffer) => {
     last = clock.monotonic()
     if (!body.push(chunk)) request.pause()
   }
   const onEnd = () => body.push(null)
   const onGone = () => {
-    if (!request.complete) body.destroy(new BrokerError('bad_request', 'the client broke its request off'))
+    if (!request.complete) body.destroy(clientLeft())
   }
   request.on('data', onData).on('end', onEnd).on('close', onGone).on('error', onGone)
   request.pause()
@@ -108,14 +114,21 @@ function watchIdle(clock: Clock, idleMs: number, idle: () => number, onIdle: () 
   return { cancel: () => timer.cancel() }
 }
 
-function stoodStill(): BrokerError {
-  return new BrokerError('bad_request', 'the body of the request did not arrive')
+function timedOut(): BrokerError {
+  return new BrokerError('bad_request', 'the request body did not arrive in time')
+}
+
+function clientLeft(): BrokerError {
+  return new BrokerError('bad_request', 'the client closed the connection before sending the whole body')
 }
 
 function tooLarge(most: number): BrokerError {
+  const mebibytes = most / 1024 / 1024
   return new BrokerError(
     'body_too_large',
-    `a body that does not tell its length may have ${most / 1024 / 1024} MiB at most`,
-    { hint: 'send Content-Length' },
+    `a body without Content-Length may have at most ${mebibytes} MiB`,
+    {
+      hint: 'send Content-Length',
+    },
   )
 }

@@ -1,11 +1,11 @@
-/** Asks the upstream for a WebSocket: the open socket, or the refusal as the client must see it. */
+/** WebSockets to the upstream: opens one or returns its refusal, and joins it to the client's. */
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { Dispatcher } from 'undici'
-import type { Clock } from '../std/clock.js'
-import type { Visit } from './admit.js'
-import { handshakeHeaders, responseHeaders } from './headers.js'
-import { localLocation } from './upstream.js'
+import { rewriteHeaders } from '../http/headers.js'
+import { type Clock, SECOND_MS } from '../std/clock.js'
+import type { Visit } from './admission.js'
+import { handshakeHeaders, headerTexts, localLocation, responseHeaders } from './headers.js'
 
 export type Dialled =
   | { readonly kind: 'open'; readonly socket: Duplex; readonly headers: readonly string[] }
@@ -69,14 +69,13 @@ function createHandler(
       if (signal.aborted) leave()
     },
     onUpgrade(_status, headers, socket) {
-      resolve({ kind: 'open', socket, headers: textsOf(headers) })
+      resolve({ kind: 'open', socket, headers: headerTexts(headers) })
     },
     onHeaders(status, rawHeaders, _resume, reason) {
       if (status < 200) return true
       const ours = { origin: `http://${request.headers.host ?? ''}`, prefix: visit.target.prefix }
-      const headers = responseHeaders(
-        rawHeaders.map((each) => each.toString('latin1')),
-        (location) => localLocation(location, visit.upstream, ours),
+      const headers = responseHeaders(headerTexts(rawHeaders), (location) =>
+        localLocation(location, visit.upstream, ours),
       )
       refusal = { status, reason, headers }
       return true
@@ -98,16 +97,8 @@ function createHandler(
 }
 
 function withLength(headers: readonly string[], length: number): readonly string[] {
-  const kept: string[] = []
-  for (let index = 0; index + 1 < headers.length; index += 2) {
-    const name = headers[index] ?? ''
-    if (name.toLowerCase() !== 'content-length') kept.push(name, headers[index + 1] ?? '')
-  }
-  return [...kept, 'content-length', String(length)]
-}
-
-function textsOf(headers: readonly (Buffer | string)[] | null): string[] {
-  return (headers ?? []).map((each) => (typeof each === 'string' ? each : each.toString('latin1')))
+  const others = rewriteHeaders(headers, (name, value) => (name === 'content-length' ? undefined : value))
+  return [...others, 'content-length', String(length)]
 }
 
 /** The two ends of a WebSocket. */
@@ -116,10 +107,10 @@ export interface Pair {
   readonly upstream: Duplex
 }
 
-/** How long the rest of what was said may take to arrive after one side has gone. Milliseconds. */
-const LINGER_MS = 2_000
+/** After one side has closed, how long the rest of what it sent may take to arrive. */
+const LINGER_MS = 2 * SECOND_MS
 
-/** `onClose` is called once, when both are closed. */
+/** Joins two sockets. `onClose` is called once, when both are closed. */
 export function splice(one: Duplex, other: Duplex, clock: Clock, onClose: () => void): void {
   let open = 2
   const cut = () => {
@@ -132,7 +123,7 @@ export function splice(one: Duplex, other: Duplex, clock: Clock, onClose: () => 
     from.on('close', () => {
       open -= 1
       if (open === 0) return onClose()
-      // Already written bytes still go out; a side that never hangs up does not keep its place.
+      // Bytes already written still go out; a side that never hangs up is cut.
       to.end()
       clock.after(LINGER_MS, cut)
     })

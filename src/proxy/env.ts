@@ -1,5 +1,4 @@
-/** Pure: the environment of a job that goes through the proxy. */
-
+/** The environment variables of a job that goes through the proxy. Pure. */
 import { proxyPrefix, tokenAuthString } from '../prefect/proxied.js'
 import type { ResolvedProfile } from '../profiles/profile.js'
 
@@ -23,14 +22,14 @@ type ProxyEnvName =
   | 'NO_PROXY'
   | 'no_proxy'
 
-/** What is absent must be unset. Prefect takes a URL for Cloud's when it begins with the Cloud URL, letter by letter. */
+/** A variable that is absent must be unset. Prefect takes a URL for Cloud's if it starts with the Cloud URL, letter by letter. */
 export function planProxyEnv({ address, resolved, token, noProxy }: ProxyEnvInputs): ProxyEnv {
   const base = `${address}${proxyPrefix(resolved.name)}`
-  // Python reads both names, and the small one first.
+  // Python reads both names, and the lower-case one first.
   const exempt = extendNoProxy(noProxy ?? '')
   const ways = {
     PREFECT_API_KEY: token,
-    // Prefect 2 takes every path but /api for a mistake, and says so at each start.
+    // Prefect 2 takes every path but /api for a mistake, and warns at each start.
     PREFECT_SILENCE_API_URL_MISCONFIGURATION: 'true',
     NO_PROXY: exempt,
     no_proxy: exempt,
@@ -41,7 +40,7 @@ export function planProxyEnv({ address, resolved, token, noProxy }: ProxyEnvInpu
       ...ways,
       PREFECT_API_URL: `${base}${apiUrl.slice(cloudApiUrl.length).replace(/\/+$/, '')}`,
       PREFECT_CLOUD_API_URL: base,
-      // Inferred from the API's address it would be the proxy.
+      // Inferred from the API's address, it would be the proxy.
       PREFECT_CLOUD_UI_URL: cloudUiUrl,
     }
   }

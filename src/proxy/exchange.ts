@@ -1,17 +1,23 @@
-/**
- * A request with everything that may happen to it: our key refused, the upstream gone, once more with a newer key. What
- * passes by itself is parked, so that no job dies of it.
- */
+/** A proxied request: sent to the upstream, its response streamed back, resent with a newer key. */
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { type BrokerError, isBrokerError } from '../base/errors.js'
-import type { Visit } from './admit.js'
-import { attempt, type Outcome } from './attempt.js'
-import { type ProxyBody, readBody } from './body.js'
-import type { ProxyDeps } from './deps.js'
-import { requestHeaders } from './headers.js'
-import { brokenOff, keyRejected, unreachable } from './parking.js'
+import type { Dispatcher } from 'undici'
+import { pairs } from '../http/headers.js'
+import type { Clock } from '../std/clock.js'
+import type { Log } from '../std/log.js'
+import type { Visit } from './admission.js'
+import { type BodyLimits, type ProxyBody, readBody } from './body.js'
+import {
+  type Authorizer,
+  byName,
+  contentLength,
+  headerTexts,
+  localLocation,
+  requestHeaders,
+  responseHeaders,
+} from './headers.js'
+import { keyRejected, upstreamFailed } from './parking.js'
+import type { Renew } from './rejection.js'
 import type { Meter } from './traffic.js'
-import { type Authorizer, fingerprintOf } from './upstream.js'
 
 interface Exchange {
   readonly visit: Visit
@@ -20,59 +26,95 @@ interface Exchange {
   readonly meter: Meter
 }
 
-/** Resolves when the client has its answer. Rejects with what it is to be told instead. */
-export async function exchange(
-  { visit, request, response, meter }: Exchange,
-  deps: ProxyDeps,
-  authorizer: Authorizer,
-): Promise<void> {
-  const { limits, clock, log } = deps
-  const body = await readBody(request, limits, clock)
-  const send = (now: Visit) => sendOnce({ visit: now, request, response, meter }, body, deps, authorizer)
-  const first = await send(visit)
-  const again = await secondChance(first, { visit, method: request.method ?? '', body }, deps)
-  if (again.kind === 'none') return
-  if (again.kind === 'refuse') throw again.error
-  meter.replay()
-  log.debug({ profile: visit.served.profile, because: again.because }, 'a proxied request is sent again')
-  const second = await send(again.visit)
-  const third = await secondChance(second, { visit: again.visit, method: '', body: SPENT }, deps)
-  if (third.kind === 'refuse') throw third.error
+interface ExchangeParts {
+  readonly renew: Renew
+  readonly authorizer: Authorizer
+  readonly dispatcherFor: (origin: string) => Promise<Dispatcher>
+  readonly limits: BodyLimits & { readonly answerMs: number }
+  readonly clock: Clock
+  readonly log: Log
 }
 
-/** Nothing is sent a third time. */
-const SPENT: ProxyBody = {
-  kind: 'stream',
-  length: 0,
-  open: () => {
-    throw new Error('the body has been sent')
-  },
+/** The function that it returns resolves when the client has its response, and rejects with the refusal to send instead. */
+export function createExchange({ renew, authorizer, dispatcherFor, limits, clock, log }: ExchangeParts) {
+  const send = async ({ visit, request, response, meter }: Exchange, body: ProxyBody): Promise<Outcome> => {
+    const { target, upstream } = visit
+    const authorization = authorizer.header(visit.served, upstream)
+    const headers = requestHeaders(request.rawHeaders)
+    if (authorization !== undefined) headers.push('authorization', authorization)
+    if (body.kind === 'stream') headers.push('content-length', String(body.length))
+    const dispatcher = await dispatcherFor(upstream.origin)
+    const outcome = await new Promise<Outcome>((resolve) => {
+      if (response.destroyed) return resolve({ kind: 'answered', bytes: 0 })
+      dispatcher.dispatch(
+        {
+          origin: upstream.origin,
+          path: `${upstream.basePath}${target.path}${target.query}` || '/',
+          method: request.method ?? 'GET',
+          headers,
+          body: openBody(body),
+          headersTimeout: limits.answerMs,
+          // Event streams may be silent for as long as they like.
+          bodyTimeout: 0,
+        },
+        createHandler(visit, response, resolve),
+      )
+    })
+    meter.bytes(lengthOf(body), outcome.kind === 'answered' ? outcome.bytes : 0)
+    return outcome
+  }
+
+  /** How to send a request once more that got no response; `undefined` if there is nothing left to do. Rejects to refuse. */
+  const secondTry = async (
+    outcome: Outcome,
+    visit: Visit,
+    { mayResend, isRead }: { readonly mayResend: boolean; readonly isRead: boolean },
+  ): Promise<{ readonly visit: Visit; readonly because: string } | undefined> => {
+    switch (outcome.kind) {
+      case 'answered':
+        return undefined
+      case 'rejected': {
+        const renewed = await renew(visit)
+        // The client still has the body: once parked, it sends the request again.
+        if (!mayResend) throw keyRejected(visit.served.profile)
+        return { visit: renewed, because: 'there is a newer key' }
+      }
+      case 'failed': {
+        const { error, wasSent, begun } = outcome
+        if (begun) return undefined
+        // An idle connection that was closed just now; reading twice does nothing twice.
+        if (wasSent && isRead && isBrokenConnection(error)) return { visit, because: 'the connection broke' }
+        throw upstreamFailed(visit.upstream.origin, error, wasSent)
+      }
+    }
+  }
+
+  return async (exchange: Exchange): Promise<void> => {
+    const { visit, request, meter } = exchange
+    const body = await readBody(request, limits, clock)
+    const first = await send(exchange, body)
+    if (first.kind === 'answered') return
+    const { method } = request
+    const isRead = (method === 'GET' || method === 'HEAD') && body.kind === 'none'
+    const again = await secondTry(first, visit, { mayResend: body.kind !== 'stream', isRead })
+    if (again === undefined) return
+    meter.replay()
+    log.debug({ profile: visit.served.profile, because: again.because }, 'proxied request sent again')
+    const second = await send({ ...exchange, visit: again.visit }, body)
+    // Nothing is sent a third time.
+    await secondTry(second, again.visit, { mayResend: false, isRead: false })
+  }
 }
 
-async function sendOnce(
-  { visit, request, response, meter }: Exchange,
-  body: ProxyBody,
-  { way, limits }: ProxyDeps,
-  authorizer: Authorizer,
-): Promise<Outcome> {
-  const authorization = authorizer.header(visit.served, visit.upstream)
-  const headers = requestHeaders(request.rawHeaders)
-  if (authorization !== undefined) headers.push('authorization', authorization)
-  if (body.kind === 'stream') headers.push('content-length', String(body.length))
-  const dispatcher = await way.dispatcherFor(visit.upstream.origin)
-  const outcome = await attempt({
-    visit,
-    headers,
-    body,
-    response,
-    dispatcher,
-    method: request.method ?? 'GET',
-    localOrigin: `http://${request.headers.host ?? ''}`,
-    answerMs: limits.answerMs,
-    isKeyed: true,
-  })
-  meter.bytes(lengthOf(body), outcome.kind === 'answered' ? outcome.bytes : 0)
-  return outcome
+function openBody(body: ProxyBody) {
+  switch (body.kind) {
+    case 'none':
+      return null
+    case 'whole':
+      return body.bytes
+    case 'stream':
+      return body.open()
+  }
 }
 
 function lengthOf(body: ProxyBody): number {
@@ -86,60 +128,124 @@ function lengthOf(body: ProxyBody): number {
   }
 }
 
-type Chance =
-  | { readonly kind: 'none' }
-  | { readonly kind: 'again'; readonly visit: Visit; readonly because: string }
-  | { readonly kind: 'refuse'; readonly error: BrokerError }
-
-/** What becomes of a request that did not get its answer. */
-async function secondChance(
-  outcome: Outcome,
-  { visit, method, body }: { readonly visit: Visit; readonly method: string; readonly body: ProxyBody },
-  deps: ProxyDeps,
-): Promise<Chance> {
-  switch (outcome.kind) {
-    case 'answered':
-      return { kind: 'none' }
-    case 'rejected': {
-      const renewed = await renewedVisit(visit, deps)
-      if (renewed.kind === 'refuse' || body.kind !== 'stream') return renewed
-      // The client still has its body: parked, it sends it again by itself.
-      return { kind: 'refuse', error: keyRejected(visit.served.profile) }
-    }
-    case 'failed': {
-      const { error, wasSent, begun } = outcome
-      if (begun) return { kind: 'none' }
-      // An idle connection that was closed just now; nothing that is only read is done twice.
-      const isSafe = method === 'GET' || method === 'HEAD'
-      if (wasSent && isSafe && body.kind === 'none' && isBrokenConnection(error)) {
-        return { kind: 'again', visit, because: 'the connection broke' }
-      }
-      return { kind: 'refuse', error: failureOf(visit, error, wasSent) }
-    }
-  }
-}
-
-function failureOf({ upstream }: Visit, error: unknown, wasSent: boolean): BrokerError {
-  if (isBrokerError(error)) return error
-  return wasSent ? brokenOff(upstream.origin, error) : unreachable(upstream.origin, error)
-}
-
 function isBrokenConnection(error: unknown): boolean {
   const code = error instanceof Error && 'code' in error ? error.code : undefined
   return code === 'UND_ERR_SOCKET' || code === 'ECONNRESET' || code === 'EPIPE'
 }
 
-/** Looks for a newer key. Its outcome counts, not what it took. */
-export async function renewedVisit(visit: Visit, deps: ProxyDeps): Promise<Chance> {
-  const { way, credentials, log } = deps
-  const { profile } = visit.served
-  const rejected = fingerprintOf(visit.served)
-  await credentials.refresh()
-  if (fingerprintOf(credentials.serve(profile)) === rejected) {
-    log.warn({ profile, fingerprint: rejected }, 'Prefect refused the key of a proxied request')
-    await way.onRejected(profile, rejected)
+type Outcome =
+  /** The client has its response, or is gone. */
+  | { readonly kind: 'answered'; readonly bytes: number }
+  /** 401 to our key; nothing of it went to the client. */
+  | { readonly kind: 'rejected' }
+  /** `begun`: the client has the beginning of a response that will never be complete. */
+  | {
+      readonly kind: 'failed'
+      readonly error: unknown
+      readonly wasSent: boolean
+      readonly begun: boolean
+    }
+
+/** A body of at most this length is held back, to send head and body in one piece. */
+const ONE_PIECE_BYTES = 64 * 1024
+
+/** Calls `resolve` once. Undici's raw handler: the friendlier ones join headers of one name, and cost more than the request. */
+function createHandler(
+  visit: Visit,
+  response: ServerResponse,
+  resolve: (outcome: Outcome) => void,
+): Dispatcher.DispatchHandler {
+  const relocate = (location: string) => {
+    const ours = { origin: `http://${response.req.headers.host ?? ''}`, prefix: visit.target.prefix }
+    return localLocation(location, visit.upstream, ours)
   }
-  const served = credentials.serve(profile)
-  if (fingerprintOf(served) === rejected) return { kind: 'refuse', error: keyRejected(profile) }
-  return { kind: 'again', visit: { ...visit, served }, because: 'there is a newer key' }
+  let abort: ((error?: Error) => void) | undefined
+  let isOver = false
+  let begun = false
+  let isRejected = false
+  let bytes = 0
+  let onePiece: number | undefined
+  let piece: Buffer | undefined
+  const finish = (outcome: Outcome) => {
+    response.off('close', leave)
+    resolve(outcome)
+  }
+  const leave = () => {
+    if (response.writableFinished) return
+    isOver = true
+    abort?.(new Error('the client has gone'))
+    finish({ kind: 'answered', bytes })
+  }
+  response.on('close', leave)
+  return {
+    onConnect(cancel) {
+      abort = cancel
+      if (isOver) cancel(new Error('the client has gone'))
+    },
+    onHeaders(status, rawHeaders, resume, reason) {
+      const raw = headerTexts(rawHeaders)
+      if (status < 200) {
+        inform(response, status, raw)
+        return true
+      }
+      // About our key, and so not for the client.
+      if (status === 401) {
+        isRejected = true
+        return true
+      }
+      response.sendDate = false
+      response.writeHead(status, reason, responseHeaders(raw, relocate))
+      begun = true
+      if (status === 304) {
+        // It may state the length of what it leaves out (RFC 9110 8.6), which undici waits for and then calls an error.
+        isOver = true
+        response.end()
+        finish({ kind: 'answered', bytes: 0 })
+        return true
+      }
+      onePiece = contentLength(raw)
+      // Without a length it may be a stream, whose first event is yet to happen: the head must not wait for it.
+      if (onePiece === undefined && status !== 204) response.flushHeaders()
+      response.on('drain', resume)
+      return true
+    },
+    onData(chunk) {
+      if (isRejected || isOver) return true
+      bytes += chunk.length
+      // The whole body is here: head and body in one write.
+      if (chunk.length === onePiece && chunk.length <= ONE_PIECE_BYTES) {
+        piece = chunk
+        return true
+      }
+      return response.write(chunk)
+    },
+    onComplete(trailers) {
+      if (isOver) return
+      if (isRejected) return finish({ kind: 'rejected' })
+      addTrailers(response, trailers)
+      if (piece === undefined) response.end()
+      else response.end(piece)
+      finish({ kind: 'answered', bytes })
+    },
+    onError(error) {
+      if (isOver) return
+      if (begun) response.destroy()
+      finish({ kind: 'failed', error, wasSent: abort !== undefined, begun })
+    },
+  }
+}
+
+/** Passes on informational responses, as far as Node can send them. */
+function inform(response: ServerResponse, status: number, raw: readonly string[]): void {
+  if (status === 102) response.writeProcessing()
+  if (status !== 103) return
+  const hints = byName(raw)
+  if (hints.link !== undefined) response.writeEarlyHints(hints)
+}
+
+function addTrailers(response: ServerResponse, trailers: readonly (string | Buffer)[] | null): void {
+  if (trailers === null || trailers.length === 0) return
+  response.addTrailers(
+    Array.from(pairs(headerTexts(trailers)), ([name, value]): [string, string] => [name, value]),
+  )
 }

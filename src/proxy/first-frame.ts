@@ -1,26 +1,35 @@
-/** The time between a WebSocket's handshake and its first message: nothing of the client's reaches Prefect unread. */
-
+/** The first WebSocket message: held until its sender is known, then sent with the real key. */
 import { isBrokerError } from '../base/errors.js'
 import { tokenInFrame } from '../prefect/proxied.js'
 import type { Clock } from '../std/clock.js'
-import { requireReach, type Visit, type Visitor } from './admit.js'
-import type { ProxyDeps, ProxyLimits } from './deps.js'
+import type { Tokens } from '../tokens/tokens.js'
+import { requireReach, type Visit, type Visitor } from './admission.js'
 import { type Pair, splice } from './dial.js'
 import { closeFrame, type FirstMessage, readFrame, type Verdict } from './frames.js'
-import type { Authorizer } from './upstream.js'
 
 interface Waiting {
   readonly pair: Pair
   readonly first: FirstMessage
+  /** What the client has already sent. */
   readonly head: Buffer
   readonly isStranger: boolean
+  /** Called once, when both sockets are closed. */
   readonly closed: () => void
 }
 
-/** Until the first message is here, whole frames pass downwards, so that a refusal can be said between two of them. */
+/**
+ * Joins the sockets once the first message has passed. Until then only whole frames go to the client, so that a refusal can
+ * be sent between two of them.
+ */
 export function awaitFirst(
   { pair, first, head, isStranger, closed }: Waiting,
-  { clock, limits }: { readonly clock: Clock; readonly limits: ProxyLimits },
+  {
+    clock,
+    limits,
+  }: {
+    readonly clock: Clock
+    readonly limits: { readonly bufferBytes: number; readonly firstFrameMs: number }
+  },
 ): void {
   const { client, upstream } = pair
   let down: Buffer = Buffer.alloc(0)
@@ -46,7 +55,7 @@ export function awaitFirst(
     if (progress.kind === 'refused') return refuse(progress.code, progress.reason)
     const isTaken = progress.forward.length === 0 || upstream.write(progress.forward)
     if (progress.kind === 'waiting') {
-      // Pings for an upstream that does not read them are not ours to keep.
+      // An upstream that does not read: its pings are not kept in our memory.
       if (!isTaken) client.pause()
       return
     }
@@ -67,7 +76,7 @@ export function awaitFirst(
     }
   }
   const late = isStranger
-    ? clock.after(limits.firstFrameMs, () => refuse(1008, 'no token was shown'))
+    ? clock.after(limits.firstFrameMs, () => refuse(1008, 'no token was sent'))
     : undefined
   client.on('close', onGone).on('end', onGone).on('error', onGone)
   upstream.on('data', onDown).on('close', onEnd).on('end', onEnd).on('error', onEnd)
@@ -76,32 +85,39 @@ export function awaitFirst(
   if (head.length > 0) onUp(head)
 }
 
-/** Prefect's own word for it: 1008 is what its clients take for a refusal. */
+/** What Prefect's clients take for a refusal. */
 const POLICY_VIOLATION = 1008
 const TRY_AGAIN_LATER = 1013
 
 interface Judgement {
   readonly verdict: Verdict
-  /** Who it turned out to be. */
+  /** Who sent the message. */
   readonly visitor?: Visitor
 }
 
+/** Decides on the text of the first message; `undefined` if it is not text. */
 export function judgeFirstMessage(
   text: string | undefined,
   visit: Visit,
-  deps: ProxyDeps & { readonly authorizer: Authorizer },
+  {
+    tokens,
+    frameToken,
+  }: {
+    readonly tokens: Pick<Tokens, 'recognise'>
+    /** The token that Prefect gets, as of now: the handshake may be a while ago. Throws as `credentials.serve` does. */
+    readonly frameToken: (profile: string) => string | null
+  },
 ): Judgement {
   const message = parseAuth(text)
   if (message === undefined) {
     if (!visit.isStranger) return { verdict: { kind: 'pass' }, visitor: visit }
     return { verdict: refuse("Expected 'auth' message") }
   }
-  const visitor = visitorOf(message.token, visit, deps)
+  const visitor = visitorOf(message.token, visit, tokens)
   if (visitor === undefined) return { verdict: refuse('Invalid token') }
   try {
     requireReach(visitor.caller, visit.target.profile)
-    // Served anew: it may have been a while since the handshake.
-    const token = deps.authorizer.frameToken(deps.credentials.serve(visit.target.profile))
+    const token = frameToken(visit.target.profile)
     return { verdict: { kind: 'replace', text: JSON.stringify({ ...message.rest, token }) }, visitor }
   } catch (error) {
     if (!isBrokerError(error)) throw error
@@ -110,8 +126,8 @@ export function judgeFirstMessage(
   }
 }
 
-/** Without a token it is who showed one at the handshake, or the owner. */
-function visitorOf(token: unknown, visit: Visit, { tokens }: ProxyDeps): Visitor | undefined {
+/** Without a token in the message, it is whoever the handshake was from. `undefined` if nobody is known. */
+function visitorOf(token: unknown, visit: Visit, tokens: Pick<Tokens, 'recognise'>): Visitor | undefined {
   if (typeof token !== 'string') return visit.isStranger ? undefined : visit
   const text = tokenInFrame(token)
   const known = text === undefined ? undefined : tokens.recognise(text)

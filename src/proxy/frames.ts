@@ -1,7 +1,4 @@
-/**
- * Finds the first message that a WebSocket client sends, however it is cut up, and puts another in its place. Pings before
- * it pass at once: Prefect's clients wait for the pong before they say who they are.
- */
+/** WebSocket frames: reads them, and finds a client's first message and puts another in its place. */
 import { constants, inflateRawSync } from 'node:zlib'
 
 interface Frame {
@@ -9,22 +6,23 @@ interface Frame {
   /** The three reserved bits; the first marks a compressed message (RFC 7692). */
   readonly reserved: number
   readonly opcode: number
-  /** Absent where the frame is not masked. */
-  readonly mask?: Buffer
+  /** `undefined` if the frame is not masked. */
+  readonly mask: Buffer | undefined
   /** Unmasked. */
   readonly payload: Buffer
   /** As it came. */
   readonly bytes: Buffer
 }
 
+/** What a buffer begins with. `large`: its payload is longer than allowed. */
 type Reading =
   | { readonly kind: 'frame'; readonly frame: Frame; readonly rest: Buffer }
   | { readonly kind: 'incomplete' }
-  /** Its payload is longer than `most`. */
   | { readonly kind: 'large' }
 
 const OPCODE = { continuation: 0, text: 1, binary: 2, close: 8 } as const
 
+/** The first frame of `bytes`, with a payload of at most `most` bytes. */
 export function readFrame(bytes: Buffer, most: number): Reading {
   if (bytes.length < 2) return { kind: 'incomplete' }
   const [first = 0, second = 0] = bytes
@@ -38,14 +36,15 @@ export function readFrame(bytes: Buffer, most: number): Reading {
   const payloadAt = maskAt + (isMasked ? 4 : 0)
   const end = payloadAt + length
   if (bytes.length < end) return { kind: 'incomplete' }
-  const mask = bytes.subarray(maskAt, payloadAt)
+  const mask = isMasked ? bytes.subarray(maskAt, payloadAt) : undefined
+  const payload = bytes.subarray(payloadAt, end)
   const frame = {
     isFinal: (first & 0x80) !== 0,
     reserved: (first & 0x70) >> 4,
     opcode: first & 0x0f,
-    payload: isMasked ? masked(bytes.subarray(payloadAt, end), mask) : bytes.subarray(payloadAt, end),
+    mask,
+    payload: mask === undefined ? payload : masked(payload, mask),
     bytes: bytes.subarray(0, end),
-    ...(isMasked ? { mask } : {}),
   }
   return { kind: 'frame', frame, rest: bytes.subarray(end) }
 }
@@ -61,7 +60,7 @@ function writeFrame(opcode: number, payload: Buffer, mask?: Buffer): Buffer {
   const head = [0x80 | opcode]
   if (payload.length < 126) head.push(bit | payload.length)
   else if (payload.length < 65_536) head.push(bit | 126, payload.length >> 8, payload.length & 0xff)
-  else throw new RangeError('no frame of ours is that long')
+  else throw new RangeError('frame too long')
   if (mask === undefined) return Buffer.concat([Buffer.from(head), payload])
   return Buffer.concat([Buffer.from(head), mask, masked(payload, mask)])
 }
@@ -82,7 +81,7 @@ function masked(payload: Buffer, mask: Buffer): Buffer {
   return out
 }
 
-/** What is to become of the first message. */
+/** What to do with the first message. */
 export type Verdict =
   | { readonly kind: 'pass' }
   | { readonly kind: 'replace'; readonly text: string }
@@ -94,14 +93,17 @@ type Progress =
   | { readonly kind: 'refused'; readonly code: number; readonly reason: string }
 
 export interface FirstMessage {
-  /** Bytes of the client; the answer says what may go on to the upstream. Not to be called after the end. */
+  /** Takes bytes of the client; returns what to forward to the upstream. Not to be called once it is done or refused. */
   push(chunk: Buffer): Progress
 }
 
 /** No auth message is longer. */
 const MOST_BYTES = 64 * 1024
 
-/** `judge` is asked once, with the text, or `undefined` for a message that is no text or too long to be one. */
+/**
+ * Finds the first message, however it is fragmented. `judge` is called once, with its text, or `undefined` if it is not
+ * text or too long. Pings before it are forwarded at once: Prefect's clients wait for the pong before they authenticate.
+ */
 export function createFirstMessage(judge: (text: string | undefined) => Verdict): FirstMessage {
   let waiting: Buffer = Buffer.alloc(0)
   const parts: Frame[] = []
@@ -122,7 +124,7 @@ export function createFirstMessage(judge: (text: string | undefined) => Verdict)
           continue
         }
         parts.push(frame)
-        // All of its bytes: fragments with nothing in them are kept, too.
+        // With its head: empty fragments are kept too.
         size += frame.bytes.length
         const isLong = size > MOST_BYTES
         if (!frame.isFinal && !isLong) continue
@@ -144,7 +146,7 @@ function settle(
     case 'pass':
       return { kind: 'done', forward: Buffer.concat([...forward, ...parts.map(({ bytes }) => bytes), rest]) }
     case 'replace': {
-      // The client's own mask: nobody but it could foresee it.
+      // The client's own mask: nobody else could predict it.
       const frame = writeFrame(OPCODE.text, Buffer.from(verdict.text), parts[0]?.mask)
       return { kind: 'done', forward: Buffer.concat([...forward, frame, rest]) }
     }
@@ -157,7 +159,7 @@ function textOf(parts: readonly Frame[]): string | undefined {
   const payload = Buffer.concat(parts.map(({ payload }) => payload))
   if ((first.reserved & 4) === 0) return payload.toString()
   try {
-    // RFC 7692 7.2.2: the sender leaves these four bytes away.
+    // RFC 7692 7.2.2: the sender leaves out these four bytes.
     return inflateRawSync(Buffer.concat([payload, Buffer.from([0, 0, 0xff, 0xff])]), {
       finishFlush: constants.Z_SYNC_FLUSH,
       maxOutputLength: MOST_BYTES,

@@ -1,4 +1,9 @@
-/** Pure: which headers go through a proxy. Lists are flat, name after value, as they came. */
+/** Headers through the proxy: what passes, what we set ourselves, and where redirects lead. */
+import { pairs, rewriteHeaders } from '../http/headers.js'
+import type { Served } from '../serve/credentials.js'
+import type { Upstream } from './admission.js'
+
+// What runs for every request has plain loops over the flat lists: an iterator costs several times as much.
 
 /** For one connection only (RFC 9110 7.6.1). */
 const HOP_BY_HOP: ReadonlySet<string> = new Set([
@@ -12,7 +17,7 @@ const HOP_BY_HOP: ReadonlySet<string> = new Set([
   'upgrade',
 ])
 
-/** Ours to say: whom we talk to, as whom, how long the body is, and that nobody stands behind us. */
+/** Ours to set: whom we talk to, as whom, how long the body is, and that nobody is behind us. */
 const OWN: ReadonlySet<string> = new Set([
   'authorization',
   'content-length',
@@ -24,7 +29,7 @@ const OWN: ReadonlySet<string> = new Set([
   'x-real-ip',
 ])
 
-/** The request's headers without those of this connection, and without whatever `Connection` names. */
+/** The request's headers without those of its connection, and without whatever `Connection` names. */
 export function requestHeaders(raw: readonly string[]): string[] {
   const named = namedByConnection(raw)
   const kept: string[] = []
@@ -38,8 +43,8 @@ export function requestHeaders(raw: readonly string[]): string[] {
   return kept
 }
 
-/** The answer's headers without those of its connection; `location` is what becomes of a redirect. */
-export function responseHeaders(raw: readonly string[], location: (value: string) => string): string[] {
+/** The response's headers without those of its connection; `relocate` maps the target of a redirect. */
+export function responseHeaders(raw: readonly string[], relocate: (location: string) => string): string[] {
   const named = namedByConnection(raw)
   const kept: string[] = []
   for (let index = 0; index + 1 < raw.length; index += 2) {
@@ -47,13 +52,13 @@ export function responseHeaders(raw: readonly string[], location: (value: string
     const lower = name.toLowerCase()
     if (HOP_BY_HOP.has(lower) || named?.has(lower)) continue
     const value = raw[index + 1] ?? ''
-    kept.push(name, lower === 'location' ? location(value) : value)
+    kept.push(name, lower === 'location' ? relocate(value) : value)
   }
   return kept
 }
 
-/** Almost nobody names any, so there is no set for nobody. */
 function namedByConnection(raw: readonly string[]): ReadonlySet<string> | undefined {
+  // Almost no request names any: no set is made for those.
   let named: Set<string> | undefined
   for (let index = 0; index + 1 < raw.length; index += 2) {
     if (raw[index]?.length !== 10 || raw[index]?.toLowerCase() !== 'connection') continue
@@ -67,55 +72,54 @@ function namedByConnection(raw: readonly string[]): ReadonlySet<string> | undefi
   return named
 }
 
-/** The value of a header that must stand there at most once: `undefined` for none, `many` for more. */
-export function singleHeader(
-  raw: readonly string[],
-  wanted: string,
-): { readonly kind: 'none' } | { readonly kind: 'one'; readonly value: string } | { readonly kind: 'many' } {
-  let found: string | undefined
+/** `Content-Length` as a number; `undefined` if there is none. */
+export function contentLength(raw: readonly string[]): number | undefined {
   for (let index = 0; index + 1 < raw.length; index += 2) {
-    const name = raw[index] ?? ''
-    if (name.length !== wanted.length || name.toLowerCase() !== wanted) continue
-    if (found !== undefined) return { kind: 'many' }
-    found = raw[index + 1] ?? ''
+    if (raw[index]?.length !== 14 || raw[index]?.toLowerCase() !== 'content-length') continue
+    return Number(raw[index + 1])
   }
-  return found === undefined ? { kind: 'none' } : { kind: 'one', value: found }
+  return undefined
+}
+
+/** The values of each header by its lower-case name. */
+export function byName(raw: readonly string[]): Record<string, string[]> {
+  const values: Record<string, string[]> = {}
+  for (const [name, value] of pairs(raw)) {
+    const lower = name.toLowerCase()
+    values[lower] = [...(values[lower] ?? []), value]
+  }
+  return values
+}
+
+/** undici hands buffers, or text. */
+export function headerTexts(raw: readonly (Buffer | string)[] | null): string[] {
+  return (raw ?? []).map((each) => (typeof each === 'string' ? each : each.toString('latin1')))
 }
 
 /**
- * The client's headers for the upstream. An extension that we do not know might change how frames look, and the first one
- * has to be read: of those offered only permessage-deflate goes on.
+ * A WebSocket client's headers for the upstream. An extension that we do not know might change what frames look like, and
+ * the first one has to be read: of those offered, only permessage-deflate is passed on.
  */
 export function handshakeHeaders(raw: readonly string[]): string[] {
-  const headers = requestHeaders(raw)
-  const kept: string[] = []
-  for (let index = 0; index + 1 < headers.length; index += 2) {
-    const name = headers[index] ?? ''
-    const value = headers[index + 1] ?? ''
-    const isOffer = name.toLowerCase() === 'sec-websocket-extensions'
-    const offers = isOffer ? deflateOf(value) : value
-    if (offers !== '') kept.push(name, offers)
-  }
-  return kept
+  return rewriteHeaders(requestHeaders(raw), (name, value) => {
+    if (name !== 'sec-websocket-extensions') return value === '' ? undefined : value
+    const offers = deflateOffers(value)
+    return offers === '' ? undefined : offers
+  })
 }
 
 /**
- * The upstream's headers for the client. Where messages are compressed, the client must not refer back to its first one: the
- * upstream gets that one from us, uncompressed, and would look for it in vain.
+ * The upstream's handshake headers for the client. If messages are compressed, the client must not refer back to its first
+ * one: the upstream gets that one from us, uncompressed, and would have nothing to look it up in.
  */
-export function acceptedHeaders(raw: readonly string[], isFirstRead: boolean): string[] {
-  if (!isFirstRead) return [...raw]
-  const changed: string[] = []
-  for (let index = 0; index + 1 < raw.length; index += 2) {
-    const name = raw[index] ?? ''
-    const value = raw[index + 1] ?? ''
-    const isExtension = name.toLowerCase() === 'sec-websocket-extensions'
-    changed.push(name, isExtension ? withoutContext(value) : value)
-  }
-  return changed
+export function acceptedHeaders(raw: readonly string[], isFirstRead: boolean): readonly string[] {
+  if (!isFirstRead) return raw
+  return rewriteHeaders(raw, (name, value) =>
+    name === 'sec-websocket-extensions' ? withoutContext(value) : value,
+  )
 }
 
-function deflateOf(offers: string): string {
+function deflateOffers(offers: string): string {
   return offers
     .split(',')
     .map((offer) => offer.trim())
@@ -126,4 +130,56 @@ function deflateOf(offers: string): string {
 function withoutContext(accepted: string): string {
   const isKnown = !/permessage-deflate/i.test(accepted) || /client_no_context_takeover/i.test(accepted)
   return isKnown ? accepted : `${accepted}; client_no_context_takeover`
+}
+
+/** A redirect as the client must see it: what is below the upstream's base is below our prefix, all else is unchanged. */
+export function localLocation(
+  location: string,
+  { origin, basePath }: Pick<Upstream, 'origin' | 'basePath'>,
+  ours: { readonly origin: string; readonly prefix: string },
+): string {
+  const own = new URL(origin)
+  const absolute = /^https?:\/\//i.test(location)
+  if (!absolute && !location.startsWith('/')) return location
+  if (!URL.canParse(location, origin) || location.startsWith('//')) return location
+  const to = new URL(location, origin)
+  // The scheme is not compared: servers behind a TLS proxy call themselves `http`.
+  const isOurs = to.hostname === own.hostname && (to.port === own.port || to.port === '')
+  const isBelow = to.pathname === basePath || to.pathname.startsWith(`${basePath}/`)
+  if (!isOurs || !isBelow) return location
+  const local = `${ours.prefix}${to.pathname.slice(basePath.length)}${to.search}${to.hash}`
+  return absolute ? `${ours.origin}${local}` : local
+}
+
+export interface Authorizer {
+  /** The `Authorization` for the upstream; `undefined` if the profile has no secret. */
+  header(served: Served, upstream: Upstream): string | undefined
+  /** The token for the first frame of a WebSocket; `null` if there is none, as Prefect sends it. */
+  frameToken(served: Served): string | null
+}
+
+export function createAuthorizer(): Authorizer {
+  // What is served is an immutable object: its header is made once.
+  const headers = new WeakMap<Served, string>()
+  return {
+    header(served, upstream) {
+      const known = headers.get(served)
+      if (known !== undefined) return known
+      const made = headerOf(served, upstream)
+      if (made !== undefined) headers.set(served, made)
+      return made
+    },
+    frameToken: ({ kind, apiKey, authString }) => (kind === 'cloud' ? apiKey : authString)?.reveal() ?? null, // to the upstream of this very profile
+  }
+}
+
+function headerOf({ kind, apiKey, authString }: Served, { userinfo }: Upstream): string | undefined {
+  if (kind === 'cloud') return apiKey === undefined ? undefined : `Bearer ${apiKey.reveal()}` // to the upstream of this very profile
+  const login = authString?.reveal() ?? userinfo // to the upstream of this very profile
+  return login === undefined ? undefined : `Basic ${Buffer.from(login).toString('base64')}`
+}
+
+/** Names the secret that is sent, without revealing it; empty if there is none. */
+export function fingerprintOf({ kind, apiKey, authString }: Served): string {
+  return (kind === 'cloud' ? apiKey : authString)?.fingerprint() ?? ''
 }

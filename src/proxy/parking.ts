@@ -1,7 +1,7 @@
-/** Refusals in the shape that Prefect's clients read, on a response and on the bare socket of an upgrade. */
+/** Refusals as Prefect's clients read them, and which of them park a job until it can go on. */
 import { type ServerResponse, STATUS_CODES } from 'node:http'
 import type { Duplex } from 'node:stream'
-import { BrokerError, type ErrorCode } from '../base/errors.js'
+import { BrokerError, type ErrorCode, isBrokerError } from '../base/errors.js'
 import { headerLines } from '../http/headers.js'
 import { statusOf } from '../http/problem.js'
 
@@ -11,26 +11,26 @@ interface Refusal {
   readonly body: string
 }
 
-/** `userAgent`: of the client, which decides how it is told to wait. */
+/** `userAgent` is the client's: it decides how long it is asked to wait. */
 function refusalOf(error: BrokerError, userAgent?: string): Refusal {
-  const isToWait = isParked(error)
   const hint = error.hint === undefined ? '' : ` (${error.hint})`
   const body = JSON.stringify({ detail: `${error.message}${hint}`, code: error.code })
-  return {
-    status: isToWait ? 503 : statusOf(error),
-    headers: {
-      'content-type': 'application/json',
-      'content-length': String(Buffer.byteLength(body)),
-      'cache-control': 'no-store',
-      'x-content-type-options': 'nosniff',
-      ...(isToWait ? { 'retry-after': String(retryAfterS(userAgent)), 'prefect-maintenance': 'true' } : {}),
-      ...(error.kind === 'unauthorized' ? { 'www-authenticate': 'Bearer' } : {}),
-    },
-    body,
+  const headers: Record<string, string> = {
+    'content-type': 'application/json',
+    'content-length': String(Buffer.byteLength(body)),
+    'cache-control': 'no-store',
+    'x-content-type-options': 'nosniff',
   }
+  const isToWait = isParked(error)
+  if (isToWait) {
+    headers['retry-after'] = String(retryAfterS(userAgent))
+    headers['prefect-maintenance'] = 'true'
+  }
+  if (error.kind === 'unauthorized') headers['www-authenticate'] = 'Bearer'
+  return { status: isToWait ? 503 : statusOf(error), headers, body }
 }
 
-/** Breaks an answer off that has already begun. */
+/** Destroys the response if it has already begun. */
 export function sendRefusal(response: ServerResponse, error: BrokerError): void {
   if (response.headersSent) {
     response.destroy()
@@ -38,16 +38,17 @@ export function sendRefusal(response: ServerResponse, error: BrokerError): void 
   }
   const { status, headers, body } = refusalOf(error, response.req.headers['user-agent'])
   // Nobody reads the rest of a refused body.
-  const isUnread = !response.req.complete
-  response.writeHead(status, { ...headers, ...(isUnread ? { connection: 'close' } : {}) }).end(body)
+  if (!response.req.complete) response.setHeader('connection', 'close')
+  response.writeHead(status, headers).end(body)
 }
 
+/** On the bare socket of a WebSocket handshake. */
 export function writeRefusal(socket: Duplex, error: BrokerError): void {
   const { status, headers, body } = refusalOf(error)
   writeAnswer(socket, { status, headers: Object.entries(headers).flat(), body: Buffer.from(body) })
 }
 
-/** A whole answer on a socket that was to be upgraded, and the end of it. `headers`: flat, with a length. */
+/** Sends a whole response on a socket that was not upgraded, and ends it. `headers` are flat, with a length. */
 export function writeAnswer(
   socket: Duplex,
   answer: {
@@ -63,16 +64,16 @@ export function writeAnswer(
     return
   }
   socket.write(`HTTP/1.1 ${status} ${reason}\r\n${headerLines(headers)}connection: close\r\n\r\n`, 'latin1')
-  // Half-closed is not closed: a peer that never hangs up would keep its place.
+  // Half-closed is not closed: a peer that never hangs up would keep the connection.
   socket.end(body, () => socket.destroy())
 }
 
-/** Seconds; short, because whoever waits for it is a job that stands still. */
+/** Short, because a job is waiting. */
 const RETRY_AFTER_S = 5
-/** For whoever counts the answers, and gives up after six: two minutes instead of half of one. */
+/** For versions that count the responses and give up after six: two minutes instead of half a minute. */
 const COUNTED_RETRY_AFTER_S = 20
 
-/** When to ask again, in seconds: by what the client says it is, as not every Prefect knows how to wait without counting. */
+/** Seconds until the next attempt. Depends on the client: not every Prefect can wait without counting its attempts. */
 export function retryAfterS(userAgent: string | undefined): number {
   const [, major, minor, patch] = /^prefect\/(\d+)\.(\d+)\.(\d+)/.exec(userAgent ?? '') ?? []
   if (major === undefined) return RETRY_AFTER_S
@@ -84,7 +85,7 @@ export function retryAfterS(userAgent: string | undefined): number {
   return isOld === true ? COUNTED_RETRY_AFTER_S : RETRY_AFTER_S
 }
 
-/** What passes by itself or by a login, so that a job is better parked than killed. */
+/** These end on their own or with a login: better to park the job than to kill it. */
 const PARKED: ReadonlySet<ErrorCode> = new Set([
   'login_required',
   'key_rejected',
@@ -105,22 +106,24 @@ export function isParked({ code }: BrokerError): boolean {
 
 /** Prefect answered 401 to the key that we hold. */
 export function keyRejected(profile: string): BrokerError {
-  return new BrokerError('key_rejected', `Prefect does not accept the key of profile '${profile}'`, {
+  return new BrokerError('key_rejected', `Prefect rejected the key of profile '${profile}'`, {
     hint: `prefect-auth login --profile ${profile}`,
   })
 }
 
-/** The request never reached Prefect, so that sending it again does nothing twice. */
-export function unreachable(origin: string, cause: unknown): BrokerError {
-  return new BrokerError('prefect_unreachable', `${origin} can't be reached (${reasonOf(cause)})`, {
+/** What the client gets for a failed connection. If the request was sent, it decides itself whether to send it again. */
+export function upstreamFailed(origin: string, cause: unknown, wasSent: boolean): BrokerError {
+  if (isBrokerError(cause)) return cause
+  if (wasSent) {
+    // Prefect may have processed it.
+    return new BrokerError('prefect_failed', `no complete response from ${origin}: ${reasonOf(cause)}`, {
+      cause,
+    })
+  }
+  return new BrokerError('prefect_unreachable', `cannot reach ${origin}: ${reasonOf(cause)}`, {
     hint: 'prefect-auth doctor',
     cause,
   })
-}
-
-/** The request may have been processed: the client decides whether it asks again. */
-export function brokenOff(origin: string, cause: unknown): BrokerError {
-  return new BrokerError('prefect_failed', `${origin} did not answer in full (${reasonOf(cause)})`, { cause })
 }
 
 function reasonOf(cause: unknown): string {

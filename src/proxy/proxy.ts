@@ -1,120 +1,160 @@
 /** `/proxy/{profile}/api/**`: Prefect's API for programs that never hold the key. */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
-import { BrokerError, shuttingDown } from '../base/errors.js'
+import type { Dispatcher } from 'undici'
+import { type BrokerError, shuttingDown } from '../base/errors.js'
+import type { Doorkeeper } from '../http/guard.js'
 import { toBrokerError } from '../http/problem.js'
+import type { Trail } from '../http/trail.js'
 import { isProxyTarget, parseProxyTarget } from '../prefect/proxied.js'
-import { admit, createUseNotes, identifyVisitor, type Visitor } from './admit.js'
-import type { ProxyDeps } from './deps.js'
-import { exchange } from './exchange.js'
-import { createLive } from './live.js'
+import type { Credentials } from '../serve/credentials.js'
+import { type Clock, MINUTE_MS, SECOND_MS } from '../std/clock.js'
+import type { Log } from '../std/log.js'
+import type { Tokens } from '../tokens/tokens.js'
+import { createAdmission } from './admission.js'
+import type { BodyLimits } from './body.js'
+import { createExchange } from './exchange.js'
+import { createAuthorizer } from './headers.js'
 import { isParked, sendRefusal, writeRefusal } from './parking.js'
-import { createTrafficBook, type ProxyTraffic } from './traffic.js'
-import { type Guest, openTunnel, type TunnelDeps } from './tunnel.js'
-import { createAuthorizer } from './upstream.js'
+import { createRenew } from './rejection.js'
+import { createTraffic, type ProxyTraffic } from './traffic.js'
+import { createTunnel, type TunnelLimits } from './tunnel.js'
 
 export interface ApiProxy {
-  /** Whether the request is this proxy's to answer, if only by a refusal. */
+  /** Returns true if the request is for the proxy, even if it will refuse it. */
   takes(request: IncomingMessage): boolean
   handle(request: IncomingMessage, response: ServerResponse): void
   /** A WebSocket handshake. */
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void
   /** What went through since the daemon started. */
   traffic(): readonly ProxyTraffic[]
-  /** Cuts every WebSocket, and refuses what is new; requests under way go on. */
+  /** Cuts every WebSocket and refuses new requests; requests under way go on. */
   stop(): void
 }
 
-export function createProxy(deps: ProxyDeps): ApiProxy {
-  const book = createTrafficBook({ now: () => deps.clock.now() })
-  const requests = createLive({ ...deps, everyMs: deps.limits.revokeMs })
-  const sockets = createLive({ ...deps, everyMs: deps.limits.revokeMs })
-  const authorizer = createAuthorizer()
-  const noteUse = createUseNotes(deps)
-  const takePlace = createPlaces(deps.limits.strangers)
-  let isStopping = false
+/** The proxy's way out; handed in by the daemon. */
+export interface ProxyWay {
+  /** The dispatcher for an origin, with its certificates and company proxies; it keeps connections alive. */
+  dispatcherFor(origin: string): Promise<Dispatcher>
+  /**
+   * Prefect answered 401 to what we hold for the profile. Looks again, and renews if that is due; resolves when
+   * `credentials` serve the best there is. Never rejects.
+   */
+  onRejected(profile: string, fingerprint: string): Promise<void>
+}
 
-  const welcome = (request: IncomingMessage, visitor: Visitor, profile: string) => {
-    noteUse(request, visitor, profile)
-    const meter = book.meter(profile, visitor.token?.name)
-    meter.request()
-    return meter
-  }
-  const tunnel: TunnelDeps = { ...deps, authorizer, live: sockets, takePlace, welcome }
+export interface ProxyLimits extends BodyLimits, TunnelLimits {
+  /** How long a revoked token's streams may live on. */
+  readonly revokeMs: number
+}
+
+export const PROXY_LIMITS: ProxyLimits = {
+  bufferBytes: 64 * 1024,
+  unmeasuredBytes: 5 * 1024 * 1024,
+  bodyIdleMs: MINUTE_MS,
+  answerMs: 5 * MINUTE_MS,
+  firstFrameMs: 10 * SECOND_MS,
+  strangers: 64,
+  revokeMs: 500,
+}
+
+export function createProxy({
+  clock,
+  log,
+  trail,
+  tokens,
+  credentials,
+  doorkeeper,
+  way,
+  ownAddresses,
+  limits,
+}: {
+  readonly clock: Clock
+  readonly log: Log
+  readonly trail: Trail
+  readonly tokens: Tokens
+  readonly credentials: Credentials
+  readonly doorkeeper: Doorkeeper
+  readonly way: ProxyWay
+  /** `host:port` of our own TCP listeners: never an upstream. */
+  readonly ownAddresses: () => readonly string[]
+  readonly limits: ProxyLimits
+}): ApiProxy {
+  const { dispatcherFor, onRejected } = way
+  const traffic = createTraffic({ tokens, trail, clock, revokeMs: limits.revokeMs })
+  const admission = createAdmission({ doorkeeper, tokens, credentials, ownAddresses })
+  const authorizer = createAuthorizer()
+  const renew = createRenew({ credentials, onRejected, log })
+  const exchange = createExchange({ renew, authorizer, dispatcherFor, limits, clock, log })
+  const openTunnel = createTunnel({
+    admission,
+    authorizer,
+    renew,
+    dispatcherFor,
+    traffic,
+    tokens,
+    credentials,
+    limits,
+    clock,
+  })
+  let isStopping = false
 
   const serve = async (request: IncomingMessage, response: ServerResponse) => {
     if (isStopping) throw shuttingDown()
-    const visitor = identifyVisitor(request, deps)
-    const visit = await admit(request, visitor, deps)
-    const meter = welcome(request, visit, visit.target.profile)
-    const forget = requests.track(visit.token?.id, () => response.destroy())
+    const visitor = admission.identify(request)
+    const visit = await admission.admit(request, visitor)
+    const meter = traffic.welcome(request, visit, visit.target.profile)
+    const forget = traffic.requests.track(visit.token?.id, () => response.destroy())
     try {
-      await exchange({ visit, request, response, meter }, deps, authorizer)
+      await exchange({ visit, request, response, meter })
     } finally {
       forget()
-      // A kept-alive connection would hold the shutdown up.
+      // A kept-alive connection would hold up the shutdown.
       if (isStopping) request.socket.end()
     }
   }
 
-  const connect = async (guest: Guest) => {
+  const connect = async (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     if (isStopping) throw shuttingDown()
-    await openTunnel(guest, tunnel)
+    await openTunnel({ request, socket, head })
   }
 
-  const tell = (request: IncomingMessage, thrown: unknown): BrokerError => {
+  /** Logs, audits and counts a failure; returns it as the client may see it. */
+  const report = (request: IncomingMessage, thrown: unknown): BrokerError => {
     const error = toBrokerError(thrown)
-    const door = deps.doorkeeper.entranceOf(request.socket)?.door
+    const door = doorkeeper.entranceOf(request.socket)?.door
     const profile = parseProxyTarget(request.url ?? '')?.profile
-    if (error.kind === 'internal') deps.log.error({ err: error.cause ?? error }, 'a proxied request failed')
-    if (door !== undefined) deps.trail.refused(request, door, undefined, error)
+    if (error.kind === 'internal') log.error({ err: error.cause ?? error }, 'proxied request failed')
+    if (door !== undefined) trail.refused(request, door, undefined, error)
     if (isParked(error) && profile !== undefined) {
-      book.meter(profile, callerName(request, deps)).park()
-      deps.log.debug({ profile, code: error.code }, 'a proxied request is parked')
+      traffic.meter(profile, tokenName(request)).park()
+      log.debug({ profile, code: error.code }, 'proxied request parked')
     }
     return error
+  }
+
+  /** Only of a caller that was let in: others must not fill the counts with names. */
+  const tokenName = (request: IncomingMessage): string | undefined => {
+    try {
+      return admission.identify(request, { mayUpgrade: true }).token?.name
+    } catch {
+      return undefined
+    }
   }
 
   return {
     takes: ({ url }) => isProxyTarget(url ?? ''),
     handle(request, response) {
-      serve(request, response).catch((thrown: unknown) => sendRefusal(response, tell(request, thrown)))
+      serve(request, response).catch((thrown: unknown) => sendRefusal(response, report(request, thrown)))
     },
     upgrade(request, socket, head) {
       socket.on('error', () => socket.destroy())
-      connect({ request, socket, head }).catch((thrown: unknown) =>
-        writeRefusal(socket, tell(request, thrown)),
-      )
+      connect(request, socket, head).catch((thrown: unknown) => writeRefusal(socket, report(request, thrown)))
     },
-    traffic: book.read,
+    traffic: traffic.read,
     stop() {
       isStopping = true
-      sockets.stop()
+      traffic.sockets.stop()
     },
-  }
-}
-
-/** Only of a caller that was let in: names of others fill no book. */
-function callerName(request: IncomingMessage, deps: ProxyDeps): string | undefined {
-  try {
-    return identifyVisitor(request, deps, { mayUpgrade: true }).token?.name
-  } catch {
-    return undefined
-  }
-}
-
-/** A limited number of places; a place is given back once, however often. */
-function createPlaces(most: number): () => () => void {
-  let taken = 0
-  return () => {
-    if (taken >= most) {
-      throw new BrokerError('too_many_requests', 'too many sockets wait to show their token')
-    }
-    taken += 1
-    let isHeld = true
-    return () => {
-      if (isHeld) taken -= 1
-      isHeld = false
-    }
   }
 }

@@ -1,6 +1,12 @@
-/** What goes through the proxy, counted by profile and token name since the daemon started. */
+/** Traffic: who uses the proxy, counted, noted in the audit log, and cut off when their token dies. */
+import type { IncomingMessage } from 'node:http'
+import type { Trail } from '../http/trail.js'
+import { type Clock, HOUR_MS, type Timer } from '../std/clock.js'
 import { defined } from '../std/defined.js'
+import type { Tokens } from '../tokens/tokens.js'
+import type { Visitor } from './admission.js'
 
+/** Counted by profile and token name since the daemon started. */
 export interface ProxyTraffic {
   readonly profile: string
   /** Absent: the owner, on the main socket. */
@@ -21,42 +27,80 @@ export interface ProxyTraffic {
 }
 
 export interface Meter {
-  request(): void
   replay(): void
   park(): void
   bytes(up: number, down: number): void
-  /** Call the answer when the socket has closed. */
+  /** Counts an open socket; call the function that it returns when the socket has closed. */
   socket(): () => void
 }
 
-interface TrafficBook {
-  meter(profile: string, token: string | undefined): Meter
+/** Everything that is open on behalf of a token. */
+export interface Live {
+  /** `cut` is called once the token is no longer good; call the function that this returns when all is over. */
+  track(tokenId: string | undefined, cut: () => void): () => void
+  /** Cuts all that is left, and everything that is tracked from now on. */
+  stop(): void
+}
+
+export interface Traffic {
+  /** Counts a request of a caller that was let in, and notes its first one in an hour in the audit log. */
+  welcome(request: IncomingMessage, visitor: Visitor, profile: string): Meter
+  meter(profile: string, tokenName: string | undefined): Meter
+  readonly requests: Live
+  readonly sockets: Live
   /** Busiest first. */
   read(): readonly ProxyTraffic[]
 }
 
-/** Names are the users' to invent: beyond this many, the longest unused line goes. */
-const MAX_LINES = 500
-
-type Counts = { -readonly [Name in keyof ProxyTraffic]: ProxyTraffic[Name] }
-
-export function createTrafficBook({ now }: { readonly now: () => number }): TrafficBook {
-  const lines = new Map<string, { readonly counts: Counts; readonly meter: Meter }>()
+export function createTraffic({
+  tokens,
+  trail,
+  clock,
+  revokeMs,
+}: {
+  readonly tokens: Pick<Tokens, 'use'>
+  readonly trail: Pick<Trail, 'done'>
+  readonly clock: Clock
+  /** How long what is open may outlive its token. */
+  readonly revokeMs: number
+}): Traffic {
+  const lines = new Map<string, Line>()
+  const noteUse = createUseNotes(trail, clock)
+  const lineOf = (profile: string, tokenName: string | undefined): Line => {
+    const name = JSON.stringify([profile, tokenName])
+    const known = lines.get(name)
+    if (known !== undefined) return known
+    if (lines.size >= MAX_LINES) forgetOldest(lines)
+    const counts = emptyCounts(profile, tokenName)
+    const line = { counts, meter: createMeter(counts, clock) }
+    lines.set(name, line)
+    return line
+  }
   return {
-    meter(profile, token) {
-      const name = JSON.stringify([profile, token])
-      const known = lines.get(name)
-      if (known !== undefined) return known.meter
-      if (lines.size >= MAX_LINES) forgetOldest(lines)
-      const counts = emptyCounts(profile, token)
-      const meter = createMeter(counts, now)
-      lines.set(name, { counts, meter })
+    welcome(request, visitor, profile) {
+      noteUse(request, visitor, profile)
+      const { counts, meter } = lineOf(profile, visitor.token?.name)
+      counts.requests += 1
+      counts.lastAt = clock.now()
       return meter
     },
+    meter: (profile, tokenName) => lineOf(profile, tokenName).meter,
+    requests: createLive(tokens, clock, revokeMs),
+    sockets: createLive(tokens, clock, revokeMs),
     read: () =>
       [...lines.values()].map(({ counts }) => ({ ...counts })).sort((a, b) => b.requests - a.requests),
   }
 }
+
+type Counts = { -readonly [Name in keyof ProxyTraffic]: ProxyTraffic[Name] }
+
+interface Line {
+  readonly counts: Counts
+  readonly meter: Meter
+}
+
+/** Users choose the names: beyond this many, the line that was unused for longest goes. */
+const MAX_LINES = 500
 
 function emptyCounts(profile: string, token: string | undefined): Counts {
   return {
@@ -73,18 +117,14 @@ function emptyCounts(profile: string, token: string | undefined): Counts {
   }
 }
 
-function createMeter(counts: Counts, now: () => number): Meter {
+function createMeter(counts: Counts, clock: Clock): Meter {
   return {
-    request() {
-      counts.requests += 1
-      counts.lastAt = now()
-    },
     replay() {
       counts.replays += 1
     },
     park() {
       counts.parked += 1
-      counts.lastAt = now()
+      counts.lastAt = clock.now()
     },
     bytes(up, down) {
       counts.bytesUp += up
@@ -102,8 +142,77 @@ function createMeter(counts: Counts, now: () => number): Meter {
   }
 }
 
-function forgetOldest(lines: Map<string, { readonly counts: Counts }>): void {
+function forgetOldest(lines: Map<string, Line>): void {
   const idle = [...lines].filter(([, { counts }]) => counts.sockets === 0)
   const [oldest] = idle.sort(([, a], [, b]) => a.counts.lastAt - b.counts.lastAt)
   if (oldest !== undefined) lines.delete(oldest[0])
+}
+
+const MAX_NOTES = 1_000
+
+function createUseNotes(trail: Pick<Trail, 'done'>, clock: Clock) {
+  const notes = new Map<string, number>()
+  return (request: IncomingMessage, { caller }: Visitor, profile: string): void => {
+    const name = `${caller.door} ${caller.token?.id ?? ''} ${profile}`
+    const now = clock.monotonic()
+    const last = notes.get(name)
+    if (last !== undefined && now - last < HOUR_MS) return
+    if (notes.size >= MAX_NOTES) notes.clear()
+    notes.set(name, now)
+    trail.done(request, caller, 'proxy', { profile })
+  }
+}
+
+interface LiveEntry {
+  readonly tokenId: string | undefined
+  readonly cut: () => void
+  /** Its place among those that are open; -1 once it is over. */
+  place: number
+}
+
+function createLive(tokens: Pick<Tokens, 'use'>, clock: Clock, everyMs: number): Live {
+  // A list, because every request is in it for a moment: V8 keeps what went through a busy Set alive until a full collection.
+  const open: LiveEntry[] = []
+  let timer: Timer | undefined
+  let isStopped = false
+
+  const look = () => {
+    timer = undefined
+    const verdicts = new Map<string, boolean>()
+    for (const { tokenId, cut } of [...open]) {
+      if (tokenId === undefined) continue
+      const isGood = verdicts.get(tokenId) ?? tokens.use(tokenId)
+      verdicts.set(tokenId, isGood)
+      if (!isGood) cut()
+    }
+    if (open.length > 0) arm()
+  }
+  const arm = () => {
+    timer ??= clock.after(everyMs, look)
+  }
+  return {
+    track(tokenId, cut) {
+      const entry: LiveEntry = { tokenId, cut, place: open.length }
+      open.push(entry)
+      if (isStopped) cut()
+      else arm()
+      return () => remove(open, entry)
+    },
+    stop() {
+      isStopped = true
+      timer?.cancel()
+      for (const { cut } of [...open]) cut()
+    },
+  }
+}
+
+/** The last entry moves to the place of the one that leaves. */
+function remove(open: LiveEntry[], entry: LiveEntry): void {
+  const { place } = entry
+  if (place < 0) return
+  entry.place = -1
+  const last = open.pop()
+  if (last === undefined || last === entry) return
+  last.place = place
+  open[place] = last
 }

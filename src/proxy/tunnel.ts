@@ -1,73 +1,109 @@
-/** A WebSocket through the proxy: handshake, first message, then two spliced sockets. */
+/** A WebSocket through the proxy: handshake, first message, then two joined sockets. */
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
-import { BrokerError, isBrokerError } from '../base/errors.js'
+import type { Dispatcher } from 'undici'
+import { BrokerError } from '../base/errors.js'
 import { headerLines } from '../http/headers.js'
-import { admit, authenticatesByFrame, identifyVisitor, type Visit, type Visitor } from './admit.js'
-import type { ProxyDeps } from './deps.js'
+import type { Credentials } from '../serve/credentials.js'
+import type { Clock } from '../std/clock.js'
+import type { Tokens } from '../tokens/tokens.js'
+import { type Admission, authenticatesByFrame, type Visit, type Visitor } from './admission.js'
 import { type Dialled, dial, type Pair, splice } from './dial.js'
-import { renewedVisit } from './exchange.js'
 import { awaitFirst, judgeFirstMessage } from './first-frame.js'
 import { createFirstMessage, type Verdict } from './frames.js'
-import { acceptedHeaders } from './headers.js'
-import type { Live } from './live.js'
-import { brokenOff, unreachable, writeAnswer } from './parking.js'
-import type { Meter } from './traffic.js'
-import type { Authorizer } from './upstream.js'
-
-export interface TunnelDeps extends ProxyDeps {
-  readonly authorizer: Authorizer
-  readonly live: Live
-  /** Takes a place among those who have shown no token; the answer gives it back. Throws `too_many_requests`. */
-  readonly takePlace: () => () => void
-  /** Counts and writes down whoever turned out to be the caller. */
-  readonly welcome: (request: IncomingMessage, visitor: Visitor, profile: string) => Meter
-}
+import { type Authorizer, acceptedHeaders } from './headers.js'
+import { keyRejected, upstreamFailed, writeAnswer } from './parking.js'
+import type { Renew } from './rejection.js'
+import type { Meter, Traffic } from './traffic.js'
 
 /** A client that wants a WebSocket. */
-export interface Guest {
+interface Guest {
   readonly request: IncomingMessage
   readonly socket: Duplex
   /** What it has already sent. */
   readonly head: Buffer
 }
 
-/** Resolves once the sockets are joined or the client was refused. Rejects with what it is to be told instead. */
-export async function openTunnel(guest: Guest, deps: TunnelDeps): Promise<void> {
-  const { request } = guest
-  const visitor = identifyVisitor(request, deps, { mayUpgrade: true })
-  const leavePlace = visitor.isStranger ? deps.takePlace() : () => undefined
-  try {
-    const visit = await admit(request, visitor, deps)
-    if (await openFor(visit, guest, leavePlace, deps)) return
-  } catch (error) {
-    leavePlace()
-    throw error
-  }
-  leavePlace()
+export interface TunnelLimits {
+  /** How much is kept of what a client sends before the handshake is over, and of a frame before the first message. */
+  readonly bufferBytes: number
+  /** Until Prefect's response begins. */
+  readonly answerMs: number
+  /** Until a WebSocket whose handshake had no token has sent one in its first frame. */
+  readonly firstFrameMs: number
+  /** How many of those may be open. */
+  readonly strangers: number
 }
 
-/** Whether the two sides are joined; else the client had its answer. */
+interface TunnelParts {
+  readonly admission: Admission
+  readonly authorizer: Authorizer
+  readonly renew: Renew
+  readonly dispatcherFor: (origin: string) => Promise<Dispatcher>
+  readonly traffic: Pick<Traffic, 'welcome' | 'sockets'>
+  readonly tokens: Pick<Tokens, 'recognise'>
+  readonly credentials: Pick<Credentials, 'serve'>
+  readonly limits: TunnelLimits
+  readonly clock: Clock
+}
+
+/**
+ * The function that it returns resolves once the sockets are joined or the upstream's refusal was passed on, and rejects
+ * with the refusal to send instead.
+ */
+export function createTunnel(parts: TunnelParts) {
+  const { admission, limits } = parts
+  const takePlace = createPlaces(limits.strangers)
+  return async (guest: Guest): Promise<void> => {
+    const { request } = guest
+    const visitor = admission.identify(request, { mayUpgrade: true })
+    const leavePlace = visitor.isStranger ? takePlace() : () => undefined
+    let isJoined = false
+    try {
+      const visit = await admission.admit(request, visitor)
+      isJoined = await openFor(visit, guest, leavePlace, parts)
+    } finally {
+      if (!isJoined) leavePlace()
+    }
+  }
+}
+
+/** A limited number of places. Taking one returns the function that gives it back, which may be called more than once. */
+function createPlaces(most: number): () => () => void {
+  let taken = 0
+  return () => {
+    if (taken >= most) {
+      throw new BrokerError('too_many_requests', 'too many WebSockets are waiting to authenticate')
+    }
+    taken += 1
+    let isHeld = true
+    return () => {
+      if (isHeld) taken -= 1
+      isHeld = false
+    }
+  }
+}
+
+/** Resolves with true if the two sides are joined; otherwise the client has its response. */
 async function openFor(
   visit: Visit,
-  guest: Guest,
+  { request, socket, head }: Guest,
   leavePlace: () => void,
-  deps: TunnelDeps,
+  parts: TunnelParts,
 ): Promise<boolean> {
-  const { request, socket } = guest
   const gone = new AbortController()
-  const early: Buffer[] = guest.head.length === 0 ? [] : [guest.head]
-  let earlyBytes = guest.head.length
+  const early: Buffer[] = head.length === 0 ? [] : [head]
+  let earlyBytes = head.length
   const keep = (chunk: Buffer) => {
     early.push(chunk)
     earlyBytes += chunk.length
-    // Nobody has anything to say before the handshake's answer: this one wants to fill our memory.
-    if (earlyBytes > deps.limits.bufferBytes) socket.destroy()
+    // Nobody has anything to say before the handshake is over: this client wants to fill our memory.
+    if (earlyBytes > parts.limits.bufferBytes) socket.destroy()
   }
   const leave = () => gone.abort()
-  // Read already now: only who reads sees the other side leave.
+  // Read from now on: only a reader notices that the other side leaves.
   socket.on('data', keep).on('close', leave).on('end', leave)
-  const dialled = await dialWithKey(visit, request, gone.signal, deps)
+  const dialled = await dialWithKey(visit, request, gone.signal, parts)
   socket.off('data', keep).off('end', leave)
   socket.pause()
   switch (dialled.kind) {
@@ -76,24 +112,23 @@ async function openFor(
         dialled.socket.destroy()
         return false
       }
-      join({ ...guest, head: Buffer.concat(early) }, visit, dialled, { ...deps, leavePlace })
+      join({ request, socket, head: Buffer.concat(early) }, visit, dialled, leavePlace, parts)
       return true
     case 'refused':
       writeAnswer(socket, dialled)
       return false
     case 'failed':
-      throw failureOf(visit, dialled)
+      throw upstreamFailed(visit.upstream.origin, dialled.error, dialled.wasSent)
   }
 }
 
-/** A 401 to our own key is not the client's affair: once more with a newer one, else it is parked. */
+/** A 401 to our own key is not for the client: tries once more with a newer one. Rejects with `key_rejected`. */
 async function dialWithKey(
   visit: Visit,
   request: IncomingMessage,
   signal: AbortSignal,
-  deps: TunnelDeps,
+  { authorizer, renew, dispatcherFor, limits }: TunnelParts,
 ): Promise<Dialled> {
-  const { authorizer, way, limits } = deps
   const once = async (now: Visit) =>
     dial({
       visit: now,
@@ -101,42 +136,27 @@ async function dialWithKey(
       signal,
       answerMs: limits.answerMs,
       authorization: now.isStranger ? undefined : authorizer.header(now.served, now.upstream),
-      dispatcher: await way.dispatcherFor(now.upstream.origin),
+      dispatcher: await dispatcherFor(now.upstream.origin),
     })
   const first = await once(visit)
   if (visit.isStranger || first.kind !== 'refused' || first.status !== 401) return first
-  const again = await renewedVisit(visit, deps)
-  if (again.kind !== 'again') throw again.kind === 'refuse' ? again.error : new BrokerError('internal', '')
-  const second = await once(again.visit)
+  const second = await once(await renew(visit))
   if (second.kind !== 'refused' || second.status !== 401) return second
-  throw rejectedAgain(visit)
-}
-
-function rejectedAgain({ served: { profile } }: Visit): BrokerError {
-  return new BrokerError('key_rejected', `Prefect does not accept the key of profile '${profile}'`)
-}
-
-function failureOf(
-  { upstream }: Visit,
-  { error, wasSent }: Extract<Dialled, { kind: 'failed' }>,
-): BrokerError {
-  if (isBrokerError(error)) return error
-  return wasSent ? brokenOff(upstream.origin, error) : unreachable(upstream.origin, error)
-}
-
-interface JoinDeps extends TunnelDeps {
-  readonly leavePlace: () => void
+  throw keyRejected(visit.served.profile)
 }
 
 function join(
   { request, socket, head }: Guest,
   visit: Visit,
   { socket: upstream, headers }: Extract<Dialled, { kind: 'open' }>,
-  deps: JoinDeps,
+  leavePlace: () => void,
+  { authorizer, credentials, tokens, traffic, limits, clock }: TunnelParts,
 ): void {
   const isFirstRead = authenticatesByFrame(request)
   const pair = { client: socket, upstream }
-  const track = trackPair(pair, visit.target.profile, deps, request)
+  const profile = visit.target.profile
+  const welcome = (visitor: Visitor) => traffic.welcome(request, visitor, profile)
+  const track = trackPair(pair, { welcome, leavePlace, live: traffic.sockets })
   socket.write(
     `HTTP/1.1 101 Switching Protocols\r\n${headerLines(acceptedHeaders(headers, isFirstRead))}\r\n`,
     'latin1',
@@ -144,38 +164,50 @@ function join(
   if (!visit.isStranger) track.known(visit)
   if (!isFirstRead) {
     if (head.length > 0) upstream.write(head)
-    splice(socket, upstream, deps.clock, track.closed)
+    splice(socket, upstream, clock, track.closed)
     return
   }
+  const frameToken = (name: string) => authorizer.frameToken(credentials.serve(name))
   const first = createFirstMessage((text): Verdict => {
-    const { verdict, visitor } = judgeFirstMessage(text, visit, deps)
+    const { verdict, visitor } = judgeFirstMessage(text, visit, { tokens, frameToken })
     if (visitor !== undefined && verdict.kind !== 'refuse') track.known(visitor)
     return verdict
   })
-  awaitFirst({ pair, first, head, isStranger: visit.isStranger, closed: track.closed }, deps)
+  awaitFirst({ pair, first, head, isStranger: visit.isStranger, closed: track.closed }, { clock, limits })
 }
 
 /** Counts the pair, and cuts it when its token dies. */
-function trackPair({ client, upstream }: Pair, profile: string, deps: JoinDeps, request: IncomingMessage) {
+function trackPair(
+  { client, upstream }: Pair,
+  {
+    welcome,
+    leavePlace,
+    live,
+  }: {
+    readonly welcome: (visitor: Visitor) => Meter
+    readonly leavePlace: () => void
+    readonly live: Traffic['sockets']
+  },
+) {
   const cut = () => {
     client.destroy()
     upstream.destroy()
   }
-  let forget = deps.live.track(undefined, cut)
+  let forget = live.track(undefined, cut)
   let meter: Meter | undefined
   let leave: (() => void) | undefined
   const before = bytesOf(client)
   return {
     known(visitor: Visitor) {
       if (meter !== undefined) return
-      meter = deps.welcome(request, visitor, profile)
+      meter = welcome(visitor)
       leave = meter.socket()
-      deps.leavePlace()
+      leavePlace()
       forget()
-      forget = deps.live.track(visitor.token?.id, cut)
+      forget = live.track(visitor.token?.id, cut)
     },
     closed() {
-      deps.leavePlace()
+      leavePlace()
       forget()
       leave?.()
       const after = bytesOf(client)

@@ -2,6 +2,7 @@
 import { spawnSync } from 'node:child_process'
 import t from 'tap'
 import { buildApp } from '../../src/api/app.js'
+import { BrokerError } from '../../src/base/errors.js'
 import { createTokens, type TokenList } from '../../src/tokens/issue.js'
 import { ask, json, startApi } from '../fixtures/api-under-test.js'
 import { WORKSPACE } from '../fixtures/fake-broker.js'
@@ -69,6 +70,16 @@ t.test('it fails with a reason as JSON, and with a line that fails in a shell', 
   t.match(json(asJson), { code: 'tcp_unavailable', hint: /PREFECT_AUTH_PORT/ })
   const asText = await ask(api.socket, '/v1/env', { method: 'POST', body: { ...job, format: 'fish' } })
   t.equal(asText.text, "echo 'prefect-auth: tcp_unavailable' >&2; false\n")
+  for (const method of ['POST', 'GET']) {
+    api.broker.refuse('cloud', new BrokerError('login_required', 'a login is needed', { hint: 'log in' }))
+    const asProblem = await ask(api.socket, `/v1/env${method === 'GET' ? '?format=fish' : ''}`, {
+      method,
+      headers: { accept: 'text/plain, application/problem+json' },
+      ...(method === 'GET' ? {} : { body: { ...job, format: 'fish' } }),
+    })
+    t.match(asProblem.headers['content-type'], 'application/problem+json', 'for a client that accepts it')
+    t.match(json(asProblem), { detail: /./, hint: /./ })
+  }
   t.equal(
     (await ask(api.socket, '/v1/env', { method: 'POST', body: { mode: 'direct', name: 'x' } })).status,
     400,

@@ -56,8 +56,7 @@ t.test('a shell that leaves the proxy keeps nothing that was the proxy’s alone
 
 t.test('a failure is a line that fails in the shell, the reason on stderr, and an exit code', async (t) => {
   const daemon = await startScriptedDaemon(t, {
-    'GET /v1/env': { status: 401, text: "echo 'prefect-auth: login_required' >&2; false\n" },
-    'GET /v1/credentials': LOGIN,
+    'GET /v1/env': LOGIN,
   })
   const line = "echo 'prefect-auth: login_required' >&2; false\n"
   const table = [
@@ -71,7 +70,9 @@ t.test('a failure is a line that fails in the shell, the reason on stderr, and a
   for (const [args, code, stdout] of table) {
     t.match(await cli.run(['env', ...args], { env: daemon.env }), { code, stdout })
   }
+  const before = daemon.asked.length
   const { stderr } = await cli.run(['env', '-p', 'prod'], { env: daemon.env })
+  t.equal(daemon.asked.length - before, 1, 'the reason comes with the one answer')
   t.equal(
     stderr,
     "prefect-auth: profile 'prod' needs a login (login_required)\ntry: prefect-auth login -p prod\n",

@@ -68,10 +68,7 @@ t.test('without our loopback port both say so, and nothing is started', async (t
     'PREFECT_AUTH_PORT=0',
   )
   const daemon = await startScriptedDaemon(t, {
-    'POST /v1/env': ({ body }) =>
-      JSON.stringify(body).includes('"json"')
-        ? reason
-        : { status: 503, text: "echo 'prefect-auth: tcp_unavailable' >&2; false\n" },
+    'POST /v1/env': reason,
   })
   const exec = await cli.run(['exec', '--proxy', 'echo', 'ran'], { env: daemon.env })
   t.match(exec, {
@@ -82,6 +79,30 @@ t.test('without our loopback port both say so, and nothing is started', async (t
   const env = await cli.run(['env', '--proxy'], { env: daemon.env })
   t.match(env, { code: 1, stderr: /taken by nginx/ })
   t.equal(spawnSync('sh', ['-c', env.stdout]).status, 1, 'and fails where it is evaluated')
+})
+
+t.test('a failed request is not sent again, because the second one might make a token', async (t) => {
+  const reason = problem('vault_locked', 'unavailable', 503, 'the vault is locked', 'prefect-auth unlock')
+  for (const command of [
+    ['env', '--proxy'],
+    ['env', '--proxy', '--format', 'fish'],
+    ['env', '--proxy', '--json'],
+    ['exec', '--proxy', 'echo', 'ran'],
+  ]) {
+    let isFirst = true
+    const daemon = await startScriptedDaemon(t, {
+      'POST /v1/env': () => {
+        const reply = isFirst ? reason : { json: job }
+        isFirst = false
+        return reply
+      },
+    })
+    const outcome = await cli.run(command, { env: daemon.env })
+    t.equal(daemon.asked.length, 1, command.join(' '))
+    t.match(daemon.asked[0]?.headers.accept, 'application/problem+json')
+    t.match(outcome.stderr, /the vault is locked \(vault_locked\)\ntry: prefect-auth unlock/)
+    t.notMatch(outcome.stdout, 'ran')
+  }
 })
 
 t.test('a job is called after its command, without what may be a secret', async (t) => {

@@ -1,4 +1,4 @@
-/** Typed calls: paths, schemas, and the wait for a login. */
+/** The typed client: paths, schemas, and the wait for a login. */
 import t from 'tap'
 import { type Client, createClient } from '../../src/client/client.js'
 import { failureOf } from '../../src/client/failure.js'
@@ -11,7 +11,7 @@ async function start(t: Parameters<typeof startScriptedDaemon>[0], script: Scrip
   return { daemon, client: createClient(createTransport({ candidates: [daemon.socket], userAgent: 'test' })) }
 }
 
-t.test('an answer of another shape is a failure that names the place', async (t) => {
+t.test('reports an answer of the wrong shape and names the field', async (t) => {
   const { client } = await start(t, {
     'GET /v1/status': { json: { ...sampleStatus(), active: 7 } },
     'GET /v1/doctor': { text: 'hello' },
@@ -25,7 +25,7 @@ t.test('an answer of another shape is a failure that names the place', async (t)
   t.match(failureOf(await client.doctor().catch((e: unknown) => e)), { code: 'not_understood' })
 })
 
-t.test("the daemon's problem comes through with code and hint", async (t) => {
+t.test("passes on the daemon's problem with code and hint", async (t) => {
   const { client } = await start(t, {
     'POST /v1/profiles/cloud/adopt': problem(
       'profile_has_no_key',
@@ -46,7 +46,7 @@ t.test("the daemon's problem comes through with code and hint", async (t) => {
   })
 })
 
-t.test('names with slashes, blanks and dots stay inside their place in the path', async (t) => {
+t.test('encodes names with slashes, spaces and dots into one path segment', async (t) => {
   const { client, daemon } = await start(t, {})
   const names = ['a/b', '../../v1/shutdown', 'ä ?x=1#y', '%2e']
 
@@ -58,7 +58,7 @@ t.test('names with slashes, blanks and dots stay inside their place in the path'
   )
 })
 
-t.test('every mutation goes to its route with its body', async (t) => {
+t.test('sends every mutation to its route with its body', async (t) => {
   const table: readonly [(client: Client) => Promise<unknown>, string, unknown][] = [
     [(c) => c.useProfile('a'), 'PUT /v1/profiles/active', { name: 'a' }],
     [(c) => c.createProfile({ name: 'a' }), 'POST /v1/profiles', { name: 'a' }],
@@ -83,7 +83,7 @@ t.test('every mutation goes to its route with its body', async (t) => {
   )
 })
 
-t.test('the wait for a login goes on over 304 and over answers without news', async (t) => {
+t.test('keeps waiting for a login through 304 and unchanged answers', async (t) => {
   let round = 0
   const { client, daemon } = await start(t, {
     'GET /v1/logins/login-1': () => {

@@ -1,7 +1,7 @@
-/** Server-Sent Events: cutting them out of a stream, and coming back after a loss. */
+/** Server-Sent Events: parsing the stream, and reconnecting. */
 import type { ServerResponse } from 'node:http'
 import t from 'tap'
-import { type FollowDeps, followEvents, parseEventStream } from '../../src/client/event-stream.js'
+import { type Follow, followEvents, parseEventStream } from '../../src/client/event-stream.js'
 import { failureOf } from '../../src/client/failure.js'
 import { createTransport } from '../../src/client/transport.js'
 import { problem, startScriptedDaemon } from '../fixtures/scripted-daemon.js'
@@ -19,7 +19,7 @@ async function collect<T>(items: AsyncIterable<T>, count = Number.POSITIVE_INFIN
   return all
 }
 
-t.test('events are cut by the rules, wherever the chunks break', async (t) => {
+t.test('parses events by the standard, wherever the chunks break', async (t) => {
   const text =
     ': hello\n\nid: a-1\nevent: x\ndata: {"a":1}\n\nid:a-2\r\ndata: one\r\ndata:two\r\n\r\ndata\n\ndata: cut'
   const expected = [
@@ -32,24 +32,19 @@ t.test('events are cut by the rules, wherever the chunks break', async (t) => {
   t.same(await collect(parseEventStream(stream(...text))), expected)
 })
 
-function follow(
-  socket: string,
-  signal: AbortSignal,
-  onConnection: FollowDeps['onConnection'] = () => undefined,
-) {
+function follow(socket: string, signal: AbortSignal, onConnection: Follow['onConnection'] = () => undefined) {
   const transport = createTransport({ candidates: [socket], userAgent: 'test' })
   return followEvents({ transport, signal, onConnection, pause: async () => undefined }, 'e-0')
 }
 
-t.test('a lost connection is dialled again and goes on behind the last event seen', async (t) => {
+t.test('reconnects and continues after the last event seen', async (t) => {
   let round = 0
   const daemon = await startScriptedDaemon(t, {
     'GET /v1/events': {
       handle: (response: ServerResponse) => {
         round += 1
         response.writeHead(200, { 'content-type': 'text/event-stream' })
-        response.write(`id: e-${round}\ndata: ${round}\n\n`)
-        setTimeout(() => response.destroy(), 20)
+        response.write(`id: e-${round}\ndata: ${round}\n\n`, () => response.destroy())
       },
     },
   })
@@ -72,7 +67,7 @@ t.test('a lost connection is dialled again and goes on behind the last event see
   t.same(states.slice(0, 4), ['lost', 'back', 'lost', 'back'])
 })
 
-t.test('a refusal, and a daemon that was never there, are failures and not retried', async (t) => {
+t.test('does not retry a refusal, or a daemon that was never there', async (t) => {
   const daemon = await startScriptedDaemon(t, {
     'GET /v1/events': problem('host_refused', 'misdirected', 421, 'no'),
   })
@@ -86,7 +81,7 @@ t.test('a refusal, and a daemon that was never there, are failures and not retri
   t.equal(daemon.asked.length, 1)
 })
 
-t.test('an abort ends the stream without an error', async (t) => {
+t.test('ends the stream without an error when aborted', async (t) => {
   const abort = new AbortController()
   const daemon = await startScriptedDaemon(t, {
     'GET /v1/events': {

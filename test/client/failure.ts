@@ -1,9 +1,9 @@
-/** What a client makes of the daemon's problems. */
+/** Failures: read from problem documents, carried inside errors. */
 import t from 'tap'
 import { failed, failureOf, parseProblem } from '../../src/client/failure.js'
 import { ERROR_KINDS } from '../../src/wire/kinds.js'
 
-t.test('a problem document becomes a failure, with the hint where there is one', async (t) => {
+t.test('turns a problem document into a failure, with its hint if it has one', async (t) => {
   const document = {
     type: 'urn:x',
     title: 't',
@@ -23,13 +23,13 @@ t.test('a problem document becomes a failure, with the hint where there is one',
   })
 })
 
-t.test('every kind of the wire is known', async (t) => {
+t.test('knows every kind of the wire', async (t) => {
   for (const kind of ERROR_KINDS) {
     t.match(parseProblem(400, JSON.stringify({ code: 'x', kind, detail: 'd' })), { kind })
   }
 })
 
-t.test('an answer that is no problem document is a failure all the same', async (t) => {
+t.test('turns any other response into a failure too', async (t) => {
   for (const text of [
     '',
     'gateway',
@@ -42,7 +42,7 @@ t.test('an answer that is no problem document is a failure all the same', async 
   }
 })
 
-t.test('the failure travels inside the error, and other errors have none', async (t) => {
+t.test('finds the failure inside an error, and none in other errors', async (t) => {
   const failure = { code: 'usage', kind: 'usage', detail: 'd' } as const
 
   t.same(failureOf(failed(failure)), failure)

@@ -1,4 +1,4 @@
-/** Finding the daemon's socket and talking through it. */
+/** The transport: finding the daemon's socket, and one request over it. */
 import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -17,7 +17,7 @@ function makeFolder(t: { after(end: () => void): void }): string {
   return folder
 }
 
-/** A socket file that nobody listens on any more, as a killed daemon leaves it. */
+/** A stale socket file, as a killed daemon leaves it. */
 async function leaveSocket(folder: string): Promise<string> {
   const { spawnSync } = await import('node:child_process')
   const path = join(folder, 'left.sock')
@@ -26,7 +26,7 @@ async function leaveSocket(folder: string): Promise<string> {
   return path
 }
 
-t.test('the first candidate that answers is taken; missing and left-over ones are passed by', async (t) => {
+t.test('uses the first candidate that responds, skipping missing and stale ones', async (t) => {
   const folder = makeFolder(t)
   const daemon = await startScriptedDaemon(t, { 'GET /livez': { json: { live: true } } })
   const candidates = [join(folder, 'none.sock'), await leaveSocket(folder), daemon.socket]
@@ -38,7 +38,7 @@ t.test('the first candidate that answers is taken; missing and left-over ones ar
   t.equal(transport.socket(), daemon.socket)
 })
 
-t.test('one host, our name, and JSON are sent', async (t) => {
+t.test('sends the fixed host, our user agent, and JSON', async (t) => {
   const daemon = await startScriptedDaemon(t, { 'POST /x': { json: {} } })
   const transport = createTransport({ candidates: [daemon.socket], uid, userAgent })
 
@@ -49,7 +49,7 @@ t.test('one host, our name, and JSON are sent', async (t) => {
   t.notOk(daemon.asked[0]?.headers.origin)
 })
 
-t.test('a socket of another user is never dialled', async (t) => {
+t.test('never connects to a socket of another user', async (t) => {
   const daemon = await startScriptedDaemon(t, { 'GET /livez': { json: {} } })
   const transport = createTransport({ candidates: [daemon.socket], uid: uid + 1, userAgent })
 
@@ -59,7 +59,7 @@ t.test('a socket of another user is never dialled', async (t) => {
   t.equal(daemon.asked.length, 0)
 })
 
-t.test('where nothing answers, every place that was tried is named with its reason', async (t) => {
+t.test('names every path it tried with the reason if none responds', async (t) => {
   const folder = makeFolder(t)
   const file = join(folder, 'file')
   const link = join(folder, 'link.sock')
@@ -74,11 +74,11 @@ t.test('where nothing answers, every place that was tried is named with its reas
   t.match(failure, { code: 'daemon_not_running', kind: 'not_running', hint: /prefect-authd/ })
   t.match(
     failure?.detail,
-    /none\.sock: no socket there\n.*left\.sock: nobody listens.*\n.*file: not a socket\n.*not a socket/,
+    /none\.sock: no such socket\n.*left\.sock: nothing is listening.*\n.*file: not a socket\n.*not a socket/,
   )
 })
 
-t.test('a daemon that says nothing is given up, and one that hangs up is reported', async (t) => {
+t.test('times out on a silent daemon and reports one that hangs up', async (t) => {
   const folder = makeFolder(t)
   const silent = createServer(() => undefined)
   const rude = createServer((socket) => socket.once('data', () => socket.destroy()))
@@ -99,7 +99,7 @@ t.test('a daemon that says nothing is given up, and one that hangs up is reporte
   }
 })
 
-t.test('an aborted request is cancelled at once', async (t) => {
+t.test('cancels an aborted request at once', async (t) => {
   const daemon = await startScriptedDaemon(t, { 'GET /v1/logins/1': () => new Promise(() => undefined) })
   const transport = createTransport({ candidates: [daemon.socket], uid, userAgent })
   const abort = new AbortController()

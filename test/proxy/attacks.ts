@@ -1,4 +1,4 @@
-/** Ways out of the proxy and into the key, each of which works on a proxy that was written in a hurry. */
+/** Attacks on the proxy and on the key; each is first shown to work on a naive proxy. */
 
 import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
@@ -9,7 +9,6 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { Agent } from 'undici'
 import { ask, askRaw, json, type Place } from '../fixtures/api-under-test.js'
-import { startNaiveProxy } from '../fixtures/naive-proxy.js'
 import {
   ACCOUNT,
   bodyOf,
@@ -20,8 +19,9 @@ import {
   startProxy,
   startUpstream,
 } from '../fixtures/proxy-under-test.js'
+import { startNaiveProxy } from './fixtures/naive-proxy.js'
 
-/** What a server of the test heard. */
+/** A server, and what it received. */
 interface Ear {
   readonly url: string
   readonly heard: {
@@ -73,7 +73,7 @@ const raw = ({ place, host, authorization }: Target, line: string, headers = '',
     `${line}\r\nHost: ${host}\r\nAuthorization: ${authorization}\r\n${headers}Connection: close\r\n\r\n${body}`,
   )
 
-t.test('a request target with a host of its own does not lead there', async (t) => {
+t.test('never follows a host in the request target', async (t) => {
   const { prefect, evil, naive, ours } = await startBoth(t)
   const lines = [
     `GET ${evil.url}/proxy/cloud/api/me/ HTTP/1.1`,
@@ -90,7 +90,7 @@ t.test('a request target with a host of its own does not lead there', async (t) 
   t.same([evil.heard, prefect.heard], [[], []])
 })
 
-t.test('no path leads out of the profile’s own workspace', async (t) => {
+t.test('lets no path lead out of the profile’s own workspace', async (t) => {
   const { prefect, naive, ours } = await startBoth(t)
   const other = `accounts/${OTHER}/workspaces/${OTHER}/flows`
   const keys = `accounts/${ACCOUNT}/bots/`
@@ -118,7 +118,7 @@ t.test('no path leads out of the profile’s own workspace', async (t) => {
   t.same(prefect.heard, [])
 })
 
-t.test('no header takes ours away, and none of the client’s says who it is', async (t) => {
+t.test('keeps its own headers, and drops those by which a client names itself', async (t) => {
   const { prefect, naive, ours } = await startBoth(t)
   const path = `/proxy/cloud/api${OWN}/x`
   const hostile =
@@ -138,7 +138,7 @@ t.test('no header takes ours away, and none of the client’s says who it is', a
   t.equal(prefect.heard[0]?.raw.filter((name) => name.toLowerCase() === 'authorization').length, 1)
 })
 
-t.test('a request inside a request is one request, or none', async (t) => {
+t.test('takes a request inside a request for one request, or none', async (t) => {
   const { prefect, naive, ours } = await startBoth(t)
   const path = `/proxy/cloud/api${OWN}/x`
   const inner = `GET /api/accounts/${ACCOUNT}/bots/ HTTP/1.1\r\nHost: x\r\n\r\n`
@@ -168,7 +168,7 @@ t.test('a request inside a request is one request, or none', async (t) => {
   )
 })
 
-t.test('a redirect carries the key nowhere', async (t) => {
+t.test('never follows a redirect with the key', async (t) => {
   const evil = await startEar(t)
   const { url } = await startUpstream(t, (_request, response) =>
     response.writeHead(302, { location: `${evil.url}/api/steal` }).end(),
@@ -182,7 +182,7 @@ t.test('a redirect carries the key nowhere', async (t) => {
   t.equal(evil.heard.length, 1)
 })
 
-t.test('a certificate that does not prove Prefect gets no key', async (t) => {
+t.test('sends no key to a server whose certificate is not Prefect’s', async (t) => {
   const directory = t.testdir()
   const [key, cert] = ['key.pem', 'cert.pem'].map((name) => join(directory, name))
   execFileSync(
@@ -243,7 +243,7 @@ t.test('a certificate that does not prove Prefect gets no key', async (t) => {
   t.equal(heard, 2)
 })
 
-t.test('a sender that stands still is sent away, and its request with it', async (t) => {
+t.test('times out a client that stops sending its body', async (t) => {
   const { prefect, naive } = await startBoth(t)
   const proxy = await startProxy(t, prefect.url, { limits: { bodyIdleMs: 100 } })
   const token = await proxy.broker.token('proxy', ['cloud'])
@@ -255,13 +255,13 @@ t.test('a sender that stands still is sent away, and its request with it', async
         `Authorization: ${target.authorization}\r\nContent-Length: ${length}\r\n\r\n{`,
     )
   const patience = new Promise((resolve) => setTimeout(() => resolve('still waiting'), 400))
-  t.equal(await Promise.race([slow(naive, 90), patience]), 'still waiting', 'a naive proxy waits for ever')
+  t.equal(await Promise.race([slow(naive, 90), patience]), 'still waiting', 'a naive proxy keeps waiting')
   for (const length of [90, 900_000])
     t.match(await slow(ours, length), /^HTTP\/1\.1 (400|502)/, `${length} bytes`)
   t.same(prefect.heard, [])
 })
 
-t.test('the key is in no answer, no header, no log line and no audit line', async (t) => {
+t.test('shows the key in no response, header, log line or audit line', async (t) => {
   const { prefect, proxy, token } = await startBoth(t)
   const texts: string[] = []
   for (const path of [

@@ -1,14 +1,13 @@
-/**
- * A stranger with a wrong token, in every shape that a first message can have: a naive proxy sees through the plain one alone
- * and lets the others in under its own key; ours sees through all, and Prefect hears nothing.
- */
-import t from 'tap'
-import { disguises, handshakeText } from '../fixtures/frame-disguises.js'
-import { auth, startPrefect } from '../fixtures/prefect-sockets.js'
-import { openRaw, REAL_KEY, startProxy } from '../fixtures/proxy-under-test.js'
-import { startNaiveTunnel } from './fixtures/naive-tunnel.js'
+/** A wrong token in every shape that a first message can have. */
 
-t.test('no disguise brings a wrong token in', async (t) => {
+// A naive proxy recognises only the plain shape and lets the others in under its own key.
+import t from 'tap'
+import { openRaw, REAL_KEY, startProxy } from '../fixtures/proxy-under-test.js'
+import { disguises, handshakeText } from './fixtures/frame-disguises.js'
+import { startNaiveTunnel } from './fixtures/naive-tunnel.js'
+import { auth, startPrefect } from './fixtures/prefect-sockets.js'
+
+t.test('refuses a wrong token in every shape of a first message', async (t) => {
   const { url, heard } = await startPrefect(t, { deflate: true })
   const proxy = await startProxy(t, url)
   const token = await proxy.broker.token('proxy', ['cloud'])

@@ -17,7 +17,7 @@ import {
   startUpstream,
 } from '../fixtures/proxy-under-test.js'
 
-/** Tells what arrived. */
+/** Describes what arrived. */
 async function echo(request: IncomingMessage) {
   const body = await bodyOf(request)
   return JSON.stringify({
@@ -42,7 +42,7 @@ function headerOf(answer: Record<string, unknown>, name: string): unknown {
   return typeof headers === 'object' && headers !== null ? Reflect.get(headers, name) : undefined
 }
 
-t.test('a token of ours becomes the key, on every door and in every form', async (t) => {
+t.test('replaces our token by the key, on every listener and in every form', async (t) => {
   const { url } = await startEcho(t)
   const proxy = await startProxy(t, url)
   const token = await proxy.broker.token('proxy', ['cloud'])
@@ -60,7 +60,7 @@ t.test('a token of ours becomes the key, on every door and in every form', async
   t.equal(headerOf(owner, 'authorization'), `Bearer ${REAL_KEY}`, 'the owner needs none')
 })
 
-t.test('a server profile gets its auth string, or nothing where it has none', async (t) => {
+t.test('sends a server profile its auth string, or nothing if it has none', async (t) => {
   const { url } = await startEcho(t)
   const proxy = await startProxy(t, url)
   const token = await proxy.broker.token('proxy', ['server'])
@@ -75,7 +75,7 @@ t.test('a server profile gets its auth string, or nothing where it has none', as
   t.equal((await ask(proxy.socket, '/proxy/empty/api/flows')).status, 503)
 })
 
-t.test('nobody without a living token of ours for this profile reaches Prefect', async (t) => {
+t.test('forwards nothing without an active token for the profile', async (t) => {
   let reached = 0
   const { url } = await startUpstream(t, (_request, response) => {
     reached += 1
@@ -116,7 +116,7 @@ t.test('nobody without a living token of ours for this profile reaches Prefect',
   t.ok(proxy.broker.audit.some(({ action, code }) => action === 'refused' && code === 'token_invalid'))
 })
 
-t.test('a token that goes through the proxy reaches nothing else of ours', async (t) => {
+t.test('opens none of our own routes to a proxy token', async (t) => {
   const { url } = await startEcho(t)
   const proxy = await startProxy(t, url)
   const token = await proxy.broker.token('proxy', ['cloud'])
@@ -129,7 +129,7 @@ t.test('a token that goes through the proxy reaches nothing else of ours', async
   t.ok(routes.length > 25)
 })
 
-t.test('bodies arrive as they were sent, always with their length', async (t) => {
+t.test('forwards bodies unchanged, always with their length', async (t) => {
   const { url } = await startEcho(t)
   const proxy = await startProxy(t, url)
   const token = await proxy.broker.token('proxy', ['cloud'])
@@ -146,7 +146,7 @@ t.test('bodies arrive as they were sent, always with their length', async (t) =>
       )
       t.equal(headerOf(heard, 'content-length'), String(size))
       t.notOk(headerOf(heard, 'transfer-encoding'))
-      t.notOk(headerOf(heard, 'content-type'), 'none was given, none was made up')
+      t.notOk(headerOf(heard, 'content-type'), 'none was sent, none was added')
     }
   }
   const large = await send(proxy.tcp, `${proxy.base}/logs/`, token, Buffer.alloc(5 * 1024 * 1024 + 1), true)
@@ -177,7 +177,7 @@ function send(place: Place, path: string, token: string, body: Buffer, isChunked
   })
 }
 
-t.test('any method and any content type goes through', async (t) => {
+t.test('forwards any method and any content type', async (t) => {
   const { url } = await startEcho(t)
   const proxy = await startProxy(t, url)
   const token = await proxy.broker.token('proxy', ['cloud'])
@@ -194,7 +194,7 @@ t.test('any method and any content type goes through', async (t) => {
   }
 })
 
-t.test('answers come back as they are', async (t) => {
+t.test('returns responses unchanged', async (t) => {
   const zipped = gzipSync(Buffer.from('{"hello":"world"}'))
   const { url } = await startUpstream(t, (request, response) => {
     const answers: Record<string, () => void> = {
@@ -245,7 +245,7 @@ t.test('answers come back as they are', async (t) => {
   t.match(await get('/404', 'HEAD'), /^HTTP\/1\.1 404[\s\S]*\r\n\r\n$/)
 })
 
-t.test('redirects are passed on and never followed; those within the API lead back to us', async (t) => {
+t.test('passes redirects on without following them, and points those within the API at itself', async (t) => {
   let location = ''
   const { url } = await startUpstream(t, (_request, response) => response.writeHead(307, { location }).end())
   const proxy = await startProxy(t, url)
@@ -268,7 +268,7 @@ t.test('redirects are passed on and never followed; those within the API lead ba
   }
 })
 
-t.test('paths of others, and whatever makes or reads keys, are refused', async (t) => {
+t.test('refuses paths of others and paths that create or read keys', async (t) => {
   let reached = ''
   const { url } = await startUpstream(t, (request, response) => {
     reached = request.url ?? ''
@@ -283,7 +283,7 @@ t.test('paths of others, and whatever makes or reads keys, are refused', async (
   ]) {
     const answer = await ask(proxy.tcp, `/proxy/cloud/api${path}`, { token, method: 'POST' })
     t.equal(answer.status, 403, path)
-    t.match(json(answer), { code: 'proxy_path_refused', detail: /does not go through/ })
+    t.match(json(answer), { code: 'proxy_path_refused', detail: /does not forward this path/ })
   }
   t.equal(reached, '')
   for (const path of ['/me/workspaces', '/me/', `${OWN}/flows/filter`, `/accounts/${ACCOUNT}/settings`]) {
@@ -292,15 +292,18 @@ t.test('paths of others, and whatever makes or reads keys, are refused', async (
   }
 })
 
-t.test('events reach the client one by one, and its leaving reaches Prefect', async (t) => {
+t.test('passes events on one by one, and tells Prefect when the client leaves', async (t) => {
   const gone = { before: 0, during: 0 }
-  const { url } = await startUpstream(t, (request, response) => {
+  const { url, server } = await startUpstream(t, (request, response) => {
     const isStream = request.url?.endsWith('/stream') ?? false
     response.on('close', () => {
       if (isStream) gone.during += 1
       else gone.before += 1
     })
-    if (!isStream) return
+    if (!isStream) {
+      server.emit('silent')
+      return
+    }
     response.writeHead(200, { 'content-type': 'text/event-stream' })
     response.write('data: 1\n\n')
   })
@@ -313,13 +316,13 @@ t.test('events reach the client one by one, and its leaving reaches Prefect', as
   stream.socket.destroy()
   const silent = openRaw(t, proxy.tcp)
   silent.say(`GET ${proxy.base}/never HTTP/1.1\r\n${head}`)
-  await new Promise((resolve) => setTimeout(resolve, 100))
+  await once(server, 'silent')
   silent.socket.destroy()
   while (gone.before + gone.during < 2) await new Promise((resolve) => setTimeout(resolve, 5))
   t.same(gone, { before: 1, during: 1 })
 })
 
-t.test('the head of an answer does not wait for its first byte', async (t) => {
+t.test('sends the head of a response before its first byte', async (t) => {
   const { url } = await startUpstream(t, (_request, response) => {
     response.writeHead(200, { 'content-type': 'text/event-stream' })
     response.flushHeaders()
@@ -330,11 +333,10 @@ t.test('the head of an answer does not wait for its first byte', async (t) => {
   t.match(await raw.hear(/\r\n\r\n/), /^HTTP\/1\.1 200 OK/)
 })
 
-t.test('Prefect dying in the middle of an answer breaks the client’s answer', async (t) => {
+t.test('breaks the response if Prefect dies in the middle of it', async (t) => {
   const { url } = await startUpstream(t, (request, response) => {
     if (request.url?.endsWith('/length')) response.writeHead(200, { 'content-length': '1000' })
-    response.write('half of it')
-    setTimeout(() => response.socket?.destroy(), 50)
+    response.write('half of it', () => response.socket?.destroy())
   })
   const proxy = await startProxy(t, url)
   for (const path of ['/length', '/chunks']) {
@@ -342,7 +344,7 @@ t.test('Prefect dying in the middle of an answer breaks the client’s answer', 
   }
 })
 
-t.test('an answer that comes before the body has been sent reaches the client', async (t) => {
+t.test('passes on a response that comes before the whole body was sent', async (t) => {
   const { url } = await startUpstream(t, (request, response) => {
     request.resume()
     response.writeHead(413, { connection: 'close' }).end('{"detail":"too large"}')
@@ -355,10 +357,11 @@ t.test('an answer that comes before the body has been sent reaches the client', 
   t.match(await raw.hear(/too large/), /^HTTP\/1\.1 413/)
 })
 
-t.test('a client that breaks its upload off takes the upstream request with it', async (t) => {
+t.test('aborts the upstream request if the client aborts its upload', async (t) => {
   let aborted = false
   const { url, server } = await startUpstream(t, (request) => {
     request.resume()
+    request.once('data', () => server.emit('begun'))
     request.on('close', () => {
       aborted = !request.complete
       server.emit('aborted')
@@ -367,10 +370,11 @@ t.test('a client that breaks its upload off takes the upstream request with it',
   const proxy = await startProxy(t, url)
   const raw = openRaw(t, proxy.socket)
   const over = once(server, 'aborted')
+  const begun = once(server, 'begun')
   raw.say(
     `POST ${proxy.base}/x HTTP/1.1\r\nHost: authd\r\nContent-Length: 1000000\r\n\r\n${'x'.repeat(100_000)}`,
   )
-  await new Promise((resolve) => setTimeout(resolve, 100))
+  await begun
   raw.socket.destroy()
   await over
   t.ok(aborted)

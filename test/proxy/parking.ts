@@ -1,10 +1,12 @@
-/** What a job is told while there is no valid key or no Prefect: to wait, never to die. */
+/** Parking: while there is no valid key or no Prefect, a job is asked to wait and never fails. */
 import t from 'tap'
 import { BrokerError, type ErrorCode } from '../../src/base/errors.js'
+import { retryAfterS } from '../../src/proxy/parking.js'
 import { ask, json } from '../fixtures/api-under-test.js'
 import {
   bodyOf,
   OWN,
+  openRaw,
   portOf,
   REAL_KEY,
   serveCloud,
@@ -12,7 +14,7 @@ import {
   startUpstream,
 } from '../fixtures/proxy-under-test.js'
 
-/** A Prefect that takes one key. */
+/** A Prefect that accepts one key. */
 async function startPicky(t: Parameters<typeof startUpstream>[0], good: string) {
   const seen: string[] = []
   const { url } = await startUpstream(t, (request, response) => {
@@ -28,7 +30,7 @@ async function startPicky(t: Parameters<typeof startUpstream>[0], good: string) 
 
 const parked = { status: 503, headers: { 'retry-after': '5', 'prefect-maintenance': 'true' } }
 
-t.test('without a key a job waits, whatever the reason, and Prefect hears nothing', async (t) => {
+t.test('parks a job without a key, whatever the reason, and sends Prefect nothing', async (t) => {
   const { url, seen } = await startPicky(t, REAL_KEY)
   const proxy = await startProxy(t, url)
   const token = await proxy.broker.token('proxy', ['cloud', 'gone'])
@@ -58,7 +60,7 @@ t.test('without a key a job waits, whatever the reason, and Prefect hears nothin
   ])
 })
 
-t.test('a refused key is looked for again, and the request sent once more with the newer one', async (t) => {
+t.test('looks for a newer key after a 401 and sends the request again with it', async (t) => {
   const { url, seen } = await startPicky(t, 'pnu_new')
   const proxy = await startProxy(t, url)
   proxy.whenRejected(() => serveCloud(proxy.broker, url, 'pnu_new'))
@@ -69,7 +71,7 @@ t.test('a refused key is looked for again, and the request sent once more with t
   t.match(proxy.app.proxyTraffic(), [{ replays: 1 }])
 })
 
-t.test('where there is no newer key, or it is refused as well, the job is parked', async (t) => {
+t.test('parks the job if there is no newer key, or it is rejected as well', async (t) => {
   const { url, seen } = await startPicky(t, 'pnu_nobody_has_it')
   const proxy = await startProxy(t, url)
   const same = await ask(proxy.socket, `${proxy.base}/flows`)
@@ -81,7 +83,7 @@ t.test('where there is no newer key, or it is refused as well, the job is parked
   t.equal(seen.length, 3, 'and nothing is sent a third time')
 })
 
-t.test('a large body can’t be sent again: its sender is told to', async (t) => {
+t.test('parks a request with a large body so that the client sends it again', async (t) => {
   const { url, seen } = await startPicky(t, 'pnu_new')
   const proxy = await startProxy(t, url)
   proxy.whenRejected(() => serveCloud(proxy.broker, url, 'pnu_new'))
@@ -91,7 +93,7 @@ t.test('a large body can’t be sent again: its sender is told to', async (t) =>
   t.equal(seen.length, 2)
 })
 
-t.test('other refusals of Prefect are the client’s to see', async (t) => {
+t.test('passes on other refusals of Prefect', async (t) => {
   for (const status of [400, 403, 404, 409, 411, 422, 429, 500, 502, 503]) {
     const { url } = await startUpstream(t, (_request, response) =>
       response.writeHead(status, { 'retry-after': '7' }).end('{"detail":"no"}'),
@@ -103,7 +105,7 @@ t.test('other refusals of Prefect are the client’s to see', async (t) => {
   }
 })
 
-t.test('a Prefect that can’t be reached parks; one that broke off may have done its work', async (t) => {
+t.test('parks if Prefect cannot be reached, and fails if it broke off', async (t) => {
   const { url, server } = await startUpstream(t, (request) => request.socket.destroy())
   const proxy = await startProxy(t, url)
   const broken = await ask(proxy.socket, `${proxy.base}/x`, { method: 'POST', body: {} })
@@ -117,7 +119,7 @@ t.test('a Prefect that can’t be reached parks; one that broke off may have don
   t.match(json(down), { code: 'prefect_unreachable', detail: new RegExp(`127.0.0.1:${port}.*ECONNREFUSED`) })
 })
 
-t.test('what is only read is asked for again where an idle connection broke', async (t) => {
+t.test('sends a read again if an idle connection broke', async (t) => {
   let count = 0
   const { url } = await startUpstream(t, (request, response) => {
     count += 1
@@ -130,7 +132,7 @@ t.test('what is only read is asked for again where an idle connection broke', as
   t.equal(count, 3)
 })
 
-t.test('a profile that points at the proxy itself is never dialled', async (t) => {
+t.test('refuses a profile that points at the proxy itself', async (t) => {
   const { url } = await startPicky(t, REAL_KEY)
   const proxy = await startProxy(t, url)
   serveCloud(proxy.broker, `http://127.0.0.1:${proxy.tcp.port}/proxy/cloud`)
@@ -139,17 +141,48 @@ t.test('a profile that points at the proxy itself is never dialled', async (t) =
   t.match(json(answer).detail, /points at this proxy itself/)
 })
 
-t.test('streams of a token that dies are cut within the second, those of others go on', async (t) => {
+t.test('cuts the streams of a token that expires or is revoked', async (t) => {
   const { url } = await startUpstream(t, (_request, response) => {
     response.writeHead(200, { 'content-type': 'text/event-stream' })
     response.write('data: 1\n\n')
   })
   const proxy = await startProxy(t, url)
-  const token = await proxy.broker.token('proxy', ['cloud'])
-  const stream = ask(proxy.tcp, `${proxy.base}/events`, { token })
-  const short = await proxy.broker.token('proxy', ['cloud'], 300)
-  const expiring = ask(proxy.tcp, `${proxy.base}/events`, { token: short })
-  await t.rejects(expiring, 'expired')
+  const open = async (token: string) => {
+    const raw = openRaw(t, proxy.tcp)
+    raw.say(
+      `GET ${proxy.base}/events HTTP/1.1\r\nHost: 127.0.0.1:${proxy.tcp.port}\r\nAuthorization: Bearer ${token}\r\n\r\n`,
+    )
+    return { raw, heard: await raw.hear(/data: 1|HTTP\/1\.1 401/) }
+  }
+  const stream = await open(await proxy.broker.token('proxy', ['cloud']))
+  t.match(stream.heard, /data: 1/)
+  // On a busy machine a short life may be over before the stream has begun.
+  for (let lifeMs = 300; ; lifeMs *= 4) {
+    const expiring = await open(await proxy.broker.token('proxy', ['cloud'], lifeMs))
+    if (!expiring.heard.includes('data: 1')) continue
+    t.notMatch(await expiring.raw.closed(), '0\r\n\r\n', 'expired')
+    break
+  }
+  t.notOk(stream.raw.isClosed(), 'another token’s stream goes on')
   await proxy.broker.deps.tokens.revoke('tok1')
-  await t.rejects(stream, 'revoked')
+  t.notMatch(await stream.raw.closed(), '0\r\n\r\n', 'revoked')
+})
+
+t.test('asks clients that count their attempts to wait longer', async (t) => {
+  const table = [
+    ['prefect/2.20.25 (API 0.8.4)', 20],
+    ['prefect/2.17.0', 20],
+    ['prefect/3.0.0 (API 0.8.4)', 20],
+    ['prefect/3.3.0 (API 0.8.4)', 20],
+    ['prefect/3.3.1 (API 0.8.4)', 5],
+    ['prefect/3.10.2 (API 0.8.4)', 5],
+    ['prefect/3.4.0rc1', 5],
+    ['prefect/4.0.0', 5],
+    ['prefect/10.2.3', 5],
+    ['prefect/nonsense', 5],
+    ['python-httpx/0.27', 5],
+    ['', 5],
+    [undefined, 5],
+  ] as const
+  for (const [userAgent, seconds] of table) t.equal(retryAfterS(userAgent), seconds, userAgent ?? 'none')
 })

@@ -1,4 +1,4 @@
-/** A refused key: one 401 proves nothing, and a bad minute at Prefect takes no key out of service. */
+/** Rejected keys: one 401 proves nothing, and a bad minute at Prefect takes no key out of service. */
 import t from 'tap'
 import { BrokerError } from '../../src/base/errors.js'
 import { createEvents } from '../../src/base/events.js'
@@ -39,14 +39,14 @@ function start(item: string | null = 'item1') {
   }
 }
 
-t.test('many refusals at once are one look, and the key stays', async (t) => {
+t.test('checks once for many 401s at once, and keeps the key', async (t) => {
   const { done, look } = start()
   await Promise.all([look(), look(), look()])
   await look()
   t.same(done, ['renew', 'asked'])
 })
 
-t.test('a key that is refused for long is rejected', async (t) => {
+t.test('rejects a key that has been refused for long enough', async (t) => {
   const { clock, done, look } = start()
   for (let count = 0; count < 4; count += 1) {
     await look()
@@ -56,7 +56,7 @@ t.test('a key that is refused for long is rejected', async (t) => {
   t.equal(done.filter((one) => one === 'asked').length, 4)
 })
 
-t.test('a good answer in between begins the count anew', async (t) => {
+t.test('starts over after a good response', async (t) => {
   for (const answer of ['good'] as const) {
     const { clock, cloud, done, look } = start()
     await look()
@@ -70,17 +70,14 @@ t.test('a good answer in between begins the count anew', async (t) => {
   }
 })
 
-t.test(
-  'a key that is no longer served is not asked about; one of the file is never taken away',
-  async (t) => {
-    const gone = start()
-    await gone.other()
-    t.same(gone.done, ['renew'])
-    const file = start(null)
-    for (let count = 0; count < 6; count += 1) {
-      await file.look()
-      file.clock.pass(5_000)
-    }
-    t.notMatch(file.done.join(), 'settle')
-  },
-)
+t.test('does not ask about a key that is no longer served, and never rejects one in the file', async (t) => {
+  const gone = start()
+  await gone.other()
+  t.same(gone.done, ['renew'])
+  const file = start(null)
+  for (let count = 0; count < 6; count += 1) {
+    await file.look()
+    file.clock.pass(5_000)
+  }
+  t.notMatch(file.done.join(), 'settle')
+})

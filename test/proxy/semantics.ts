@@ -1,4 +1,4 @@
-/** What HTTP says of a message besides its body: who waits for whom, what has no body, what comes after it. */
+/** HTTP semantics: 100-continue, trailers, responses without a body, HTTP/1.0. */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import t, { type Test } from 'tap'
 import { bodyOf, openRaw, startProxy, startUpstream } from '../fixtures/proxy-under-test.js'
@@ -13,7 +13,7 @@ async function setStage(t: Test, handle: (request: IncomingMessage, response: Se
   }
 }
 
-/** Says what it was sent. */
+/** Responds with what it received. */
 function echo(request: IncomingMessage, response: ServerResponse): void {
   void bodyOf(request).then((body) =>
     response.end(
@@ -22,7 +22,7 @@ function echo(request: IncomingMessage, response: ServerResponse): void {
   )
 }
 
-t.test('who asks before it sends its body is told to send it, and Prefect is not asked', async (t) => {
+t.test('answers Expect: 100-continue itself', async (t) => {
   const { open, head } = await setStage(t, echo)
   for (const size of [2, 200_000]) {
     const raw = open()
@@ -38,7 +38,7 @@ t.test('who asks before it sends its body is told to send it, and Prefect is not
   t.match(await strange.hear(/\r\n\r\n/), /^HTTP\/1\.1 417/)
 })
 
-t.test('trailers of a request end here: its body has a length upstream', async (t) => {
+t.test('drops the trailers of a request and sends its length', async (t) => {
   const { open, head } = await setStage(t, echo)
   const raw = open()
   raw.say(
@@ -50,7 +50,7 @@ t.test('trailers of a request end here: its body has a length upstream', async (
   t.notMatch(answer, /pnu_other|"trailer"/i)
 })
 
-t.test('answers without a body keep their headers, and their connection', async (t) => {
+t.test('keeps headers and connection of responses without a body', async (t) => {
   const answers: Readonly<Record<string, readonly [status: number, headers: Record<string, string>]>> = {
     '/204': [204, { etag: '"x"' }],
     '/304': [304, { etag: '"x"' }],
@@ -77,7 +77,7 @@ t.test('answers without a body keep their headers, and their connection', async 
   }
 })
 
-t.test('HTTP 1.0 is answered as it can read it', async (t) => {
+t.test('answers HTTP/1.0 without chunks', async (t) => {
   const { open, base } = await setStage(t, (_request, response) => {
     response.write('one ')
     response.end('two')
@@ -89,7 +89,7 @@ t.test('HTTP 1.0 is answered as it can read it', async (t) => {
   t.notMatch(answer, /transfer-encoding/i)
 })
 
-t.test('a 304 that tells the length of what it leaves out goes through', async (t) => {
+t.test('passes on a 304 that states the length of what it leaves out', async (t) => {
   const { url } = await startUpstream(t, (_request, response) => {
     response.writeHead(304, { etag: '"x"', 'content-length': '10' }).end()
   })

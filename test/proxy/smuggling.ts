@@ -1,10 +1,10 @@
-/**
- * One request for the proxy, two for the server behind it: the second one asks for what no token may have. Every disguise
- * is first shown to work between a careless proxy and a careless server, then with our proxy in front of that server.
- */
+/** Request smuggling: one request for the proxy, two for the server, the second one forbidden. */
+
+// Every attack is first shown to work between a careless proxy and a careless server, then tried with our proxy.
 import t from 'tap'
 import { ACCOUNT, OWN, openRaw, REAL_KEY, startProxy } from '../fixtures/proxy-under-test.js'
 import { PLAIN, type Reading, startLaxProxy, startLaxServer } from './fixtures/lax-http.js'
+import { settled } from './fixtures/stillness.js'
 
 const FORBIDDEN = `/api/accounts/${ACCOUNT}/bots/`
 
@@ -18,7 +18,7 @@ interface Attack {
 
 const anyChunked = { isChunked: (value: string) => /chunked/i.test(value) }
 const chunks = (text: string) => `${text.length.toString(16)}\r\n${text}\r\n0\r\n\r\n`
-/** A body that is over at once for whoever reads chunks. */
+/** A body that ends at once if it is read as chunks. */
 const early = (inner: string) => `0\r\n\r\n${inner}`
 const length = (text: string) => `Content-Length: ${text.length}\r\n`
 const whole = (headers: string) => (inner: string) => ({
@@ -108,12 +108,12 @@ for (const attack of attacks) {
     server.heard.length = 0
     const answer = await (await shoot(proxy.tcp.port)).hear(/^HTTP\/1\.1 \d+[\s\S]*\r\n\r\n/)
     t.match(answer, /^HTTP\/1\.1 400 /)
-    await new Promise((resolve) => setTimeout(resolve, 50))
+    await settled(proxy.socket, () => server.heard.length)
     t.same(server.heard, [], 'ours sends on nothing of it')
   })
 }
 
-t.test('what stands behind a body is a request of its own, and judged as one', async (t) => {
+t.test('judges what follows a body as a request of its own', async (t) => {
   const server = await startLaxServer(t, PLAIN)
   const proxy = await startProxy(t, server.url)
   const token = await proxy.broker.token('proxy', ['cloud'])
@@ -135,7 +135,7 @@ t.test('what stands behind a body is a request of its own, and judged as one', a
   t.notOk(server.heard.some(({ path }) => path !== `/api${OWN}/x`))
 })
 
-t.test('chunks stay a body, whatever is in them and whatever is said of them', async (t) => {
+t.test('forwards chunks as a body, whatever they contain', async (t) => {
   const server = await startLaxServer(t, PLAIN)
   const proxy = await startProxy(t, server.url)
   const inner = `GET ${FORBIDDEN} HTTP/1.1\r\nHost: x\r\n\r\n`

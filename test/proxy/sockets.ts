@@ -1,14 +1,14 @@
-/** WebSockets through the proxy: handshakes, first messages in every disguise, closes, refusals. */
+/** WebSockets through the proxy: handshakes, first messages in every shape, closes, refusals. */
 import { once } from 'node:events'
 import t from 'tap'
 import { WebSocket } from 'ws'
 import { BrokerError } from '../../src/base/errors.js'
 import { Secret } from '../../src/std/secret.js'
-import { disguises, handshakeText } from '../fixtures/frame-disguises.js'
-import { auth, openSocket, said, startPrefect } from '../fixtures/prefect-sockets.js'
 import { OTHER, OWN, openRaw, REAL_KEY, serveCloud, startProxy } from '../fixtures/proxy-under-test.js'
+import { disguises, handshakeText } from './fixtures/frame-disguises.js'
+import { auth, openSocket, said, startPrefect } from './fixtures/prefect-sockets.js'
 
-t.test('an event client of Cloud: the header becomes the key, messages go through', async (t) => {
+t.test('replaces the token in the handshake by the key and forwards messages', async (t) => {
   const { url, heard } = await startPrefect(t)
   const proxy = await startProxy(t, url)
   const token = await proxy.broker.token('proxy', ['cloud'])
@@ -29,7 +29,7 @@ t.test('an event client of Cloud: the header becomes the key, messages go throug
   })
 })
 
-t.test('a subscriber shows its token in the first frame alone, after a ping', async (t) => {
+t.test('accepts a token in the first frame, after a ping', async (t) => {
   const { url, heard } = await startPrefect(t)
   const proxy = await startProxy(t, url)
   const token = await proxy.broker.token('proxy', ['cloud'])
@@ -52,7 +52,7 @@ t.test('a subscriber shows its token in the first frame alone, after a ping', as
   t.ok((traffic?.bytesUp ?? 0) > 50 && (traffic?.bytesDown ?? 0) > 50)
 })
 
-t.test('the first message is found however it is cut up', async (t) => {
+t.test('finds the first message however it is fragmented', async (t) => {
   const { url, heard } = await startPrefect(t, { deflate: true })
   const proxy = await startProxy(t, url)
   const token = await proxy.broker.token('proxy', ['cloud'])
@@ -71,7 +71,7 @@ t.test('the first message is found however it is cut up', async (t) => {
   }
 })
 
-t.test('compressed messages go on after the first one was changed', async (t) => {
+t.test('keeps compression working after replacing the first message', async (t) => {
   const { url, heard } = await startPrefect(t, { deflate: true })
   const proxy = await startProxy(t, url)
   const token = await proxy.broker.token('proxy', ['cloud'])
@@ -91,7 +91,7 @@ t.test('compressed messages go on after the first one was changed', async (t) =>
   t.equal(heard[0]?.messages[0], auth(REAL_KEY))
 })
 
-t.test('extensions that nobody knows are not offered on', async (t) => {
+t.test('does not offer unknown extensions to Prefect', async (t) => {
   const { url, heard } = await startPrefect(t)
   const proxy = await startProxy(t, url)
   const raw = openRaw(t, proxy.tcp)
@@ -100,7 +100,7 @@ t.test('extensions that nobody knows are not offered on', async (t) => {
   t.equal(heard[0]?.extensions, 'permessage-deflate; a=1')
 })
 
-t.test('a first message without a living token ends with 1008, and Prefect hears nothing', async (t) => {
+t.test('closes with 1008 after a first message without an active token, and forwards nothing', async (t) => {
   const { url, heard } = await startPrefect(t)
   const proxy = await startProxy(t, url)
   const dead = await proxy.broker.token('proxy', ['cloud'], -1)
@@ -130,7 +130,7 @@ t.test('a first message without a living token ends with 1008, and Prefect hears
   t.equal(heard.length, messages.length)
 })
 
-t.test('who shows no token in time, or offers no first frame, is sent away', async (t) => {
+t.test('refuses a client that sends no token in time, or offers no first frame', async (t) => {
   const { url, heard } = await startPrefect(t)
   const proxy = await startProxy(t, url, { limits: { firstFrameMs: 50, strangers: 2 } })
   const slow = openSocket(t, proxy.tcp, `${proxy.base}/events/out`, { protocols: ['prefect'] })
@@ -144,7 +144,7 @@ t.test('who shows no token in time, or offers no first frame, is sent away', asy
   t.equal(heard.length, 1)
 })
 
-t.test('there is room for so many sockets that have shown no token, and no more', async (t) => {
+t.test('limits how many sockets may wait without a token', async (t) => {
   const { url } = await startPrefect(t)
   const proxy = await startProxy(t, url, { limits: { strangers: 2 } })
   const token = await proxy.broker.token('proxy', ['cloud'])
@@ -165,7 +165,7 @@ async function statusOf(socket: WebSocket): Promise<number> {
   return response.statusCode
 }
 
-t.test('a refusal of the upgrade reaches the client as it is', async (t) => {
+t.test('passes on a refused upgrade unchanged', async (t) => {
   for (const status of [403, 404, 405, 500]) {
     const { url } = await startPrefect(t, { refuse: () => status })
     const proxy = await startProxy(t, url)
@@ -183,7 +183,7 @@ t.test('a refusal of the upgrade reaches the client as it is', async (t) => {
   t.match(await stranger.closed(), /^HTTP\/1\.1 401 No/, 'without our key it is the client’s own 401')
 })
 
-t.test('a 401 to our key is tried again with a newer one, or parked', async (t) => {
+t.test('retries a 401 to our key with a newer one, or parks', async (t) => {
   const { url, heard } = await startPrefect(t, { refuse: (key) => (key === 'Bearer new' ? undefined : 401) })
   const proxy = await startProxy(t, url)
   const token = await proxy.broker.token('proxy', ['cloud'])
@@ -198,7 +198,7 @@ t.test('a 401 to our key is tried again with a newer one, or parked', async (t) 
   t.match(await raw.closed(), /^HTTP\/1\.1 503[\s\S]*retry-after: 5\r\nprefect-maintenance: true/)
 })
 
-t.test('paths of others, pages and foreign names get no socket', async (t) => {
+t.test('refuses sockets to paths of others, to web pages and under foreign names', async (t) => {
   const { url, heard } = await startPrefect(t)
   const proxy = await startProxy(t, url)
   const token = await proxy.broker.token('proxy', ['cloud'])
@@ -217,7 +217,7 @@ t.test('paths of others, pages and foreign names get no socket', async (t) => {
   t.same(heard, [])
 })
 
-t.test('a server profile’s auth string goes into both places', async (t) => {
+t.test('sends the auth string of a server profile in header and first frame', async (t) => {
   const { url, heard } = await startPrefect(t)
   const proxy = await startProxy(t, url)
   const token = await proxy.broker.token('proxy', ['server'])
@@ -241,7 +241,7 @@ t.test('a server profile’s auth string goes into both places', async (t) => {
   t.match(heard[1], { authorization: undefined, messages: [auth('admin:changed')] })
 })
 
-t.test('either side that dies takes the other with it', async (t) => {
+t.test('closes either side if the other one dies', async (t) => {
   const { url, server, heard } = await startPrefect(t, {
     onSocket: (socket) => {
       if (heard.length === 2) socket.terminate()
@@ -265,7 +265,7 @@ t.test('either side that dies takes the other with it', async (t) => {
   t.same([restarted, String(reason)], [1011, 'restart'])
 })
 
-t.test('the sockets of a token that dies are cut, those of others are not', async (t) => {
+t.test('cuts the sockets of a dead token and no others', async (t) => {
   const { url } = await startPrefect(t)
   const proxy = await startProxy(t, url)
   const [dies, lives] = [

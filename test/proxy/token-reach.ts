@@ -1,14 +1,14 @@
-/** A job's token in the hands of somebody who wants more than the job: the key, a key of one's own, another token. */
+/** A stolen job token: it cannot get the key, create one, or get another token. */
 import t, { type Test } from 'tap'
 import { startCloudSimulator } from '../../sim/simulator.js'
 import { Secret } from '../../src/std/secret.js'
 import { ask, askRaw, json } from '../fixtures/api-under-test.js'
-import { startNaiveProxy } from '../fixtures/naive-proxy.js'
 import { startProxy } from '../fixtures/proxy-under-test.js'
+import { startNaiveProxy } from './fixtures/naive-proxy.js'
 
 const SECRET = /pn[ub]_[A-Za-z0-9]{20}|pab_[\w-]{43}/
 
-/** A Prefect that really mints, and the profile's own key for it. */
+/** A Prefect that really creates keys, and the profile's own key for it. */
 async function startStage(t: Test) {
   const sim = await startCloudSimulator({
     keyListing: true,
@@ -31,7 +31,7 @@ async function startStage(t: Test) {
   return { sim, origin, accountId, workspaceId, key, proxy, token, user }
 }
 
-t.test('no route of ours, in no disguise, gives it anything', async (t) => {
+t.test('gets nothing from our own routes, however they are written', async (t) => {
   const { proxy, token, key } = await startStage(t)
   const { paths } = json(await ask(proxy.socket, '/openapi.json'))
   if (typeof paths !== 'object' || paths === null) throw new Error('no description')
@@ -85,7 +85,7 @@ function bodyFor(path: string): unknown {
   return {}
 }
 
-t.test('no route of Prefect’s that makes, reads, changes or removes keys goes through', async (t) => {
+t.test('reaches no route of Prefect that creates, reads, changes or deletes keys', async (t) => {
   const { sim, origin, accountId, workspaceId, key, proxy, token, user } = await startStage(t)
   const userId = user?.ownerId ?? 'x'
   const own = `/accounts/${accountId}/workspaces/${workspaceId}`

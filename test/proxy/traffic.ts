@@ -1,11 +1,11 @@
-/** What went through the proxy, as `GET /v1/status` and `/metrics` tell it, to each caller what is theirs. */
+/** Traffic as `GET /v1/status` and `/metrics` report it, to each caller only its own. */
 import t from 'tap'
 import { BrokerError } from '../../src/base/errors.js'
 import { status } from '../../src/wire/status.js'
 import { ask } from '../fixtures/api-under-test.js'
 import { bodyOf, startProxy, startUpstream } from '../fixtures/proxy-under-test.js'
 
-t.test('requests, bytes and parkings are counted by profile and token name', async (t) => {
+t.test('counts requests, bytes and parked requests by profile and token name', async (t) => {
   const { url } = await startUpstream(t, (request, response) => {
     void bodyOf(request).then(() => response.end('12345'))
   })
@@ -53,7 +53,7 @@ t.test('requests, bytes and parkings are counted by profile and token name', asy
   t.notMatch((await ask(tcp, '/metrics', { token: other })).text, 'profile="cloud"')
 })
 
-t.test('a profile that only waits has a time too', async (t) => {
+t.test('counts the time of a parked request too', async (t) => {
   const proxy = await startProxy(t, 'http://127.0.0.1:9')
   proxy.broker.refuse('cloud', new BrokerError('login_required', 'there is no key'))
   const before = Date.now()

@@ -48,15 +48,7 @@ async function fetchEnv(host: Host, { profile: named, format, isProxied }: EnvPl
     path: `/v1/env?${query}${query && '&'}format=${format}`,
   })
   if (answer.status === 200) return answer.text
-  throw failed(await explain(transport, query, answer))
-}
-
-/** The text route says no more than a code; the reason and the remedy stand in the answer of the JSON route. */
-async function explain(transport: Transport, query: string, refused: { status: number; text: string }) {
-  const again = await transport.send({ method: 'GET', path: `/v1/credentials?${query}` })
-  return again.status >= 400
-    ? parseProblem(again.status, again.text)
-    : parseProblem(refused.status, refused.text)
+  throw failed(parseProblem(answer.status, answer.text))
 }
 
 function refuse(host: Host, format: EnvFormat, error: unknown): number {
@@ -102,10 +94,8 @@ export async function fetchProxyEnv(
   }
   const answer = await transport.send({ method: 'POST', path: '/v1/env', body })
   if (answer.status === 200) return answer.text
-  // In a shell's format a failure is no more than a code; as JSON it has a reason and a remedy.
-  const said = await transport.send({ method: 'POST', path: '/v1/env', body: { ...body, format: 'json' } })
-  const reason = said.status === 200 ? answer : said
-  throw failed(parseProblem(reason.status, reason.text))
+  // Never asked twice: a second request might succeed, and make a token that nobody gets.
+  throw failed(parseProblem(answer.status, answer.text))
 }
 
 /** `prefect worker start`: the program and what it is told to do, up to the first option, which may hold a secret. */

@@ -1,7 +1,7 @@
-/** Which paths go through, and every way of writing one that is not what it looks like. */
+/** Admission: which paths a token may ask for, and where a profile's API is. */
 import fc from 'fast-check'
 import t from 'tap'
-import { findPathFlaw } from '../../src/proxy/path.js'
+import { findPathFlaw, upstreamOf } from '../../src/proxy/admission.js'
 
 const A = '11111111-1111-1111-1111-aaaaaaaaaaaa'
 const W = '22222222-2222-2222-2222-bbbbbbbbbbbb'
@@ -9,7 +9,7 @@ const X = '33333333-3333-3333-3333-cccccccccccc'
 const cloud = { kind: 'cloud', workspaces: [{ accountId: A, workspaceId: W }] } as const
 const own = `/accounts/${A}/workspaces/${W}`
 
-t.test('what Prefect’s clients ask for goes', async (t) => {
+t.test('allows what Prefect’s clients ask for', async (t) => {
   const paths = [
     '',
     '/',
@@ -37,7 +37,7 @@ t.test('what Prefect’s clients ask for goes', async (t) => {
   for (const path of paths) t.equal(findPathFlaw('GET', path, cloud), undefined, path)
 })
 
-t.test('others’ paths and those of keys do not', async (t) => {
+t.test('refuses paths of others and of keys', async (t) => {
   const paths = [
     `/accounts/${X}`,
     `/accounts/${X}/workspaces/${W}/flows`,
@@ -65,7 +65,7 @@ t.test('others’ paths and those of keys do not', async (t) => {
   for (const path of ['/me/', '/health']) t.type(findPathFlaw('POST', path, cloud), 'string', `POST ${path}`)
 })
 
-t.test('a path that can be read in two ways does not', async (t) => {
+t.test('refuses a path that can be read in two ways', async (t) => {
   const up = [
     '..',
     '.',
@@ -105,7 +105,7 @@ t.test('a path that can be read in two ways does not', async (t) => {
   t.type(findPathFlaw('GET', `//accounts/${X}`, cloud), 'string')
 })
 
-t.test('a server has no accounts, and no keys either', async (t) => {
+t.test('refuses key paths of a server, and nothing else', async (t) => {
   for (const path of ['', '/flows/filter', '/admin/version', '/csrf-token', '/anything/at/all']) {
     t.equal(findPathFlaw('POST', path, { kind: 'server' }), undefined, path)
   }
@@ -114,7 +114,7 @@ t.test('a server has no accounts, and no keys either', async (t) => {
   }
 })
 
-t.test('whatever goes leads below our own workspace for whoever normalises it', async () => {
+t.test('allows no path that leaves the workspace however it is normalised', async () => {
   const part = fc.oneof(
     fc.constantFrom(
       '..',
@@ -149,4 +149,30 @@ t.test('whatever goes leads below our own workspace for whoever normalises it', 
     }),
     { numRuns: 5_000 },
   )
+})
+
+const ids = '/accounts/11111111-1111-1111-1111-111111111111/workspaces/22222222-2222-2222-2222-222222222222'
+const base = {
+  name: 'x',
+  because: '',
+  source: 'file',
+  isActive: true,
+  cloudApiUrl: 'https://api.prefect.cloud/api',
+  cloudUiUrl: '',
+  warnings: [],
+} as const
+
+t.test('finds the upstream of a profile', async (t) => {
+  t.same(upstreamOf({ ...base, kind: 'cloud', apiUrl: `https://api.prefect.cloud/api${ids}` }), {
+    origin: 'https://api.prefect.cloud',
+    host: 'api.prefect.cloud',
+    basePath: '/api',
+  })
+  t.same(upstreamOf({ ...base, kind: 'server', apiUrl: 'http://me:h%40%@host:4200/x/api/' }), {
+    origin: 'http://host:4200',
+    host: 'host:4200',
+    basePath: '/x/api',
+    userinfo: 'me:h%40%',
+  })
+  t.equal(upstreamOf({ ...base, kind: 'none' }), undefined)
 })

@@ -1,14 +1,14 @@
-/** A client that never says who it is: what it may make us keep in the meantime. */
+/** The first message: how much of it is kept before the client is known. */
 import t from 'tap'
 import { createFirstMessage, type Verdict } from '../../src/proxy/frames.js'
 
 const mask = Buffer.from([1, 2, 3, 4])
-/** A masked frame of so many zero bytes. */
+/** A masked frame with `length` zero bytes. */
 const frame = (first: number, length = 0) =>
   Buffer.concat([Buffer.from([first, 0x80 | length]), mask, Buffer.alloc(length)])
 const refuse = (): Verdict => ({ kind: 'refuse', code: 1008, reason: 'no' })
 
-t.test('a message of fragments without anything in them has an end', async (t) => {
+t.test('limits a message of empty fragments', async (t) => {
   let asked = 0
   const first = createFirstMessage((text) => {
     asked += 1
@@ -22,7 +22,7 @@ t.test('a message of fragments without anything in them has an end', async (t) =
   t.ok(pushed <= 20, `it was kept for ${pushed} thousand fragments`)
 })
 
-t.test('bytes of a frame that is not whole are kept up to its end alone', async (t) => {
+t.test('keeps an incomplete frame only up to its end', async (t) => {
   const first = createFirstMessage(refuse)
   const head = Buffer.from([0x81, 0xfe, 0xff, 0xff, 1, 2, 3, 4])
   t.match(first.push(head), { kind: 'waiting' })
