@@ -2,8 +2,7 @@
 import type { Command } from 'commander'
 import { followEvents } from '../../client/event-stream.js'
 import { type Event, event } from '../../wire/events.js'
-import { pause } from '../ask.js'
-import { type CommonOptions, common, type Session, type Start } from '../session.js'
+import { type CommonOptions, common, pause, type Session, type Start } from '../session.js'
 import { formatTime, printable, printableJson } from '../text.js'
 
 interface EventsOptions extends CommonOptions {

@@ -2,8 +2,7 @@
 import type { Command } from 'commander'
 import { followEvents } from '../../client/event-stream.js'
 import { failureOf, failWith } from '../../client/failure.js'
-import { pause } from '../ask.js'
-import { type CommonOptions, common, type Session, type Start } from '../session.js'
+import { type CommonOptions, common, pause, type Session, type Start } from '../session.js'
 import { formatStatus } from '../status-text.js'
 import { printableJson } from '../text.js'
 

@@ -1,21 +1,19 @@
-/** `prefect-auth env`: the daemon's text as it is; a failure is a line that fails when it is evaluated. */
+/** `prefect-auth env`: prints the daemon's text; a failure prints a line that fails when it is evaluated. */
 
 import { failed, failureOf, parseProblem } from '../../client/failure.js'
-import { createTransport, type Transport } from '../../client/transport.js'
-import { socketCandidates } from '../../config/paths.js'
+import type { Transport } from '../../client/transport.js'
 import { defined } from '../../std/defined.js'
 import type { EnvFormat } from '../../wire/credentials.js'
-import { exitCodeOf, formatFailure, formatFault } from '../failure.js'
-import { leftBehind } from './child.js'
-import type { Host } from './host.js'
+import { exitCodeOf, formatFailure, formatFault, usageError } from '../failure.js'
+import { connect, type Host, leftBehind, profileOfEnv } from './host.js'
 import { type FastPlan, parseEnvArguments } from './options.js'
 
-/** Prints, and answers the exit code; `help` where the full program has to explain. */
+/** Prints and returns the exit code, or `help` if the full program has to print its help. */
 export async function runEnv(args: readonly string[], host: Host): Promise<number | 'help'> {
   const plan = parseEnvArguments(args)
   if (plan.kind === 'help') return 'help'
-  // A usage error must fail under `eval` too: what it reads there is stdout.
-  if (plan.kind === 'usage') return refuse(host, 'sh', failed(usage(plan.message)))
+  // A usage error must fail under `eval` too, which reads stdout.
+  if (plan.kind === 'usage') return refuse(host, 'sh', usageError(plan.message, 'prefect-auth env --help'))
   if (plan.kind === 'exec') return 'help'
   try {
     const text = await fetchEnv(host, plan)
@@ -29,18 +27,10 @@ export async function runEnv(args: readonly string[], host: Host): Promise<numbe
 
 type EnvPlan = Extract<FastPlan, { kind: 'env' }>
 
-function usage(detail: string) {
-  return { code: 'usage', kind: 'usage', detail, hint: 'prefect-auth env --help' } as const
-}
-
 async function fetchEnv(host: Host, { profile: named, format, isProxied }: EnvPlan): Promise<string> {
-  const transport = createTransport({
-    candidates: socketCandidates(host),
-    userAgent: `prefect-auth/${host.version} env`,
-    ...defined({ uid: host.uid }),
-  })
-  const profile = named ?? (host.env.PREFECT_PROFILE || undefined)
-  // It is the shell that lives as long as what it starts.
+  const transport = connect(host, 'env')
+  const profile = named ?? profileOfEnv(host)
+  // The token lives as long as the shell that evaluates it, not as long as this process.
   if (isProxied) return fetchProxyEnv(transport, host, { profile, format, name: 'env', pid: host.parentPid })
   const query = profile === undefined ? '' : `profile=${encodeURIComponent(profile)}`
   const answer = await transport.send({
@@ -51,7 +41,7 @@ async function fetchEnv(host: Host, { profile: named, format, isProxied }: EnvPl
   throw failed(await explain(transport, query, answer))
 }
 
-/** The text route says no more than a code; the reason and the remedy stand in the answer of the JSON route. */
+/** The text route reports only a code; the JSON route has the reason and the hint. */
 async function explain(transport: Transport, query: string, refused: { status: number; text: string }) {
   const again = await transport.send({ method: 'GET', path: `/v1/credentials?${query}` })
   return again.status >= 400
@@ -67,7 +57,7 @@ function refuse(host: Host, format: EnvFormat, error: unknown): number {
   return failure === undefined ? 1 : exitCodeOf(failure)
 }
 
-/** The daemon can't know what this shell was given before. */
+/** The daemon cannot know what this shell was given before. */
 function removingLine(format: EnvFormat, name: string): string {
   switch (format) {
     case 'sh':
@@ -86,7 +76,7 @@ function failingLine(format: EnvFormat, code: string): string {
   switch (format) {
     case 'sh':
     case 'fish':
-    // No dotenv reader takes it for a value, and a shell that sources the file fails.
+    // A dotenv reader finds no variable in it, and a shell that sources the file fails.
     case 'dotenv':
       return `echo 'prefect-auth: ${code}' >&2; false\n`
     case 'powershell':
