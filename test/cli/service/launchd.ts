@@ -46,7 +46,7 @@ function scripted(t: Test, trouble?: string) {
     hasNamespaces: true,
   }
   const template = (name: string) => readFileSync(join(root, 'launchd', name), 'utf8')
-  return { home, calls, known, facts, manager: createLaunchd({ run, template, terminal: around }) }
+  return { home, calls, known, facts, manager: createLaunchd({ run, template, around }) }
 }
 
 const AGENT = 'gui/501/io.github.prefect-auth-broker'
