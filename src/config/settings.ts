@@ -179,7 +179,7 @@ const settingsShape = z.custom<Settings>((value) => typeof value === 'object' &&
 
 function badValue(name: string, where: string, error: z.ZodError | undefined): SettingsProblem {
   const allowed = error?.issues.map(({ message }) => message).join('; ') ?? 'nothing'
-  return { message: `setting ${name} in ${where} is invalid: expected ${allowed}` }
+  return { message: `setting ${name} in ${where} is not valid: expected ${allowed}` }
 }
 
 function unknown(name: string, where: string): SettingsProblem {

@@ -1,8 +1,8 @@
-/** What a command run by exec finds in its environment. */
+/** The environment that exec gives to a command. */
 import t from 'tap'
 import { planChildEnv } from '../../src/cli/fast/child.js'
 
-t.test('the five variables are those of the profile, all else is the caller', async (t) => {
+t.test('takes the five variables from the profile and everything else from the caller', async (t) => {
   const caller = {
     PATH: '/bin',
     PREFECT_PROFILE: 'other',
@@ -25,7 +25,7 @@ t.test('the five variables are those of the profile, all else is the caller', as
   t.same(overruled, ['PREFECT_API_KEY', 'PREFECT_API_AUTH_STRING', 'PREFECT_CLOUD_API_URL'])
 })
 
-t.test('the same value twice is no conflict, and what the profile does not name is not set', async (t) => {
+t.test('accepts equal values, and sets nothing but the five variables', async (t) => {
   const { env, overruled } = planChildEnv(
     { PREFECT_API_URL: 'u' },
     { PREFECT_API_URL: 'u', LD_PRELOAD: '/evil.so' },
@@ -35,7 +35,7 @@ t.test('the same value twice is no conflict, and what the profile does not name 
   t.same(overruled, [])
 })
 
-t.test('what only the proxy needed goes with the proxy, and nobody else’s', async (t) => {
+t.test('removes what the proxy alone needed, and only if the proxy set it', async (t) => {
   const silence = { PREFECT_SILENCE_API_URL_MISCONFIGURATION: 'true' }
   const proxied = { ...silence, PREFECT_API_KEY: `pab_${'t'.repeat(43)}`, NO_PROXY: 'corp,127.0.0.1' }
   const table = [

@@ -1,10 +1,10 @@
-/** Finding a command as a shell does, and knowing what execve would take. */
+/** Finds a command as a shell does, and knows what execve can run. */
 import { chmodSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { findCommand } from '../../src/cli/fast/child.js'
 
-t.test('the first executable on PATH is taken', async (t) => {
+t.test('takes the first executable on PATH', async (t) => {
   const root = t.testdir({
     a: { tool: '#!/bin/sh\n', plain: 'x', folder: {} },
     b: { tool: '#!/bin/sh\n', bare: 'echo hi\n', orphan: '#!/no/such/interpreter\n' },

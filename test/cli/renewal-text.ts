@@ -1,3 +1,4 @@
+/** Renewals and their events in words. */
 import t from 'tap'
 import { describeEvent } from '../../src/cli/commands/events.js'
 import { describeOldKeys, describeRenewal } from '../../src/cli/status-text.js'
@@ -15,38 +16,38 @@ const PLANS = [
   ],
   [
     { at: '2026-01-01T00:00:00.000Z', last: { at: '2026-01-01T00:00:00.000Z', outcome: 'failed' } },
-    'due now, last tried in vain on 2026-01-01',
+    'due now, last attempt failed on 2026-01-01',
   ],
   [{ plan: 'not_renewable', why: 'it was pasted\u001b[31m' }, 'not possible: it was pasted[31m'],
   [{ plan: 'not_needed', why: 'x' }, 'not needed'],
 ] as const
 
-t.test('how it stands with a renewal, in one line', async (t) => {
+t.test('describes the plan and the last renewal in one line', async (t) => {
   for (const [changes, line] of PLANS) t.equal(describeRenewal(view(changes), NOW), line)
 })
 
-t.test('old keys are shown with their end, and not at all where there are none', async (t) => {
+t.test('lists old keys with their expiry, and nothing if there are none', async (t) => {
   const old = { fingerprint: 'sha256:1', handed_out: true, retired_at: '2026-01-01T00:00:00.000Z' }
   t.equal(describeOldKeys(view({})), undefined)
   t.equal(
     describeOldKeys(view({ old_keys: [{ ...old, expires_at: '2026-01-20T00:00:00.000Z' }] })),
-    '1 still lives: sha256:1 until 2026-01-20',
+    '1 still valid: sha256:1 until 2026-01-20',
   )
   t.match(
     describeOldKeys(view({ old_keys: [old, old, old, old] })),
-    /^4 still live: .*\(end not known\).*\.\.\.$/,
+    /^4 still valid: .*\(expiry unknown\).*\.\.\.$/,
   )
 })
 
-t.test('events of a renewal are sentences, others are facts', async (t) => {
+t.test('prints events of a renewal as sentences, others as facts', async (t) => {
   const line = (type: string, facts: Record<string, string | number>) =>
     describeEvent({ id: 'a-1', at: '2026-01-01T00:00:00.000Z', type, profile: 'cloud', facts })
   t.match(line('renewal.started', { fingerprint: 'sha256:1' }), /renewing key sha256:1$/)
   t.match(line('renewal.done', { fingerprint: 'sha256:2' }), /new key sha256:2$/)
   t.match(
     line('renewal.failed', { message: 'no answer', code: 'prefect_unreachable', retry_in_s: 9 }),
-    /no answer \(prefect_unreachable\); tried again in 9 s, the old key is served$/,
+    /no answer \(prefect_unreachable\); retry in 9 s, the old key stays in use$/,
   )
-  t.match(line('renewal.warning', { message: 'it ends', hint: 'do this' }), /it ends; now: do this$/)
+  t.match(line('renewal.warning', { message: 'it ends', hint: 'do this' }), /it ends; try: do this$/)
   t.match(line('key.stored', { origin: 'minted' }), /origin=minted$/)
 })

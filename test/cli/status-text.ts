@@ -1,4 +1,4 @@
-/** The status at one look. */
+/** The text of the status. */
 import { createHash } from 'node:crypto'
 import t from 'tap'
 import { formatStatus } from '../../src/cli/status-text.js'
@@ -18,22 +18,22 @@ function text(changes: object = {}, input: object = {}): string {
   })
 }
 
-t.test('in the good case it is this', async (t) => {
+t.test('prints this if nothing is wrong', async (t) => {
   t.equal(
     text(),
     `terry (terry@example.com) in prefect/terry
 
-  profile  cloud (active in profiles.toml)
-  api      ${API_URL}
-  key      our own, expires in 29 days (2026-12-20), sha256:1f2e3d4c5b6a
-  kept in  the OS keychain
-  daemon   0.1.0, pid 4242, up 8 hours, http://127.0.0.1:4280
+  profile    cloud (active in profiles.toml)
+  api        ${API_URL}
+  key        minted by prefect-auth, expires in 29 days (2026-12-20), sha256:1f2e3d4c5b6a
+  stored in  the OS keychain
+  daemon     0.1.0, pid 4242, up 8 hours, http://127.0.0.1:4280
 
-Everything is in order.`,
+No problems found.`,
   )
 })
 
-t.test('what is wrong stands below, each with what helps', async (t) => {
+t.test('prints each problem with its remedy', async (t) => {
   const unready = sampleProfileStatus({
     key: undefined,
     owner: undefined,
@@ -57,17 +57,17 @@ t.test('what is wrong stands below, each with what helps', async (t) => {
   const shown = text({ profiles: [unready], vault, listeners, notices: ['mind this'] }, { version: '0.2.0' })
 
   t.match(shown, /^Not logged in\n/)
-  t.match(shown, /kept in {2}an encrypted file, at rest: not protected \(locked\)/)
+  t.match(shown, /stored in {2}an encrypted file, at rest: not protected \(locked\)/)
   t.match(shown, /! no key for this profile\n {2}prefect-auth login --profile cloud\n/)
   t.match(shown, /! the URL has no scheme\n/)
   t.match(shown, /! the vault is locked\n {2}prefect-auth unlock\n/)
   t.match(shown, /! port 4280 is taken\n/)
   t.match(shown, /! mind this\n/)
-  t.match(shown, /! the daemon is version 0.1.0, this command is 0.2.0/)
-  t.notMatch(shown, 'in order')
+  t.match(shown, /! the daemon is version 0.1.0, this command is version 0.2.0/)
+  t.notMatch(shown, 'No problems')
 })
 
-t.test('the profile asked for is shown with why, and one that is not there is said', async (t) => {
+t.test('prints the requested profile and where it was named, or that there is none', async (t) => {
   const local = sampleProfileStatus({
     name: 'local',
     kind: 'server',
@@ -82,22 +82,22 @@ t.test('the profile asked for is shown with why, and one that is not there is sa
   const named = text({ profiles }, { profile: 'local', because: 'named by PREFECT_PROFILE' })
   t.match(named, /^Self-hosted server http:\/\/127.0.0.1:4200\/api\n/)
   t.match(named, 'local (named by PREFECT_PROFILE)')
-  t.match(named, 'others   cloud (cloud)')
-  t.match(named, 'in order')
+  t.match(named, 'others     cloud (cloud)')
+  t.match(named, 'No problems')
   t.match(
     text({ profiles }, { profile: 'prod' }),
     /No profile prod[\s\S]*! there is no profile 'prod'\n {2}prefect-auth profile ls/,
   )
 })
 
-t.test("what stands in the caller's environment is compared with what is served", async (t) => {
+t.test("compares the caller's environment with the profile", async (t) => {
   const fingerprint = `sha256:${createHash('sha256').update(API_KEY).digest('hex').slice(0, 12)}`
   const profiles = [sampleProfileStatus({ key: { ...key, fingerprint } })]
   const same = { PREFECT_API_URL: API_URL, PREFECT_API_KEY: API_KEY }
 
-  t.match(text({ profiles }, { env: same }), 'in order')
+  t.match(text({ profiles }, { env: same }), 'No problems')
   const other = text({ profiles }, { env: { ...same, PREFECT_API_KEY: 'pnu_other' } })
-  t.match(other, /! PREFECT_API_KEY is set in this shell to something else[\s\S]*unset PREFECT_API_KEY /)
+  t.match(other, /! PREFECT_API_KEY is set to something else in this shell[\s\S]*unset PREFECT_API_KEY /)
   t.notMatch(other, 'pnu_other')
   t.match(
     text({ profiles }, { env: { PREFECT_API_KEY: 'x', PREFECT_API_URL: 'y' } }),
@@ -105,7 +105,7 @@ t.test("what stands in the caller's environment is compared with what is served"
   )
 })
 
-t.test('what goes through the proxy has a line per profile and token name', async (t) => {
+t.test('prints proxy traffic per profile and token name', async (t) => {
   const line = {
     ...{ profile: 'cloud', token: 'prefect worker start', requests: 1204, replays: 1, parked: 3 },
     ...{ bytes_up: 999, bytes_down: 3_440_000, sockets: 2, sockets_opened: 5 },
@@ -116,15 +116,15 @@ t.test('what goes through the proxy has a line per profile and token name', asyn
   t.match(
     text({ proxy: [line, quiet] }),
     `
-  proxy    cloud by 'prefect worker start': 1204 requests, 999 B up, 3.4 MB down, 2 sockets open, 1 replay, 3 told to wait, last 20 seconds ago
-           cloud by the owner: 1 request, 1.0 kB up, 3.4 MB down, last 20 seconds ago
+  proxy      cloud by 'prefect worker start': 1204 requests, 999 B up, 3.4 MB down, 2 sockets open, 1 replay, 3 told to wait, last 20 seconds ago
+             cloud by the owner: 1 request, 1.0 kB up, 3.4 MB down, last 20 seconds ago
   daemon`,
   )
   t.match(text({ proxy: Array.from({ length: 11 }, () => line) }), 'and 3 more: prefect-auth metrics')
   t.notMatch(text({ proxy: [{ ...line, token: 'x\u001b[2J' }] }), '\u001b')
 })
 
-t.test('foreign text can not draw on the terminal', async (t) => {
+t.test('keeps text from elsewhere from controlling the terminal', async (t) => {
   const evil = sampleProfileStatus({
     name: 'cloud',
     because: 'x\u001b[2J',

@@ -148,10 +148,10 @@ function checkState({ state, problem, startsAtLogin, isWoken }: ServiceLook, rem
   if (state !== 'running' && state !== 'waiting') {
     return { verdict: 'problem', finding: `${state}${problem === undefined ? '' : `: ${problem}`}`, remedy }
   }
-  const name = state === 'running' ? 'running' : 'idle until this command started it'
+  const name = state === 'running' ? 'running' : 'asleep until this command started it'
   if (!startsAtLogin) return { verdict: 'warning', finding: `${name}, but does not start at login`, remedy }
   if (isWoken === false) {
-    const finding = `${name}; prefect-authd.timer is stopped, so keys are not renewed while it is idle`
+    const finding = `${name}; prefect-authd.timer is stopped, so keys are not renewed while it is asleep`
     return { verdict: 'warning', finding, remedy: 'systemctl --user start prefect-authd.timer' }
   }
   return { verdict: 'ok', finding: `${name}, starts at login` }

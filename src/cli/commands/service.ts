@@ -91,7 +91,7 @@ function describeState({
       ? []
       : [startsAtLogin ? 'starts at login' : 'does not start at login']),
     ...(state === 'waiting' && isWoken === false
-      ? ['keys are not renewed while it is idle: systemctl --user start prefect-authd.timer']
+      ? ['keys are not renewed while it is asleep: systemctl --user start prefect-authd.timer']
       : []),
     ...(tcp === 'failed' ? ['without TCP'] : []),
     ...(lingers === undefined ? [] : [lingers ? 'keeps running after logout' : 'stops with the last logout']),
@@ -113,7 +113,7 @@ function headline(
     case 'running':
       return `running as a ${manager} (pid ${pid ?? 'unknown'})`
     case 'waiting':
-      return `idle as a ${manager}: the next request starts it`
+      return `asleep as a ${manager}: the next request starts it`
     case 'stopped':
       return `stopped${why}: prefect-auth service install`
     case 'failed':
