@@ -20,7 +20,7 @@ import {
 
 interface StatusTextInput {
   readonly status: Status
-  /** The profile that was asked for and where; `undefined` means the active one. */
+  /** The profile that was asked for, and where it was named; `undefined` means the active one. */
   readonly profile: string | undefined
   readonly because: string | undefined
   /** The caller's environment: its variables override what the daemon serves. */

@@ -117,7 +117,7 @@ export async function fetchProxyEnv(
   throw failed(parseProblem(reason.status, reason.text))
 }
 
-/** `prefect worker start`: the program and what it is told to do, up to the first option, which may hold a secret. */
+/** `prefect worker start`: the program and at most three words after it, none of which can be a secret. */
 export function jobName(command: string, args: readonly string[]): string {
   const program = command.slice(command.lastIndexOf('/') + 1)
   const end = args.findIndex((word) => !/^[a-z][a-z0-9-]{0,20}$/.test(word))

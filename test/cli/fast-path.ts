@@ -1,4 +1,5 @@
-/** The arguments of env and exec. */
+/** The fast path: the arguments of env and exec, and what they load. */
+import { build } from 'esbuild'
 import t from 'tap'
 import { parseEnvArguments, parseExecArguments } from '../../src/cli/fast/options.js'
 import { envFormats } from '../../src/wire/credentials.js'
@@ -50,4 +51,22 @@ t.test('never repeats what was typed in a usage message', async (t) => {
   for (const args of [[`--${secret}`], [`--format=${secret}`], [`--${secret}=${secret}`]]) {
     t.notMatch(JSON.stringify(parseEnvArguments(args)), secret)
   }
+})
+
+t.test('loads no package, because start-up is the cost', async (t) => {
+  const { metafile } = await build({
+    entryPoints: ['src/cli/fast/env.ts', 'src/cli/fast/exec.ts'],
+    bundle: true,
+    platform: 'node',
+    format: 'esm',
+    outdir: '/',
+    write: false,
+    metafile: true,
+  })
+  const loaded = Object.keys(metafile.inputs)
+  t.ok(loaded.includes('src/client/transport.ts'))
+  t.same(
+    loaded.filter((path) => !path.startsWith('src/')),
+    [],
+  )
 })
