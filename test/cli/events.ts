@@ -1,6 +1,7 @@
 /** `events` and `status --watch`: commands that run until they are interrupted. */
 import type { ServerResponse } from 'node:http'
 import t from 'tap'
+import { describeEvent } from '../../src/cli/commands/events.js'
 import { buildCli } from '../fixtures/built-cli.js'
 import { openPseudoTerminal } from '../fixtures/pseudo-terminal.js'
 import type { Outcome } from '../fixtures/run-to-end.js'
@@ -86,4 +87,17 @@ t.test('both fail at once without a daemon', async (t) => {
   const env = { PATH: process.env.PATH ?? '', HOME: t.testdir(), PREFECT_AUTH_SOCKET: '/nowhere/authd.sock' }
 
   for (const args of [['events'], ['status', '--watch']]) t.match(await cli.run(args, { env }), { code: 4 })
+})
+
+t.test('prints events of a renewal as sentences, others as facts', async (t) => {
+  const line = (type: string, facts: Record<string, string | number>) =>
+    describeEvent({ id: 'a-1', at: '2026-01-01T00:00:00.000Z', type, profile: 'cloud', facts })
+  t.match(line('renewal.started', { fingerprint: 'sha256:1' }), /renewing key sha256:1$/)
+  t.match(line('renewal.done', { fingerprint: 'sha256:2' }), /new key sha256:2$/)
+  t.match(
+    line('renewal.failed', { message: 'no answer', code: 'prefect_unreachable', retry_in_s: 9 }),
+    /no answer \(prefect_unreachable\); retry in 9 s, the old key stays in use$/,
+  )
+  t.match(line('renewal.warning', { message: 'it ends', hint: 'do this' }), /it ends; try: do this$/)
+  t.match(line('key.stored', { origin: 'minted' }), /origin=minted$/)
 })

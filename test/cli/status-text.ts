@@ -1,7 +1,8 @@
 /** The text of the status. */
 import { createHash } from 'node:crypto'
 import t from 'tap'
-import { formatStatus } from '../../src/cli/status-text.js'
+import { describeOldKeys, describeRenewal, formatStatus } from '../../src/cli/status-text.js'
+import { renewalView } from '../../src/wire/keys.js'
 import { API_KEY, API_URL, KEY, sampleProfileStatus, sampleStatus } from '../fixtures/wire-samples.js'
 
 const plain = (text: string) => text
@@ -134,4 +135,39 @@ t.test('keeps text from elsewhere from controlling the terminal', async (t) => {
   })
 
   t.notMatch(text({ profiles: [evil] }).replaceAll('\n', ''), /[\p{Cc}\u202e]/u)
+})
+
+const NEW_YEAR = Date.UTC(2026, 0, 2)
+const renewal = (changes: object) => renewalView.parse({ plan: 'scheduled', old_keys: [], ...changes })
+
+const PLANS = [
+  [{ at: '2026-01-20T00:00:00.000Z' }, 'in 18 days (2026-01-20)'],
+  [{ at: '2026-01-01T00:00:00.000Z' }, 'due now'],
+  [
+    { at: '2026-01-20T00:00:00.000Z', last: { at: '2026-01-01T00:00:00.000Z', outcome: 'done' } },
+    'in 18 days (2026-01-20), last on 2026-01-01',
+  ],
+  [
+    { at: '2026-01-01T00:00:00.000Z', last: { at: '2026-01-01T00:00:00.000Z', outcome: 'failed' } },
+    'due now, last attempt failed on 2026-01-01',
+  ],
+  [{ plan: 'not_renewable', why: 'it was pasted\u001b[31m' }, 'not possible: it was pasted[31m'],
+  [{ plan: 'not_needed', why: 'x' }, 'not needed'],
+] as const
+
+t.test('describes the plan and the last renewal in one line', async (t) => {
+  for (const [changes, line] of PLANS) t.equal(describeRenewal(renewal(changes), NEW_YEAR), line)
+})
+
+t.test('lists old keys with their expiry, and nothing if there are none', async (t) => {
+  const old = { fingerprint: 'sha256:1', handed_out: true, retired_at: '2026-01-01T00:00:00.000Z' }
+  t.equal(describeOldKeys(renewal({})), undefined)
+  t.equal(
+    describeOldKeys(renewal({ old_keys: [{ ...old, expires_at: '2026-01-20T00:00:00.000Z' }] })),
+    '1 still valid: sha256:1 until 2026-01-20',
+  )
+  t.match(
+    describeOldKeys(renewal({ old_keys: [old, old, old, old] })),
+    /^4 still valid: .*\(expiry unknown\).*\.\.\.$/,
+  )
 })

@@ -1,6 +1,8 @@
-/** The environment that exec gives to a command. */
+/** The command of exec: how it is found, whether execve can run it, and the environment it gets. */
+import { chmodSync } from 'node:fs'
+import { join } from 'node:path'
 import t from 'tap'
-import { planChildEnv } from '../../src/cli/fast/child.js'
+import { findCommand, planChildEnv } from '../../src/cli/fast/child.js'
 
 t.test('takes the five variables from the profile and everything else from the caller', async (t) => {
   const caller = {
@@ -45,4 +47,33 @@ t.test('removes what the proxy alone needed, and only if the proxy set it', asyn
     [silence, {}, silence],
   ] as const
   for (const [caller, served, left] of table) t.same(planChildEnv(caller, served).env, left)
+})
+
+t.test('takes the first executable on PATH', async (t) => {
+  const root = t.testdir({
+    a: { tool: '#!/bin/sh\n', plain: 'x', folder: {} },
+    b: { tool: '#!/bin/sh\n', bare: 'echo hi\n', orphan: '#!/no/such/interpreter\n' },
+  })
+  for (const file of ['a/tool', 'b/tool', 'b/bare', 'b/orphan']) chmodSync(join(root, file), 0o755)
+  chmodSync(join(root, 'a/plain'), 0o644)
+  const path = `${root}/none:${root}/a:${root}/b`
+  const found = (file: string, isForKernel: boolean) => ({
+    kind: 'found',
+    file: join(root, file),
+    isForKernel,
+  })
+  const table = [
+    ['tool', found('a/tool', true)],
+    ['bare', found('b/bare', false)],
+    ['orphan', found('b/orphan', false)],
+    ['plain', { kind: 'not_executable' }],
+    ['folder', { kind: 'not_executable' }],
+    ['absent', { kind: 'missing' }],
+    [`${root}/b/tool`, found('b/tool', true)],
+    [`${root}/a/plain`, { kind: 'not_executable' }],
+    [process.execPath, { kind: 'found', file: process.execPath, isForKernel: true }],
+  ] as const
+
+  for (const [command, expected] of table) t.same(await findCommand(command, path), expected, command)
+  t.match(await findCommand('sh', undefined), { kind: 'found' })
 })
