@@ -57,7 +57,7 @@ function refuse(host: Host, format: EnvFormat, error: unknown): number {
   return failure === undefined ? 1 : exitCodeOf(failure)
 }
 
-/** The daemon cannot know what this shell was given before. */
+/** The daemon can't know what this shell was given before. */
 function removingLine(format: EnvFormat, name: string): string {
   switch (format) {
     case 'sh':
@@ -76,7 +76,7 @@ function failingLine(format: EnvFormat, code: string): string {
   switch (format) {
     case 'sh':
     case 'fish':
-    // A dotenv reader finds no variable in it, and a shell that sources the file fails.
+    // No dotenv reader takes it for a value, and a shell that sources the file fails.
     case 'dotenv':
       return `echo 'prefect-auth: ${code}' >&2; false\n`
     case 'powershell':
