@@ -41,7 +41,7 @@ async function fetchEnv(host: Host, { profile: named, format, isProxied }: EnvPl
   throw failed(await explain(transport, query, answer))
 }
 
-/** The text route reports only a code; the JSON route has the reason and the hint. */
+/** The text route says no more than a code; the reason and the remedy stand in the answer of the JSON route. */
 async function explain(transport: Transport, query: string, refused: { status: number; text: string }) {
   const again = await transport.send({ method: 'GET', path: `/v1/credentials?${query}` })
   return again.status >= 400
