@@ -1,4 +1,4 @@
-/** The program `prefect-auth`: `env` and `exec` take the fast path, all else loads the full command line. */
+/** The program `prefect-auth`: `env` and `exec` take the fast path, everything else loads the full command line. */
 
 import { readFileSync, writeSync } from 'node:fs'
 import { homedir } from 'node:os'
@@ -28,13 +28,18 @@ async function runFast(host: Host): Promise<number | 'help'> {
 }
 
 function createHost(): Host {
-  const execve: unknown = Reflect.get(process, 'execve')
+  // Not in the types of Node 20.
+  const found: unknown = Reflect.get(process, 'execve')
+  const execve: Host['execve'] =
+    typeof found === 'function'
+      ? (file, args, env) => void Reflect.apply(found, process, [file, args, env])
+      : undefined
   const uid = process.getuid?.()
   return {
     env: process.env,
     home: homedir(),
     platform: process.platform,
-    ...defined({ uid }),
+    ...defined({ uid, execve }),
     version: PACKAGE.version,
     pid: process.pid,
     parentPid: process.ppid,
@@ -45,9 +50,6 @@ function createHost(): Host {
       process.on(signal, listener)
       return () => process.off(signal, listener)
     },
-    ...(typeof execve === 'function'
-      ? { execve: (file, args, env) => void Reflect.apply(execve, process, [file, args, env]) }
-      : {}),
   }
 }
 
@@ -57,7 +59,7 @@ function createTerminal(host: Host): Terminal {
   return { ...host, stdin, stdout, stderr, execPath, packageDir: PACKAGE.dir, now: () => Date.now() }
 }
 
-/** The package around us, from `dist/` and from `src/bin/` alike. */
+/** Our package: one directory above `dist/`, two above `src/bin/`. */
 function findPackage(): { readonly dir: string; readonly version: string } {
   for (const above of ['..', '../..']) {
     try {
@@ -69,7 +71,7 @@ function findPackage(): { readonly dir: string; readonly version: string } {
   return { dir: '.', version: 'unknown' }
 }
 
-/** At once and whole: a result must not be lost because the program ends, nor half of a key be printed. */
+/** Writes all of `text` before it returns: a result must not be lost, or cut short, because the program exits. */
 function writeAll(descriptor: number, text: string): void {
   let rest = Buffer.from(text)
   while (rest.length > 0) {
@@ -77,7 +79,7 @@ function writeAll(descriptor: number, text: string): void {
       rest = rest.subarray(writeSync(descriptor, rest))
     } catch (error) {
       const code = error instanceof Error && 'code' in error ? error.code : undefined
-      // The reader has gone: there is nobody left to tell.
+      // The reader is gone.
       if (code === 'EPIPE') return
       if (code !== 'EAGAIN') throw error
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5)

@@ -1,9 +1,9 @@
 #!/bin/sh
-# prefect-auth: `env` and `exec` by curl, where all is plain; everything else, and every doubt, goes to auth.js beside this
-# file, which asks again and says what is wrong. Ten thousand runs a day need not start ten thousand Node processes.
-# All names begin with __pab: a variable that the caller exported must not change under the program it starts.
+# prefect-auth: runs plain `env` and `exec` with curl, so that ten thousand runs a day do not start ten thousand Node
+# processes. Everything else, and every doubtful case, goes to auth.js beside this file, which starts over and reports errors.
+# All names begin with __pab, so that no variable that the caller exported changes for the program it starts.
 
-# Whatever SHELLOPTS of the caller says: no key on stderr, none exported under a name of ours.
+# Whatever the caller's SHELLOPTS says: print no key to stderr and export no variable of ours.
 set +aeuvx
 
 __pab_node() {
@@ -16,14 +16,14 @@ __pab_node() {
     esac
   done
   if ! command -v node >/dev/null 2>&1; then
-    echo 'prefect-auth: node is not on the path' >&2
+    echo 'prefect-auth: cannot find node on the PATH' >&2
     [ "${1-}" = exec ] && exit 125
     exit 1
   fi
   exec node "${__pab_self%/*}/auth.js" "$@"
 }
 
-# Sets __pab_socket. Fails where it is not plain which socket it is, or whether it is ours.
+# Sets __pab_socket. Fails if it is not clear which socket to use, or whether it is ours.
 __pab_find_socket() {
   if [ -n "${PREFECT_AUTH_SOCKET-}" ]; then
     __pab_socket=$PREFECT_AUTH_SOCKET
@@ -51,13 +51,13 @@ __pab_find_socket() {
   __pab_is_ours
 }
 
-# A socket that somebody else owns is a trap for what we send, and for what we take for our credentials.
+# A socket that another user owns is a trap: for what we send, and for what we would take as our credentials.
 __pab_is_ours() {
-  # shellcheck disable=SC3067 # every sh that we know has -O, and one that has not fails, which is a doubt
+  # shellcheck disable=SC3067 # every sh we know has -O; one without it fails here, which leads to auth.js
   [ ! -L "$__pab_socket" ] && [ -S "$__pab_socket" ] && [ -O "$__pab_socket" ]
 }
 
-# Asks for the credentials as text; sets __pab_body. $1: env or exec, $2: the format.
+# Requests the credentials as text; sets __pab_body. $1: env or exec, $2: the format.
 __pab_ask() {
   case $__pab_profile in
     *[!A-Za-z0-9._-]* | pnu_* | pnb_*) return 1 ;;
@@ -77,7 +77,7 @@ __pab_ask() {
 
 __pab_env() {
   shift
-  # A shell that leaves the proxy has more to remove than the daemon can know of.
+  # A shell that leaves the proxy has more to unset than the daemon knows of.
   case ${PREFECT_API_KEY-} in pab_*) return ;; esac
   __pab_profile=${PREFECT_PROFILE-}
   __pab_format='sh'
@@ -110,8 +110,8 @@ __pab_exec() {
     esac
   done
   __pab_is_command "${1-}" || return
-  # Some shells drop variables with names that are none of theirs (FOO.BAR, functions that bash exported). A look at
-  # what we were started with, while curl is asking.
+  # Some shells drop variables whose names they cannot use (FOO.BAR, functions exported by bash). So look at the original
+  # environment while curl runs.
   __pab_names=
   if [ -z "${BASH_VERSION-}" ]; then
     [ -r "/proc/$$/environ" ] || return
@@ -122,7 +122,7 @@ __pab_exec() {
   __pab_asked=$?
   if [ -n "$__pab_names" ]; then
     wait "$__pab_names"
-    # 0: there are such; 2: it could not look.
+    # 0: there are such variables; 2: grep failed.
     [ $? -eq 1 ] || return
   fi
   [ "$__pab_asked" -eq 0 ] && __pab_agrees || return
@@ -130,7 +130,7 @@ __pab_exec() {
   exec "$@"
 }
 
-# What the shell would not run as it is asked to is for auth.js, which says why.
+# A command that the shell would not run as given is for auth.js, which says why.
 __pab_is_command() {
   case $1 in
     '' | -* | pnu_* | pnb_*) return 1 ;;
@@ -139,7 +139,7 @@ __pab_is_command() {
   esac
 }
 
-# Whether nothing in the caller's environment contradicts; where something does, auth.js names it.
+# Whether the caller's environment has no other values; if it has, auth.js reports them.
 __pab_agrees() {
   [ -z "${PREFECT_API_URL-}${PREFECT_API_KEY-}${PREFECT_API_AUTH_STRING-}${PREFECT_CLOUD_API_URL-}${PREFECT_CLOUD_UI_URL-}" ] ||
     (

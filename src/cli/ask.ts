@@ -1,43 +1,43 @@
-/** Questions to the person at the terminal; where nobody is there, the failure names the flag to give. */
+/** Questions to the person at the terminal; without one, the failure names the option to use. */
 
 import type { ReadStream, WriteStream } from 'node:tty'
 import type { Option } from '@clack/prompts'
-import { failed, failWith } from '../client/failure.js'
 import { defined } from '../std/defined.js'
 import type { WorkspaceView } from '../wire/profile.js'
+import { cancelled, usageError } from './failure.js'
 import type { Session } from './session.js'
 import { printable } from './text.js'
 
 interface Question {
   readonly text: string
-  /** Shows how many characters came, never which. */
+  /** Shows how many characters were typed, never which. */
   readonly isHidden: boolean
 }
 
-/** Holds the terminal, without echo, until it is closed. */
+/** Owns the terminal, without echo, until it is closed. */
 interface OpenQuestion {
-  /** The next line, without blanks around it. Ctrl-C and Ctrl-D reject with the failure `cancelled`. */
+  /** Resolves with the next line, trimmed. Ctrl-C and Ctrl-D reject with the failure `cancelled`. */
   next(): Promise<string>
-  /** Says something above the question; what was typed stays. */
+  /** Prints a line above the question and keeps what was typed. */
   interject(text: string): void
-  /** Takes the question back: a pending `next` never settles. Idempotent. */
+  /** Withdraws the question: a pending `next` never settles. Idempotent. */
   close(): void
 }
 
-// biome-ignore lint/suspicious/noControlCharactersInRegex: keys of a terminal are control characters
+// biome-ignore lint/suspicious/noControlCharactersInRegex: terminal keys are control characters
 const PASTE_MARKS = /\x1b\[20[01]~/g
-// biome-ignore lint/suspicious/noControlCharactersInRegex: keys of a terminal are control characters
+// biome-ignore lint/suspicious/noControlCharactersInRegex: terminal keys are control characters
 const ESCAPES = /\x1b(?:\[[0-9;?]*[ -/]*[@-~]|[\s\S])?/g
 const CLEAR_LINE = '\r\x1b[K'
 
 /**
- * Asks, line after line. Raw mode stays on from the first to the last: while one line is being looked at, the next
- * paste must not show up either.
+ * Asks for one line after another. Raw mode stays on between them: a paste must not be echoed while the line before it is
+ * being checked.
  */
 export function openLine(input: ReadStream, output: WriteStream, { text, isHidden }: Question): OpenQuestion {
   let typed = ''
   let waiting: { resolve(line: string): void; reject(error: Error): void } | undefined
-  /** Keys that came while nobody waited for a line. */
+  /** Keys typed while no line was asked for. */
   let early = ''
   let isOpen = true
   const shown = () => (isHidden && typed !== '' ? `[${typed.length} characters]` : typed)
@@ -55,7 +55,7 @@ export function openLine(input: ReadStream, output: WriteStream, { text, isHidde
     const asker = waiting
     waiting = undefined
     if (ending === 'enter') asker?.resolve(line.trim())
-    else asker?.reject(failed({ code: 'cancelled', kind: 'cancelled', detail: 'cancelled' }))
+    else asker?.reject(cancelled())
   }
   const onData = (chunk: Buffer | string) => {
     if (waiting === undefined) early += chunk.toString()
@@ -101,12 +101,12 @@ async function askLine(input: ReadStream, output: WriteStream, question: Questio
 
 interface Edited {
   readonly line: string
-  /** Keys behind the one that ended the line. */
+  /** Keys after the one that ended the line. */
   readonly rest: string
   readonly ending?: 'enter' | 'cancel'
 }
 
-/** Pure: the line after some keys, or a paste, came. */
+/** The line after more keys, or a paste. */
 export function edit(before: string, typed: string): Edited {
   let line = before
   const keys = typed.replace(PASTE_MARKS, '').replace(ESCAPES, '')
@@ -120,31 +120,28 @@ export function edit(before: string, typed: string): Edited {
   return { line, rest: '' }
 }
 
-/** Fails with `usage` where nobody can be asked. `situation`: what there is, or is not; `flag`: the command that helps. */
-export function requirePerson({ isInteractive }: Session, situation: string, flag: string): void {
-  if (isInteractive) return
-  failWith({
-    code: 'usage',
-    kind: 'usage',
-    detail: `${situation}, and without a terminal nobody can be asked`,
-    hint: flag,
-  })
+/** Fails with `usage` if nobody can be asked. `problem`: why a person is needed; `hint`: the command that needs none. */
+export function requirePerson({ isInteractive }: Session, problem: string, hint: string): void {
+  if (!isInteractive) throw usageError(`${problem}, and there is no terminal to ask on`, hint)
 }
 
-/** Yes only for `y` or `yes`. */
+/** Resolves with true only for `y` or `yes`. */
 export async function askYes(session: Session, text: string): Promise<boolean> {
   return /^y(es)?$/i.test(await ask(session, { text: `${text} [y/N] `, isHidden: false }))
 }
 
-/** A secret from stdin where it is a pipe and `fromStdin` says so, else typed without echo. `flag` names the option. */
+/**
+ * Asks for a secret without echo, or reads it from stdin if that is not a terminal and `fromStdin` allows it. `hint`: the
+ * command that reads it from stdin.
+ */
 export async function readSecret(
   session: Session,
-  { what, fromStdin, flag }: { what: string; fromStdin: boolean; flag: string },
+  { what, fromStdin, hint }: { what: string; fromStdin: boolean; hint: string },
 ): Promise<string> {
   if (session.terminal.stdin.isTTY === true) {
     return nonEmpty(what, await ask(session, { text: `${what}: `, isHidden: true }))
   }
-  if (!fromStdin) requirePerson(session, `no ${what} was given`, flag)
+  if (!fromStdin) requirePerson(session, `no ${what} was given`, hint)
   return nonEmpty(what, await readAll(session))
 }
 
@@ -157,33 +154,32 @@ async function readAll({ terminal }: Session): Promise<string> {
   terminal.stdin.setEncoding('utf8')
   for await (const chunk of terminal.stdin) {
     text += chunk
-    if (text.length > 10_000)
-      throw failed({ code: 'usage', kind: 'usage', detail: 'stdin holds more than a secret' })
+    if (text.length > 10_000) throw usageError('stdin is too long for a secret')
   }
   return text
 }
 
 function nonEmpty(what: string, text: string): string {
   const line = text.replace(/[\r\n]+$/, '')
-  if (line.trim() === '') failWith({ code: 'usage', kind: 'usage', detail: `no ${what} was given` })
+  if (line.trim() === '') throw usageError(`no ${what} was given`)
   return line
 }
 
 const SHORT_LIST = 8
 
-/** The handle of the workspace chosen. Fails with `cancelled` at Ctrl-C or Escape. */
+/** Resolves with the workspace that was chosen. Fails with `cancelled` on Ctrl-C or Escape. */
 export async function pickWorkspace(
   { terminal }: Session,
   workspaces: readonly WorkspaceView[],
 ): Promise<WorkspaceView> {
-  // Loaded when somebody has to choose: start-up is the cost of every other command.
+  // Loaded only for this: start-up is what the other commands cost.
   const { autocomplete, isCancel, select } = await import('@clack/prompts')
-  // Serial lines and some containers say 0: each letter would get a line of its own.
+  // Serial lines and some containers report 0, and every letter would get its own line.
   if (terminal.stderr.columns === 0) terminal.stderr.columns = 80
   const options: Option<string>[] = workspaces.map((workspace) => ({
     value: workspace.workspace_id,
     label: printable(workspace.handle),
-    ...(workspace.current ? { hint: 'now' } : {}),
+    ...defined({ hint: workspace.current ? 'current' : undefined }),
   }))
   const current = workspaces.find(({ current }) => current)?.workspace_id
   const common = {
@@ -195,7 +191,7 @@ export async function pickWorkspace(
   }
   const chosen = await (options.length <= SHORT_LIST
     ? select(common)
-    : // By name alone: the default filter looks into the ids too, where any digit stands.
+    : // By name only: the default filter searches the ids too, and any digit occurs in some id.
       autocomplete({
         ...common,
         maxItems: 10,
@@ -203,20 +199,6 @@ export async function pickWorkspace(
         filter: (search, { label = '' }) => label.toLowerCase().includes(search.toLowerCase()),
       }))
   const workspace = isCancel(chosen) ? undefined : workspaces.find((one) => one.workspace_id === chosen)
-  if (workspace === undefined) throw failed({ code: 'cancelled', kind: 'cancelled', detail: 'cancelled' })
+  if (workspace === undefined) throw cancelled()
   return workspace
-}
-
-/** Resolves after `ms`, or as soon as `signal` is aborted. */
-export function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) return resolve()
-    const timer = setTimeout(end, ms)
-    signal.addEventListener('abort', end, { once: true })
-    function end() {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', end)
-      resolve()
-    }
-  })
 }

@@ -1,8 +1,9 @@
-/** A failure as a person and a script see it: two lines on stderr, and an exit code. */
-import type { Failure } from '../client/failure.js'
+/** Failures as people and scripts see them: two lines on stderr and an exit code. */
+import { type Failure, failed } from '../client/failure.js'
+import { defined } from '../std/defined.js'
 import { printable, printableLines } from './text.js'
 
-/** Contract section 5. */
+/** The exit code that the contract gives to a failure. */
 export function exitCodeOf(failure: Failure): number {
   if (failure.code === 'prefect_unreachable') return 5
   switch (failure.kind) {
@@ -19,7 +20,7 @@ export function exitCodeOf(failure: Failure): number {
   }
 }
 
-/** `prefect-auth: what failed (code)`, and what to do now on a line of its own, to be copied. */
+/** `prefect-auth: what failed (code)`, then the hint on its own line, ready to be copied. */
 export function formatFailure(failure: Failure): string {
   const [first = '', ...details] = printableLines(failure.detail).split('\n')
   const code = failure.kind === 'usage' || failure.kind === 'cancelled' ? '' : ` (${printable(failure.code)})`
@@ -28,24 +29,18 @@ export function formatFailure(failure: Failure): string {
   return `${lines.join('\n')}\n`
 }
 
-/** A fault of this program, not of the user or the daemon. */
+/** An error that is a bug of this program, not the fault of the user or the daemon. */
 export function formatFault(error: unknown): string {
   const text = error instanceof Error ? (error.stack ?? error.message) : String(error)
-  return `prefect-auth: this should not have happened (internal)\n${printableLines(text)}\n`
+  return `prefect-auth: this is a bug (internal)\n${printableLines(text)}\n`
 }
 
-const KEY = /(?:^|[=:,\s"'])(?:pn[a-z]_[A-Za-z0-9]{8,}|pab_[A-Za-z0-9_-]{20,})/
+/** The error for a command line that cannot be carried out as given. `hint` is a command. */
+export function usageError(detail: string, hint?: string): Error {
+  return failed({ code: 'usage', kind: 'usage', detail, ...defined({ hint }) })
+}
 
-export const KEY_ARGUMENT = {
-  code: 'usage',
-  kind: 'usage',
-  detail:
-    'an argument looks like a key or a token: other processes can read arguments, and the shell keeps them.\n' +
-    'Nothing was done with it; delete the line from the history of your shell',
-  hint: 'prefect-auth login --key-stdin < FILE      (or: prefect-auth login, and paste it there)',
-} as const
-
-/** Whether a word holds a Prefect key, or a token of ours. */
-export function looksLikeKey(word: string): boolean {
-  return KEY.test(word)
+/** The error for Ctrl-C or Escape at a prompt. */
+export function cancelled(): Error {
+  return failed({ code: 'cancelled', kind: 'cancelled', detail: 'cancelled' })
 }

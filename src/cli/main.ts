@@ -1,4 +1,4 @@
-/** The full command line: arguments in, exit code out. `env` and `exec` come here only to be explained. */
+/** The full command line: arguments in, exit code out. `env` and `exec` are here only for their help. */
 import { Command, CommanderError } from 'commander'
 import { addAudit } from './commands/audit.js'
 import { addCompletion } from './commands/completion.js'
@@ -11,12 +11,12 @@ import { addAdopt, addLogout } from './commands/logout.js'
 import { addLogs } from './commands/logs.js'
 import { addProfile } from './commands/profile.js'
 import { addService } from './commands/service.js'
-import { addMetrics, addStatus } from './commands/status.js'
+import { addMetrics, addStatus, addVersion } from './commands/status.js'
 import { addToken } from './commands/token.js'
 import { addVault } from './commands/vault.js'
-import { addVersion } from './commands/version.js'
 import { addWorkspace } from './commands/workspace.js'
-import { exitCodeOf, formatFailure, formatFault, KEY_ARGUMENT, looksLikeKey } from './failure.js'
+import { exitCodeOf, formatFailure, formatFault } from './failure.js'
+import { KEY_ARGUMENT, looksLikeKey } from './fast/options.js'
 import type { Start, Terminal } from './session.js'
 import { runSession } from './session.js'
 
@@ -40,7 +40,7 @@ export async function runCli(argv: readonly string[], terminal: Terminal): Promi
   }
 }
 
-/** Without a command: `status`. An unknown word stays what it is, so that commander can say so. */
+/** No command means `status`. An unknown word is left for commander to reject. */
 function withDefault(argv: readonly string[]): string[] {
   const [first] = argv
   const isBare = first === undefined || (first.startsWith('-') && !ABOUT_ALL.includes(first))
@@ -50,15 +50,15 @@ function withDefault(argv: readonly string[]): string[] {
 const ABOUT_ALL: readonly string[] = ['-h', '--help', '-V', '--version']
 
 const EXIT_CODES = `
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 login required, 4 daemon not running,
-            5 Prefect unreachable, 130 Ctrl-C. exec: the command's own.`
+Exit codes: 0 success, 1 failure, 2 wrong usage, 3 login required, 4 daemon not running,
+            5 Prefect unreachable, 130 interrupted. exec: the exit code of the command.`
 
 export function createProgram(start: Start, terminal: Terminal): Command {
   const program = new Command('prefect-auth')
-    .description('Credentials of Prefect Cloud for every local process. Without a command: status.')
+    .description('Prefect Cloud credentials for every local process. Without a command: status.')
     .version(terminal.version, '-V, --version', 'print the version of this command')
-    .helpOption('-h, --help', 'explain')
-    .helpCommand('help [command]', 'explain a command')
+    .helpOption('-h, --help', 'show help')
+    .helpCommand('help [command]', 'show help for a command')
     .showSuggestionAfterError()
     .addHelpText('after', EXIT_CODES)
     .exitOverride()
@@ -74,7 +74,7 @@ export function createProgram(start: Start, terminal: Terminal): Command {
   program.commandsGroup('Use:')
   addEnv(program)
   addExec(program)
-  program.commandsGroup('Look:')
+  program.commandsGroup('Inspect:')
   for (const add of [addStatus, addDoctor, addLogs, addEvents, addAudit, addMetrics]) add(program, start)
   program.commandsGroup('Manage:')
   for (const add of [addWorkspace, addProfile, addKeys, addRenew, addToken, addVault]) add(program, start)

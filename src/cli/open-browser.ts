@@ -1,7 +1,7 @@
-/** Opens the login page where a browser can be expected, and says why not where it can not. */
+/** Opens the login page if there can be a browser here; otherwise says what to do. */
 interface BrowserPlan {
   readonly isToBeOpened: boolean
-  /** What to tell the person. */
+  /** Printed under the URL. */
   readonly advice: string
 }
 
@@ -9,12 +9,13 @@ interface BrowserSurroundings {
   readonly env: Readonly<Record<string, string | undefined>>
   readonly platform: string
   readonly isInteractive: boolean
+  /** `--no-browser`, or the login was begun by another command. */
   readonly isUnwanted: boolean
   /** The login page, with the callback in its query. */
   readonly url: string
 }
 
-/** Pure: whether to open, by where we are. */
+/** Decides whether to open a browser. */
 export function planBrowser(around: BrowserSurroundings): BrowserPlan {
   const { env, platform, isInteractive, isUnwanted, url } = around
   const hasDisplay = Boolean(
@@ -25,20 +26,26 @@ export function planBrowser(around: BrowserSurroundings): BrowserPlan {
   }
   if (isUnwanted) return { isToBeOpened: false, advice: 'Open the page in a browser on this machine.' }
   if (!hasDisplay) {
-    return { isToBeOpened: false, advice: 'No display here: open the page in a browser on this machine.' }
+    return {
+      isToBeOpened: false,
+      advice: 'There is no display here: open the page in a browser on this machine.',
+    }
   }
   if (!isInteractive) {
-    return { isToBeOpened: false, advice: 'Not a terminal: open the page in a browser on this machine.' }
+    return {
+      isToBeOpened: false,
+      advice: 'There is no terminal here: open the page in a browser on this machine.',
+    }
   }
-  return { isToBeOpened: true, advice: 'Opening it in your browser.' }
+  return { isToBeOpened: true, advice: 'Opening your browser.' }
 }
 
-/** The browser is on another machine, and the key comes to a port of this one. */
+/** The browser runs on another machine, but the key is delivered to a port of this one. */
 function adviceForSsh(url: string): string {
   const port = callbackPort(url)
   const forward =
-    port === undefined ? '' : `, or first forward the port: ssh -L ${port}:localhost:${port} HOST`
-  return `You are here over SSH, so no browser is opened. Paste a key${forward}`
+    port === undefined ? '' : `, or forward the port first: ssh -L ${port}:localhost:${port} HOST`
+  return `You are connected over SSH, so no browser is opened. Paste a key${forward}`
 }
 
 function callbackPort(url: string): string | undefined {
@@ -49,7 +56,7 @@ function callbackPort(url: string): string | undefined {
   }
 }
 
-/** Hands an http or https URL to the desktop. Answers whether that worked, as far as one can know. */
+/** Asks the desktop to open an http or https URL. Returns false if it is known to have failed. */
 export async function openBrowser(url: string): Promise<boolean> {
   if (!/^https?:\/\//.test(url)) return false
   try {

@@ -1,28 +1,26 @@
-/** Makes a session of a terminal and the common options, and runs a command in it: errors become exit codes. */
+/** The session that a command runs in: terminal, client and common options; errors become exit codes. */
 
 import type { ReadStream, WriteStream } from 'node:tty'
 import type { Command } from 'commander'
 import pc from 'picocolors'
 import { type Client, createClient } from '../client/client.js'
 import { type Failure, failureOf } from '../client/failure.js'
-import { createTransport, type Transport } from '../client/transport.js'
-import { socketCandidates } from '../config/paths.js'
-import { defined } from '../std/defined.js'
+import type { Transport } from '../client/transport.js'
 import { exitCodeOf, formatFailure, formatFault } from './failure.js'
-import type { Host } from './fast/host.js'
+import { connect, type Host, profileOfEnv } from './fast/host.js'
 import { printableJson } from './text.js'
 
-/** The process, as `bin/auth.ts` makes it for all commands but `env` and `exec`. */
+/** The process of every command but `env` and `exec`; `bin/auth.ts` makes it. */
 export interface Terminal extends Host {
   readonly stdin: ReadStream
   readonly stdout: WriteStream
-  /** Prompts and progress; what is asked here is answered on stdin. */
+  /** For prompts and progress; people answer on stdin. */
   readonly stderr: WriteStream
   /** Epoch ms. */
   readonly now: () => number
-  /** The Node that runs us. */
+  /** The Node that runs this process. */
   readonly execPath: string
-  /** The package around us: `dist`, `systemd`, `launchd`. */
+  /** Our package: contains `dist`, `systemd` and `launchd`. */
   readonly packageDir: string
 }
 
@@ -32,24 +30,24 @@ export interface Session {
   readonly transport: Transport
   readonly client: Client
   readonly isJson: boolean
-  /** The profile asked for: `--profile`, else `PREFECT_PROFILE`; absent: the active one. */
+  /** `--profile`, else `PREFECT_PROFILE`; `undefined` means the active profile. */
   readonly profile: string | undefined
-  /** Why that one, where it was asked for. */
+  /** Where `profile` was named. */
   readonly profileBecause: string | undefined
-  /** Aborted by Ctrl-C, SIGTERM and SIGHUP. */
+  /** Aborted on Ctrl-C, SIGTERM and SIGHUP. */
   readonly signal: AbortSignal
-  /** A person can be asked: both stdin and stderr are terminals. */
+  /** Whether a person can be asked: both stdin and stderr are terminals. */
   readonly isInteractive: boolean
   readonly colors: Colors
-  /** The result, to stdout: the wire answer with `--json`, else the text. */
+  /** Prints the result to stdout: with `--json` the wire document, else the text. */
   answer(wire: unknown, text: () => string): void
-  /** Lines to stdout. */
+  /** Prints lines to stdout. */
   print(text: string): void
-  /** Lines to stderr. */
+  /** Prints lines to stderr. */
   say(text: string): void
 }
 
-/** Colours for stdout; none where it is not a terminal or `NO_COLOR` is set. */
+/** Colours for stdout; none if it is not a terminal or `NO_COLOR` is set. */
 export interface Colors {
   bold(text: string): string
   dim(text: string): string
@@ -58,7 +56,7 @@ export interface Colors {
   yellow(text: string): string
 }
 
-/** The name of the profile asked for, or of the active one. */
+/** The name of the profile that was asked for, else of the active one. */
 export async function profileName({ profile, client }: Session): Promise<string> {
   return profile ?? (await client.profiles()).active
 }
@@ -68,28 +66,28 @@ export interface CommonOptions {
   readonly profile?: string
 }
 
-/** Runs `work` as the command `name`; the exit code goes where the program keeps it. */
+/** Runs `work` as the command `name` and keeps its exit code for the program. */
 export type Start = (
   name: string,
   options: CommonOptions,
   work: (session: Session) => Promise<number | undefined> | Promise<void>,
 ) => Promise<void>
 
-/** `--profile` and `--json`, which every command has. */
+/** Adds `--profile` and `--json`. */
 export function common(command: Command): Command {
   return withJson(
-    command.option('-p, --profile <name>', 'the profile; else PREFECT_PROFILE, else the active one'),
+    command.option('-p, --profile <name>', 'the profile (default: PREFECT_PROFILE, else the active one)'),
   )
 }
 
-/** For commands that are about no profile. */
+/** Adds `--json` alone: for commands without a profile. */
 export function withJson(command: Command): Command {
-  return command.option('--json', "print the daemon's answer as JSON")
+  return command.option('--json', "print the daemon's response as JSON")
 }
 
 const ENDING = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 
-/** Runs `work`; resolves with the exit code. What `work` answers is the code, nothing is 0. */
+/** Runs `work` and resolves with the exit code: what `work` returns, 0 if that is nothing, 130 if it was interrupted. */
 export async function runSession(
   terminal: Terminal,
   command: string,
@@ -98,7 +96,7 @@ export async function runSession(
 ): Promise<number> {
   const ending = new AbortController()
   const end = () => {
-    // The next one ends us by force.
+    // A second signal kills us.
     release()
     ending.abort()
   }
@@ -122,12 +120,8 @@ function createSession(
   options: CommonOptions,
   signal: AbortSignal,
 ): Session {
-  const transport = createTransport({
-    candidates: socketCandidates(terminal),
-    userAgent: `prefect-auth/${terminal.version} ${command}`,
-    ...defined({ uid: terminal.uid }),
-  })
-  const fromCaller = terminal.env.PREFECT_PROFILE || undefined
+  const transport = connect(terminal, command)
+  const fromEnv = profileOfEnv(terminal)
   const isJson = options.json === true
   const print = (text: string) => terminal.writeOut(`${text}\n`)
   return {
@@ -135,9 +129,9 @@ function createSession(
     transport,
     client: createClient(transport),
     isJson,
-    profile: options.profile ?? fromCaller,
+    profile: options.profile ?? fromEnv,
     profileBecause:
-      options.profile !== undefined ? 'named by --profile' : fromCaller && 'named by PREFECT_PROFILE',
+      options.profile !== undefined ? 'named by --profile' : fromEnv && 'named by PREFECT_PROFILE',
     signal,
     isInteractive: terminal.stdin.isTTY === true && terminal.stderr.isTTY === true,
     colors: pc.createColors(terminal.stdout.isTTY === true && !terminal.env.NO_COLOR),
@@ -147,7 +141,7 @@ function createSession(
   }
 }
 
-/** With `--json` a script finds the failure where it looks for the answer. */
+/** Prints the failure and returns its exit code; with `--json` it is on stdout too, where a script reads. */
 function report(terminal: Terminal, error: unknown, isJson: boolean): number {
   const failure: Failure | undefined = failureOf(error)
   if (failure === undefined) {
@@ -158,4 +152,18 @@ function report(terminal: Terminal, error: unknown, isJson: boolean): number {
   if (isJson) terminal.writeOut(`${printableJson(failure)}\n`)
   terminal.writeErr(formatFailure(failure))
   return exitCodeOf(failure)
+}
+
+/** Resolves after `ms`, or when `signal` is aborted. */
+export function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) return resolve()
+    const timer = setTimeout(end, ms)
+    signal.addEventListener('abort', end, { once: true })
+    function end() {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', end)
+      resolve()
+    }
+  })
 }

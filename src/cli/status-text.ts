@@ -1,12 +1,13 @@
-/** Pure: the status as one look: who, where, which profile and why, how long, kept where, and what is wrong. */
+/** The text of `prefect-auth status`: owner, workspace, profile, key, renewal, storage, and what is wrong. */
 
-import { createHash } from 'node:crypto'
 import { defined } from '../std/defined.js'
+import { Secret } from '../std/secret.js'
 import type { ProxyTrafficView } from '../wire/credentials.js'
 import type { RenewalView } from '../wire/keys.js'
 import type { ProfileStatus, Status } from '../wire/status.js'
 import type { Colors } from './session.js'
 import {
+  counted,
   describeKey,
   describeOwner,
   describeWorkspace,
@@ -19,21 +20,21 @@ import {
 
 interface StatusTextInput {
   readonly status: Status
-  /** The profile asked for and why; the active one where nobody asked. */
+  /** The profile that was asked for, and where it was named; `undefined` means the active one. */
   readonly profile: string | undefined
   readonly because: string | undefined
-  /** The caller's environment: what stands in it overrides what the daemon serves. */
+  /** The caller's environment: its variables override what the daemon serves. */
   readonly env: Readonly<Record<string, string | undefined>>
-  /** Our own version. */
+  /** The version of this command. */
   readonly version: string
   /** Epoch ms. */
   readonly now: number
   readonly colors: Colors
 }
 
-/** A finding with what to do about it. */
 interface Finding {
   readonly text: string
+  /** What to do about it. */
   readonly hint?: string
 }
 
@@ -45,10 +46,10 @@ export function formatStatus(input: StatusTextInput): string {
   const lines = [
     colors.bold(headline(name, profile)),
     '',
-    formatFacts(facts(input, name, profile).map(([label, value]) => [label, value] as const)),
+    formatFacts(facts(input, name, profile)),
     '',
     ...(findings.length === 0
-      ? [colors.green('Everything is in order.')]
+      ? [colors.green('No problems found.')]
       : findings.flatMap((finding) => formatFinding(finding, colors))),
   ]
   return lines.join('\n')
@@ -58,8 +59,7 @@ function headline(name: string, profile: ProfileStatus | undefined): string {
   if (profile === undefined) return `No profile ${printable(name)}`
   if (profile.kind === 'server') return `Self-hosted server ${printable(profile.api_url ?? '')}`.trimEnd()
   if (profile.key_source === 'none') return 'Not logged in'
-  const who =
-    profile.owner === undefined ? 'An API key of an owner not known yet' : describeOwner(profile.owner)
+  const who = profile.owner === undefined ? 'API key with unknown owner' : describeOwner(profile.owner)
   return profile.workspace === undefined ? who : `${who} in ${describeWorkspace(profile.workspace)}`
 }
 
@@ -67,28 +67,25 @@ function facts(
   { status, because, now }: StatusTextInput,
   name: string,
   profile: ProfileStatus | undefined,
-): [string, string | undefined][] {
+): readonly (readonly [string, string | undefined])[] {
   const { vault, daemon, listeners } = status
   const tcp = listeners.find(({ door }) => door === 'tcp')
   const up = `up ${formatSpan(now - Date.parse(daemon.started_at))}`
-  const doors = tcp?.state === 'listening' ? `, ${printable(tcp.address)}` : ', no TCP'
+  const address = tcp?.state === 'listening' ? `, ${printable(tcp.address)}` : ', no TCP'
   return [
-    ['profile', `${printable(name)} (${describeReason(name, because ?? profile?.because ?? 'asked for')})`],
+    ['profile', `${printable(name)} (${describeReason(name, because ?? profile?.because ?? 'requested')})`],
     ['api', profile?.api_url === undefined ? undefined : printable(profile.api_url)],
     ['key', profile === undefined ? undefined : describeKeyOf(profile, now)],
     ['renewal', profile?.renewal === undefined ? undefined : describeRenewal(profile.renewal, now)],
     ['old keys', profile?.renewal === undefined ? undefined : describeOldKeys(profile.renewal)],
-    ['kept in', describeStore(profile, vault)],
+    ['stored in', describeStore(profile, vault)],
     ['others', describeOthers(status, name)],
-    ...describeTraffic(status.proxy, now).map((line, at): [string, string] => [
-      at === 0 ? 'proxy' : '',
-      line,
-    ]),
-    ['daemon', `${printable(daemon.version)}, pid ${daemon.pid}, ${up}${doors}`],
+    ...describeTraffic(status.proxy, now).map((line, at) => [at === 0 ? 'proxy' : '', line] as const),
+    ['daemon', `${printable(daemon.version)}, pid ${daemon.pid}, ${up}${address}`],
   ]
 }
 
-/** The name stands before it already. */
+/** Without the profile's name, which is printed in front of it. */
 function describeReason(name: string, because: string): string {
   const prefix = `profile '${name}' is `
   return printable(because.startsWith(prefix) ? because.slice(prefix.length) : because)
@@ -100,11 +97,10 @@ function describeKeyOf(profile: ProfileStatus, now: number): string | undefined 
 }
 
 function describeStore(profile: ProfileStatus | undefined, vault: Status['vault']): string | undefined {
-  if (profile?.key_source === 'file') return 'profiles.toml, as plain text'
+  if (profile?.key_source === 'file') return 'profiles.toml, in plain text'
   const lock = vault.state === 'ready' ? '' : ` (${vault.state.replace('_', ' ')})`
   if (vault.at_rest === 'os keychain') return `the OS keychain${lock}`
-  const wrap = vault.at_rest === 'not protected' ? 'at rest: not protected' : `at rest: ${vault.at_rest}`
-  return `an encrypted file, ${wrap}${lock}`
+  return `an encrypted file, at rest: ${vault.at_rest}${lock}`
 }
 
 function describeOthers({ profiles }: Status, name: string): string | undefined {
@@ -135,33 +131,40 @@ function findFindings(
 }
 
 function differentVersions(daemon: string, ours: string): Finding {
-  return { text: `the daemon is version ${daemon}, this command is ${ours}`, hint: 'restart prefect-authd' }
+  const text = `the daemon is version ${daemon}, this command is version ${ours}`
+  return { text, hint: 'prefect-auth service install      (or restart prefect-authd)' }
 }
 
 function findProfileFindings(profile: ProfileStatus): Finding[] {
   const { ready, reason, hint, notices } = profile
   const unready = { text: reason ?? 'not ready', ...defined({ hint }) }
-  const nowhere = { text: `profile '${profile.name}' leads to no Prefect API`, hint: 'prefect-auth login' }
+  const nowhere = { text: `profile '${profile.name}' has no Prefect API URL`, hint: 'prefect-auth login' }
   const state = profile.kind === 'none' ? [nowhere] : ready ? [] : [unready]
   const trouble = profile.renewal?.trouble
   const renewal = trouble === undefined ? [] : [{ text: trouble.message, hint: trouble.hint }]
   return [...state, ...renewal, ...notices.map((text) => ({ text }))]
 }
 
-/** What `eval "$(prefect-auth env)"` put there is no conflict while it is the current pair. */
-function findOverrides(env: StatusTextInput['env'], { api_url, key }: ProfileStatus): Finding[] {
-  const names: string[] = []
-  if (env.PREFECT_API_URL && env.PREFECT_API_URL !== api_url) names.push('PREFECT_API_URL')
-  if (env.PREFECT_API_KEY && fingerprint(env.PREFECT_API_KEY) !== key?.fingerprint)
-    names.push('PREFECT_API_KEY')
+function findOverrides(env: StatusTextInput['env'], profile: ProfileStatus): Finding[] {
+  const names = overridingVariables(env, profile)
   if (names.length === 0) return []
   const verb = names.length === 1 ? 'is' : 'are'
-  const text = `${names.join(' and ')} ${verb} set in this shell to something else, and a plain prefect uses that`
+  const text = `${names.join(' and ')} ${verb} set to something else in this shell, and a plain prefect uses that`
   return [{ text, hint: `unset ${names.join(' ')}      (or: eval "$(prefect-auth env)")` }]
 }
 
-function fingerprint(key: string): string {
-  return `sha256:${createHash('sha256').update(key).digest('hex').slice(0, 12)}`
+/**
+ * The variables of `env` that lead a plain `prefect` elsewhere than `profile` does. What `eval "$(prefect-auth env)"` set
+ * does not count while it is current.
+ */
+export function overridingVariables(
+  { PREFECT_API_URL: url, PREFECT_API_KEY: key }: StatusTextInput['env'],
+  profile: ProfileStatus | undefined,
+): readonly string[] {
+  return [
+    ...(url && url !== profile?.api_url ? ['PREFECT_API_URL'] : []),
+    ...(key && new Secret(key).fingerprint() !== profile?.key?.fingerprint ? ['PREFECT_API_KEY'] : []),
+  ]
 }
 
 function formatFinding({ text, hint }: Finding, colors: Colors): string[] {
@@ -175,14 +178,14 @@ export function describeRenewal(renewal: RenewalView, now: number): string {
   const before =
     last === undefined
       ? ''
-      : `, last ${last.outcome === 'done' ? 'on' : 'tried in vain on'} ${formatDate(last.at)}`
+      : `, last ${last.outcome === 'done' ? 'on' : 'attempt failed on'} ${formatDate(last.at)}`
   return `${describePlan(renewal, now)}${before}`
 }
 
 function describePlan({ plan, at, why }: RenewalView, now: number): string {
   switch (plan) {
     case 'scheduled':
-      if (at === undefined) return 'planned'
+      if (at === undefined) return 'scheduled'
       return Date.parse(at) <= now ? 'due now' : `${formatRelative(at, now)} (${formatDate(at)})`
     case 'not_renewable':
       return `not possible: ${printable(why ?? 'no reason given')}`
@@ -191,17 +194,17 @@ function describePlan({ plan, at, why }: RenewalView, now: number): string {
   }
 }
 
-/** `1 still lives: sha256:1f2e3d4c5b6a until 2026-12-20`; `undefined` where none does. */
+/** `1 still valid: sha256:1f2e3d4c5b6a until 2026-12-20`; `undefined` if there is none. */
 export function describeOldKeys({ old_keys }: RenewalView): string | undefined {
   if (old_keys.length === 0) return undefined
   const shown = old_keys.slice(0, 3).map(({ fingerprint, expires_at }) => {
-    return `${printable(fingerprint)} ${expires_at === undefined ? '(end not known)' : `until ${formatDate(expires_at)}`}`
+    return `${printable(fingerprint)} ${expires_at === undefined ? '(expiry unknown)' : `until ${formatDate(expires_at)}`}`
   })
   const more = old_keys.length > shown.length ? ', ...' : ''
-  return `${old_keys.length} still ${old_keys.length === 1 ? 'lives' : 'live'}: ${shown.join(', ')}${more}`
+  return `${old_keys.length} still valid: ${shown.join(', ')}${more}`
 }
 
-/** The busiest come first; more than these are for `--json` and `/metrics`. */
+/** The busiest come first; `--json` and `/metrics` have the rest. */
 const MAX_LINES = 8
 
 function describeTraffic(traffic: readonly ProxyTrafficView[], now: number): readonly string[] {
@@ -212,11 +215,11 @@ function describeTraffic(traffic: readonly ProxyTrafficView[], now: number): rea
 
 function describeLine(line: ProxyTrafficView, now: number): string {
   const facts = [
-    count(line.requests, 'request'),
+    counted(line.requests, 'request'),
     `${formatBytes(line.bytes_up)} up`,
     `${formatBytes(line.bytes_down)} down`,
-    ...some(line.sockets, (many) => `${count(many, 'socket')} open`),
-    ...some(line.replays, (many) => count(many, 'replay')),
+    ...some(line.sockets, (many) => `${counted(many, 'socket')} open`),
+    ...some(line.replays, (many) => counted(many, 'replay')),
     ...some(line.parked, (many) => `${many} told to wait`),
     `last ${formatRelative(line.last_at, now)}`,
   ]
@@ -228,11 +231,7 @@ function some(many: number, text: (many: number) => string): readonly string[] {
   return many === 0 ? [] : [text(many)]
 }
 
-function count(many: number, unit: string): string {
-  return `${many} ${unit}${many === 1 ? '' : 's'}`
-}
-
-/** `512 B`, `1.2 kB`, `3.4 MB`: thousands, as networks count. */
+/** `512 B`, `1.2 kB`, `3.4 MB`: powers of 1000. */
 function formatBytes(bytes: number): string {
   const units = ['kB', 'MB', 'GB', 'TB']
   let value = bytes

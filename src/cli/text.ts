@@ -1,4 +1,5 @@
-/** Pure: owners, keys and workspaces in the words of every command. */
+/** Owners, keys, workspaces, times and tables as every command prints them. */
+import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS } from '../std/clock.js'
 import type { KeyView, Owner, WorkspaceRef } from '../wire/common.js'
 
 /** `terry (terry@example.com)` */
@@ -8,13 +9,13 @@ export function describeOwner({ kind, handle, email }: Owner): string {
   return email === undefined ? name : `${name} (${printable(email)})`
 }
 
-/** `prefect/terry`, or the ids until Prefect has told the names. */
+/** `prefect/terry`, or the ids until the names are known. */
 export function describeWorkspace({ handle, account_id, workspace_id }: WorkspaceRef): string {
   return printable(handle ?? `${account_id}/${workspace_id}`)
 }
 
-/** Prefect tells the expiry of a key to who made it, and to nobody else. */
-const UNKNOWN_EXPIRY = 'when the key expires is not known'
+/** Prefect reveals when a key expires only to whoever created it. */
+const UNKNOWN_EXPIRY = 'expiry of the key unknown'
 
 /** `key expires 2026-12-20` */
 export function describeExpiry({ origin, expires_at, expiry_assumed }: KeyView): string {
@@ -25,26 +26,22 @@ export function describeExpiry({ origin, expires_at, expiry_assumed }: KeyView):
 const ORIGINS: Readonly<Record<KeyView['origin'], string>> = {
   browser: 'from the browser',
   pasted: 'pasted',
-  minted: 'our own',
-  service_account: 'of a service account',
+  minted: 'minted by prefect-auth',
+  service_account: 'service account',
   profile: 'from profiles.toml',
 }
 
-/** `our own, expires in 29 days (2026-12-20), sha256:1f2e3d4c5b6a` */
+/** `minted by prefect-auth, expires in 29 days (2026-12-20), sha256:1f2e3d4c5b6a` */
 export function describeKey(key: KeyView, now: number): string {
   return `${ORIGINS[key.origin]}, ${describeLife(key, now)}, ${printable(key.fingerprint)}`
 }
 
 function describeLife({ origin, expires_at, expiry_assumed }: KeyView, now: number): string {
-  if (expires_at === undefined) return origin === 'minted' ? 'does not expire' : 'expiry not known'
+  if (expires_at === undefined) return origin === 'minted' ? 'does not expire' : 'expiry unknown'
   const date = `(${expiry_assumed === true ? 'about ' : ''}${formatDate(expires_at)})`
   const isOver = Date.parse(expires_at) <= now
   return `${isOver ? 'expired' : 'expires'} ${formatRelative(expires_at, now)} ${date}`
 }
-
-const MINUTE = 60_000
-const HOUR = 60 * MINUTE
-const DAY = 24 * HOUR
 
 /** `2026-12-20` of an RFC 3339 time, in UTC. */
 export function formatDate(time: string): string {
@@ -56,13 +53,13 @@ export function formatTime(time: string): string {
   return new Date(time).toISOString().slice(0, 19).replace('T', ' ')
 }
 
-/** `29 days`, `3 hours`, `5 minutes`, `20 seconds`: never more than there is. */
+/** `29 days`, `3 hours`, `5 minutes`, `20 seconds`: rounded down. */
 export function formatSpan(ms: number): string {
   const left = Math.abs(ms)
-  if (left >= 2 * DAY) return count(Math.floor(left / DAY), 'day')
-  if (left >= 2 * HOUR) return count(Math.floor(left / HOUR), 'hour')
-  if (left >= MINUTE) return count(Math.floor(left / MINUTE), 'minute')
-  return count(Math.floor(left / 1000), 'second')
+  if (left >= 2 * DAY_MS) return counted(Math.floor(left / DAY_MS), 'day')
+  if (left >= 2 * HOUR_MS) return counted(Math.floor(left / HOUR_MS), 'hour')
+  if (left >= MINUTE_MS) return counted(Math.floor(left / MINUTE_MS), 'minute')
+  return counted(Math.floor(left / SECOND_MS), 'second')
 }
 
 /** `in 29 days`, `3 hours ago`. */
@@ -71,11 +68,12 @@ export function formatRelative(time: string, now: number): string {
   return ms >= 0 ? `in ${formatSpan(ms)}` : `${formatSpan(ms)} ago`
 }
 
-function count(number: number, unit: string): string {
-  return `${number} ${unit}${number === 1 ? '' : 's'}`
+/** `1 request`, `2 requests` */
+export function counted(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`
 }
 
-/** Columns as wide as they must be, two spaces between, the last one ragged. An empty cell is `-`. */
+/** Columns as wide as needed, two spaces apart, the last one ragged. An empty cell is shown as `-`. */
 export function formatTable(header: readonly string[], rows: readonly (readonly string[])[]): string {
   const cells = [header, ...rows.map((row) => row.map((cell) => printable(cell) || '-'))]
   const widths = header.map((_, column) => Math.max(...cells.map((row) => row[column]?.length ?? 0)))
@@ -89,7 +87,7 @@ function formatRow(row: readonly string[], widths: readonly number[]): string {
     .trimEnd()
 }
 
-/** `name   value` under each other; pairs without a value are left out. */
+/** Lines of `name   value`; pairs without a value are left out. */
 export function formatFacts(
   pairs: readonly (readonly [string, string | undefined])[],
   indent = '  ',
@@ -99,27 +97,27 @@ export function formatFacts(
   return shown.map(([name, value]) => `${indent}${name.padEnd(width)}  ${value}`).join('\n')
 }
 
-/** Control characters, C1 among them, and those that turn the reading direction: a terminal obeys them. */
+/** Control characters, including C1, and those that change the reading direction: a terminal obeys them. */
 const UNPRINTABLE = /[\p{Cc}\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/gu
 
-/** One line: line breaks and tabs become spaces, all other control characters go. */
+/** One line: line breaks and tabs become spaces, all other control characters are removed. */
 export function printable(text: string): string {
   return text.replace(/[\r\n\t]+/g, ' ').replace(UNPRINTABLE, '')
 }
 
-/** As `printable`, but line breaks stay. */
+/** Like `printable`, but keeps line breaks. */
 export function printableLines(text: string): string {
   return text.split('\n').map(printable).join('\n')
 }
 
-/** JSON in which no character can steer a terminal: what `JSON.stringify` leaves is escaped. */
+/** JSON without characters that control a terminal: those that `JSON.stringify` leaves are escaped. */
 export function printableJson(value: unknown, indent = 2): string {
   return (JSON.stringify(value, undefined, indent) ?? 'null').replace(UNPRINTABLE, (character) =>
     character === '\n' ? character : `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
   )
 }
 
-/** One word for a POSIX shell, whatever the text holds. */
+/** One word for a POSIX shell, whatever the text contains. */
 export function shellWord(text: string): string {
   const clean = printable(text)
   return /^[A-Za-z0-9_.@%+=:,/-]+$/.test(clean) ? clean : `'${clean.replaceAll("'", `'\\''`)}'`

@@ -1,4 +1,4 @@
-/** Where everything lives: settings file, state, socket, Prefect's own files. Shared by the daemon and its clients. */
+/** Paths of the settings file, state, socket and Prefect's own files, for the daemon and its clients. */
 import { isAbsolute, join, resolve } from 'node:path'
 
 export interface Surroundings {
@@ -22,7 +22,7 @@ export interface Paths {
 const NAME = 'prefect-auth'
 const SOCKET = 'authd.sock'
 
-/** The daemon's paths. Relative overrides are taken from the current directory; empty variables count as unset. */
+/** The daemon's paths. Relative overrides are resolved against the current directory; empty variables count as unset. */
 export function resolvePaths(around: Surroundings): Paths {
   const stateDir = resolveStateDir(around)
   const runtime = variable(around, 'XDG_RUNTIME_DIR')
@@ -38,7 +38,7 @@ export function resolvePaths(around: Surroundings): Paths {
   }
 }
 
-/** Where a client looks for the daemon, best first. An explicit `PREFECT_AUTH_SOCKET` is the only candidate. */
+/** Sockets at which a client looks for the daemon, best first. With `PREFECT_AUTH_SOCKET` it is the only candidate. */
 export function socketCandidates(around: Surroundings): readonly string[] {
   const explicit = variable(around, 'PREFECT_AUTH_SOCKET')
   if (explicit !== undefined) return [explicit]
@@ -50,7 +50,7 @@ export function socketCandidates(around: Surroundings): readonly string[] {
   return [...new Set(candidates.filter((path) => path !== undefined))]
 }
 
-/** Counts failed starts: the daemon writes it, `service` reads it and takes it away. */
+/** The file that counts failed starts: the daemon writes it, `service` reads and removes it. */
 export function startBookPath(stateDir: string): string {
   return join(stateDir, 'starts.json')
 }
@@ -71,7 +71,7 @@ function applicationSupport(around: Surroundings): string {
   return join(around.home, 'Library', 'Application Support', NAME)
 }
 
-/** As Prefect's own clients: `PREFECT_PROFILES_PATH`, else `PREFECT_HOME/profiles.toml`, else `~/.prefect/profiles.toml`. */
+/** As in Prefect's own clients: `PREFECT_PROFILES_PATH`, else `PREFECT_HOME/profiles.toml`, else `~/.prefect/profiles.toml`. */
 function resolveProfilesFile(around: Surroundings): string {
   const explicit = variable(around, 'PREFECT_PROFILES_PATH')
   if (explicit !== undefined) return tilde(explicit, around.home)

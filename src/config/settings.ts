@@ -1,9 +1,10 @@
 /**
- * What the user wants: one schema for flags, environment, config.toml and defaults, in this order of precedence.
- * An unknown or bad setting stops the start with its name, where it stands and what is allowed.
+ * The settings: one schema for flags, environment, config.toml and defaults, in this order of precedence.
+ * An unknown or invalid setting stops the start with its name, its source and the allowed values.
  */
 import { parse as parseToml } from 'smol-toml'
 import { z } from 'zod'
+import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS } from '../std/clock.js'
 import { formatDuration, parseDuration } from '../std/time.js'
 
 /** A duration as text; milliseconds in the settings. */
@@ -46,62 +47,59 @@ const names = z.union(
   },
 )
 
-const HOUR = 3_600_000
-const DAY = 24 * HOUR
-
-/** Every setting with its default and its one-line meaning: the README's table is made of these. */
+/** Every setting with its default and its meaning in one line; the README's table is made from these. */
 export const SETTINGS = {
   port: { schema: port, default: 4280, meaning: 'loopback TCP port; 0: any free one; off: no TCP' },
   'listen.hosts': {
     schema: names.pipe(z.array(z.string().regex(/^[A-Za-z0-9.-]+(:\d{1,5})?$/, 'host or host:port'))),
     default: [],
-    meaning: 'further Host headers to accept on TCP, as `host.docker.internal:4280`',
+    meaning: 'further Host headers to accept on TCP, such as `host.docker.internal:4280`',
   },
   'listen.restricted_socket': {
     schema: z.string().startsWith('/', 'an absolute path'),
     default: undefined,
-    meaning: 'path of a second unix socket, on which a token is needed; to be mounted into containers',
+    meaning: 'path of a second unix socket, which requires a token; for mounting into containers',
   },
   idle_exit: {
-    // Shorter, and systemd would see a daemon that is started too often, and close its sockets.
-    schema: durationOrOff(10_000, 30 * DAY),
+    // With less, systemd would see too many starts and close the sockets.
+    schema: durationOrOff(10 * SECOND_MS, 30 * DAY_MS),
     default: 'off',
-    meaning: 'leave no process after this time without a request; the next one starts it (docs/service.md)',
+    meaning: 'exit after this time without a request; the next request starts the daemon (docs/service.md)',
   },
   'login.timeout': {
-    schema: duration(5_000, HOUR),
+    schema: duration(5 * SECOND_MS, HOUR_MS),
     default: '120s',
     meaning: 'how long a login waits for the browser',
   },
   'login.state_in_path': {
     schema: flag,
     default: false,
-    meaning: 'experimental: a 256-bit state in the callback path',
+    meaning: 'experimental: put a 256-bit state into the callback path',
   },
   'renewal.key_lifetime': {
-    schema: duration(HOUR, 365 * DAY),
+    schema: duration(HOUR_MS, 365 * DAY_MS),
     default: '30d',
-    meaning: 'how long the keys live that we mint',
+    meaning: 'lifetime of minted keys',
   },
   'renewal.retire_after': {
-    schema: duration(60_000, 365 * DAY),
+    schema: duration(MINUTE_MS, 365 * DAY_MS),
     default: undefined,
-    meaning: 'delete a replaced key at Prefect after this time; unset: it is left to expire',
+    meaning: 'delete a replaced key at Prefect after this time; unset: let it expire',
   },
   'profiles.adopt': {
     schema: oneOf(['report', 'auto']),
     default: 'report',
-    meaning: 'a plain-text key that appears in profiles.toml: only say so, or move it into the vault',
+    meaning: 'for a plain-text key that appears in profiles.toml: report it, or move it into the vault',
   },
   'profiles.mirror': {
     schema: flag,
     default: false,
-    meaning: 'keep the current key in profiles.toml for tools that read nothing else',
+    meaning: 'keep the current key in profiles.toml, for tools that read only that',
   },
   'vault.backend': {
     schema: oneOf(['auto', 'keychain', 'file']),
     default: 'auto',
-    meaning: 'where keys rest; auto decides once, at the first start',
+    meaning: 'where keys are stored; auto decides once, at the first start',
   },
   'vault.key_wrap': {
     schema: oneOf(['auto', 'systemd-creds', 'passphrase', 'key-file']),
@@ -111,29 +109,29 @@ export const SETTINGS = {
   'vault.passphrase_file': {
     schema: z.string().startsWith('/', 'an absolute path'),
     default: undefined,
-    meaning: 'file (0600) whose first line opens a passphrase vault at start',
+    meaning: 'file (mode 0600) whose first line unlocks a passphrase vault at start',
   },
   'log.level': {
     schema: oneOf(['debug', 'info', 'warn', 'error']),
     default: 'info',
-    meaning: 'how much is logged',
+    meaning: 'least severe level to log',
   },
 } as const
 
 type SettingName = keyof typeof SETTINGS
 
-/** Frozen; durations in ms. Handed out in slices. */
+/** Frozen; durations in milliseconds. */
 export type Settings = {
   readonly [Name in SettingName]:
     | z.output<(typeof SETTINGS)[Name]['schema']>
     | ((typeof SETTINGS)[Name]['default'] extends undefined ? undefined : never)
 }
 
-/** Named by environment, no settings: every client must find them. */
+/** Variables that are not settings: clients need these paths too. */
 const PATH_VARIABLES = ['PREFECT_AUTH_CONFIG', 'PREFECT_AUTH_STATE_DIR', 'PREFECT_AUTH_SOCKET']
 
 interface SettingsProblem {
-  /** The name, where it stands, and what is allowed: one sentence. */
+  /** One sentence: the name, its source, and the allowed values. */
   readonly message: string
 }
 
@@ -141,7 +139,7 @@ interface SettingsSources {
   /** `{'log.level': 'debug'}` */
   readonly flags: Readonly<Record<string, string>>
   readonly env: Readonly<Record<string, string | undefined>>
-  /** Absent where there is no file. */
+  /** Absent if there is no file. */
   readonly file?: { readonly path: string; readonly text: string }
 }
 
@@ -154,7 +152,7 @@ interface Given {
   readonly where: string
 }
 
-/** Flags over environment over file over defaults. All problems at once, none silently dropped. */
+/** Flags beat environment beats file beats defaults. Returns all problems at once. */
 export function resolveSettings(sources: SettingsSources): SettingsOutcome {
   const problems: SettingsProblem[] = []
   const given = new Map<string, Given>([
@@ -176,7 +174,7 @@ export function resolveSettings(sources: SettingsSources): SettingsOutcome {
   return { kind: 'settings', settings: Object.freeze(settingsShape.parse(values)) }
 }
 
-/** The values are parsed by now: this gives them their type back without a cast. */
+/** The values have been parsed: this restores their type without a cast. */
 const settingsShape = z.custom<Settings>((value) => typeof value === 'object' && value !== null)
 
 function badValue(name: string, where: string, error: z.ZodError | undefined): SettingsProblem {
@@ -185,7 +183,9 @@ function badValue(name: string, where: string, error: z.ZodError | undefined): S
 }
 
 function unknown(name: string, where: string): SettingsProblem {
-  return { message: `unknown setting ${name} in ${where}; known are ${Object.keys(SETTINGS).join(', ')}` }
+  return {
+    message: `unknown setting ${name} in ${where}; known settings: ${Object.keys(SETTINGS).join(', ')}`,
+  }
 }
 
 function isSetting(name: string): name is SettingName {
@@ -218,7 +218,7 @@ function fromEnv(env: SettingsSources['env'], problems: SettingsProblem[]): [str
     const name = byVariable.get(variable)
     if (name !== undefined) return [[name, { value, where: `the environment variable ${variable}` }]]
     problems.push({
-      message: `unknown setting in the environment variable ${variable}; known are ${[...byVariable.keys(), ...PATH_VARIABLES].join(', ')}`,
+      message: `unknown setting in the environment variable ${variable}; known variables: ${[...byVariable.keys(), ...PATH_VARIABLES].join(', ')}`,
     })
     return []
   })
@@ -249,6 +249,7 @@ function isTable(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Date)
 }
 
+/** The README's table of settings, in Markdown. */
 export function settingsTable(): string {
   const rows = Object.entries(SETTINGS).map(([name, { default: fallback, meaning }]) => {
     const value =

@@ -1,4 +1,4 @@
-/** The sh front: what it answers itself, what it hands over to Node, and what it must never do; in every sh there is. */
+/** The sh front end in every sh: what it does itself, what it leaves to Node, and what it must never do. */
 import { exec, execFileSync } from 'node:child_process'
 import { existsSync, renameSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
@@ -34,7 +34,7 @@ const SHOW = 'printf "%s|%s|%s" "$PREFECT_API_URL" "$PREFECT_API_KEY" "${PREFECT
 const skip = process.platform === 'linux' ? false : 'looks into /proc'
 
 for (const shell of SHELLS) {
-  t.test(`${shell}: env prints what the daemon says, byte for byte`, async (t) => {
+  t.test(`${shell}: env prints the daemon's text byte for byte`, async (t) => {
     t.match(await front.run(['env'], { shell, env }), { code: 0, stdout: text, stderr: '' })
     t.match(await front.run(['env', '--format=fish', '-p', 'a-b.c'], { shell, env }), {
       code: 0,
@@ -50,7 +50,7 @@ for (const shell of SHELLS) {
     t.match(await front.run(['env'], { shell, env: proxied }), { stdout: 'NODE ["env"]\n' })
   })
 
-  t.test(`${shell}: exec gives every value as it is, and runs nothing that stands in one`, async (t) => {
+  t.test(`${shell}: exec passes every value unchanged, and runs nothing inside one`, async (t) => {
     const run = await front.run(['exec', '--', 'sh', '-c', SHOW], {
       shell,
       env: { ...env, PREFECT_CLOUD_API_URL: '' },
@@ -60,7 +60,7 @@ for (const shell of SHELLS) {
   })
 
   t.test(
-    `${shell}: exec is gone once the program runs, and the program has stdin, arguments and exit code`,
+    `${shell}: exec is replaced by the program, with its stdin, arguments and exit code`,
     { skip },
     async (t) => {
       const script = 'read -r a; echo "$a:$#:$2"; ps -o comm= --ppid $$ | grep -c defunct; exit 42'
@@ -74,17 +74,17 @@ for (const shell of SHELLS) {
         shell,
         env,
       })
-      t.match(stdout, process.argv[0]?.split('/').at(-1) ?? '', 'its parent is whoever called us')
+      t.match(stdout, process.argv[0]?.split('/').at(-1) ?? '', 'its parent is our caller')
       t.match(await front.run(['exec', '--', 'sh', '-c', 'kill -TERM $$'], { shell, env }), {
         signal: 'SIGTERM',
       })
     },
   )
 
-  t.test(`${shell}: a variable with a name that is none for a shell is not lost`, async (t) => {
+  t.test(`${shell}: exec keeps variables whose names no shell can use`, async (t) => {
     const odd = { ...env, 'FOO.BAR': '1', 'BASH_FUNC_module%%': '() { echo loaded; }' }
     const { stdout } = await front.run(['exec', '--', 'env'], { shell, env: odd })
-    // By Node, or by a shell that keeps them.
+    // Node keeps them, and so do some shells.
     t.ok(
       stdout.startsWith('NODE ') ||
         (stdout.includes('FOO.BAR=1\n') && stdout.includes('BASH_FUNC_module%%=')),
@@ -92,7 +92,7 @@ for (const shell of SHELLS) {
     )
   })
 
-  t.test(`${shell}: no variable of ours reaches the program, none of the caller's is changed`, async (t) => {
+  t.test(`${shell}: exec passes no variable of ours, and changes none of the caller's`, async (t) => {
     const before = { ...env, SHELLOPTS: 'allexport:xtrace', __pab_body: 'mine', X: 'y' }
     const { stdout, stderr } = await front.run(['exec', '--', 'env'], { shell, env: before })
     t.notMatch(stdout, /__pab_(?!body=)/)
@@ -107,30 +107,30 @@ for (const shell of SHELLS) {
     ['help', ['env', '--help'], {}],
     ['the proxy', ['env', '--proxy'], {}],
     ['the proxy for a job', ['exec', '--proxy', '--', 'true'], {}],
-    ['an argument where none belongs', ['env', 'x'], {}],
+    ['an unexpected argument', ['env', 'x'], {}],
     ['an unknown format', ['env', '--format', 'csh'], {}],
     ['a profile without a name', ['env', '--profile', ''], {}],
-    ['a profile that would have to be encoded', ['exec', '-p', 'a&b', 'true'], {}],
+    ['a profile that needs encoding', ['exec', '-p', 'a&b', 'true'], {}],
     ['a profile that is a key', ['env', '-p', 'pnu_123'], {}],
-    ['a profile that is not there', ['env', '-p', 'gone'], {}],
-    ['an answer that breaks off', ['env', '-p', 'cut'], {}],
+    ['an unknown profile', ['env', '-p', 'gone'], {}],
+    ['a truncated response', ['env', '-p', 'cut'], {}],
     ['no program', ['exec', '--'], {}],
-    ['a program that is not there', ['exec', 'no-such-program'], {}],
+    ['a missing program', ['exec', 'no-such-program'], {}],
     ['a program that is a directory', ['exec', '/'], {}],
     ['a program that begins with a dash', ['exec', '--', '-x'], {}],
     ['a key in place of a program', ['exec', 'pnu_123'], {}],
-    ['a caller that says something else', ['exec', 'true'], { PREFECT_API_URL: 'http://other' }],
+    ['a caller with another URL', ['exec', 'true'], { PREFECT_API_URL: 'http://other' }],
     ['a relative socket', ['env'], { PREFECT_AUTH_SOCKET: 'authd.sock' }],
     ['no socket', ['env'], { PREFECT_AUTH_SOCKET: '/nowhere/s' }],
     ['a path without curl', ['env'], { PATH: `${front.dir}/only-node` }],
   ] as const) {
-    t.test(`${shell}: ${what} is for Node, with every argument as it was`, async (t) => {
+    t.test(`${shell}: leaves ${what} to Node, with all arguments unchanged`, async (t) => {
       const run = await front.run(args, { shell, env: { ...env, ...more } })
       t.equal(run.stdout, `NODE ${JSON.stringify(args)}\n`)
     })
   }
 
-  t.test(`${shell}: the same value in the caller's environment is no contradiction`, async (t) => {
+  t.test(`${shell}: exec accepts equal values in the caller's environment`, async (t) => {
     const run = await front.run(['exec', 'sh', '-c', 'echo ran'], { shell, env: { ...env, ...served } })
     t.equal(run.stdout, 'ran\n')
   })
@@ -140,7 +140,7 @@ execFileSync('mkdir', [join(front.dir, 'only-node')])
 for (const tool of ['readlink', 'id']) symlinkSync(`/usr/bin/${tool}`, join(front.dir, 'only-node', tool))
 symlinkSync(process.execPath, join(front.dir, 'only-node', 'node'))
 
-t.test('a curlrc and a proxy of the caller have no say', async (t) => {
+t.test("ignores the caller's curlrc and proxies", async (t) => {
   writeFileSync(join(front.dir, 'sh', '.curlrc'), `output = "${evil}"\nuser-agent = "stolen"\n`)
   const proxies = { http_proxy: 'http://127.0.0.1:1', ALL_PROXY: 'socks5://127.0.0.1:1' }
   const run = await front.run(['env'], { env: { ...env, ...proxies } })
@@ -148,7 +148,7 @@ t.test('a curlrc and a proxy of the caller have no say', async (t) => {
   t.equal(existsSync(evil), false)
 })
 
-t.test('a link to a socket is not followed, and neither is one of another user', async (t) => {
+t.test('uses no link to a socket, and no socket of another user', async (t) => {
   symlinkSync(daemon.socket, join(front.dir, 'link'))
   const linked = await front.run(['env'], { env: { PREFECT_AUTH_SOCKET: join(front.dir, 'link') } })
   t.match(linked.stdout, /^NODE /)
@@ -161,32 +161,28 @@ t.test('a link to a socket is not followed, and neither is one of another user',
   t.match((await front.run(['env'], { env: { PREFECT_AUTH_SOCKET: theirs } })).stdout, /^NODE /)
 })
 
-t.test(
-  'where it looks, in this order: the runtime directory, then the state directory',
-  { skip },
-  async (t) => {
-    const home = join(front.dir, 'sh')
-    execFileSync('mkdir', ['-p', join(home, 'run/prefect-auth'), join(home, '.local/state/prefect-auth/run')])
-    const places = [
-      join(home, 'run/prefect-auth/authd.sock'),
-      join(home, '.local/state/prefect-auth/run/authd.sock'),
-    ]
-    for (const place of places) {
-      const other = await startScriptedDaemon(t, { 'GET /v1/env': { text: place } })
-      renameSync(other.socket, place)
-    }
-    const around = { XDG_RUNTIME_DIR: join(home, 'run') }
-    t.equal((await front.run(['env'], { env: around })).stdout, places[0])
-    t.equal((await front.run(['env'])).stdout, places[1])
-    t.match((await front.run(['env'], { env: { PREFECT_AUTH_STATE_DIR: 'relative' } })).stdout, /^NODE /)
-  },
-)
+t.test('looks in the runtime directory first, then in the state directory', { skip }, async (t) => {
+  const home = join(front.dir, 'sh')
+  execFileSync('mkdir', ['-p', join(home, 'run/prefect-auth'), join(home, '.local/state/prefect-auth/run')])
+  const places = [
+    join(home, 'run/prefect-auth/authd.sock'),
+    join(home, '.local/state/prefect-auth/run/authd.sock'),
+  ]
+  for (const place of places) {
+    const other = await startScriptedDaemon(t, { 'GET /v1/env': { text: place } })
+    renameSync(other.socket, place)
+  }
+  const around = { XDG_RUNTIME_DIR: join(home, 'run') }
+  t.equal((await front.run(['env'], { env: around })).stdout, places[0])
+  t.equal((await front.run(['env'])).stdout, places[1])
+  t.match((await front.run(['env'], { env: { PREFECT_AUTH_STATE_DIR: 'relative' } })).stdout, /^NODE /)
+})
 
-t.test('a full disk behind stdout is a failure', { skip: !existsSync('/dev/full') }, async (t) => {
+t.test('fails if stdout is on a full disk', { skip: !existsSync('/dev/full') }, async (t) => {
   const { code } = await front.run(['exec', 'true'], { env })
   t.equal(code, 0)
   const line = promisify(exec)(`${front.program} env >/dev/full`, { env: { PATH: process.env.PATH, ...env } })
   await t.rejects(line, { code: 1 })
 })
 
-t.test('the scripted daemon ends', async () => daemon.close())
+t.test('closes the scripted daemon', async () => daemon.close())

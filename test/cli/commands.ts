@@ -1,4 +1,4 @@
-/** Transcripts: what each command asks the daemon, prints, and exits with. */
+/** Transcripts: what each command requests, prints and exits with. */
 import t from 'tap'
 import { buildCli } from '../fixtures/built-cli.js'
 import { problem, type Reply, type Script, startScriptedDaemon } from '../fixtures/scripted-daemon.js'
@@ -110,7 +110,7 @@ const script: Script = {
 interface Row {
   readonly args: readonly string[]
   readonly input?: string
-  /** The last request but those that only look. */
+  /** The last request, and its body if that matters. */
   readonly asks?: readonly [string, unknown?]
   readonly code?: number
   readonly stdout: string | RegExp
@@ -148,7 +148,7 @@ const table: readonly Row[] = [
     args: ['workspace', 'set'],
     code: 2,
     stdout: '',
-    stderr: /without a terminal nobody can be asked\ntry: prefect-auth workspace set/,
+    stderr: /there is no terminal to ask on\ntry: prefect-auth workspace set/,
   },
   {
     args: ['profile', 'ls'],
@@ -164,7 +164,7 @@ const table: readonly Row[] = [
   {
     args: ['profile', 'use', 'cloud'],
     asks: ['PUT /v1/profiles/active', { name: 'cloud' }],
-    stdout: 'Profile cloud is active now\n',
+    stdout: 'Profile cloud is now active\n',
   },
   {
     args: ['profile', 'create', 'new', '--api-url', 'http://x'],
@@ -182,11 +182,11 @@ const table: readonly Row[] = [
     asks: ['PATCH /v1/profiles/cloud', { api_url: null, auth_string: null }],
     stdout: 'Profile cloud changed\n',
   },
-  { args: ['profile', 'set', 'cloud'], code: 2, stdout: '', stderr: /nothing to change/ },
+  { args: ['profile', 'set', 'cloud'], code: 2, stdout: '', stderr: /no change was given/ },
   {
     args: ['profile', 'rename', 'cloud', 'c2'],
     asks: ['POST /v1/profiles/cloud/rename', { to: 'c2' }],
-    stdout: 'Profile cloud is called c2 now\n',
+    stdout: 'Profile cloud is now called c2\n',
   },
   {
     args: ['profile', 'delete', 'cloud'],
@@ -203,7 +203,7 @@ const table: readonly Row[] = [
     args: ['keys', 'create', 'ci', '--expires-in', 'never'],
     asks: ['POST /v1/keys', { name: 'ci' }],
     stdout: 'pnu_made\n',
-    stderr: 'Key ci (k1): shown this once; it never expires\n',
+    stderr: 'Key ci (k1): not shown again; it never expires\n',
   },
   { args: ['keys', 'create', 'ci', '--expires-in', 'soon'], code: 2, stdout: '', stderr: /30m, 8h or 90d/ },
   { args: ['keys', 'delete', 'k1'], asks: ['DELETE /v1/keys/k1'], stdout: 'Key k1 deleted\n' },
@@ -211,7 +211,7 @@ const table: readonly Row[] = [
     args: ['token', 'create', '--name', 'ci', '--power', 'use', '-p', 'cloud', '-p', 'dev'],
     asks: ['POST /v1/tokens', { name: 'ci', power: 'use', expires_in: '8h', profiles: ['cloud', 'dev'] }],
     stdout: 'pab_made\n',
-    stderr: /^Token t1: shown this once; power use, profiles cloud, dev, until 2026-11-20 18:00:00 UTC\n$/,
+    stderr: /^Token t1: not shown again; power use, profiles cloud, dev, until 2026-11-20 18:00:00 UTC\n$/,
   },
   {
     args: ['token', 'create', '--name', 'ci', '--power', 'admin'],
@@ -219,13 +219,19 @@ const table: readonly Row[] = [
     stdout: '',
     stderr: /inspect, proxy, use/,
   },
+  {
+    args: ['token', 'create', '--name', 'ci', '--expires-in', 'soon'],
+    code: 2,
+    stdout: '',
+    stderr: /--expires-in.*like 30m, 8h or 7d/,
+  },
   { args: ['token', 'ls'], stdout: /t1 +ci +use +cloud,dev +2026-11-20 18:00:00 +never\n$/ },
   { args: ['token', 'revoke', 't1'], asks: ['DELETE /v1/tokens/t1'], stdout: 'Token t1 revoked\n' },
   {
     args: ['audit', '--since', '2026-11-20T08:00Z'],
     stdout: /env x3 +given +cloud +socket +curl\[2J\/8 +sha256:/,
   },
-  { args: ['audit', '-p', 'other'], stdout: 'Nothing\n' },
+  { args: ['audit', '-p', 'other'], stdout: 'No entries\n' },
   { args: ['metrics'], stdout: '# TYPE prefect_auth_up gauge\nprefect_auth_up 1\n' },
   {
     args: ['unlock', '--passphrase-stdin'],
@@ -244,7 +250,7 @@ const table: readonly Row[] = [
   },
 ]
 
-t.test('every command asks, prints and exits as written down', { jobs: 4 }, async (t) => {
+t.test('requests, prints and exits as in the transcript', { jobs: 4 }, async (t) => {
   for (const { args, input, asks, code = 0, stdout, stderr = '' } of table) {
     void t.test(args.join(' '), async (t) => {
       const daemon = await startScriptedDaemon(t, script)
@@ -259,7 +265,7 @@ t.test('every command asks, prints and exits as written down', { jobs: 4 }, asyn
   }
 })
 
-t.test('--json is what the daemon answered', async (t) => {
+t.test('prints the response of the daemon with --json', async (t) => {
   const daemon = await startScriptedDaemon(t, script)
   for (const [args, expected] of [
     [['profile', 'ls'], { active: 'cloud' }],
@@ -274,7 +280,7 @@ t.test('--json is what the daemon answered', async (t) => {
   }
 })
 
-t.test('failures have their exit codes, a reason, a remedy, and with --json a document', async (t) => {
+t.test('reports a failure with exit code, reason and remedy, and with --json as a document', async (t) => {
   const rows: readonly [Reply, number, RegExp][] = [
     [
       problem('login_required', 'login', 401, 'no key', 'prefect-auth login'),
@@ -295,7 +301,7 @@ t.test('failures have their exit codes, a reason, a remedy, and with --json a do
   }
 })
 
-t.test('PREFECT_PROFILE counts, --profile goes before it, and status says why', async (t) => {
+t.test('prefers --profile to PREFECT_PROFILE, and status says where the profile was named', async (t) => {
   const profiles = [sampleProfileStatus(), sampleProfileStatus({ name: 'dev', active: false })]
   const daemon = await startScriptedDaemon(t, { 'GET /v1/status': { json: sampleStatus({ profiles }) } })
 
@@ -305,7 +311,7 @@ t.test('PREFECT_PROFILE counts, --profile goes before it, and status says why', 
   t.match((await cli.run([], { env: daemon.env })).stdout, 'cloud (active in profiles.toml)')
 })
 
-t.test('doctor shows remedies and fails only for problems', async (t) => {
+t.test('doctor prints remedies and fails only for problems', async (t) => {
   const ok = { name: 'clock', verdict: 'ok', finding: 'agrees' }
   const warning = { name: 'vault', verdict: 'warning', finding: 'no lock', remedy: 'set a passphrase' }
   const bad = { name: 'key', verdict: 'problem', finding: 'gone', remedy: 'prefect-auth login' }
@@ -317,13 +323,13 @@ t.test('doctor shows remedies and fails only for problems', async (t) => {
     const script = { 'GET /v1/status': { json: sampleStatus() }, 'GET /v1/doctor': { json: { checks } } }
     const daemon = await startScriptedDaemon(t, script)
     const outcome = await cli.run(['doctor'], { env: daemon.env })
-    // Beside them stand those of the session, which differ from machine to machine, and are no problems here.
+    // The checks of the session differ from machine to machine, but none is a problem here.
     t.match(outcome, { code, stdout: new RegExp(`\n${problems}, \\d+ warnings?, \\d unknown\\.\n$`) })
     for (const check of checks) if ('remedy' in check) t.match(outcome.stdout, check.remedy)
   }
 })
 
-t.test('wrong usage exits with 2 and says what is known', async (t) => {
+t.test('exits with 2 on wrong usage and suggests what is valid', async (t) => {
   for (const [args, stderr] of [
     [['bogus'], /unknown command 'bogus'/],
     [['statsu'], /Did you mean status/],
@@ -336,7 +342,7 @@ t.test('wrong usage exits with 2 and says what is known', async (t) => {
   }
 })
 
-t.test('help is there for every command, and colours are not where nobody sees them', async (t) => {
+t.test('prints help for every command, and no colours into a pipe', async (t) => {
   const { stdout } = await cli.run(['--help'], { env: { FORCE_COLOR: '1' } })
   const names = [...stdout.matchAll(/^ {2}([a-z]+) /gm)].map(([, name]) => name ?? '')
 

@@ -1,4 +1,4 @@
-/** Completion scripts, asked by the shells they are for. */
+/** Completion scripts, run by the shells they are for. */
 import { spawnSync } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -40,13 +40,13 @@ async function start(t: Parameters<typeof startScriptedDaemon>[0] & { testdir():
   return { ...daemon.env, PATH: `${bin}:${daemon.env.PATH}` }
 }
 
-/** A missing shell is a skip, but not where everything has to be there. */
+/** Skips the test of a shell that is missing, unless everything has to be installed. */
 function has(shell: string): string | false {
   if (process.env.PAB_REQUIRE_REAL === '1') return false
   return spawnSync('sh', ['-c', `command -v ${shell}`]).status === 0 ? false : `${shell} is not installed`
 }
 
-/** The shell runs beside us, so that the daemon in this process can answer it. */
+/** The shell runs asynchronously, so that the daemon in this process can respond. */
 async function ask(shell: string, script: string, env: Record<string, string>): Promise<string[]> {
   const { spawn } = await import('node:child_process')
   const child = spawn(shell, ['-c', script], { env, stdio: ['ignore', 'pipe', 'inherit'] })
@@ -75,13 +75,13 @@ t.test('fish completes commands, options and profiles', { skip: has('fish') }, a
   }
 })
 
-t.test('zsh accepts its script', { skip: has('zsh') }, async (t) => {
+t.test('zsh loads its script', { skip: has('zsh') }, async (t) => {
   const env = await start(t)
   const script =
     'autoload -U compinit; compinit -u; eval "$(prefect-auth completion zsh)"; echo $_comps[prefect-auth]'
   t.same(await ask('zsh', script, env), ['_prefect_auth'])
 })
 
-t.test('an unknown shell is wrong usage', async (t) => {
+t.test('rejects an unknown shell', async (t) => {
   t.match(await cli.run(['completion', 'tcsh'], { env: {} }), { code: 2, stderr: /bash, zsh, fish/ })
 })

@@ -15,7 +15,7 @@ const LOGIN = problem(
 
 const cli = await buildCli(t)
 
-t.test("the daemon's text is printed as it is, for the profile and the format asked for", async (t) => {
+t.test("prints the daemon's text unchanged, for the profile and format requested", async (t) => {
   const daemon = await startScriptedDaemon(t, { 'GET /v1/env': { text: TEXT } })
   const table = [
     [[], {}, { format: 'sh' }],
@@ -33,7 +33,7 @@ t.test("the daemon's text is printed as it is, for the profile and the format as
   }
 })
 
-t.test('a shell that leaves the proxy keeps nothing that was the proxy’s alone', async (t) => {
+t.test('unsets what the proxy alone needed when a shell leaves the proxy', async (t) => {
   const daemon = await startScriptedDaemon(t, { 'GET /v1/env': { text: TEXT } })
   const name = 'PREFECT_SILENCE_API_URL_MISCONFIGURATION'
   const proxied = { ...daemon.env, [name]: 'true', PREFECT_API_KEY: `pab_${'t'.repeat(43)}` }
@@ -51,10 +51,10 @@ t.test('a shell that leaves the proxy keeps nothing that was the proxy’s alone
   const { stdout } = await cli.run(['env'], {
     env: { ...daemon.env, [name]: 'true', PREFECT_API_KEY: 'pnu_x' },
   })
-  t.equal(stdout, TEXT, 'what a user has set is the user’s')
+  t.equal(stdout, TEXT, 'but keeps what the user set')
 })
 
-t.test('a failure is a line that fails in the shell, the reason on stderr, and an exit code', async (t) => {
+t.test('prints a line that fails in the shell, the reason on stderr, and exits with a code', async (t) => {
   const daemon = await startScriptedDaemon(t, {
     'GET /v1/env': LOGIN,
   })
@@ -79,7 +79,7 @@ t.test('a failure is a line that fails in the shell, the reason on stderr, and a
   )
 })
 
-t.test('without a daemon a script under set -e stops', async (t) => {
+t.test('stops a script under set -e if there is no daemon', async (t) => {
   const env = bareEnv(t.testdir())
   const script = `set -e; eval "$(${process.execPath} ${cli.program} env)"; echo went on`
 
@@ -91,7 +91,7 @@ t.test('without a daemon a script under set -e stops', async (t) => {
   t.notMatch(inShell.stdout, 'went on')
 })
 
-t.test('--help is answered by the full program', async (t) => {
+t.test('leaves --help to the full program', async (t) => {
   for (const command of ['env', 'exec']) {
     t.match(await cli.run([command, '--help'], { env: {} }), {
       code: 0,

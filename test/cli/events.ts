@@ -1,6 +1,7 @@
-/** `events` and `status --watch`: what goes on until somebody says stop. */
+/** `events` and `status --watch`: commands that run until they are interrupted. */
 import type { ServerResponse } from 'node:http'
 import t from 'tap'
+import { describeEvent } from '../../src/cli/commands/events.js'
 import { buildCli } from '../fixtures/built-cli.js'
 import { openPseudoTerminal } from '../fixtures/pseudo-terminal.js'
 import type { Outcome } from '../fixtures/run-to-end.js'
@@ -21,19 +22,17 @@ function sendEvents(response: ServerResponse): void {
   response.write('data: no json\n\ndata: {"of":"another version"}\n\n')
 }
 
-/** Runs, and sends Ctrl-C once both events have gone out. */
-function runUntil(
-  args: readonly string[],
-  env: Record<string, string>,
-  sent: Promise<void>,
-): Promise<Outcome> {
+/** Runs, and sends Ctrl-C once `expected` has been printed. */
+function runUntil(args: readonly string[], env: Record<string, string>, expected: string): Promise<Outcome> {
   return cli.run(args, {
     env,
-    onSpawn: (_pid, kill) => void sent.then(() => setTimeout(kill, 300, 'SIGINT')),
+    onStdout: (text, kill) => {
+      if (text.length >= expected.length) kill('SIGINT')
+    },
   })
 }
 
-t.test('events are one line each, or one JSON document each, until Ctrl-C', async (t) => {
+t.test('events prints a line or a JSON document per event, until Ctrl-C', async (t) => {
   for (const [args, expected] of [
     [
       [],
@@ -42,30 +41,20 @@ t.test('events are one line each, or one JSON document each, until Ctrl-C', asyn
     [['-p', 'dev'], '2026-11-20 18:45:52Z  login.failed          dev  reason=x[2J  list=a,b\n'],
     [['--json', '-p', 'cloud', '--after', 'e-0'], `${JSON.stringify(events[0])}\n`],
   ] as const) {
-    let onSent = () => undefined as unknown
-    const sent = new Promise<void>((resolve) => {
-      onSent = resolve
-    })
-    const daemon = await startScriptedDaemon(t, {
-      'GET /v1/events': {
-        handle: (response) => {
-          sendEvents(response)
-          onSent()
-        },
-      },
-    })
-    t.match(await runUntil(['events', ...args], daemon.env, sent), {
-      code: 130,
-      stdout: expected,
-      stderr: '',
-    })
+    const daemon = await startScriptedDaemon(t, { 'GET /v1/events': { handle: sendEvents } })
+    const outcome = await runUntil(['events', ...args], daemon.env, expected)
+    t.same(outcome, { code: 130, signal: null, stdout: expected, stderr: '' })
     t.equal(daemon.asked[0]?.headers['last-event-id'], args.length > 2 ? 'e-0' : undefined)
   }
 })
 
-t.test('status --watch draws anew when something happens, and ends with Ctrl-C', async (t) => {
+t.test('status --watch redraws on every event, and ends with Ctrl-C', async (t) => {
   let owner = 'terry'
   let push = () => undefined as unknown
+  let onSubscribed = () => undefined as unknown
+  const subscribed = new Promise<void>((resolve) => {
+    onSubscribed = resolve
+  })
   const daemon = await startScriptedDaemon(t, {
     'GET /v1/status': () => {
       const profile = sampleProfileStatus({ owner: { kind: 'user', id: 'u', handle: owner } })
@@ -76,6 +65,7 @@ t.test('status --watch draws anew when something happens, and ends with Ctrl-C',
         response.writeHead(200, { 'content-type': 'text/event-stream' })
         response.write(': hello\n\n')
         push = () => response.write('id: e-1\ndata: {}\n\n')
+        onSubscribed()
       },
     },
   })
@@ -83,8 +73,8 @@ t.test('status --watch draws anew when something happens, and ends with Ctrl-C',
   const terminal = openPseudoTerminal(t, { env: { ...daemon.env, NO_COLOR: '1' }, command })
 
   await terminal.waitFor('terry in prefect/terry')
-  await terminal.waitFor('in order')
-  await new Promise((resolve) => setTimeout(resolve, 300))
+  await terminal.waitFor('No problems')
+  await subscribed
   owner = 'another'
   push()
   await terminal.waitFor('another in prefect/terry')
@@ -93,8 +83,21 @@ t.test('status --watch draws anew when something happens, and ends with Ctrl-C',
   t.equal(await terminal.ended, 130)
 })
 
-t.test('without a daemon both fail at once', async (t) => {
+t.test('both fail at once without a daemon', async (t) => {
   const env = { PATH: process.env.PATH ?? '', HOME: t.testdir(), PREFECT_AUTH_SOCKET: '/nowhere/authd.sock' }
 
   for (const args of [['events'], ['status', '--watch']]) t.match(await cli.run(args, { env }), { code: 4 })
+})
+
+t.test('prints events of a renewal as sentences, others as facts', async (t) => {
+  const line = (type: string, facts: Record<string, string | number>) =>
+    describeEvent({ id: 'a-1', at: '2026-01-01T00:00:00.000Z', type, profile: 'cloud', facts })
+  t.match(line('renewal.started', { fingerprint: 'sha256:1' }), /renewing key sha256:1$/)
+  t.match(line('renewal.done', { fingerprint: 'sha256:2' }), /new key sha256:2$/)
+  t.match(
+    line('renewal.failed', { message: 'no answer', code: 'prefect_unreachable', retry_in_s: 9 }),
+    /no answer \(prefect_unreachable\); retry in 9 s, the old key stays in use$/,
+  )
+  t.match(line('renewal.warning', { message: 'it ends', hint: 'do this' }), /it ends; try: do this$/)
+  t.match(line('key.stored', { origin: 'minted' }), /origin=minted$/)
 })

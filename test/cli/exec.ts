@@ -1,4 +1,4 @@
-/** `prefect-auth exec` as a real process: environment, exit codes, signals, and who stays in memory. */
+/** `prefect-auth exec` as a real process: environment, exit codes, signals, and what stays in memory. */
 import { chmodSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
@@ -15,7 +15,7 @@ async function start(t: Parameters<typeof startScriptedDaemon>[0]) {
   return { daemon: await startScriptedDaemon(t, script) }
 }
 
-t.test('the command gets the credentials, its arguments, its stdin, and says what gave way', async (t) => {
+t.test('passes credentials, arguments and stdin, and reports the variables it replaced', async (t) => {
   const { daemon } = await start(t)
   const env = {
     ...daemon.env,
@@ -38,8 +38,11 @@ t.test('the command gets the credentials, its arguments, its stdin, and says wha
     t.ok(lines.includes(line), line)
   }
   t.notMatch(outcome.stdout, 'AUTH_STRING')
-  t.match(outcome.stderr, /PREFECT_API_KEY of the calling environment gives way to profile 'cloud'\n/)
-  t.match(outcome.stderr, /PREFECT_API_AUTH_STRING of the calling/)
+  t.match(
+    outcome.stderr,
+    /PREFECT_API_KEY from your environment is replaced by the value of profile 'cloud'\n/,
+  )
+  t.match(outcome.stderr, /PREFECT_API_AUTH_STRING from your environment/)
   t.notMatch(outcome.stderr, 'pnu_')
   t.match(daemon.asked.at(-1), {
     query: { profile: 'cloud' },
@@ -47,7 +50,7 @@ t.test('the command gets the credentials, its arguments, its stdin, and says wha
   })
 })
 
-t.test("exit codes are the command's own, or what a shell would give", async (t) => {
+t.test("exits with the command's own code, or the one a shell would use", async (t) => {
   const { daemon } = await start(t)
   const folder = t.testdir({ plain: 'x', bare: 'exit 7\n', orphan: '#!/no/such/sh\n' })
   for (const file of ['bare', 'orphan']) chmodSync(join(folder, file), 0o755)
@@ -63,11 +66,11 @@ t.test("exit codes are the command's own, or what a shell would give", async (t)
     t.match(await cli.run(['exec', '--', ...command], { env: daemon.env }), expected, command.join(' '))
   }
   const killed = await cli.run(['exec', 'sh', '-c', 'kill -TERM $$'], { env: daemon.env })
-  // Where the command took our place, the signal is its own; a shell reports 128+n for both.
+  // If the command replaced us, the signal ended it; a shell reports 128+n for both.
   t.ok(killed.code === 143 || killed.signal === 'SIGTERM')
 })
 
-t.test('where it was never started the code is 125 and the reason is said', async (t) => {
+t.test('exits with 125 and the reason if the command was never started', async (t) => {
   const refused = problem('login_required', 'login', 401, 'no key', 'prefect-auth login')
   const daemon = await startScriptedDaemon(t, { 'GET /v1/credentials': refused })
   const nonsense = await startScriptedDaemon(t, { 'GET /v1/credentials': { json: { profile: 7 } } })
@@ -86,7 +89,7 @@ t.test('where it was never started the code is 125 and the reason is said', asyn
   t.throws(() => readFileSync(marker), { code: 'ENOENT' })
 })
 
-t.test('signals reach the command, whoever is in between', async (t) => {
+t.test('passes signals to the command', async (t) => {
   const { daemon } = await start(t)
   for (const signal of ['SIGTERM', 'SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'] as const) {
     const name = signal.slice(3)
@@ -111,7 +114,7 @@ t.test('signals reach the command, whoever is in between', async (t) => {
   }
 })
 
-t.test('the command has no ignored signals and no open files of ours', async (t) => {
+t.test('gives the command no ignored signals and no open files', async (t) => {
   const { daemon } = await start(t)
   const command = 'grep SigIgn /proc/self/status; ls /proc/$$/fd'
 
@@ -124,7 +127,7 @@ t.test('the command has no ignored signals and no open files of ours', async (t)
   )
 })
 
-t.test('with execve nothing of us stays; without, we are the parent', async (t) => {
+t.test('is replaced by the command with execve, and its parent without', async (t) => {
   const { daemon } = await start(t)
 
   let ours = 0
@@ -138,10 +141,10 @@ t.test('with execve nothing of us stays; without, we are the parent', async (t) 
   t.equal(Number(stdout) === ours, typeof Reflect.get(process, 'execve') === 'function')
 })
 
-t.test('Ctrl-C at a terminal reaches the command once, not twice', async (t) => {
+t.test('lets Ctrl-C at a terminal reach the command once, not twice', async (t) => {
   const { daemon } = await start(t)
   const inner =
-    "process.on('SIGINT', () => console.log('interrupted')); setTimeout(() => console.log('over'), 1500); console.log('ready')"
+    "let n = 0; process.on('SIGINT', () => { console.log('interrupted'); if (++n === 1) setTimeout(() => { console.log('over'); process.exit() }, 500) }); setInterval(() => {}, 1000); console.log('ready')"
   const terminal = openPseudoTerminal(t, {
     env: { ...daemon.env, INNER: inner },
     command: `exec ${process.execPath} ${cli.program} exec -- ${process.execPath} -e "$INNER"`,

@@ -1,4 +1,4 @@
-/** `prefect-auth login` as a person at a terminal sees it. */
+/** `prefect-auth login` at a terminal, as people see it. */
 import { chmodSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -7,6 +7,7 @@ import { buildCli } from '../fixtures/built-cli.js'
 import { openPseudoTerminal } from '../fixtures/pseudo-terminal.js'
 import { problem } from '../fixtures/scripted-daemon.js'
 import { startScriptedLogin } from '../fixtures/scripted-login.js'
+import { until } from '../fixtures/shipped.js'
 import { API_KEY, KEY, OWNER, sampleLogin, WORKSPACE } from '../fixtures/wire-samples.js'
 
 const cli = await buildCli(t)
@@ -29,32 +30,35 @@ const verified = (count: number, changes: object = {}) => ({
 })
 const stored = { state: 'stored', owner: OWNER, workspace: { ...WORKSPACE, current: true }, key }
 
-/** Long enough for a prompt that just drew itself to listen. */
-const settle = () => new Promise((resolve) => setTimeout(resolve, 300))
+t.test(
+  'waits for the browser, confirms the owner, and chooses the workspace with the arrow keys',
+  async (t) => {
+    const scripted = await startScriptedLogin(t, { onConfirm: [{ state: 'confirmed' }, stored] })
+    const terminal = openPseudoTerminal(t, { env: scripted.daemon.env, command: login })
 
-t.test('browser, owner, workspace with the arrow keys', async (t) => {
-  const scripted = await startScriptedLogin(t, { onConfirm: [{ state: 'confirmed' }, stored] })
-  const terminal = openPseudoTerminal(t, { env: scripted.daemon.env, command: login })
+    await terminal.waitFor(PASTE)
+    scripted.become({ state: 'received' })
+    await terminal.waitFor('Key received')
+    scripted.become(verified(3))
+    await terminal.waitFor('The key belongs to terry (terry@example.com).')
+    await terminal.waitFor('Use it for profile cloud? [y/N]')
+    terminal.type('y\r')
+    // A list listens before it draws itself; `●` marks the choice.
+    await terminal.waitFor('acme/ws-2')
+    terminal.type('\u001b[B')
+    await terminal.waitFor(/●[^\n]*acme\/ws-2/)
+    terminal.type('\r')
 
-  await terminal.waitFor(PASTE)
-  scripted.become({ state: 'received' })
-  await terminal.waitFor('A key came')
-  scripted.become(verified(3))
-  await terminal.waitFor('of terry (terry@example.com).')
-  await terminal.waitFor('Use it for profile cloud? [y/N]')
-  terminal.type('y\r')
-  await terminal.waitFor('acme/ws-2')
-  await settle()
-  terminal.type('\u001b[B')
-  await settle()
-  terminal.type('\r')
+    t.equal(await terminal.ended, 0)
+    t.same(scripted.bodies('POST /v1/logins/login-1/confirm'), [{ accept: true, workspace: 'id-2' }])
+    t.match(
+      terminal.screen(),
+      'Logged in as terry (terry@example.com), workspace prefect/terry, profile cloud',
+    )
+  },
+)
 
-  t.equal(await terminal.ended, 0)
-  t.same(scripted.bodies('POST /v1/logins/login-1/confirm'), [{ accept: true, workspace: 'id-2' }])
-  t.match(terminal.screen(), 'Logged in as terry (terry@example.com), workspace prefect/terry, profile cloud')
-})
-
-t.test('"no" goes back to waiting, and only y is yes', async (t) => {
+t.test('goes back to waiting unless the answer is y', async (t) => {
   const scripted = await startScriptedLogin(t, { onConfirm: [{ state: 'waiting', notice: 'not taken' }] })
   const terminal = openPseudoTerminal(t, { env: scripted.daemon.env, command: login })
 
@@ -71,14 +75,13 @@ t.test('"no" goes back to waiting, and only y is yes', async (t) => {
   t.same(scripted.bodies('POST /v1/logins/login-1/confirm'), Array(3).fill({ accept: false }))
 })
 
-t.test('500 workspaces narrow while one types', async (t) => {
+t.test('narrows 500 workspaces while one types', async (t) => {
   const scripted = await startScriptedLogin(t, { onConfirm: [stored] })
   const terminal = openPseudoTerminal(t, { env: scripted.daemon.env, command: login })
 
   await terminal.waitFor(PASTE)
   scripted.become(verified(500, { owner_known: true }))
   await terminal.waitFor('type to search')
-  await settle()
   terminal.type('WS-417')
   await terminal.waitFor('1 match')
   terminal.type('\r')
@@ -87,12 +90,18 @@ t.test('500 workspaces narrow while one types', async (t) => {
   t.same(scripted.bodies('POST /v1/logins/login-1/confirm'), [{ accept: true, workspace: 'id-417' }])
 })
 
-t.test('a pasted key is never on the screen, not even while another one is being looked at', async (t) => {
+t.test('never shows a pasted key, not even while another one is being checked', async (t) => {
   const scripted = await startScriptedLogin(t, {})
   let tries = 0
+  let onTyped = () => undefined as unknown
+  const typed = new Promise<void>((resolve) => {
+    onTyped = resolve
+  })
   scripted.daemon.script['POST /v1/logins/login-1/key'] = async () => {
     tries += 1
-    await new Promise((resolve) => setTimeout(resolve, 400))
+    // Time for an echo to show up, should there be one.
+    await typed
+    await new Promise((resolve) => setTimeout(resolve, 300))
     if (tries === 1)
       return problem('key_rejected', 'login', 401, 'Prefect refused this key', 'prefect-auth login')
     scripted.become(stored)
@@ -103,8 +112,13 @@ t.test('a pasted key is never on the screen, not even while another one is being
   await terminal.waitFor(PASTE)
   terminal.type('pnu_firstfirstfirst\r')
   await terminal.waitFor('[19 characters]')
-  // The first is still being asked about at Prefect.
+  // Prefect has not judged the first one yet.
+  await until(
+    () => tries === 1,
+    () => 'the first key was not submitted',
+  )
   terminal.type(`${API_KEY}\r`)
+  onTyped()
   await terminal.waitFor('Prefect refused this key (key_rejected)')
 
   t.equal(await terminal.ended, 0)
@@ -115,7 +129,7 @@ t.test('a pasted key is never on the screen, not even while another one is being
   t.notMatch(terminal.screen(), /pnu_/)
 })
 
-t.test('what happens meanwhile is said above the prompt, and what was typed stays', async (t) => {
+t.test('prints notices above the prompt and keeps what was typed', async (t) => {
   const scripted = await startScriptedLogin(t, { onKey: [stored] })
   const terminal = openPseudoTerminal(t, { env: scripted.daemon.env, command: login })
 
@@ -131,14 +145,14 @@ t.test('what happens meanwhile is said above the prompt, and what was typed stay
   t.same(scripted.bodies('POST /v1/logins/login-1/key'), [{ api_key: API_KEY }])
 })
 
-t.test('Ctrl-C cancels our own login, and only leaves a joined one; the terminal echoes again', async (t) => {
+t.test('cancels its own login on Ctrl-C, leaves a joined one alone, and restores the echo', async (t) => {
   for (const isJoined of [false, true]) {
     const scripted = await startScriptedLogin(t, { isJoined })
     const command = `${login.replace('exec ', '')}; echo "code $?"; stty -a`
     const terminal = openPseudoTerminal(t, { env: scripted.daemon.env, command })
     await terminal.waitFor(PASTE)
     terminal.type('\u0003')
-    await terminal.waitFor(isJoined ? 'Left.' : 'The login was cancelled.')
+    await terminal.waitFor(isJoined ? 'Stopped waiting; the login goes on.' : 'Login cancelled.')
     await terminal.waitFor('code 130')
     await terminal.ended
     t.match(terminal.screen(), / echo /)
@@ -146,7 +160,7 @@ t.test('Ctrl-C cancels our own login, and only leaves a joined one; the terminal
   }
 })
 
-t.test('the browser is opened once, here, and not with --no-browser nor for a joined login', async (t) => {
+t.test('opens the browser once, but not with --no-browser or for a joined login', async (t) => {
   const url = sampleLogin().url ?? ''
   for (const [flag, isJoined, isOpened] of [
     ['', false, true],
@@ -162,10 +176,16 @@ t.test('the browser is opened once, here, and not with --no-browser nor for a jo
     const terminal = openPseudoTerminal(t, { env: desk, command: `${login} ${flag}` })
     await terminal.waitFor(url)
     await terminal.waitFor(PASTE)
-    await settle()
+    const readOpened = () => readFile(opened, 'utf8').catch(() => '')
+    if (isOpened) {
+      await until(
+        async () => (await readOpened()) !== '',
+        () => 'the browser was not opened',
+      )
+    }
     terminal.type('\u0003')
     await terminal.ended
-    t.equal(await readFile(opened, 'utf8').catch(() => ''), isOpened ? `${url}\n` : '')
-    t.equal(terminal.screen().includes('Opening it in your browser'), isOpened)
+    t.equal(await readOpened(), isOpened ? `${url}\n` : '')
+    t.equal(terminal.screen().includes('Opening your browser'), isOpened)
   }
 })

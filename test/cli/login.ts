@@ -1,4 +1,4 @@
-/** `prefect-auth login` where nobody sits at a terminal. */
+/** `prefect-auth login` without a terminal. */
 import t from 'tap'
 import { buildCli } from '../fixtures/built-cli.js'
 import { problem, startScriptedDaemon } from '../fixtures/scripted-daemon.js'
@@ -12,7 +12,7 @@ const stored = { state: 'stored', owner: OWNER, workspace, key }
 
 const cli = await buildCli(t)
 
-t.test('a key from stdin logs in: one line on stdout, the way to use it on stderr', async (t) => {
+t.test('logs in with a key from stdin: the result on stdout, how to use it on stderr', async (t) => {
   const login = await startScriptedLogin(t, {
     onKey: [verified],
     onConfirm: [{ state: 'confirmed' }, stored],
@@ -31,34 +31,31 @@ t.test('a key from stdin logs in: one line on stdout, the way to use it on stder
     outcome.stdout,
     'Logged in as terry (terry@example.com), workspace prefect/terry, profile cloud; key expires 2026-12-20\n',
   )
-  t.match(outcome.stderr, /^For a plain prefect: prefect-auth exec -- prefect/)
+  t.match(outcome.stderr, /^To use it: prefect-auth exec -- prefect/)
   t.notMatch(outcome.stderr, 'http')
   t.match(login.bodies('POST /v1/logins'), [{ profile: 'cloud', workspace: 'prefect/terry' }])
   t.same(login.bodies('POST /v1/logins/login-1/key'), [{ api_key: API_KEY, exchange: true }])
   t.same(login.bodies('POST /v1/logins/login-1/confirm'), [{ accept: true }])
 })
 
-t.test(
-  'a browser login needs nobody where the owner is known; the page stands on a line of its own',
-  async (t) => {
-    const exchange = { done: false, message: 'the delivered key is kept: minting was refused' }
-    const login = await startScriptedLogin(t, {
-      onBegin: [{ state: 'received' }, verified],
-      onConfirm: [{ ...stored, exchange, key: { ...key, expiry_assumed: true } }],
-    })
+t.test('asks nothing if the owner is known, and prints the page on its own line', async (t) => {
+  const exchange = { done: false, message: 'the delivered key is kept: minting was refused' }
+  const login = await startScriptedLogin(t, {
+    onBegin: [{ state: 'received' }, verified],
+    onConfirm: [{ ...stored, exchange, key: { ...key, expiry_assumed: true } }],
+  })
 
-    const outcome = await cli.run(['login', '--owner', 'terry', '--switch-owner'], { env: login.daemon.env })
+  const outcome = await cli.run(['login', '--owner', 'terry', '--switch-owner'], { env: login.daemon.env })
 
-    t.match(outcome, { code: 0, stdout: /; key expires about 2026-12-20\n$/ })
-    t.ok(outcome.stderr.split('\n').includes(sampleLogin().url ?? ''))
-    t.match(outcome.stderr, /may access apps on this device/)
-    t.match(outcome.stderr, /note: the delivered key is kept: minting was refused\n/)
-    t.match(login.bodies('POST /v1/logins'), [{ owner: 'terry', switch_owner: true }])
-  },
-)
+  t.match(outcome, { code: 0, stdout: /; key expires about 2026-12-20\n$/ })
+  t.ok(outcome.stderr.split('\n').includes(sampleLogin().url ?? ''))
+  t.match(outcome.stderr, /may access apps on this device/)
+  t.match(outcome.stderr, /note: the delivered key is kept: minting was refused\n/)
+  t.match(login.bodies('POST /v1/logins'), [{ owner: 'terry', switch_owner: true }])
+})
 
 t.test(
-  'where somebody would have to answer, it fails with the flag to give and cancels the login',
+  'fails with the option to use, and cancels the login, if a question would have to be asked',
   async (t) => {
     const foreign = { kind: 'user', id: 'x', handle: 'x; rm -rf ~', email: undefined }
     const others = [workspace, { ...workspace, handle: 'acme/b', workspace_id: 'b', current: false }]
@@ -82,7 +79,7 @@ t.test(
   },
 )
 
-t.test('what ends a login ends the command with its reason', async (t) => {
+t.test('ends with the reason that ended the login', async (t) => {
   const error = {
     type: 'urn:x',
     title: 't',
@@ -95,7 +92,7 @@ t.test('what ends a login ends the command with its reason', async (t) => {
   const table = [
     [{ state: 'expired', error }, /no key came \(login_expired\)\ntry: prefect-auth login\n/],
     [{ state: 'failed', error: { ...error, code: 'key_rejected', kind: 'login' } }, /key_rejected/],
-    [{ state: 'cancelled' }, /cancelled elsewhere/],
+    [{ state: 'cancelled' }, /cancelled by another program/],
   ] as const
 
   for (const [state, stderr] of table) {
@@ -105,7 +102,7 @@ t.test('what ends a login ends the command with its reason', async (t) => {
   }
 })
 
-t.test('a refused key from stdin fails, and is cancelled only where the login is ours', async (t) => {
+t.test('fails on a refused key from stdin, and cancels only a login of its own', async (t) => {
   for (const isJoined of [false, true]) {
     const login = await startScriptedLogin(t, { isJoined })
     login.daemon.script['POST /v1/logins/login-1/key'] = problem(
@@ -121,19 +118,19 @@ t.test('a refused key from stdin fails, and is cancelled only where the login is
   }
 })
 
-t.test('Ctrl-C and SIGTERM cancel the login', async (t) => {
+t.test('cancels the login on Ctrl-C and SIGTERM', async (t) => {
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     const login = await startScriptedLogin(t, {})
     const outcome = await cli.run(['login'], {
       env: login.daemon.env,
       onSpawn: (_pid, kill) => void login.whenWaiting.then(() => kill(signal)),
     })
-    t.match(outcome, { code: 130, stderr: /The login was cancelled\.\n$/ })
+    t.match(outcome, { code: 130, stderr: /Login cancelled\.\n$/ })
     t.equal(login.bodies('DELETE /v1/logins/login-1').length, 1)
   }
 })
 
-t.test('nothing on stdin, and a key as an argument, are wrong usage; the key is not repeated', async (t) => {
+t.test('rejects an empty stdin, and a key among the arguments without repeating it', async (t) => {
   const daemon = await startScriptedDaemon(t, {})
 
   t.match(await cli.run(['login', '--key-stdin'], { env: daemon.env }), {
@@ -152,7 +149,7 @@ t.test('nothing on stdin, and a key as an argument, are wrong usage; the key is 
   t.equal(daemon.asked.length, 0)
 })
 
-t.test('--json answers the login as the daemon tells it', async (t) => {
+t.test('prints the login as the daemon reports it with --json', async (t) => {
   const login = await startScriptedLogin(t, { onBegin: [verified], onConfirm: [stored] })
 
   const { code, stdout } = await cli.run(['login', '--json'], { env: login.daemon.env })

@@ -1,8 +1,8 @@
-/** Foreign text can not steer the terminal. */
+/** Text from elsewhere cannot control the terminal. */
 import t from 'tap'
 import { printable, printableJson, printableLines, shellWord } from '../../src/cli/text.js'
 
-t.test('what a terminal would obey is gone; what people read stays', async (t) => {
+t.test('removes what a terminal obeys and keeps what people read', async (t) => {
   const table = [
     ['terry', 'terry'],
     ['Jörg 🦊 日本', 'Jörg 🦊 日本'],
@@ -17,7 +17,7 @@ t.test('what a terminal would obey is gone; what people read stays', async (t) =
   t.equal(printableLines('a\u001b\nb\u0007'), 'a\nb')
 })
 
-t.test('JSON stays the same value and holds no such character', async (t) => {
+t.test('escapes such characters in JSON without changing the value', async (t) => {
   const value = { name: 'a\u009b31m\u007f\u001b[2J\u202eb', list: ['x\ny'] }
 
   const text = printableJson(value)
@@ -26,7 +26,7 @@ t.test('JSON stays the same value and holds no such character', async (t) => {
   t.notMatch(text.replaceAll('\n', ''), /[\p{Cc}\u202e]/u)
 })
 
-t.test('foreign text in a command to be copied is one word', async (t) => {
+t.test('makes any text one word of a command', async (t) => {
   const table = [
     ['terry@example.com', 'terry@example.com'],
     ['acme/ws', 'acme/ws'],

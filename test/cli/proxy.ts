@@ -1,4 +1,4 @@
-/** `exec --proxy` and `env --proxy` as real processes: what they ask for, what the job gets, and how they fail. */
+/** `exec --proxy` and `env --proxy` as real processes: their requests, the job's environment, and failures. */
 import { spawnSync } from 'node:child_process'
 import t from 'tap'
 import { jobName } from '../../src/cli/fast/env.js'
@@ -20,7 +20,7 @@ const job = {
   },
 }
 
-t.test('a job gets a token and our address, and nothing of the caller’s own', async (t) => {
+t.test('gives a job a token and our address, and none of the caller’s credentials', async (t) => {
   const daemon = await startScriptedDaemon(t, { 'POST /v1/env': { json: job } })
   const outcome = await cli.run(
     [
@@ -46,12 +46,12 @@ t.test('a job gets a token and our address, and nothing of the caller’s own', 
   const { body } = daemon.asked[0] ?? {}
   t.match(body, { mode: 'proxy', format: 'json', name: 'sh', profile: 'cloud', no_proxy: 'corp' })
   const said = typeof body === 'object' && body !== null && 'pid' in body ? Number(body.pid) : 0
-  t.ok(said > 0 && said <= Number(pid), 'its own process, or the one that waits for it')
-  t.equal(daemon.asked.length, 1, 'the key itself is never asked for')
+  t.ok(said > 0 && said <= Number(pid), 'the pid of the job, or of the process that waits for it')
+  t.equal(daemon.asked.length, 1, 'the key itself is never requested')
   t.notMatch(outcome.stderr, TOKEN)
 })
 
-t.test('the variables for a shell are printed as they come', async (t) => {
+t.test('prints the variables for a shell unchanged', async (t) => {
   const text = `export PREFECT_API_KEY='${TOKEN}';\nexport NO_PROXY='127.0.0.1';\n`
   const daemon = await startScriptedDaemon(t, { 'POST /v1/env': { text } })
   const outcome = await cli.run(['env', '--proxy', '--format', 'fish'], { env: daemon.env })
@@ -59,7 +59,7 @@ t.test('the variables for a shell are printed as they come', async (t) => {
   t.match(daemon.asked[0]?.body, { mode: 'proxy', format: 'fish', name: 'env' })
 })
 
-t.test('without our loopback port both say so, and nothing is started', async (t) => {
+t.test('fails with the reason and starts nothing if the loopback port is closed', async (t) => {
   const reason = problem(
     'tcp_unavailable',
     'unavailable',
@@ -78,7 +78,7 @@ t.test('without our loopback port both say so, and nothing is started', async (t
   })
   const env = await cli.run(['env', '--proxy'], { env: daemon.env })
   t.match(env, { code: 1, stderr: /taken by nginx/ })
-  t.equal(spawnSync('sh', ['-c', env.stdout]).status, 1, 'and fails where it is evaluated')
+  t.equal(spawnSync('sh', ['-c', env.stdout]).status, 1, 'and fails when evaluated')
 })
 
 t.test('a failed request is not sent again, because the second one might make a token', async (t) => {
@@ -105,7 +105,7 @@ t.test('a failed request is not sent again, because the second one might make a 
   }
 })
 
-t.test('a job is called after its command, without what may be a secret', async (t) => {
+t.test('names a job after its command, without anything that may be a secret', async (t) => {
   const table = [
     ['/usr/bin/prefect', ['worker', 'start', '--pool', 'p'], 'prefect worker start'],
     ['python', ['flow.py', 'hush'], 'python'],

@@ -33,7 +33,7 @@ const table: readonly Row[] = [
     reply: { json: { profile: 'cloud', outcome: 'not_due', key } },
     asks: ['POST /v1/keys/cloud/renew', { if_due: true }],
     stdout: new RegExp(
-      `^Not yet: profile cloud, key ${FINGERPRINT}; it expires .*20.*, and is renewed on .*\n$`,
+      `^Not due yet: profile cloud, key ${FINGERPRINT}; it expires .*20.*, to be renewed on .*\n$`,
     ),
   },
   {
@@ -69,7 +69,7 @@ const table: readonly Row[] = [
     reply: rotated,
     asks: ['POST /v1/keys/rotate-service-account', { profile: 'bot', name: 'deployer' }],
     stdout:
-      /^Rotated: profile bot has a new key of deployer \(.*\), without end\nThe old key works until 2026-11-21 10:00.* UTC\n$/,
+      /^Rotated: profile bot has a new key of deployer \(.*\); it never expires\nThe old key works until 2026-11-21 10:00.* UTC\n$/,
   },
   {
     args: [
@@ -91,7 +91,7 @@ const table: readonly Row[] = [
   },
 ]
 
-t.test('each asks, prints and exits as written down', { jobs: 4 }, async (t) => {
+t.test('requests, prints and exits as in the transcript', { jobs: 4 }, async (t) => {
   for (const { args, reply, asks, code = 0, stdout, stderr = /^/ } of table) {
     const [route, body] = asks
     void t.test(`${args.join(' ')}: ${code}`, async (t) => {
@@ -103,7 +103,7 @@ t.test('each asks, prints and exits as written down', { jobs: 4 }, async (t) => 
   }
 })
 
-t.test('what is no time span is no option', async (t) => {
+t.test('rejects an option that is not a duration', async (t) => {
   for (const option of ['--old-key-lives', '--expires-in']) {
     const outcome = await cli.run(['keys', 'rotate-service-account', 'x', option, 'soon'], { env: {} })
     t.match(outcome, { code: 2, stdout: '', stderr: new RegExp(`${option}.*like 30m, 8h or 90d`) })

@@ -1,7 +1,8 @@
-/** The status at one look. */
+/** The text of the status. */
 import { createHash } from 'node:crypto'
 import t from 'tap'
-import { formatStatus } from '../../src/cli/status-text.js'
+import { describeOldKeys, describeRenewal, formatStatus } from '../../src/cli/status-text.js'
+import { renewalView } from '../../src/wire/keys.js'
 import { API_KEY, API_URL, KEY, sampleProfileStatus, sampleStatus } from '../fixtures/wire-samples.js'
 
 const plain = (text: string) => text
@@ -18,22 +19,22 @@ function text(changes: object = {}, input: object = {}): string {
   })
 }
 
-t.test('in the good case it is this', async (t) => {
+t.test('prints this if nothing is wrong', async (t) => {
   t.equal(
     text(),
     `terry (terry@example.com) in prefect/terry
 
-  profile  cloud (active in profiles.toml)
-  api      ${API_URL}
-  key      our own, expires in 29 days (2026-12-20), sha256:1f2e3d4c5b6a
-  kept in  the OS keychain
-  daemon   0.1.0, pid 4242, up 8 hours, http://127.0.0.1:4280
+  profile    cloud (active in profiles.toml)
+  api        ${API_URL}
+  key        minted by prefect-auth, expires in 29 days (2026-12-20), sha256:1f2e3d4c5b6a
+  stored in  the OS keychain
+  daemon     0.1.0, pid 4242, up 8 hours, http://127.0.0.1:4280
 
-Everything is in order.`,
+No problems found.`,
   )
 })
 
-t.test('what is wrong stands below, each with what helps', async (t) => {
+t.test('prints each problem with its remedy', async (t) => {
   const unready = sampleProfileStatus({
     key: undefined,
     owner: undefined,
@@ -57,17 +58,17 @@ t.test('what is wrong stands below, each with what helps', async (t) => {
   const shown = text({ profiles: [unready], vault, listeners, notices: ['mind this'] }, { version: '0.2.0' })
 
   t.match(shown, /^Not logged in\n/)
-  t.match(shown, /kept in {2}an encrypted file, at rest: not protected \(locked\)/)
+  t.match(shown, /stored in {2}an encrypted file, at rest: not protected \(locked\)/)
   t.match(shown, /! no key for this profile\n {2}prefect-auth login --profile cloud\n/)
   t.match(shown, /! the URL has no scheme\n/)
   t.match(shown, /! the vault is locked\n {2}prefect-auth unlock\n/)
   t.match(shown, /! port 4280 is taken\n/)
   t.match(shown, /! mind this\n/)
-  t.match(shown, /! the daemon is version 0.1.0, this command is 0.2.0/)
-  t.notMatch(shown, 'in order')
+  t.match(shown, /! the daemon is version 0.1.0, this command is version 0.2.0/)
+  t.notMatch(shown, 'No problems')
 })
 
-t.test('the profile asked for is shown with why, and one that is not there is said', async (t) => {
+t.test('prints the requested profile and where it was named, or that there is none', async (t) => {
   const local = sampleProfileStatus({
     name: 'local',
     kind: 'server',
@@ -82,22 +83,22 @@ t.test('the profile asked for is shown with why, and one that is not there is sa
   const named = text({ profiles }, { profile: 'local', because: 'named by PREFECT_PROFILE' })
   t.match(named, /^Self-hosted server http:\/\/127.0.0.1:4200\/api\n/)
   t.match(named, 'local (named by PREFECT_PROFILE)')
-  t.match(named, 'others   cloud (cloud)')
-  t.match(named, 'in order')
+  t.match(named, 'others     cloud (cloud)')
+  t.match(named, 'No problems')
   t.match(
     text({ profiles }, { profile: 'prod' }),
     /No profile prod[\s\S]*! there is no profile 'prod'\n {2}prefect-auth profile ls/,
   )
 })
 
-t.test("what stands in the caller's environment is compared with what is served", async (t) => {
+t.test("compares the caller's environment with the profile", async (t) => {
   const fingerprint = `sha256:${createHash('sha256').update(API_KEY).digest('hex').slice(0, 12)}`
   const profiles = [sampleProfileStatus({ key: { ...key, fingerprint } })]
   const same = { PREFECT_API_URL: API_URL, PREFECT_API_KEY: API_KEY }
 
-  t.match(text({ profiles }, { env: same }), 'in order')
+  t.match(text({ profiles }, { env: same }), 'No problems')
   const other = text({ profiles }, { env: { ...same, PREFECT_API_KEY: 'pnu_other' } })
-  t.match(other, /! PREFECT_API_KEY is set in this shell to something else[\s\S]*unset PREFECT_API_KEY /)
+  t.match(other, /! PREFECT_API_KEY is set to something else in this shell[\s\S]*unset PREFECT_API_KEY /)
   t.notMatch(other, 'pnu_other')
   t.match(
     text({ profiles }, { env: { PREFECT_API_KEY: 'x', PREFECT_API_URL: 'y' } }),
@@ -105,7 +106,7 @@ t.test("what stands in the caller's environment is compared with what is served"
   )
 })
 
-t.test('what goes through the proxy has a line per profile and token name', async (t) => {
+t.test('prints proxy traffic per profile and token name', async (t) => {
   const line = {
     ...{ profile: 'cloud', token: 'prefect worker start', requests: 1204, replays: 1, parked: 3 },
     ...{ bytes_up: 999, bytes_down: 3_440_000, sockets: 2, sockets_opened: 5 },
@@ -116,15 +117,15 @@ t.test('what goes through the proxy has a line per profile and token name', asyn
   t.match(
     text({ proxy: [line, quiet] }),
     `
-  proxy    cloud by 'prefect worker start': 1204 requests, 999 B up, 3.4 MB down, 2 sockets open, 1 replay, 3 told to wait, last 20 seconds ago
-           cloud by the owner: 1 request, 1.0 kB up, 3.4 MB down, last 20 seconds ago
+  proxy      cloud by 'prefect worker start': 1204 requests, 999 B up, 3.4 MB down, 2 sockets open, 1 replay, 3 told to wait, last 20 seconds ago
+             cloud by the owner: 1 request, 1.0 kB up, 3.4 MB down, last 20 seconds ago
   daemon`,
   )
   t.match(text({ proxy: Array.from({ length: 11 }, () => line) }), 'and 3 more: prefect-auth metrics')
   t.notMatch(text({ proxy: [{ ...line, token: 'x\u001b[2J' }] }), '\u001b')
 })
 
-t.test('foreign text can not draw on the terminal', async (t) => {
+t.test('keeps text from elsewhere from controlling the terminal', async (t) => {
   const evil = sampleProfileStatus({
     name: 'cloud',
     because: 'x\u001b[2J',
@@ -134,4 +135,39 @@ t.test('foreign text can not draw on the terminal', async (t) => {
   })
 
   t.notMatch(text({ profiles: [evil] }).replaceAll('\n', ''), /[\p{Cc}\u202e]/u)
+})
+
+const NEW_YEAR = Date.UTC(2026, 0, 2)
+const renewal = (changes: object) => renewalView.parse({ plan: 'scheduled', old_keys: [], ...changes })
+
+const PLANS = [
+  [{ at: '2026-01-20T00:00:00.000Z' }, 'in 18 days (2026-01-20)'],
+  [{ at: '2026-01-01T00:00:00.000Z' }, 'due now'],
+  [
+    { at: '2026-01-20T00:00:00.000Z', last: { at: '2026-01-01T00:00:00.000Z', outcome: 'done' } },
+    'in 18 days (2026-01-20), last on 2026-01-01',
+  ],
+  [
+    { at: '2026-01-01T00:00:00.000Z', last: { at: '2026-01-01T00:00:00.000Z', outcome: 'failed' } },
+    'due now, last attempt failed on 2026-01-01',
+  ],
+  [{ plan: 'not_renewable', why: 'it was pasted\u001b[31m' }, 'not possible: it was pasted[31m'],
+  [{ plan: 'not_needed', why: 'x' }, 'not needed'],
+] as const
+
+t.test('describes the plan and the last renewal in one line', async (t) => {
+  for (const [changes, line] of PLANS) t.equal(describeRenewal(renewal(changes), NEW_YEAR), line)
+})
+
+t.test('lists old keys with their expiry, and nothing if there are none', async (t) => {
+  const old = { fingerprint: 'sha256:1', handed_out: true, retired_at: '2026-01-01T00:00:00.000Z' }
+  t.equal(describeOldKeys(renewal({})), undefined)
+  t.equal(
+    describeOldKeys(renewal({ old_keys: [{ ...old, expires_at: '2026-01-20T00:00:00.000Z' }] })),
+    '1 still valid: sha256:1 until 2026-01-20',
+  )
+  t.match(
+    describeOldKeys(renewal({ old_keys: [old, old, old, old] })),
+    /^4 still valid: .*\(expiry unknown\).*\.\.\.$/,
+  )
 })

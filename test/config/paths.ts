@@ -1,9 +1,10 @@
+/** Where files and sockets are, by environment and platform. */
 import t from 'tap'
 import { resolvePaths, socketCandidates } from '../../src/config/paths.js'
 
 const linux = (env: Record<string, string>) => ({ env, home: '/home/terry', platform: 'linux', uid: 1000 })
 
-t.test('the paths of a Linux desktop', async (t) => {
+t.test('finds the paths of a Linux desktop', async (t) => {
   t.same(resolvePaths(linux({ XDG_RUNTIME_DIR: '/run/user/1000' })), {
     configFile: '/home/terry/.config/prefect-auth/config.toml',
     stateDir: '/home/terry/.local/state/prefect-auth',
@@ -12,7 +13,7 @@ t.test('the paths of a Linux desktop', async (t) => {
   })
 })
 
-t.test('each override counts, an empty or relative XDG directory does not', async (t) => {
+t.test('follows each override, but not an empty or relative XDG directory', async (t) => {
   const cases: [Record<string, string>, Partial<ReturnType<typeof resolvePaths>>][] = [
     [{}, { socket: '/home/terry/.local/state/prefect-auth/run/authd.sock' }],
     [{ XDG_CONFIG_HOME: '/x' }, { configFile: '/x/prefect-auth/config.toml' }],
@@ -29,7 +30,7 @@ t.test('each override counts, an empty or relative XDG directory does not', asyn
   for (const [env, expected] of cases) t.match(resolvePaths(linux(env)), expected, JSON.stringify(env))
 })
 
-t.test('a client looks where a daemon of this user may listen, and only where it is told to', async (t) => {
+t.test('looks for the socket where a daemon of this user may listen, or only where told', async (t) => {
   t.same(socketCandidates(linux({ XDG_RUNTIME_DIR: '/tmp/r' })), [
     '/tmp/r/prefect-auth/authd.sock',
     '/run/user/1000/prefect-auth/authd.sock',
@@ -39,7 +40,7 @@ t.test('a client looks where a daemon of this user may listen, and only where it
   t.same(socketCandidates(linux({ PREFECT_AUTH_SOCKET: '/s', XDG_RUNTIME_DIR: '/r' })), ['/s'])
 })
 
-t.test('macOS keeps all in Application Support', async (t) => {
+t.test('keeps everything in Application Support on macOS', async (t) => {
   const mac = { env: { XDG_RUNTIME_DIR: '/r' }, home: '/Users/terry', platform: 'darwin', uid: 501 }
 
   t.match(resolvePaths(mac), {

@@ -1,7 +1,9 @@
+/** How settings are read, combined and checked. */
+import { readFileSync } from 'node:fs'
 import t from 'tap'
-import { resolveSettings, SETTINGS, variableName } from '../../src/config/settings.js'
+import { resolveSettings, SETTINGS, settingsTable, variableName } from '../../src/config/settings.js'
 
-t.test('without anything said every setting has its default', async (t) => {
+t.test('uses the default of every setting', async (t) => {
   const outcome = resolveSettings({ flags: {}, env: {} })
 
   if (outcome.kind !== 'settings') throw new Error(JSON.stringify(outcome))
@@ -13,7 +15,7 @@ t.test('without anything said every setting has its default', async (t) => {
   t.ok(Object.isFrozen(outcome.settings))
 })
 
-t.test('flags beat the environment, which beats the file', async (t) => {
+t.test('prefers flags to the environment, and that to the file', async (t) => {
   const file = { path: '/c.toml', text: 'port = 1\n[log]\nlevel = "warn"\n[vault]\nbackend = "file"\n' }
   const env = { PREFECT_AUTH_PORT: '2', PREFECT_AUTH_LOG_LEVEL: 'error', OTHER: 'x' }
 
@@ -25,7 +27,7 @@ t.test('flags beat the environment, which beats the file', async (t) => {
   t.equal(outcome.settings['vault.backend'], 'file')
 })
 
-t.test('each way of saying a value is understood', async (t) => {
+t.test('parses every form of a value', async (t) => {
   const cases: [string, string, unknown][] = [
     ['port', 'off', 'off'],
     ['port', '0', 0],
@@ -44,7 +46,7 @@ t.test('each way of saying a value is understood', async (t) => {
   }
 })
 
-t.test('a bad or unknown setting is named with where it stands and what is allowed', async (t) => {
+t.test('names a bad or unknown setting, its source and what is allowed', async (t) => {
   const cases: [Parameters<typeof resolveSettings>[0], RegExp][] = [
     [
       { flags: { port: '65536' }, env: {} },
@@ -90,20 +92,24 @@ t.test('a bad or unknown setting is named with where it stands and what is allow
   }
 })
 
-t.test('all problems are told at once', async (t) => {
+t.test('reports all problems at once', async (t) => {
   const outcome = resolveSettings({ flags: { port: 'x' }, env: { PREFECT_AUTH_NOPE: '1' } })
 
   t.equal(outcome.kind === 'problems' && outcome.problems.length, 2)
 })
 
-t.test('the environment variables that name paths are no settings and no errors', async (t) => {
+t.test('ignores the environment variables that name paths', async (t) => {
   const env = { PREFECT_AUTH_CONFIG: '/a', PREFECT_AUTH_STATE_DIR: '/b', PREFECT_AUTH_SOCKET: '/c' }
 
   t.equal(resolveSettings({ flags: {}, env }).kind, 'settings')
 })
 
-t.test('no two settings share an environment variable', async (t) => {
+t.test('gives every setting its own environment variable', async (t) => {
   const variables = Object.keys(SETTINGS).map(variableName)
 
   t.equal(new Set(variables).size, variables.length)
+})
+
+t.test('matches the table in the README (to update it: npx tsx scripts/settings-table.ts)', async (t) => {
+  t.ok(readFileSync('README.md', 'utf8').includes(settingsTable()))
 })

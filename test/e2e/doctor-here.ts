@@ -52,19 +52,19 @@ const table: readonly (readonly [string, RegExp])[] = [
     /^environment \| environment \| warning \| .*PREFECT_API_URL, PREFECT_API_KEY \| unset PREFECT_API_URL/m,
   ],
   ['no session bus', /^no bus \| session \| warning \| no session bus .*docs\/ssh\.md/m],
-  ['nothing is known of the service there', /^no bus \| service \| unknown \| no manager/m],
+  ['nothing is known of the service there', /^no bus \| service \| unknown \| no user service manager/m],
   ['exec stays', /^no curl \| exec \| (warning .* install curl|ok)/m],
   ['the socket is open to others', /^socket mode \| socket \| warning \| .* mode 666.* \| chmod 600 /m],
   ['its directory is', /^directory mode \| socket \| problem \| .* mode 755.* \| chmod 700 /m],
   [
     'the daemon is of another version',
-    /^other version \| daemon \| warning \| .*this command is 98\.0\.0 \| .*service install/m,
+    /^other version \| daemon \| warning \| .*this command is version 98\.0\.0 \| .*service install/m,
   ],
   [
     'units are outdated',
     /^outdated \| units \| warning \| outdated: .*\.timer \| prefect-auth service install/m,
   ],
-  ['it is not started at login', /^no login \| service \| warning \| running, but not started at login/m],
+  ['it is not started at login', /^no login \| service \| warning \| running, but does not start at login/m],
   ['it failed', /^failed \| service \| problem \| failed: prefect-authd\.service failed/m],
   ['the socket is missing', /^socket missing \| socket \| problem \| no socket at .* service install/m],
   ['with the exit code for that', /^socket missing \| code 4/m],
@@ -75,9 +75,12 @@ const table: readonly (readonly [string, RegExp])[] = [
   ],
   ['the service is not installed', /^not installed \| service \| warning \| not installed/m],
   ['and the exit code says so', /^not installed \| code 4/m],
-  ['the socket is stale', /^stale \| socket \| problem \| nobody listens on .*left over/m],
+  ['the socket is stale', /^stale \| socket \| problem \| .* is left over: nothing listens/m],
   ['it is no socket', /^no socket \| socket \| problem \| .*plain is not a socket \| mv /m],
-  ['it is of another user', /^wrong owner \| socket \| problem \| .* belongs to user 0, we are user 10077/m],
+  [
+    'it is of another user',
+    /^wrong owner \| socket \| problem \| .* belongs to user 0, not to you \(10077\)/m,
+  ],
 ]
 
 t.test('every finding from outside, made true once', { skip, timeout: 110_000 }, async (t) => {

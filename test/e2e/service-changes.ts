@@ -33,7 +33,7 @@ t.test('another port, no port', { skip }, async (t) => {
      prefect-auth service install >/dev/null; prefect-auth status --url 2>&1; ls ~/.config/systemd/user/*.socket
      printf 'prot = 1\\n' >~/.config/prefect-auth/config.toml; prefect-auth service install 2>&1; say bad $?`,
   )
-  t.match(stdout, /of another version or place: prefect-auth service install\nhttp:\/\/127\.0\.0\.1:4999\n/)
+  t.match(stdout, /out of date: prefect-auth service install\nhttp:\/\/127\.0\.0\.1:4999\n/)
   t.match(stdout, /the daemon does not listen on TCP/)
   t.match(stdout, /\n\/home\/sdtest\/\.config\/systemd\/user\/prefect-authd\.socket\n/)
   t.notMatch(stdout, /prefect-authd-tcp\.socket\n/)
@@ -47,7 +47,7 @@ t.test('upgraded in place, moved, and with its Node taken away', { skip }, async
      PATH=$HOME/node/bin:$PATH prefect-auth service install >/dev/null; say node "$(tr '\\0' ' ' </proc/$(pid)/cmdline)"
      P=~/prefix/lib/node_modules/prefect-auth-broker; V=$(prefect-auth --version)
      sed -i "s/\\"\${V//./\\\\.}\\"/\\"99.0.0\\"/" $P/package.json $P/dist/authd.cjs
-     PATH=$HOME/node/bin:$PATH prefect-auth service install | grep answers
+     PATH=$HOME/node/bin:$PATH prefect-auth service install | grep listening
      rm -r ~/node; systemctl --user restart prefect-authd.service; say gone "$(ask /livez)"
      prefect-auth service status
      ln -s ~/moved/bin/prefect-authd ~/.local/bin/; mv ~/prefix ~/moved; systemctl --user restart prefect-authd.service
@@ -58,8 +58,8 @@ t.test('upgraded in place, moved, and with its Node taken away', { skip }, async
     stdout,
     /node: \/home\/sdtest\/node\/bin\/node --max-semi-space-size=1 .*\/home\/sdtest\/prefix\/.*authd\.js/,
   )
-  t.match(stdout, /prefect-authd 99\.0\.0 \(pid \d+\) answers/, stderr)
-  t.match(stdout, /gone: \{"live":true\}\nrunning .*of another version or place/)
+  t.match(stdout, /prefect-authd 99\.0\.0 \(pid \d+\) is listening/, stderr)
+  t.match(stdout, /gone: \{"live":true\}\nrunning .*out of date/)
   t.match(stdout, /moved: \{"live":true\}\nnew: \S+ --max-semi-space-size=1 .*\/home\/sdtest\/moved\//)
   t.match(stdout, /running as a systemd user service \(pid \d+\), starts at login\n2\n$/)
 })
@@ -73,11 +73,8 @@ t.test('uninstall leaves nothing but what the user had, and the state', { skip }
      prefect-auth service uninstall; ls -A "$XDG_RUNTIME_DIR/prefect-auth"; ls ~/.local/state/prefect-auth | head -1`,
   )
   const [, after = ''] = session.stdout.split('uninstalled: 0\n')
-  t.match(
-    session.stdout,
-    /Removed:\n( {2}\/home\/sdtest\/.*\n){6}Keys, settings and state are as they were\./,
-  )
-  t.equal(after, 'There was no service.\nledger.json\n')
+  t.match(session.stdout, /Removed:\n( {2}\/home\/sdtest\/.*\n){6}Keys, settings and state are unchanged\./)
+  t.equal(after, 'No service was installed.\nledger.json\n')
 })
 
 t.test('who else runs a daemon is asked to stop it first; nothing is taken from it', { skip }, async (t) => {
@@ -87,7 +84,7 @@ t.test('who else runs a daemon is asked to stop it first; nothing is taken from 
      until ask /livez >/dev/null 2>&1; do sleep 0.05; done
      prefect-auth service install 2>&1; say refused $?; ask /livez; [ -e ~/.config/systemd/user/prefect-authd.service ] || echo; kill $by_hand; wait $by_hand`,
   )
-  t.match(stdout, /a prefect-authd that was started by hand is running \(pid \d+\)[\s\S]*try: kill \d+/)
+  t.match(stdout, /a prefect-authd started by hand is already running \(pid \d+\)[\s\S]*try: kill \d+/)
   t.match(stdout, /refused: 1\n\{"live":true\}\n$/)
 })
 

@@ -77,18 +77,18 @@ t.test('it leaves no process, the sockets listen, and the next request is answer
   t.equal(facts.get('service'), 'inactive')
   t.equal(facts.get('processes'), '0')
   t.equal(facts.get('sockets'), 'active active active')
-  t.match(
-    facts.get('status'),
-    /^asleep as a systemd user service: comes back with the next request, starts at/,
-  )
+  t.match(facts.get('status'), /^asleep as a systemd user service: the next request starts it, starts at/)
   t.equal(facts.get('code'), '0')
   t.equal(facts.get('still'), 'inactive', 'to be looked at does not wake it')
   t.match(facts.get('env'), /^export PREFECT_API_URL=/)
   t.equal(facts.get('awake'), 'active 1')
   t.match(facts.get('doctor'), /^ok .* after 10s without a request/)
   t.equal(facts.get('last'), 'event: events.gap', 'whoever watched before hears that something is missing')
-  t.match(facts.get('asleep'), /^ok .* asleep until this command asked, started at login/)
-  t.match(facts.get('timer'), /not woken to renew keys: systemctl --user start prefect-authd\.timer/)
+  t.match(facts.get('asleep'), /^ok .* asleep until this command started it, starts at login/)
+  t.match(
+    facts.get('timer'),
+    /keys are not renewed while it is asleep: systemctl --user start prefect-authd\.timer/,
+  )
   t.equal(facts.get('tcp'), '{"live":true}')
   t.match(session.stdout, /\n3\nactive\n$/)
 })

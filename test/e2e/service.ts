@@ -34,9 +34,12 @@ t.test(
     )
     const { stdout } = session
     t.match(stdout, /^not installed: prefect-auth service install\nnone: 4\n6\nprefect-authd.service.d\n/)
-    t.match(stdout, /prefect-authd \S+ \(pid \d+\) answers on \/run\/user\/10077\/prefect-auth\/authd\.sock/)
-    t.match(stdout, /starts at login[\s\S]*The log: prefect-auth logs -f/)
-    t.match(stdout, /installed: 0\nNothing had to be written\.\npid: same\n/)
+    t.match(
+      stdout,
+      /prefect-authd \S+ \(pid \d+\) is listening on \/run\/user\/10077\/prefect-auth\/authd\.sock/,
+    )
+    t.match(stdout, /starts at login[\s\S]*Log: prefect-auth logs -f/)
+    t.match(stdout, /installed: 0\nAll files are up to date\.\npid: same\n/)
     t.match(stdout, /running as a systemd user service \(pid \d+\), starts at login\nstatus: 0\n/)
     t.match(stdout, /^600 .*authd\.sock\n700 /m)
     t.match(stdout, /env: export PREFECT_API_URL='http:\/\/127\.0\.0\.1:4200\/api';/)

@@ -1,4 +1,4 @@
-/** `prefect-auth audit`: who got what, when, by which door. */
+/** `prefect-auth audit`: who received which credentials, when, and over which listener. */
 import { type Command, InvalidArgumentError } from 'commander'
 import { parseDuration } from '../../std/time.js'
 import type { AuditList } from '../../wire/events.js'
@@ -13,14 +13,18 @@ interface AuditOptions extends CommonOptions {
 
 export function addAudit(program: Command, start: Start): void {
   common(program.command('audit'))
-    .description('who got what, when, by which door')
-    .option('--since <time>', 'a duration back, as 2h or 7d, or a time, as 2026-11-20T08:00Z', parseSince)
+    .description('show who received credentials, when, and over which listener')
+    .option(
+      '--since <time>',
+      'how far back, such as 2h or 7d, or a time such as 2026-11-20T08:00Z',
+      parseSince,
+    )
     .action((options: AuditOptions) =>
       start('audit', options, async (session) => {
         const list = await session.client.audit(resolveSince(options.since, session.terminal.now()))
         const named = options.profile
         const entries = list.entries.filter(({ profile }) => named === undefined || profile === named)
-        session.answer({ entries }, () => (entries.length === 0 ? 'Nothing' : describeAudit({ entries })))
+        session.answer({ entries }, () => (entries.length === 0 ? 'No entries' : describeAudit({ entries })))
       }),
     )
 }
@@ -29,7 +33,8 @@ function parseSince(text: string): Since {
   const ms = parseDuration(text)
   if (ms !== undefined) return { kind: 'ago', ms }
   const at = Date.parse(text)
-  if (Number.isNaN(at)) throw new InvalidArgumentError('It is like 2h, 7d or 2026-11-20T08:00Z.')
+  if (Number.isNaN(at))
+    throw new InvalidArgumentError('Expected a duration or time like 2h, 7d or 2026-11-20T08:00Z.')
   return { kind: 'at', time: new Date(at).toISOString() }
 }
 
@@ -39,7 +44,7 @@ function resolveSince(since: Since | undefined, now: number): string | undefined
 
 function describeAudit({ entries }: AuditList): string {
   return formatTable(
-    ['TIME (UTC)', 'ACTION', 'OUTCOME', 'PROFILE', 'DOOR', 'WHO', 'WHAT'],
+    ['TIME (UTC)', 'ACTION', 'OUTCOME', 'PROFILE', 'LISTENER', 'WHO', 'DETAIL'],
     entries.map((entry) => [
       formatTime(entry.at),
       entry.count === undefined || entry.count === 1 ? entry.action : `${entry.action} x${entry.count}`,

@@ -1,10 +1,10 @@
-/** `prefect-auth completion bash|zsh|fish`: prints the script; needs no daemon. */
+/** `prefect-auth completion bash|zsh|fish`: prints a completion script; needs no daemon. */
 import { Argument, type Command } from 'commander'
 
 const SHELLS = ['bash', 'zsh', 'fish'] as const
 type Shell = (typeof SHELLS)[number]
 
-/** One command as completion knows it; the program itself has the empty path. */
+/** One command as the completion scripts see it; the program itself has the empty path. */
 interface CommandShape {
   /** `profile set` */
   readonly path: string
@@ -24,7 +24,7 @@ function renderCompletion(shell: Shell, commands: readonly CommandShape[]): stri
   }
 }
 
-/** Profile names come from the daemon, and from nowhere while it does not run. */
+/** Asks the daemon for the profile names; there are none while it is not running. */
 const PROFILES = 'prefect-auth profile ls --names 2>/dev/null'
 const NAMES_PROFILE = ['profile use', 'profile inspect', 'profile set', 'profile delete', 'profile rename']
 
@@ -59,7 +59,7 @@ complete -F _prefect_auth prefect-auth
 `
 }
 
-/** `|login| |profile|profile ls|`: every path, ended by a bar, so that no name is taken for the begin of another. */
+/** `login| profile| profile ls|`: every path, ended by a bar, so that no name matches the start of a longer one. */
 function allNames(commands: readonly CommandShape[]): string {
   return commands.flatMap(({ path }) => (path === '' ? [] : [`${path}|`])).join(' ')
 }
@@ -135,7 +135,7 @@ ${NAMES_PROFILE.map((path) => `complete -c prefect-auth -f -n '__prefect_auth_in
 `
 }
 
-/** All three shells take a text in single quotes; the quote itself is left out. */
+/** A word in single quotes, for all three shells; quotes inside are dropped. */
 function quote(text: string): string {
   return `'${text.replaceAll("'", '')}'`
 }
@@ -143,7 +143,7 @@ function quote(text: string): string {
 export function addCompletion(program: Command): void {
   program
     .command('completion')
-    .description('print the completion script of a shell')
+    .description('print a shell completion script')
     .addArgument(new Argument('<shell>').choices(SHELLS))
     .action((shell: Shell) => {
       program.configureOutput().writeOut?.(renderCompletion(shell, shapesOf(program, '')))
@@ -158,7 +158,7 @@ function shapesOf(command: Command, path: string): CommandShape[] {
     subcommands: commands.map((one) => ({ name: one.name(), description: one.description() })),
     options: [
       ...command.options.flatMap(({ long, description }) => (long ? [{ flag: long, description }] : [])),
-      { flag: '--help', description: 'explain' },
+      { flag: '--help', description: 'show help' },
     ],
   }
   const below = commands.flatMap((one) => shapesOf(one, path === '' ? one.name() : `${path} ${one.name()}`))

@@ -1,6 +1,5 @@
-/** `prefect-auth doctor`: named checks, each with what it found and what helps. */
+/** `prefect-auth doctor`: named checks, each with its finding and what to do about it. */
 
-import { createHash } from 'node:crypto'
 import { existsSync, type Stats } from 'node:fs'
 import { lstat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
@@ -12,7 +11,8 @@ import type { Doctor, Status } from '../../wire/status.js'
 import { findCommand } from '../fast/child.js'
 import { openServiceManager, type ServiceLook } from '../service/service.js'
 import { type Colors, type CommonOptions, common, type Session, type Start } from '../session.js'
-import { printable, shellWord } from '../text.js'
+import { overridingVariables } from '../status-text.js'
+import { counted, printable, shellWord } from '../text.js'
 
 type Check = Doctor['checks'][number]
 type Finding = Omit<Check, 'name'>
@@ -21,7 +21,7 @@ const NOT_RUNNING = 4
 
 export function addDoctor(program: Command, start: Start): void {
   common(program.command('doctor'))
-    .description('look for what is wrong; exit code 1 if there is a problem, 4 if the daemon is not running')
+    .description('check for problems; exit code 1 if there is one, 4 if the daemon is not running')
     .action((options: CommonOptions) =>
       start('doctor', options, async (session) => {
         const here = await checkHere(session)
@@ -53,23 +53,19 @@ function describeDoctor({ checks }: Doctor, colors: Colors): string {
 function summary(checks: Doctor['checks']): string {
   const count = (verdict: string) => checks.filter((check) => check.verdict === verdict).length
   const [problems, warnings, unknowns] = [count('problem'), count('warning'), count('unknown')]
-  if (problems + warnings + unknowns === 0) return `All ${checks.length} checks are good.`
-  return `${plural(problems, 'problem')}, ${plural(warnings, 'warning')}, ${unknowns} unknown.`
-}
-
-function plural(count: number, noun: string): string {
-  return `${count} ${noun}${count === 1 ? '' : 's'}`
+  if (problems + warnings + unknowns === 0) return `All ${checks.length} checks passed.`
+  return `${counted(problems, 'problem')}, ${counted(warnings, 'warning')}, ${unknowns} unknown.`
 }
 
 interface Here {
-  /** `undefined` where the daemon does not answer. */
+  /** `undefined` if the daemon does not respond. */
   readonly status: Status | undefined
   readonly checks: readonly Check[]
 }
 
 async function checkHere(session: Session): Promise<Here> {
   const { terminal } = session
-  // Before anything is asked of it: a request would start what is not running.
+  // Before any request: a request would start a daemon that is not running.
   const service = await lookAtService(session)
   const socket = await checkSocket(socketCandidates(terminal), terminal.uid)
   const asked = await ask(session)
@@ -105,12 +101,12 @@ function checkVersion({ version, pid }: Status['daemon'], ours: string): Finding
   if (version === ours) return { verdict: 'ok', finding: `${version}, pid ${pid}` }
   return {
     verdict: 'warning',
-    finding: `the daemon is version ${version}, this command is ${ours}`,
-    remedy: 'prefect-auth service install      (or start prefect-authd anew)',
+    finding: `the daemon is version ${version}, this command is version ${ours}`,
+    remedy: 'prefect-auth service install      (or restart prefect-authd)',
   }
 }
 
-/** `undefined` on systems without a manager that we know. */
+/** `undefined` on systems whose service manager is not supported. */
 async function lookAtService(session: Session): Promise<ServiceLook | undefined> {
   try {
     return await openServiceManager(session).look()
@@ -127,18 +123,21 @@ function checkService(service: ServiceLook, env: Env): [string, Finding][] {
   const { state, problem, outdated = [], lingers } = service
   if (state === 'unreachable') {
     return [
-      ['service', { verdict: 'unknown', finding: `no manager of user services here: ${problem ?? ''}` }],
+      [
+        'service',
+        { verdict: 'unknown', finding: `no user service manager in this session: ${problem ?? ''}` },
+      ],
     ]
   }
   if (state === 'not_installed') {
-    return [['service', { verdict: 'warning', finding: 'not installed: nothing starts the daemon', remedy }]]
+    return [['service', { verdict: 'warning', finding: 'not installed; nothing starts the daemon', remedy }]]
   }
   return [
     ['service', checkState(service, remedy)],
     [
       'units',
       outdated.length === 0
-        ? { verdict: 'ok', finding: 'what this version would write' }
+        ? { verdict: 'ok', finding: 'up to date' }
         : { verdict: 'warning', finding: `outdated: ${outdated.join(', ')}`, remedy },
     ],
     ...(lingers === undefined ? [] : [['linger', checkLinger(lingers, env)] satisfies [string, Finding]]),
@@ -149,52 +148,47 @@ function checkState({ state, problem, startsAtLogin, isWoken }: ServiceLook, rem
   if (state !== 'running' && state !== 'waiting') {
     return { verdict: 'problem', finding: `${state}${problem === undefined ? '' : `: ${problem}`}`, remedy }
   }
-  const name = state === 'running' ? 'running' : 'it was asleep until this command asked'
-  if (!startsAtLogin) return { verdict: 'warning', finding: `${name}, but not started at login`, remedy }
+  const name = state === 'running' ? 'running' : 'asleep until this command started it'
+  if (!startsAtLogin) return { verdict: 'warning', finding: `${name}, but does not start at login`, remedy }
   if (isWoken === false) {
-    const finding = `${name}; prefect-authd.timer does not run, and would not wake it to renew keys`
+    const finding = `${name}; prefect-authd.timer is stopped, so keys are not renewed while it is asleep`
     return { verdict: 'warning', finding, remedy: 'systemctl --user start prefect-authd.timer' }
   }
-  return { verdict: 'ok', finding: `${name}, started at login` }
+  return { verdict: 'ok', finding: `${name}, starts at login` }
 }
 
 function checkLinger(lingers: boolean, env: Env): Finding {
-  if (lingers) return { verdict: 'ok', finding: 'on: the daemon stays after logout' }
+  if (lingers) return { verdict: 'ok', finding: 'on: the daemon keeps running after logout' }
   if (env.DISPLAY || env.WAYLAND_DISPLAY) {
-    return { verdict: 'ok', finding: 'off: the daemon ends with the last logout' }
+    return { verdict: 'ok', finding: 'off: the daemon stops with the last logout' }
   }
   return {
     verdict: 'warning',
-    finding: 'off: the daemon, and the service of jobs that outlive the login, end with the last logout',
+    finding: 'off: with your last logout the daemon stops, and jobs that keep running lose their credentials',
     remedy: 'sudo loginctl enable-linger "$USER"',
   }
 }
 
 function checkSession(platform: string, env: Env): Finding {
-  if (platform !== 'linux') return { verdict: 'ok', finding: 'nothing to look at on this system' }
+  if (platform !== 'linux') return { verdict: 'ok', finding: 'not applicable on this system' }
   const runtime = env.XDG_RUNTIME_DIR
   const hasBus = env.DBUS_SESSION_BUS_ADDRESS || (runtime && existsSync(join(runtime, 'bus')))
-  if (hasBus) return { verdict: 'ok', finding: 'there is a session bus' }
+  if (hasBus) return { verdict: 'ok', finding: 'session bus found' }
   return {
     verdict: 'warning',
-    finding: 'no session bus (ssh, su, cron, a container): no keychain and no user services from here',
+    finding: 'no session bus (ssh, su, cron, container): no keychain and no user services here',
     remedy: 'export XDG_RUNTIME_DIR=/run/user/$(id -u)      (or log in as this user: docs/ssh.md)',
   }
 }
 
-/** What stands in this shell overrides what the daemon says, for every plain `prefect`. */
+/** Variables of this shell override, for every plain `prefect`, what the daemon serves. */
 function checkEnvironment(status: Status | undefined, named: string | undefined, env: Env): Finding {
   const profile = status?.profiles.find(({ name }) => name === (named ?? status.active))
-  const isKey = (key: string) =>
-    `sha256:${createHash('sha256').update(key).digest('hex').slice(0, 12)}` === profile?.key?.fingerprint
-  const names = [
-    ...(env.PREFECT_API_URL && env.PREFECT_API_URL !== profile?.api_url ? ['PREFECT_API_URL'] : []),
-    ...(env.PREFECT_API_KEY && !isKey(env.PREFECT_API_KEY) ? ['PREFECT_API_KEY'] : []),
-  ]
-  if (names.length === 0) return { verdict: 'ok', finding: 'this shell says nothing else' }
+  const names = overridingVariables(env, profile)
+  if (names.length === 0) return { verdict: 'ok', finding: 'no variable in this shell overrides the profile' }
   return {
     verdict: 'warning',
-    finding: `set in this shell, and used by a plain prefect: ${names.join(', ')}`,
+    finding: `set in this shell and used by a plain prefect: ${names.join(', ')}`,
     remedy: `unset ${names.join(' ')}`,
   }
 }
@@ -204,12 +198,12 @@ async function checkExec(canReplace: boolean, path: string | undefined): Promise
   if (curl.kind === 'found' || canReplace) return { verdict: 'ok', finding: 'exec leaves no process behind' }
   return {
     verdict: 'warning',
-    finding: 'without curl, and on a Node before 22.15, exec stays beside every job it starts',
+    finding: 'without curl and before Node 22.15, exec keeps running beside every job it starts',
     remedy: 'install curl',
   }
 }
 
-/** The first of `candidates` that is there decides, as it does for every client. */
+/** Judges the first of `candidates` that exists, which is the one that clients use. */
 export async function checkSocket(candidates: readonly string[], uid: number | undefined): Promise<Finding> {
   for (const path of candidates) {
     const facts = await lstat(path).catch(() => undefined)
@@ -217,7 +211,7 @@ export async function checkSocket(candidates: readonly string[], uid: number | u
   }
   return {
     verdict: 'problem',
-    finding: `no socket at ${candidates.join(', nor at ')}`,
+    finding: `no socket at ${candidates.join(' or ')}`,
     remedy: 'prefect-auth service install      (or, in the foreground: prefect-authd)',
   }
 }
@@ -230,8 +224,8 @@ async function judge(path: string, facts: Stats, uid: number | undefined): Promi
   if (uid !== undefined && facts.uid !== uid) {
     return {
       verdict: 'problem',
-      finding: `${path} belongs to user ${facts.uid}, we are user ${uid}: it is not used`,
-      remedy: 'point PREFECT_AUTH_SOCKET at your own, or run the command as that user',
+      finding: `${path} belongs to user ${facts.uid}, not to you (${uid}), and is not used`,
+      remedy: 'set PREFECT_AUTH_SOCKET to your own socket, or run the command as that user',
     }
   }
   const place = dirname(path)
@@ -240,14 +234,14 @@ async function judge(path: string, facts: Stats, uid: number | undefined): Promi
     const mode = (directory.mode & 0o777).toString(8)
     return {
       verdict: 'problem',
-      finding: `${place} has mode ${mode}, others can reach the socket`,
+      finding: `${place} has mode ${mode}: other users can connect to the socket`,
       remedy: `chmod 700 ${shellWord(place)}`,
     }
   }
   if (!(await isSocketAlive(path))) {
     return {
       verdict: 'problem',
-      finding: `nobody listens on ${path} (left over)`,
+      finding: `${path} is left over: nothing listens on it`,
       remedy: 'prefect-auth service install      (or, in the foreground: prefect-authd)',
     }
   }
@@ -255,7 +249,7 @@ async function judge(path: string, facts: Stats, uid: number | undefined): Promi
   const mode = (facts.mode & 0o777).toString(8)
   return {
     verdict: 'warning',
-    finding: `${path} has mode ${mode}; only its directory keeps others out`,
+    finding: `${path} has mode ${mode}; only its directory keeps other users out`,
     remedy: `chmod 600 ${name}`,
   }
 }

@@ -1,9 +1,8 @@
-/** `prefect-auth events`: what happens, as it happens; survives a restart of the daemon. */
+/** `prefect-auth events`: prints events as they happen, across restarts of the daemon. */
 import type { Command } from 'commander'
 import { followEvents } from '../../client/event-stream.js'
 import { type Event, event } from '../../wire/events.js'
-import { pause } from '../ask.js'
-import { type CommonOptions, common, type Session, type Start } from '../session.js'
+import { type CommonOptions, common, pause, type Session, type Start } from '../session.js'
 import { formatTime, printable, printableJson } from '../text.js'
 
 interface EventsOptions extends CommonOptions {
@@ -12,8 +11,8 @@ interface EventsOptions extends CommonOptions {
 
 export function addEvents(program: Command, start: Start): void {
   common(program.command('events'))
-    .description('what happens, as it happens, until Ctrl-C')
-    .option('--after <id>', 'begin behind this event; 0 for all that the daemon remembers')
+    .description('print events as they happen, until Ctrl-C')
+    .option('--after <id>', 'start after this event; 0 for all that the daemon remembers')
     .action((options: EventsOptions) =>
       start('events', options, (session) => showEvents(session, options.after, options.profile)),
     )
@@ -22,7 +21,7 @@ export function addEvents(program: Command, start: Start): void {
 async function showEvents(session: Session, after: string | undefined, profile: string | undefined) {
   const { transport, signal } = session
   const onConnection = (state: 'lost' | 'back') => {
-    session.say(state === 'lost' ? 'The connection is lost. Trying again.' : 'Connected again.')
+    session.say(state === 'lost' ? 'Connection to the daemon lost; retrying.' : 'Reconnected.')
   }
   const deps = { transport, signal, onConnection, pause: (ms: number) => pause(ms, signal) }
   for await (const { data } of followEvents(deps, after)) {
@@ -42,14 +41,14 @@ function parseJson(text: string): unknown {
 
 type Facts = Event['facts']
 
-/** Sentences for what a person waits for. */
+/** The events that people wait for, as sentences. */
 const SENTENCES: Readonly<Record<string, (facts: Facts) => string>> = {
   'renewal.started': ({ fingerprint }) => `renewing key ${String(fingerprint)}`,
   'renewal.done': ({ fingerprint, expires_at }) =>
     `new key ${String(fingerprint)}${expires_at === undefined ? '' : `, expires ${String(expires_at)}`}`,
   'renewal.failed': ({ message, code, retry_in_s }) =>
-    `${String(message)} (${String(code)}); tried again in ${String(retry_in_s)} s, the old key is served`,
-  'renewal.warning': ({ message, hint }) => `${String(message)}; now: ${String(hint)}`,
+    `${String(message)} (${String(code)}); retry in ${String(retry_in_s)} s, the old key stays in use`,
+  'renewal.warning': ({ message, hint }) => `${String(message)}; try: ${String(hint)}`,
 }
 
 export function describeEvent({ at, type, profile, facts }: Event): string {

@@ -1,6 +1,7 @@
-/** `prefect-auth keys …`: the keys we hold and those at Prefect. */
+/** `prefect-auth keys …` and `renew`: the keys we hold, those at Prefect, and their renewal. */
 
 import { type Command, InvalidArgumentError } from 'commander'
+import { DAY_MS, SECOND_MS } from '../../std/clock.js'
 import { defined } from '../../std/defined.js'
 import { parseDuration } from '../../std/time.js'
 import type { KeyList, RenewAnswer, RotateBotAnswer } from '../../wire/keys.js'
@@ -12,13 +13,13 @@ interface CreateOptions extends CommonOptions {
   readonly expiresIn?: number | 'never'
 }
 
-/** As long as a key from the browser lives. */
-const DEFAULT_LIFE_MS = 30 * 24 * 3_600_000
+/** The lifetime of a key from the browser. */
+const DEFAULT_LIFETIME_MS = 30 * DAY_MS
 
 export function addKeys(program: Command, start: Start): void {
   const keys = program.command('keys').description('list, create and delete API keys')
   common(keys.command('ls'))
-    .description('the keys we know: served, retired, and listed at Prefect')
+    .description('list the keys: in use, retired, and listed at Prefect')
     .action((options: CommonOptions) =>
       start('keys ls', options, async (session) => {
         const list = await session.client.keys(session.profile)
@@ -27,19 +28,19 @@ export function addKeys(program: Command, start: Start): void {
       }),
     )
   common(keys.command('create <name>'))
-    .description('make a key at Prefect for something else; it is shown once, on stdout')
-    .option('--expires-in <duration>', 'as 30m, 8h, 90d; or never (default: 30d)', parseLife)
+    .description('create a key at Prefect for other use; printed once, on stdout')
+    .option('--expires-in <duration>', 'such as 30m, 8h or 90d, or never (default: 30d)', parseLifetime)
     .action((name: string, options: CreateOptions) =>
       start('keys create', options, (session) =>
-        createKey(session, name, options.expiresIn ?? DEFAULT_LIFE_MS),
+        createKey(session, name, options.expiresIn ?? DEFAULT_LIFETIME_MS),
       ),
     )
   common(keys.command('delete <id>'))
-    .description('delete a key at Prefect, by the id that keys ls shows')
+    .description('delete a key at Prefect, by its id from keys ls')
     .action((id: string, options: CommonOptions) =>
       start('keys delete', options, async (session) => {
         const answer = await session.client.deleteKey(id, session.profile)
-        const gone = answer.outcome === 'deleted' ? 'deleted' : 'was gone already'
+        const gone = answer.outcome === 'deleted' ? 'deleted' : 'was already deleted'
         session.answer(answer, () => `Key ${printable(answer.id)} ${gone}`)
       }),
     )
@@ -48,13 +49,12 @@ export function addKeys(program: Command, start: Start): void {
 
 async function createKey(session: Session, name: string, expiresIn: number | 'never'): Promise<void> {
   const { profile, client, terminal } = session
-  const expiry =
-    expiresIn === 'never' ? {} : { expires_at: new Date(terminal.now() + expiresIn).toISOString() }
-  const answer = await client.createKey({ name, ...expiry, ...defined({ profile }) })
+  const expiry = expiresIn === 'never' ? undefined : new Date(terminal.now() + expiresIn).toISOString()
+  const answer = await client.createKey({ name, ...defined({ expires_at: expiry, profile }) })
   session.answer(answer, () => answer.key)
   const life =
     answer.expires_at === undefined ? 'it never expires' : `it expires ${formatDate(answer.expires_at)}`
-  session.say(`Key ${printable(answer.name)} (${printable(answer.id)}): shown this once; ${life}`)
+  session.say(`Key ${printable(answer.name)} (${printable(answer.id)}): not shown again; ${life}`)
 }
 
 function describeKeys({ keys }: KeyList): string {
@@ -74,16 +74,16 @@ function describeKeys({ keys }: KeyList): string {
 }
 
 function expiryOf({ state, origin, expires_at, expiry_assumed }: KeyList['keys'][number]): string {
-  if (expires_at === undefined) return origin === 'minted' || state === 'at_prefect' ? 'never' : 'not known'
+  if (expires_at === undefined) return origin === 'minted' || state === 'at_prefect' ? 'never' : 'unknown'
   return `${expiry_assumed === true ? '~' : ''}${formatDate(expires_at)}`
 }
 
-/** For commander: its error names the option. */
-function parseLife(text: string): number | 'never' {
+/** For commander, whose error names the option. */
+function parseLifetime(text: string): number | 'never' {
   if (text === 'never') return 'never'
   const ms = parseDuration(text)
-  if (ms === undefined || ms <= 0) throw new InvalidArgumentError('It is like 30m, 8h or 90d; or never.')
-  return ms
+  if (ms !== undefined && ms > 0) return ms
+  throw new InvalidArgumentError('Expected a duration like 30m, 8h or 90d, or never.')
 }
 
 interface RotateOptions extends CommonOptions {
@@ -95,10 +95,12 @@ interface RotateOptions extends CommonOptions {
 
 function addRotateServiceAccount(keys: Command, start: Start): void {
   common(keys.command('rotate-service-account <name>'))
-    .description("make a new key for a service account with an owner's key; --profile names who uses it")
-    .option('--owner <profile>', "the profile whose owner's key asks Prefect (default: the active one)")
-    .option('--old-key-lives <duration>', 'how long the old key goes on working (default: 1d)', parseSpan)
-    .option('--expires-in <duration>', 'life of the new key (default: as long as the one before)', parseSpan)
+    .description(
+      "create a new key for a service account, using an owner's key; --profile names the profile that uses it",
+    )
+    .option('--owner <profile>', 'the profile whose key creates the new one (default: the active one)')
+    .option('--old-key-lives <duration>', 'how long the old key keeps working (default: 1d)', parseSpan)
+    .option('--expires-in <duration>', 'lifetime of the new key (default: that of the old key)', parseSpan)
     .action((name: string, options: RotateOptions) =>
       start('keys rotate-service-account', options, async (session) => {
         const profile = await profileName(session)
@@ -106,28 +108,34 @@ function addRotateServiceAccount(keys: Command, start: Start): void {
         const answer = await session.client.rotateServiceAccount({
           profile,
           name,
-          ...defined({ owner_profile: owner }),
-          ...(oldKeyLives === undefined ? {} : { old_key_lives_s: Math.round(oldKeyLives / 1000) }),
-          ...(expiresIn === undefined ? {} : { expires_in_s: Math.round(expiresIn / 1000) }),
+          ...defined({
+            owner_profile: owner,
+            old_key_lives_s: toSeconds(oldKeyLives),
+            expires_in_s: toSeconds(expiresIn),
+          }),
         })
         session.answer(answer, () => describe(answer))
       }),
     )
 }
 
+function toSeconds(ms: number | undefined): number | undefined {
+  return ms === undefined ? undefined : Math.round(ms / SECOND_MS)
+}
+
 function describe({ profile, service_account, key, old_key_expires_at }: RotateBotAnswer): string {
-  const end = key.expires_at === undefined ? 'without end' : `until ${formatDate(key.expires_at)}`
+  const end = key.expires_at === undefined ? 'it never expires' : `it expires ${formatDate(key.expires_at)}`
   return [
-    `Rotated: profile ${printable(profile)} has a new key of ${printable(service_account)} (${printable(key.fingerprint)}), ${end}`,
+    `Rotated: profile ${printable(profile)} has a new key of ${printable(service_account)} (${printable(key.fingerprint)}); ${end}`,
     `The old key works until ${formatTime(old_key_expires_at)} UTC`,
   ].join('\n')
 }
 
-/** For commander: its error names the option. */
+/** For commander, whose error names the option. */
 function parseSpan(text: string): number {
   const ms = parseDuration(text)
-  if (ms === undefined || ms < 0) throw new InvalidArgumentError('It is like 30m, 8h or 90d.')
-  return ms
+  if (ms !== undefined) return ms
+  throw new InvalidArgumentError('Expected a duration like 30m, 8h or 90d.')
 }
 
 interface RenewOptions extends CommonOptions {
@@ -136,8 +144,8 @@ interface RenewOptions extends CommonOptions {
 
 export function addRenew(program: Command, start: Start): void {
   common(program.command('renew'))
-    .description('renew the key where it is time; the daemon does it by itself')
-    .option('--now', 'renew on the spot, whether it is time or not')
+    .description('renew the key if it is due; the daemon does this on its own')
+    .option('--now', 'renew now, even if it is not due')
     .action((options: RenewOptions) =>
       start('renew', options, async (session) => {
         const profile = await profileName(session)
@@ -149,8 +157,8 @@ export function addRenew(program: Command, start: Start): void {
 
 function describeRenewal({ profile, outcome, key }: RenewAnswer): string {
   const { fingerprint, expires_at, renews_at } = key
-  const end = expires_at === undefined ? 'it does not expire' : `it expires ${formatDate(expires_at)}`
-  const next = renews_at === undefined ? '' : `, and is renewed on ${formatDate(renews_at)}`
-  const what = outcome === 'renewed' ? 'Renewed' : 'Not yet'
+  const end = expires_at === undefined ? 'it never expires' : `it expires ${formatDate(expires_at)}`
+  const next = renews_at === undefined ? '' : `, to be renewed on ${formatDate(renews_at)}`
+  const what = outcome === 'renewed' ? 'Renewed' : 'Not due yet'
   return `${what}: profile ${printable(profile)}, key ${printable(fingerprint)}; ${end}${next}`
 }

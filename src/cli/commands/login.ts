@@ -1,8 +1,8 @@
-/** `prefect-auth login`: begins, opens the browser, follows, and says who one is now. */
+/** `prefect-auth login`: starts a login, opens the browser, asks what is needed, and reports the owner. */
 
 import type { Command } from 'commander'
 import type { LoginSnapshot } from '../../client/client.js'
-import { failed, failureOf, failWith } from '../../client/failure.js'
+import { failureOf, failWith } from '../../client/failure.js'
 import { defined } from '../../std/defined.js'
 import type { LoginView } from '../../wire/login.js'
 import type { WorkspaceView } from '../../wire/profile.js'
@@ -23,13 +23,13 @@ interface LoginOptions extends CommonOptions {
 
 export function addLogin(program: Command, start: Start): void {
   common(program.command('login'))
-    .description('log in with the browser or with a key, choose the workspace')
-    .option('-w, --workspace <handle/handle>', 'the workspace to use; also a page URL of it, or its id')
+    .description('log in with the browser or a key, and choose the workspace')
+    .option('-w, --workspace <handle/handle>', 'the workspace, by handle, page URL or id')
     .option('--key-stdin', 'read an API key from stdin instead of opening a browser')
-    .option('--no-browser', 'print the page, open no browser')
-    .option('--owner <email|handle>', 'whose key it must be; it is not asked then')
-    .option('--switch-owner', 'allow another owner than the one of before')
-    .option('--exchange', 'replace a pasted key by one of our own')
+    .option('--no-browser', 'print the URL of the login page, open no browser')
+    .option('--owner <email|handle>', 'the owner that the key must have; skips the question')
+    .option('--switch-owner', 'allow the owner of the profile to change')
+    .option('--exchange', 'replace a pasted key with one minted by prefect-auth')
     .action((options: LoginOptions) => start('login', options, (session) => logIn(session, options)))
 }
 
@@ -37,25 +37,30 @@ async function logIn(session: Session, options: LoginOptions): Promise<void> {
   const key = options.keyStdin === true ? await readKey(session) : undefined
   const { client, profile } = session
   const { view, etag, isJoined } = await client.beginLogin({
-    ...defined({ profile, workspace: options.workspace, owner: options.owner }),
-    ...(options.switchOwner === true ? { switch_owner: true } : {}),
+    ...defined({
+      profile,
+      workspace: options.workspace,
+      owner: options.owner,
+      switch_owner: options.switchOwner,
+    }),
   })
-  if (isJoined) session.say('A login for this profile is under way already: joining it.')
-  const exchange = options.exchange === true
+  if (isJoined) session.say('A login for this profile is already in progress; joining it.')
+  const exchange = options.exchange
   try {
-    // N waiting callers share one browser tab.
+    // Callers who joined share the first one's browser tab.
     if (key === undefined) await showPage(session, view, !options.browser || isJoined)
     const first =
       key === undefined
         ? { view, etag }
-        : await client.submitKey(view.id, { api_key: key, ...(exchange ? { exchange } : {}) })
+        : await client.submitKey(view.id, { api_key: key, ...defined({ exchange }) })
     const stored = await followLogin({ session, exchange, canPaste: key === undefined }, first)
     session.answer(stored, () => describeLogin(stored))
     explainUse(session, stored)
   } catch (error) {
-    // Somebody else's login goes on without us.
+    // A login that another command started goes on without us.
     if (!isJoined) await client.cancelLogin(view.id).catch(() => undefined)
-    if (failureOf(error)?.kind === 'cancelled') session.say(isJoined ? 'Left.' : 'The login was cancelled.')
+    if (failureOf(error)?.kind === 'cancelled')
+      session.say(isJoined ? 'Stopped waiting; the login goes on.' : 'Login cancelled.')
     throw error
   }
 }
@@ -64,21 +69,21 @@ function readKey(session: Session): Promise<string> {
   return readSecret(session, {
     what: 'API key',
     fromStdin: true,
-    flag: 'prefect-auth login --key-stdin < FILE',
+    hint: 'prefect-auth login --key-stdin < FILE',
   })
 }
 
 async function showPage(session: Session, view: LoginView, isUnwanted: boolean): Promise<void> {
   const { url, profile } = view
   if (url === undefined) return
-  session.say(`Log in to profile ${printable(profile)} on this page:\n\n${printable(url)}\n`)
+  session.say(`To log in to profile ${printable(profile)}, open this page:\n\n${printable(url)}\n`)
   const { env, platform } = session.terminal
   const { isInteractive } = session
   const plan = planBrowser({ env, platform, isInteractive, isUnwanted, url })
   const isOpen = plan.isToBeOpened && (await openBrowser(url))
-  const failedToOpen = 'The browser could not be started: open the page yourself.'
+  const failedToOpen = 'The browser did not start: open the page yourself.'
   session.say(plan.isToBeOpened && !isOpen ? failedToOpen : plan.advice)
-  session.say(`If it asks whether ${hostOf(url)} may access apps on this device, you may allow it once.`)
+  session.say(`If the browser asks whether ${hostOf(url)} may access apps on this device, allow it once.`)
 }
 
 function hostOf(url: string): string {
@@ -99,23 +104,26 @@ function describeLogin(view: LoginView): string {
 function explainUse(session: Session, { exchange, notice }: LoginView): void {
   if (exchange?.done === false) session.say(`note: ${printable(exchange.message)}`)
   if (notice !== undefined) session.say(`note: ${printable(notice)}`)
-  session.say('For a plain prefect: prefect-auth exec -- prefect ...   or   eval "$(prefect-auth env)"')
+  session.say('To use it: prefect-auth exec -- prefect ...      or: eval "$(prefect-auth env)"')
 }
 
 interface LoginFlow {
   readonly session: Session
-  /** Whether a key may be pasted beside the browser wait. */
+  /** Whether a key may be pasted while we wait for the browser. */
   readonly canPaste: boolean
-  readonly exchange: boolean
+  readonly exchange: boolean | undefined
 }
 
-/** Until the login is stored. Fails with what ended it, or with `usage` where an answer is needed and nobody is there. */
+/**
+ * Resolves when the login is stored. Fails with what ended it, or with `usage` if a question has to be asked and there is
+ * no terminal.
+ */
 async function followLogin(flow: LoginFlow, first: LoginSnapshot): Promise<LoginView> {
   let now = first
   let told: string | undefined
   for (;;) {
     const { view } = now
-    // "Choose a workspace" is what we are about to ask.
+    // The notice "choose a workspace" is the question that comes next.
     const isQuestion = view.state === 'verified' && view.workspace === undefined
     if (view.notice !== told && view.state !== 'stored' && !isQuestion) tell(flow, view.notice)
     told = view.notice
@@ -137,7 +145,7 @@ async function followLogin(flow: LoginFlow, first: LoginSnapshot): Promise<Login
         return failWith({
           code: 'login_cancelled',
           kind: 'conflict',
-          detail: 'the login was cancelled elsewhere',
+          detail: 'the login was cancelled by another program',
         })
       case 'failed':
       case 'expired':
@@ -162,7 +170,7 @@ type Happening =
   | { readonly kind: 'changed'; readonly login: LoginSnapshot }
   | { readonly kind: 'pasted'; readonly key: string }
 
-/** Browser and paste prompt side by side: whichever brings a key first. */
+/** Waits for the browser and the paste prompt at once: the first key wins. */
 async function waitForKey(flow: LoginFlow, first: LoginSnapshot): Promise<LoginSnapshot> {
   const { session } = flow
   const leaving = new AbortController()
@@ -212,13 +220,13 @@ function nextHappening(
   return Promise.race([changed, line.then((key): Happening => ({ kind: 'pasted', key }))])
 }
 
-/** `undefined`: the key was refused, that was said, and the login goes on waiting. */
+/** Returns `undefined` if the key was refused: that was printed, and the login keeps waiting. */
 async function submit(flow: LoginFlow, id: string, key: string): Promise<LoginSnapshot | undefined> {
   if (key === '') return undefined
   try {
     return await flow.session.client.submitKey(id, {
       api_key: key,
-      ...(flow.exchange ? { exchange: true } : {}),
+      ...defined({ exchange: flow.exchange }),
     })
   } catch (error) {
     const failure = failureOf(error)
@@ -233,7 +241,7 @@ function tell({ session }: LoginFlow, notice: string | undefined): void {
 }
 
 function tellProgress(before: LoginView, now: LoginView, say: (text: string) => void): void {
-  if (now.state === 'received' && before.state !== 'received') say('A key came. Asking Prefect whose it is.')
+  if (now.state === 'received' && before.state !== 'received') say('Key received; checking it with Prefect.')
   if (now.notice !== undefined && now.notice !== before.notice) say(`note: ${printable(now.notice)}`)
 }
 
@@ -244,27 +252,28 @@ async function confirm(flow: LoginFlow, login: LoginSnapshot): Promise<LoginSnap
     return session.client.confirmLogin(view.id, { accept: false })
   }
   const workspace = view.workspace === undefined ? await chooseWorkspace(session, view) : undefined
-  const answer = { accept: true, ...(workspace === undefined ? {} : { workspace: workspace.workspace_id }) }
+  const answer = { accept: true, ...defined({ workspace: workspace?.workspace_id }) }
   return session.client.confirmLogin(view.id, answer)
 }
 
 async function isRightOwner(session: Session, { owner, profile }: LoginView): Promise<boolean> {
-  const who = owner === undefined ? 'an owner that Prefect did not name' : describeOwner(owner)
+  const who = owner === undefined ? 'an unknown owner' : describeOwner(owner)
   const flag = owner?.email ?? owner?.handle ?? 'EMAIL'
-  requirePerson(session, `the key is of ${who}`, `prefect-auth login --owner ${shellWord(flag)}`)
-  session.say(`The key that came is of ${who}.`)
+  requirePerson(session, `the key belongs to ${who}`, `prefect-auth login --owner ${shellWord(flag)}`)
+  session.say(`The key belongs to ${who}.`)
   return askYes(session, `Use it for profile ${printable(profile)}?`)
 }
 
 async function chooseWorkspace(session: Session, { workspaces = [] }: LoginView): Promise<WorkspaceView> {
   const [first] = workspaces
-  if (first === undefined)
-    throw failed({ code: 'workspace_none', kind: 'conflict', detail: 'there is no workspace' })
+  if (first === undefined) {
+    return failWith({ code: 'workspace_none', kind: 'conflict', detail: 'the key can access no workspace' })
+  }
   const names = workspaces.slice(0, 10).map(({ handle }) => handle)
   const more = workspaces.length > names.length ? `, and ${workspaces.length - names.length} more` : ''
   requirePerson(
     session,
-    `there are several workspaces (${names.join(', ')}${more})`,
+    `the key can access several workspaces (${names.join(', ')}${more})`,
     `prefect-auth login --workspace ${shellWord(first.handle)}`,
   )
   return pickWorkspace(session, workspaces)

@@ -1,4 +1,4 @@
-/** `prefect-auth logout` and `prefect-auth adopt`: a key leaves us, and a key comes to us from the profile file. */
+/** `prefect-auth logout` and `adopt`: forgets a key, and moves one from profiles.toml into the vault. */
 import type { Command } from 'commander'
 import type { LogoutAnswer } from '../../wire/login.js'
 import { type CommonOptions, common, profileName, type Start } from '../session.js'
@@ -11,7 +11,7 @@ interface LogoutOptions extends CommonOptions {
 export function addLogout(program: Command, start: Start): void {
   common(program.command('logout'))
     .description("forget the profile's key on this machine")
-    .option('--revoke', 'also delete at Prefect what can be deleted there')
+    .option('--revoke', 'also delete the keys at Prefect, if possible')
     .action((options: LogoutOptions) =>
       start('logout', options, async (session) => {
         const answer = await session.client.logout(await profileName(session), options.revoke === true)
@@ -23,7 +23,7 @@ export function addLogout(program: Command, start: Start): void {
 
 export function addAdopt(program: Command, start: Start): void {
   common(program.command('adopt'))
-    .description('move the plain-text key of profiles.toml into the vault')
+    .description('move the plain-text key in profiles.toml into the vault')
     .action((options: CommonOptions) =>
       start('adopt', options, async (session) => {
         const answer = await session.client.adopt(await profileName(session))
@@ -38,7 +38,7 @@ function describeLogout(
 ): string {
   const lines = [`Logged out of profile ${printable(profile)}`]
   if (forgotten.length > 0) lines.push(`  forgotten here: ${printable(forgotten.join(', '))}`)
-  if (forgotten.length === 0) lines[0] = `There was no key to forget in profile ${printable(profile)}`
+  if (forgotten.length === 0) lines[0] = `Profile ${printable(profile)} had no key`
   if (revoked.length > 0) lines.push(`  deleted at Prefect: ${printable(revoked.join(', '))}`)
   for (const { fingerprint, reason } of isRevoking ? not_revoked : []) {
     lines.push(`  not deleted at Prefect: ${printable(fingerprint)}: ${printable(reason)}`)

@@ -1,4 +1,4 @@
-/** `prefect-auth logs`: the daemon's log for people: from the journal, from its file, or from a pipe. */
+/** `prefect-auth logs`: the daemon's log made readable, from the journal, its file or a pipe. */
 import { spawn } from 'node:child_process'
 import { createReadStream, existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
@@ -22,16 +22,16 @@ const JOURNAL = ['--user', '--unit', 'prefect-authd', '--quiet', '--no-pager']
 
 export function addLogs(program: Command, start: Start): void {
   withJson(program.command('logs [source]'))
-    .description("the daemon's log, made readable; - reads it from stdin")
-    .option('-f, --follow', 'go on until Ctrl-C')
-    .option('-n, --lines <number>', `begin so many lines back (default: ${DEFAULT_LINES})`, parseCount)
+    .description("show the daemon's log in readable form; - reads it from stdin")
+    .option('-f, --follow', 'keep printing new lines until Ctrl-C')
+    .option('-n, --lines <number>', `start this many lines back (default: ${DEFAULT_LINES})`, parseCount)
     .action((source: string | undefined, options: LogsOptions) =>
       start('logs', options, (session) => showLogs(session, source, options)),
     )
 }
 
 function parseCount(text: string): number {
-  if (!/^\d{1,7}$/.test(text)) throw new InvalidArgumentError('It is a number of lines.')
+  if (!/^\d{1,7}$/.test(text)) throw new InvalidArgumentError('Expected a number of lines.')
   return Number(text)
 }
 
@@ -48,7 +48,7 @@ async function showLogs(session: Session, source: string | undefined, options: L
   return runAndCopy(session, 'journalctl', [...JOURNAL, ...readable])
 }
 
-/** The file is of a daemon that was started by hand: perhaps long ago, and the service has logged to the journal since. */
+/** A daemon started by hand writes the file, perhaps long ago: then the service's journal is newer. */
 async function isNewest(file: string, { terminal }: Session): Promise<boolean> {
   if (!existsSync(file)) return false
   const runTool = createRunTool(terminal.env, systemClock())
@@ -56,7 +56,7 @@ async function isNewest(file: string, { terminal }: Session): Promise<boolean> {
   return statSync(file).mtimeMs >= Number.parseFloat(stdout || '0') * 1000
 }
 
-/** The program's output, made readable; its end is ours. */
+/** Prints the program's output in readable form until the program ends. */
 async function runAndCopy(session: Session, program: string, args: readonly string[]): Promise<void> {
   const child = spawn(program, [...args], { stdio: ['ignore', 'pipe', 'ignore'], signal: session.signal })
   const ended = new Promise<number | null>((resolve, reject) => {
@@ -84,15 +84,18 @@ async function countLines(session: Session, input: Readable): Promise<number> {
 }
 
 function unreadable(program: string, code: number) {
-  return { code: 'log_unreadable', kind: 'unavailable', detail: `${program} ended with ${code}` } as const
+  return {
+    code: 'log_unreadable',
+    kind: 'unavailable',
+    detail: `cannot read the log: ${program} exited with code ${code}`,
+  } as const
 }
 
 function noLog(): Error {
   return failed({
     code: 'log_not_found',
     kind: 'not_found',
-    detail:
-      'there is no log of a user service prefect-authd here: the daemon writes to the terminal it was started on',
+    detail: 'no log of the service found; a daemon started by hand logs to its terminal',
     hint: 'prefect-authd 2>&1 | prefect-auth logs -',
   })
 }
@@ -106,7 +109,7 @@ const NAMES: Readonly<Record<number, string>> = {
   60: 'FATAL',
 }
 
-/** `2026-11-20 18:45:52Z INFO  message  profile=cloud`; what is no JSON log line stays as it is. */
+/** `2026-11-20 18:45:52Z INFO  message  profile=cloud`; a line that is not JSON is left as it is. */
 export function formatLogLine(line: string, colors: Colors): string {
   const record = parseRecord(line)
   if (record === undefined) return printable(line)
@@ -139,7 +142,7 @@ function formatLevel(level: unknown, colors: Colors): string {
   return name === 'ERROR' || name === 'FATAL' ? colors.red(padded) : padded
 }
 
-/** Errors have stacks of many lines: their message is enough here, `--json` has the rest. */
+/** Of an error only the message: the stack has many lines, and `--json` shows it. */
 function formatFact(value: unknown): string {
   if (typeof value === 'string') return /\s/.test(value) ? JSON.stringify(value) : value
   if (

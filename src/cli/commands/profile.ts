@@ -1,9 +1,10 @@
-/** `prefect-auth profile …`: the profiles of profiles.toml, seen and changed. */
+/** `prefect-auth profile …`: lists and changes the profiles in profiles.toml. */
 import type { Command } from 'commander'
 import type { ProfileChange } from '../../client/client.js'
-import { failWith } from '../../client/failure.js'
+import { defined } from '../../std/defined.js'
 import type { ProfileList, ProfileView } from '../../wire/profile.js'
 import { readSecret } from '../ask.js'
+import { usageError } from '../failure.js'
 import { type CommonOptions, common, profileName, type Session, type Start, withJson } from '../session.js'
 import { describeWorkspace, formatFacts, formatTable, printable } from '../text.js'
 
@@ -12,13 +13,13 @@ interface ListOptions extends CommonOptions {
 }
 
 interface ValueOptions extends CommonOptions {
-  /** False: `--no-api-url`. */
+  /** `false` for `--no-api-url`. */
   readonly apiUrl?: string | false
   readonly authStringStdin?: boolean
   readonly authString?: false | true
 }
 
-const AUTH_FLAG = '--auth-string-stdin < FILE'
+const AUTH_OPTION = '--auth-string-stdin < FILE'
 
 export function addProfile(program: Command, start: Start): void {
   const profile = program.command('profile').description('list, choose and change profiles')
@@ -29,8 +30,8 @@ export function addProfile(program: Command, start: Start): void {
 
 function addReading(profile: Command, start: Start): void {
   withJson(profile.command('ls'))
-    .description('all profiles; * is the active one')
-    .option('--names', 'only the names, one on a line')
+    .description('list all profiles; * marks the active one')
+    .option('--names', 'print only the names, one per line')
     .action((options: ListOptions) =>
       start('profile ls', options, async (session) => {
         const list = await session.client.profiles()
@@ -39,7 +40,7 @@ function addReading(profile: Command, start: Start): void {
       }),
     )
   common(profile.command('inspect [name]'))
-    .description('what the file says, what is effective and why')
+    .description('show what the file says, what is in effect and why')
     .action((name: string | undefined, options: CommonOptions) =>
       start('profile inspect', options, async (session) => {
         const view = await session.client.profile(name ?? (await profileName(session)))
@@ -51,12 +52,15 @@ function addReading(profile: Command, start: Start): void {
 function addWriting(profile: Command, start: Start): void {
   withJson(profile.command('create <name>'))
     .description('add a profile')
-    .option('--api-url <url>', 'PREFECT_API_URL of the profile')
+    .option('--api-url <url>', 'its PREFECT_API_URL')
     .option('--auth-string-stdin', 'read PREFECT_API_AUTH_STRING (self-hosted servers) from stdin')
     .action((name: string, options: ValueOptions) =>
       start('profile create', options, async (session) => {
         const { api_url, auth_string } = await readValues(session, options)
-        const body = { name, ...(api_url ? { api_url } : {}), ...(auth_string ? { auth_string } : {}) }
+        const body = {
+          name,
+          ...defined({ api_url: api_url || undefined, auth_string: auth_string || undefined }),
+        }
         done(session, await session.client.createProfile(body), `Profile ${name} created`)
       }),
     )
@@ -80,21 +84,21 @@ function addNaming(profile: Command, start: Start): void {
     .description('make a profile the active one')
     .action((name: string, options: CommonOptions) =>
       start('profile use', options, async (session) => {
-        done(session, await session.client.useProfile(name), `Profile ${name} is active now`)
+        done(session, await session.client.useProfile(name), `Profile ${name} is now active`)
         const { PREFECT_PROFILE } = session.terminal.env
         if (!PREFECT_PROFILE || PREFECT_PROFILE === name) return
-        session.say(`note: PREFECT_PROFILE=${printable(PREFECT_PROFILE)} of this shell goes before it`)
+        session.say(`note: PREFECT_PROFILE=${printable(PREFECT_PROFILE)} in this shell takes precedence`)
       }),
     )
   withJson(profile.command('rename <name> <to>'))
-    .description('give a profile another name; its key moves with it')
+    .description('rename a profile; its key moves with it')
     .action((name: string, to: string, options: CommonOptions) =>
       start('profile rename', options, async (session) => {
-        done(session, await session.client.renameProfile(name, to), `Profile ${name} is called ${to} now`)
+        done(session, await session.client.renameProfile(name, to), `Profile ${name} is now called ${to}`)
       }),
     )
   withJson(profile.command('delete <name>'))
-    .description('delete a profile, and our key of it')
+    .description('delete a profile and the key we hold for it')
     .action((name: string, options: CommonOptions) =>
       start('profile delete', options, async (session) => {
         done(session, await session.client.deleteProfile(name), `Profile ${name} deleted`)
@@ -111,13 +115,13 @@ async function readValues(session: Session, options: ValueOptions): Promise<Prof
   const url = apiUrl === undefined ? {} : { api_url: apiUrl === false ? null : apiUrl }
   if (authString === false) return { ...url, auth_string: null }
   if (authStringStdin !== true) return url
-  const flag = `prefect-auth profile set NAME ${AUTH_FLAG}`
-  return { ...url, auth_string: await readSecret(session, { what: 'auth string', fromStdin: true, flag }) }
+  const hint = `prefect-auth profile set NAME ${AUTH_OPTION}`
+  return { ...url, auth_string: await readSecret(session, { what: 'auth string', fromStdin: true, hint }) }
 }
 
 function nothingToChange(): never {
-  const hint = `prefect-auth profile set NAME --api-url URL      (or: ${AUTH_FLAG})`
-  return failWith({ code: 'usage', kind: 'usage', detail: 'nothing to change was given', hint })
+  const hint = `prefect-auth profile set NAME --api-url URL      (or: ${AUTH_OPTION})`
+  throw usageError('no change was given', hint)
 }
 
 function describeProfiles({ profiles, file }: ProfileList): string {
@@ -142,7 +146,7 @@ function describeProfile(view: ProfileView): string {
     '',
     formatFacts([
       ['because', printable(view.because)],
-      ['source', view.source === 'bundled' ? 'bundled with Prefect' : 'profiles.toml'],
+      ['source', view.source === 'bundled' ? 'built into Prefect' : 'profiles.toml'],
       ['kind', view.kind],
       ['api', view.api_url === undefined ? undefined : printable(view.api_url)],
       ['workspace', view.workspace === undefined ? undefined : describeWorkspace(view.workspace)],

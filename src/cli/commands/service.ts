@@ -1,4 +1,4 @@
-/** `prefect-auth service`: start at login, and on the first request, by the system's own manager. */
+/** `prefect-auth service`: has the system start the daemon at login and on the first request. */
 import type { Command } from 'commander'
 import type { ServiceFile } from '../service/files.js'
 import { type Installation, openServiceManager, type ServiceLook } from '../service/service.js'
@@ -10,15 +10,17 @@ interface PrintOptions extends CommonOptions {
 }
 
 export function addService(program: Command, start: Start): void {
-  const service = program.command('service').description('start at login: systemd user units, launchd agent')
+  const service = program
+    .command('service')
+    .description('start at login (systemd user service or launchd agent)')
   withJson(service.command('install'))
-    .description('set it up, or bring it up to date; starts the daemon and waits until it answers')
-    .option('--print', 'show what would be written, and write nothing')
+    .description('install or update the service, start the daemon and wait until it responds')
+    .option('--print', 'print what would be written, and change nothing')
     .action((options: PrintOptions) =>
       start('service install', options, (session) => install(session, options.print === true)),
     )
   withJson(service.command('uninstall'))
-    .description('take it away; keys, settings and state stay')
+    .description('remove the service; keys, settings and state are kept')
     .action((options: CommonOptions) =>
       start('service uninstall', options, async (session) => {
         const removed = await openServiceManager(session).uninstall()
@@ -26,7 +28,7 @@ export function addService(program: Command, start: Start): void {
       }),
     )
   withJson(service.command('status'))
-    .description('one line; exit code 0 where requests are answered, 4 where not')
+    .description('print one line; exit code 0 if the daemon serves requests, 4 if not')
     .action((options: CommonOptions) => start('service status', options, showState))
 }
 
@@ -52,27 +54,26 @@ function describePlan(files: readonly ServiceFile[]): string {
 
 function describeInstallation(installation: Installation, colors: Colors): string {
   const { manager, written, socket, version, pid, lingers, notices, logs } = installation
-  const files = written.length === 0 ? ['Nothing had to be written.'] : ['Written:', ...indent(written)]
+  const files = written.length === 0 ? ['All files are up to date.'] : ['Written:', ...indent(written)]
   const linger =
     lingers === false
-      ? ['It stops when you log out for the last time; on a server: sudo loginctl enable-linger "$USER"']
+      ? ['It stops with your last logout; to keep it running: sudo loginctl enable-linger "$USER"']
       : []
   return [
     ...files,
-    colors.green(`prefect-authd ${printable(version)} (pid ${pid}) answers on ${printable(socket)}.`),
-    `It is a ${manager}, and starts at login.`,
+    colors.green(`prefect-authd ${printable(version)} (pid ${pid}) is listening on ${printable(socket)}.`),
+    `It runs as a ${manager} and starts at login.`,
     ...linger,
     ...notices.map((notice) => `${colors.yellow('!')} ${printable(notice)}`),
-    `The log: ${logs.join('      or: ')}`,
+    `Log: ${logs.join('      or: ')}`,
   ].join('\n')
 }
 
 function describeRemoval(removed: readonly string[]): string {
-  if (removed.length === 0) return 'There was no service.'
-  return ['Removed:', ...indent(removed), 'Keys, settings and state are as they were.'].join('\n')
+  if (removed.length === 0) return 'No service was installed.'
+  return ['Removed:', ...indent(removed), 'Keys, settings and state are unchanged.'].join('\n')
 }
 
-/** The truth in one line. */
 function describeState({
   manager,
   state,
@@ -90,13 +91,11 @@ function describeState({
       ? []
       : [startsAtLogin ? 'starts at login' : 'does not start at login']),
     ...(state === 'waiting' && isWoken === false
-      ? ['not woken to renew keys: systemctl --user start prefect-authd.timer']
+      ? ['keys are not renewed while it is asleep: systemctl --user start prefect-authd.timer']
       : []),
     ...(tcp === 'failed' ? ['without TCP'] : []),
-    ...(lingers === undefined ? [] : [lingers ? 'stays after logout' : 'ends with the last logout']),
-    ...(outdated === undefined || outdated.length === 0
-      ? []
-      : ['of another version or place: prefect-auth service install']),
+    ...(lingers === undefined ? [] : [lingers ? 'keeps running after logout' : 'stops with the last logout']),
+    ...(outdated === undefined || outdated.length === 0 ? [] : ['out of date: prefect-auth service install']),
   ]
   return parts.join(', ')
 }
@@ -114,13 +113,13 @@ function headline(
     case 'running':
       return `running as a ${manager} (pid ${pid ?? 'unknown'})`
     case 'waiting':
-      return `asleep as a ${manager}: comes back with the next request`
+      return `asleep as a ${manager}: the next request starts it`
     case 'stopped':
       return `stopped${why}: prefect-auth service install`
     case 'failed':
       return `failed${why}: prefect-auth logs, then prefect-auth service install`
     case 'unreachable':
-      return `unknown: this session has no manager of user services${why}`
+      return `unknown: no user service manager in this session${why}`
   }
 }
 

@@ -1,11 +1,12 @@
-/** `prefect-auth status`: the whole picture at one look, once or for as long as one watches. */
+/** `prefect-auth status`, `metrics` and `version`: the state of the daemon, once or continuously. */
 import type { Command } from 'commander'
 import { followEvents } from '../../client/event-stream.js'
 import { failureOf, failWith } from '../../client/failure.js'
-import { pause } from '../ask.js'
-import { type CommonOptions, common, type Session, type Start } from '../session.js'
+import { defined } from '../../std/defined.js'
+import type { Status } from '../../wire/status.js'
+import { type CommonOptions, common, pause, type Session, type Start, withJson } from '../session.js'
 import { formatStatus } from '../status-text.js'
-import { printableJson } from '../text.js'
+import { printable, printableJson } from '../text.js'
 
 interface StatusOptions extends CommonOptions {
   readonly watch?: boolean
@@ -13,15 +14,16 @@ interface StatusOptions extends CommonOptions {
   readonly url?: boolean
 }
 
-/** Lifetimes shrink while nothing happens: drawn anew at least this often. */
+/** Lifetimes count down while nothing happens: redraw at least this often. */
 const REDRAW_MS = 30_000
+/** Changes come in groups: one redraw for all of a group. */
 const SETTLE_MS = 100
 
 export function addStatus(program: Command, start: Start): void {
   common(program.command('status'))
-    .description('who I am, which workspace and profile, and what is wrong')
-    .option('--watch', 'show every change until Ctrl-C')
-    .option('--socket', 'print the path of the socket that answers, for curl --unix-socket')
+    .description('show the owner, workspace and profile, and any problems')
+    .option('--watch', 'redraw on every change, until Ctrl-C')
+    .option('--socket', 'print the path of the socket, for curl --unix-socket')
     .option('--url', 'print the TCP address, http://127.0.0.1:PORT')
     .action((options: StatusOptions) => start('status', options, (session) => showStatus(session, options)))
 }
@@ -41,14 +43,12 @@ async function showStatus(session: Session, options: StatusOptions): Promise<voi
   })
 }
 
-type Answer = Awaited<ReturnType<Session['client']['status']>>
-
-function textOf({ profile, profileBecause, terminal, colors }: Session, status: Answer): string {
+function textOf({ profile, profileBecause, terminal, colors }: Session, status: Status): string {
   const { env, version } = terminal
   return formatStatus({ status, profile, because: profileBecause, env, version, now: terminal.now(), colors })
 }
 
-/** Draws at once, at every event, and on a slow tick; on a terminal over the last drawing. */
+/** Draws at once, on every event and on a slow tick; on a terminal each drawing replaces the last. */
 async function watchStatus(session: Session): Promise<void> {
   await draw(session)
   const drawing = new AbortController()
@@ -59,11 +59,10 @@ async function watchStatus(session: Session): Promise<void> {
     pause: (ms: number) => pause(ms, session.signal),
   }
   const onConnection = (state: 'lost' | 'back') => {
-    if (state === 'lost') session.say('The connection to the daemon is lost. Trying again.')
+    if (state === 'lost') session.say('Connection to the daemon lost; retrying.')
   }
   try {
     for await (const _event of followEvents({ ...deps, onConnection })) {
-      // Changes come in groups: one drawing for all.
       await pause(SETTLE_MS, session.signal)
       await draw(session)
     }
@@ -97,10 +96,36 @@ async function draw(session: Session): Promise<void> {
 export function addMetrics(program: Command, start: Start): void {
   program
     .command('metrics')
-    .description("the daemon's metrics, as Prometheus reads them")
+    .description("print the daemon's metrics in Prometheus format")
     .action(() =>
       start('metrics', {}, async (session) => {
         session.print((await session.client.metrics()).trimEnd())
       }),
     )
+}
+
+export function addVersion(program: Command, start: Start): void {
+  withJson(program.command('version'))
+    .description('print the versions of this command and of the daemon')
+    .action((options: CommonOptions) => start('version', options, showVersion))
+}
+
+/** Succeeds even if the daemon is not running. */
+async function showVersion(session: Session): Promise<void> {
+  const ours = session.terminal.version
+  const daemon = await daemonVersion(session)
+  const wire = { version: ours, ...defined({ daemon }) }
+  session.answer(wire, () => `prefect-auth ${ours}\nprefect-authd ${printable(daemon ?? 'is not running')}`)
+  if (daemon !== undefined && daemon !== ours) session.say('note: the versions differ; restart prefect-authd')
+}
+
+async function daemonVersion({ client }: Session): Promise<string | undefined> {
+  try {
+    return (await client.status()).daemon.version
+  } catch (error) {
+    const kind = failureOf(error)?.kind
+    if (kind === 'not_running') return undefined
+    if (kind === 'no_answer') return 'is running, but its response cannot be read'
+    throw error
+  }
 }

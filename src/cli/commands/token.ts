@@ -1,5 +1,7 @@
-/** `prefect-auth token …`: narrow, revocable tokens for programs that come over TCP or from a container. */
-import { type Command, Option } from 'commander'
+/** `prefect-auth token …`: narrow, revocable tokens for programs that use TCP or run in a container. */
+import { type Command, InvalidArgumentError, Option } from 'commander'
+import { defined } from '../../std/defined.js'
+import { parseDuration } from '../../std/time.js'
 import { tokenPowers } from '../../wire/tokens.js'
 import type { Session } from '../session.js'
 import { type CommonOptions, type Start, withJson } from '../session.js'
@@ -16,16 +18,16 @@ interface CreateOptions {
 export function addToken(program: Command, start: Start): void {
   const token = program.command('token').description('create, list and revoke tokens')
   withJson(token.command('create'))
-    .description('make a token; it is shown once, on stdout')
+    .description('create a token; printed once, on stdout')
     .requiredOption('--name <name>', 'what it is for')
-    .addOption(new Option('--power <power>', 'what it may').choices(tokenPowers).default('proxy'))
-    .option('-p, --profile <name...>', 'for which profiles; * for all; else the active one')
-    .option('--expires-in <duration>', 'as 30m, 8h, 7d; at most 365d', '8h')
+    .addOption(new Option('--power <power>', 'what it may do').choices(tokenPowers).default('proxy'))
+    .option('-p, --profile <name...>', 'the profiles it may use, * for all (default: the active one)')
+    .option('--expires-in <duration>', 'such as 30m, 8h or 7d; at most 365d', checkDuration, '8h')
     .action(({ profile, ...options }: CreateOptions) =>
       start('token create', options, (session) => createToken(session, options, profile)),
     )
   withJson(token.command('ls'))
-    .description('the tokens that live')
+    .description('list the active tokens')
     .action((options: CommonOptions) =>
       start('token ls', options, async (session) => {
         const list = await session.client.tokens()
@@ -33,12 +35,18 @@ export function addToken(program: Command, start: Start): void {
       }),
     )
   withJson(token.command('revoke <id>'))
-    .description('end a token at once, by the id that token ls shows')
+    .description('revoke a token at once, by its id from token ls')
     .action((id: string, options: CommonOptions) =>
       start('token revoke', options, async (session) => {
         session.answer(await session.client.revokeToken(id), () => `Token ${printable(id)} revoked`)
       }),
     )
+}
+
+/** For commander, whose error names the option; the daemon parses it again. */
+function checkDuration(text: string): string {
+  if (parseDuration(text) !== undefined) return text
+  throw new InvalidArgumentError('Expected a duration like 30m, 8h or 7d, at most 365d.')
 }
 
 async function createToken(
@@ -51,12 +59,12 @@ async function createToken(
     name,
     power,
     expires_in: expiresIn,
-    ...(profiles === undefined ? {} : { profiles: [...profiles] }),
+    ...defined({ profiles: profiles && [...profiles] }),
   })
   session.answer(answer, () => answer.token)
   const reach = `power ${answer.power}, profiles ${printable(answer.profiles.join(', '))}`
   session.say(
-    `Token ${printable(answer.id)}: shown this once; ${reach}, until ${formatTime(answer.expires_at)} UTC`,
+    `Token ${printable(answer.id)}: not shown again; ${reach}, until ${formatTime(answer.expires_at)} UTC`,
   )
 }
 

@@ -1,4 +1,4 @@
-/** `prefect-auth unlock` and `prefect-auth lock`: the passphrase of the file vault. */
+/** `prefect-auth unlock` and `lock`: open the file vault with its passphrase, and close it. */
 import type { Command } from 'commander'
 import type { VaultAnswer } from '../../wire/status.js'
 import { readSecret } from '../ask.js'
@@ -11,20 +11,20 @@ interface UnlockOptions extends CommonOptions {
 
 export function addVault(program: Command, start: Start): void {
   withJson(program.command('unlock'))
-    .description('open the vault with its passphrase')
+    .description('unlock the vault with its passphrase')
     .option('--passphrase-stdin', 'read the passphrase from stdin')
     .action((options: UnlockOptions) =>
       start('unlock', options, async (session) => {
         const fromStdin = options.passphraseStdin === true
-        const flag = 'prefect-auth unlock --passphrase-stdin < FILE'
+        const hint = 'prefect-auth unlock --passphrase-stdin < FILE'
         const answer = await session.client.unlock(
-          await readSecret(session, { what: 'passphrase', fromStdin, flag }),
+          await readSecret(session, { what: 'passphrase', fromStdin, hint }),
         )
         session.answer(answer, () => describeVault(answer))
       }),
     )
   withJson(program.command('lock'))
-    .description('close the vault until it is unlocked')
+    .description('lock the vault until the next unlock')
     .action((options: CommonOptions) =>
       start('lock', options, async (session) => {
         const answer = await session.client.lock()

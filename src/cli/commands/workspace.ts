@@ -1,4 +1,4 @@
-/** `prefect-auth workspace ls|set`: which workspaces the key reaches, and which one the profile is in. */
+/** `prefect-auth workspace ls|set`: the workspaces that a key can access, and the one a profile uses. */
 import type { Command } from 'commander'
 import { failWith } from '../../client/failure.js'
 import { pickWorkspace, requirePerson } from '../ask.js'
@@ -12,10 +12,10 @@ interface SetOptions extends CommonOptions {
 export function addWorkspace(program: Command, start: Start): void {
   const workspace = program.command('workspace').description('list and choose workspaces')
   common(workspace.command('ls'))
-    .description('the workspaces that the key reaches')
+    .description('list the workspaces that the key can access')
     .action((options: CommonOptions) => start('workspace ls', options, listWorkspaces))
   common(workspace.command('set [workspace]'))
-    .description('choose by handle/handle, by id, by a page URL, or with the arrow keys')
+    .description('choose the workspace by handle, id or page URL, or from a list')
     .option('-w, --workspace <handle/handle>', 'the same as the argument')
     .action((named: string | undefined, options: SetOptions) =>
       start('workspace set', options, (session) => setWorkspace(session, named ?? options.workspace)),
@@ -41,8 +41,8 @@ async function setWorkspace(session: Session, named: string | undefined): Promis
 }
 
 async function choose(session: Session, profile: string): Promise<string> {
-  requirePerson(session, 'no workspace was named', 'prefect-auth workspace set HANDLE/HANDLE')
+  requirePerson(session, 'no workspace was given', 'prefect-auth workspace set HANDLE/HANDLE')
   const { workspaces } = await session.client.workspaces(profile)
   if (workspaces.length > 0) return (await pickWorkspace(session, workspaces)).workspace_id
-  return failWith({ code: 'workspace_none', kind: 'conflict', detail: 'the key reaches no workspace' })
+  return failWith({ code: 'workspace_none', kind: 'conflict', detail: 'the key can access no workspace' })
 }

@@ -1,28 +1,28 @@
-/** Finds a command as a shell does, and says whether the kernel would take it as it is. */
+/** The command of `exec`: found as a shell finds it, given its environment, and run as a child. */
 
 import { spawn } from 'node:child_process'
 import { constants, readFileSync } from 'node:fs'
 import { access, open, stat } from 'node:fs/promises'
 import { constants as os } from 'node:os'
 import { delimiter, join } from 'node:path'
-import { ENV_NAMES, PROXY_EXTRA_NAMES, PROXY_ONLY_NAMES } from '../../wire/env-names.js'
-import type { Host } from './host.js'
+import { ENV_NAMES, PROXY_EXTRA_NAMES } from '../../wire/env-names.js'
+import { type Host, leftBehind } from './host.js'
 
 type FoundCommand =
   | { readonly kind: 'found'; readonly file: string; readonly isForKernel: boolean }
   | { readonly kind: 'missing' }
   | { readonly kind: 'not_executable' }
 
-/** Looks along `PATH` unless `command` holds a slash. */
+/** Searches `path` (a `PATH`), unless `command` contains a slash. */
 export async function findCommand(command: string, path: string | undefined): Promise<FoundCommand> {
   const files = command.includes('/')
     ? [command]
     : (path ?? '/usr/local/bin:/usr/bin:/bin').split(delimiter).map((folder) => join(folder || '.', command))
   let isSeen = false
   for (const file of files) {
-    const answer = await look(file)
-    if (answer === 'executable') return { kind: 'found', file, isForKernel: await isForKernel(file) }
-    if (answer === 'not_executable') isSeen = true
+    const kind = await look(file)
+    if (kind === 'executable') return { kind: 'found', file, isForKernel: await isForKernel(file) }
+    if (kind === 'not_executable') isSeen = true
   }
   return { kind: isSeen ? 'not_executable' : 'missing' }
 }
@@ -47,8 +47,8 @@ const ELF = '\x7fELF'
 const MACH_O = ['\xcf\xfa\xed\xfe', '\xca\xfe\xba\xbe']
 
 /**
- * Whether execve would take the file: a binary, or a script whose interpreter is there. A script without its `#!`
- * line needs the shell that `spawn` falls back to; execve would leave us dead instead.
+ * Whether execve can run the file: a binary, or a script whose interpreter exists. A script without a `#!` line needs
+ * the shell that `spawn` falls back to; a failed execve would kill us.
  */
 async function isForKernel(file: string): Promise<boolean> {
   const head = await readHead(file)
@@ -73,7 +73,7 @@ async function readHead(file: string): Promise<string> {
 
 export interface ChildPlan {
   readonly file: string
-  /** With the name that the command goes by first, as argv has it. */
+  /** Includes argv[0], the name that the command was called by. */
   readonly argv: readonly string[]
   readonly env: Readonly<Record<string, string>>
 }
@@ -88,10 +88,10 @@ const RELAYED = [
   'SIGWINCH',
   'SIGALRM',
 ] as const
-/** The terminal sends these to us and the child alike: a second copy would be taken for a second Ctrl-C. */
+/** The terminal sends these to the child as well: relaying them would be a second Ctrl-C. */
 const FROM_TERMINAL: readonly NodeJS.Signals[] = ['SIGINT', 'SIGQUIT', 'SIGWINCH']
 
-/** Resolves with the exit code: the child's own, 128+n for a signal, 127 not found, 126 not startable. */
+/** Resolves with the child's exit code, 128+n for signal n, 127 if not found, 126 if it cannot be started. */
 export function runChild(plan: ChildPlan, host: Host): Promise<number> {
   const [argv0 = plan.file, ...args] = plan.argv
   return new Promise((resolve) => {
@@ -113,11 +113,11 @@ export function runChild(plan: ChildPlan, host: Host): Promise<number> {
   })
 }
 
-/** Whether Ctrl-C in our terminal reaches this process group. */
+/** Whether Ctrl-C at our terminal reaches this process group. */
 function isInForeground(host: Host): boolean {
   if (host.platform !== 'linux') return host.hasTerminal
   try {
-    // "pid (name) state ppid pgrp session tty tpgid …"; the name may hold anything, brackets too.
+    // "pid (name) state ppid pgrp session tty tpgid …"; the name may contain anything, including brackets.
     const stat = readFileSync('/proc/self/stat', 'utf8')
     const [, , group, , , foreground] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
     return group === foreground
@@ -128,13 +128,13 @@ function isInForeground(host: Host): boolean {
 
 interface ChildEnvPlan {
   readonly env: Readonly<Record<string, string>>
-  /** Variables of the caller that said something else; the chosen profile wins. */
+  /** Variables that the caller had set to other values; the profile's values win. */
   readonly overruled: readonly string[]
 }
 
 /**
- * All five variables go, then those that have a value come: what the profile does not say, the program does not get.
- * All else stays, `PREFECT_PROFILE` among it.
+ * Removes all five variables, then sets those that the profile has: the command never mixes two profiles. Everything
+ * else stays, including `PREFECT_PROFILE`.
  */
 export function planChildEnv(
   caller: Readonly<Record<string, string | undefined>>,
@@ -151,18 +151,10 @@ export function planChildEnv(
     if (before !== undefined && before !== '' && before !== after) overruled.push(name)
   }
   for (const name of leftBehind(caller)) delete env[name]
-  // Extended by the daemon, never contradicted.
+  // The daemon extends the caller's values, so they override nothing.
   for (const name of PROXY_EXTRA_NAMES) {
     const value = served[name]
     if (value !== undefined) env[name] = value
   }
   return { env, overruled }
-}
-
-/** Variables that only `env --proxy` can have set, where the caller's shell had it evaluated: it set them with the token. */
-export function leftBehind(
-  caller: Readonly<Record<string, string | undefined>>,
-): readonly (typeof PROXY_ONLY_NAMES)[number][] {
-  if (!caller.PREFECT_API_KEY?.startsWith('pab_')) return []
-  return PROXY_ONLY_NAMES.filter((name) => caller[name] !== undefined)
 }

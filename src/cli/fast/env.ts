@@ -1,21 +1,19 @@
-/** `prefect-auth env`: the daemon's text as it is; a failure is a line that fails when it is evaluated. */
+/** `prefect-auth env`: prints the daemon's text; a failure prints a line that fails when it is evaluated. */
 
 import { failed, failureOf, parseProblem } from '../../client/failure.js'
-import { createTransport, type Transport } from '../../client/transport.js'
-import { socketCandidates } from '../../config/paths.js'
+import type { Transport } from '../../client/transport.js'
 import { defined } from '../../std/defined.js'
 import { DIALECTS, type EnvFormat } from '../../wire/kinds.js'
-import { exitCodeOf, formatFailure, formatFault } from '../failure.js'
-import { leftBehind } from './child.js'
-import type { Host } from './host.js'
+import { exitCodeOf, formatFailure, formatFault, usageError } from '../failure.js'
+import { connect, type Host, leftBehind, profileOfEnv } from './host.js'
 import { type FastPlan, parseEnvArguments } from './options.js'
 
-/** Prints, and answers the exit code; `help` where the full program has to explain. */
+/** Prints and returns the exit code, or `help` if the full program has to print its help. */
 export async function runEnv(args: readonly string[], host: Host): Promise<number | 'help'> {
   const plan = parseEnvArguments(args)
   if (plan.kind === 'help') return 'help'
-  // A usage error must fail under `eval` too: what it reads there is stdout.
-  if (plan.kind === 'usage') return refuse(host, 'sh', failed(usage(plan.message)))
+  // A usage error must fail under `eval` too, which reads stdout.
+  if (plan.kind === 'usage') return refuse(host, 'sh', usageError(plan.message, 'prefect-auth env --help'))
   if (plan.kind === 'exec') return 'help'
   try {
     const text = await fetchEnv(host, plan)
@@ -29,18 +27,10 @@ export async function runEnv(args: readonly string[], host: Host): Promise<numbe
 
 type EnvPlan = Extract<FastPlan, { kind: 'env' }>
 
-function usage(detail: string) {
-  return { code: 'usage', kind: 'usage', detail, hint: 'prefect-auth env --help' } as const
-}
-
 async function fetchEnv(host: Host, { profile: named, format, isProxied }: EnvPlan): Promise<string> {
-  const transport = createTransport({
-    candidates: socketCandidates(host),
-    userAgent: `prefect-auth/${host.version} env`,
-    ...defined({ uid: host.uid }),
-  })
-  const profile = named ?? (host.env.PREFECT_PROFILE || undefined)
-  // It is the shell that lives as long as what it starts.
+  const transport = connect(host, 'env')
+  const profile = named ?? profileOfEnv(host)
+  // The token lives as long as the shell that evaluates it, not as long as this process.
   if (isProxied) return fetchProxyEnv(transport, host, { profile, format, name: 'env', pid: host.parentPid })
   const query = profile === undefined ? '' : `profile=${encodeURIComponent(profile)}`
   const answer = await transport.send({
@@ -98,7 +88,7 @@ export async function fetchProxyEnv(
   throw failed(parseProblem(answer.status, answer.text))
 }
 
-/** `prefect worker start`: the program and what it is told to do, up to the first option, which may hold a secret. */
+/** `prefect worker start`: the program and at most three words after it, none of which can be a secret. */
 export function jobName(command: string, args: readonly string[]): string {
   const program = command.slice(command.lastIndexOf('/') + 1)
   const end = args.findIndex((word) => !/^[a-z][a-z0-9-]{0,20}$/.test(word))

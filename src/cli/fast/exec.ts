@@ -1,46 +1,40 @@
-/** `prefect-auth exec`: runs a command with a profile's credentials in its environment, and is gone where it can. */
+/** `prefect-auth exec`: runs a command with a profile's credentials, and becomes that command if it can. */
 
-import { type Failure, failed, failureOf, parseProblem } from '../../client/failure.js'
-import { createTransport } from '../../client/transport.js'
-import { socketCandidates } from '../../config/paths.js'
-import { defined } from '../../std/defined.js'
-import { formatFailure, formatFault } from '../failure.js'
+import { failed, failureOf, parseProblem } from '../../client/failure.js'
+import { formatFailure, formatFault, usageError } from '../failure.js'
 import { printable } from '../text.js'
 import { type ChildPlan, findCommand, planChildEnv, runChild } from './child.js'
 import { fetchProxyEnv, jobName } from './env.js'
-import type { Host } from './host.js'
+import { connect, type Host, profileOfEnv } from './host.js'
 import { parseExecArguments } from './options.js'
 
-/** The command was never started: our own failure, told apart from any of the command's. */
+/** The command was never started: our own failure, unlike any exit code of the command. */
 const NEVER_STARTED = 125
-/** Far below what any kernel takes; beyond it the child is spawned, where too much is an error and not our death. */
+/** Far below every kernel's limit. Above it we spawn: there too much is an error, in execve it kills us. */
 const EXECVE_BYTES = 100_000
 
-/** Resolves with the exit code, unless the command took this process's place; `help` for the full program. */
+/** Resolves with the exit code, unless the command replaced this process; `help` if the full program has to explain. */
 export async function runExec(args: readonly string[], host: Host): Promise<number | 'help'> {
   const plan = parseExecArguments(args)
   if (plan.kind === 'help') return 'help'
   if (plan.kind !== 'exec') {
-    return refuse(host, failed(usage(plan.kind === 'usage' ? plan.message : 'exec needs a command')))
+    const message = plan.kind === 'usage' ? plan.message : 'exec needs a command'
+    return refuse(host, usageError(message, 'prefect-auth exec --help'))
   }
   try {
-    const profile = plan.profile ?? (host.env.PREFECT_PROFILE || undefined)
+    const profile = plan.profile ?? profileOfEnv(host)
     const name = plan.isProxied ? jobName(plan.command, plan.args) : undefined
     const served = await fetchServed(host, profile, name)
     const { env, overruled } = planChildEnv(host.env, served.env)
     for (const name of overruled) {
       host.writeErr(
-        `prefect-auth: ${name} of the calling environment gives way to profile '${served.profile}'\n`,
+        `prefect-auth: ${name} from your environment is replaced by the value of profile '${served.profile}'\n`,
       )
     }
     return await start(plan.command, plan.args, env, host)
   } catch (error) {
     return refuse(host, error)
   }
-}
-
-function usage(detail: string): Failure {
-  return { code: 'usage', kind: 'usage', detail, hint: 'prefect-auth exec --help' }
 }
 
 function refuse(host: Host, error: unknown): number {
@@ -54,13 +48,9 @@ interface Served {
   readonly env: Readonly<Record<string, string>>
 }
 
-/** With the name of a job: its way through the proxy, in place of the key itself. */
+/** The profile's credentials; with `job`, the proxy's address and a token for that job in place of the key. */
 async function fetchServed(host: Host, profile: string | undefined, job?: string): Promise<Served> {
-  const transport = createTransport({
-    candidates: socketCandidates(host),
-    userAgent: `prefect-auth/${host.version} exec`,
-    ...defined({ uid: host.uid }),
-  })
+  const transport = connect(host, 'exec')
   if (job !== undefined) {
     // This process becomes the job, or lives as long as it does.
     const wanted = { profile, format: 'json', name: job, pid: host.pid } as const
@@ -72,7 +62,7 @@ async function fetchServed(host: Host, profile: string | undefined, job?: string
   return parseServed(answer.text)
 }
 
-/** By hand: the schemas would cost more time than the request. */
+/** Parsed by hand: loading the schemas would take longer than the request. */
 function parseServed(text: string): Served {
   const answer: unknown = JSON.parse(text)
   if (typeof answer === 'object' && answer !== null && 'profile' in answer && 'env' in answer) {
@@ -87,7 +77,7 @@ function parseServed(text: string): Served {
   throw failed({
     code: 'not_understood',
     kind: 'no_answer',
-    detail: "the daemon's answer is not what this version expects",
+    detail: 'this version does not understand the response of the daemon',
     hint: 'prefect-auth version',
   })
 }
@@ -111,7 +101,7 @@ async function start(
 }
 
 function replaceUs(plan: ChildPlan, host: Host): void {
-  // Node ignores these two, and ignored signals stay ignored across execve: with a listener they are reset.
+  // Node ignores these two signals, and execve keeps ignored signals ignored; a listener resets them.
   host.onSignal('SIGPIPE', () => undefined)
   host.onSignal('SIGXFSZ', () => undefined)
   host.execve?.(plan.file, plan.argv, plan.env)

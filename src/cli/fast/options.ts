@@ -1,6 +1,7 @@
-/** Pure: the arguments of `env` and `exec`, read without a command-line package. */
+/** The arguments of `env` and `exec`, parsed without a command-line package; no argument may be a key. */
+import type { Failure } from '../../client/failure.js'
+import { defined } from '../../std/defined.js'
 import { ENV_FORMATS, type EnvFormat } from '../../wire/kinds.js'
-import { KEY_ARGUMENT, looksLikeKey } from '../failure.js'
 
 export type FastPlan =
   | {
@@ -19,24 +20,24 @@ export type FastPlan =
   | { readonly kind: 'help' }
   | { readonly kind: 'usage'; readonly message: string }
 
-/** What `prefect-auth env …` is to do; `args` is what stands behind `env`. */
+/** What `prefect-auth env …` asks for; `args` are the words after `env`. */
 export function parseEnvArguments(args: readonly string[]): FastPlan {
   if (args.some(looksLikeKey)) return usage(KEY_ARGUMENT.detail)
   const read = readOptions(args, ['profile', 'format'])
   if (read.kind !== 'options') return read
-  if (read.rest.length > 0) return usage('env takes no argument; a profile is named by --profile')
+  if (read.rest.length > 0) return usage('env takes no arguments; name a profile with --profile')
   const wanted = read.isJson ? 'json' : (read.values.get('format') ?? 'sh')
   const format = ENV_FORMATS.find((known) => known === wanted)
-  if (format === undefined) return usage(`--format is one of ${ENV_FORMATS.join(', ')}`)
+  if (format === undefined) return usage(`--format must be one of ${ENV_FORMATS.join(', ')}`)
   return { kind: 'env', format, isProxied: read.isProxied, ...profileOf(read) }
 }
 
-/** What `prefect-auth exec …` is to do; all behind `--`, or behind the first word, is the command's own. */
+/** What `prefect-auth exec …` asks for. Everything after `--`, or after the first word, belongs to the command. */
 export function parseExecArguments(args: readonly string[]): FastPlan {
   const read = readOptions(args, ['profile'])
   if (read.kind !== 'options') return read
   const [command, ...rest] = read.rest
-  // What stands behind the command is the command's own affair.
+  // A key among the command's own arguments is the command's business.
   const ours = args.slice(0, args.length - rest.length)
   if (ours.some(looksLikeKey)) return usage(KEY_ARGUMENT.detail)
   if (command === undefined || command === '')
@@ -74,8 +75,9 @@ function readOptions(args: readonly string[], known: readonly string[]): Options
     const [short, attached] = /^-p([\s\S]+)?$/.exec(word) ?? []
     const name = short === undefined ? long : 'profile'
     const inline = given ?? attached
-    // The word itself is not repeated: it may be a key at the wrong place.
-    if (name === undefined || !known.includes(name)) return usage(`unknown option (known: ${list(known)})`)
+    // The word is not repeated: it may be a key in the wrong place.
+    if (name === undefined || !known.includes(name))
+      return usage(`unknown option; known options: ${list(known)}`)
     const value = inline ?? args[at + 1]
     if (inline === undefined) at += 1
     if (value === undefined || value === '') return usage(`--${name} needs a value`)
@@ -85,8 +87,7 @@ function readOptions(args: readonly string[], known: readonly string[]): Options
 }
 
 function profileOf({ values }: Options): { readonly profile?: string } {
-  const profile = values.get('profile')
-  return profile === undefined ? {} : { profile }
+  return defined({ profile: values.get('profile') })
 }
 
 function usage(message: string): FastPlan {
@@ -95,4 +96,21 @@ function usage(message: string): FastPlan {
 
 function list(known: readonly string[]): string {
   return known.map((name) => `--${name}`).join(', ')
+}
+
+const KEY = /(?:^|[=:,\s"'])(?:pn[a-z]_[A-Za-z0-9]{8,}|pab_[A-Za-z0-9_-]{20,})/
+
+/** The failure of every command that finds a key among its arguments. */
+export const KEY_ARGUMENT: Failure = {
+  code: 'usage',
+  kind: 'usage',
+  detail:
+    'an argument looks like a key or a token; other processes can read it, and the shell saves it.\n' +
+    'Nothing was done with it. Delete the line from your shell history',
+  hint: 'prefect-auth login --key-stdin < FILE      (or run prefect-auth login and paste the key there)',
+}
+
+/** Whether a word contains a Prefect key or a token of ours. */
+export function looksLikeKey(word: string): boolean {
+  return KEY.test(word)
 }

@@ -1,4 +1,4 @@
-/** Looks at this machine: what the service has to be told. */
+/** What the service has to know of this machine: Node, paths, settings and the caller's environment. */
 import { readFileSync } from 'node:fs'
 import { realpath } from 'node:fs/promises'
 import { dirname, isAbsolute, join, resolve } from 'node:path'
@@ -6,7 +6,8 @@ import { failWith } from '../../client/failure.js'
 import { resolvePaths } from '../../config/paths.js'
 import { resolveSettings, type Settings } from '../../config/settings.js'
 import { runProgram } from '../../os/run-program.js'
-import type { Clock } from '../../std/clock.js'
+import { type Clock, SECOND_MS } from '../../std/clock.js'
+import { defined } from '../../std/defined.js'
 import type { Terminal } from '../session.js'
 import type { RunTool } from './manager.js'
 import { resolveServicePlaces, type ServiceFacts, type Template } from './plan.js'
@@ -28,7 +29,7 @@ export async function lookAround(terminal: Terminal, run: RunTool, clock: Clock)
     env: carriedEnv(terminal.env, (path) => resolve(path)),
     port: settings.port,
     writable: [
-      // A link stays a link: the file that it names is replaced.
+      // A symbolic link is kept, so the daemon writes beside the file that it points to.
       dirname(await realpath(places.profilesFile).catch(() => places.profilesFile)),
       ...(restricted === undefined ? [] : [dirname(restricted)]),
     ],
@@ -40,14 +41,14 @@ export function templatesOf(packageDir: string, folder: 'systemd' | 'launchd'): 
   return (name) => readFileSync(join(packageDir, folder, name), 'utf8')
 }
 
-/** With the daemon's own reader, so that a start does not fail on what the installation took. */
+/** Read as the daemon reads them, so that the daemon starts with whatever the installation accepted. */
 function readSettings(terminal: Terminal): Settings {
   const path = resolvePaths(terminal).configFile
   const text = readIfThere(path)
   const outcome = resolveSettings({
     flags: {},
     env: terminal.env,
-    ...(text === undefined ? {} : { file: { path, text } }),
+    ...defined({ file: text === undefined ? undefined : { path, text } }),
   })
   if (outcome.kind === 'settings') return outcome.settings
   return failWith({
@@ -66,16 +67,17 @@ function readIfThere(path: string): string | undefined {
   }
 }
 
-/** Some systems (AppArmor, containers) refuse user namespaces; a unit that asks for them would not start there. */
+/** Some systems (AppArmor, containers) refuse user namespaces; a unit that requires them would not start there. */
 async function mayHaveNamespaces(run: RunTool): Promise<boolean> {
   const wanted = ['PrivateUsers=yes', 'ProtectSystem=strict', 'PrivateDevices=yes', 'CapabilityBoundingSet=']
   const properties = wanted.flatMap((property) => ['-p', property])
   const probe = ['--user', '--wait', '--quiet', '--collect', ...properties, '/bin/true']
   const { isDone, complaint } = await run('systemd-run', ...probe)
+  // Without systemd-run nothing is known: keep the hardening.
   return isDone || complaint.endsWith('is not installed')
 }
 
-/** `/opt/homebrew/bin/node` rather than the versioned directory that it points into; else `execPath` itself. */
+/** A link on `path` to this Node, such as `/opt/homebrew/bin/node`, which survives upgrades; else `execPath`. */
 export async function findStableNode(execPath: string, path: string | undefined): Promise<string> {
   const us = await realpath(execPath).catch(() => execPath)
   for (const directory of absoluteDirectories(path)) {
@@ -85,16 +87,16 @@ export async function findStableNode(execPath: string, path: string | undefined)
   return execPath
 }
 
-/** The directories of a `PATH`; relative ones would mean something else to a service. */
+/** The absolute directories of a `PATH`; relative ones would mean something else to a service. */
 export function absoluteDirectories(path: string | undefined): readonly string[] {
   return (path ?? '').split(':').filter(isAbsolute)
 }
 
-/** Which of the flags that not every version has this Node takes: asked, not computed from its version. */
+/** The guarded flags that this Node accepts: tried, not derived from its version. */
 export async function findFlags(node: string, clock: Clock): Promise<readonly string[]> {
   const isKnown = await Promise.all(
     GUARDED_FLAGS.map(async (flag) => {
-      const call = { file: node, args: [flag, '-e', '0'], env: {}, deadlineMs: 10_000 }
+      const call = { file: node, args: [flag, '-e', '0'], env: {}, deadlineMs: 10 * SECOND_MS }
       const result = await runProgram(call, clock)
       return result.kind === 'exited' && result.code === 0
     }),
@@ -102,7 +104,7 @@ export async function findFlags(node: string, clock: Clock): Promise<readonly st
   return GUARDED_FLAGS.filter((_flag, at) => isKnown[at] === true)
 }
 
-/** Where things are; relative ones are made absolute by the caller's directory. */
+/** Paths; relative ones are resolved against the caller's directory. */
 const PATHS = [
   'PREFECT_AUTH_CONFIG',
   'PREFECT_AUTH_STATE_DIR',
@@ -118,8 +120,8 @@ const PATHS = [
 const NETWORK = ['PREFECT_CLOUD_API_URL', 'PREFECT_CLOUD_UI_URL', 'HTTPS_PROXY', 'HTTP_PROXY', 'NO_PROXY']
 
 /**
- * Sorted by name. Not `PREFECT_PROFILE`, `PREFECT_API_URL`, `PREFECT_API_KEY`: those are each caller's own, and a key does
- * not belong into a unit.
+ * The variables that the service takes from the caller, sorted by name. `PREFECT_PROFILE`, `PREFECT_API_URL` and
+ * `PREFECT_API_KEY` belong to each caller, and a key does not belong in a unit.
  */
 export function carriedEnv(
   env: Readonly<Record<string, string | undefined>>,
@@ -139,7 +141,7 @@ function isCarried(name: string): boolean {
 }
 
 function resolvePath(name: string, value: string, toAbsolute: (path: string) => string): string {
-  // Relative ones in these two are invalid by their specification, `~` in Prefect's is read by everybody alike.
+  // XDG defines relative paths as invalid, and Prefect expands `~` itself.
   if (name.startsWith('XDG_') || value.startsWith('~') || isAbsolute(value)) return value
   return toAbsolute(value)
 }

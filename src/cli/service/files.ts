@@ -1,4 +1,4 @@
-/** The files of a service: written where they differ, taken away without a trace. */
+/** The files of a service: written if they differ, and removed without a trace. */
 import { chmod, mkdir, readFile, rmdir, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { writeFileAtomic } from '../../os/atomic-file.js'
@@ -9,7 +9,7 @@ export interface ServiceFile {
   readonly mode: number
 }
 
-/** Those that are missing or say something else. */
+/** The files that are missing or have another content. */
 export async function findOutdated(files: readonly ServiceFile[]): Promise<readonly ServiceFile[]> {
   const differs = await Promise.all(files.map(async ({ path, text }) => (await readText(path)) !== text))
   return files.filter((_file, at) => differs[at] === true)
@@ -23,7 +23,7 @@ export async function writeFiles(files: readonly ServiceFile[]): Promise<void> {
   }
 }
 
-/** Removes the files that are there, and directories that are empty then. Answers the files that were there. */
+/** Removes files, then those of `directories` that are empty. Resolves with the files that existed. */
 export async function removeFiles(
   paths: readonly string[],
   directories: readonly string[],

@@ -1,16 +1,16 @@
-/** The service as a launchd agent of the user who is logged in. Not run on macOS by us: see docs/service.md. */
+/** The service as a launchd agent of the logged-in user. Not tested on macOS: see docs/service.md. */
 import { existsSync } from 'node:fs'
 import { mkdir, readFile, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { failWith } from '../../client/failure.js'
 import { startBookPath } from '../../config/paths.js'
 import { findOutdated, removeFiles, writeFiles } from './files.js'
-import type { ManagerDeps, ServiceManager, ServiceState } from './manager.js'
+import type { ManagerParts, ServiceManager, ServiceState } from './manager.js'
 import { LABEL, planLaunchd, resolveServicePlaces } from './plan.js'
 
-export function createLaunchd({ run, template, terminal }: ManagerDeps): ServiceManager {
-  const places = resolveServicePlaces(terminal)
-  const domain = `gui/${terminal.uid ?? 0}`
+export function createLaunchd({ run, template, around }: ManagerParts): ServiceManager {
+  const places = resolveServicePlaces(around)
+  const domain = `gui/${around.uid ?? 0}`
   const agent = join(places.unitDir, `${LABEL}.plist`)
   const plan: ServiceManager['plan'] = (facts) => planLaunchd(facts, template)
 
@@ -20,9 +20,10 @@ export function createLaunchd({ run, template, terminal }: ManagerDeps): Service
     const found: Pick<ServiceState, 'state' | 'pid' | 'problem'> = isDone
       ? parsePrinted(stdout)
       : { state: 'stopped', problem: complaint }
-    // It ended with code 0, so that launchd leaves it alone: that looks like a daemon that was stopped.
+    // A daemon that gave up exits with 0, so that launchd does not restart it: it looks stopped.
     const problem = found.state === 'running' ? undefined : await readGivenUp(places.stateDir)
-    return { ...found, ...(problem === undefined ? {} : { state: 'failed', problem }), startsAtLogin: true }
+    if (problem !== undefined) return { state: 'failed', problem, startsAtLogin: true }
+    return { ...found, startsAtLogin: true }
   }
 
   return {
@@ -35,13 +36,13 @@ export function createLaunchd({ run, template, terminal }: ManagerDeps): Service
       const written = await findOutdated(plan(facts))
       await writeFiles(written)
       await forgetGivenUp(places.stateDir)
-      // launchd does not make the directory of the log.
+      // launchd does not create the directory of the log.
       await mkdir(places.stateDir, { recursive: true, mode: 0o700 })
       if (before.state === 'running' && written.length === 0) {
         if (isStale) await run('launchctl', 'kickstart', '-k', `${domain}/${LABEL}`)
         return written
       }
-      // An agent that is loaded keeps its old definition, and loading it again is "5: Input/output error".
+      // A loaded agent keeps its old definition; loading it again fails with "5: Input/output error".
       await run('launchctl', 'bootout', `${domain}/${LABEL}`)
       await run('launchctl', 'enable', `${domain}/${LABEL}`)
       const loaded = await run('launchctl', 'bootstrap', domain, agent)
@@ -61,33 +62,33 @@ function notLoaded(domain: string, agent: string, complaint: string) {
   return {
     code: 'service_failed',
     kind: 'unavailable',
-    detail: `launchctl bootstrap ${domain} ${agent}: ${complaint}`,
+    detail: `launchctl bootstrap ${domain} ${agent} failed: ${complaint}`,
     hint: 'run it in a terminal of the desktop session, not over ssh',
   } as const
 }
 
-/** `launchctl print` is for people; `state = running` and `pid = 12` have stood in it since it exists. */
+/** Parses `launchctl print`: meant for people, but it has always had `state = running` and `pid = 12`. */
 export function parsePrinted(text: string): Pick<ServiceState, 'state' | 'pid' | 'problem'> {
   const pid = Number(/^\s*pid = (\d+)$/m.exec(text)?.[1] ?? 0)
   if (pid > 0) return { state: 'running', pid }
   const code = /^\s*last exit code = (.+)$/m.exec(text)?.[1]
   if (code === undefined || code === '0' || code.startsWith('(never')) return { state: 'stopped' }
-  return { state: 'failed', problem: `the daemon ended with ${code}` }
+  return { state: 'failed', problem: `the daemon exited with ${code}` }
 }
 
-/** Why it stays down; `undefined` where it did not give up. */
+/** Why the daemon stays down; `undefined` if it did not give up. */
 async function readGivenUp(stateDir: string): Promise<string | undefined> {
   try {
     const book: unknown = JSON.parse(await readFile(startBookPath(stateDir), 'utf8'))
     if (typeof book !== 'object' || book === null || !('givenUpAt' in book)) return undefined
     if (typeof book.givenUpAt !== 'number') return undefined
-    return `every start failed, and the daemon gave up at ${new Date(book.givenUpAt).toISOString()}`
+    return `every start failed; the daemon gave up at ${new Date(book.givenUpAt).toISOString()}`
   } catch {
     return undefined
   }
 }
 
-/** It may try again. */
+/** Lets the daemon start again. */
 async function forgetGivenUp(stateDir: string): Promise<void> {
   await unlink(startBookPath(stateDir)).catch(() => undefined)
 }

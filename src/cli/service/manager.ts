@@ -1,8 +1,8 @@
-/** Runs one tool of the system (systemctl, launchctl, loginctl) and says what came of it. */
+/** What a service manager can do, and how its tools (systemctl, launchctl, loginctl) are run. */
 
 import type { Surroundings } from '../../config/paths.js'
 import { runProgram } from '../../os/run-program.js'
-import type { Clock } from '../../std/clock.js'
+import { type Clock, SECOND_MS } from '../../std/clock.js'
 import { findCommand } from '../fast/child.js'
 import type { ServiceFile } from './files.js'
 import type { ServiceFacts, Template } from './plan.js'
@@ -10,18 +10,18 @@ import type { ServiceFacts, Template } from './plan.js'
 interface ToolOutcome {
   readonly isDone: boolean
   readonly stdout: string
-  /** What it said where it failed: one line. */
+  /** The first line of its error output if it failed. */
   readonly complaint: string
 }
 
-/** Never rejects: a tool that is not there has failed. */
+/** Never rejects: a missing tool has failed. */
 export type RunTool = (name: string, ...args: readonly string[]) => Promise<ToolOutcome>
 
-const DEADLINE_MS = 90_000
+const DEADLINE_MS = 90 * SECOND_MS
 
 export function createRunTool(env: Readonly<Record<string, string | undefined>>, clock: Clock): RunTool {
   const given = Object.entries(env).filter((entry): entry is [string, string] => entry[1] !== undefined)
-  // Their answers are read by us.
+  // We parse their output.
   const toolEnv = { ...Object.fromEntries(given), LC_ALL: 'C', SYSTEMD_PAGER: '', SYSTEMD_COLORS: '0' }
   return async (name, ...args) => {
     const found = await findCommand(name, env.PATH)
@@ -32,12 +32,13 @@ export function createRunTool(env: Readonly<Record<string, string | undefined>>,
         return {
           isDone: result.code === 0,
           stdout: result.stdout.trim(),
-          complaint: result.code === 0 ? '' : firstLine(result.stderr || `${name} ended with ${result.code}`),
+          complaint:
+            result.code === 0 ? '' : firstLine(result.stderr || `${name} exited with code ${result.code}`),
         }
       case 'crashed':
-        return failed(`${name} died of ${result.signal}`)
+        return failed(`${name} was killed by ${result.signal}`)
       case 'timed_out':
-        return failed(`${name} did not end`)
+        return failed(`${name} did not exit within ${DEADLINE_MS / SECOND_MS} s`)
       case 'not_started':
         return failed(result.reason)
     }
@@ -54,40 +55,41 @@ function firstLine(text: string): string {
 
 export interface ServiceState {
   /**
-   * `waiting`: the socket is open, the next request starts the daemon. `unreachable`: this session has no manager, so that
+   * `waiting`: the socket is open, and the next request starts the daemon. `unreachable`: this session has no manager, so
    * nothing is known.
    */
   readonly state: 'not_installed' | 'running' | 'waiting' | 'stopped' | 'failed' | 'unreachable'
   readonly pid?: number
   readonly startsAtLogin: boolean
-  /** Whether the daemon is started once an hour, should it be away; absent where there is no such thing. */
+  /** Whether a timer starts the daemon once an hour; absent if the manager has none. */
   readonly isWoken?: boolean
-  /** Absent where it can't be asked, or means nothing. */
+  /** Whether the daemon survives the last logout; absent if unknown or meaningless. */
   readonly lingers?: boolean
-  /** Whether loopback TCP is opened by the system; absent where it is not wanted. */
+  /** Whether the system has opened loopback TCP; absent if TCP is off. */
   readonly tcp?: 'active' | 'failed'
-  /** Why it is `failed` or `unreachable`. */
+  /** Why the state is `failed` or `unreachable`. */
   readonly problem?: string
 }
 
 export interface ServiceManager {
   /** `systemd user service`, `launchd agent` */
   readonly name: string
-  /** How to follow the log, beside `prefect-auth logs -f`. */
+  /** A command that follows the log, besides `prefect-auth logs -f`. */
   readonly log: string | undefined
   plan(facts: ServiceFacts): readonly ServiceFile[]
   state(): Promise<ServiceState>
   /**
-   * Makes it so: files, start at login, running with what is on the disk now. `isStale`: what runs is of another version.
-   * Answers the files that were written. Does not wait for the daemon.
+   * Writes the files, enables start at login and starts the daemon that is on the disk now. `isStale`: the running one has
+   * another version. Resolves with the files that were written, without waiting for the daemon.
    */
   install(facts: ServiceFacts, isStale: boolean): Promise<readonly ServiceFile[]>
-  /** Answers the files that were removed. */
+  /** Resolves with the files that were removed. */
   uninstall(): Promise<readonly string[]>
 }
 
-export interface ManagerDeps {
+/** What a manager is made of. */
+export interface ManagerParts {
   readonly run: RunTool
   readonly template: Template
-  readonly terminal: Surroundings
+  readonly around: Surroundings
 }

@@ -1,4 +1,4 @@
-/** Pure: the files of the service, from facts and templates. */
+/** The files of the service, made from facts and templates: what they contain and where they go. */
 import { basename, dirname, isAbsolute, join } from 'node:path'
 import { resolvePaths, type Surroundings } from '../../config/paths.js'
 import type { ServiceFile } from './files.js'
@@ -21,9 +21,9 @@ const WAKE = 'prefect-authd-wake.service'
 export const UNITS = [SERVICE, SOCKET, TCP_SOCKET, TIMER, WAKE] as const
 
 interface ServicePlaces {
-  /** Holds the units, or the agent. */
+  /** Directory of the units or the agent. */
   readonly unitDir: string
-  /** What the units start: a script that finds Node and the package. */
+  /** The script that the units start: it finds Node and the package. */
   readonly launcher: string
   readonly stateDir: string
   readonly profilesFile: string
@@ -48,7 +48,7 @@ export function resolveServicePlaces(around: Surroundings): ServicePlaces {
   }
 }
 
-/** The XDG specification: a relative path counts as none. */
+/** The XDG specification: a relative path counts as unset. */
 function base({ env, home }: Surroundings, variable: string, fallback: string): string {
   const value = env[variable]
   return value !== undefined && isAbsolute(value) ? value : join(home, fallback)
@@ -57,16 +57,16 @@ function base({ env, home }: Surroundings, variable: string, fallback: string): 
 export interface ServiceFacts {
   readonly places: ServicePlaces
   readonly launch: LauncherFacts
-  /** What the service has to know of the caller's environment. */
+  /** Variables taken from the caller. */
   readonly env: Readonly<Record<string, string>>
   readonly port: number | 'off'
-  /** Besides the state directory: where the daemon writes. */
+  /** Directories that the daemon writes to, besides the state directory. */
   readonly writable: readonly string[]
-  /** Whether the system lets user units have namespaces of their own. */
+  /** Whether the system allows user units to have their own namespaces. */
   readonly hasNamespaces: boolean
 }
 
-/** The text of a template of the package, by its file name. */
+/** Returns the text of a template in the package, by file name. */
 export type Template = (name: string) => string
 
 export function planSystemd(facts: ServiceFacts, template: Template): readonly ServiceFile[] {
@@ -77,7 +77,7 @@ export function planSystemd(facts: ServiceFacts, template: Template): readonly S
     launcherFile(facts),
     ...names.map((name) => {
       const text = name === SERVICE ? namespaces(template(name), facts.hasNamespaces) : template(name)
-      // The environment may hold a proxy's password.
+      // The environment may contain a proxy's password.
       return { path: join(places.unitDir, name), text: fillTemplate(text, values), mode: 0o600 }
     }),
   ]
@@ -85,7 +85,7 @@ export function planSystemd(facts: ServiceFacts, template: Template): readonly S
 
 export function planLaunchd(facts: ServiceFacts, template: Template): readonly ServiceFile[] {
   const { places, env } = facts
-  // Told by the agent itself that launchd started it, the daemon counts failures: launchd does not.
+  // Tells the daemon to count its failed starts, which launchd does not do.
   const pairs = Object.entries({ PREFECT_AUTHD_STARTED_BY: 'launchd', ...env }).map(
     ([name, value]) => `\n    <key>${xmlText(name)}</key>\n    <string>${xmlText(value)}</string>`,
   )
@@ -107,7 +107,7 @@ function launcherFile({ places, launch }: ServiceFacts): ServiceFile {
 
 function systemdValues({ places, env, port, writable }: ServiceFacts): Readonly<Record<string, string>> {
   const directories = [places.stateDir, ...writable]
-  // Where the caller named no place of its own, both sides ask the system for it.
+  // If the caller named no socket, units and daemon both use the system's runtime directory.
   const hasOwn = env.PREFECT_AUTH_SOCKET !== undefined
   const socketDir = hasOwn ? unitItem(dirname(places.socket)) : '%t/prefect-auth'
   return {
@@ -122,11 +122,11 @@ function systemdValues({ places, env, port, writable }: ServiceFacts): Readonly<
   }
 }
 
-/** Keeps or drops what stands between the two marks; the marks themselves go. */
+/** Keeps or drops the lines between the two marks; the marks themselves are removed. */
 function namespaces(template: string, isKept: boolean): string {
   return template.replace(/^#\[namespaces\]\n([\s\S]*?)^#\[\/namespaces\]\n/m, (_whole, inside: string) =>
     isKept
       ? inside
-      : '# This system refuses user namespaces to units of users: what needs them is left out.\n',
+      : '# This system refuses user namespaces to user units: settings that need them are left out.\n',
   )
 }

@@ -1,10 +1,10 @@
-/** The service of this user on this system: chooses the manager, and waits for the daemon behind it. */
+/** The user's service on this system: chooses the manager, installs, and waits for the daemon to respond. */
 
 import { failureOf, failWith } from '../../client/failure.js'
-import { systemClock } from '../../std/clock.js'
+import { SECOND_MS, systemClock } from '../../std/clock.js'
 import { defined } from '../../std/defined.js'
-import { pause } from '../ask.js'
-import type { Session } from '../session.js'
+import { usageError } from '../failure.js'
+import { pause, type Session } from '../session.js'
 import { lookAround, templatesOf } from './facts.js'
 import { findOutdated, type ServiceFile } from './files.js'
 import { createLaunchd } from './launchd.js'
@@ -19,7 +19,7 @@ export interface Installation {
   readonly version: string
   readonly pid: number
   readonly lingers?: boolean
-  /** What works less well than it could, each with its remedy. */
+  /** What is not as good as it could be, each with its remedy. */
   readonly notices: readonly string[]
   /** Commands that follow the log. */
   readonly logs: readonly string[]
@@ -27,7 +27,7 @@ export interface Installation {
 
 export interface ServiceLook extends ServiceState {
   readonly manager: string
-  /** Files that are not what this version would write; absent where nothing is installed. */
+  /** Files that differ from what this version would write; absent if nothing is installed. */
   readonly outdated?: readonly string[]
 }
 
@@ -35,14 +35,14 @@ interface Service {
   plan(): Promise<readonly ServiceFile[]>
   install(): Promise<Installation>
   uninstall(): Promise<readonly string[]>
-  /** Starts nothing. */
+  /** Reads the state without starting anything. */
   look(): Promise<ServiceLook>
 }
 
-const ANSWER_WITHIN_MS = 30_000
+const ANSWER_WITHIN_MS = 30 * SECOND_MS
 const LOOK_EVERY_MS = 100
 
-/** Fails with `service_unsupported` where the system has no manager that we know. */
+/** Fails with `service_unsupported` if the system's service manager is not supported. */
 export function openServiceManager(session: Session): Service {
   const { terminal } = session
   const clock = systemClock()
@@ -86,30 +86,28 @@ export function openServiceManager(session: Session): Service {
 }
 
 function createManager({ terminal }: Session, run: ReturnType<typeof createRunTool>): ServiceManager {
-  const deps = (folder: 'systemd' | 'launchd') => ({
+  const parts = (folder: 'systemd' | 'launchd') => ({
     run,
-    terminal,
+    around: terminal,
     template: templatesOf(terminal.packageDir, folder),
   })
-  if (terminal.platform === 'linux') return createSystemd(deps('systemd'))
-  if (terminal.platform === 'darwin') return createLaunchd(deps('launchd'))
+  if (terminal.platform === 'linux') return createSystemd(parts('systemd'))
+  if (terminal.platform === 'darwin') return createLaunchd(parts('launchd'))
   return failWith({
     code: 'service_unsupported',
     kind: 'unavailable',
-    detail: `there is no service for ${terminal.platform} yet; the daemon runs in the foreground`,
+    detail: `services on ${terminal.platform} are not supported yet; run the daemon in the foreground`,
     hint: 'prefect-authd',
   })
 }
 
-/** Root's manager would keep root's keys, and `sudo` leaves the user's own untouched. */
+/** Root's service would hold root's keys, and with `sudo` the user's own service would not change. */
 function refuseRoot({ terminal }: Session): void {
   if (terminal.uid !== 0) return
-  failWith({
-    code: 'usage',
-    kind: 'usage',
-    detail: 'the service belongs to the user whose keys it holds, and never needs root',
-    hint: 'run it as that user, without sudo',
-  })
+  throw usageError(
+    'the service must be installed by the user whose keys it holds, not by root',
+    'run the command as that user, without sudo',
+  )
 }
 
 interface DaemonFacts {
@@ -118,11 +116,11 @@ interface DaemonFacts {
   readonly notices: readonly string[]
 }
 
-/** `undefined` where nobody answers, or the start is not over. */
+/** `undefined` if no daemon responds, or it is still starting. */
 async function daemonOf({ client }: Session): Promise<DaemonFacts | undefined> {
   try {
     const { daemon, listeners } = await client.status()
-    // TCP comes last: until then the daemon has not said what became of it.
+    // TCP is opened last: until it is listed the daemon is still starting.
     if (!listeners.some(({ door }) => door === 'tcp')) return undefined
     const notices = listeners.flatMap(({ problem }) => (problem === undefined ? [] : [problem]))
     return { version: daemon.version, pid: daemon.pid, notices }
@@ -132,19 +130,19 @@ async function daemonOf({ client }: Session): Promise<DaemonFacts | undefined> {
   }
 }
 
-/** One that was started by hand holds the state; systemd would take its socket away under it. */
+/** A daemon started by hand owns the state; systemd would replace its socket while it runs. */
 async function refuseStranger(session: Session): Promise<void> {
   const stranger = await daemonOf(session)
   if (stranger === undefined) return
   failWith({
     code: 'already_running',
     kind: 'conflict',
-    detail: `a prefect-authd that was started by hand is running (pid ${stranger.pid})`,
-    hint: `kill ${stranger.pid}      (then again: prefect-auth service install)`,
+    detail: `a prefect-authd started by hand is already running (pid ${stranger.pid})`,
+    hint: `kill ${stranger.pid}      (then run prefect-auth service install again)`,
   })
 }
 
-/** `undefined` where nobody answers in time. */
+/** `undefined` if the daemon of this version does not respond in time. */
 async function waitForAnswer(session: Session): Promise<DaemonFacts | undefined> {
   const { terminal, signal } = session
   const deadline = terminal.now() + ANSWER_WITHIN_MS
@@ -160,7 +158,7 @@ function notAnswering(problem: string | undefined) {
   return {
     code: 'service_not_answering',
     kind: 'unavailable',
-    detail: `the service is installed, and its daemon does not answer${problem === undefined ? '' : `: ${problem}`}`,
+    detail: `the service is installed, but its daemon does not respond${problem === undefined ? '' : `: ${problem}`}`,
     hint: 'prefect-auth logs      (and: prefect-auth doctor)',
   } as const
 }
@@ -169,10 +167,10 @@ function noticesOf(hasNamespaces: boolean, packageDir: string): readonly string[
   return [
     ...(hasNamespaces
       ? []
-      : ['this system refuses user namespaces: the unit is hardened less than it could be']),
+      : ['this system refuses user namespaces, so the unit is less hardened than it could be']),
     ...(/[/\\]_npx[/\\]/.test(packageDir)
       ? [
-          'the package lies in the cache of npx, which is emptied at times: npm install --global prefect-auth-broker',
+          'the package is in the npx cache, which npm may delete; run: npm install --global prefect-auth-broker',
         ]
       : []),
   ]

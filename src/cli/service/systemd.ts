@@ -1,11 +1,11 @@
-/** The service as systemd user units: socket activated, started at login. */
+/** The service as systemd user units: socket-activated and started at login. */
 
 import { existsSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { failWith } from '../../client/failure.js'
 import { defined } from '../../std/defined.js'
 import { findOutdated, removeFiles, writeFiles } from './files.js'
-import type { ManagerDeps, RunTool, ServiceManager, ServiceState } from './manager.js'
+import type { ManagerParts, RunTool, ServiceManager, ServiceState } from './manager.js'
 import {
   planSystemd,
   resolveServicePlaces,
@@ -17,9 +17,9 @@ import {
   UNITS,
 } from './plan.js'
 
-export function createSystemd({ run, template, terminal }: ManagerDeps): ServiceManager {
-  const places = resolveServicePlaces(terminal)
-  const state = () => readSystemdState(run, places.unitDir, terminal.uid)
+export function createSystemd({ run, template, around }: ManagerParts): ServiceManager {
+  const places = resolveServicePlaces(around)
+  const state = () => readSystemdState(run, places.unitDir, around.uid)
   const plan = (facts: ServiceFacts) => planSystemd(facts, template)
   return {
     name: 'systemd user service',
@@ -42,7 +42,7 @@ export function createSystemd({ run, template, terminal }: ManagerDeps): Service
         await systemctl(run, 'stop', SOCKET, TCP_SOCKET, SERVICE)
       }
       await must(run, 'start', SOCKET)
-      // A taken port costs only TCP: the daemon says who has it.
+      // A port in use costs only TCP: the daemon reports who has it.
       if (facts.port !== 'off') await systemctl(run, 'start', TCP_SOCKET)
       await systemctl(run, written.some(({ path }) => path.endsWith('.timer')) ? 'restart' : 'start', TIMER)
       const isNew = written.length > 0 || isTcpDropped || isStale
@@ -65,7 +65,7 @@ function noManager(problem: string) {
     code: 'service_manager_missing',
     kind: 'unavailable',
     detail: `this session has no systemd user manager: ${problem}`,
-    hint: 'log in as this user over ssh or a desktop, or: sudo loginctl enable-linger "$USER"      (containers, WSL: docs/service.md)',
+    hint: 'log in as this user over ssh or at the desktop, or: sudo loginctl enable-linger "$USER"      (containers, WSL: docs/service.md)',
   } as const
 }
 
@@ -79,12 +79,12 @@ async function must(run: RunTool, ...args: readonly string[]): Promise<void> {
   failWith({
     code: 'service_failed',
     kind: 'unavailable',
-    detail: `systemctl --user ${args.join(' ')}: ${complaint}`,
+    detail: `systemctl --user ${args.join(' ')} failed: ${complaint}`,
     hint: 'systemctl --user status prefect-authd.service prefect-authd.socket',
   })
 }
 
-/** Whether there was one. */
+/** Removes the TCP socket unit; resolves with whether it existed. */
 async function dropTcp(run: RunTool, unitDir: string): Promise<boolean> {
   const unit = join(unitDir, TCP_SOCKET)
   if (!existsSync(unit)) return false
@@ -93,7 +93,7 @@ async function dropTcp(run: RunTool, unitDir: string): Promise<boolean> {
   return true
 }
 
-/** Links and stamp, too: without a manager nobody else takes them away. Of directories, those that are empty then. */
+/** Removes the units with their links, timer stamp and empty directories: without a manager nothing else does. */
 async function removeUnits(places: ReturnType<typeof resolveServicePlaces>): Promise<readonly string[]> {
   const { unitDir, launcher, stateDir, profilesFile } = places
   const wants = ['sockets.target.wants', 'default.target.wants'].map((name) => join(unitDir, name))
@@ -122,13 +122,13 @@ async function readSystemdState(
   const lingers = await readLinger(run, uid)
   const pid = Number(service?.MainPID ?? 0)
   const hasTcp = tcp?.LoadState === 'loaded' && existsSync(join(unitDir, TCP_SOCKET))
+  const tcpState = tcp?.ActiveState === 'active' ? ('active' as const) : ('failed' as const)
   return {
     ...judge(service ?? {}, socket ?? {}),
     isWoken: timer?.ActiveState === 'active',
-    ...(pid > 0 ? { pid } : {}),
+    ...defined({ pid: pid > 0 ? pid : undefined }),
     startsAtLogin: service?.UnitFileState === 'enabled' && socket?.UnitFileState === 'enabled',
-    ...defined({ lingers }),
-    ...(hasTcp ? { tcp: tcp?.ActiveState === 'active' ? ('active' as const) : ('failed' as const) } : {}),
+    ...defined({ lingers, tcp: hasTcp ? tcpState : undefined }),
   }
 }
 
@@ -143,7 +143,7 @@ function judge(service: Unit, socket: Unit): Pick<ServiceState, 'state' | 'probl
   return { state: socket.ActiveState === 'active' ? 'waiting' : 'stopped' }
 }
 
-/** Blocks of `Name=value`, one per unit, with an empty line between. */
+/** Parses the output of `systemctl show`: blocks of `Name=value`, one per unit, separated by empty lines. */
 export function parseShown(text: string): ReadonlyMap<string, Unit> {
   const blocks = text.split(/\n\n+/).map((block) =>
     Object.fromEntries(
@@ -156,7 +156,7 @@ export function parseShown(text: string): ReadonlyMap<string, Unit> {
   return new Map(blocks.map((unit) => [unit.Id ?? '', unit]))
 }
 
-/** Whether this user's manager goes on after the last logout. */
+/** Whether this user's manager keeps running after the last logout; `undefined` if unknown. */
 async function readLinger(run: RunTool, uid: number | undefined): Promise<boolean | undefined> {
   if (uid === undefined) return undefined
   const { isDone, stdout } = await run('loginctl', 'show-user', String(uid), '-p', 'Linger', '--value')

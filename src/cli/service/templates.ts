@@ -1,29 +1,30 @@
-/** Pure: the script that a service starts. It outlives a moved Node and a moved package: it looks again at every start. */
-import { failWith } from '../../client/failure.js'
+/** The start script of the service, and the escaping that units and property lists need. */
+import { usageError } from '../failure.js'
 
 export interface LauncherFacts {
-  /** As found on the path where possible, so that an upgrade in place is followed. */
+  /** A path that survives upgrades, if there is one. */
   readonly node: string
   /** `dist/authd.js` of the package. */
   readonly program: string
-  /** What this Node knows of the flags that not every version has. */
+  /** The guarded flags that this Node accepts. */
   readonly flags: readonly string[]
-  /** Absolute directories: where to look once node or program are gone. */
+  /** Absolute directories to search once `node` or `program` is gone. */
   readonly path: readonly string[]
 }
 
 /**
- * What a burst of requests leaves behind: measured, 26 MB of private memory instead of 56. `--optimize-for-size` and a small
- * `--max-old-space-size` save nothing more and make a start a fifth slower.
+ * Private memory after a burst of requests: measured, 26 MB instead of 56. `--optimize-for-size` and a small
+ * `--max-old-space-size` save nothing more and make the start a fifth slower.
  */
 const LEAN = ['--max-semi-space-size=1']
-/** Nobody attaches a debugger by a signal; a crash report has no environment in it. Not known to every Node. */
+/** No debugger by signal, no environment in crash reports. Not every Node knows these flags. */
 export const GUARDED_FLAGS = ['--disable-sigusr1', '--report-exclude-env']
 
+/** A script for `sh` that searches for Node and the package at every start, in case they have moved. */
 export function renderLauncher({ node, program, flags, path }: LauncherFacts): string {
   return `#!/bin/sh
-# Starts prefect-authd: with the Node and the package of the installation, else with what is there now.
-# Written by \`prefect-auth service install\`, which writes it anew.
+# Starts prefect-authd with the Node and package of the installation, else with those found now.
+# Written by \`prefect-auth service install\`, which overwrites it.
 node=${quote(node)}
 program=${quote(program)}
 if [ -x "$node" ] && [ -r "$program" ]; then
@@ -34,24 +35,24 @@ for dir in "$HOME"/.nvm/versions/node/*/bin "$HOME"/.volta/bin "$HOME"/.local/sh
   PATH=$PATH:$dir
 done
 export PATH
-echo "prefect-authd: $node or $program is gone; prefect-auth service install writes down where they are now" >&2
+echo "prefect-authd: $node or $program is gone; to record where they are now: prefect-auth service install" >&2
 if [ -r "$program" ] && command -v node >/dev/null; then
   exec node ${LEAN.join(' ')} "$program"
 fi
 found=$(command -v prefect-authd) && exec "$found"
-echo 'prefect-authd: no Node or no prefect-authd is found any more: npm install --global prefect-auth-broker' >&2
-# launchd starts for ever what ends otherwise.
+echo 'prefect-authd: cannot find Node or prefect-authd; install it: npm install --global prefect-auth-broker' >&2
+# launchd keeps restarting what exits with any other code.
 [ "\${PREFECT_AUTHD_STARTED_BY-}" = launchd ] && exit 0
 exit 78
 `
 }
 
-/** Exactly, unlike what is shown to people: nothing is special between single quotes but the quote itself. */
+/** Quotes exactly, unlike `shellWord`, which drops what people cannot see. */
 function quote(text: string): string {
   return `'${text.replaceAll("'", `'\\''`)}'`
 }
 
-/** Replaces every `@NAME@`. Fails for a name without a value, and for a value of more than one line that is not ours. */
+/** Replaces every `@NAME@`. Throws for a name without a value. */
 export function fillTemplate(template: string, values: Readonly<Record<string, string>>): string {
   return template.replace(/@([A-Z]+)@/g, (_whole, name: string) => {
     const value = values[name]
@@ -60,17 +61,17 @@ export function fillTemplate(template: string, values: Readonly<Record<string, s
   })
 }
 
-/** One word of a unit's command line: `%` is a specifier there, `$` a variable. */
+/** One word of a unit's command line, in which `%` starts a specifier and `$` a variable. */
 export function unitWord(text: string): string {
   return quoted(text).replaceAll('$', '$$$$')
 }
 
-/** One of a list of paths, or one assignment of `Environment=`: there `$` is a letter. */
+/** One path of a list, or one assignment of `Environment=`; `$` is not special there. */
 export function unitItem(text: string): string {
   return quoted(text)
 }
 
-/** The whole rest of a line, as `ListenStream=` takes it. */
+/** The whole rest of a line, as for `ListenStream=`. */
 export function unitLine(text: string): string {
   return singleLine(text).replaceAll('%', '%%')
 }
@@ -80,17 +81,13 @@ function quoted(text: string): string {
   return /^[\w@+:,./=%-]+$/.test(escaped) ? escaped : `"${escaped}"`
 }
 
-/** Text of an element of a property list. */
+/** The text of an element in a property list. */
 export function xmlText(text: string): string {
   return singleLine(text).replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;')
 }
 
 function singleLine(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: exactly these can't stand in a unit
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: exactly these cannot be in a unit
   if (!/[\u0000-\u001f\u007f]/.test(text)) return text
-  return failWith({
-    code: 'usage',
-    kind: 'usage',
-    detail: 'a path or variable with a line break or control character in it can go into no service',
-  })
+  throw usageError('a service cannot use a path or variable with a line break or control character')
 }

@@ -1,4 +1,4 @@
-/** The commands of an installation on macOS, with a launchctl that is written down: nothing here ran on macOS. */
+/** The commands of an installation on macOS, with a scripted launchctl: nothing here has run on macOS. */
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -11,7 +11,7 @@ import { resolveServicePlaces } from '../../../src/cli/service/plan.js'
 
 const root = fileURLToPath(new URL('../../../', import.meta.url))
 
-/** `launchctl` as its manual describes it: it knows one agent, and loads none twice. */
+/** `launchctl` as its manual describes it, for one agent that it refuses to load twice. */
 function scripted(t: Test, trouble?: string) {
   const home = mkdtempSync(join(tmpdir(), 'pab-launchd-'))
   t.teardown(() => rmSync(home, { recursive: true, force: true }))
@@ -46,12 +46,12 @@ function scripted(t: Test, trouble?: string) {
     hasNamespaces: true,
   }
   const template = (name: string) => readFileSync(join(root, 'launchd', name), 'utf8')
-  return { home, calls, known, facts, manager: createLaunchd({ run, template, terminal: around }) }
+  return { home, calls, known, facts, manager: createLaunchd({ run, template, around }) }
 }
 
 const AGENT = 'gui/501/io.github.prefect-auth-broker'
 
-t.test('first: written, then loaded after whatever was there is gone', async (t) => {
+t.test('writes the files, unloads an old agent and loads the new one', async (t) => {
   const { manager, facts, calls, home } = scripted(t)
   t.equal((await manager.install(facts, false)).length, 2)
   t.same(calls, [
@@ -63,7 +63,7 @@ t.test('first: written, then loaded after whatever was there is gone', async (t)
   t.equal(statSync(join(home, 'Library/Application Support/prefect-auth')).mode & 0o777, 0o700)
 })
 
-t.test('again: nothing is written and nothing is stopped; another version is restarted', async (t) => {
+t.test('writes and stops nothing the second time, and restarts another version', async (t) => {
   const { manager, facts, calls } = scripted(t)
   await manager.install(facts, false)
   calls.length = 0
@@ -73,7 +73,7 @@ t.test('again: nothing is written and nothing is stopped; another version is res
   t.equal(calls.at(-1), `launchctl kickstart -k ${AGENT}`)
 })
 
-t.test('a changed agent is loaded anew', async (t) => {
+t.test('reloads a changed agent', async (t) => {
   const { manager, facts, calls } = scripted(t)
   await manager.install(facts, false)
   calls.length = 0
@@ -83,14 +83,14 @@ t.test('a changed agent is loaded anew', async (t) => {
   t.match(await manager.state(), { state: 'running', pid: 12, startsAtLogin: true })
 })
 
-t.test('where launchd refuses, its words and a remedy', async (t) => {
+t.test('reports what launchd refused, with a remedy', async (t) => {
   const { manager, facts } = scripted(t, '125: Domain does not support specified action')
   await t.rejects(manager.install(facts, false), {
     cause: { code: 'service_failed', detail: /125: Domain/, hint: /not over ssh/ },
   })
 })
 
-t.test('taken away: the agent, the launcher, and nothing else', async (t) => {
+t.test('removes the agent, the launcher and nothing else', async (t) => {
   const { manager, facts, home } = scripted(t)
   await manager.install(facts, false)
   writeFileSync(join(home, 'Library/LaunchAgents/other.plist'), '')
@@ -101,7 +101,7 @@ t.test('taken away: the agent, the launcher, and nothing else', async (t) => {
   t.equal(existsSync(join(home, 'Library/Application Support/prefect-auth-broker')), false)
 })
 
-t.test('a daemon that gave up is named, and may try again after the next installation', async (t) => {
+t.test('reports a daemon that gave up, and lets it start again after an installation', async (t) => {
   const { manager, facts, home, known } = scripted(t)
   await manager.install(facts, false)
   const book = join(home, 'Library/Application Support/prefect-auth/starts.json')
@@ -114,7 +114,7 @@ t.test('a daemon that gave up is named, and may try again after the next install
   known.isLoaded = false
   t.match(await manager.state(), {
     state: 'failed',
-    problem: /every start failed, and the daemon gave up at 2026-/,
+    problem: /every start failed; the daemon gave up at 2026-/,
     startsAtLogin: true,
   })
   await manager.install(facts, false)

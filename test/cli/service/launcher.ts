@@ -1,4 +1,4 @@
-/** The script that the service starts, run by a real sh: it follows what moved, and runs nothing else. */
+/** The start script of the service, run by a real sh: it finds what moved, and runs nothing else. */
 import { spawnSync } from 'node:child_process'
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -14,7 +14,7 @@ function makeDir(t: Test): string {
   return dir
 }
 
-/** A program that says its name and its arguments. */
+/** Writes a program that prints its name and arguments. */
 function program(path: string): string {
   mkdirSync(join(path, '..'), { recursive: true })
   writeFileSync(path, `#!/bin/sh\necho "$0" "$@"\n`)
@@ -31,7 +31,7 @@ function launch(t: Test, home: string, facts: Partial<LauncherFacts>, env: Recor
   return spawnSync('/bin/sh', [script], { env: { HOME: home, PATH: '', ...env }, encoding: 'utf8' })
 }
 
-t.test('names with quotes, blanks and dollars are names', async (t) => {
+t.test('takes quotes, spaces and dollars in names literally', async (t) => {
   const dir = makeDir(t)
   const node = program(join(dir, `a b'$(touch ${dir}/evil)"`, 'node'))
   const target = program(join(dir, "p'$HOME", 'authd.js'))
@@ -41,7 +41,7 @@ t.test('names with quotes, blanks and dollars are names', async (t) => {
 })
 
 t.test(
-  'without its Node: another one that is on the path, with the flags that every Node knows',
+  'uses another Node on the path, with the flags that every Node knows, if its own is gone',
   async (t) => {
     const dir = makeDir(t)
     const node = program(join(dir, 'other/node'))
@@ -52,12 +52,12 @@ t.test(
       path: [join(dir, 'other')],
     })
     t.equal(stdout, `${node} --max-semi-space-size=1 ${target}\n`)
-    t.match(stderr, /\/gone\/node or .*authd\.js is gone; prefect-auth service install/)
+    t.match(stderr, /\/gone\/node or .*authd\.js is gone; .*: prefect-auth service install/)
   },
 )
 
 for (const place of ['.local/bin', '.nvm/versions/node/v24.1.0/bin', '.volta/bin']) {
-  t.test(`without its package: the one in ~/${place}`, async (t) => {
+  t.test(`uses the package in ~/${place} if its own is gone`, async (t) => {
     const home = makeDir(t)
     const found = program(join(home, place, 'prefect-authd'))
     t.equal(launch(t, home, {}).stdout, `${found}\n`)
@@ -70,7 +70,7 @@ const isInstalled =
     .status === 0
 
 t.test(
-  'with nothing at all: what to do, and an exit code that is not tried again',
+  'says what to do, with an exit code that stops retries, if nothing is found',
   { skip: isInstalled },
   async (t) => {
     const home = makeDir(t)
@@ -78,11 +78,11 @@ t.test(
     t.equal(status, 78)
     t.match(stderr, /npm install --global prefect-auth-broker/)
     const byLaunchd = launch(t, home, {}, { PREFECT_AUTHD_STARTED_BY: 'launchd' })
-    t.equal(byLaunchd.status, 0, 'launchd tries again whatever is not 0')
+    t.equal(byLaunchd.status, 0, 'launchd retries every code but 0')
   },
 )
 
-t.test('a stable name for Node: the link on the path, else its own file', async (t) => {
+t.test('prefers a link to Node on the path to its own file', async (t) => {
   const dir = makeDir(t)
   const script = `require('node:fs').symlinkSync(process.execPath, ${JSON.stringify(join(dir, 'node'))})`
   spawnSync(process.execPath, ['-e', script])
@@ -91,7 +91,7 @@ t.test('a stable name for Node: the link on the path, else its own file', async 
   t.same(absoluteDirectories('a:/b::./c:/d'), ['/b', '/d'])
 })
 
-t.test('flags are asked for, not guessed: those that this Node answers are real', async (t) => {
+t.test('finds the flags that this Node accepts by trying them', async (t) => {
   const flags = await findFlags(process.execPath, systemClock())
   const { status } = spawnSync(process.execPath, [...flags, '-e', '0'])
   t.equal(status, 0)

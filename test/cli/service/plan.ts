@@ -1,4 +1,4 @@
-/** What is written for a service: hostile paths stay one word, nothing that is not ours gets in. */
+/** The files of a service: hostile paths stay one word, and no foreign line gets in. */
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -37,7 +37,7 @@ function unit(files: ReturnType<typeof planSystemd>, name: string): string {
   return files.find(({ path }) => path.endsWith(`/${name}`))?.text ?? ''
 }
 
-t.test('a home with every bad character in it still makes units that systemd reads as meant', async (t) => {
+t.test('escapes every special character of a home directory in units', async (t) => {
   const home = `/home/a b%h$HOME"q'\\n`
   const files = planSystemd(
     facts(home, 'linux', { env: { HTTPS_PROXY: 'http://u:p%40$x"@h' } }),
@@ -52,26 +52,22 @@ t.test('a home with every bad character in it still makes units that systemd rea
   t.match(service, `"-/home/a b%%h$HOME\\"q'\\\\n/.prefect" -%t/prefect-auth\n`)
 })
 
-t.test(
-  'systemd agrees: it verifies such a unit and starts the right file',
-  { skip: noAnalyze() },
-  async (t) => {
-    const home = makeHome(t, `a b%h$HOME"q'`)
-    const files = planSystemd(facts(home, 'linux'), template('systemd'))
-    for (const { path, text, mode } of files) {
-      mkdirSync(join(path, '..'), { recursive: true })
-      writeFileSync(path, text, { mode })
-    }
-    const units = files.filter(({ path }) => path.includes('/systemd/')).map(({ path }) => path)
-    const env = { PATH: process.env.PATH, HOME: home, XDG_RUNTIME_DIR: home }
-    const said = execFileSync('systemd-analyze', ['verify', '--user', ...units], {
-      env,
-      encoding: 'utf8',
-      stdio: 'pipe',
-    })
-    t.equal(said, '')
-  },
-)
+t.test('writes units that systemd verifies', { skip: noAnalyze() }, async (t) => {
+  const home = makeHome(t, `a b%h$HOME"q'`)
+  const files = planSystemd(facts(home, 'linux'), template('systemd'))
+  for (const { path, text, mode } of files) {
+    mkdirSync(join(path, '..'), { recursive: true })
+    writeFileSync(path, text, { mode })
+  }
+  const units = files.filter(({ path }) => path.includes('/systemd/')).map(({ path }) => path)
+  const env = { PATH: process.env.PATH, HOME: home, XDG_RUNTIME_DIR: home }
+  const said = execFileSync('systemd-analyze', ['verify', '--user', ...units], {
+    env,
+    encoding: 'utf8',
+    stdio: 'pipe',
+  })
+  t.equal(said, '')
+})
 
 function noAnalyze(): string | false {
   if (process.platform !== 'linux') return 'systemd is for Linux'
@@ -92,14 +88,14 @@ function makeHome(t: Test, name: string): string {
 }
 
 for (const bad of ['\n', '\r', '\0', '\u001b']) {
-  t.test(`${JSON.stringify(bad)} in a value would begin a line of its own: refused`, async (t) => {
+  t.test(`rejects ${JSON.stringify(bad)} in a value, which would start a new line`, async (t) => {
     const env = { HTTPS_PROXY: `http://h${bad}ExecStartPre=/bin/evil` }
     t.throws(() => planSystemd(facts('/h', 'linux', { env }), template('systemd')), /line break/)
     t.throws(() => planLaunchd(facts('/h', 'darwin', { env }), template('launchd')), /line break/)
   })
 }
 
-t.test('no port, no unit for it; no namespaces, none of what needs them', async (t) => {
+t.test('omits the TCP unit without a port, and settings that need namespaces without those', async (t) => {
   const files = planSystemd(facts('/h', 'linux', { port: 'off', hasNamespaces: false }), template('systemd'))
   t.same(
     files.map(({ path }) => path.split('/').at(-1)),
@@ -116,7 +112,7 @@ t.test('no port, no unit for it; no namespaces, none of what needs them', async 
   t.match(service, /NoNewPrivileges=yes[\s\S]*left out[\s\S]*\[Install\]/)
 })
 
-t.test('a socket of its own stands where the caller says', async (t) => {
+t.test('puts the socket where the caller says', async (t) => {
   const env = { PREFECT_AUTH_SOCKET: '/run/my%s/a b' }
   const places = resolveServicePlaces({ env, home: '/h', platform: 'linux', uid: 1 })
   const files = planSystemd(facts('/h', 'linux', { env, places }), template('systemd'))
@@ -125,7 +121,7 @@ t.test('a socket of its own stands where the caller says', async (t) => {
 })
 
 t.test(
-  'what the service hears of the environment: places, network, settings; no key, no profile',
+  'passes paths, network and settings of the environment to the service, but no key or profile',
   async (t) => {
     const env = {
       PREFECT_API_KEY: 'pnu_x',
@@ -153,12 +149,12 @@ t.test(
   },
 )
 
-t.test('a template with a name that nobody fills is a fault', async (t) => {
+t.test('throws for a template name without a value', async (t) => {
   t.throws(() => fillTemplate('@WHO@', {}), /no value for WHO/)
   t.equal(fillTemplate('@A@@B@', { A: '@B@', B: '$&' }), '@B@$&')
 })
 
-t.test('an agent of launchd: exactly the keys that launchd knows, every value as meant', async (t) => {
+t.test('writes an agent with exactly the keys that launchd knows', async (t) => {
   const env = { HTTPS_PROXY: 'http://a&b<c>"d' }
   const files = planLaunchd(facts('/Users/a&b <c>', 'darwin', { env }), template('launchd'))
   t.equal(files[1]?.path, '/Users/a&b <c>/Library/LaunchAgents/io.github.prefect-auth-broker.plist')
@@ -167,7 +163,7 @@ t.test('an agent of launchd: exactly the keys that launchd knows, every value as
     execFileSync('python3', ['-c', script], { input: files[1]?.text, encoding: 'utf8' }),
   )
   const support = '/Users/a&b <c>/Library/Application Support'
-  // launchd says nothing about a misspelt key: these are of its manual, with the types that it names.
+  // launchd ignores a misspelt key silently: these and their types are from its manual.
   t.strictSame(parsed, {
     Label: 'io.github.prefect-auth-broker',
     ProgramArguments: ['/bin/sh', `${support}/prefect-auth-broker/start-daemon`],
@@ -183,7 +179,7 @@ t.test('an agent of launchd: exactly the keys that launchd knows, every value as
   })
 })
 
-t.test('what systemctl show says, as units', async (t) => {
+t.test('parses systemctl show into units', async (t) => {
   t.same(
     [...parseShown('Id=a.service\nActiveState=active\nResult=x=y\n\nId=b.socket\nActiveState=failed')],
     [
@@ -197,9 +193,12 @@ for (const [text, expected] of [
   ['\tstate = running\n\tpid = 12\n', { state: 'running', pid: 12 }],
   ['\tstate = not running\n\tlast exit code = 0\n', { state: 'stopped' }],
   ['\tstate = not running\n\tlast exit code = (never exited)\n', { state: 'stopped' }],
-  ['\tlast exit code = 78: EX_CONFIG\n', { state: 'failed', problem: 'the daemon ended with 78: EX_CONFIG' }],
+  [
+    '\tlast exit code = 78: EX_CONFIG\n',
+    { state: 'failed', problem: 'the daemon exited with 78: EX_CONFIG' },
+  ],
 ] as const) {
-  t.test(`what launchctl print says: ${JSON.stringify(text)}`, async (t) => {
+  t.test(`parses launchctl print: ${JSON.stringify(text)}`, async (t) => {
     t.same(parsePrinted(text), expected)
   })
 }

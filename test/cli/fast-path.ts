@@ -1,9 +1,10 @@
-/** The arguments of env and exec. */
+/** The fast path: the arguments of env and exec, and what they load. */
+import { build } from 'esbuild'
 import t from 'tap'
 import { parseEnvArguments, parseExecArguments } from '../../src/cli/fast/options.js'
 import { ENV_FORMATS } from '../../src/wire/kinds.js'
 
-t.test('env takes a profile and a format', async (t) => {
+t.test('parses the profile and format of env', async (t) => {
   const table = [
     [[], { kind: 'env', format: 'sh' }],
     [['--format', 'fish'], { kind: 'env', format: 'fish' }],
@@ -25,7 +26,7 @@ t.test('env takes a profile and a format', async (t) => {
   for (const format of ENV_FORMATS) t.match(parseEnvArguments(['--format', format]), { kind: 'env', format })
 })
 
-t.test('all behind the first word, or behind --, is the command', async (t) => {
+t.test('takes everything after the first word, or after --, as the command', async (t) => {
   const key = `pnu_${'k'.repeat(36)}`
   const table = [
     [['--', 'a', '-p', 'x'], { kind: 'exec', command: 'a', args: ['-p', 'x'] }],
@@ -45,9 +46,27 @@ t.test('all behind the first word, or behind --, is the command', async (t) => {
   for (const [args, expected] of table) t.match(parseExecArguments(args), expected, args.join(' '))
 })
 
-t.test('a usage message never repeats what was typed', async (t) => {
+t.test('never repeats what was typed in a usage message', async (t) => {
   const secret = 'hunter2hunter2'
   for (const args of [[`--${secret}`], [`--format=${secret}`], [`--${secret}=${secret}`]]) {
     t.notMatch(JSON.stringify(parseEnvArguments(args)), secret)
   }
+})
+
+t.test('loads no package, because start-up is the cost', async (t) => {
+  const { metafile } = await build({
+    entryPoints: ['src/cli/fast/env.ts', 'src/cli/fast/exec.ts'],
+    bundle: true,
+    platform: 'node',
+    format: 'esm',
+    outdir: '/',
+    write: false,
+    metafile: true,
+  })
+  const loaded = Object.keys(metafile.inputs)
+  t.ok(loaded.includes('src/client/transport.ts'))
+  t.same(
+    loaded.filter((path) => !path.startsWith('src/')),
+    [],
+  )
 })

@@ -4,7 +4,7 @@ import { formatDate, formatRelative, formatSpan, formatTime } from '../../src/cl
 
 const HOUR = 3_600_000
 
-t.test('spans are said in the largest unit that is not too coarse', async (t) => {
+t.test('prints a span in the largest unit that is not too coarse', async (t) => {
   const table = [
     [0, '0 seconds'],
     [1_500, '1 second'],
@@ -20,7 +20,7 @@ t.test('spans are said in the largest unit that is not too coarse', async (t) =>
   for (const [ms, text] of table) t.equal(formatSpan(ms), text)
 })
 
-t.test('points in time are UTC, and relative to now', async (t) => {
+t.test('prints times in UTC and relative to now', async (t) => {
   const now = Date.parse('2026-11-20T18:45:52Z')
 
   t.equal(formatDate('2026-12-20T23:59:59+00:00'), '2026-12-20')

@@ -1,4 +1,4 @@
-/** What the doctor says of sockets that can't be made true in a session. */
+/** The doctor's finding for a socket that no session can produce. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { chmod, mkdtemp, rm } from 'node:fs/promises'
@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { checkSocket } from '../../src/cli/commands/doctor.js'
 
-t.test('a daemon that hangs, its queue full, is not taken for one that is gone', async (t) => {
+t.test('does not mistake a hanging daemon with a full queue for a dead one', async (t) => {
   const dir = await mkdtemp(join(tmpdir(), 'pab-doctor-'))
   t.teardown(() => rm(dir, { recursive: true, force: true }))
   const path = join(dir, 'authd.sock')

@@ -1,8 +1,8 @@
-/** What keys do to a line. */
+/** How keys edit a line. */
 import t from 'tap'
 import { edit } from '../../src/cli/ask.js'
 
-t.test('keys edit the line as a person expects', async (t) => {
+t.test('edits the line as keys and pastes arrive', async (t) => {
   const table = [
     ['', 'abc', { line: 'abc', rest: '' }],
     ['ab', 'c\r', { line: 'abc', rest: '', ending: 'enter' }],
