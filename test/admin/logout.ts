@@ -43,7 +43,10 @@ t.test('--revoke deletes what an answer tied to an id, and says what it could no
   t.equal(sim.keys.find(minted)?.deletedAt !== undefined, true)
   t.equal(outcome.revoked.length, 1)
   t.equal(outcome.notRevoked.length, 2, 'the delivered one, and the one that stood in the file')
-  t.match(outcome.notRevoked, [{ reason: /has not told its id/ }, { reason: /has not told its id/ }])
+  t.match(outcome.notRevoked, [
+    { reason: /id at Prefect is not known/ },
+    { reason: /id at Prefect is not known/ },
+  ])
   t.equal(outcome.forgotten.length, 3)
   t.notMatch(await broker.file(), 'pnu_')
 })
