@@ -8,6 +8,7 @@ import type { KeyKeeper } from '../keys/keeper.js'
 import type { Ledger } from '../keys/ledger.js'
 import type { CloudDefaults } from '../prefect/cloud.js'
 import type { ProfileStore, ResolvedProfile } from '../profiles/profile.js'
+import { isSameReading } from '../profiles/reading.js'
 import { listProfiles, resolveProfile } from '../profiles/resolve.js'
 import { createSerial } from '../std/async.js'
 import { type Clock, sleep } from '../std/clock.js'
@@ -102,7 +103,7 @@ export function createCredentials(deps: ServeCredentialsDeps): ServingCredential
       // A vault that answers helps this very request; one that hangs must not hold up what memory can serve.
       if (keeper.hasFailed()) await Promise.race([retry(), sleep(clock, RETRY_WAIT_MS)])
       const before = store.reading()
-      if ((await store.refresh()) !== before) await settle()
+      if (!isSameReading(before, await store.refresh())) await settle()
     },
     state,
     states: () => [...states.values()],

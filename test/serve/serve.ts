@@ -178,3 +178,17 @@ t.test('a hung vault does not hold up what memory can serve', async (t) => {
   await credentials.close()
   t.ok(sim)
 })
+
+t.test('a look at an unchanged file decides nothing again', async (t) => {
+  const { broker } = await setStage(t)
+  const { ledger } = broker.keeper
+  let reads = 0
+  const counted = () => {
+    reads += 1
+    return ledger()
+  }
+  await new Promise((resolve) => setTimeout(resolve, 1_050))
+  Object.assign(broker.keeper, { ledger: counted })
+  await broker.credentials.refresh()
+  t.equal(reads, 0)
+})
