@@ -16,6 +16,7 @@ import { type LogoutOutcome, logOut } from './logout.js'
 import { renameProfile } from './rename.js'
 
 export interface ProfileAdmin {
+  /** Makes it the active profile. */
   use(name: string): Promise<void>
   create(wanted: {
     readonly name: string
