@@ -73,7 +73,6 @@ export const ERROR_CODES = {
   key_malformed: 'invalid',
   key_rejected: 'login',
   key_host_mismatch: 'login',
-  key_not_found: 'not_found',
   key_minting_refused: 'denied',
   // vault
   vault_locked: 'unavailable',
