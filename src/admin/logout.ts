@@ -1,7 +1,7 @@
 /** Log-out: forgets a profile's keys here and, if asked to, deletes at Prefect those whose id is known. */
 import { BrokerError } from '../base/errors.js'
 import type { Events } from '../base/events.js'
-import { currentTarget, deleteKeyAtPrefect } from '../keys/disposal.js'
+import { deleteKeyAtPrefect, targetOf } from '../keys/disposal.js'
 import type { KeyKeeper } from '../keys/keeper.js'
 import { type KeyRecord, keysOf } from '../keys/ledger.js'
 import type { CloudApi } from '../prefect/cloud.js'
@@ -90,7 +90,7 @@ function keysCurrentLast(keeper: KeyKeeper, name: string): readonly KeyRecord[] 
 /** Returns why the key could not be deleted; undefined if it is gone. */
 async function revokeOne(keeper: KeyKeeper, cloud: CloudApi, key: KeyRecord): Promise<string | undefined> {
   try {
-    switch (await deleteKeyAtPrefect(cloud, key, currentTarget(keeper, key.profile))) {
+    switch (await deleteKeyAtPrefect(cloud, key, targetOf(keeper, keeper.current(key.profile)))) {
       case 'deleted':
       case 'already_gone':
         return undefined

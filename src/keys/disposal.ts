@@ -24,12 +24,11 @@ export async function deleteKeyAtPrefect(
   return cloud.deleteKey(by, userId, cloudId)
 }
 
-/** The profile's current key with its host; undefined if there is none or the vault does not yield it. */
-export function currentTarget(
-  keeper: Pick<KeyKeeper, 'current' | 'keyOf'>,
-  profile: string,
+/** The key that `record` describes, with its host; undefined if there is none or memory does not have it. */
+export function targetOf(
+  keeper: Pick<KeyKeeper, 'keyOf'>,
+  record: KeyRecord | undefined,
 ): CloudTarget | undefined {
-  const record = keeper.current(profile)
   const key = record === undefined ? undefined : keeper.keyOf(record.item)
   if (record === undefined || key === undefined) return undefined
   return { cloudApiUrl: record.cloudApiUrl, key }

@@ -94,3 +94,10 @@ export async function dropEntry(journal: Document<Journal>, id: string): Promise
     return { entries }
   })
 }
+
+/** The profile's rotations: unfinished ones, and those whose key is lost. */
+export function rotationsOf({ entries }: Journal, profile: string): readonly RotationEntry[] {
+  return Object.values(entries).filter(
+    (entry): entry is RotationEntry => entry.kind === 'rotation' && entry.profile === profile,
+  )
+}

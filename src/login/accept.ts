@@ -103,7 +103,7 @@ async function requireWritableProfile({ store }: AcceptLoginDeps): Promise<void>
 async function finishLogin(deps: AcceptLoginDeps, entry: LoginEntry): Promise<void> {
   const { keeper, journal } = deps
   if (keeper.ledger().keys[entry.item] === undefined) return dropLogin(deps, entry)
-  if (keeper.profile(entry.profile).currentItem !== entry.item) {
+  if (keeper.current(entry.profile)?.item !== entry.item) {
     await keeper.promote(entry.item, { patch: { owner: entry.owner, workspaces: entry.workspaces } })
   }
   await writeProfile(deps, entry)

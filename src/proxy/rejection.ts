@@ -5,6 +5,7 @@
 
 import { isBrokerError } from '../base/errors.js'
 import type { Events } from '../base/events.js'
+import { rejectKey } from '../keys/disposal.js'
 import type { KeyKeeper } from '../keys/keeper.js'
 import type { CloudApi } from '../prefect/cloud.js'
 import type { ServingCredentials } from '../serve/serve.js'
@@ -78,9 +79,7 @@ async function look(
   }
   // A key out of the file is the user's own: it is served until the user changes it.
   if (!isLong || item === undefined) return true
-  log.warn({ profile, fingerprint }, 'Prefect does not accept this key any more')
-  events.emit('key.rejected', { profile, facts: { fingerprint } })
-  await keeper.markRejected(item)
-  await credentials.settle()
+  const settle = () => credentials.settle()
+  await rejectKey({ keeper, settle, events, log }, { profile, item, fingerprint })
   return true
 }

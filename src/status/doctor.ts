@@ -3,7 +3,7 @@
 import { BrokerError } from '../base/errors.js'
 import type { CloudApi } from '../prefect/cloud.js'
 import { shownName } from '../profiles/bundled.js'
-import type { RenewalAdmin } from '../renewal/view.js'
+import type { RenewalAdmin } from '../renewal/renewal.js'
 import type { Credentials, ProfileState } from '../serve/credentials.js'
 import { target } from '../serve/credentials.js'
 import { defined } from '../std/defined.js'
