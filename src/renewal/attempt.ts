@@ -19,7 +19,8 @@ import { type CurrentKey, findCurrentKey, isDue } from './due.js'
 export type Attempt =
   /** `record`: the new key; absent if it was promoted by a recovery and is gone again. */
   | { readonly kind: 'renewed'; readonly record?: KeyRecord }
-  | { readonly kind: 'not_due' }
+  /** `current`: the key as looked up after Prefect was asked. */
+  | { readonly kind: 'not_due'; readonly current?: CurrentKey }
   /** Prefect no longer accepts the key. */
   | { readonly kind: 'rejected' }
 
@@ -96,7 +97,9 @@ export function createRenewalAttempts({
     if ((await ask(current)) === 'rejected') return { kind: 'rejected' }
     // Only now is the time known, and the key may have been replaced while Prefect was asked.
     const next = find(profile)
-    if (!isForced && !isDue(next?.plan, time.clock.now())) return { kind: 'not_due' }
+    if (!isForced && !isDue(next?.plan, time.clock.now())) {
+      return { kind: 'not_due', ...defined({ current: next }) }
+    }
     const { fingerprint } = current.record
     events.emit('renewal.started', { profile, facts: { fingerprint } })
     return { kind: 'renewed', record: await rotator.rotate(profile, next?.record) }

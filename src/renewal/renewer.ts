@@ -188,10 +188,11 @@ export function createKeyRenewer({
         if (outcome.kind === 'renewed' && outcome.record !== undefined) {
           return glanceAt(planFor(outcome.record, keeper.profile(profile)))
         }
+        current = outcome.kind === 'not_due' ? outcome.current : find(profile)
       } catch (error) {
         log.warn({ profile, error }, 'key not renewed; will retry')
+        current = find(profile)
       }
-      current = find(profile)
     }
     if (current === undefined) return Number.POSITIVE_INFINITY
     try {

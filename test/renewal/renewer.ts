@@ -19,6 +19,30 @@ t.test('a tick renews what is due, once, and says so', async (t) => {
   t.match(broker.keeper.profile('cloud').lastRenewal, { outcome: 'done' })
 })
 
+t.test('a renewal looks up the current key at most twice, an idle tick once', async (t) => {
+  const stage = await setRenewalStage(t)
+  const { keeper, renewer } = stage.broker
+  const { current } = keeper
+  let lookups = 0
+  Object.assign(keeper, {
+    current(profile: string) {
+      if (profile === 'cloud') lookups += 1
+      return current(profile)
+    },
+  })
+  const count = async (work: () => Promise<unknown>) => {
+    lookups = 0
+    await stage.finish(work())
+    return lookups
+  }
+  t.equal(await count(() => renewer.tick()), 2, 'a renewal on a tick')
+  t.equal(stage.mints(), 1)
+  t.equal(await count(() => renewer.tick()), 2, 'the first question about the new key')
+  t.equal(await count(() => renewer.tick()), 1, 'an idle tick')
+  t.equal(await count(() => renewer.renew('cloud', { isForced: true })), 2, 'a renewal on request')
+  t.equal(stage.mints(), 2)
+})
+
 t.test('what is not due is not renewed, at any age before', async (t) => {
   const stage = await setRenewalStage(t, { ageMs: 17 * DAY })
   await stage.finish(stage.broker.renewer.tick())
