@@ -28,7 +28,7 @@ async function setStage(t: Test) {
   return { broker, tick, told, before: told().length }
 }
 
-t.test('a tick without a change emits no event', async (t) => {
+t.test('emits no event for a tick without a change', async (t) => {
   const { broker, tick, told, before } = await setStage(t)
   for (let round = 0; round < 3; round += 1) await tick()
   await writeFile(broker.profilesFile, FILE)
@@ -36,7 +36,7 @@ t.test('a tick without a change emits no event', async (t) => {
   t.strictSame(told().slice(before), [])
 })
 
-t.test('each change is told once, and so is a file that is broken, and that is whole again', async (t) => {
+t.test('announces each change once, and each time the file breaks or is repaired', async (t) => {
   const { broker, tick, told, before } = await setStage(t)
   for (const text of [`${FILE}[profiles.new]\n`, '[', FILE]) {
     await writeFile(broker.profilesFile, text)
