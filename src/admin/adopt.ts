@@ -1,32 +1,66 @@
-/** Moves a plain-text key from profiles.toml into the vault: first it is safe there, then it leaves the file. */
+/** Moves a plain-text key from profiles.toml into the vault: first stored, then removed from the file. */
 
 import { BrokerError, isBrokerError } from '../base/errors.js'
+import type { Events } from '../base/events.js'
 import type { KeyKeeper } from '../keys/keeper.js'
-import { type CloudTarget, keyClass, type Owner, verifyKey, type Workspace } from '../prefect/cloud.js'
+import { keysOf } from '../keys/ledger.js'
+import {
+  type CloudApi,
+  type CloudTarget,
+  keyClass,
+  type Owner,
+  verifyKey,
+  type Workspace,
+} from '../prefect/cloud.js'
 import { shownName } from '../profiles/bundled.js'
-import type { ProfileChangeDeps } from './rename.js'
+import type { ProfileStore, ResolvedProfile } from '../profiles/profile.js'
+import type { Credentials } from '../serve/credentials.js'
+import type { Secret } from '../std/secret.js'
 
 interface Identity {
   readonly owner?: Owner
   readonly workspaces?: readonly Workspace[]
 }
 
+/** Rejects with `profile_has_no_key`, `profile_not_cloud`, `key_rejected`, or as `ProfileStore.edit` and `Vault` do. */
 export async function adoptKey(
-  deps: ProfileChangeDeps,
+  {
+    store,
+    keeper,
+    credentials,
+    cloud,
+    events,
+    now,
+    newId,
+    settle,
+  }: {
+    readonly store: ProfileStore
+    readonly keeper: KeyKeeper
+    readonly credentials: Credentials
+    readonly cloud: CloudApi
+    readonly events: Events
+    readonly now: () => number
+    readonly newId: () => string
+    readonly settle: () => Promise<void>
+  },
   name: string,
 ): Promise<{ readonly fingerprint: string; readonly message: string }> {
-  const { store, keeper, events, settle, credentials } = deps
   await store.refresh({ force: true })
   await settle()
   const { resolved, keySource } = credentials.state(name)
-  const key = requireAdoptable(name, resolved)
+  const key = requireAdoptable(resolved)
   const fingerprint = key.fingerprint()
-  // Where ours is served, what the file has is an old mirror of a key of ours: it need only leave the file.
+  // If the vault's key is served, the one in the file is an old mirror of ours: it only has to leave the file.
   if (keySource === 'file') {
     const target = { cloudApiUrl: resolved.cloudApiUrl, key }
-    const identity = await examine(deps, name, target)
-    const item = findStored(keeper, name, target) ?? (await storeIt(deps, name, target))
-    // It was in a file that every process reads: it must be taken for handed out.
+    const identity = await examine({ cloud, keeper }, name, target)
+    const item = findStored(keeper, name, target) ?? `key-${newId()}`
+    if (keeper.ledger().keys[item] === undefined) {
+      const origin = keyClass(key) === 'service_account' ? 'service_account' : 'profile'
+      const { cloudApiUrl } = resolved
+      await keeper.store(key, { item, profile: name, cloudApiUrl, origin, issuedAt: now() })
+    }
+    // Every process can read the file: the key counts as handed out.
     await keeper.markHandedOut(item)
     await keeper.promote(item, { patch: identity })
   }
@@ -39,60 +73,42 @@ export async function adoptKey(
   }
 }
 
-/** What an adoption that a crash interrupted has stored already. */
+/** The item that an adoption interrupted by a crash has already stored. */
 function findStored(keeper: KeyKeeper, name: string, { cloudApiUrl, key }: CloudTarget): string | undefined {
-  return Object.values(keeper.ledger().keys).find(
-    (record) =>
-      record.profile === name &&
-      record.cloudApiUrl === cloudApiUrl &&
-      keeper.keyOf(record.item)?.equals(key) === true,
+  return keysOf(keeper.ledger(), name).find(
+    (record) => record.cloudApiUrl === cloudApiUrl && keeper.keyOf(record.item)?.equals(key) === true,
   )?.item
 }
 
-async function storeIt(
-  { keeper, newId, now }: ProfileChangeDeps,
-  profile: string,
-  { cloudApiUrl, key }: CloudTarget,
-): Promise<string> {
-  const item = `key-${newId()}`
-  const origin = keyClass(key) === 'service_account' ? 'service_account' : 'profile'
-  await keeper.store(key, { item, profile, cloudApiUrl, origin, issuedAt: now() })
-  return item
-}
-
-function requireAdoptable(
-  name: string,
-  resolved: { readonly kind: string; readonly fileKey?: CloudTarget['key'] },
-): CloudTarget['key'] {
-  const { fileKey, kind } = resolved
+function requireAdoptable({ name, kind, fileKey }: ResolvedProfile): Secret {
   if (fileKey === undefined || fileKey.length === 0) {
     throw new BrokerError(
       'profile_has_no_key',
       `profile ${shownName(name)} has no plain-text key in profiles.toml`,
-      {
-        hint: 'prefect-auth status',
-      },
+      { hint: 'prefect-auth status' },
     )
   }
   if (kind !== 'cloud') {
     throw new BrokerError(
       'profile_not_cloud',
       `profile ${shownName(name)} has a key, but its API URL is not Prefect Cloud's`,
-      {
-        hint: 'prefect-auth profile inspect',
-      },
+      { hint: 'prefect-auth profile inspect' },
     )
   }
   return fileKey
 }
 
-/** A key that Prefect refuses never takes the place of anything; one that can't be asked about, only of nothing. */
-async function examine(deps: ProfileChangeDeps, name: string, target: CloudTarget): Promise<Identity> {
+/** A key that Prefect rejects never replaces another one; a key that Prefect cannot be asked about only fills a gap. */
+async function examine(
+  { cloud, keeper }: { readonly cloud: CloudApi; readonly keeper: KeyKeeper },
+  profile: string,
+  target: CloudTarget,
+): Promise<Identity> {
   try {
-    return await verifyKey(deps.cloud, target)
+    return await verifyKey(cloud, target)
   } catch (error) {
-    const holdsOne = deps.keeper.profile(name).currentItem !== undefined
-    if (holdsOne || isBrokerError(error, 'key_rejected', 'key_malformed')) throw error
+    const isReplacing = keeper.current(profile) !== undefined
+    if (isReplacing || isBrokerError(error, 'key_rejected', 'key_malformed')) throw error
     return {}
   }
 }

@@ -1,16 +1,13 @@
-/**
- * Lets the tokens of jobs grow older, and ends those whose profile was deleted or renamed: such a job is told to wait, as the
- * file may be in somebody's editor, but not for ever. Its token dies, and the job of the 401 that Prefect's clients know.
- */
+/** Ages the tokens of jobs, and revokes those whose profile has been gone for too long. */
 
 import type { Audit } from '../audit/audit.js'
 import { isBrokerError } from '../base/errors.js'
 import type { Credentials } from '../serve/credentials.js'
-import type { Clock } from '../std/clock.js'
+import { type Clock, MINUTE_MS } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 import type { TokenFacts, Tokens } from '../tokens/tokens.js'
 
-interface MindJobsDeps {
+interface JobMinderParts {
   readonly tokens: Pick<Tokens, 'list' | 'revoke' | 'age'>
   readonly credentials: Pick<Credentials, 'state' | 'reading'>
   readonly audit: Audit
@@ -18,16 +15,24 @@ interface MindJobsDeps {
   readonly log: Log
 }
 
-/** For so long a profile may be away, while the daemon is awake and the file is good. */
-export const AWAY_MS = 600_000
+/**
+ * How long a profile may be gone while the daemon is awake and the file is good: it may only be open in an editor. Until then
+ * its jobs are told to wait; after that their tokens are revoked, and Prefect's clients stop at the 401.
+ */
+export const AWAY_MS = 10 * MINUTE_MS
 
-/** The answer is called when the daemon was awake for `ms` more; it rejects where tokens could not be taken off the disk. */
-export function createJobMinder(deps: MindJobsDeps): (ms: number) => Promise<void> {
-  const { tokens, credentials, clock } = deps
+/** Call the result when the daemon was awake for `ms` more. It rejects if tokens cannot be removed from the disk. */
+export function createJobMinder({
+  tokens,
+  credentials,
+  audit,
+  clock,
+  log,
+}: JobMinderParts): (ms: number) => Promise<void> {
   const awaySince = new Map<string, number>()
   return async (ms) => {
     await tokens.age(ms)
-    // Where the file can't be read, nothing says that a profile is gone.
+    // A file that cannot be read does not say that a profile is gone.
     if (credentials.reading().state !== 'good') return awaySince.clear()
     const now = clock.monotonic()
     const orphans = tokens
@@ -38,12 +43,12 @@ export function createJobMinder(deps: MindJobsDeps): (ms: number) => Promise<voi
     for (const orphan of orphans) {
       const since = awaySince.get(orphan.id) ?? now
       awaySince.set(orphan.id, since)
-      if (now - since >= AWAY_MS) await end(orphan, deps)
+      if (now - since >= AWAY_MS) await end(orphan, { tokens, audit, log })
     }
   }
 }
 
-function isAway(credentials: MindJobsDeps['credentials'], name: string): boolean {
+function isAway(credentials: JobMinderParts['credentials'], name: string): boolean {
   if (name === '*') return false
   try {
     credentials.state(name)
@@ -54,16 +59,19 @@ function isAway(credentials: MindJobsDeps['credentials'], name: string): boolean
   }
 }
 
-async function end({ id, name, profiles }: TokenFacts, { tokens, audit, log }: MindJobsDeps): Promise<void> {
+async function end(
+  { id, name, profiles }: TokenFacts,
+  { tokens, audit, log }: Pick<JobMinderParts, 'tokens' | 'audit' | 'log'>,
+): Promise<void> {
   try {
     await tokens.revoke(id)
   } catch (error) {
-    // Somebody was faster.
+    // Already revoked by someone else.
     if (isBrokerError(error, 'token_not_found')) return
     throw error
   }
   const [profile = ''] = profiles
-  log.warn({ profile, token: name }, 'the profile of a job is gone, and its token with it')
+  log.warn({ profile, token: name }, 'job token revoked: its profile is gone')
   audit.record({
     action: 'token_revoked',
     outcome: 'done',

@@ -1,17 +1,18 @@
-/** Watches over the profile file: says what changed, and does what `profiles.adopt` and `profiles.mirror` ask for. */
+/** Follows the profile file: announces changes, and carries out `profiles.adopt` and `profiles.mirror`. */
 
 import type { Audit } from '../audit/audit.js'
 import { isBrokerError } from '../base/errors.js'
 import type { Events } from '../base/events.js'
 import type { KeyKeeper } from '../keys/keeper.js'
 import type { ProfileReading, ProfileStore } from '../profiles/profile.js'
+import { isSameReading } from '../profiles/reading.js'
 import type { ProfileState } from '../serve/credentials.js'
 import type { ServingCredentials } from '../serve/serve.js'
 import { createSerial } from '../std/async.js'
 import type { Log } from '../std/log.js'
 import type { ProfileAdmin } from './profiles.js'
 
-interface MindProfilesDeps {
+interface ProfileMinderParts {
   readonly store: ProfileStore
   readonly credentials: ServingCredentials
   readonly keeper: KeyKeeper
@@ -23,12 +24,12 @@ interface MindProfilesDeps {
 }
 
 interface ProfileMinder {
-  /** Looks now, as after every change. */
+  /** Looks now, as after every change. Rejects if what is served cannot be brought up to date. */
   look(): Promise<void>
   close(): Promise<void>
 }
 
-export function createProfileMinder(deps: MindProfilesDeps): ProfileMinder {
+export function createProfileMinder(deps: ProfileMinderParts): ProfileMinder {
   const { store, keeper, log } = deps
   const serial = createSerial()
   const memory: Memory = { reported: new Set(), refused: new Set() }
@@ -37,13 +38,14 @@ export function createProfileMinder(deps: MindProfilesDeps): ProfileMinder {
   const look = () =>
     serial.run(async () => {
       const reading = store.reading()
-      if (last !== undefined && reading !== last) tell(deps.events, reading)
+      // Every look at the file makes another reading: only its content says whether something changed.
+      if (last !== undefined && !isSameReading(last, reading)) announce(deps.events, reading)
       last = reading
       await deps.credentials.settle()
-      for (const state of deps.credentials.states()) await mind(deps, state, memory)
+      for (const state of deps.credentials.states()) await follow(deps, state, memory)
     })
   const lookSoon = () => {
-    look().catch((error: unknown) => log.error({ error }, 'a change of the profiles could not be followed'))
+    look().catch((error: unknown) => log.error({ error }, 'profile change not followed; will retry'))
   }
   const stops = [store.onChange(lookSoon), ...(deps.policy.mirror ? [keeper.onChange(lookSoon)] : [])]
   return {
@@ -55,34 +57,35 @@ export function createProfileMinder(deps: MindProfilesDeps): ProfileMinder {
   }
 }
 
-function tell(events: Events, { state, problem, file }: ProfileReading): void {
-  if (state === 'good')
-    events.emit('profiles.changed', {
-      facts: { active: file.active ?? '', profiles: [...file.profiles.keys()] },
-    })
-  else events.emit('profiles.invalid', { facts: { state, problem: problem ?? '' } })
+function announce(events: Events, { state, problem, file }: ProfileReading): void {
+  if (state !== 'good') {
+    events.emit('profiles.invalid', { facts: { state, problem: problem ?? '' } })
+    return
+  }
+  const facts = { active: file.active ?? '', profiles: [...file.profiles.keys()] }
+  events.emit('profiles.changed', { facts })
 }
 
-/** Fingerprints of plain-text keys that were told of, and of those that Prefect does not accept. */
+/** Fingerprints of plain-text keys that were reported, and of those that Prefect rejected. */
 interface Memory {
   readonly reported: Set<string>
   readonly refused: Set<string>
 }
 
-async function mind(deps: MindProfilesDeps, state: ProfileState, memory: Memory): Promise<void> {
+async function follow(deps: ProfileMinderParts, state: ProfileState, memory: Memory): Promise<void> {
   const { policy } = deps
   const { resolved, keySource } = state
   if (resolved.kind !== 'cloud') return
-  if (keySource === 'file') await mindPlainKey(deps, state, memory)
+  if (keySource === 'file') await followPlainKey(deps, state, memory)
   else if (policy.mirror) await mirror(deps, state)
   else if (policy.adopt === 'auto' && resolved.fileKey !== undefined && resolved.fileKey.length > 0) {
     await adopt(deps, resolved.name, resolved.fileKey.fingerprint(), memory)
   }
 }
 
-/** Said once per key; the offer to adopt it also stands in the profile's warnings. */
-async function mindPlainKey(
-  deps: MindProfilesDeps,
+/** Reported once per key; the profile's warnings also offer to adopt it. */
+async function followPlainKey(
+  deps: ProfileMinderParts,
   { resolved, key }: ProfileState,
   memory: Memory,
 ): Promise<void> {
@@ -90,14 +93,14 @@ async function mindPlainKey(
   if (!memory.reported.has(fingerprint)) {
     memory.reported.add(fingerprint)
     deps.events.emit('profiles.plaintext_key', { profile: resolved.name, facts: { fingerprint } })
-    deps.log.warn({ profile: resolved.name, fingerprint }, 'a plain-text API key stands in profiles.toml')
+    deps.log.warn({ profile: resolved.name, fingerprint }, 'plain-text API key in profiles.toml')
   }
   if (deps.policy.adopt === 'auto') await adopt(deps, resolved.name, fingerprint, memory)
 }
 
-/** Prefect's no to a key is final: it is not asked again at every look. */
+/** A rejection by Prefect is final: the key is not tried again at every look. */
 async function adopt(
-  { admin, audit, log }: MindProfilesDeps,
+  { admin, audit, log }: ProfileMinderParts,
   name: string,
   fingerprint: string,
   { refused }: Memory,
@@ -105,18 +108,18 @@ async function adopt(
   if (refused.has(fingerprint)) return
   try {
     await admin.adopt(name)
-    // What a caller asks for is written down at the door; this nobody asked for.
+    // The API records what a caller asks for; this was not asked for by anyone.
     audit.record({ action: 'adopt', outcome: 'done', door: 'daemon', profile: name, fingerprint })
   } catch (error) {
     if (!isBrokerError(error)) throw error
     if (isBrokerError(error, 'key_rejected', 'key_malformed')) refused.add(fingerprint)
-    log.warn({ profile: name, error }, 'the plain-text key could not be adopted')
+    log.warn({ profile: name, error }, 'plain-text key not adopted')
   }
 }
 
-/** The key is marked as handed out before it stands in a file that anything may read. */
+/** The key is marked as handed out before it is in a file that any process may read. */
 async function mirror(
-  { store, keeper, log }: MindProfilesDeps,
+  { store, keeper, log }: ProfileMinderParts,
   { resolved, outcome }: ProfileState,
 ): Promise<void> {
   if (outcome.kind !== 'served') return
@@ -125,15 +128,12 @@ async function mirror(
   if (resolved.fileKey?.fingerprint() === apiKey.fingerprint()) return
   await keeper.markHandedOut(item)
   // A log-out may have come in between; from here to the edit nothing can.
-  if (keeper.profile(profile).currentItem !== item) return
+  if (keeper.current(profile)?.item !== item) return
   try {
     await store.edit([{ kind: 'set', name: profile, settings: { PREFECT_API_KEY: apiKey } }])
-    log.info(
-      { profile, fingerprint: apiKey.fingerprint() },
-      'the current key was mirrored into profiles.toml',
-    )
+    log.info({ profile, fingerprint: apiKey.fingerprint() }, 'key mirrored into profiles.toml')
   } catch (error) {
     if (!isBrokerError(error)) throw error
-    log.warn({ profile, error }, 'the current key could not be mirrored into profiles.toml')
+    log.warn({ profile, error }, 'key not mirrored into profiles.toml')
   }
 }

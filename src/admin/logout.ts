@@ -1,105 +1,107 @@
-/** Forgets our keys of a profile everywhere, and where asked deletes at Prefect what an answer of the API tied to an id. */
+/** Log-out: forgets a profile's keys here and, if asked to, deletes at Prefect those whose id is known. */
 import { BrokerError } from '../base/errors.js'
+import type { Events } from '../base/events.js'
+import { deleteKeyAtPrefect, targetOf } from '../keys/disposal.js'
 import type { KeyKeeper } from '../keys/keeper.js'
-import type { KeyRecord } from '../keys/ledger.js'
-import type { ProfileEdit } from '../profiles/profile.js'
+import { type KeyRecord, keysOf } from '../keys/ledger.js'
+import type { CloudApi } from '../prefect/cloud.js'
+import type { ProfileEdit, ProfileStore } from '../profiles/profile.js'
+import type { Credentials } from '../serve/credentials.js'
 import type { Secret } from '../std/secret.js'
-import type { ProfileChangeDeps } from './rename.js'
 
-export async function logOut(deps: ProfileChangeDeps, name: string, revoke: boolean): Promise<LogoutOutcome> {
-  const { store, keeper, events, settle } = deps
+/** Keys by fingerprint. */
+export interface LogoutOutcome {
+  readonly forgotten: readonly string[]
+  readonly revoked: readonly string[]
+  readonly notRevoked: readonly { readonly fingerprint: string; readonly reason: string }[]
+}
+
+interface LogOutParts {
+  readonly store: ProfileStore
+  readonly keeper: KeyKeeper
+  readonly credentials: Credentials
+  readonly cloud: CloudApi
+  readonly events: Events
+  readonly now: () => number
+  /** Brings what is served up to date. */
+  readonly settle: () => Promise<void>
+}
+
+/** Rejects as `ProfileStore.edit` does; nothing has changed then. */
+export async function logOut(
+  { store, keeper, credentials, cloud, events, now, settle }: LogOutParts,
+  name: string,
+  revoke: boolean,
+): Promise<LogoutOutcome> {
   await store.refresh({ force: true })
   await settle()
-  const fileKey = findFileKey(deps, name)
-  const ours = Object.values(keeper.ledger().keys).filter(({ profile }) => profile === name)
-  // First what can be refused: a file that can't be written leaves everything as it is.
-  if (fileKey !== undefined) {
-    await store.edit([removal(name)])
-  }
-  const outcome = revoke ? await revokeAll(deps, name) : { revoked: [], notRevoked: [] }
-  const inFile = fileKey === undefined || fileKey.length === 0 ? [] : [fileKey.fingerprint()]
+  const ours = keysOf(keeper.ledger(), name)
+  // A profile that is no longer in the file may still have keys here: logging out removes them.
+  const isKeptOnly = ours.length > 0 && !store.reading().file.profiles.has(name)
+  const fileKey = isKeptOnly ? undefined : credentials.state(name).resolved.fileKey
+  // What may be refused comes first: a file that cannot be written leaves everything as it is.
+  if (fileKey !== undefined) await store.edit([removal(name)])
+  const { revoked, notRevoked } = revoke
+    ? await revokeAll({ keeper, cloud, now }, name)
+    : { revoked: [], notRevoked: [] }
+  const inFile = fingerprints(fileKey)
   const strangers = inFile.filter((fingerprint) => !ours.some((key) => key.fingerprint === fingerprint))
-  const forgotten = [...new Set([...(await forgetKeys(keeper, name)), ...inFile])]
-  // A mirror may have written it once more while it was still ours.
+  const forgotten = [...new Set([...(await keeper.forgetProfile(name)), ...inFile])]
+  // A mirror may have written it again before it was forgotten.
   if (store.reading().file.profiles.has(name)) await store.edit([removal(name)])
   await settle()
-  const { revoked } = outcome
-  const notRevoked = [
-    ...outcome.notRevoked,
-    ...(revoke ? strangers : []).map((fingerprint) => ({ fingerprint, reason: NO_ID })),
-  ]
   events.emit('logout.done', { profile: name, facts: { forgotten, revoked } })
-  return { forgotten, revoked, notRevoked }
+  const unknown = revoke ? strangers.map((fingerprint) => ({ fingerprint, reason: NO_ID })) : []
+  return { forgotten, revoked, notRevoked: [...notRevoked, ...unknown] }
 }
 
 function removal(name: string): ProfileEdit {
   return { kind: 'set', name, settings: { PREFECT_API_KEY: undefined } }
 }
 
-/** A profile that left the file may still have keys with us: logging out is how they go. */
-function findFileKey({ keeper, store, credentials }: ProfileChangeDeps, name: string): Secret | undefined {
-  const isHeld = Object.values(keeper.ledger().keys).some(({ profile }) => profile === name)
-  if (isHeld && !store.reading().file.profiles.has(name)) return undefined
-  return credentials.state(name).resolved.fileKey
+function fingerprints(key: Secret | undefined): readonly string[] {
+  return key === undefined || key.length === 0 ? [] : [key.fingerprint()]
 }
 
-const NO_ID = 'Prefect has not told its id; delete it at the key page of Prefect Cloud (/my/api-keys)'
+const NO_ID = 'its id at Prefect is not known; delete it on the API keys page of Prefect Cloud (/my/api-keys)'
 
 /** The current key deletes the others, then itself. */
-async function revokeAll(deps: ProfileChangeDeps, name: string): Promise<Omit<LogoutOutcome, 'forgotten'>> {
-  const { keeper, now } = deps
+async function revokeAll(
+  { keeper, cloud, now }: Pick<LogOutParts, 'keeper' | 'cloud' | 'now'>,
+  name: string,
+): Promise<Omit<LogoutOutcome, 'forgotten'>> {
   const revoked: string[] = []
   const notRevoked: { fingerprint: string; reason: string }[] = []
-  for (const key of keysLastCurrent(keeper, name)) {
+  for (const key of keysCurrentLast(keeper, name)) {
     if (key.expiresAt !== undefined && key.isExpiryAssumed !== true && key.expiresAt < now()) continue
-    const reason = await revokeOne(deps, name, key)
+    const reason = await revokeOne(keeper, cloud, key)
     if (reason === undefined) revoked.push(key.fingerprint)
     else notRevoked.push({ fingerprint: key.fingerprint, reason })
   }
   return { revoked, notRevoked }
 }
 
-function keysLastCurrent(keeper: KeyKeeper, name: string): readonly KeyRecord[] {
-  const { currentItem } = keeper.profile(name)
-  const keys = Object.values(keeper.ledger().keys).filter(({ profile }) => profile === name)
-  return [
-    ...keys.filter(({ item }) => item !== currentItem),
-    ...keys.filter(({ item }) => item === currentItem),
-  ]
+function keysCurrentLast(keeper: KeyKeeper, name: string): readonly KeyRecord[] {
+  const current = keeper.current(name)
+  const others = keysOf(keeper.ledger(), name).filter(({ item }) => item !== current?.item)
+  return current === undefined ? others : [...others, current]
 }
 
-/** Why it could not be deleted; `undefined` where it was, or is gone. */
-async function revokeOne(
-  { keeper, cloud }: ProfileChangeDeps,
-  name: string,
-  key: KeyRecord,
-): Promise<string | undefined> {
-  const { currentItem } = keeper.profile(name)
-  const current = currentItem === undefined ? undefined : keeper.ledger().keys[currentItem]
-  const secret = currentItem === undefined ? undefined : keeper.keyOf(currentItem)
-  if (current === undefined || secret === undefined) return 'there is no key in the vault to delete it with'
-  if (key.cloudId === undefined || key.userId === undefined) return NO_ID
-  if (key.cloudApiUrl !== current.cloudApiUrl) {
-    return `it belongs to ${key.cloudApiUrl}, and the current key may not be sent there`
-  }
+/** Returns why the key could not be deleted; undefined if it is gone. */
+async function revokeOne(keeper: KeyKeeper, cloud: CloudApi, key: KeyRecord): Promise<string | undefined> {
   try {
-    await cloud.deleteKey({ cloudApiUrl: key.cloudApiUrl, key: secret }, key.userId, key.cloudId)
-    return undefined
+    switch (await deleteKeyAtPrefect(cloud, key, targetOf(keeper, keeper.current(key.profile)))) {
+      case 'deleted':
+      case 'already_gone':
+        return undefined
+      case 'no_key':
+        return 'there is no key in the vault to delete it with'
+      case 'no_id':
+        return NO_ID
+      case 'other_host':
+        return `it belongs to ${key.cloudApiUrl}, and the current key may not be sent there`
+    }
   } catch (error) {
     return error instanceof BrokerError ? error.message : 'an unexpected error'
   }
-}
-
-/** Answers the fingerprints. The ledger first, so that a crash between leaves items that nobody names. */
-export async function forgetKeys(keeper: KeyKeeper, name: string): Promise<readonly string[]> {
-  const keys = Object.values(keeper.ledger().keys).filter(({ profile }) => profile === name)
-  await keeper.storeAuthString(name, '', '', undefined)
-  await keeper.resetProfile(name)
-  for (const { item } of keys) await keeper.forget(item)
-  return keys.map(({ fingerprint }) => fingerprint)
-}
-export interface LogoutOutcome {
-  readonly forgotten: readonly string[]
-  readonly revoked: readonly string[]
-  readonly notRevoked: readonly { readonly fingerprint: string; readonly reason: string }[]
 }

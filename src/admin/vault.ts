@@ -1,19 +1,29 @@
-/** Opens and closes the vault on the owner's word. A lock is a wish that nothing is served: memory forgets, too. */
+/** Locks and unlocks the vault for the owner. Locking also drops the secrets in memory: nothing is served. */
 
 import type { Events } from '../base/events.js'
 import type { KeyKeeper } from '../keys/keeper.js'
 import type { Secret } from '../std/secret.js'
 import type { Vault, VaultDescription } from '../vault/vault.js'
 
-interface AdministerVaultDeps {
-  readonly vault: Vault
-  readonly keeper: KeyKeeper
-  readonly events: Events
-  readonly settle: () => Promise<void>
+/** Rejects as `Vault.unlock` and `Vault.lock` do. */
+export interface VaultAdmin {
+  unlock(passphrase: Secret): Promise<VaultDescription>
+  lock(): Promise<VaultDescription>
 }
 
-export function createVaultAdmin({ vault, keeper, events, settle }: AdministerVaultDeps): VaultAdmin {
-  const tell = () => {
+export function createVaultAdmin({
+  vault,
+  keeper,
+  events,
+  settle,
+}: {
+  readonly vault: Vault
+  readonly keeper: Pick<KeyKeeper, 'load' | 'release'>
+  readonly events: Events
+  /** Brings what is served up to date. */
+  readonly settle: () => Promise<void>
+}): VaultAdmin {
+  const announce = () => {
     const description = vault.describe()
     events.emit('vault.changed', { facts: { state: description.state, backend: description.backend } })
     return description
@@ -23,17 +33,13 @@ export function createVaultAdmin({ vault, keeper, events, settle }: AdministerVa
       await vault.unlock(passphrase)
       await keeper.load()
       await settle()
-      return tell()
+      return announce()
     },
     async lock() {
       await vault.lock()
       keeper.release()
       await settle()
-      return tell()
+      return announce()
     },
   }
-}
-export interface VaultAdmin {
-  unlock(passphrase: Secret): Promise<VaultDescription>
-  lock(): Promise<VaultDescription>
 }

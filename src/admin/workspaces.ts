@@ -1,4 +1,4 @@
-/** The workspaces that a profile's key reaches, and the choice of one. */
+/** The workspaces that a profile's key can see, and choosing one. */
 
 import type { KeyKeeper } from '../keys/keeper.js'
 import { type CloudApi, type Workspace, workspaceApiUrl } from '../prefect/cloud.js'
@@ -8,22 +8,39 @@ import type { ProfileStore } from '../profiles/profile.js'
 import { type Credentials, requireCloud, type Served, target } from '../serve/credentials.js'
 import { defined } from '../std/defined.js'
 
-interface AdministerWorkspacesDeps {
-  readonly credentials: Credentials
-  readonly cloud: CloudApi
-  readonly keeper: KeyKeeper
-  readonly store: ProfileStore
-  readonly settle: () => Promise<void>
+export interface WorkspaceAdmin {
+  /** Asks Prefect, and keeps the names. Rejects with `profile_not_cloud`, or as `Credentials.serve` and `CloudApi` do. */
+  list(profile?: string): Promise<{
+    readonly profile: string
+    readonly workspaces: readonly Workspace[]
+    readonly currentId?: string
+  }>
+  /** Writes the profile's URL. Rejects with `workspace_not_found`, which names the workspaces there are, or as `list` does. */
+  choose(
+    profile: string | undefined,
+    workspace: string,
+  ): Promise<{ readonly profile: string; readonly workspace: Workspace; readonly apiUrl: string }>
 }
 
-export function createWorkspaceAdmin(deps: AdministerWorkspacesDeps): WorkspaceAdmin {
-  const { credentials, keeper, store, settle } = deps
-
+export function createWorkspaceAdmin({
+  credentials,
+  cloud,
+  keeper,
+  store,
+  settle,
+}: {
+  readonly credentials: Credentials
+  readonly cloud: CloudApi
+  readonly keeper: Pick<KeyKeeper, 'note'>
+  readonly store: ProfileStore
+  /** Brings what is served up to date. */
+  readonly settle: () => Promise<void>
+}): WorkspaceAdmin {
   const ask = async (
     profile: string | undefined,
   ): Promise<{ served: Served; workspaces: readonly Workspace[] }> => {
     const served = requireCloud(credentials.serve(profile))
-    const workspaces = await deps.cloud.workspaces(target(credentials, served))
+    const workspaces = await cloud.workspaces(target(credentials, served))
     await keeper.note(served.profile, { workspaces })
     return { served, workspaces }
   }
@@ -52,21 +69,8 @@ export function createWorkspaceAdmin(deps: AdministerWorkspacesDeps): WorkspaceA
   }
 }
 
-/** A token of ours that a login through the proxy left there is no key at the real URL. */
+/** A login through the proxy may have left a token of ours, which is no key at the real URL. */
 function withoutOwnToken(store: ProfileStore, name: string): { readonly PREFECT_API_KEY?: undefined } {
   const written = store.reading().file.profiles.get(name)?.apiKey
   return written !== undefined && isOwnToken(written) ? { PREFECT_API_KEY: undefined } : {}
-}
-export interface WorkspaceAdmin {
-  /** Asks Prefect, and remembers the names. */
-  list(profile?: string): Promise<{
-    readonly profile: string
-    readonly workspaces: readonly Workspace[]
-    readonly currentId?: string
-  }>
-  /** `workspace_not_found` names what there is. Writes the profile's URL. */
-  choose(
-    profile: string | undefined,
-    workspace: string,
-  ): Promise<{ readonly profile: string; readonly workspace: Workspace; readonly apiUrl: string }>
 }

@@ -66,7 +66,6 @@ export const ERROR_CODES = {
   key_malformed: { kind: 'invalid', retry: 'never' },
   key_rejected: { kind: 'login', retry: 'never' },
   key_host_mismatch: { kind: 'login', retry: 'never' },
-  key_not_found: { kind: 'not_found', retry: 'never' },
   key_minting_refused: { kind: 'denied', retry: 'seldom' },
   // vault
   vault_locked: { kind: 'unavailable', retry: 'soon' },

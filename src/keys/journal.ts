@@ -1,12 +1,12 @@
-/** The journal of key changes under way: names items, never holds a secret. Each step is durable before the next begins. */
+/** The journal of unfinished key changes: names items, never holds a secret. */
 
 import type { Document } from '../os/document.js'
 import type { Owner, Workspace } from '../prefect/cloud.js'
 
 /**
- * `intended`: a key may have been minted at Prefect under `keyName`, its answer not yet stored.
- * `stored`: it is in the vault under `item`. `lost`: it is not ours to use: Prefect's answer never came, or the key
- * did not pass. It is known by name, or by `cloudId` where an answer told it, and is to be deleted at Prefect.
+ * `intended`: a key may have been minted at Prefect under `keyName`, and is not stored yet.
+ * `stored`: it is in the vault under `item`. `lost`: it must not be used, because Prefect's response never came or the key
+ * failed verification; it is known by name, or by `cloudId` if that was returned, and must be deleted at Prefect.
  */
 type JournalStep = 'intended' | 'stored' | 'lost'
 
@@ -15,21 +15,21 @@ export interface RotationEntry {
   readonly id: string
   readonly profile: string
   readonly step: JournalStep
-  /** The vault item that the new key gets. */
+  /** The vault item of the new key. */
   readonly item: string
-  /** The item of the key that it replaces. */
+  /** The item of the key it replaces. */
   readonly oldItem: string
-  /** The name the key was minted under: host, profile and journal id, so that a person at Prefect's key page knows it. */
+  /** The minted key's name: host, profile and journal id, so that a person recognizes it on Prefect's key page. */
   readonly keyName: string
   readonly userId: string
   readonly cloudApiUrl: string
   /** Epoch ms. */
   readonly startedAt: number
-  /** The new key's id at Prefect, once an answer told it: what it can be deleted by. */
+  /** The new key's id at Prefect, once known: deleting it takes this. */
   readonly cloudId?: string
 }
 
-/** A login whose key is (to be) stored under `item`: the key must become current and the profile get its URL, both or neither. */
+/** A login whose key is stored under `item`: the key must become current and the profile get its URL, both or neither. */
 export interface LoginEntry {
   readonly kind: 'login'
   readonly id: string
@@ -41,7 +41,7 @@ export interface LoginEntry {
   readonly isToBeActive: boolean
 }
 
-/** A profile that is (to be) called `to`: the file and the ledger must agree on it. */
+/** A profile that is being renamed to `to`: the file and the ledger must agree. */
 export interface RenameEntry {
   readonly kind: 'rename'
   readonly id: string
@@ -49,16 +49,16 @@ export interface RenameEntry {
   readonly to: string
 }
 
-/** A service account's key that is (to be) made at Prefect, stored under `item` and taken into use. */
+/** A service account's key that is being made at Prefect, stored under `item` and made current. */
 export interface BotEntry {
   readonly kind: 'service_account'
   readonly id: string
   readonly profile: string
   readonly item: string
-  /** The item of the key before, where there was one. */
+  /** The item of the key it replaces, if there was one. */
   readonly oldItem?: string
   readonly accountId: string
-  /** The service account's. */
+  /** The name of the service account. */
   readonly name: string
   readonly cloudApiUrl: string
   /** Epoch ms. */
@@ -73,12 +73,12 @@ export interface Journal {
 
 export const EMPTY_JOURNAL: Journal = { entries: {} }
 
-/** Whether it is to be finished or undone at once; a lost key is only to be looked for now and then. */
+/** Whether to finish or undo it at once; a lost key is only looked for now and then. */
 export function isHalfDone(entry: JournalEntry): boolean {
   return entry.kind !== 'rotation' || entry.step !== 'lost'
 }
 
-/** Writes or replaces an entry. A newer login makes an unfinished older one of the same profile obsolete. */
+/** Writes or replaces an entry, durably. A login replaces an unfinished older one of the same profile. */
 export async function writeEntry(journal: Document<Journal>, entry: JournalEntry): Promise<void> {
   await journal.update(({ entries }) => {
     const kept = Object.entries(entries).filter(
@@ -93,4 +93,11 @@ export async function dropEntry(journal: Document<Journal>, id: string): Promise
     const { [id]: _, ...entries } = current.entries
     return { entries }
   })
+}
+
+/** The profile's rotations: unfinished ones, and those whose key is lost. */
+export function rotationsOf({ entries }: Journal, profile: string): readonly RotationEntry[] {
+  return Object.values(entries).filter(
+    (entry): entry is RotationEntry => entry.kind === 'rotation' && entry.profile === profile,
+  )
 }

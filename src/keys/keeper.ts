@@ -1,18 +1,17 @@
-/**
- * Holds the keys: each in the vault as an item of its own, described by one record in the ledger, and in memory while
- * the daemon runs, so that a locked or hung keyring stops changes, not jobs.
- */
+/** The keys we hold: one vault item and one ledger record each, and all secrets in memory. */
 import { BrokerError, isBrokerError } from '../base/errors.js'
 import type { Document } from '../os/document.js'
-import type { Clock } from '../std/clock.js'
+import { type Clock, SECOND_MS } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 import { Secret } from '../std/secret.js'
 import type { Vault } from '../vault/vault.js'
 import {
   buried,
+  currentKey,
   forgotten,
   itemsInUse,
   type KeyRecord,
+  keysOf,
   type Ledger,
   noted,
   type ProfileNote,
@@ -51,7 +50,7 @@ function openEnvelope(item: string, sealed: Secret): Envelope {
   ) {
     return { kind, profile, apiUrl, secret: new Secret(secret) }
   }
-  throw new BrokerError('vault_corrupt', `the vault item ${item} does not hold what we wrote`, {
+  throw new BrokerError('vault_corrupt', `the vault item ${item} is not what was stored`, {
     hint: 'prefect-auth login',
   })
 }
@@ -66,39 +65,41 @@ function parseObject(sealed: Secret): Readonly<Record<string, unknown>> {
 }
 
 /** What memory has for an item. */
-type HeldSecret =
+export type HeldSecret =
   | { readonly kind: 'held'; readonly secret: Secret; readonly apiUrl: string }
   | { readonly kind: 'missing' }
   | { readonly kind: 'failed'; readonly error: BrokerError }
 
-/** A key to be kept: everything of its record but what follows from keeping it. */
+/** The key, if `held` is what `record` describes: the same host, the same fingerprint. */
+export function genuineKey(record: KeyRecord, held: HeldSecret): Secret | undefined {
+  if (held.kind !== 'held' || held.apiUrl !== record.cloudApiUrl) return undefined
+  return held.secret.fingerprint() === record.fingerprint ? held.secret : undefined
+}
+
+/** A key to store: its record without what storing it determines. */
 type NewKey = Omit<KeyRecord, 'fingerprint' | 'handedOut' | 'retiredAt' | 'rejectedAt' | 'warned'>
 
 export interface KeyKeeper {
-  /**
-   * Reads every item that the ledger names and memory does not hold, and deletes those that are doomed. Rejects never: what
-   * failed is told by `held`.
-   */
+  /** Reads what the ledger names and memory lacks, and deletes forgotten items. Never rejects; `held` reports failures per item. */
   load(): Promise<void>
-  /**
-   * The same where something failed before, one at a time and at most every two seconds: a keyring may have been unlocked
-   * in the meantime. Answers whether it looked.
-   */
+  /** Loads again if an item failed before, one load at a time, at most every two seconds. Returns true if it retried. */
   retryFailed(): Promise<boolean>
-  /** Whether something could not be read from the vault. */
+  /** Whether an item could not be read from the vault. */
   hasFailed(): boolean
-  /** Drops all secrets from memory, after which nothing is served until the vault is opened and `load` called. */
+  /** Drops all secrets from memory; nothing is served until the vault is opened and `load` called. */
   release(): void
   held(item: string): HeldSecret
-  /** The key itself, where what memory holds is what the item's record describes: the same host, the same fingerprint. */
+  /** The key under this item, if it is genuine: see `genuineKey`. */
   keyOf(item: string): Secret | undefined
   ledger(): Ledger
   profile(name: string): ProfileRecord
+  /** The record of the profile's current key, with its item. */
+  current(profile: string): KeyRecord | undefined
   /** Puts a key into the vault and its record into the ledger; it is not served yet. */
   store(key: Secret, about: NewKey): Promise<KeyRecord>
   /**
-   * Makes a stored key the one that is served: one atomic write. The key before it becomes retired. Answers `false`, and
-   * changes nothing, where `replacing` is given and another item is the current one.
+   * Makes a stored key the current one and retires the key before it: one atomic write. Returns false, and changes nothing,
+   * if `replacing` is given and another item is current.
    */
   promote(
     item: string,
@@ -110,38 +111,37 @@ export interface KeyKeeper {
   /** Changes what is known of a profile besides its keys. */
   note(profile: string, patch: ProfileNote): Promise<void>
   /** Keeps a server profile's auth string; `undefined` forgets it. */
-  storeAuthString(
-    profile: string,
-    apiUrl: string,
-    item: string,
-    authString: Secret | undefined,
-  ): Promise<void>
-  /** Takes the record out of the ledger, then the item out of the vault: again at every `load` until the vault does it. */
+  storeAuthString(profile: string, apiUrl: string, item: string, text: Secret | undefined): Promise<void>
+  /** Removes the record from the ledger, then the item from the vault; every `load` retries the latter. */
   forget(item: string): Promise<void>
+  /** Forgets all keys of a profile and everything known of it but its generation, which never goes back. Returns their fingerprints. */
+  forgetProfile(name: string): Promise<readonly string[]>
   markHandedOut(item: string): Promise<void>
   markRejected(item: string): Promise<void>
-  /** Prefect has set another end to this key. Epoch ms. */
+  /** Prefect set another expiry for this key. Epoch ms. */
   noteExpiry(item: string, expiresAt: number): Promise<void>
-  /** A warning of the key's end, so many days before it, is going to be given. */
+  /** Notes that the warning this many days before expiry is being given. */
   markWarned(item: string, days: number): Promise<void>
   /** Moves records from one profile name to another. */
   renameProfile(from: string, to: string): Promise<void>
-  /** Forgets all that is known of a profile but its generation, which never goes back. */
-  resetProfile(name: string): Promise<void>
   /** Called after every change of the ledger or of what is held. */
   onChange(listener: () => void): () => void
 }
 
-interface KeyKeeperDeps {
+const RETRY_MS = 2 * SECOND_MS
+
+/** While it runs, a locked or hung keyring stops changes, not jobs: secrets are served from memory. */
+export function createKeyKeeper({
+  vault,
+  ledger,
+  clock,
+  log,
+}: {
   readonly vault: Vault
   readonly ledger: Document<Ledger>
   readonly clock: Clock
   readonly log: Log
-}
-
-const RETRY_MS = 2_000
-
-export function createKeyKeeper({ vault, ledger, clock, log }: KeyKeeperDeps): KeyKeeper {
+}): KeyKeeper {
   const secrets = new Map<string, HeldSecret>()
   const listeners = new Set<() => void>()
 
@@ -166,11 +166,11 @@ export function createKeyKeeper({ vault, ledger, clock, log }: KeyKeeperDeps): K
       const { kind, secret, apiUrl } = openEnvelope(item, sealed)
       return kind === kindOf(item) ? { kind: 'held', secret, apiUrl } : { kind: 'missing' }
     } catch (error) {
-      log.warn({ item, error }, 'a key could not be read from the vault')
-      const known = isBrokerError(error) ? error : undefined
+      log.warn({ item, error }, 'vault read failed; will retry')
+      if (isBrokerError(error)) return { kind: 'failed', error }
       return {
         kind: 'failed',
-        error: known ?? new BrokerError('vault_unavailable', 'reading the vault failed', { cause: error }),
+        error: new BrokerError('vault_unavailable', 'cannot read the vault', { cause: error }),
       }
     }
   }
@@ -181,7 +181,7 @@ export function createKeyKeeper({ vault, ledger, clock, log }: KeyKeeperDeps): K
       return record === undefined ? current : withKey(current, { ...record, ...patch })
     })
 
-  /** A vault that does not delete now is asked again: a forgotten secret must not lie there for ever. */
+  /** Never rejects for one item: what the vault cannot delete now stays doomed, and the next `load` retries it. */
   const bury = async (items: readonly string[]) => {
     const done: string[] = []
     for (const item of items) {
@@ -190,7 +190,7 @@ export function createKeyKeeper({ vault, ledger, clock, log }: KeyKeeperDeps): K
         await vault.delete(item)
         done.push(item)
       } catch (error) {
-        log.warn({ item, error }, 'a forgotten item could not be deleted from the vault yet')
+        log.warn({ item, error }, 'vault delete failed; will retry')
       }
     }
     if (done.length > 0) await ledger.update((current) => buried(current, done))
@@ -201,11 +201,10 @@ export function createKeyKeeper({ vault, ledger, clock, log }: KeyKeeperDeps): K
     lastLoadAt = clock.monotonic()
     const current = ledger.read()
     for (const item of itemsInUse(current)) {
-      // What memory holds is good; only what is missing or failed is worth another look.
       if (secrets.get(item)?.kind !== 'held') secrets.set(item, await read(item))
     }
     await bury(current.doomed ?? []).catch((error: unknown) =>
-      log.warn({ error }, 'what was deleted from the vault could not be noted'),
+      log.warn({ error }, 'deleted vault items could not be noted'),
     )
     changed()
   }
@@ -232,23 +231,17 @@ export function createKeyKeeper({ vault, ledger, clock, log }: KeyKeeperDeps): K
     keyOf(item) {
       const record = ledger.read().keys[item]
       const held = secrets.get(item)
-      if (record === undefined || held?.kind !== 'held' || held.apiUrl !== record.cloudApiUrl)
-        return undefined
-      return held.secret.fingerprint() === record.fingerprint ? held.secret : undefined
+      return record === undefined || held === undefined ? undefined : genuineKey(record, held)
     },
     ledger: () => ledger.read(),
     profile,
+    current: (name) => currentKey(ledger.read(), name),
     async store(key, about) {
-      const envelope = {
-        kind: 'api_key',
-        profile: about.profile,
-        apiUrl: about.cloudApiUrl,
-        secret: key,
-      } as const
-      await vault.put(about.item, sealEnvelope(envelope))
-      secrets.set(about.item, { kind: 'held', secret: key, apiUrl: about.cloudApiUrl })
+      const { item, profile, cloudApiUrl: apiUrl } = about
+      await vault.put(item, sealEnvelope({ kind: 'api_key', profile, apiUrl, secret: key }))
+      secrets.set(item, { kind: 'held', secret: key, apiUrl })
       const fingerprint = key.fingerprint()
-      // The same key under another item may be in somebody's hands already.
+      // The same key under another item may have been handed out already.
       const handedOut = Object.values(ledger.read().keys).some(
         (other) => other.fingerprint === fingerprint && other.handedOut,
       )
@@ -266,10 +259,8 @@ export function createKeyKeeper({ vault, ledger, clock, log }: KeyKeeperDeps): K
     async storeAuthString(name, apiUrl, item, authString) {
       const before = profile(name).authItem
       if (authString !== undefined) {
-        await vault.put(
-          item,
-          sealEnvelope({ kind: 'auth_string', profile: name, apiUrl, secret: authString }),
-        )
+        const envelope = { kind: 'auth_string', profile: name, apiUrl, secret: authString } as const
+        await vault.put(item, sealEnvelope(envelope))
         secrets.set(item, { kind: 'held', secret: authString, apiUrl })
       }
       await update((current) => {
@@ -283,6 +274,13 @@ export function createKeyKeeper({ vault, ledger, clock, log }: KeyKeeperDeps): K
       await update((current) => forgotten(current, item))
       await bury([item])
     },
+    async forgetProfile(name) {
+      const keys = keysOf(ledger.read(), name)
+      const items = [...keys.map(({ item }) => item), profile(name).authItem ?? []].flat()
+      await update((current) => items.reduce(forgotten, reset(current, name)))
+      await bury(items)
+      return keys.map(({ fingerprint }) => fingerprint)
+    },
     async markHandedOut(item) {
       if (ledger.read().keys[item]?.handedOut === false) await patchKey(item, { handedOut: true })
     },
@@ -290,7 +288,6 @@ export function createKeyKeeper({ vault, ledger, clock, log }: KeyKeeperDeps): K
     noteExpiry: (item, expiresAt) => patchKey(item, { expiresAt }),
     markWarned: (item, days) => patchKey(item, { warned: days }),
     renameProfile: (from, to) => update((current) => renamed(current, from, to)),
-    resetProfile: (name) => update((current) => reset(current, name)),
     onChange(listener) {
       listeners.add(listener)
       return () => listeners.delete(listener)

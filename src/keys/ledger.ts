@@ -1,4 +1,4 @@
-/** Pure: the ledger before and after each kind of change. Names of profiles may be anything, `__proto__` too. */
+/** The ledger: what is known of every profile and key, and each kind of change of it. Pure. */
 
 import type { Owner, Workspace } from '../prefect/cloud.js'
 import { defined } from '../std/defined.js'
@@ -14,22 +14,22 @@ export interface KeyRecord {
   readonly cloudApiUrl: string
   readonly fingerprint: string
   readonly origin: KeyOrigin
-  /** The key's id at Prefect, where an answer of the API told it. */
+  /** The key's id at Prefect, if an API response contained it. */
   readonly cloudId?: string
-  /** The user id the key was minted under; with `cloudId` what a deletion needs. */
+  /** The id of the user who owns the key; deleting it takes this and `cloudId`. */
   readonly userId?: string
   readonly name?: string
   readonly issuedAt: number
   readonly expiresAt?: number
-  /** True where `expiresAt` is our guess (29 days for a browser key), not Prefect's word. */
+  /** True if `expiresAt` is our guess (29 days for a browser key), not Prefect's. */
   readonly isExpiryAssumed?: boolean
-  /** Durable before the first answer that carried the key. */
+  /** Durable before the key is first sent to anyone. */
   readonly handedOut: boolean
-  /** When another key took its place. */
+  /** When another key replaced it. */
   readonly retiredAt?: number
   /** When Prefect answered 401 to it. */
   readonly rejectedAt?: number
-  /** The last warning of its end that was given: so many days before it. */
+  /** The last expiry warning that was given: this many days before. */
   readonly warned?: number
 }
 
@@ -38,7 +38,7 @@ export interface LastRenewal {
   /** Epoch ms. */
   readonly at: number
   readonly outcome: 'done' | 'failed'
-  /** Of the error, and its message, where it failed. */
+  /** The error's code and message, if it failed. */
   readonly code?: string
   readonly message?: string
 }
@@ -47,25 +47,25 @@ export interface LastRenewal {
 export interface ProfileRecord {
   /** The item of the key that is served. */
   readonly currentItem?: string
-  /** The item of a server profile's auth string, where it was given to us and not to the file. */
+  /** The item of a server profile's auth string, if it is in the vault and not in the file. */
   readonly authItem?: string
   readonly owner?: Owner
-  /** As of the last look at Prefect; names for ids. */
+  /** As of the last request to Prefect. */
   readonly workspaces: readonly Workspace[]
-  /** Counts every change of the profile's answer; never goes back. */
+  /** Counts every change of what is served for the profile; never goes back. */
   readonly generation: number
-  /** Of the answer that `generation` counts; no secrets can be read from it. */
+  /** Of what is served at `generation`; reveals no secrets. */
   readonly digest: string
-  /** Said once to a person: why the key could not be exchanged. */
+  /** Why the last login's key could not be exchanged, for the status. */
   readonly exchangeRefused?: string
   readonly lastRenewal?: LastRenewal
 }
 
-/** Everything durable but the secrets. Replaced whole, atomically. */
+/** Everything durable except the secrets. Replaced whole, atomically. Profile names may be anything, `__proto__` too. */
 export interface Ledger {
   readonly profiles: Readonly<Record<string, ProfileRecord>>
   readonly keys: Readonly<Record<string, KeyRecord>>
-  /** Items that nobody names any more and that the vault has not deleted yet: tried again until it has. */
+  /** Forgotten items that the vault has not deleted yet. */
   readonly doomed?: readonly string[]
 }
 
@@ -73,7 +73,7 @@ export const EMPTY_LEDGER: Ledger = { profiles: {}, keys: {} }
 
 const NOTHING_KNOWN: ProfileRecord = { workspaces: [], generation: 0, digest: '' }
 
-/** What is known of a profile besides its keys; a refusal is taken back by `undefined`. */
+/** What is known of a profile besides its keys; `exchangeRefused: undefined` removes a refusal. */
 export type ProfileNote = Partial<
   Pick<ProfileRecord, 'owner' | 'workspaces' | 'generation' | 'digest' | 'lastRenewal'>
 > & {
@@ -82,6 +82,17 @@ export type ProfileNote = Partial<
 
 export function profileRecord(ledger: Ledger, name: string): ProfileRecord {
   return Object.hasOwn(ledger.profiles, name) ? (ledger.profiles[name] ?? NOTHING_KNOWN) : NOTHING_KNOWN
+}
+
+/** The record of the profile's current key, with its item. */
+export function currentKey(ledger: Ledger, name: string): KeyRecord | undefined {
+  const { currentItem } = profileRecord(ledger, name)
+  return currentItem === undefined ? undefined : ledger.keys[currentItem]
+}
+
+/** All keys of the profile: the current one and retired ones. */
+export function keysOf({ keys }: Ledger, name: string): readonly KeyRecord[] {
+  return Object.values(keys).filter(({ profile }) => profile === name)
 }
 
 export function withProfile(ledger: Ledger, name: string, record: ProfileRecord): Ledger {
@@ -98,8 +109,8 @@ export function noted(record: ProfileRecord, patch: ProfileNote): ProfileRecord 
 }
 
 /**
- * The item becomes the current one of its profile, what was current becomes retired. Nothing changes where the item is
- * unknown, or where `replacing` is given and something else is current.
+ * The item becomes the current one of its profile, and the current one retired. Nothing changes if the item is unknown, or
+ * if `replacing` is given and another item is current.
  */
 export function promoted(
   ledger: Ledger,
@@ -112,10 +123,10 @@ export function promoted(
   const { exchangeRefused: _, ...before } = profileRecord(ledger, record.profile)
   if (replacing !== undefined && before.currentItem !== replacing) return ledger
   const { retiredAt: __, ...live } = record
-  const old = before.currentItem === undefined ? undefined : ledger.keys[before.currentItem]
+  const old = currentKey(ledger, record.profile)
   const retired =
     old === undefined || old.item === item ? ledger : withKey(ledger, { ...old, retiredAt: now })
-  // Only a renewal names what it replaces; in the same write, so that no crash can part the two.
+  // Only a renewal passes `replacing`. Same write, so that a crash cannot separate the two.
   const renewal = replacing === undefined ? {} : { lastRenewal: { at: now, outcome: 'done' as const } }
   return withProfile(withKey(retired, live), record.profile, {
     ...before,
@@ -125,7 +136,7 @@ export function promoted(
   })
 }
 
-/** The record is gone, its item doomed: it is named until the vault has really deleted it. */
+/** Removes the record; its item stays doomed until the vault has deleted it. */
 export function forgotten(ledger: Ledger, item: string): Ledger {
   const { [item]: record, ...keys } = ledger.keys
   const rest = { ...ledger, keys, doomed: [...new Set([...(ledger.doomed ?? []), item])] }
@@ -140,12 +151,12 @@ export function buried({ doomed = [], ...rest }: Ledger, items: readonly string[
   return left.length === 0 ? rest : { ...rest, doomed: left }
 }
 
-/** All of `from` belongs to `to` now. Both keep counting from where they are: no generation is ever used twice. */
+/** Everything of `from` now belongs to `to`. Both keep their generation: none is ever used twice. */
 export function renamed(ledger: Ledger, from: string, to: string): Ledger {
   const record = profileRecord(ledger, from)
   const { generation, currentItem, authItem } = record
-  // Done before: what `to` has must not be replaced by nothing.
-  if (currentItem === undefined && authItem === undefined && !hasKeys(ledger, from)) return ledger
+  // Already renamed: an empty record must not replace what `to` has.
+  if (currentItem === undefined && authItem === undefined && keysOf(ledger, from).length === 0) return ledger
   const keys = Object.fromEntries(
     Object.entries(ledger.keys).map(([item, key]) => [
       item,
@@ -157,23 +168,19 @@ export function renamed(ledger: Ledger, from: string, to: string): Ledger {
   return withProfile(left, to, { ...record, generation: count, digest: '' })
 }
 
-function hasKeys({ keys }: Ledger, name: string): boolean {
-  return Object.values(keys).some(({ profile }) => profile === name)
-}
-
-/** Nothing is known of the profile any more but how often its answer has changed. */
+/** Forgets everything known of the profile except its generation. */
 export function reset(ledger: Ledger, name: string): Ledger {
   const { generation, digest } = profileRecord(ledger, name)
   return withProfile(ledger, name, { ...NOTHING_KNOWN, generation, digest })
 }
 
-/** Every item that the ledger names: served keys, auth strings, and replaced keys that may still live. */
+/** Every item that the ledger names: current and retired keys, and auth strings. */
 export function itemsInUse(ledger: Ledger): readonly string[] {
   const authItems = Object.values(ledger.profiles).flatMap(({ authItem }) => authItem ?? [])
   return [...Object.keys(ledger.keys), ...authItems]
 }
-/** A key as everyone may see it. Times in epoch ms. */
 
+/** A key as every caller may see it. Times in epoch ms. */
 export interface KeyFacts {
   readonly fingerprint: string
   readonly origin: KeyRecord['origin']
@@ -184,8 +191,8 @@ export interface KeyFacts {
   readonly isExpiryAssumed?: boolean
   readonly renewsAt?: number
 }
-/** A record as everyone may see it. */
 
+/** `renewsAt`: when the key will be renewed, epoch ms. */
 export function keyFacts(record: KeyRecord, renewsAt?: number): KeyFacts {
   const { fingerprint, origin, cloudId, name, issuedAt, expiresAt, isExpiryAssumed } = record
   return {

@@ -1,49 +1,38 @@
-/**
- * Puts a freshly minted key in the place of the current one: journal → prove the vault → mint → store → verify →
- * promote → retire. Whatever fails before `promote`, the old key stays and goes on being served.
- */
+/** Replaces a profile's current key: journal, prove the vault, mint, store, verify, promote, retire. */
 
 import { BrokerError, type ErrorCode, isBrokerError } from '../base/errors.js'
-import type { MintedKey, Owner } from '../prefect/cloud.js'
+import type { Events } from '../base/events.js'
+import type { Document } from '../os/document.js'
+import type { CloudApi, MintedKey, Owner } from '../prefect/cloud.js'
 import { shownName } from '../profiles/bundled.js'
 import { createSingleFlight } from '../std/async.js'
+import { type Clock, SECOND_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
+import type { Log } from '../std/log.js'
 import type { Secret } from '../std/secret.js'
 import type { Vault } from '../vault/vault.js'
-import { dropEntry, type RotationEntry, writeEntry } from './journal.js'
+import { dropEntry, type Journal, type RotationEntry, writeEntry } from './journal.js'
+import type { KeyKeeper } from './keeper.js'
 import type { KeyRecord } from './ledger.js'
-import {
-  abandon,
-  deleteAtPrefect,
-  type FinishRotationDeps,
-  finishRotation,
-  recoverRotations,
-} from './settle-rotation.js'
-
-interface RotateKeyDeps extends FinishRotationDeps {
-  readonly vault: Vault
-  readonly newId: () => string
-  /** Names this machine in the names of minted keys. */
-  readonly hostname: string
-}
+import { createSettlement } from './settlement.js'
 
 export interface KeyRotator {
   /**
-   * Replaces the profile's current key and answers the new record; callers at the same time share one rotation. Rejects
-   * with what stood in the way (`key_minting_refused` where Prefect will not let this key mint); the old key is served as
-   * before then.
+   * Replaces the profile's current key and returns the new record; concurrent callers share one rotation. `current`: the
+   * current key's record, for a caller that has just looked it up. Rejects with the cause (`login_required` without a key,
+   * `key_minting_refused` if Prefect does not let this key mint); the old key is served on then.
    */
-  rotate(profile: string): Promise<KeyRecord>
+  rotate(profile: string, current?: KeyRecord): Promise<KeyRecord>
   /** Whether a rotation of the profile's current key is under way. */
   isRotating(profile: string): boolean
   /**
-   * Finishes or undoes what a crash, or a Prefect that could not be reached, left in the journal; leaves alone what is
-   * under way. Never rejects; says what it did in the log.
+   * Finishes or undoes what a crash, or an unreachable Prefect, left in the journal, except for rotations under way. Never
+   * rejects.
    */
   recover(): Promise<void>
 }
 
-/** Answers after which nothing was minted, for certain. */
+/** Errors after which certainly nothing was minted. */
 const CERTAINLY_NOT_MINTED: readonly ErrorCode[] = [
   'key_rejected',
   'prefect_forbidden',
@@ -55,55 +44,145 @@ const CERTAINLY_NOT_MINTED: readonly ErrorCode[] = [
   'setting_invalid',
 ]
 
-export function createKeyRotator(deps: RotateKeyDeps): KeyRotator {
-  const { journal, keeper } = deps
+export function createKeyRotator({
+  keeper,
+  vault,
+  cloud,
+  journal,
+  events,
+  clock,
+  newId,
+  random,
+  log,
+  hostname,
+  lifetimeMs,
+  isTimeSure = () => true,
+}: {
+  readonly keeper: KeyKeeper
+  readonly vault: Pick<Vault, 'prove'>
+  readonly cloud: CloudApi
+  readonly journal: Document<Journal>
+  readonly events: Events
+  readonly clock: Clock
+  readonly newId: () => string
+  /** In [0, 1). */
+  readonly random: () => number
+  readonly log: Log
+  /** Names this machine in the names of minted keys. */
+  readonly hostname: string
+  /** `renewal.key_lifetime`, ms. */
+  readonly lifetimeMs: number
+  /** Whether the clock was compared with Prefect's lately: what cannot be undone waits for that. Default: always. */
+  readonly isTimeSure?: () => boolean
+}): KeyRotator {
   const rotations = createSingleFlight<KeyRecord>()
   const recoveries = createSingleFlight<void>()
   const underWay = new Set<string>()
+  const settlement = createSettlement({
+    keeper,
+    cloud,
+    journal,
+    events,
+    clock,
+    random,
+    log,
+    lifetimeMs,
+    isTimeSure,
+  })
 
-  async function rotate(profile: string): Promise<KeyRecord> {
-    const { entry, oldKey } = planRotation(deps, profile)
+  async function rotate(profile: string, current: KeyRecord | undefined): Promise<KeyRecord> {
+    const oldKey = current === undefined ? undefined : keeper.keyOf(current.item)
+    if (current === undefined || oldKey === undefined) {
+      throw new BrokerError('login_required', `profile ${shownName(profile)} has no stored key to replace`)
+    }
+    const entry = plan(current)
     underWay.add(entry.id)
     try {
       await writeEntry(journal, entry)
-      const minted = await mint(deps, entry, oldKey)
-      return await finishRotation(deps, await storeMinted(deps, entry, minted))
+      const minted = await mint(entry, oldKey)
+      return await settlement.finish(await store(entry, minted))
     } finally {
       underWay.delete(entry.id)
     }
   }
 
-  // Two rotations of one key would mint twice; one that a login overtook is another rotation.
-  const flightOf = (profile: string) => JSON.stringify([profile, keeper.profile(profile).currentItem])
-  return {
-    rotate: (profile) => rotations.run(flightOf(profile), () => rotate(profile)),
-    isRotating: (profile) => rotations.isRunning(flightOf(profile)),
-    recover: () => recoveries.run('all', () => recoverRotations(deps, underWay)),
+  function plan({ profile, item, cloudApiUrl }: KeyRecord): RotationEntry {
+    const id = newId()
+    return {
+      kind: 'rotation',
+      id,
+      profile,
+      step: 'intended',
+      item: `key-${id}`,
+      oldItem: item,
+      keyName: keyName(hostname, profile, id),
+      userId: userIdOf(keeper.profile(profile).owner, profile),
+      cloudApiUrl,
+      startedAt: clock.now(),
+    }
   }
-}
 
-function planRotation(deps: RotateKeyDeps, profile: string): { entry: RotationEntry; oldKey: Secret } {
-  const { keeper, newId, hostname, clock } = deps
-  const { currentItem, owner } = keeper.profile(profile)
-  const record = currentItem === undefined ? undefined : keeper.ledger().keys[currentItem]
-  const oldKey = currentItem === undefined ? undefined : keeper.keyOf(currentItem)
-  if (record === undefined || oldKey === undefined) {
-    throw new BrokerError('login_required', `profile ${shownName(profile)} has no key of ours to replace`)
+  async function mint(entry: RotationEntry, key: Secret): Promise<MintedKey> {
+    // If this fails, Prefect has not been asked.
+    await vault.prove().catch(async (error: unknown) => {
+      await dropEntry(journal, entry.id)
+      throw error
+    })
+    try {
+      // Prefect returns whole seconds: ask for what will be compared later.
+      const expiresAt = Math.floor((clock.now() + lifetimeMs) / SECOND_MS) * SECOND_MS
+      return await cloud.createKey({ cloudApiUrl: entry.cloudApiUrl, key }, entry.userId, {
+        name: entry.keyName,
+        expiresAt,
+      })
+    } catch (error) {
+      const noting = isBrokerError(error, ...CERTAINLY_NOT_MINTED)
+        ? dropEntry(journal, entry.id)
+        : writeEntry(journal, { ...entry, step: 'lost' })
+      await noting.catch((failure: unknown) => log.error({ error: failure }, 'journal write failed'))
+      throw refusal(error)
+    }
   }
-  const id = newId()
-  const entry: RotationEntry = {
-    kind: 'rotation',
-    id,
-    profile,
-    step: 'intended',
-    item: `key-${id}`,
-    oldItem: record.item,
-    keyName: keyName(hostname, profile, id),
-    userId: userIdOf(owner, profile),
-    cloudApiUrl: record.cloudApiUrl,
-    startedAt: clock.now(),
+
+  /** Returns the entry with the key's id. A key that cannot be stored is deleted at Prefect. */
+  async function store(entry: RotationEntry, minted: MintedKey): Promise<RotationEntry> {
+    const { key, id, name, createdAt, expiresAt } = minted
+    const stored: RotationEntry = { ...entry, step: 'stored', cloudId: id }
+    try {
+      await keeper.store(key, {
+        item: entry.item,
+        profile: entry.profile,
+        cloudApiUrl: entry.cloudApiUrl,
+        origin: 'minted',
+        cloudId: id,
+        userId: entry.userId,
+        name,
+        issuedAt: createdAt ?? clock.now(),
+        ...defined({ expiresAt }),
+      })
+      await writeEntry(journal, stored)
+      return stored
+    } catch (error) {
+      await settlement.abandon(stored).catch(async (failure: unknown) => {
+        log.error({ error: failure }, 'a key that could not be stored could not be abandoned either')
+        // Without a record nobody can delete it later. With one, the next start decides.
+        if (keeper.ledger().keys[entry.item] === undefined) {
+          await settlement.deleteMinted(stored).catch(() => undefined)
+        }
+      })
+      throw error
+    }
   }
-  return { entry, oldKey }
+
+  // Two rotations of one key would mint twice; after a login it is a rotation of another key.
+  const flightOf = (profile: string, current: KeyRecord | undefined) =>
+    JSON.stringify([profile, current?.item])
+  return {
+    rotate: (profile, current = keeper.current(profile)) =>
+      rotations.run(flightOf(profile, current), () => rotate(profile, current)),
+    isRotating: (profile) => rotations.isRunning(flightOf(profile, keeper.current(profile))),
+    recover: () => recoveries.run('all', () => settlement.recover(underWay)),
+  }
 }
 
 /** Only users can mint keys, and only their own (Terraform provider, docs/resources/user.md). */
@@ -115,35 +194,10 @@ function userIdOf(owner: Owner | undefined, profile: string): string {
   )
 }
 
-/** `prefect-auth terry-laptop cloud 3f9c…`: what a person reads at Prefect's key page. */
+/** `prefect-auth terry-laptop cloud 3f9c…`: what a person reads on Prefect's key page. */
 function keyName(hostname: string, profile: string, id: string): string {
   const plain = (text: string) => text.replace(/[^A-Za-z0-9_.-]+/g, '-').slice(0, 40)
   return `prefect-auth ${plain(hostname)} ${plain(profile)} ${id}`
-}
-
-async function mint(deps: RotateKeyDeps, entry: RotationEntry, key: Secret): Promise<MintedKey> {
-  const { vault, cloud, journal, clock, lifetimeMs, log } = deps
-  // What fails here has not even asked Prefect.
-  await vault.prove().catch(async (error: unknown) => {
-    await dropEntry(journal, entry.id)
-    throw error
-  })
-  try {
-    // Prefect echoes whole seconds; what we ask for is what we compare with later.
-    const expiresAt = Math.floor((clock.now() + lifetimeMs) / 1000) * 1000
-    return await cloud.createKey({ cloudApiUrl: entry.cloudApiUrl, key }, entry.userId, {
-      name: entry.keyName,
-      expiresAt,
-    })
-  } catch (error) {
-    const noting = isBrokerError(error, ...CERTAINLY_NOT_MINTED)
-      ? dropEntry(journal, entry.id)
-      : writeEntry(journal, { ...entry, step: 'lost' })
-    await noting.catch((failure: unknown) =>
-      log.error({ error: failure }, 'the journal could not be written'),
-    )
-    throw refusal(error)
-  }
 }
 
 function refusal(error: unknown): unknown {
@@ -153,37 +207,4 @@ function refusal(error: unknown): unknown {
     `Prefect does not let this key mint another: ${error.message}`,
     { cause: error },
   )
-}
-
-/** Answers the entry with what is known of the key now. Where it can't be kept, it does not live on at Prefect either. */
-async function storeMinted(
-  deps: RotateKeyDeps,
-  entry: RotationEntry,
-  { key, id, name, createdAt, expiresAt }: MintedKey,
-): Promise<RotationEntry> {
-  const { keeper, journal, clock, log } = deps
-  const stored: RotationEntry = { ...entry, step: 'stored', cloudId: id }
-  try {
-    await keeper.store(key, {
-      item: entry.item,
-      profile: entry.profile,
-      cloudApiUrl: entry.cloudApiUrl,
-      origin: 'minted',
-      cloudId: id,
-      userId: entry.userId,
-      name,
-      issuedAt: createdAt ?? clock.now(),
-      ...defined({ expiresAt }),
-    })
-    await writeEntry(journal, stored)
-    return stored
-  } catch (error) {
-    await abandon(deps, stored).catch(async (failure: unknown) => {
-      log.error({ error: failure }, 'a key that could not be kept could not be forgotten either')
-      // Without a record nobody can finish with it later: it need not live on. With one, the next start decides.
-      if (keeper.ledger().keys[entry.item] === undefined)
-        await deleteAtPrefect(deps, stored).catch(() => undefined)
-    })
-    throw error
-  }
 }

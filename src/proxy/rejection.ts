@@ -1,6 +1,7 @@
 /** Rejected keys: what happens when Prefect answers 401 to a key in use. */
 import { isBrokerError } from '../base/errors.js'
 import type { Events } from '../base/events.js'
+import { rejectKey } from '../keys/disposal.js'
 import type { KeyKeeper } from '../keys/keeper.js'
 import type { CloudApi } from '../prefect/cloud.js'
 import type { Credentials } from '../serve/credentials.js'
@@ -108,9 +109,7 @@ async function check(
   }
   // A key in the file is the user's own: it is served until the user changes it.
   if (!isLong || item === undefined) return true
-  log.warn({ profile, fingerprint }, 'key rejected by Prefect')
-  events.emit('key.rejected', { profile, facts: { fingerprint } })
-  await keeper.markRejected(item)
-  await credentials.settle()
+  const settle = () => credentials.settle()
+  await rejectKey({ keeper, settle, events, log }, { profile, item, fingerprint })
   return true
 }

@@ -1,128 +1,195 @@
-/** One attempt to renew one key: finishes what is begun, asks Prefect about the key, and only then makes a new one. */
+/** One attempt to renew one key: finish what was begun, ask Prefect about the key, then make a new one. */
 import { BrokerError, isBrokerError } from '../base/errors.js'
 import type { Events } from '../base/events.js'
-import type { Journal, RotationEntry } from '../keys/journal.js'
+import { type Journal, type RotationEntry, rotationsOf } from '../keys/journal.js'
 import type { KeyKeeper } from '../keys/keeper.js'
+import type { KeyRecord } from '../keys/ledger.js'
 import type { KeyRotator } from '../keys/rotate.js'
 import type { Document } from '../os/document.js'
 import { type CloudApi, verifyKey } from '../prefect/cloud.js'
 import type { ServerTime } from '../prefect/server-time.js'
 import { shownName } from '../profiles/bundled.js'
 import type { Credentials } from '../serve/credentials.js'
-import { type CurrentKey, findCurrentKey } from './due.js'
+import { SECOND_MS } from '../std/clock.js'
+import { defined } from '../std/defined.js'
+import type { Log } from '../std/log.js'
+import { describeSetback, type Setback } from './backoff.js'
+import { type CurrentKey, findCurrentKey, isDue } from './due.js'
 
-interface AskAboutKeyDeps {
-  readonly keeper: KeyKeeper
-  readonly cloud: CloudApi
-  readonly time: ServerTime
+export type Attempt =
+  /** `record`: the new key; absent if it was promoted by a recovery and is gone again. */
+  | { readonly kind: 'renewed'; readonly record?: KeyRecord }
+  /** `current`: the key as looked up after Prefect was asked. */
+  | { readonly kind: 'not_due'; readonly current?: CurrentKey }
+  /** Prefect no longer accepts the key. */
+  | { readonly kind: 'rejected' }
+
+export interface RenewalAttempts {
+  /**
+   * `current`: the profile's key as just looked up. Rejects with the cause (`login_required` without a key, `owner_mismatch`,
+   * or as `CloudApi`, `Vault` and `KeyRotator` do); the old key is served on.
+   */
+  run(profile: string, current: CurrentKey | undefined, how: { readonly isForced: boolean }): Promise<Attempt>
+  /** Brings what is served up to date, and announces the new key. */
+  announce(profile: string, record: KeyRecord | undefined): Promise<void>
+  /** Notes a failure in the ledger and announces it. `delay`: ms until the next attempt. Never rejects. */
+  fail(
+    profile: string,
+    failure: { readonly error: unknown; readonly setback: Setback; readonly delay: number },
+  ): Promise<void>
+  /** Whether a rotation of the profile was begun and is not finished. */
+  isPending(profile: string): boolean
+  /** How many keys may live at Prefect that we do not hold. */
+  lostKeys(profile: string): number
 }
 
-/**
- * `rejected`: Prefect said 401 twice, or could not say but told a time past the key's expiry. Rejects with everything that
- * says nothing about the key, and with `owner_mismatch` where it is another's than before.
- */
-async function askAboutKey(deps: AskAboutKeyDeps, current: CurrentKey): Promise<'good' | 'rejected'> {
-  const { cloud } = deps
-  const target = { cloudApiUrl: current.record.cloudApiUrl, key: current.key }
-  try {
-    const { owner, workspaces } = await verifyKey(cloud, target)
-    requireSameOwner(current, owner.id)
-    // An empty list may be a moment's: the names we know are worth more.
-    if (workspaces.length > 0) await deps.keeper.note(current.record.profile, { workspaces })
-    return 'good'
-  } catch (error) {
-    if (!isBrokerError(error, 'key_rejected')) {
-      if (isPastExpiry(deps, current, error)) return 'rejected'
+export function createRenewalAttempts({
+  keeper,
+  credentials,
+  cloud,
+  rotator,
+  journal,
+  events,
+  time,
+  settle,
+  log,
+}: {
+  readonly keeper: KeyKeeper
+  readonly credentials: Credentials
+  readonly cloud: CloudApi
+  readonly rotator: KeyRotator
+  readonly journal: Document<Journal>
+  readonly events: Events
+  readonly time: ServerTime
+  readonly settle: () => Promise<void>
+  readonly log: Log
+}): RenewalAttempts {
+  const find = (profile: string) => findCurrentKey({ keeper, credentials }, profile)
+  const countEntries = (profile: string, isCounted: (entry: RotationEntry) => boolean) =>
+    rotationsOf(journal.read(), profile).filter(isCounted).length
+  const isPending = (profile: string) => countEntries(profile, ({ step }) => step !== 'lost') > 0
+
+  /** Returns true if the recovery changed the current key. */
+  async function recover(profile: string): Promise<boolean> {
+    const before = keeper.current(profile)?.item
+    await rotator.recover()
+    if (keeper.current(profile)?.item !== before) return true
+    // A second key beside one that only has to be verified would help nobody.
+    if (isPending(profile)) throw unsettled(profile)
+    return false
+  }
+
+  async function run(
+    profile: string,
+    found: CurrentKey | undefined,
+    { isForced }: { readonly isForced: boolean },
+  ): Promise<Attempt> {
+    let current = found
+    if (isPending(profile) && !rotator.isRotating(profile)) {
+      if (await recover(profile)) {
+        return { kind: 'renewed', ...defined({ record: keeper.current(profile) }) }
+      }
+      current = find(profile)
+    }
+    if (current === undefined) {
+      throw new BrokerError('login_required', `profile ${shownName(profile)} has no stored key to renew`)
+    }
+    if ((await ask(current)) === 'rejected') return { kind: 'rejected' }
+    // Only now is the time known, and the key may have been replaced while Prefect was asked.
+    const next = find(profile)
+    if (!isForced && !isDue(next?.plan, time.clock.now())) {
+      return { kind: 'not_due', ...defined({ current: next }) }
+    }
+    const { fingerprint } = current.record
+    events.emit('renewal.started', { profile, facts: { fingerprint } })
+    return { kind: 'renewed', record: await rotator.rotate(profile, next?.record) }
+  }
+
+  /**
+   * `rejected`: Prefect said 401 twice, or could not say but sent a date past the key's expiry. Rejects with every failure
+   * that says nothing about the key, and with `owner_mismatch` if the key's owner has changed.
+   */
+  async function ask(current: CurrentKey): Promise<'good' | 'rejected'> {
+    const { record, key } = current
+    const target = { cloudApiUrl: record.cloudApiUrl, key }
+    try {
+      const { owner, workspaces } = await verifyKey(cloud, target)
+      requireSameOwner(current, owner.id)
+      // An empty list may be temporary: keep the names that are known.
+      if (workspaces.length > 0) await keeper.note(record.profile, { workspaces })
+      return 'good'
+    } catch (error) {
+      if (!isBrokerError(error, 'key_rejected')) {
+        if (isPastExpiry(record, time.toldAt(), error)) return 'rejected'
+        throw error
+      }
+    }
+    // A single 401 may be a glitch: the next call confirms it, or says what else is wrong.
+    try {
+      await cloud.workspaces(target)
+    } catch (error) {
+      if (isBrokerError(error, 'key_rejected')) return 'rejected'
       throw error
     }
+    throw new BrokerError('prefect_failed', 'Prefect rejected the key, and accepted it a moment later')
   }
-  // One 401 may be a hiccup: the next call proves it, or says what else is wrong.
-  try {
-    await cloud.workspaces(target)
-  } catch (error) {
-    if (isBrokerError(error, 'key_rejected')) return 'rejected'
-    throw error
+
+  return {
+    run,
+    isPending,
+    lostKeys: (profile) => countEntries(profile, ({ step }) => step === 'lost'),
+    async announce(profile, record) {
+      await settle()
+      if (record === undefined) return
+      const { fingerprint, expiresAt } = record
+      const end = expiresAt === undefined ? {} : { expires_at: new Date(expiresAt).toISOString() }
+      log.info({ profile, fingerprint, ...end }, 'key renewed')
+      events.emit('renewal.done', { profile, facts: { fingerprint, ...end } })
+    },
+    async fail(profile, { error, setback, delay }) {
+      if (setback === 'overtaken') return
+      const { code, message } = describe(error, setback)
+      events.emit('renewal.failed', {
+        profile,
+        facts: { code, message, setback, retry_in_s: Math.ceil(delay / SECOND_MS) },
+      })
+      const lastRenewal = { at: time.clock.now(), outcome: 'failed', code, message } as const
+      await keeper
+        .note(profile, { lastRenewal })
+        .catch((failure: unknown) => log.warn({ profile, error: failure }, 'failed renewal not noted'))
+    },
   }
-  throw new BrokerError('prefect_failed', 'Prefect refused the key, and accepted it a moment later')
 }
 
 function requireSameOwner({ owner, record }: CurrentKey, id: string): void {
   if (owner === undefined || owner.id === id) return
   throw new BrokerError(
     'owner_mismatch',
-    `Prefect says that the key of profile ${shownName(record.profile)} belongs to somebody else than before`,
+    `Prefect says that the key of profile ${shownName(record.profile)} belongs to someone else than before`,
     { hint: 'prefect-auth login --switch-owner' },
   )
 }
 
-/** Prefect's own time says that it is over, although Prefect could not say so itself just now. */
-function isPastExpiry({ time }: AskAboutKeyDeps, { record }: CurrentKey, error: unknown): boolean {
-  const isAnswer = isBrokerError(error, 'prefect_failed', 'prefect_rate_limited', 'prefect_forbidden')
-  const told = time.toldAt()
-  if (!isAnswer || told === undefined || record.expiresAt === undefined) return false
-  return record.isExpiryAssumed !== true && told > record.expiresAt
-}
-
-export interface AttemptRenewalDeps extends AskAboutKeyDeps {
-  readonly credentials: Credentials
-  readonly rotator: KeyRotator
-  readonly journal: Document<Journal>
-  readonly events: Events
-}
-
-export type Attempt = 'renewed' | 'not_due' | 'rejected'
-
-/** Rejects with what stood in the way; the key that was served is served on. */
-export async function attemptRenewal(
-  deps: AttemptRenewalDeps,
-  profile: string,
-  { isForced }: { readonly isForced: boolean },
-): Promise<Attempt> {
-  const { keeper, rotator, events } = deps
-  if (pendingRotation(deps, profile) !== undefined && !rotator.isRotating(profile)) {
-    const before = keeper.profile(profile).currentItem
-    await rotator.recover()
-    if (keeper.profile(profile).currentItem !== before) return 'renewed'
-    // A second key beside one that only waits to be verified would help nobody.
-    if (pendingRotation(deps, profile) !== undefined) throw unsettled(profile)
-  }
-  const current = findCurrentKey(deps, profile)
-  if (current === undefined) {
-    throw new BrokerError('login_required', `profile ${shownName(profile)} has no key of ours to renew`)
-  }
-  if ((await askAboutKey(deps, current)) === 'rejected') return 'rejected'
-  // Only now is it known what time it is, and nobody replaced the key meanwhile.
-  if (!isForced && !isDue(deps, profile)) return 'not_due'
-  const { fingerprint } = current.record
-  events.emit('renewal.started', { profile, facts: { fingerprint } })
-  await rotator.rotate(profile)
-  return 'renewed'
-}
-
-/** Whether the profile's key should be renewed at this moment, as far as our clock knows it. */
-export function isDue(
-  deps: Pick<AttemptRenewalDeps, 'keeper' | 'credentials' | 'time'>,
-  profile: string,
+/** Whether Prefect, without saying so itself, sent a date past the key's expiry. `toldAt`: that date, epoch ms. */
+function isPastExpiry(
+  { expiresAt, isExpiryAssumed }: KeyRecord,
+  toldAt: number | undefined,
+  error: unknown,
 ): boolean {
-  const plan = findCurrentKey(deps, profile)?.plan
-  return plan?.kind === 'renew' && deps.time.clock.now() >= plan.at
-}
-
-/** A rotation that somebody has begun and nobody has finished. */
-export function pendingRotation(
-  { journal }: Pick<AttemptRenewalDeps, 'journal'>,
-  profile: string,
-): RotationEntry | undefined {
-  return Object.values(journal.read().entries).find(
-    (entry): entry is RotationEntry =>
-      entry.kind === 'rotation' && entry.profile === profile && entry.step !== 'lost',
-  )
+  const isResponse = isBrokerError(error, 'prefect_failed', 'prefect_rate_limited', 'prefect_forbidden')
+  if (!isResponse || toldAt === undefined || expiresAt === undefined) return false
+  return isExpiryAssumed !== true && toldAt > expiresAt
 }
 
 function unsettled(profile: string): BrokerError {
   return new BrokerError(
     'prefect_unreachable',
-    `the new key of profile ${shownName(profile)} is made and stored, but could not be verified yet`,
+    `the new key of profile ${shownName(profile)} is stored, but could not be verified yet`,
     { hint: 'prefect-auth doctor' },
   )
+}
+
+function describe(error: unknown, setback: Setback): { readonly code: string; readonly message: string } {
+  if (!(error instanceof BrokerError)) return { code: 'internal', message: 'an unexpected error' }
+  return { code: error.code, message: describeSetback(setback, error) }
 }

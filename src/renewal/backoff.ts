@@ -1,26 +1,23 @@
-/** How long each key is left alone after something failed with it: in memory, counted in awake time. */
+/** How long each key is left alone after a failure: in memory, counted in awake time. */
 import { BrokerError, isBrokerError } from '../base/errors.js'
-import type { Clock } from '../std/clock.js'
+import { type Clock, DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS } from '../std/clock.js'
 import { type BackoffPolicy, backoffMs } from '../std/time.js'
 
 /**
- * `not_now`: nobody's fault, tried again soon. `refused`: Prefect will not, tried again seldom. `lost`: a key may have been
- * minted that nobody knows, so that no more are made than can be helped. `overtaken`: a login or log-out came between.
+ * `not_now`: temporary, retried soon. `refused`: Prefect does not allow it, retried rarely. `lost`: a key may have been
+ * minted that nobody knows, so as few more as possible are made. `overtaken`: a login or log-out came in between.
  */
 export type Setback = 'not_now' | 'refused' | 'lost' | 'overtaken'
 
-const MINUTE_MS = 60_000
-const HOUR_MS = 60 * MINUTE_MS
-
 const POLICIES: Readonly<Record<Setback, BackoffPolicy>> = {
-  not_now: { firstMs: 1_000, maxMs: HOUR_MS },
-  overtaken: { firstMs: 1_000, maxMs: 5 * MINUTE_MS },
+  not_now: { firstMs: SECOND_MS, maxMs: HOUR_MS },
+  overtaken: { firstMs: SECOND_MS, maxMs: 5 * MINUTE_MS },
   lost: { firstMs: 5 * MINUTE_MS, maxMs: 6 * HOUR_MS },
-  refused: { firstMs: HOUR_MS, maxMs: 24 * HOUR_MS },
+  refused: { firstMs: HOUR_MS, maxMs: DAY_MS },
 }
-const LEAST_MS = 1_000
+const LEAST_MS = SECOND_MS
 
-/** `isLost`: the journal names a key that may live at Prefect and that we do not hold. */
+/** `isLost`: the attempt left a key in the journal that may live at Prefect and that we do not hold. */
 export function classifySetback(error: unknown, isLost: boolean): Setback {
   if (isBrokerError(error, 'login_state', 'login_required')) return 'overtaken'
   if (isBrokerError(error) && error.retry === 'seldom') return 'refused'
@@ -28,8 +25,8 @@ export function classifySetback(error: unknown, isLost: boolean): Setback {
 }
 
 /**
- * Milliseconds before attempt `attempt + 1`, counted from 1. Exponential with full jitter; at least half of it where asking
- * often does harm. Never more than 1/20 of the key's life, so that a key of one hour is renewed in time, too.
+ * Milliseconds before attempt `attempt + 1`; `attempt` counts from 1. Exponential with full jitter, or half of it if asking
+ * often does harm. At most 1/20 of the key's life, so that a key of one hour is renewed in time, too.
  */
 export function setbackDelay({
   setback,
@@ -50,7 +47,7 @@ export function setbackDelay({
   return Math.max(LEAST_MS, backoffMs(attempt, policy, isHalfSure ? () => 0.5 + random() / 2 : random))
 }
 
-/** What a person should know about it, with the remedy where the error has none. */
+/** The error's message, with what to check if Prefect refused. */
 export function describeSetback(setback: Setback, error: BrokerError): string {
   if (setback !== 'refused') return error.message
   return `${error.message} (check the account's IP allow list, the role of the key's owner, and the network: VPN, PrivateLink)`
@@ -58,10 +55,10 @@ export function describeSetback(setback: Setback, error: BrokerError): string {
 
 interface Hold {
   readonly setback: Setback
-  /** How many attempts have failed so in a row. */
+  /** How many attempts in a row have failed like this. */
   readonly attempts: number
   readonly error: unknown
-  /** Monotonic ms before which nothing is tried. */
+  /** Monotonic ms of the next attempt. */
   readonly until: number
   /** Monotonic ms of the failure. */
   readonly since: number
@@ -70,18 +67,18 @@ interface Hold {
 export interface RenewalHolds {
   isOver(item: string): boolean
   get(item: string): Hold | undefined
-  /** Notes a failure; answers the milliseconds until the next attempt. */
+  /** Notes a failure; returns the milliseconds until the next attempt. */
   set(
     item: string,
     failure: { readonly setback: Setback; readonly lifeMs: number; readonly error: unknown },
   ): number
   clear(item: string): void
-  /** The wall clock went ahead by this much, asleep or set: so much of the waiting is over, but never all of it at once. */
+  /** The wall clock moved ahead by this much: it counts as waiting, but `LEAST_AFTER_SKIP_MS` always remains. */
   skip(ms: number): void
 }
 
-/** Whatever the clocks do, a failure is not followed by another attempt before this. */
-const LEAST_AFTER_SKIP_MS = 60_000
+/** The least time between a failure and the next attempt, whatever the clocks do. */
+const LEAST_AFTER_SKIP_MS = MINUTE_MS
 
 export function createRenewalHolds({
   clock,

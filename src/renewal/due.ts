@@ -1,9 +1,10 @@
-/** The key that is served for a profile and is ours to renew, with the plan for it. */
+/** The key that is served for a profile and can be renewed, with the plan for it; and when something is due. */
 
 import type { KeyKeeper } from '../keys/keeper.js'
-import type { KeyRecord, LastRenewal } from '../keys/ledger.js'
+import type { KeyRecord, LastRenewal, ProfileRecord } from '../keys/ledger.js'
 import type { Owner } from '../prefect/cloud.js'
 import type { Credentials } from '../serve/credentials.js'
+import { MINUTE_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import type { Secret } from '../std/secret.js'
 import { jitterOf, planRenewal, type RenewalPlan, warningsAfter } from './plan.js'
@@ -17,31 +18,32 @@ export interface CurrentKey {
 }
 
 /**
- * `undefined` where nothing is served out of the vault: no key, a rejected one, a locked vault, a key that stands in the
- * file, a profile that points at another host. What is not served is not renewed.
+ * Undefined if nothing is served from the vault: no key, a rejected one, a locked vault, a key in the file, a profile that
+ * points at another host. What is not served is not renewed.
  */
 export function findCurrentKey(
-  { keeper, credentials }: { readonly keeper: KeyKeeper; readonly credentials: Credentials },
+  {
+    keeper,
+    credentials,
+  }: {
+    readonly keeper: Pick<KeyKeeper, 'current' | 'keyOf' | 'profile'>
+    readonly credentials: Pick<Credentials, 'states'>
+  },
   profile: string,
 ): CurrentKey | undefined {
-  const { currentItem, owner, lastRenewal } = keeper.profile(profile)
-  const record = currentItem === undefined ? undefined : keeper.ledger().keys[currentItem]
-  const key = currentItem === undefined ? undefined : keeper.keyOf(currentItem)
+  const record = keeper.current(profile)
+  const key = record === undefined ? undefined : keeper.keyOf(record.item)
   if (record === undefined || key === undefined || record.rejectedAt !== undefined) return undefined
   const state = credentials.states().find(({ resolved }) => resolved.name === profile)
   if (state?.resolved.kind !== 'cloud' || state.keySource !== 'vault') return undefined
   if (state.resolved.cloudApiUrl !== record.cloudApiUrl) return undefined
-  return {
-    record,
-    key,
-    ...defined({ owner, last: lastRenewal }),
-    plan: planFor(keeper, record),
-  }
+  const known = keeper.profile(profile)
+  const { owner, lastRenewal: last } = known
+  return { record, key, ...defined({ owner, last }), plan: planFor(record, known) }
 }
 
-/** The plan for any key that we hold, served or not. */
-export function planFor(keeper: KeyKeeper, record: KeyRecord): RenewalPlan {
-  const { owner, lastRenewal } = keeper.profile(record.profile)
+/** The plan for any key that we hold, served or not, of the profile that `known` is about. */
+export function planFor(record: KeyRecord, { owner, lastRenewal }: ProfileRecord): RenewalPlan {
   return planRenewal({
     record,
     jitter: jitterOf(record.item),
@@ -49,53 +51,65 @@ export function planFor(keeper: KeyKeeper, record: KeyRecord): RenewalPlan {
   })
 }
 
-/** When the key under this item is going to be renewed, epoch ms; `undefined` where it is not. */
-export function renewalMoment(keeper: KeyKeeper, item: string): number | undefined {
+/** `now`: epoch ms, corrected by Prefect's. */
+export function isDue(plan: RenewalPlan | undefined, now: number): boolean {
+  return plan?.kind === 'renew' && now >= plan.at
+}
+
+/** When the key under this item will be renewed, epoch ms; undefined if it will not. */
+export function renewalMoment(
+  keeper: Pick<KeyKeeper, 'ledger' | 'profile'>,
+  item: string,
+): number | undefined {
   const record = keeper.ledger().keys[item]
-  const plan = record === undefined ? undefined : planFor(keeper, record)
+  const plan = record === undefined ? undefined : planFor(record, keeper.profile(record.profile))
   return plan?.kind === 'renew' ? plan.at : undefined
 }
 
 export interface NextDutyDeps {
   readonly keeper: KeyKeeper
   readonly credentials: Credentials
-  /** Epoch ms, set right by Prefect's. */
+  /** Epoch ms, corrected by Prefect's. */
   readonly now: () => number
   /** `renewal.retire_after`; absent: never. */
   readonly retireAfterMs?: number
 }
 
-/** What was due a moment ago is done by the next tick: nobody leaves before that. */
-const JUST_NOW_MS = 60_000
+/** What was due a moment ago is done by the next tick: until then it still counts as ahead. */
+const JUST_NOW_MS = MINUTE_MS
 
-/** Epoch ms, in the past for a renewal that is overdue; `undefined`: never. */
-export function nextDutyAt(deps: NextDutyDeps): number | undefined {
-  const { profiles, keys } = deps.keeper.ledger()
+/** When the daemon next has something to do without being asked, epoch ms; in the past if a renewal is overdue. */
+export function nextDutyAt({ keeper, credentials, now, retireAfterMs }: NextDutyDeps): number | undefined {
+  const { profiles, keys } = keeper.ledger()
+  const after = now() - JUST_NOW_MS
   const moments = [
-    ...Object.keys(profiles).flatMap((profile) => dutyOf(deps, profile)),
-    ...Object.values(keys).flatMap((record) => deletionOf(deps, record)),
+    ...Object.keys(profiles).flatMap((profile) =>
+      renewalOrWarning(findCurrentKey({ keeper, credentials }, profile), after),
+    ),
+    ...Object.values(keys).flatMap((record) => deletion(record, retireAfterMs, after)),
   ]
   return moments.length === 0 ? undefined : Math.min(...moments)
 }
 
-function dutyOf(deps: NextDutyDeps, profile: string): readonly number[] {
-  const current = findCurrentKey(deps, profile)
-  if (current === undefined) return []
-  const { plan, record } = current
-  switch (plan.kind) {
+function renewalOrWarning(current: CurrentKey | undefined, after: number): readonly number[] {
+  switch (current?.plan.kind) {
     case 'renew':
-      return [plan.at]
+      return [current.plan.at]
     case 'not_renewable':
-      return warningsAfter(record, deps.now() - JUST_NOW_MS)
+      return warningsAfter(current.record, after)
     case 'not_needed':
+    case undefined:
       return []
   }
 }
 
-/** What is overdue is tried at every start, and may be refused for ever: nobody waits for it. */
-function deletionOf({ now, retireAfterMs }: NextDutyDeps, record: KeyRecord): readonly number[] {
-  const { retiredAt, cloudId, handedOut } = record
+/** An overdue deletion is tried at every start and may be refused each time: it keeps no daemon running. */
+function deletion(
+  { retiredAt, cloudId, handedOut }: KeyRecord,
+  retireAfterMs: number | undefined,
+  after: number,
+): readonly number[] {
   if (retireAfterMs === undefined || retiredAt === undefined || cloudId === undefined || !handedOut) return []
   const at = retiredAt + retireAfterMs
-  return at > now() - JUST_NOW_MS ? [at] : []
+  return at > after ? [at] : []
 }

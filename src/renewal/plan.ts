@@ -1,6 +1,7 @@
-/** Pure: when a key is renewed, or why it can't be and what a person can do about it. */
+/** When a key is renewed, or why it cannot be and what to do about it; and when to warn. Pure. */
 import type { KeyRecord, LastRenewal } from '../keys/ledger.js'
 import type { Owner } from '../prefect/cloud.js'
+import { DAY_MS, MINUTE_MS } from '../std/clock.js'
 import { sha256Hex } from '../std/secret.js'
 import { loginCommand, quoteWord } from '../std/text.js'
 
@@ -13,21 +14,19 @@ export type RenewalPlan =
 interface RenewalInputs {
   readonly record: KeyRecord
   readonly owner?: Owner
-  /** In [0, 1): how much earlier than at the latest moment. See `jitterOf`. */
+  /** In [0, 1): how much earlier than the latest moment. See `jitterOf`. */
   readonly jitter: number
   /** How the last attempt for this profile ended. */
   readonly last?: LastRenewal
 }
 
-/** What `last.code` says where Prefect will not let this key mint another: asking again soon is of no use. */
+/** Codes of `last` that mean: Prefect does not let this key mint another, and asking again soon is pointless. */
 const REFUSALS: readonly string[] = ['key_minting_refused', 'prefect_forbidden', 'owner_mismatch']
 
-const MINUTE_MS = 60_000
-
 /**
- * A key with known expiry: when 2/3 of its life is over, at most 1/15 of its life earlier (of 30 days: day 18 to 20). A
- * browser key that was never exchanged: at once; one whose exchange Prefect refused: after 2/3 of its assumed life. Never
- * sooner after the last renewal than 1/20 of what was left then: a key that is due when it comes must not be replaced for ever.
+ * A key with known expiry: after 2/3 of its life, at most 1/15 of its life earlier (of 30 days: day 18 to 20). A browser key
+ * that was never exchanged: at once; one whose exchange Prefect refused: after 2/3 of its assumed life. After a renewal at
+ * least 1/20 of what the key had left passes: a key that is due when it is minted must not be replaced endlessly.
  */
 export function planRenewal({ record, owner, jitter, last }: RenewalInputs): RenewalPlan {
   const { issuedAt, expiresAt } = record
@@ -42,7 +41,7 @@ export function planRenewal({ record, owner, jitter, last }: RenewalInputs): Ren
   return { kind: 'renew', at: Math.max(at, earliest) }
 }
 
-/** Between two renewals of one profile, ms; `leftMs`: what the key had left when it came. */
+/** Between two renewals of one profile, ms; `leftMs`: what the key had left when it was minted. */
 function leastInterval(leftMs: number): number {
   return Math.max(MINUTE_MS, leftMs / 20)
 }
@@ -59,7 +58,7 @@ function findObstacle(record: KeyRecord, owner: Owner | undefined): RenewalPlan 
     case 'minted':
     case 'browser':
       if (owner?.kind === 'user') return undefined
-      return impossible("whose key it is is not known, and only its owner's keys can be minted", login)
+      return impossible('the owner of the key is not known, and keys are minted for their owner', login)
     case 'service_account':
       return impossible(
         "it is a service account's key: only an owner of the account can rotate it",
@@ -68,7 +67,7 @@ function findObstacle(record: KeyRecord, owner: Owner | undefined): RenewalPlan 
     case 'pasted':
     case 'profile':
       return impossible(
-        `the key was ${origin === 'pasted' ? 'pasted' : 'taken from profiles.toml'}: when it expires is not known, and it is replaced only when asked`,
+        `the key was ${origin === 'pasted' ? 'pasted' : 'taken from profiles.toml'}: its expiry is not known, and it is replaced only on request`,
         `${login} --exchange`,
       )
   }
@@ -78,20 +77,18 @@ function impossible(why: string, hint: string): RenewalPlan {
   return { kind: 'not_renewable', why, hint }
 }
 
-/** In [0, 1), the same at every look: the moment of a renewal does not move while one waits for it. */
+/** In [0, 1), always the same for an item: the moment of its renewal does not move. */
 export function jitterOf(item: string): number {
   return Number.parseInt(sha256Hex(item).slice(0, 8), 16) / 2 ** 32
 }
 
-const DAY_MS = 24 * 3_600_000
-
-/** Days before the expiry; 0 is the expiry itself. */
+/** Days before expiry; 0 is the expiry itself. */
 export const WARNING_DAYS = [7, 3, 1, 0] as const
 type WarningDays = (typeof WARNING_DAYS)[number]
 
 /**
- * The most urgent threshold that is passed and not said yet. Thresholds above a third of the key's life are skipped: a key of
- * one day is no emergency from its birth.
+ * The most urgent threshold that has passed without a warning. Thresholds above a third of the key's life are skipped: a key
+ * of one day is no emergency when it is new.
  */
 export function planWarning(
   { issuedAt, expiresAt, warned }: Pick<KeyRecord, 'issuedAt' | 'expiresAt' | 'warned'>,
@@ -100,12 +97,12 @@ export function planWarning(
   if (expiresAt === undefined) return undefined
   const passed = thresholds(issuedAt, expiresAt).filter((days) => now >= expiresAt - days * DAY_MS)
   const urgent = passed.at(-1)
-  // What was said while the clock was wrong does not count.
+  // A warning given while the clock was wrong does not count.
   const said = passed.find((days) => days === warned)
   return urgent === undefined || (said !== undefined && said <= urgent) ? undefined : urgent
 }
 
-/** The moments at which further warnings come, epoch ms. */
+/** When further warnings are given, epoch ms. */
 export function warningsAfter(
   { issuedAt, expiresAt }: Pick<KeyRecord, 'issuedAt' | 'expiresAt'>,
   now: number,

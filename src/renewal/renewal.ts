@@ -1,116 +1,132 @@
-/** Renewal on request, and what is told about it. */
+/** Renewal as the daemon uses it: the renewer, renewal on request, service accounts, and recovery. */
 
 import { BrokerError } from '../base/errors.js'
-import { isHalfDone } from '../keys/journal.js'
+import type { Events } from '../base/events.js'
+import { isHalfDone, type Journal } from '../keys/journal.js'
 import type { KeyKeeper } from '../keys/keeper.js'
-import type { KeyRecord } from '../keys/ledger.js'
-import { keyFacts } from '../keys/ledger.js'
-import type { ServiceAccountsApi } from '../prefect/cloud.js'
+import type { KeyFacts, KeyRecord } from '../keys/ledger.js'
+import type { KeyRotator } from '../keys/rotate.js'
+import type { Document } from '../os/document.js'
+import type { CloudApi, ServiceAccountsApi } from '../prefect/cloud.js'
+import type { ServerTime } from '../prefect/server-time.js'
 import { shownName } from '../profiles/bundled.js'
-import type { Credentials, Served } from '../serve/credentials.js'
+import type { Served } from '../serve/credentials.js'
 import type { ServingCredentials } from '../serve/serve.js'
+import { type Clock, HOUR_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
+import type { Log } from '../std/log.js'
 import { quoteWord } from '../std/text.js'
 import type { Vault } from '../vault/vault.js'
-import { planFor, renewalMoment } from './due.js'
-import { createKeyRenewer, type KeyRenewer, type RenewKeysDeps } from './renewer.js'
-import { createServiceAccountAdmin } from './service-accounts.js'
-import { type RenewalAdmin, type ServiceAccountAdmin, viewRenewal } from './view.js'
+import { planFor } from './due.js'
+import { createKeyRenewer, type KeyRenewer } from './renewer.js'
+import { createServiceAccountAdmin, type ServiceAccountAdmin } from './service-accounts.js'
+import { type RenewalView, viewRenewal } from './view.js'
 
-interface AdministerRenewalDeps {
-  readonly credentials: Credentials
-  readonly keeper: KeyKeeper
-  readonly renewer: KeyRenewer
-  /** Epoch ms, set right by Prefect's. */
-  readonly now: () => number
-}
+type RenewalOutcome =
+  | { readonly kind: 'renewed'; readonly key: KeyFacts }
+  /** `at`: when it is due, epoch ms; absent if it will not be renewed. */
+  | { readonly kind: 'not_due'; readonly key: KeyFacts; readonly at?: number }
 
-function createRenewalAdmin({ credentials, keeper, renewer, now }: AdministerRenewalDeps): RenewalAdmin {
-  const recordOf = (profile: string): KeyRecord => {
-    const { currentItem } = keeper.profile(profile)
-    const record = currentItem === undefined ? undefined : keeper.ledger().keys[currentItem]
-    if (record !== undefined) return record
-    throw new BrokerError('login_required', `profile ${shownName(profile)} has no key of ours`)
-  }
-  return {
-    async renew(asked, { ifDue }) {
-      await credentials.refresh()
-      const served = credentials.serve(asked)
-      requireOurs(served)
-      const { profile } = served
-      const plan = planFor(keeper, recordOf(profile))
-      // Forced, a key of unknown end is replaced like any other: that is what was asked for.
-      const isHopeless = plan.kind === 'not_renewable' && (ifDue || served.key?.origin === 'service_account')
-      if (isHopeless) {
-        throw new BrokerError(
-          'key_minting_refused',
-          `the key of profile ${shownName(profile)} is not renewed: ${plan.why}`,
-          { hint: plan.hint },
-        )
-      }
-      const outcome = await renewer.renew(profile, { isForced: !ifDue })
-      const record = recordOf(profile)
-      const key = keyFacts(record, renewalMoment(keeper, record.item))
-      if (outcome === 'renewed') return { kind: 'renewed', key }
-      return { kind: 'not_due', key, ...defined({ at: key.renewsAt }) }
-    },
-    view: (profile) => viewRenewal(keeper, profile, now()),
-  }
-}
-
-function requireOurs({ profile, kind, item }: Served): void {
-  if (kind !== 'cloud') {
-    throw new BrokerError('profile_not_cloud', `profile ${shownName(profile)} has no Prefect Cloud key`)
-  }
-  if (item !== undefined) return
-  throw new BrokerError(
-    'login_required',
-    `the key of profile ${shownName(profile)} stands in profiles.toml and is not ours to renew`,
-    { hint: `prefect-auth adopt --profile ${quoteWord(profile)}` },
-  )
-}
-
-interface RenewalDeps extends RenewKeysDeps {
-  readonly credentials: ServingCredentials
-  readonly cloud: RenewKeysDeps['cloud'] & ServiceAccountsApi
-  readonly vault: Pick<Vault, 'prove'>
-  readonly newId: () => string
+export interface RenewalAdmin {
+  /**
+   * Renews the profile's key, with `ifDue` only if that is due, and waits for the outcome. Rejects with `login_required`,
+   * `key_rejected`, `key_minting_refused`, or as `CloudApi` and `Vault` do; the old key is served on then.
+   */
+  renew(profile: string | undefined, options: { readonly ifDue: boolean }): Promise<RenewalOutcome>
+  /** Undefined if we hold no key for the profile. */
+  view(profile: string): RenewalView | undefined
 }
 
 export interface Renewal extends KeyRenewer {
   readonly admin: RenewalAdmin
   readonly serviceAccounts: ServiceAccountAdmin
-  /** Renews where it is due, whatever comes of it. Never rejects. */
+  /** Renews if it is due. Never rejects. */
   renewIfDue(profile: string): Promise<void>
-  /** Settles what is left in the journal: at once what is half done, once an hour what is only to be cleared away. */
+  /** Settles what is left in the journal: half-done changes at once, lost keys once an hour. */
   recover(): Promise<void>
 }
 
-const CLEAR_EVERY_MS = 3_600_000
+const CLEAR_EVERY_MS = HOUR_MS
 
-export function createRenewal(deps: RenewalDeps): Renewal {
-  const { keeper, credentials, journal, rotator, clock, time, log } = deps
-  const renewer = createKeyRenewer(deps)
-  const bots = createServiceAccountAdmin({ ...deps, clock: time.clock })
+export function createRenewal({
+  keeper,
+  credentials,
+  vault,
+  cloud,
+  rotator,
+  journal,
+  events,
+  time,
+  clock,
+  settle,
+  newId,
+  random,
+  log,
+  retireAfterMs,
+}: {
+  readonly keeper: KeyKeeper
+  readonly credentials: ServingCredentials
+  readonly vault: Pick<Vault, 'prove'>
+  readonly cloud: CloudApi & ServiceAccountsApi
+  readonly rotator: KeyRotator
+  readonly journal: Document<Journal>
+  readonly events: Events
+  readonly time: ServerTime
+  /** The machine's own; `time` corrects it. */
+  readonly clock: Clock
+  /** Brings what is served up to date. */
+  readonly settle: () => Promise<void>
+  readonly newId: () => string
+  /** In [0, 1). */
+  readonly random: () => number
+  readonly log: Log
+  /** `renewal.retire_after`; absent: never. */
+  readonly retireAfterMs?: number
+}): Renewal {
+  const renewer = createKeyRenewer({
+    keeper,
+    credentials,
+    cloud,
+    rotator,
+    journal,
+    events,
+    time,
+    clock,
+    random,
+    log,
+    settle,
+    ...defined({ retireAfterMs }),
+  })
+  const serviceAccounts = createServiceAccountAdmin({
+    credentials,
+    keeper,
+    vault,
+    cloud,
+    journal,
+    events,
+    clock: time.clock,
+    newId,
+    log,
+  })
   let clearedAt = Number.NEGATIVE_INFINITY
   let wasSure = false
   return {
     ...renewer,
     admin: createRenewalAdmin({ keeper, credentials, renewer, now: () => time.clock.now() }),
-    serviceAccounts: bots,
+    serviceAccounts,
     async renewIfDue(profile) {
       try {
         await renewer.renew(profile, { isForced: false })
       } catch (error) {
-        log.warn({ profile, error }, 'a key that Prefect refused could not be renewed')
+        log.warn({ profile, error }, 'key refused by Prefect not renewed')
       }
     },
     async recover() {
-      await bots.recover()
+      await serviceAccounts.recover()
       const isUrgent = Object.values(journal.read().entries).some(
         (entry) => entry.kind === 'rotation' && isHalfDone(entry),
       )
-      // Dead keys are cleared away only where Prefect has said what time it is, which it has not at the start.
+      // Expired keys are cleared away only when the time is known, which it is not at the start.
       const isCleared = clock.monotonic() - clearedAt < CLEAR_EVERY_MS && (wasSure || !time.isFresh())
       if (!isUrgent && isCleared) return
       clearedAt = clock.monotonic()
@@ -118,4 +134,62 @@ export function createRenewal(deps: RenewalDeps): Renewal {
       await rotator.recover()
     },
   }
+}
+
+function createRenewalAdmin({
+  keeper,
+  credentials,
+  renewer,
+  now,
+}: {
+  readonly keeper: KeyKeeper
+  readonly credentials: ServingCredentials
+  readonly renewer: KeyRenewer
+  /** Epoch ms, corrected by Prefect's. */
+  readonly now: () => number
+}): RenewalAdmin {
+  return {
+    async renew(asked, { ifDue }) {
+      await credentials.refresh()
+      const served = credentials.serve(asked)
+      const { profile } = served
+      const record = requireOurs(keeper, served)
+      const plan = planFor(record, keeper.profile(profile))
+      // On request, a key of unknown expiry is replaced like any other.
+      const isHopeless = plan.kind === 'not_renewable' && (ifDue || record.origin === 'service_account')
+      if (isHopeless) {
+        throw new BrokerError(
+          'key_minting_refused',
+          `the key of profile ${shownName(profile)} is not renewed: ${plan.why}`,
+          { hint: plan.hint },
+        )
+      }
+      const kind = await renewer.renew(profile, { isForced: !ifDue })
+      const { key } = credentials.state(profile)
+      if (key === undefined) throw noKey(profile)
+      return kind === 'renewed' ? { kind, key } : { kind, key, ...defined({ at: key.renewsAt }) }
+    },
+    view: (profile) => viewRenewal(keeper.ledger(), profile, now()),
+  }
+}
+
+/** The record of the key that is served. Throws `profile_not_cloud`, or `login_required` for a key in the file. */
+function requireOurs(keeper: KeyKeeper, { profile, kind, item }: Served): KeyRecord {
+  if (kind !== 'cloud') {
+    throw new BrokerError('profile_not_cloud', `profile ${shownName(profile)} has no Prefect Cloud key`)
+  }
+  if (item === undefined) {
+    throw new BrokerError(
+      'login_required',
+      `the key of profile ${shownName(profile)} is in profiles.toml, and only keys in the vault are renewed`,
+      { hint: `prefect-auth adopt --profile ${quoteWord(profile)}` },
+    )
+  }
+  const record = keeper.ledger().keys[item]
+  if (record === undefined) throw noKey(profile)
+  return record
+}
+
+function noKey(profile: string): BrokerError {
+  return new BrokerError('login_required', `profile ${shownName(profile)} has no stored key`)
 }

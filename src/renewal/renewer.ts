@@ -1,35 +1,32 @@
-/**
- * Renews keys before they end: on ticks, at use, after sleep, and when asked. Decides when, and what a failure means; the
- * steps themselves are `rotate-key.ts`. Whatever fails, the key that is served stays the one that is served.
- */
+/** Renews keys before they expire: on ticks, at use, after sleep, and when asked. The old key is served until then. */
 import { BrokerError, isBrokerError, shuttingDown } from '../base/errors.js'
+import type { Events } from '../base/events.js'
+import { rejectKey } from '../keys/disposal.js'
+import type { Journal } from '../keys/journal.js'
+import type { KeyKeeper } from '../keys/keeper.js'
+import type { KeyRotator } from '../keys/rotate.js'
+import type { Document } from '../os/document.js'
+import type { CloudApi } from '../prefect/cloud.js'
+import type { ServerTime } from '../prefect/server-time.js'
 import { shownName } from '../profiles/bundled.js'
+import type { Credentials } from '../serve/credentials.js'
 import { createSingleFlight } from '../std/async.js'
-import type { Clock, Timer } from '../std/clock.js'
+import { type Clock, DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, type Timer } from '../std/clock.js'
+import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
-import { type Attempt, type AttemptRenewalDeps, attemptRenewal, isDue, pendingRotation } from './attempt.js'
+import { type Attempt, createRenewalAttempts } from './attempt.js'
 import { classifySetback, createRenewalHolds } from './backoff.js'
-import { type CurrentKey, findCurrentKey } from './due.js'
-import { createRenewalNotes, type RenewalNotes } from './outcomes.js'
+import { type CurrentKey, findCurrentKey, isDue, planFor } from './due.js'
+import type { RenewalPlan } from './plan.js'
 import { createKeyRetirer } from './retire.js'
-
-export interface RenewKeysDeps extends AttemptRenewalDeps {
-  /** As the machine has it; `time` sets it right. */
-  readonly clock: Clock
-  readonly random: () => number
-  readonly log: Log
-  /** Brings the served answers up to date. */
-  readonly settle: () => Promise<void>
-  /** `renewal.retire_after`; absent: never. */
-  readonly retireAfterMs?: number
-}
+import { findWarning } from './view.js'
 
 export interface KeyRenewer {
-  /** Looks at every key and does what is due; resolves when it is done, whatever came of it. At least every 30 s. */
+  /** Looks at every key and does what is due; resolves when that is over, whatever came of it. Call at least every 30 s. */
   tick(): Promise<void>
-  /** The same at use: costs two looks at the clock, and never waits for anything. */
+  /** The same at use: reads the clocks, and never waits for anything. */
   glance(): void
-  /** Renews, forced or only where due. Rejects with what stood in the way; callers at the same time share one attempt. */
+  /** Renews, forced or only if due. Rejects with the cause; concurrent callers share one attempt. */
   renew(profile: string, how: { readonly isForced: boolean }): Promise<'renewed' | 'not_due'>
   /** Whether something is under way. */
   isBusy(): boolean
@@ -37,36 +34,80 @@ export interface KeyRenewer {
   close(): Promise<void>
 }
 
-const MINUTE_MS = 60_000
-/** A key in use is asked about so often, in awake time: a revoked one is found before a job finds it. */
-const ASK_EVERY_MS = 12 * 60 * MINUTE_MS
+/** How often Prefect is asked about a key in use, in awake time: a revoked one is found before a job finds it. */
+const ASK_EVERY_MS = 12 * HOUR_MS
 const ASK_PAST_EXPIRY_MS = 10 * MINUTE_MS
-/** A wall clock that jumps all the time is not asked about more often. */
+/** The least time between two requests because of a wall clock that keeps jumping. */
 const ASK_AFTER_JUMP_MS = MINUTE_MS
 
-export function createKeyRenewer(deps: RenewKeysDeps): KeyRenewer {
-  const { keeper, clock, time, random, log } = deps
+export function createKeyRenewer({
+  keeper,
+  credentials,
+  cloud,
+  rotator,
+  journal,
+  events,
+  time,
+  clock,
+  random,
+  log,
+  settle,
+  retireAfterMs,
+}: {
+  readonly keeper: KeyKeeper
+  readonly credentials: Credentials
+  readonly cloud: CloudApi
+  readonly rotator: KeyRotator
+  readonly journal: Document<Journal>
+  readonly events: Events
+  readonly time: ServerTime
+  /** The machine's own; `time` corrects it. */
+  readonly clock: Clock
+  /** In [0, 1). */
+  readonly random: () => number
+  readonly log: Log
+  /** Brings what is served up to date. */
+  readonly settle: () => Promise<void>
+  /** `renewal.retire_after`; absent: never. */
+  readonly retireAfterMs?: number
+}): KeyRenewer {
   const holds = createRenewalHolds({ clock, random })
   const watch = createClockWatch(clock)
   const flights = createSingleFlight<Attempt>()
   const looks = createSingleFlight<void>()
   const retirer = createKeyRetirer({
-    ...deps,
+    keeper,
+    cloud,
+    events,
     holds,
+    log,
     clock: time.clock,
     isTimeSure: () => time.isFresh(),
+    ...defined({ retireAfterMs }),
   })
-  const notes: RenewalNotes = createRenewalNotes(deps)
+  const attempts = createRenewalAttempts({
+    keeper,
+    credentials,
+    cloud,
+    rotator,
+    journal,
+    events,
+    time,
+    settle,
+    log,
+  })
   const timers = new Set<Timer>()
   const askedAt = new Map<string, number>()
   const running = new Set<Promise<unknown>>()
   let nextAt = Number.NEGATIVE_INFINITY
   let isClosed = false
 
-  /** Something may have come nearer than it was. */
+  // A change may bring the next renewal forward.
   const stopListening = keeper.onChange(() => {
     nextAt = Number.NEGATIVE_INFINITY
   })
+
+  const find = (profile: string) => findCurrentKey({ keeper, credentials }, profile)
 
   const track = async <T>(work: Promise<T>): Promise<T> => {
     const over = work.then(
@@ -81,28 +122,38 @@ export function createKeyRenewer(deps: RenewKeysDeps): KeyRenewer {
     }
   }
 
-  const attempt = (profile: string, isForced: boolean): Promise<Attempt> =>
-    track(flights.run(profile, () => attemptOnce(profile, isForced)))
+  const attempt = (
+    profile: string,
+    current: CurrentKey | undefined,
+    how: { readonly isForced: boolean },
+  ): Promise<Attempt> => track(flights.run(profile, () => attemptOnce(profile, current, how)))
 
-  async function attemptOnce(profile: string, isForced: boolean): Promise<Attempt> {
-    const current = findCurrentKey(deps, profile)
+  async function attemptOnce(
+    profile: string,
+    current: CurrentKey | undefined,
+    { isForced }: { readonly isForced: boolean },
+  ): Promise<Attempt> {
     const item = current?.record.item ?? profile
-    const wasDue = isForced || isDue(deps, profile)
-    const lostBefore = notes.lostEntries(profile)
+    const wasDue = isForced || isDue(current?.plan, time.clock.now())
+    const lostBefore = attempts.lostKeys(profile)
     askedAt.set(item, clock.monotonic())
     try {
-      const outcome = await attemptRenewal(deps, profile, { isForced })
+      const outcome = await attempts.run(profile, current, { isForced })
       holds.clear(item)
-      if (outcome === 'rejected' && current !== undefined) await notes.rejected(current)
-      if (outcome === 'renewed') await notes.renewed(profile)
+      if (outcome.kind === 'rejected' && current !== undefined) {
+        await rejectKey({ keeper, settle, events, log }, current.record)
+      }
+      if (outcome.kind === 'renewed') await attempts.announce(profile, outcome.record)
       return outcome
     } catch (error) {
       if (isBrokerError(error, 'shutting_down')) throw error
-      const setback = classifySetback(error, notes.lostEntries(profile) > lostBefore)
+      const setback = classifySetback(error, attempts.lostKeys(profile) > lostBefore)
       const delay = holds.set(item, { setback, lifeMs: lifeOf(current), error })
       wakeIn(delay, profile)
-      // What was only a question is no failed renewal.
-      if (wasDue || isDue(deps, profile)) await notes.failed(profile, { error, setback, delay })
+      // Asking about a key that is not due is no renewal, and its failure is no failed one.
+      if (wasDue || isDue(current?.plan, time.clock.now())) {
+        await attempts.fail(profile, { error, setback, delay })
+      }
       throw error
     }
   }
@@ -118,47 +169,67 @@ export function createKeyRenewer(deps: RenewKeysDeps): KeyRenewer {
 
   /** Whether there is a reason to ask Prefect now. */
   function wantsAttempt(profile: string, current: CurrentKey | undefined): boolean {
-    const isPending = pendingRotation(deps, profile) !== undefined
+    const isPending = attempts.isPending(profile)
     if (current === undefined) return isPending && holds.isOver(profile)
     const { item, expiresAt } = current.record
     if (!holds.isOver(item)) return false
-    if (isPending || isDue(deps, profile)) return true
+    if (isPending || isDue(current.plan, time.clock.now())) return true
     const since = clock.monotonic() - (askedAt.get(item) ?? Number.NEGATIVE_INFINITY)
     if (since >= ASK_EVERY_MS || (!time.isFresh() && since >= ASK_AFTER_JUMP_MS)) return true
     return expiresAt !== undefined && time.clock.now() >= expiresAt && since >= ASK_PAST_EXPIRY_MS
   }
 
-  async function look(profile: string): Promise<void> {
-    try {
-      if (!isClosed && wantsAttempt(profile, findCurrentKey(deps, profile))) await attempt(profile, false)
-    } catch (error) {
-      log.warn({ profile, error }, 'a key could not be renewed, or asked about, now')
+  /** Returns when a glance should look again, epoch ms. What is held back has timers and ticks. Never rejects. */
+  async function look(profile: string): Promise<number> {
+    let current = find(profile)
+    if (!isClosed && wantsAttempt(profile, current)) {
+      try {
+        const outcome = await attempt(profile, current, { isForced: false })
+        if (outcome.kind === 'renewed' && outcome.record !== undefined) {
+          return glanceAt(planFor(outcome.record, keeper.profile(profile)))
+        }
+        current = outcome.kind === 'not_due' ? outcome.current : find(profile)
+      } catch (error) {
+        log.warn({ profile, error }, 'key not renewed; will retry')
+        current = find(profile)
+      }
     }
+    if (current === undefined) return Number.POSITIVE_INFINITY
     try {
-      await notes.warn(profile)
+      await warn(current)
     } catch (error) {
-      log.warn({ profile, error }, 'a warning could not be noted')
+      log.warn({ profile, error }, 'expiry warning not noted; will retry')
     }
+    return glanceAt(current.plan)
+  }
+
+  function glanceAt(plan: RenewalPlan): number {
+    return plan.kind === 'renew' && plan.at > time.clock.now() ? plan.at : Number.POSITIVE_INFINITY
+  }
+
+  /** Gives each warning once. */
+  async function warn(current: CurrentKey): Promise<void> {
+    const { profile, item } = current.record
+    const warning = findWarning(current, time.clock.now())
+    if (warning === undefined) return
+    // Noted first: after a crash it is in the status only, which is better than warning twice.
+    await keeper.markWarned(item, warning.days)
+    log.warn({ profile, ...warning }, 'key expires soon')
+    events.emit('renewal.warning', { profile, facts: warning })
   }
 
   async function lookAtAll(): Promise<void> {
-    const profiles = Object.keys(keeper.ledger().profiles)
-    await Promise.all(profiles.map(look))
+    nextAt = Number.POSITIVE_INFINITY
+    const moments = await Promise.all(Object.keys(keeper.ledger().profiles).map(look))
     if (!isClosed) await retirer.run()
-    nextAt = Math.min(...profiles.map(dueAt))
-  }
-
-  /** When glancing at the clock should find something to do; what is held back has timers and ticks. */
-  function dueAt(profile: string): number {
-    const plan = findCurrentKey(deps, profile)?.plan
-    const isAhead = plan?.kind === 'renew' && plan.at > time.clock.now()
-    return isAhead ? plan.at : Number.POSITIVE_INFINITY
+    // Whatever changed during the looks has set it back already.
+    nextAt = Math.min(nextAt, ...moments)
   }
 
   function noticeJump(): void {
     const jump = watch.look()
     if (jump === 0) return
-    log.info({ ms: jump }, 'the wall clock moved, or the machine slept')
+    log.info({ ms: jump }, 'wall clock moved, or machine slept')
     time.forget()
     holds.skip(Math.max(0, jump))
     nextAt = Number.NEGATIVE_INFINITY
@@ -174,21 +245,20 @@ export function createKeyRenewer(deps: RenewKeysDeps): KeyRenewer {
     glance() {
       noticeJump()
       if (isClosed || time.clock.now() < nextAt || looks.isRunning('all')) return
-      nextAt = Number.POSITIVE_INFINITY
       tick().catch((error: unknown) => log.error({ error }, 'looking at the keys failed'))
     },
     async renew(profile, { isForced }) {
       if (isClosed) throw shuttingDown()
-      let outcome = await attempt(profile, isForced)
-      // Somebody else's attempt that was shared may have been a question only.
-      if (outcome === 'not_due' && isForced) outcome = await attempt(profile, true)
-      if (outcome !== 'rejected') return outcome
+      let outcome = await attempt(profile, find(profile), { isForced })
+      // The shared attempt of another caller may not have been forced.
+      if (outcome.kind === 'not_due' && isForced) {
+        outcome = await attempt(profile, find(profile), { isForced })
+      }
+      if (outcome.kind !== 'rejected') return outcome.kind
       throw new BrokerError(
         'key_rejected',
         `Prefect no longer accepts the key of profile ${shownName(profile)}`,
-        {
-          hint: 'prefect-auth login',
-        },
+        { hint: 'prefect-auth login' },
       )
     },
     isBusy: () => running.size > 0,
@@ -201,21 +271,19 @@ export function createKeyRenewer(deps: RenewKeysDeps): KeyRenewer {
   }
 }
 
+/** Of the key, ms. */
 function lifeOf(current: CurrentKey | undefined): number {
-  const { issuedAt = 0, expiresAt = 30 * 24 * 60 * MINUTE_MS } = current?.record ?? {}
+  const { issuedAt = 0, expiresAt = 30 * DAY_MS } = current?.record ?? {}
   return expiresAt - issuedAt
 }
 
 interface ClockWatch {
-  /**
-   * By how much the wall clock moved against the monotonic one since the last look, ms; 0 where both went along, as they do
-   * but for a little drift.
-   */
+  /** How far the wall clock moved against the monotonic one since the last call, ms; 0 for a little drift. */
   look(): number
 }
 
-/** More than any drift between two looks, less than any sleep that matters. */
-const TOLERANCE_MS = 5_000
+/** More than any drift between two calls, less than any sleep that matters. */
+const TOLERANCE_MS = 5 * SECOND_MS
 
 export function createClockWatch(clock: Clock): ClockWatch {
   let wall = clock.now()

@@ -1,57 +1,74 @@
-/**
- * A new key for a service account, made with an owner's key and kept for the profile that uses it. Prefect ends the old key
- * by itself a while later, so that a crash between its answer and our vault costs a second rotation, never a running job.
- */
+/** Rotates the key of a service account with an owner's key, for the profile that uses it. */
 
 import { BrokerError } from '../base/errors.js'
 import type { Events } from '../base/events.js'
 import { type BotEntry, dropEntry, type Journal, writeEntry } from '../keys/journal.js'
 import type { KeyKeeper } from '../keys/keeper.js'
-import type { KeyRecord } from '../keys/ledger.js'
-import { keyFacts } from '../keys/ledger.js'
+import { type KeyFacts, type KeyRecord, keyFacts } from '../keys/ledger.js'
 import type { Document } from '../os/document.js'
-import type { CloudApi, CloudTarget, ServiceAccount, ServiceAccountsApi } from '../prefect/cloud.js'
-import { verifyKey } from '../prefect/cloud.js'
+import {
+  type CloudApi,
+  type CloudTarget,
+  type ServiceAccount,
+  type ServiceAccountsApi,
+  verifyKey,
+} from '../prefect/cloud.js'
 import { shownName } from '../profiles/bundled.js'
-import type { Served } from '../serve/credentials.js'
-import { target } from '../serve/credentials.js'
+import { type Served, target } from '../serve/credentials.js'
 import type { ServingCredentials } from '../serve/serve.js'
-import type { Clock } from '../std/clock.js'
+import { type Clock, DAY_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
 import { quoteWord } from '../std/text.js'
 import type { Vault } from '../vault/vault.js'
-import type { ServiceAccountAdmin } from './view.js'
 
-interface RotateServiceAccountDeps {
+export interface ServiceAccountAdmin {
+  /**
+   * Makes a new key at Prefect for the service account of this name, with the key of `ownerProfile` (default: the active
+   * one), and keeps it for `profile`. The old key lives on for `oldKeyLivesMs` (default: a day). Rejects with
+   * `prefect_not_found` if there is no such service account, `prefect_forbidden` if the owner may not rotate its key, or as
+   * `CloudApi` and `Vault` do.
+   */
+  rotate(wanted: {
+    readonly profile: string
+    readonly name: string
+    readonly ownerProfile?: string
+    readonly oldKeyLivesMs?: number
+    /** Default: the lifetime of the key before. */
+    readonly expiresInMs?: number
+  }): Promise<{ readonly key: KeyFacts; readonly oldKeyExpiresAt: number }>
+}
+
+interface ServiceAccountParts {
   readonly credentials: ServingCredentials
   readonly keeper: KeyKeeper
   readonly vault: Pick<Vault, 'prove'>
   readonly cloud: CloudApi & ServiceAccountsApi
   readonly journal: Document<Journal>
   readonly events: Events
-  /** Its wall time set right by Prefect's. */
+  /** Corrected by Prefect's. */
   readonly clock: Clock
   readonly newId: () => string
   readonly log: Log
 }
 
-const DAY_MS = 24 * 3_600_000
-
 type Wanted = Parameters<ServiceAccountAdmin['rotate']>[0]
 
-/** `recover` finishes what a crash cut in two, and says what can't be finished. Never rejects. */
+/**
+ * `recover` finishes what a crash interrupted, and warns of what it cannot finish. Never rejects. Prefect keeps the old key
+ * alive for a while, so a crash between its response and our vault costs a second rotation, never a running job.
+ */
 export function createServiceAccountAdmin(
-  deps: RotateServiceAccountDeps,
+  parts: ServiceAccountParts,
 ): ServiceAccountAdmin & { recover(): Promise<void> } {
-  const { journal, log } = deps
+  const { journal, log } = parts
   const underWay = new Set<string>()
   return {
     async rotate(wanted) {
-      const entry = await plan(deps, wanted)
+      const entry = await plan(parts, wanted)
       underWay.add(entry.id)
       try {
-        return await rotate(deps, wanted, entry)
+        return await rotate(parts, wanted, entry)
       } finally {
         underWay.delete(entry.id)
       }
@@ -60,9 +77,9 @@ export function createServiceAccountAdmin(
       for (const entry of Object.values(journal.read().entries)) {
         if (entry.kind !== 'service_account' || underWay.has(entry.id)) continue
         try {
-          await recoverOne(deps, entry)
+          await recoverOne(parts, entry)
         } catch (error) {
-          log.warn({ profile: entry.profile, error }, 'a service account key could not be taken into use yet')
+          log.warn({ profile: entry.profile, error }, 'service account key not in use yet; will retry')
         }
       }
     },
@@ -74,19 +91,22 @@ interface Planned extends BotEntry {
   readonly account: ServiceAccount
 }
 
-async function plan(deps: RotateServiceAccountDeps, wanted: Wanted): Promise<Planned> {
-  const { credentials, keeper, cloud, clock, newId } = deps
+async function plan(
+  { credentials, keeper, cloud, clock, newId }: ServiceAccountParts,
+  wanted: Wanted,
+): Promise<Planned> {
   await credentials.refresh()
   const served = credentials.serve(wanted.ownerProfile)
   const owner = target(credentials, served)
   const { resolved } = credentials.state(wanted.profile)
-  requireSuitable(deps, wanted.profile, served)
+  const current = keeper.current(wanted.profile)
+  requireSuitable(wanted.profile, current, served)
   if (resolved.kind === 'cloud' && resolved.cloudApiUrl !== owner.cloudApiUrl) {
     throw new BrokerError('key_host_mismatch', `profile ${shownName(wanted.profile)} points at another host`)
   }
   const accountId = resolved.workspace?.accountId ?? served.workspace?.accountId
   if (accountId === undefined) {
-    throw new BrokerError('workspace_required', 'which account the service account is in is not known', {
+    throw new BrokerError('workspace_required', 'the account of the service account is not known', {
       hint: `prefect-auth workspace set --profile ${quoteWord(wanted.profile)}`,
     })
   }
@@ -98,33 +118,36 @@ async function plan(deps: RotateServiceAccountDeps, wanted: Wanted): Promise<Pla
     )
   }
   const id = newId()
-  const { currentItem } = keeper.profile(wanted.profile)
+  // Looked up again: it may have changed while Prefect was asked.
+  const oldItem = keeper.current(wanted.profile)?.item
   return {
-    ...{ kind: 'service_account', id, profile: wanted.profile, item: `key-${id}`, accountId },
+    kind: 'service_account',
+    id,
+    profile: wanted.profile,
+    item: `key-${id}`,
+    accountId,
     name: wanted.name,
     cloudApiUrl: owner.cloudApiUrl,
     startedAt: clock.now(),
     owner,
     account,
-    ...defined({ oldItem: currentItem }),
+    ...defined({ oldItem }),
   }
 }
 
-/** A person's key must not be pushed aside by a robot's, least of all the one that asks. */
-function requireSuitable({ keeper }: RotateServiceAccountDeps, profile: string, asking: Served): void {
-  const { currentItem } = keeper.profile(profile)
-  const record = currentItem === undefined ? undefined : keeper.ledger().keys[currentItem]
-  const isOwners = record !== undefined && record.origin !== 'service_account'
-  if (!isOwners && asking.profile !== profile) return
+/** A service account's key must not replace a user's, least of all the one that rotates it. */
+function requireSuitable(profile: string, current: KeyRecord | undefined, asking: Served): void {
+  const isUsers = current !== undefined && current.origin !== 'service_account'
+  if (!isUsers && asking.profile !== profile) return
   throw new BrokerError(
     'owner_mismatch',
-    `profile ${shownName(profile)} has a user's key: the service account's key goes to a profile of its own`,
+    `profile ${shownName(profile)} has a user's key: the service account needs a profile of its own`,
     { hint: 'prefect-auth profile create NAME, then name it with --profile' },
   )
 }
 
-async function rotate(deps: RotateServiceAccountDeps, wanted: Wanted, planned: Planned) {
-  const { vault, cloud, journal, keeper, clock } = deps
+async function rotate(parts: ServiceAccountParts, wanted: Wanted, planned: Planned) {
+  const { vault, cloud, journal, keeper, clock } = parts
   const { owner, account, ...entry } = planned
   await vault.prove()
   await writeEntry(journal, entry)
@@ -132,7 +155,7 @@ async function rotate(deps: RotateServiceAccountDeps, wanted: Wanted, planned: P
   const life = wanted.expiresInMs ?? account.keyLifeMs
   const minted = await cloud.rotateServiceAccountKey(owner, entry.accountId, account.id, {
     oldKeyLivesMs,
-    ...(life === undefined ? {} : { expiresAt: clock.now() + life }),
+    ...defined({ expiresAt: life === undefined ? undefined : clock.now() + life }),
   })
   const oldKeyExpiresAt = clock.now() + oldKeyLivesMs
   await keeper.store(minted.key, {
@@ -146,24 +169,26 @@ async function rotate(deps: RotateServiceAccountDeps, wanted: Wanted, planned: P
     ...defined({ expiresAt: minted.expiresAt }),
   })
   if (entry.oldItem !== undefined) await keeper.noteExpiry(entry.oldItem, oldKeyExpiresAt)
-  return { key: keyFacts(await takeIntoUse(deps, entry)), oldKeyExpiresAt }
+  return { key: keyFacts(await takeIntoUse(parts, entry)), oldKeyExpiresAt }
 }
 
-/** Only a key that Prefect accepts takes a place. Rejects with the entry left for `recover`. */
-async function takeIntoUse(deps: RotateServiceAccountDeps, entry: BotEntry): Promise<KeyRecord> {
-  const { keeper, cloud, events, credentials, journal } = deps
+/** Makes the new key current if Prefect accepts it. On failure the entry is left for `recover`. */
+async function takeIntoUse(
+  { keeper, cloud, events, credentials, journal }: ServiceAccountParts,
+  entry: BotEntry,
+): Promise<KeyRecord> {
   const record = keeper.ledger().keys[entry.item]
   const key = keeper.keyOf(entry.item)
   if (record === undefined || key === undefined) {
     throw new BrokerError('login_state', 'the new key is not in the vault')
   }
   const { owner, workspaces } = await verifyKey(cloud, { cloudApiUrl: entry.cloudApiUrl, key })
-  const { currentItem } = keeper.profile(entry.profile)
+  const currentItem = keeper.current(entry.profile)?.item
   if (currentItem !== entry.item && currentItem !== entry.oldItem) {
     await dropEntry(journal, entry.id)
     throw new BrokerError(
       'login_state',
-      `profile ${shownName(entry.profile)} got another key in the meantime`,
+      `the key of profile ${shownName(entry.profile)} changed during the rotation`,
     )
   }
   await keeper.promote(entry.item, { patch: { owner, workspaces } })
@@ -174,17 +199,17 @@ async function takeIntoUse(deps: RotateServiceAccountDeps, entry: BotEntry): Pro
   return record
 }
 
-async function recoverOne(deps: RotateServiceAccountDeps, entry: BotEntry): Promise<void> {
-  const { keeper, journal, events, log } = deps
+async function recoverOne(parts: ServiceAccountParts, entry: BotEntry): Promise<void> {
+  const { keeper, journal, events, log } = parts
   if (keeper.ledger().keys[entry.item] !== undefined) {
     await keeper.load()
-    await takeIntoUse(deps, entry)
+    await takeIntoUse(parts, entry)
     return
   }
   const { profile, name } = entry
-  const message = `rotating the key of service account ${shownName(name)} was cut off: its old key may end within a day`
+  const message = `the key rotation of service account ${shownName(name)} was interrupted: its old key may expire within a day`
   const hint = `prefect-auth keys rotate-service-account ${quoteWord(name)} --profile ${quoteWord(profile)}`
   await dropEntry(journal, entry.id)
-  log.warn({ profile, name }, 'the rotation of a service account key was cut off')
+  log.warn({ profile, name }, 'service account key rotation interrupted')
   events.emit('renewal.warning', { profile, facts: { days: 1, message, hint } })
 }

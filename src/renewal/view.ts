@@ -1,82 +1,50 @@
-/** Pure: how it stands with the renewal of one profile's key, for status, readiness and doctor. */
+/** The state of a profile's renewal, for status, readiness and doctor. Pure. */
 
 import { retryOf } from '../base/errors.js'
-import type { KeyKeeper } from '../keys/keeper.js'
-import type { KeyFacts, KeyRecord, LastRenewal } from '../keys/ledger.js'
+import {
+  currentKey,
+  type KeyRecord,
+  keysOf,
+  type LastRenewal,
+  type Ledger,
+  profileRecord,
+} from '../keys/ledger.js'
 import { shownName } from '../profiles/bundled.js'
+import { DAY_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import { loginCommand, quoteWord } from '../std/text.js'
 import { type CurrentKey, planFor } from './due.js'
-import { type RenewalPlan, WARNING_DAYS } from './plan.js'
+import { planWarning, type RenewalPlan, WARNING_DAYS } from './plan.js'
 
 /** A replaced key that may still work at Prefect. Times in epoch ms. */
 interface OldKey {
   readonly fingerprint: string
   readonly isHandedOut: boolean
   readonly retiredAt: number
-  /** Absent: not known. */
+  /** Absent: unknown. */
   readonly expiresAt?: number
 }
 
-/** How it stands with the renewal of one profile's key. */
 export interface RenewalView {
   readonly plan: RenewalPlan
   readonly last?: LastRenewal
-  /** The key should have been renewed by now and was not, or can't be and its end is near: why, and what helps. */
+  /** Why the key was not renewed in time, or cannot be and expires soon; and the command that fixes it. */
   readonly trouble?: { readonly message: string; readonly hint: string }
   readonly oldKeys: readonly OldKey[]
 }
 
-type RenewalOutcome =
-  | { readonly kind: 'renewed'; readonly key: KeyFacts }
-  /** `at`: when it is due, epoch ms; absent where it does not expire. */
-  | { readonly kind: 'not_due'; readonly key: KeyFacts; readonly at?: number }
-
-export interface ServiceAccountAdmin {
-  /**
-   * Has Prefect make a new key for the service account of this name, with the key of `ownerProfile` (the active one where
-   * absent), and keeps it for `profile`. The old key lives on for `oldKeyLivesMs` (default: a day). Rejects with
-   * `prefect_not_found` where there is no such service account, `prefect_forbidden` where the owner may not, or as `CloudApi`
-   * and `Vault` do.
-   */
-  rotate(wanted: {
-    readonly profile: string
-    readonly name: string
-    readonly ownerProfile?: string
-    readonly oldKeyLivesMs?: number
-    /** Absent: as long as the key before lived; without end where that had none. */
-    readonly expiresInMs?: number
-  }): Promise<{ readonly key: KeyFacts; readonly oldKeyExpiresAt: number }>
-}
-
-export interface RenewalAdmin {
-  /**
-   * Renews the profile's key, and waits for the outcome; where `ifDue` only if that is due. Rejects with what stands in the
-   * way: `login_required`, `key_rejected`, `key_minting_refused`, or as `CloudApi` and `Vault` do; the old key is served on.
-   */
-  renew(profile: string | undefined, options: { readonly ifDue: boolean }): Promise<RenewalOutcome>
-  /** `undefined` for a profile that we hold no key for. */
-  view(profile: string): RenewalView | undefined
-}
-
-const DAY_MS = 24 * 3_600_000
-
-/** `undefined` where we hold no key for the profile. `now`: epoch ms, set right by Prefect's. */
-export function viewRenewal(keeper: KeyKeeper, profile: string, now: number): RenewalView | undefined {
-  const { currentItem, lastRenewal } = keeper.profile(profile)
-  const record = currentItem === undefined ? undefined : keeper.ledger().keys[currentItem]
-  const oldKeys = Object.values(keeper.ledger().keys)
-    .filter((key) => key.profile === profile && key.item !== currentItem)
-    .flatMap((key) => oldKey(key, now))
+/** Undefined if we hold no key for the profile. `now`: epoch ms, corrected by Prefect's. */
+export function viewRenewal(ledger: Ledger, profile: string, now: number): RenewalView | undefined {
+  const record = currentKey(ledger, profile)
   if (record === undefined) return undefined
-  const plan = planFor(keeper, record)
-  const trouble = findTrouble({ record, plan, ...(lastRenewal ? { last: lastRenewal } : {}) }, now)
-  return {
-    plan,
-    ...(lastRenewal ? { last: lastRenewal } : {}),
-    ...defined({ trouble }),
-    oldKeys,
-  }
+  const known = profileRecord(ledger, profile)
+  const last = defined({ last: known.lastRenewal })
+  const plan = planFor(record, known)
+  const trouble = findTrouble({ record, plan, ...last }, now)
+  const oldKeys = keysOf(ledger, profile)
+    .filter(({ item }) => item !== record.item)
+    .flatMap((key) => oldKey(key, now))
+  return { plan, ...last, ...defined({ trouble }), oldKeys }
 }
 
 function oldKey(
@@ -88,7 +56,17 @@ function oldKey(
   return [{ fingerprint, isHandedOut: handedOut, retiredAt, ...defined({ expiresAt }) }]
 }
 
-/** A rejected key is no matter of renewal any more: that a login is needed is said elsewhere. */
+/** The warning to give now: renewal is impossible, or overdue and failing. */
+export function findWarning(
+  current: Pick<CurrentKey, 'record' | 'plan' | 'last'>,
+  now: number,
+): ({ readonly days: number } & NonNullable<RenewalView['trouble']>) | undefined {
+  const days = planWarning(current.record, now)
+  const trouble = days === undefined ? undefined : findTrouble(current, now)
+  return days === undefined || trouble === undefined ? undefined : { days, ...trouble }
+}
+
+/** Undefined for a rejected key: the status already says that a login is required. */
 export function findTrouble(
   { record, plan, last }: Pick<CurrentKey, 'record' | 'plan' | 'last'>,
   now: number,
@@ -122,7 +100,7 @@ function endOf({ expiresAt = 0, isExpiryAssumed }: KeyRecord, now: number): stri
   return `${expiresAt <= now ? 'expired' : 'expires'} ${about}${when} UTC`
 }
 
-/** The one command that fixes it. */
+/** The command that fixes it. */
 function remedyOf({ code = '' }: LastRenewal, profile: string): string {
   if (code === 'vault_locked') return 'prefect-auth unlock'
   if (code === 'owner_mismatch') return `${loginCommand(profile)} --switch-owner`

@@ -1,7 +1,7 @@
-/** Pure: what is served for one profile, out of what the file says and what we hold; or why nothing is. */
+/** What is served for one profile, decided from what the file says and what we hold; or why nothing is. Pure. */
 
 import { BrokerError } from '../base/errors.js'
-import type { KeyKeeper } from '../keys/keeper.js'
+import { genuineKey, type HeldSecret } from '../keys/keeper.js'
 import { type KeyFacts, type KeyRecord, keyFacts, type ProfileRecord } from '../keys/ledger.js'
 import { workspaceHandle } from '../prefect/cloud.js'
 import { shownName } from '../profiles/bundled.js'
@@ -10,14 +10,24 @@ import { defined } from '../std/defined.js'
 import { loginCommand, quoteWord } from '../std/text.js'
 import type { ProfileState, Served } from './credentials.js'
 
-interface AnswerInputs {
+export interface AnswerInputs {
   readonly resolved: ResolvedProfile
-  readonly keeper: Pick<KeyKeeper, 'held' | 'keyOf' | 'ledger' | 'profile'>
-  readonly generation: number
-  readonly renewsAt?: (item: string) => number | undefined
+  /** What is known of the profile. */
+  readonly known: ProfileRecord
+  /** The keys of all profiles: one of them may be in this profile's file. */
+  readonly keys: readonly KeyRecord[]
+  /** The profile's current key, with what memory has for it. */
+  readonly current?: {
+    readonly record: KeyRecord
+    readonly held: HeldSecret
+    /** When it will be renewed, epoch ms. */
+    readonly renewsAt?: number
+  }
+  /** What memory has for the profile's auth string, if one was stored. */
+  readonly auth?: { readonly item: string; readonly held: HeldSecret }
 }
 
-/** A secret and where it came from, or why there is none. */
+/** A secret with its source, or why there is none. */
 type Found =
   | {
       readonly kind: 'found'
@@ -35,19 +45,20 @@ type Found =
 const PREFECT_CLOUD = 'https://api.prefect.cloud/api'
 
 export function decideAnswer(inputs: AnswerInputs): ProfileState {
-  const { resolved, keeper, generation } = inputs
-  const record = keeper.profile(resolved.name)
-  const found = find(inputs, record)
+  const { resolved, known } = inputs
+  const { owner, workspaces, generation, exchangeRefused } = known
+  const found = find(inputs)
   const state = {
     resolved,
     generation,
-    ...(record.owner ? { owner: record.owner } : {}),
-    workspaces: record.workspaces,
-    notices: notices(resolved, record),
+    workspaces,
+    notices: [...resolved.warnings, ...(exchangeRefused === undefined ? [] : [exchangeRefused])],
+    ...defined({ owner }),
   }
   if (found.kind === 'refused') {
-    const { source, key } = found
-    return { ...state, outcome: found, keySource: source, authSource: 'none', ...(key ? { key } : {}) }
+    const { source, error, key } = found
+    const outcome = { kind: 'refused', error } as const
+    return { ...state, outcome, keySource: source, authSource: 'none', ...defined({ key }) }
   }
   const part = found.kind === 'found' ? found.part : {}
   const source = found.kind === 'found' ? found.source : 'none'
@@ -55,18 +66,17 @@ export function decideAnswer(inputs: AnswerInputs): ProfileState {
     ...state,
     keySource: part.apiKey ? source : 'none',
     authSource: part.authString ? source : 'none',
-    ...(part.key ? { key: part.key } : {}),
-    outcome: { kind: 'served', served: served(inputs, record, part) },
+    ...defined({ key: part.key }),
+    outcome: { kind: 'served', served: served(resolved, known, part) },
   }
 }
 
 function served(
-  { resolved, generation }: AnswerInputs,
-  record: ProfileRecord,
-  part: Pick<Served, 'apiKey' | 'authString' | 'key' | 'item'>,
+  { name, kind, apiUrl, cloudApiUrl, cloudUiUrl, workspace, because }: ResolvedProfile,
+  { owner, workspaces, generation }: ProfileRecord,
+  part: Extract<Found, { kind: 'found' }>['part'],
 ): Served {
-  const { name, kind, apiUrl, cloudApiUrl, cloudUiUrl, workspace, because } = resolved
-  const known = record.workspaces.find(({ workspaceId }) => workspaceId === workspace?.workspaceId)
+  const named = workspaces.find(({ workspaceId }) => workspaceId === workspace?.workspaceId)
   const isElsewhere = cloudApiUrl !== PREFECT_CLOUD
   return {
     profile: name,
@@ -74,39 +84,42 @@ function served(
     ...defined({ apiUrl }),
     ...(isElsewhere ? { cloudApiUrl, cloudUiUrl } : {}),
     ...part,
-    ...(workspace
-      ? { workspace: { ...workspace, ...(known ? { handle: workspaceHandle(known) } : {}) } }
-      : {}),
-    // An owner we know belongs to a key we hold; whose a key in the file is, nobody has asked.
-    ...(record.owner && part.item !== undefined && kind === 'cloud' ? { owner: record.owner } : {}),
+    ...defined({
+      workspace: workspace && {
+        ...workspace,
+        ...defined({ handle: named && workspaceHandle(named) }),
+      },
+      // The known owner is that of the stored key; nobody has asked whose key is in the file.
+      owner: part.item !== undefined && kind === 'cloud' ? owner : undefined,
+    }),
     generation,
     because,
   }
 }
 
-function find(inputs: AnswerInputs, record: ProfileRecord): Found {
+function find(inputs: AnswerInputs): Found {
   switch (inputs.resolved.kind) {
     case 'cloud':
-      return findKey(inputs, record)
+      return findKey(inputs)
     case 'server':
-      return findAuthString(inputs, record)
+      return findAuthString(inputs)
     case 'none':
       return { kind: 'none' }
   }
 }
 
 /**
- * A key in the file that we do not know is newer than ours: someone ran `prefect cloud login`. One that we do know is a
- * mirror, perhaps an old one, of what we hold.
+ * An unknown key in the file is newer than ours: someone ran `prefect cloud login`. A known one is a mirror, perhaps an old
+ * one, of a key that we hold.
  */
-function findKey(inputs: AnswerInputs, record: ProfileRecord): Found {
-  const { resolved, keeper } = inputs
+function findKey(inputs: AnswerInputs): Found {
+  const { resolved, keys } = inputs
   const { fileKey } = resolved
-  const held = findHeldKey(inputs, record)
+  const held = findHeldKey(inputs)
   if (fileKey === undefined || fileKey.length === 0) return held
   const fingerprint = fileKey.fingerprint()
-  const known = Object.values(keeper.ledger().keys).filter((key) => key.fingerprint === fingerprint)
-  // Whatever stands in the file: a key of which we know that it belongs to another host does not go to this one.
+  const known = keys.filter((key) => key.fingerprint === fingerprint)
+  // Whatever the file says: a key that is known to belong to another host is not sent to this one.
   const foreign = known.find(({ cloudApiUrl }) => cloudApiUrl !== resolved.cloudApiUrl)
   if (foreign !== undefined) return hostMismatch(resolved, foreign)
   const ours = known.filter(({ profile }) => profile === resolved.name)
@@ -115,32 +128,27 @@ function findKey(inputs: AnswerInputs, record: ProfileRecord): Found {
   return { kind: 'found', source: 'file', part: { apiKey: fileKey, key: { fingerprint, origin: 'profile' } } }
 }
 
-function findHeldKey({ resolved, keeper, renewsAt }: AnswerInputs, record: ProfileRecord): Found {
+function findHeldKey({ resolved, current }: AnswerInputs): Found {
   const { name, cloudApiUrl } = resolved
-  const item = record.currentItem
-  const key = item === undefined ? undefined : keeper.ledger().keys[item]
-  if (item === undefined || key === undefined) {
+  if (current === undefined) {
     return refused('none', 'login_required', `profile ${shownName(name)} has no API key`, loginCommand(name))
   }
-  const facts = keyFacts(key, renewsAt?.(item))
+  const { record: key, held, renewsAt } = current
+  const facts = keyFacts(key, renewsAt)
   if (key.rejectedAt !== undefined) {
     const message = `Prefect no longer accepts the key of profile ${shownName(name)}`
     return refused('vault', 'login_required', message, loginCommand(name), facts)
   }
   if (key.cloudApiUrl !== cloudApiUrl) return hostMismatch(resolved, key, facts)
-  const apiKey = keeper.keyOf(item)
-  if (apiKey !== undefined) return { kind: 'found', source: 'vault', part: { apiKey, key: facts, item } }
-  const secret = keeper.held(item)
-  if (secret.kind === 'failed') return { kind: 'refused', source: 'vault', error: secret.error, key: facts }
+  const apiKey = genuineKey(key, held)
+  if (apiKey !== undefined) {
+    return { kind: 'found', source: 'vault', part: { apiKey, key: facts, item: key.item } }
+  }
+  if (held.kind === 'failed') return { kind: 'refused', source: 'vault', error: held.error, key: facts }
   const what =
-    secret.kind === 'missing' ? 'is no longer in the vault' : 'in the vault is not the one we stored'
-  return refused(
-    'vault',
-    'login_required',
-    `the key of profile ${shownName(name)} ${what}`,
-    loginCommand(name),
-    facts,
-  )
+    held.kind === 'missing' ? 'is no longer in the vault' : 'in the vault is not the one that was stored'
+  const message = `the key of profile ${shownName(name)} ${what}`
+  return refused('vault', 'login_required', message, loginCommand(name), facts)
 }
 
 function hostMismatch(
@@ -148,32 +156,28 @@ function hostMismatch(
   key: KeyRecord,
   facts: KeyFacts = keyFacts(key),
 ): Found {
-  const message = `the key of profile ${shownName(name)} belongs to ${key.cloudApiUrl}, the profile now points at ${cloudApiUrl}`
+  const message = `the key of profile ${shownName(name)} belongs to ${key.cloudApiUrl}, but the profile now points at ${cloudApiUrl}`
   return refused('vault', 'key_host_mismatch', message, loginCommand(name), facts)
 }
 
-function findAuthString({ resolved, keeper }: AnswerInputs, record: ProfileRecord): Found {
+function findAuthString({ resolved, auth }: AnswerInputs): Found {
   const { name, apiUrl, fileAuthString } = resolved
   if (fileAuthString !== undefined && fileAuthString.length > 0) {
     return { kind: 'found', source: 'file', part: { authString: fileAuthString } }
   }
-  if (record.authItem === undefined) return { kind: 'none' }
-  const secret = keeper.held(record.authItem)
+  if (auth === undefined) return { kind: 'none' }
+  const { item, held } = auth
   const command = `prefect-auth profile set ${quoteWord(name)} --auth-string-stdin`
-  if (secret.kind === 'failed') return { kind: 'refused', source: 'vault', error: secret.error }
-  if (secret.kind === 'missing') {
-    return refused(
-      'vault',
-      'login_required',
-      `the auth string of profile ${shownName(name)} is no longer in the vault`,
-      command,
-    )
+  if (held.kind === 'failed') return { kind: 'refused', source: 'vault', error: held.error }
+  if (held.kind === 'missing') {
+    const message = `the auth string of profile ${shownName(name)} is no longer in the vault`
+    return refused('vault', 'login_required', message, command)
   }
-  if (secret.apiUrl !== apiUrl) {
-    const message = `the auth string of profile ${shownName(name)} belongs to ${secret.apiUrl}, the profile now points elsewhere`
+  if (held.apiUrl !== apiUrl) {
+    const message = `the auth string of profile ${shownName(name)} belongs to ${held.apiUrl}, but the profile now points elsewhere`
     return refused('vault', 'key_host_mismatch', message, command)
   }
-  return { kind: 'found', source: 'vault', part: { authString: secret.secret, item: record.authItem } }
+  return { kind: 'found', source: 'vault', part: { authString: held.secret, item } }
 }
 
 function refused(
@@ -183,10 +187,5 @@ function refused(
   hint: string,
   key?: KeyFacts,
 ): Found {
-  return { kind: 'refused', source, error: new BrokerError(code, message, { hint }), ...(key ? { key } : {}) }
-}
-
-function notices(resolved: ResolvedProfile, record: ProfileRecord): readonly string[] {
-  const refusal = record.exchangeRefused
-  return [...resolved.warnings, ...(refusal === undefined ? [] : [refusal])]
+  return { kind: 'refused', source, error: new BrokerError(code, message, { hint }), ...defined({ key }) }
 }

@@ -1,4 +1,4 @@
-/** What is served, for each profile, right now. Types; `serve-credentials.ts` computes and holds them. */
+/** Credentials as callers see them: what is served for each profile right now, or why nothing is. */
 
 import { BrokerError } from '../base/errors.js'
 import type { KeyFacts } from '../keys/ledger.js'
@@ -7,29 +7,26 @@ import { shownName } from '../profiles/bundled.js'
 import type { ProfileReading, ResolvedProfile } from '../profiles/profile.js'
 import type { Secret } from '../std/secret.js'
 
-/**
- * The current answer for one profile. Immutable: a change makes a new object, so that an answer can be rendered once
- * per object and kept.
- */
+/** What is served for one profile. Immutable: a change makes a new object, so it can be rendered once per object. */
 export interface Served {
   readonly profile: string
   readonly kind: ResolvedProfile['kind']
   readonly apiUrl?: string
   readonly apiKey?: Secret
   readonly authString?: Secret
-  /** Only where the profile or the daemon sets other endpoints than Prefect's own. */
+  /** Only if the profile or the daemon sets other endpoints than Prefect's own. */
   readonly cloudApiUrl?: string
   readonly cloudUiUrl?: string
   readonly workspace?: { readonly accountId: string; readonly workspaceId: string; readonly handle?: string }
   readonly owner?: Owner
   readonly key?: KeyFacts
-  /** The vault item of the key, absent for a key out of the file. */
+  /** The vault item of the key or auth string; absent for one from the file. */
   readonly item?: string
   readonly generation: number
   readonly because: string
 }
 
-/** A profile with what can be served for it, or why nothing can. */
+/** A profile with what is served for it, or why nothing is. */
 export interface ProfileState {
   readonly resolved: ResolvedProfile
   readonly outcome:
@@ -39,7 +36,7 @@ export interface ProfileState {
   readonly keySource: 'vault' | 'file' | 'none'
   readonly authSource: 'vault' | 'file' | 'none'
   readonly owner?: Owner
-  /** Known names for workspace ids. */
+  /** Workspaces with known names. */
   readonly workspaces: readonly Workspace[]
   readonly key?: KeyFacts
   readonly notices: readonly string[]
@@ -48,23 +45,23 @@ export interface ProfileState {
 export interface Credentials {
   /** Looks at the profile file if the last look is older than a second. Cheap otherwise; call it before a lookup. */
   refresh(): Promise<void>
-  /** The profile asked for, else the active one. Throws `profile_not_found`. Memory only. */
+  /** Of the given profile, or the active one. From memory. Throws `profile_not_found`. */
   state(profile?: string): ProfileState
-  /** Every profile: those of the file, those we hold a key for, and the active one. */
+  /** Of every profile in the file, those that have a stored secret, and the active one. */
   states(): readonly ProfileState[]
-  /** The answer, or throws the reason: `login_required`, `key_rejected`, `vault_locked`, … */
+  /** Throws why nothing can be served: `login_required`, `key_host_mismatch`, `vault_locked`, … */
   serve(profile?: string): Served
   /**
-   * Makes durable that this key leaves the daemon, and answers what may be given: the same, or what took its place in the
-   * meantime. Rejects as `serve` throws.
+   * Makes durable that this key leaves the daemon, and returns what may be sent: the same, or what has replaced it. Rejects as
+   * `serve` throws.
    */
   markHandedOut(served: Served): Promise<Served>
-  /** Resolves when the profile's generation is no longer `generation`, after `ms`, or on abort; never rejects. */
+  /** Resolves when the profile's generation differs from `generation`, after `ms`, or on abort. Never rejects. */
   waitForChange(profile: string, generation: number, ms: number, signal: AbortSignal): Promise<void>
   reading(): ProfileReading
 }
-/** The key that is served, with the one host it may go to. Throws `profile_not_cloud`. */
 
+/** The key that is served, with the only host it may be sent to. Throws `profile_not_cloud`. */
 export function target(
   credentials: Credentials,
   served: Served,
@@ -73,13 +70,13 @@ export function target(
   if (apiKey === undefined) throw new BrokerError('internal', 'a Cloud profile is served without a key')
   return { cloudApiUrl: credentials.state(profile).resolved.cloudApiUrl, key: apiKey }
 }
+
+/** Throws `profile_not_cloud`. */
 export function requireCloud(served: Served): Served {
   if (served.kind === 'cloud' && served.apiKey !== undefined) return served
   throw new BrokerError(
     'profile_not_cloud',
     `profile ${shownName(served.profile)} is not a Prefect Cloud profile`,
-    {
-      hint: 'prefect-auth login',
-    },
+    { hint: 'prefect-auth login' },
   )
 }

@@ -1,35 +1,19 @@
-/**
- * Computes and holds the current answer of every profile: file + held keys → answer, in memory. A changed answer is
- * visible only after its new generation is durable.
- */
+/** Decides and holds what is served for every profile. A change is visible once its new generation is durable. */
 
 import type { Events } from '../base/events.js'
 import type { KeyKeeper } from '../keys/keeper.js'
-import type { Ledger } from '../keys/ledger.js'
+import { currentKey, type Ledger, profileRecord } from '../keys/ledger.js'
 import type { CloudDefaults } from '../prefect/cloud.js'
 import type { ProfileStore, ResolvedProfile } from '../profiles/profile.js'
+import { isSameReading } from '../profiles/reading.js'
 import { listProfiles, resolveProfile } from '../profiles/resolve.js'
 import { createSerial } from '../std/async.js'
 import { type Clock, sleep } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
 import { sha256Hex } from '../std/secret.js'
-import { decideAnswer } from './answer.js'
+import { type AnswerInputs, decideAnswer } from './answer.js'
 import type { Credentials, ProfileState, Served } from './credentials.js'
-
-export interface ServeCredentialsDeps {
-  readonly store: ProfileStore
-  readonly keeper: KeyKeeper
-  readonly events: Events
-  readonly clock: Clock
-  readonly log: Log
-  readonly defaults: CloudDefaults
-  /** When a key is going to be renewed, where that is known. Epoch ms. */
-  readonly renewsAt?: (item: string) => number | undefined
-}
-
-/** How long a request waits for secrets that could not be read before. */
-const RETRY_WAIT_MS = 500
 
 export interface ServingCredentials extends Credentials {
   /** Brings all answers up to date with the file and the keys; resolves when they are served. */
@@ -39,8 +23,27 @@ export interface ServingCredentials extends Credentials {
   close(): Promise<void>
 }
 
-export function createCredentials(deps: ServeCredentialsDeps): ServingCredentials {
-  const { store, keeper, events, clock, log, defaults } = deps
+/** How long a request waits for secrets that could not be read before. */
+const RETRY_WAIT_MS = 500
+
+export function createCredentials({
+  store,
+  keeper,
+  events,
+  clock,
+  log,
+  defaults,
+  renewsAt,
+}: {
+  readonly store: ProfileStore
+  readonly keeper: KeyKeeper
+  readonly events: Events
+  readonly clock: Clock
+  readonly log: Log
+  readonly defaults: CloudDefaults
+  /** When the key under this item will be renewed, if known. Epoch ms. */
+  readonly renewsAt?: (item: string) => number | undefined
+}): ServingCredentials {
   const serial = createSerial()
   const waiters = new Set<() => void>()
   const users = new Set<() => void>()
@@ -48,14 +51,16 @@ export function createCredentials(deps: ServeCredentialsDeps): ServingCredential
   let active = ''
   let isClosed = false
 
-  /** Decides all answers anew, makes new generations durable, then swaps. */
+  const inputsFor = (resolved: ResolvedProfile) => gatherInputs({ keeper, renewsAt }, resolved)
+
+  /** Decides all answers, makes new generations durable, then swaps. */
   const settleNow = async (): Promise<void> => {
     const { file } = store.reading()
     const resolved = profilesToServe(file, defaults, profilesWithSecrets(keeper.ledger()))
     const next = new Map<string, ProfileState>()
     const changes: string[] = []
     for (const profile of resolved) {
-      const state = await settleProfile(deps, profile, states.get(profile.name))
+      const state = await settleProfile(profile, states.get(profile.name))
       if (states.get(profile.name)?.generation !== state.generation) changes.push(profile.name)
       next.set(profile.name, state)
     }
@@ -65,15 +70,27 @@ export function createCredentials(deps: ServeCredentialsDeps): ServingCredential
     for (const wake of [...waiters]) wake()
   }
 
+  async function settleProfile(
+    resolved: ResolvedProfile,
+    before: ProfileState | undefined,
+  ): Promise<ProfileState> {
+    const inputs = inputsFor(resolved)
+    const draft = decideAnswer(inputs)
+    const digest = digestOf(draft)
+    if (digest === inputs.known.digest) return before !== undefined && isSame(before, draft) ? before : draft
+    await keeper.note(resolved.name, { generation: inputs.known.generation + 1, digest })
+    return decideAnswer(inputsFor(resolved))
+  }
+
   const settle = () => serial.run(settleNow)
   const settleSoon = () => {
-    settle().catch((error: unknown) => log.error({ error }, 'the answers could not be brought up to date'))
+    settle().catch((error: unknown) => log.error({ error }, 'settling credentials failed'))
   }
   const retry = async (): Promise<void> => {
     try {
       if (await keeper.retryFailed()) await settle()
     } catch (error) {
-      log.warn({ error }, 'what failed before could not be tried again')
+      log.warn({ error }, 'retrying vault reads failed')
     }
   }
   const stops = [store.onChange(settleSoon), keeper.onChange(settleSoon)]
@@ -81,13 +98,13 @@ export function createCredentials(deps: ServeCredentialsDeps): ServingCredential
   const state = (profile?: string): ProfileState => {
     const found = states.get(profile ?? active)
     if (found !== undefined) return found
-    // Throws `profile_not_found` with what there is, or resolves a bundled profile that nobody has asked for yet.
+    // Throws `profile_not_found` with the profiles there are, or resolves a bundled profile that is not in use yet.
     const resolved = resolveProfile({
       file: store.reading().file,
       defaults,
       ...defined({ requested: profile }),
     })
-    return decideAnswer({ resolved, keeper, generation: keeper.profile(resolved.name).generation })
+    return decideAnswer(inputsFor(resolved))
   }
 
   const serve = (profile?: string): Served => {
@@ -104,10 +121,10 @@ export function createCredentials(deps: ServeCredentialsDeps): ServingCredential
     },
     async refresh() {
       for (const use of users) use()
-      // A vault that answers helps this very request; one that hangs must not hold up what memory can serve.
+      // A vault that works again helps this request; one that hangs must not delay what memory can serve.
       if (keeper.hasFailed()) await Promise.race([retry(), sleep(clock, RETRY_WAIT_MS)])
       const before = store.reading()
-      if ((await store.refresh()) !== before) await settle()
+      if (!isSameReading(before, await store.refresh())) await settle()
     },
     state,
     states: () => [...states.values()],
@@ -117,7 +134,7 @@ export function createCredentials(deps: ServeCredentialsDeps): ServingCredential
       while (!isGivenSafely(keeper, answer)) {
         if (answer.item !== undefined) await keeper.markHandedOut(answer.item)
         if (isGivenSafely(keeper, answer)) break
-        // Replaced while the mark was written: what was never handed out may be deleted at Prefect by now.
+        // Replaced before it was marked: a key that was never handed out may be deleted at Prefect by now.
         await settle()
         answer = serve(answer.profile)
       }
@@ -132,7 +149,7 @@ export function createCredentials(deps: ServeCredentialsDeps): ServingCredential
           over.abort()
           resolve()
         }
-        // A profile that Prefect brings along may have an answer without being among those that are held.
+        // A bundled profile may have an answer without being among those held here.
         const wasHeld = states.has(profile)
         const look = () => {
           const found = states.get(profile)
@@ -157,8 +174,8 @@ export function createCredentials(deps: ServeCredentialsDeps): ServingCredential
 }
 
 /**
- * Whether an answer may leave: it has no key of ours, or its key is marked, and was not retired before the mark was there: a
- * key that never left us is deleted as soon as it is retired.
+ * Whether an answer may be sent: it has no key of ours, or one that was marked as handed out before it was retired. A key that
+ * was never handed out is deleted as soon as it is retired.
  */
 function isGivenSafely(keeper: KeyKeeper, { apiKey, item }: Served): boolean {
   if (apiKey === undefined || item === undefined) return true
@@ -166,14 +183,14 @@ function isGivenSafely(keeper: KeyKeeper, { apiKey, item }: Served): boolean {
   return record?.handedOut === true && record.retiredAt === undefined
 }
 
-/** Names of profiles that a secret is kept for; an old record may remain of others, so that they count on. */
+/** Names of profiles that have a secret; the records of others remain only so that their generation never goes back. */
 function profilesWithSecrets({ profiles }: Ledger): readonly string[] {
   return Object.entries(profiles)
     .filter(([, { currentItem, authItem }]) => currentItem !== undefined || authItem !== undefined)
     .map(([name]) => name)
 }
 
-/** Every profile of the file, the active one, and those we hold something for. */
+/** Every profile of the file, the active one, and those that have a secret. */
 function profilesToServe(
   file: Parameters<typeof listProfiles>[0]['file'],
   defaults: CloudDefaults,
@@ -187,26 +204,33 @@ function profilesToServe(
   return wanted.some(({ name }) => name === active.name) ? wanted : [active, ...wanted]
 }
 
-async function settleProfile(
-  { keeper, renewsAt }: ServeCredentialsDeps,
-  resolved: ResolvedProfile,
-  before: ProfileState | undefined,
-): Promise<ProfileState> {
-  const record = keeper.profile(resolved.name)
-  const draft = decideAnswer({
-    resolved,
+function gatherInputs(
+  {
     keeper,
-    generation: record.generation,
-    ...(renewsAt ? { renewsAt } : {}),
-  })
-  const digest = digestOf(draft)
-  if (digest === record.digest) return before !== undefined && isSame(before, draft) ? before : draft
-  const generation = record.generation + 1
-  await keeper.note(resolved.name, { generation, digest })
-  return decideAnswer({ resolved, keeper, generation, ...(renewsAt ? { renewsAt } : {}) })
+    renewsAt,
+  }: { readonly keeper: KeyKeeper; readonly renewsAt: ((item: string) => number | undefined) | undefined },
+  resolved: ResolvedProfile,
+): AnswerInputs {
+  const ledger = keeper.ledger()
+  const known = profileRecord(ledger, resolved.name)
+  const record = currentKey(ledger, resolved.name)
+  const { authItem } = known
+  return {
+    resolved,
+    known,
+    keys: Object.values(ledger.keys),
+    ...defined({
+      current: record && {
+        record,
+        held: keeper.held(record.item),
+        ...defined({ renewsAt: renewsAt?.(record.item) }),
+      },
+      auth: authItem === undefined ? undefined : { item: authItem, held: keeper.held(authItem) },
+    }),
+  }
 }
 
-/** Names an answer without telling it: everything that a caller is told, but secrets as fingerprints. */
+/** Identifies an answer without revealing it: everything that a caller sees, with secrets as fingerprints. */
 function digestOf({ outcome }: ProfileState): string {
   const facts =
     outcome.kind === 'refused'
@@ -215,7 +239,7 @@ function digestOf({ outcome }: ProfileState): string {
   return sha256Hex(JSON.stringify(facts)).slice(0, 32)
 }
 
-/** Keeps the object, and with it the rendered answer, where nothing that is shown or used has changed. */
+/** Whether nothing that is shown or used has changed: the object, and its rendered answer, can be kept. */
 function isSame(before: ProfileState, after: ProfileState): boolean {
   return JSON.stringify(comparable(before)) === JSON.stringify(comparable(after))
 }
@@ -228,7 +252,7 @@ function comparable({ outcome, resolved, ...rest }: ProfileState): unknown {
   return { ...rest, resolved, inFile, refused: [code, message, hint] }
 }
 
-/** A secret prints as nothing, in JSON too: two different ones would look the same. */
+/** All secrets print alike, in JSON too: only their fingerprints tell them apart. */
 function tellable({ apiKey, authString, ...rest }: Served): unknown {
   return { ...rest, apiKey: apiKey?.fingerprint(), authString: authString?.fingerprint() }
 }
@@ -242,8 +266,10 @@ function announce(events: Events, state: ProfileState | undefined): void {
     facts: {
       generation,
       kind: resolved.kind,
-      ...(served.key ? { fingerprint: served.key.fingerprint } : {}),
-      ...(outcome.kind === 'refused' ? { code: outcome.error.code } : {}),
+      ...defined({
+        fingerprint: served.key?.fingerprint,
+        code: outcome.kind === 'refused' ? outcome.error.code : undefined,
+      }),
     },
   })
 }

@@ -2,7 +2,8 @@
 
 import type { LoginSessions, LoginView } from '../login/login.js'
 import type { ProfileReading } from '../profiles/profile.js'
-import type { RenewalAdmin, RenewalView } from '../renewal/view.js'
+import type { RenewalAdmin } from '../renewal/renewal.js'
+import type { RenewalView } from '../renewal/view.js'
 import type { Credentials, ProfileState } from '../serve/credentials.js'
 import type { ListenerFacts } from '../tokens/access.js'
 import type { Vault, VaultDescription } from '../vault/vault.js'

@@ -22,7 +22,7 @@ function fileWith(sim: Simulator, key: string): string {
   return `active = "cloud"\n# kept\n[profiles.cloud]\nPREFECT_API_URL = "${sim.workspaceUrl('prefect/terry')}"\nPREFECT_API_KEY = "${key}"\n`
 }
 
-t.test('adopting moves the key into the vault, then out of the file, and knows the owner', async (t) => {
+t.test('adopts the key into the vault, then removes it from the file, and knows the owner', async (t) => {
   const { sim, broker, reopen } = await setStage(t)
   const key = sim.issueKey()
   await broker.write(fileWith(sim, key))
@@ -41,38 +41,41 @@ t.test('adopting moves the key into the vault, then out of the file, and knows t
   t.equal(again.served(), key)
 })
 
-t.test('killed at any step of an adoption: the key is served, and adopting again finishes it', async (t) => {
-  const crashAt = async (ahead: number) => {
-    const { sim, broker, reopen } = await setStage(t)
-    const key = sim.issueKey()
-    await broker.write(fileWith(sim, key))
-    const steps = broker.saboteur.steps.length
-    broker.saboteur.arm(ahead)
-    await broker.profiles.adopt('cloud').catch(() => undefined)
-    const again = await reopen()
-    await again.recover()
-    const served = again.served()
-    await again.profiles.adopt('cloud').catch((error: { code?: string }) => {
-      if (error.code !== 'profile_has_no_key') throw error
-    })
-    return {
-      total: broker.saboteur.steps.length - steps,
-      ...{ key, served, finally: again.served(), file: await again.file() },
-      records: Object.keys(again.ledger.read().keys).length,
+t.test(
+  'serves the key after a crash at any step of an adoption, and finishes it when asked again',
+  async (t) => {
+    const crashAt = async (ahead: number) => {
+      const { sim, broker, reopen } = await setStage(t)
+      const key = sim.issueKey()
+      await broker.write(fileWith(sim, key))
+      const steps = broker.saboteur.steps.length
+      broker.saboteur.arm(ahead)
+      await broker.profiles.adopt('cloud').catch(() => undefined)
+      const again = await reopen()
+      await again.recover()
+      const served = again.served()
+      await again.profiles.adopt('cloud').catch((error: { code?: string }) => {
+        if (error.code !== 'profile_has_no_key') throw error
+      })
+      return {
+        total: broker.saboteur.steps.length - steps,
+        ...{ key, served, finally: again.served(), file: await again.file() },
+        records: Object.keys(again.ledger.read().keys).length,
+      }
     }
-  }
-  const { total } = await crashAt(Number.POSITIVE_INFINITY)
-  t.ok(total >= 14)
-  for (let step = 1; step <= total; step += 1) {
-    const found = await crashAt(step)
-    t.equal(found.served, found.key, `step ${step}: served after the crash`)
-    t.equal(found.finally, found.key, `step ${step}: served after the second adoption`)
-    t.notMatch(found.file, 'pnu_', `step ${step}: out of the file`)
-    t.ok(found.records >= 1, `step ${step}`)
-  }
-})
+    const { total } = await crashAt(Number.POSITIVE_INFINITY)
+    t.ok(total >= 14)
+    for (let step = 1; step <= total; step += 1) {
+      const found = await crashAt(step)
+      t.equal(found.served, found.key, `step ${step}: served after the crash`)
+      t.equal(found.finally, found.key, `step ${step}: served after the second adoption`)
+      t.notMatch(found.file, 'pnu_', `step ${step}: out of the file`)
+      t.ok(found.records >= 1, `step ${step}`)
+    }
+  },
+)
 
-t.test('a key that Prefect refuses is not adopted and stays where it is', async (t) => {
+t.test('leaves a key where it is if Prefect rejects it', async (t) => {
   const { sim, broker } = await setStage(t)
   const key = `pnu_${'x'.repeat(36)}`
   await broker.write(fileWith(sim, key))
@@ -81,25 +84,22 @@ t.test('a key that Prefect refuses is not adopted and stays where it is', async 
   t.strictSame(broker.ledger.read().keys, {})
 })
 
-t.test(
-  'Prefect out of reach: adopted where we hold nothing, not in the place of a key that we hold',
-  async (t) => {
-    const { sim, broker } = await setStage(t)
-    sim.faults.always({ path: '/api/me/' }, { kind: 'status', status: 503 })
-    const key = sim.issueKey()
-    await broker.write(fileWith(sim, key))
-    await broker.profiles.adopt('cloud')
-    t.equal(broker.served(), key)
-    t.equal(broker.credentials.serve('cloud').owner, undefined)
-    const other = sim.issueKey()
-    await broker.write(fileWith(sim, other))
-    await t.rejects(broker.profiles.adopt('cloud'), { code: 'prefect_failed' })
-    t.equal(broker.served(), other, 'the newer one is served out of the file')
-    t.equal(broker.keeper.keyOf(broker.keeper.profile('cloud').currentItem ?? '')?.reveal(), key)
-  },
-)
+t.test('adopts a key while Prefect is unreachable if none is stored, but replaces none', async (t) => {
+  const { sim, broker } = await setStage(t)
+  sim.faults.always({ path: '/api/me/' }, { kind: 'status', status: 503 })
+  const key = sim.issueKey()
+  await broker.write(fileWith(sim, key))
+  await broker.profiles.adopt('cloud')
+  t.equal(broker.served(), key)
+  t.equal(broker.credentials.serve('cloud').owner, undefined)
+  const other = sim.issueKey()
+  await broker.write(fileWith(sim, other))
+  await t.rejects(broker.profiles.adopt('cloud'), { code: 'prefect_failed' })
+  t.equal(broker.served(), other, 'the newer one is served out of the file')
+  t.equal(broker.keeper.keyOf(broker.keeper.profile('cloud').currentItem ?? '')?.reveal(), key)
+})
 
-t.test('nothing to adopt, no Cloud profile, one of our own tokens: each is said', async (t) => {
+t.test('says if there is nothing to adopt, no Cloud profile, or only one of our own tokens', async (t) => {
   const { sim, broker } = await setStage(t)
   await broker.write(`[profiles.cloud]\nPREFECT_API_URL = "${sim.workspaceUrl('prefect/terry')}"\n`)
   await t.rejects(broker.profiles.adopt('cloud'), { code: 'profile_has_no_key' })
@@ -110,40 +110,34 @@ t.test('nothing to adopt, no Cloud profile, one of our own tokens: each is said'
   t.strictSame(sim.requests, [], 'and Prefect is not asked')
 })
 
-t.test(
-  'automatic adoption takes a key that appears, and asks Prefect once about one that it refuses',
-  async (t) => {
-    const { sim, broker } = await setStage(t, { adopt: 'auto' })
-    await broker.write(fileWith(sim, `pnu_${'x'.repeat(36)}`))
-    for (let round = 0; round < 3; round += 1) await broker.minder.look()
-    t.equal(sim.requests.filter(({ path }) => path === '/api/me/').length, 1)
-    const key = sim.issueKey()
-    await broker.write(fileWith(sim, key))
-    await broker.minder.look()
-    t.equal(broker.served(), key)
-    t.notMatch(await broker.file(), 'pnu_')
-    const told = broker.events.since(0).events.filter(({ type }) => type === 'profiles.plaintext_key')
-    t.equal(told.length, 2, 'each key is told of once')
-  },
-)
+t.test('adopts a new key automatically, and asks Prefect once about one that it rejects', async (t) => {
+  const { sim, broker } = await setStage(t, { adopt: 'auto' })
+  await broker.write(fileWith(sim, `pnu_${'x'.repeat(36)}`))
+  for (let round = 0; round < 3; round += 1) await broker.minder.look()
+  t.equal(sim.requests.filter(({ path }) => path === '/api/me/').length, 1)
+  const key = sim.issueKey()
+  await broker.write(fileWith(sim, key))
+  await broker.minder.look()
+  t.equal(broker.served(), key)
+  t.notMatch(await broker.file(), 'pnu_')
+  const told = broker.events.since(0).events.filter(({ type }) => type === 'profiles.plaintext_key')
+  t.equal(told.length, 2, 'each key is reported once')
+})
 
-t.test(
-  'an old mirror of ours only leaves the file; the newer key of ours is served all the time',
-  async (t) => {
-    const { sim, broker } = await setStage(t)
-    const old = sim.issueKey()
-    const fresh = sim.issueKey()
-    await broker.logins.keep(await broker.delivery(old))
-    await broker.logins.keep(await broker.delivery(fresh))
-    await broker.write(fileWith(sim, old))
-    t.equal(broker.served(), fresh)
-    await broker.profiles.adopt('cloud')
-    t.equal(broker.served(), fresh)
-    t.notMatch(await broker.file(), 'pnu_')
-  },
-)
+t.test('only removes an old mirror from the file, and serves the newer key all the time', async (t) => {
+  const { sim, broker } = await setStage(t)
+  const old = sim.issueKey()
+  const fresh = sim.issueKey()
+  await broker.logins.keep(await broker.delivery(old))
+  await broker.logins.keep(await broker.delivery(fresh))
+  await broker.write(fileWith(sim, old))
+  t.equal(broker.served(), fresh)
+  await broker.profiles.adopt('cloud')
+  t.equal(broker.served(), fresh)
+  t.notMatch(await broker.file(), 'pnu_')
+})
 
-t.test('a mirror is marked as handed out before it stands in the file, and follows the key', async (t) => {
+t.test('marks a key as handed out before it mirrors it, and follows the current key', async (t) => {
   const { sim, broker } = await setStage(t, { mirror: true })
   const key = sim.issueKey()
   await broker.logins.keep(await broker.delivery(key))
@@ -171,7 +165,7 @@ t.test('a mirror is marked as handed out before it stands in the file, and follo
   t.notMatch(await broker.file(), 'pnu_')
 })
 
-t.test('a newer key in the file is not overwritten by the mirror of an older one', async (t) => {
+t.test('does not overwrite a newer key in the file with the mirror of an older one', async (t) => {
   const { sim, broker } = await setStage(t, { mirror: true })
   await broker.logins.keep(await broker.delivery(sim.issueKey()))
   await broker.minder.look()

@@ -50,7 +50,7 @@ async function setStage() {
   return { tokens, away, file, look, pass, job, isAlive, audit }
 }
 
-t.test('a job whose profile is gone waits ten minutes, then its token dies', async (t) => {
+t.test('revokes the token of a job ten minutes after its profile is gone', async (t) => {
   const { away, look, pass, job, isAlive, audit } = await setStage()
   const [orphan, other] = [await job('gone'), await job('cloud')]
   away.add('gone')
@@ -63,7 +63,7 @@ t.test('a job whose profile is gone waits ten minutes, then its token dies', asy
   t.match(audit.at(-1), { action: 'token_revoked', door: 'daemon', profile: 'gone', tokenName: 'a job' })
 })
 
-t.test('a profile that comes back in time, or a file that can’t be read, ends nobody', async (t) => {
+t.test('revokes nothing if the profile comes back in time, or while the file cannot be read', async (t) => {
   const { away, file, look, pass, job, isAlive } = await setStage()
   const token = await job('edited')
   away.add('edited')
@@ -74,7 +74,7 @@ t.test('a profile that comes back in time, or a file that can’t be read, ends 
   away.add('edited')
   await look()
   await pass(AWAY_MS - MINUTE)
-  t.ok(isAlive(token), 'the time begins anew')
+  t.ok(isAlive(token), 'the time starts again')
   file.state = 'invalid'
   await pass(2 * AWAY_MS)
   t.ok(isAlive(token))
@@ -84,7 +84,7 @@ t.test('a profile that comes back in time, or a file that can’t be read, ends 
   t.notOk(isAlive(token))
 })
 
-t.test('tokens that somebody made by hand have an end of their own', async (t) => {
+t.test('leaves tokens made by hand alone', async (t) => {
   const { tokens, away, look, pass } = await setStage()
   const lifeMs = 10 * AWAY_MS
   const byHand = await tokens.create({ name: 'box', power: 'proxy', profiles: ['gone'], lifeMs })

@@ -19,7 +19,7 @@ async function setStage(t: Test, keyListing = false) {
 }
 
 t.test(
-  'keys: ours are listed with their state; others where Prefect lists them, else a notice says so',
+  'lists our keys with their state, and others if Prefect lists them; else a notice says so',
   async (t) => {
     for (const keyListing of [false, true]) {
       const { sim, broker } = await setStage(t, keyListing)
@@ -40,7 +40,7 @@ t.test(
   },
 )
 
-t.test('keys: created and shown once, deleted by id; the served one is not deleted', async (t) => {
+t.test('shows a created key once, and deletes by id, but not the key that is served', async (t) => {
   const { sim, broker } = await setStage(t)
   const created = await broker.keys.create({ name: 'for a friend', expiresAt: Date.now() + 3_600_000 })
   t.equal(sim.keys.find(created.key.reveal())?.id, created.id)
@@ -52,11 +52,11 @@ t.test('keys: created and shown once, deleted by id; the served one is not delet
   t.match(
     broker.audited.map(({ action }) => action),
     ['login'],
-    'what a caller asks for is written down once, at the door',
+    'what a caller asks for is recorded once, by the API',
   )
 })
 
-t.test('workspaces: listed with the current one, chosen by handle, the file gets the URL', async (t) => {
+t.test('lists workspaces with the current one, and writes the URL of the chosen one', async (t) => {
   const { sim, broker } = await setStage(t)
   const { workspaces, currentId } = await broker.workspaces.list()
   t.equal(workspaces.length, 2)
@@ -70,7 +70,7 @@ t.test('workspaces: listed with the current one, chosen by handle, the file gets
 })
 
 t.test(
-  'a login is for the active profile, for cloud where that is bundled, for a new one by name',
+  'logs in to the active profile, to cloud if that is a bundled one, or to a new one by name',
   async (t) => {
     const { sim, broker } = await setStage(t)
     const { store, keeper, defaults } = broker

@@ -23,7 +23,7 @@ async function setStage(t: Test) {
 
 const OWN = 'http://127.0.0.1:4200/api'
 
-t.test('a renamed profile keeps its key, and neither name uses a generation twice', async (t) => {
+t.test('keeps the key of a renamed profile, and uses no generation of either name twice', async (t) => {
   const { sim, broker } = await setStage(t)
   const key = sim.issueKey()
   await broker.logins.keep(await broker.delivery(key))
@@ -35,7 +35,7 @@ t.test('a renamed profile keeps its key, and neither name uses a generation twic
   t.ok(broker.credentials.serve('cloud').generation > before, 'a new profile of the old name counts on')
 })
 
-t.test('killed at any step of a renaming: file and key go by the same name', async (t) => {
+t.test('keeps file and key under one name after a crash at any step of a rename', async (t) => {
   const crashAt = async (ahead: number) => {
     const { sim, broker, reopen } = await setStage(t)
     const key = sim.issueKey()
@@ -59,7 +59,7 @@ t.test('killed at any step of a renaming: file and key go by the same name', asy
   }
 })
 
-t.test('a renaming that the file refuses changes nothing', async (t) => {
+t.test('changes nothing if the file refuses a rename', async (t) => {
   const { sim, broker } = await setStage(t)
   const key = sim.issueKey()
   await broker.logins.keep(await broker.delivery(key))
@@ -73,7 +73,7 @@ t.test('a renaming that the file refuses changes nothing', async (t) => {
   t.strictSame(broker.journal.read().entries, {})
 })
 
-t.test('a deleted profile takes its keys along; the active one is not deleted', async (t) => {
+t.test('forgets the keys of a deleted profile, and does not delete the active one', async (t) => {
   const { sim, broker } = await setStage(t)
   await broker.logins.keep(await broker.delivery(sim.issueKey()))
   await t.rejects(broker.profiles.delete('cloud'), { code: 'profile_in_use' })
@@ -87,7 +87,7 @@ t.test('a deleted profile takes its keys along; the active one is not deleted', 
   t.ok(broker.credentials.serve('cloud').generation > generation)
 })
 
-t.test('an auth string belongs to one URL', async (t) => {
+t.test('serves an auth string to its own URL only', async (t) => {
   const { broker } = await setStage(t)
   await broker.profiles.create({ name: 'own', apiUrl: OWN, authString: new Secret('admin:pass') })
   t.equal(broker.credentials.serve('own').authString?.reveal(), 'admin:pass')
@@ -103,7 +103,7 @@ t.test('an auth string belongs to one URL', async (t) => {
   t.strictSame(broker.ledger.read().doomed, undefined)
 })
 
-t.test('an auth string without a URL is refused before anything is stored or written', async (t) => {
+t.test('refuses an auth string without a URL before anything is stored or written', async (t) => {
   const { broker } = await setStage(t)
   const before = await broker.file()
   await t.rejects(broker.profiles.create({ name: 'own', authString: new Secret('a:b') }), {
@@ -113,7 +113,7 @@ t.test('an auth string without a URL is refused before anything is stored or wri
   t.strictSame(broker.ledger.read().profiles.own, undefined)
 })
 
-t.test('a change that the file refuses leaves the auth string of the old URL', async (t) => {
+t.test('keeps the auth string of the old URL if the file refuses a change', async (t) => {
   const { broker } = await setStage(t)
   await broker.profiles.create({ name: 'own', apiUrl: OWN, authString: new Secret('admin:pass') })
   await writeFile(broker.profilesFile, '[profiles.own')
@@ -122,7 +122,7 @@ t.test('a change that the file refuses leaves the auth string of the old URL', a
   t.equal(broker.credentials.serve('own').authString?.reveal(), 'admin:pass')
 })
 
-t.test('an auth string that is changed leaves the file, after it is safe', async (t) => {
+t.test('removes a changed auth string from the file once it is stored', async (t) => {
   const { broker } = await setStage(t)
   await broker.write(`[profiles.own]\nPREFECT_API_URL = "${OWN}"\nPREFECT_API_AUTH_STRING = "in:file"\n`)
   t.equal(broker.credentials.serve('own').authString?.reveal(), 'in:file')

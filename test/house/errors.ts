@@ -47,16 +47,11 @@ t.test('the kinds on the wire are the kinds inside', async (t) => {
   )
 })
 
-/** Named by docs/api.md, for what is still to come. */
-const RESERVED = ['key_not_found']
-
 t.test('every code is used', async (t) => {
   const code = sourceFiles('src')
     .filter(({ path }) => path !== 'src/base/errors.ts')
     .map((file) => file.code)
     .join('\n')
-  const unused = Object.keys(ERROR_CODES).filter(
-    (name) => !code.includes(`'${name}'`) && !RESERVED.includes(name),
-  )
+  const unused = Object.keys(ERROR_CODES).filter((name) => !code.includes(`'${name}'`))
   t.strictSame(unused, [])
 })

@@ -48,7 +48,7 @@ for (const keyListing of [false, true]) {
     for (let step = 1; step <= total; step += 1) {
       const found = await crashAt(t, step, keyListing)
       const at = `step ${step}: ${found.died}`
-      // The served answer follows by itself, so that the last step may fall behind the end.
+      // What is served follows on its own, so the last step may come after the end.
       if (found.died === undefined) {
         t.ok(step > total - 4, `step ${step}: only the last ones may never come`)
         continue

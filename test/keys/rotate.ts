@@ -63,7 +63,7 @@ function entries({ journal }: TestBroker) {
   return Object.values(journal.read().entries)
 }
 
-t.test('a rotation mints, verifies and serves our own key, and keeps the handed-out one', async (t) => {
+t.test('mints, verifies and serves our own key, and keeps the delivered one', async (t) => {
   const stage = await setStage(t)
   const { broker, sim, old } = stage
   const before = broker.credentials.serve('cloud')
@@ -80,7 +80,7 @@ t.test('a rotation mints, verifies and serves our own key, and keeps the handed-
   t.equal(sim.requests.filter(({ method }) => method === 'POST').length, 1)
 })
 
-t.test('a minted key that never left us is deleted at Prefect at once, one that did is left', async (t) => {
+t.test('deletes a minted key that was never handed out at once, and leaves one that was', async (t) => {
   for (const isHandedOut of [false, true]) {
     const stage = await setStage(t)
     const { broker, sim } = stage
@@ -166,7 +166,7 @@ for (const { name, fault, code, isUncertain, minted = 0 } of MINT_FAULTS) {
   )
 }
 
-t.test('a key whose answer was lost is found by its name where Prefect lists keys', async (t) => {
+t.test('finds a key whose response was lost by its name, if Prefect lists keys', async (t) => {
   const stage = await setStage(t, { keyListing: true })
   stage.sim.faults.next(MINT, { kind: 'reset', when: 'after' })
   await t.rejects(stage.broker.rotator.rotate('cloud'), { code: 'prefect_unreachable' })
@@ -177,7 +177,7 @@ t.test('a key whose answer was lost is found by its name where Prefect lists key
   t.equal(stage.broker.served(), stage.old)
 })
 
-t.test('a vault that can not be written to: Prefect is not even asked', async (t) => {
+t.test('does not ask Prefect if the vault cannot be written', async (t) => {
   const stage = await setStage(t)
   await rm(join(stage.broker.stateDir, 'vault'), { recursive: true })
   await t.rejects(stage.broker.rotator.rotate('cloud'), { code: 'disk_failed' })
@@ -186,7 +186,7 @@ t.test('a vault that can not be written to: Prefect is not even asked', async (t
   t.equal(stage.broker.served(), stage.old)
 })
 
-t.test('a vault that breaks while Prefect mints: the new key does not live on', async (t) => {
+t.test('deletes the new key if the vault breaks while Prefect mints', async (t) => {
   const stage = await setStage(t)
   const hold = holdNext(stage.sim, MINT)
   const failed = t.rejects(stage.broker.rotator.rotate('cloud'), { code: 'disk_failed' })
@@ -240,7 +240,7 @@ for (const { name, fault, times, outcome } of VERIFY_FAULTS) {
   )
 }
 
-t.test('Prefect gone while verifying: nothing is thrown away, the next look finishes', async (t) => {
+t.test('keeps the new key if Prefect is unreachable while verifying, and finishes later', async (t) => {
   const stage = await setStage(t)
   const outage = stage.sim.faults.always(WORKSPACES, status(503))
   await t.rejects(stage.broker.rotator.rotate('cloud'), { code: 'prefect_failed' })
@@ -256,7 +256,7 @@ t.test('Prefect gone while verifying: nothing is thrown away, the next look fini
   t.strictSame(entries(stage.broker), [])
 })
 
-t.test('an unverified key that can not be deleted stays named by its id, until it can', async (t) => {
+t.test('keeps the id of an unverified key until it can be deleted', async (t) => {
   const stage = await setStage(t)
   const outage = stage.sim.faults.always(DELETE, status(503))
   stage.sim.faults.next(WORKSPACES, status(403))
@@ -271,7 +271,7 @@ t.test('an unverified key that can not be deleted stays named by its id, until i
   t.equal(again.served(), stage.old)
 })
 
-t.test('a login in the middle of a rotation wins, whenever it comes', async (t) => {
+t.test('lets a login during a rotation win, whenever it comes', async (t) => {
   for (const moment of ['minting', 'verifying'] as const) {
     const stage = await setStage(t)
     const { broker, sim } = stage
@@ -295,7 +295,7 @@ t.test('a login in the middle of a rotation wins, whenever it comes', async (t) 
   }
 })
 
-t.test('two rotations at once are one', async (t) => {
+t.test('shares one rotation between concurrent callers', async (t) => {
   const stage = await setStage(t)
   const [one, other] = await Promise.all([
     stage.broker.rotator.rotate('cloud'),
@@ -305,28 +305,25 @@ t.test('two rotations at once are one', async (t) => {
   t.equal(living(stage).length, 1)
 })
 
-t.test(
-  'a log-out in the middle of a rotation: nothing is promoted, the key is named in the journal',
-  async (t) => {
-    const stage = await setStage(t)
-    const { broker, sim } = stage
-    let release = () => {}
-    const until = new Promise<void>((resolve) => {
-      release = resolve
-    })
-    const armed = sim.faults.next(WORKSPACES, { kind: 'hold', until })
-    const failed = t.rejects(broker.rotator.rotate('cloud'), { code: 'login_state' })
-    while (armed.struck === 0) await new Promise((resolve) => setTimeout(resolve, 5))
-    await broker.profiles.logout('cloud', { revoke: false })
-    release()
-    await failed
-    await broker.credentials.settle()
-    t.equal(broker.served(), 'login_required')
-    t.match(entries(broker), [{ step: 'lost', cloudId: living(stage)[0]?.id }])
-  },
-)
+t.test('promotes nothing after a log-out during a rotation, and names the key in the journal', async (t) => {
+  const stage = await setStage(t)
+  const { broker, sim } = stage
+  let release = () => {}
+  const until = new Promise<void>((resolve) => {
+    release = resolve
+  })
+  const armed = sim.faults.next(WORKSPACES, { kind: 'hold', until })
+  const failed = t.rejects(broker.rotator.rotate('cloud'), { code: 'login_state' })
+  while (armed.struck === 0) await new Promise((resolve) => setTimeout(resolve, 5))
+  await broker.profiles.logout('cloud', { revoke: false })
+  release()
+  await failed
+  await broker.credentials.settle()
+  t.equal(broker.served(), 'login_required')
+  t.match(entries(broker), [{ step: 'lost', cloudId: living(stage)[0]?.id }])
+})
 
-t.test("a service account's key is not exchanged, and Prefect is not asked to", async (t) => {
+t.test("does not exchange a service account's key, nor ask Prefect to", async (t) => {
   const sim = await startCloudSimulator({ bots: [{ name: 'ci', account: 'prefect' }] })
   const root = await makeRoot(t)
   const broker = await openBroker({ root, sim })

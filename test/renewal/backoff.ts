@@ -20,7 +20,7 @@ const KINDS: readonly (readonly [ErrorCode, boolean, Setback])[] = [
   ['key_rejected', false, 'not_now'],
 ]
 
-t.test('what a failure means', async (t) => {
+t.test('classifies each failure', async (t) => {
   for (const [code, isLost, expected] of KINDS) {
     t.equal(classifySetback(new BrokerError(code, 'x'), isLost), expected, `${code}, ${isLost}`)
   }
@@ -40,7 +40,7 @@ const DELAYS: readonly (readonly [Setback, number, number, number])[] = [
   ['refused', 1, HOUR, 3 * MINUTE],
 ]
 
-t.test('how long until the next attempt, at most and at least', async (t) => {
+t.test('bounds the time until the next attempt', async (t) => {
   for (const [setback, attempt, lifeMs, most] of DELAYS) {
     const at = (random: number) => setbackDelay({ setback, attempt, lifeMs, random: () => random })
     t.equal(at(1), most, `${setback} ${attempt} of ${lifeMs}`)
@@ -49,7 +49,7 @@ t.test('how long until the next attempt, at most and at least', async (t) => {
   }
 })
 
-t.test('a server that says when is obeyed', async (t) => {
+t.test('obeys a server that says when to retry', async (t) => {
   const clock = createManualClock()
   const holds = createRenewalHolds({ clock, random: () => 0 })
   const error = new BrokerError('prefect_rate_limited', 'slowly', { retryAt: clock.now() + 2 * HOUR })
@@ -60,7 +60,7 @@ t.test('a server that says when is obeyed', async (t) => {
   t.equal(holds.isOver('key-1'), true)
 })
 
-t.test('sleep is waiting, too; but no jump of the clock makes attempts follow within a minute', async (t) => {
+t.test('counts sleep as waiting, but never retries within a minute because of a clock jump', async (t) => {
   const clock = createManualClock()
   const holds = createRenewalHolds({ clock, random: () => 1 })
   const fail = () => holds.set('key-1', { setback: 'refused', lifeMs: MONTH, error: new Error('no') })
@@ -77,7 +77,7 @@ t.test('sleep is waiting, too; but no jump of the clock makes attempts follow wi
   t.equal(holds.isOver('key-1'), true)
 })
 
-t.test('another kind of failure begins anew', async (t) => {
+t.test('starts over for another kind of failure', async (t) => {
   const clock = createManualClock()
   const holds = createRenewalHolds({ clock, random: () => 1 })
   const fail = (setback: Setback) => holds.set('key-1', { setback, lifeMs: MONTH, error: new Error('no') })

@@ -2,7 +2,7 @@ import t from 'tap'
 import { nextDutyAt } from '../../src/renewal/due.js'
 import { DAY, setRenewalStage } from '../fixtures/renewal-stage.js'
 
-t.test('what must be done unasked: the renewal, and the deletion of the key before', async (t) => {
+t.test('names the next duty: the renewal, and the deletion of the key before', async (t) => {
   const retireAfterMs = 3 * DAY
   const { broker, clock, finish } = await setRenewalStage(t, {
     ageMs: 10 * DAY,
@@ -24,7 +24,7 @@ t.test('what must be done unasked: the renewal, and the deletion of the key befo
   t.ok((next() ?? 0) > renewedAt + 17 * DAY, 'a deletion that is overdue and fails holds nobody')
 })
 
-t.test('of a key that nobody can renew, the next warning', async (t) => {
+t.test('names the next warning for a key that cannot be renewed', async (t) => {
   const { broker, clock } = await setRenewalStage(t, { ageMs: 0 })
   const { keeper, credentials } = broker
   const next = () => nextDutyAt({ keeper, credentials, now: () => clock.now() })

@@ -94,7 +94,7 @@ function check(life: Life): void {
   if (!process.saboteur.isDead) checkServed(life)
 }
 
-/** A key that lives and that we do not hold stands in the journal, always. */
+/** A living key that we do not hold is always in the journal. */
 function checkOrphans(world: World): void {
   const held = new Set(Object.values(world.ledger().keys).map(({ fingerprint }) => fingerprint))
   const named = Object.values(world.journal().entries).flatMap((entry) =>

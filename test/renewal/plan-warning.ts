@@ -28,11 +28,11 @@ for (const [name, record, now, expected] of ROWS) {
   })
 }
 
-t.test('a key without a known end is never warned of', async (t) => {
+t.test('never warns of a key without a known expiry', async (t) => {
   t.equal(planWarning({ issuedAt: 0 }, 1e15), undefined)
 })
 
-t.test('the warnings that are still to come', async (t) => {
+t.test('lists the warnings still to come', async (t) => {
   t.strictSame(warningsAfter(key(30 * DAY), 23 * DAY), [27 * DAY, 29 * DAY, 30 * DAY])
   t.strictSame(warningsAfter(key(DAY), 0), [DAY])
   t.strictSame(warningsAfter(key(30 * DAY), 30 * DAY), [])

@@ -26,13 +26,13 @@ function daysOf(record: KeyRecord, jitter: number, last?: LastRenewal): number |
   return plan.kind === 'renew' ? (plan.at - BORN) / DAY : plan.kind
 }
 
-t.test('a key of thirty days is renewed between day 18 and day 20, by its jitter', async (t) => {
+t.test('renews a key of thirty days between day 18 and day 20, by its jitter', async (t) => {
   t.equal(daysOf(key(), 0), 20)
   t.equal(daysOf(key(), 0.5), 19)
   t.ok(Number(daysOf(key(), 0.999)) > 18)
 })
 
-t.test('a key of one hour is renewed after 38 to 40 minutes', async (t) => {
+t.test('renews a key of one hour after 38 to 40 minutes', async (t) => {
   const hour = key({ expiresAt: BORN + 3_600_000 })
   t.equal(Math.round(Number(daysOf(hour, 0)) * 1440), 40)
   t.equal(Math.round(Number(daysOf(hour, 0.5)) * 1440), 38)
@@ -53,8 +53,8 @@ const ROWS: readonly (readonly [string, KeyRecord, LastRenewal | undefined, numb
     failed('key_minting_refused', BORN - 1),
     0,
   ],
-  ['a pasted key: never by itself', key({ origin: 'pasted' }), undefined, 'not_renewable'],
-  ['a key out of the file: never by itself', key({ origin: 'profile' }), undefined, 'not_renewable'],
+  ['a pasted key: only on request', key({ origin: 'pasted' }), undefined, 'not_renewable'],
+  ['a key from the file: only on request', key({ origin: 'profile' }), undefined, 'not_renewable'],
   ['a service account', key({ origin: 'service_account' }), undefined, 'not_renewable'],
   ['a rejected key', key({ rejectedAt: BORN + 1 }), undefined, 'not_renewable'],
   ['a key without end', endless, undefined, 'not_needed'],
@@ -78,7 +78,7 @@ for (const [name, record, last, expected] of ROWS) {
   })
 }
 
-t.test('what can not be renewed comes with the one command that helps', async (t) => {
+t.test('gives the command that helps if a key cannot be renewed', async (t) => {
   const hintOf = (changes: Partial<KeyRecord>) => planRenewal({ record: key(changes), jitter: 0 })
   t.match(hintOf({ origin: 'pasted' }), { hint: 'prefect-auth login --profile cloud --exchange' })
   t.match(hintOf({ origin: 'service_account' }), { hint: /rotate-service-account NAME --profile cloud/ })
@@ -86,7 +86,7 @@ t.test('what can not be renewed comes with the one command that helps', async (t
   t.match(hintOf({}), { kind: 'not_renewable', hint: 'prefect-auth login --profile cloud' }, 'no owner known')
 })
 
-t.test('whatever the life and the jitter: after its birth, and with a third of its life left', async () => {
+t.test('leaves at least a third of the life, whatever the life and the jitter', async () => {
   fc.assert(
     fc.property(
       fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }),
@@ -100,7 +100,7 @@ t.test('whatever the life and the jitter: after its birth, and with a third of i
   )
 })
 
-t.test('the jitter of an item is the same at every look, and spread over [0, 1)', async (t) => {
+t.test('gives an item the same jitter every time, spread over [0, 1)', async (t) => {
   const jitters = Array.from({ length: 1000 }, (_, n) => jitterOf(`key-${n}`))
   t.ok(jitters.every((jitter) => jitter >= 0 && jitter < 1))
   const mean = jitters.reduce((sum, jitter) => sum + jitter, 0) / jitters.length

@@ -6,7 +6,7 @@ const HOUR = 3_600_000
 const MINUTE = 60_000
 const status = (code: number): Fault => ({ kind: 'status', status: code, body: { detail: 'no' } })
 
-t.test('a tick renews what is due, once, and says so', async (t) => {
+t.test('renews what is due at a tick, once, and says so', async (t) => {
   const stage = await setRenewalStage(t)
   const { broker, events, sim } = stage
   await stage.finish(broker.renewer.tick())
@@ -19,13 +19,37 @@ t.test('a tick renews what is due, once, and says so', async (t) => {
   t.match(broker.keeper.profile('cloud').lastRenewal, { outcome: 'done' })
 })
 
-t.test('what is not due is not renewed, at any age before', async (t) => {
+t.test('looks up the current key at most twice in a renewal, once in an idle tick', async (t) => {
+  const stage = await setRenewalStage(t)
+  const { keeper, renewer } = stage.broker
+  const { current } = keeper
+  let lookups = 0
+  Object.assign(keeper, {
+    current(profile: string) {
+      if (profile === 'cloud') lookups += 1
+      return current(profile)
+    },
+  })
+  const count = async (work: () => Promise<unknown>) => {
+    lookups = 0
+    await stage.finish(work())
+    return lookups
+  }
+  t.equal(await count(() => renewer.tick()), 2, 'a renewal on a tick')
+  t.equal(stage.mints(), 1)
+  t.equal(await count(() => renewer.tick()), 2, 'the first question about the new key')
+  t.equal(await count(() => renewer.tick()), 1, 'an idle tick')
+  t.equal(await count(() => renewer.renew('cloud', { isForced: true })), 2, 'a renewal on request')
+  t.equal(stage.mints(), 2)
+})
+
+t.test('does not renew what is not due', async (t) => {
   const stage = await setRenewalStage(t, { ageMs: 17 * DAY })
   await stage.finish(stage.broker.renewer.tick())
   t.equal(stage.mints(), 0)
 })
 
-t.test('using a key that is due renews it, and no request waits for that', async (t) => {
+t.test('renews a due key when it is used, without delaying the request', async (t) => {
   const stage = await setRenewalStage(t)
   const { broker, sim } = stage
   const answered: string[] = []
@@ -42,7 +66,7 @@ t.test('using a key that is due renews it, and no request waits for that', async
   t.equal(stage.mints(), 1)
 })
 
-t.test('ticks, uses and requests at the same time are one renewal', async (t) => {
+t.test('shares one renewal between concurrent ticks, uses and requests', async (t) => {
   const stage = await setRenewalStage(t)
   const { renewer } = stage.broker
   const all = [renewer.tick(), renewer.renew('cloud', { isForced: true }), renewer.tick()]
@@ -51,7 +75,7 @@ t.test('ticks, uses and requests at the same time are one renewal', async (t) =>
   t.equal(stage.mints(), 1)
 })
 
-t.test('a clock that jumps ahead, back and ahead again is asked about, and makes no key', async (t) => {
+t.test('asks Prefect about a clock that jumps back and forth, and mints no key', async (t) => {
   const stage = await setRenewalStage(t, { ageMs: DAY })
   const { broker, clock } = stage
   for (const jump of [400 * DAY, -400 * DAY, 25 * DAY, -25 * DAY, 29 * DAY]) {
@@ -66,7 +90,7 @@ t.test('a clock that jumps ahead, back and ahead again is asked about, and makes
   t.ok(Math.abs(broker.time.skewMs() ?? 0) > 28 * DAY, 'and doctor knows by how much it is off')
 })
 
-t.test('a clock that is months behind does not keep a key from being renewed in time', async (t) => {
+t.test('renews in time although the clock is months behind', async (t) => {
   const stage = await setRenewalStage(t, { ageMs: DAY })
   stage.clock.sleep(-90 * DAY)
   await stage.tickUntil(() => stage.mints() > 0, 20 * DAY, 6 * HOUR)
@@ -76,24 +100,27 @@ t.test('a clock that is months behind does not keep a key from being renewed in 
   t.ok(left > 29 * DAY && left <= 30 * DAY, 'and the new key lives thirty days by the clock of Prefect')
 })
 
-t.test('the wall clock alone never stops a key; two 401 do, once, and then nobody asks again', async (t) => {
-  const stage = await setRenewalStage(t, { ageMs: DAY })
-  const { broker, sim, clock, events } = stage
-  const outage = sim.faults.always({}, { kind: 'reset', when: 'before' })
-  clock.sleep(60 * DAY)
-  await stage.tickUntil(() => false, HOUR, 10 * MINUTE)
-  t.equal(broker.served(), stage.old, 'sixty days later by our clock alone')
-  outage.disarm()
-  sim.clock.advance(60 * DAY)
-  await stage.tickUntil(() => broker.served() === 'login_required', 2 * HOUR, 10 * MINUTE)
-  t.equal(broker.served(), 'login_required')
-  sim.forgetRequests()
-  await stage.tickUntil(() => false, DAY, HOUR)
-  t.equal(sim.requests.length, 0)
-  t.equal(events.filter(({ type }) => type === 'key.rejected').length, 1)
-})
+t.test(
+  'takes a key out of service after two 401, once, and never because of the wall clock alone',
+  async (t) => {
+    const stage = await setRenewalStage(t, { ageMs: DAY })
+    const { broker, sim, clock, events } = stage
+    const outage = sim.faults.always({}, { kind: 'reset', when: 'before' })
+    clock.sleep(60 * DAY)
+    await stage.tickUntil(() => false, HOUR, 10 * MINUTE)
+    t.equal(broker.served(), stage.old, 'sixty days later by our clock alone')
+    outage.disarm()
+    sim.clock.advance(60 * DAY)
+    await stage.tickUntil(() => broker.served() === 'login_required', 2 * HOUR, 10 * MINUTE)
+    t.equal(broker.served(), 'login_required')
+    sim.forgetRequests()
+    await stage.tickUntil(() => false, DAY, HOUR)
+    t.equal(sim.requests.length, 0)
+    t.equal(events.filter(({ type }) => type === 'key.rejected').length, 1)
+  },
+)
 
-t.test('one 401 that the next call takes back rejects nothing', async (t) => {
+t.test('rejects nothing for a single 401', async (t) => {
   const stage = await setRenewalStage(t)
   stage.sim.faults.next({ path: '/api/me/' }, status(401))
   await stage.finish(stage.broker.renewer.tick())
@@ -102,15 +129,18 @@ t.test('one 401 that the next call takes back rejects nothing', async (t) => {
   t.equal(stage.mints(), 1)
 })
 
-t.test("Prefect's own time past the expiry ends it, although Prefect can say nothing else", async (t) => {
-  const stage = await setRenewalStage(t, { ageMs: 31 * DAY })
-  stage.sim.faults.always({}, status(503))
-  await stage.finish(stage.broker.renewer.tick())
-  await stage.broker.credentials.settle()
-  t.equal(stage.broker.served(), 'login_required')
-})
+t.test(
+  "rejects a key once Prefect's own clock is past its expiry, although Prefect fails otherwise",
+  async (t) => {
+    const stage = await setRenewalStage(t, { ageMs: 31 * DAY })
+    stage.sim.faults.always({}, status(503))
+    await stage.finish(stage.broker.renewer.tick())
+    await stage.broker.credentials.settle()
+    t.equal(stage.broker.served(), 'login_required')
+  },
+)
 
-t.test('a key that belongs to somebody else now mints nothing', async (t) => {
+t.test('mints nothing if the key has another owner now', async (t) => {
   const stage = await setRenewalStage(t)
   const other = { id: 'somebody-else', handle: 'eve' }
   stage.sim.faults.always({ path: '/api/me/' }, { kind: 'status', status: 200, body: other })
@@ -120,7 +150,7 @@ t.test('a key that belongs to somebody else now mints nothing', async (t) => {
   t.equal(stage.broker.served(), stage.old)
 })
 
-t.test('a workspace that vanished leaves the key alive, and the names follow', async (t) => {
+t.test('renews the key although a workspace is gone, and updates the names', async (t) => {
   const stage = await setRenewalStage(t, { sim: { accounts: [{ handle: 'prefect', workspaces: 2 }] } })
   const { broker, sim } = stage
   const [first, ...rest] = broker.keeper.profile('cloud').workspaces
@@ -132,7 +162,7 @@ t.test('a workspace that vanished leaves the key alive, and the names follow', a
   t.equal(broker.keeper.profile('cloud').workspaces.length, 1)
 })
 
-t.test('an outage of a week makes no storm, and ends in a renewal', async (t) => {
+t.test('causes no storm during an outage of a week, and renews after it', async (t) => {
   const stage = await setRenewalStage(t)
   const outage = stage.sim.faults.always({}, { kind: 'reset', when: 'before' })
   await stage.tickUntil(() => false, 7 * DAY, 10 * MINUTE)
@@ -143,24 +173,27 @@ t.test('an outage of a week makes no storm, and ends in a renewal', async (t) =>
   t.equal(stage.mints(), 1)
 })
 
-t.test('warnings at seven, three and one days and at the end: once each, and only in trouble', async (t) => {
-  const stage = await setRenewalStage(t)
-  stage.sim.allowMinting(false)
-  const days = () =>
-    stage.events.filter(({ type }) => type === 'renewal.warning').map(({ facts }) => facts.days)
-  const trouble = () => stage.events.findLast(({ type }) => type === 'renewal.warning')?.facts
-  await stage.tickUntil(() => false, 2.9 * DAY, HOUR)
-  t.strictSame(days(), [])
-  await stage.tickUntil(() => false, 7 * DAY - HOUR, HOUR)
-  t.strictSame(days(), [7, 3, 1])
-  t.match(trouble()?.message, /could not be renewed and expires .* allow list/)
-  t.equal(trouble()?.hint, 'prefect-auth login --profile cloud')
-  const again = await stage.reopen()
-  await stage.finish(again.renewer.tick())
-  t.strictSame(days(), [7, 3, 1], 'and a restart says nothing twice')
-})
+t.test(
+  'warns seven, three and one days before expiry and at expiry, once each, and only in trouble',
+  async (t) => {
+    const stage = await setRenewalStage(t)
+    stage.sim.allowMinting(false)
+    const days = () =>
+      stage.events.filter(({ type }) => type === 'renewal.warning').map(({ facts }) => facts.days)
+    const trouble = () => stage.events.findLast(({ type }) => type === 'renewal.warning')?.facts
+    await stage.tickUntil(() => false, 2.9 * DAY, HOUR)
+    t.strictSame(days(), [])
+    await stage.tickUntil(() => false, 7 * DAY - HOUR, HOUR)
+    t.strictSame(days(), [7, 3, 1])
+    t.match(trouble()?.message, /could not be renewed and expires .* allow list/)
+    t.equal(trouble()?.hint, 'prefect-auth login --profile cloud')
+    const again = await stage.reopen()
+    await stage.finish(again.renewer.tick())
+    t.strictSame(days(), [7, 3, 1], 'and a restart says nothing twice')
+  },
+)
 
-t.test('a pasted key is never warned of, and a forced renewal replaces it', async (t) => {
+t.test('never warns of a pasted key, and replaces it on request', async (t) => {
   const stage = await setRenewalStage(t)
   const { broker, sim } = stage
   const pasted = sim.issueKey({ name: 'pasted' })
@@ -171,7 +204,7 @@ t.test('a pasted key is never warned of, and a forced renewal replaces it', asyn
   t.not(broker.served(), pasted)
 })
 
-t.test('retire_after: a handed-out key is deleted that much later, and never without it', async (t) => {
+t.test('deletes a handed-out key retire_after later, and never without that setting', async (t) => {
   for (const retireAfterMs of [undefined, 2 * DAY]) {
     const stage = await setRenewalStage(t, {
       isHandedOut: true,
@@ -189,7 +222,7 @@ t.test('retire_after: a handed-out key is deleted that much later, and never wit
   }
 })
 
-t.test('a clock that jumps a year ahead deletes no key under a running job', async (t) => {
+t.test('deletes no key under a running job if the clock jumps a year ahead', async (t) => {
   const stage = await setRenewalStage(t, { isHandedOut: true, retireAfterMs: 2 * DAY })
   await stage.finish(stage.broker.renewer.tick())
   stage.clock.sleep(365 * DAY)
@@ -197,7 +230,7 @@ t.test('a clock that jumps a year ahead deletes no key under a running job', asy
   t.equal(stage.sim.keys.find(stage.old)?.deletedAt, undefined)
 })
 
-t.test('a reader that is handed the old key while it is replaced gets the new one instead', async (t) => {
+t.test('gives a reader the new key if the old one was replaced before it was handed out', async (t) => {
   const stage = await setRenewalStage(t)
   const { broker, sim } = stage
   const before = broker.credentials.serve('cloud')
@@ -208,7 +241,7 @@ t.test('a reader that is handed the old key while it is replaced gets the new on
   t.ok(sim.keys.authenticate(given.apiKey?.reveal() ?? ''))
 })
 
-t.test('no attempt begins after the end', async (t) => {
+t.test('begins no attempt after it was closed', async (t) => {
   const stage = await setRenewalStage(t)
   await stage.broker.renewer.close()
   await stage.broker.renewer.tick()

@@ -99,7 +99,7 @@ const STEPS: readonly {
   { name: 'deleting the old key', matcher: { method: 'DELETE' }, cells: DELETING },
 ]
 
-/** One attempt, told in the words of the table. */
+/** One attempt, described like a cell of the table. */
 async function tell(stage: RenewalStage): Promise<string> {
   const { broker, events } = stage
   await stage.finish(broker.renewer.tick())

@@ -28,7 +28,7 @@ async function setStage(t: Test, options: { passphrase?: string; mirror?: boolea
 
 const ATTACKER = 'https://attacker.example/api'
 
-t.test('a profile that is pointed at another Cloud gets nothing, whichever way it is pointed', async (t) => {
+t.test('serves nothing to a profile that was pointed at another Cloud, by either setting', async (t) => {
   for (const mirror of [false, true]) {
     const { sim, broker } = await setStage(t, { mirror })
     await broker.logins.keep(await broker.delivery(sim.issueKey()))
@@ -50,7 +50,7 @@ t.test('a profile that is pointed at another Cloud gets nothing, whichever way i
   }
 })
 
-t.test('a key of ours that stands in another profile of another host is not served there', async (t) => {
+t.test('does not serve a key of ours that is in the profile of another host', async (t) => {
   const { sim, broker } = await setStage(t)
   const key = sim.issueKey()
   await broker.logins.keep(await broker.delivery(key))
@@ -61,7 +61,7 @@ t.test('a key of ours that stands in another profile of another host is not serv
   t.equal(broker.served('cloud'), key)
 })
 
-t.test('an item that somebody planted in the vault is not served', async (t) => {
+t.test('does not serve an item that was planted in the vault', async (t) => {
   const rows = [
     ['another key', { secret: `pnu_${'z'.repeat(36)}` }],
     ['the key of another host', { apiUrl: ATTACKER }],
@@ -82,7 +82,7 @@ t.test('an item that somebody planted in the vault is not served', async (t) => 
   }
 })
 
-t.test('what is no envelope of ours is corrupt, not empty', async (t) => {
+t.test('reports an item in an unknown format as corrupt, not as missing', async (t) => {
   const { sim, broker, reopen } = await setStage(t)
   await broker.logins.keep(await broker.delivery(sim.issueKey()))
   const { currentItem = '' } = broker.keeper.profile('cloud')
@@ -92,7 +92,7 @@ t.test('what is no envelope of ours is corrupt, not empty', async (t) => {
   }
 })
 
-t.test('an item that is gone asks for a login', async (t) => {
+t.test('requires a login if the item is gone', async (t) => {
   const { sim, broker, reopen } = await setStage(t)
   await broker.logins.keep(await broker.delivery(sim.issueKey()))
   await broker.vault.delete(broker.keeper.profile('cloud').currentItem ?? '')
@@ -101,24 +101,21 @@ t.test('an item that is gone asks for a login', async (t) => {
   t.match(again.credentials.state('cloud'), { key: { origin: 'browser' }, keySource: 'vault' })
 })
 
-t.test(
-  'a locked vault: nothing is served, until it is unlocked; a key that was put in meanwhile counts',
-  async (t) => {
-    const { sim, broker } = await setStage(t, { passphrase: 'correct horse' })
-    const key = sim.issueKey()
-    await broker.logins.keep(await broker.delivery(key))
-    await broker.vaultAdmin.lock()
-    t.equal(broker.served(), 'vault_locked')
-    t.equal(broker.credentials.state('cloud').keySource, 'vault')
-    await t.rejects(broker.vaultAdmin.unlock(new Secret('wrong')), { code: 'vault_passphrase_wrong' })
-    t.equal(broker.served(), 'vault_locked')
-    await t.rejects(broker.rotator.rotate('cloud'), { code: 'login_required' })
-    await broker.vaultAdmin.unlock(new Secret('correct horse'))
-    t.equal(broker.served(), key)
-  },
-)
+t.test('serves nothing from a locked vault until it is unlocked', async (t) => {
+  const { sim, broker } = await setStage(t, { passphrase: 'correct horse' })
+  const key = sim.issueKey()
+  await broker.logins.keep(await broker.delivery(key))
+  await broker.vaultAdmin.lock()
+  t.equal(broker.served(), 'vault_locked')
+  t.equal(broker.credentials.state('cloud').keySource, 'vault')
+  await t.rejects(broker.vaultAdmin.unlock(new Secret('wrong')), { code: 'vault_passphrase_wrong' })
+  t.equal(broker.served(), 'vault_locked')
+  await t.rejects(broker.rotator.rotate('cloud'), { code: 'login_required' })
+  await broker.vaultAdmin.unlock(new Secret('correct horse'))
+  t.equal(broker.served(), key)
+})
 
-t.test('a vault that opens by itself is noticed by the next request that needs it', async (t) => {
+t.test('retries a vault that was unlocked elsewhere at the next request that needs it', async (t) => {
   const { sim, broker } = await setStage(t, { passphrase: 'correct horse' })
   const key = sim.issueKey()
   await broker.logins.keep(await broker.delivery(key))
@@ -130,7 +127,7 @@ t.test('a vault that opens by itself is noticed by the next request that needs i
 })
 
 t.test(
-  'a key in the file that we do not know is newer than ours; one that we know is an old mirror',
+  'takes an unknown key in the file for newer than ours, and a known one for an old mirror',
   async (t) => {
     const { sim, broker } = await setStage(t)
     const [old, current, stranger] = [sim.issueKey(), sim.issueKey(), sim.issueKey()]
@@ -150,7 +147,7 @@ t.test(
   },
 )
 
-t.test('a key that Prefect rejected is not served, out of a mirror neither', async (t) => {
+t.test('does not serve a rejected key, not even from a mirror', async (t) => {
   const { sim, broker } = await setStage(t)
   const key = sim.issueKey()
   await broker.logins.keep(await broker.delivery(key))
@@ -164,7 +161,7 @@ t.test('a key that Prefect rejected is not served, out of a mirror neither', asy
   t.equal(broker.served(), fresh)
 })
 
-t.test('the reason is a command that can be pasted, whatever the profile is called', async (t) => {
+t.test('gives a hint that can be pasted, whatever the profile is called', async (t) => {
   const { sim, broker } = await setStage(t)
   const names = [
     '__proto__',
@@ -194,7 +191,7 @@ t.test('the reason is a command that can be pasted, whatever the profile is call
   }
 })
 
-t.test('names like __proto__ survive a restart', async (t) => {
+t.test('keeps names like __proto__ over a restart', async (t) => {
   const { sim, broker, reopen } = await setStage(t)
   const key = sim.issueKey()
   await broker.write(`[profiles.__proto__]\nPREFECT_API_URL = "${sim.workspaceUrl('prefect/terry')}"\n`)

@@ -23,7 +23,7 @@ async function setStage(t: Test) {
 
 const never = new AbortController().signal
 
-t.test('what has not changed is the same object, and the same generation after a restart', async (t) => {
+t.test('keeps the object while nothing changes, and the generation over a restart', async (t) => {
   const { broker, reopen } = await setStage(t)
   const served = broker.credentials.serve('cloud')
   await broker.credentials.settle()
@@ -34,7 +34,7 @@ t.test('what has not changed is the same object, and the same generation after a
   t.not(again.credentials.serve('cloud'), served)
 })
 
-t.test('every change of the answer counts, each once', async (t) => {
+t.test('counts every change of the answer once', async (t) => {
   const { sim, broker } = await setStage(t)
   const file = await broker.file()
   let { generation } = broker.credentials.serve('cloud')
@@ -63,7 +63,7 @@ t.test('every change of the answer counts, each once', async (t) => {
   }
 })
 
-t.test('a generation is visible only once it is durable', async (t) => {
+t.test('shows a generation only once it is durable', async (t) => {
   const { sim, broker, reopen } = await setStage(t)
   const before = broker.credentials.serve('cloud')
   broker.saboteur.arm(1)
@@ -74,7 +74,7 @@ t.test('a generation is visible only once it is durable', async (t) => {
   t.equal(again.credentials.serve('cloud').generation, before.generation + 1)
 })
 
-t.test('the state keeps up with a key in the file that does not change the answer', async (t) => {
+t.test('follows a key in the file that does not change the answer', async (t) => {
   const { sim, broker } = await setStage(t)
   const first = broker.served() ?? ''
   await broker.logins.keep(await broker.delivery(sim.issueKey()))
@@ -88,7 +88,7 @@ t.test('the state keeps up with a key in the file that does not change the answe
 })
 
 t.test(
-  'who waits wakes on a change, after the time, on abort, at close, and at once where it has changed already',
+  'wakes a waiter on a change, on time-out, on abort, at close, and at once if it has changed already',
   async (t) => {
     const { sim, broker } = await setStage(t)
     const { credentials } = broker
@@ -112,7 +112,7 @@ t.test(
   },
 )
 
-t.test('a profile that is deleted while it is waited for wakes who waits', async (t) => {
+t.test('wakes a waiter when the profile is deleted', async (t) => {
   const { broker } = await setStage(t)
   const { generation } = broker.credentials.serve('cloud')
   const gone = broker.credentials.waitForChange('cloud', generation, 60_000, never)
@@ -120,7 +120,7 @@ t.test('a profile that is deleted while it is waited for wakes who waits', async
   await gone
 })
 
-t.test('to wait for a profile that Prefect brings along is to wait', async (t) => {
+t.test('waits for a bundled profile, too', async (t) => {
   const { broker } = await setStage(t)
   const { generation } = broker.credentials.state('local')
   let isOver = false
@@ -133,7 +133,7 @@ t.test('to wait for a profile that Prefect brings along is to wait', async (t) =
   await wait
 })
 
-t.test('a change of the file is served by the next request a second later', async (t) => {
+t.test('serves a change of the file to the next request a second later', async (t) => {
   const { sim, broker } = await setStage(t)
   const { writeFile } = await import('node:fs/promises')
   const key = sim.issueKey()
@@ -143,7 +143,7 @@ t.test('a change of the file is served by the next request a second later', asyn
   t.equal(broker.served(), key)
 })
 
-t.test('unknown profiles are refused by name, and the mark of a key that left is durable', async (t) => {
+t.test('refuses unknown profiles by name, and marks a key as handed out durably', async (t) => {
   const { broker, reopen } = await setStage(t)
   t.throws(() => broker.credentials.state('nobody'), { code: 'profile_not_found' })
   t.throws(() => broker.credentials.state('__proto__'), { code: 'profile_not_found' })
@@ -156,7 +156,7 @@ t.test('unknown profiles are refused by name, and the mark of a key that left is
   t.equal(again.ledger.read().keys[served.item ?? '']?.handedOut, true)
 })
 
-t.test('a hung vault does not hold up what memory can serve', async (t) => {
+t.test('serves from memory without waiting for a hung vault', async (t) => {
   const { sim, broker } = await setStage(t)
   const key = broker.served()
   const hung = {
@@ -177,4 +177,18 @@ t.test('a hung vault does not hold up what memory can serve', async (t) => {
   t.equal(credentials.serve('cloud').apiKey?.reveal(), key)
   await credentials.close()
   t.ok(sim)
+})
+
+t.test('decides nothing again for an unchanged file', async (t) => {
+  const { broker } = await setStage(t)
+  const { ledger } = broker.keeper
+  let reads = 0
+  const counted = () => {
+    reads += 1
+    return ledger()
+  }
+  await new Promise((resolve) => setTimeout(resolve, 1_050))
+  Object.assign(broker.keeper, { ledger: counted })
+  await broker.credentials.refresh()
+  t.equal(reads, 0)
 })

@@ -1,0 +1,56 @@
+/** How a key of ours ends: deleted at Prefect, or no longer accepted by it. */
+
+import type { Events } from '../base/events.js'
+import type { CloudApi, CloudTarget } from '../prefect/cloud.js'
+import type { Log } from '../std/log.js'
+import type { KeyKeeper } from './keeper.js'
+import type { KeyRecord } from './ledger.js'
+
+/**
+ * `no_key`: there is no key to ask with. `no_id`: Prefect never told us the key's id. `other_host`: the asking key belongs
+ * to another host and may not be sent to this one.
+ */
+type Deletion = 'deleted' | 'already_gone' | 'no_key' | 'no_id' | 'other_host'
+
+/** Deletes `doomed` at Prefect with the key of `by`; the ledger stays as it is. Rejects as `CloudApi.deleteKey` does. */
+export async function deleteKeyAtPrefect(
+  cloud: Pick<CloudApi, 'deleteKey'>,
+  { cloudApiUrl, userId, cloudId }: KeyRecord,
+  by: CloudTarget | undefined,
+): Promise<Deletion> {
+  if (by === undefined) return 'no_key'
+  if (cloudId === undefined || userId === undefined) return 'no_id'
+  if (by.cloudApiUrl !== cloudApiUrl) return 'other_host'
+  return cloud.deleteKey(by, userId, cloudId)
+}
+
+/** The key that `record` describes, with its host; undefined if there is none or memory does not have it. */
+export function targetOf(
+  keeper: Pick<KeyKeeper, 'keyOf'>,
+  record: KeyRecord | undefined,
+): CloudTarget | undefined {
+  const key = record === undefined ? undefined : keeper.keyOf(record.item)
+  if (record === undefined || key === undefined) return undefined
+  return { cloudApiUrl: record.cloudApiUrl, key }
+}
+
+/** Takes a key out of service that Prefect no longer accepts, and says so. `settle` brings what is served up to date. */
+export async function rejectKey(
+  {
+    keeper,
+    settle,
+    events,
+    log,
+  }: {
+    readonly keeper: Pick<KeyKeeper, 'markRejected'>
+    readonly settle: () => Promise<void>
+    readonly events: Events
+    readonly log: Log
+  },
+  { profile, item, fingerprint }: Pick<KeyRecord, 'profile' | 'item' | 'fingerprint'>,
+): Promise<void> {
+  await keeper.markRejected(item)
+  await settle()
+  log.warn({ profile, fingerprint }, 'key rejected by Prefect')
+  events.emit('key.rejected', { profile, facts: { fingerprint } })
+}

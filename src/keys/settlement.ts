@@ -1,0 +1,225 @@
+/** The second half of a rotation, from the stored key on: verify, promote and retire, or abandon. */
+import { BrokerError, isBrokerError } from '../base/errors.js'
+import type { Events } from '../base/events.js'
+import type { Document } from '../os/document.js'
+import type { CloudApi, CloudTarget } from '../prefect/cloud.js'
+import { shownName } from '../profiles/bundled.js'
+import { type Clock, SECOND_MS, sleep } from '../std/clock.js'
+import type { Log } from '../std/log.js'
+import type { Secret } from '../std/secret.js'
+import { backoffMs } from '../std/time.js'
+import { deleteKeyAtPrefect } from './disposal.js'
+import { dropEntry, type Journal, type RotationEntry, writeEntry } from './journal.js'
+import type { KeyKeeper } from './keeper.js'
+import type { KeyRecord } from './ledger.js'
+
+interface Settlement {
+  /**
+   * Verifies the stored key and makes it the current one. Rejects if it may not become current, after abandoning it; and if
+   * that cannot be known yet (no response, a locked vault), leaving the entry for `recover`.
+   */
+  finish(entry: RotationEntry): Promise<KeyRecord>
+  /** Forgets the new key, then deletes it at Prefect. Rejects if the latter fails for now: the entry stays. */
+  abandon(entry: RotationEntry): Promise<void>
+  /** Deletes the minted key at Prefect with any key of ours that may. Returns true if it is certainly gone. */
+  deleteMinted(entry: RotationEntry): Promise<boolean>
+  /** Settles every entry but those `underWay` (ids), and forgets expired keys. Never rejects. */
+  recover(underWay: ReadonlySet<string>): Promise<void>
+}
+
+const VERIFY_ATTEMPTS = 4
+
+export function createSettlement({
+  keeper,
+  cloud,
+  journal,
+  events,
+  clock,
+  random,
+  log,
+  lifetimeMs,
+  isTimeSure,
+}: {
+  readonly keeper: KeyKeeper
+  readonly cloud: CloudApi
+  readonly journal: Document<Journal>
+  readonly events: Events
+  readonly clock: Clock
+  /** In [0, 1). */
+  readonly random: () => number
+  readonly log: Log
+  /** `renewal.key_lifetime`, ms. */
+  readonly lifetimeMs: number
+  /** Whether the clock was compared with Prefect's lately: what cannot be undone waits for that. */
+  readonly isTimeSure: () => boolean
+}): Settlement {
+  async function finish(entry: RotationEntry): Promise<KeyRecord> {
+    const record = keeper.ledger().keys[entry.item]
+    try {
+      await verify(entry, requireStored(keeper, entry))
+      if (record === undefined || !(await keeper.promote(entry.item, { replacing: entry.oldItem }))) {
+        throw overtaken(entry)
+      }
+    } catch (error) {
+      if (!isUndecided(error)) {
+        await abandon(entry).catch((failure: unknown) =>
+          log.warn(
+            { key: entry.cloudId, error: failure },
+            'abandoned key not deleted at Prefect; will retry',
+          ),
+        )
+      }
+      throw error
+    }
+    events.emit('key.promoted', { profile: entry.profile, facts: { fingerprint: record.fingerprint } })
+    await retire(entry)
+    await dropEntry(journal, entry.id)
+    return record
+  }
+
+  /** The new key must see a workspace that the old one saw. Prefect is asked a few times if necessary. */
+  async function verify(entry: RotationEntry, key: Secret): Promise<void> {
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        const seen = await cloud.workspaces({ cloudApiUrl: entry.cloudApiUrl, key })
+        const known = keeper.profile(entry.profile).workspaces
+        const ids = new Set(seen.map(({ workspaceId }) => workspaceId))
+        if (known.length === 0 || known.some(({ workspaceId }) => ids.has(workspaceId))) return
+        throw new BrokerError(
+          'prefect_unexpected',
+          'the newly minted key sees none of the workspaces of the old one',
+        )
+      } catch (error) {
+        const isFinal = isBrokerError(error, 'prefect_forbidden', 'prefect_unexpected', 'shutting_down')
+        if (attempt >= VERIFY_ATTEMPTS || isFinal) throw error
+        log.warn({ profile: entry.profile, attempt, error }, 'new key not verified; will retry')
+        const policy = { firstMs: SECOND_MS, maxMs: 8 * SECOND_MS }
+        await sleep(clock, 200 + backoffMs(attempt, policy, random))
+      }
+    }
+  }
+
+  async function abandon(entry: RotationEntry): Promise<void> {
+    // Noted first: after a crash, recovery would promote a deleted key that still works for a few minutes.
+    await writeEntry(journal, { ...entry, step: 'lost' })
+    await keeper.forget(entry.item)
+    await settleLost(entry)
+  }
+
+  /** A key that may have been minted: deleted, or kept in the journal until it has expired. */
+  async function settleLost(entry: RotationEntry): Promise<void> {
+    const isDead = isTimeSure() && clock.now() > entry.startedAt + lifetimeMs
+    if (isDead || (await deleteMinted(entry))) await dropEntry(journal, entry.id)
+  }
+
+  async function deleteMinted(entry: RotationEntry): Promise<boolean> {
+    const { userId, cloudApiUrl } = entry
+    // The old key belongs to the user who minted; another key may have replaced it.
+    for (const item of new Set([entry.oldItem, keeper.current(entry.profile)?.item])) {
+      const key = item === undefined ? undefined : keeper.keyOf(item)
+      if (item === undefined || key === undefined || item === entry.item) continue
+      if (keeper.ledger().keys[item]?.cloudApiUrl !== cloudApiUrl) continue
+      try {
+        const target = { cloudApiUrl, key }
+        const ids = entry.cloudId === undefined ? await idsByName(cloud, target, entry) : [entry.cloudId]
+        for (const id of ids ?? []) await cloud.deleteKey(target, userId, id)
+        return ids !== undefined
+      } catch (error) {
+        if (!isBrokerError(error, 'key_rejected', 'prefect_forbidden')) throw error
+      }
+    }
+    return false
+  }
+
+  /** A key that a job may hold is left to expire; one that was never handed out is deleted at once, if its id is known. */
+  async function retire(entry: RotationEntry): Promise<void> {
+    const old = keeper.ledger().keys[entry.oldItem]
+    if (old === undefined) return
+    events.emit('key.retired', { profile: entry.profile, facts: { fingerprint: old.fingerprint } })
+    const key = keeper.keyOf(entry.item)
+    if (old.handedOut || key === undefined) return
+    try {
+      const outcome = await deleteKeyAtPrefect(cloud, old, { cloudApiUrl: entry.cloudApiUrl, key })
+      if (outcome === 'deleted' || outcome === 'already_gone') await keeper.forget(old.item)
+    } catch (error) {
+      log.warn({ key: old.cloudId, error }, 'replaced key not deleted at Prefect; left to expire')
+    }
+  }
+
+  async function recoverEntry(entry: RotationEntry): Promise<void> {
+    if (keeper.current(entry.profile)?.item === entry.item) {
+      await retire(entry)
+      return dropEntry(journal, entry.id)
+    }
+    const record = keeper.ledger().keys[entry.item]
+    const { cloudId } = record ?? entry
+    const known = cloudId === undefined ? entry : { ...entry, cloudId }
+    // The ledger is written after the vault: a record means that the item is there.
+    if (entry.step !== 'lost' && record !== undefined) {
+      await keeper.load()
+      await finish(known)
+      return
+    }
+    if (entry.step === 'lost' && record === undefined) return settleLost(known)
+    await abandon(known)
+  }
+
+  return {
+    finish,
+    abandon,
+    deleteMinted,
+    async recover(underWay) {
+      for (const entry of Object.values(journal.read().entries)) {
+        if (entry.kind !== 'rotation' || underWay.has(entry.id)) continue
+        const { id, profile, step } = entry
+        try {
+          log.info({ entry: id, profile, step }, 'settling a journal entry')
+          await recoverEntry(entry)
+        } catch (error) {
+          log.warn({ entry: id, profile, error }, 'journal entry not settled; will retry')
+        }
+      }
+      if (!isTimeSure()) return
+      await purgeExpired(keeper, clock.now()).catch((error: unknown) =>
+        log.warn({ error }, 'expired keys not forgotten; will retry'),
+      )
+    },
+  }
+}
+
+/** A failure that says nothing about the key: what is stored stays stored, and the next look decides. */
+function isUndecided(error: unknown): boolean {
+  return !isBrokerError(error) || error.retry === 'soon'
+}
+
+/** The key, if the vault has it. A locked vault is not an empty one. */
+function requireStored(keeper: KeyKeeper, entry: RotationEntry): Secret {
+  const key = keeper.keyOf(entry.item)
+  if (key !== undefined) return key
+  const held = keeper.held(entry.item)
+  throw held.kind === 'failed' ? held.error : overtaken(entry)
+}
+
+function overtaken({ profile }: RotationEntry): BrokerError {
+  return new BrokerError(
+    'login_state',
+    `the key of profile ${shownName(profile)} changed during the rotation`,
+  )
+}
+
+/** Undefined if Prefect does not list keys. */
+async function idsByName(
+  cloud: CloudApi,
+  target: CloudTarget,
+  { userId, keyName }: RotationEntry,
+): Promise<readonly string[] | undefined> {
+  const listed = await cloud.listKeys(target, userId)
+  return listed?.filter(({ name }) => name === keyName).map(({ id }) => id)
+}
+
+/** Retired keys are kept until they expire: until then a job may use them, and only we can revoke them. */
+async function purgeExpired(keeper: KeyKeeper, now: number): Promise<void> {
+  for (const { item, retiredAt, expiresAt } of Object.values(keeper.ledger().keys)) {
+    if (retiredAt !== undefined && expiresAt !== undefined && expiresAt < now) await keeper.forget(item)
+  }
+}
