@@ -1,4 +1,4 @@
-/** Renames a profile in the file and in the ledger, both or neither: the journal names it until both agree. */
+/** Renames a profile in the file and in the ledger: both or neither, kept by the journal. */
 
 import { dropEntry, type Journal, type RenameEntry, writeEntry } from '../keys/journal.js'
 import type { KeyKeeper } from '../keys/keeper.js'

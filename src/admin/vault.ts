@@ -1,4 +1,4 @@
-/** Locks and unlocks the vault for the owner. Locking also drops the secrets in memory: nothing is served. */
+/** Locks and unlocks the vault; locking also drops the secrets in memory. */
 
 import type { Events } from '../base/events.js'
 import type { KeyKeeper } from '../keys/keeper.js'

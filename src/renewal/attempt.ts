@@ -24,7 +24,7 @@ export type Attempt =
   /** Prefect no longer accepts the key. */
   | { readonly kind: 'rejected' }
 
-export interface RenewalAttempts {
+interface RenewalAttempts {
   /**
    * `current`: the profile's key as just looked up. Rejects with the cause (`login_required` without a key, `owner_mismatch`,
    * or as `CloudApi`, `Vault` and `KeyRotator` do); the old key is served on.

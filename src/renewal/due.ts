@@ -1,4 +1,4 @@
-/** The key that is served for a profile and can be renewed, with the plan for it; and when something is due. */
+/** The key that is served for a profile, with its renewal plan; and when something is due next. */
 
 import type { KeyKeeper } from '../keys/keeper.js'
 import type { KeyRecord, LastRenewal, ProfileRecord } from '../keys/ledger.js'

@@ -1,4 +1,4 @@
-/** Renews keys before they expire: on ticks, at use, after sleep, and when asked. The old key is served until then. */
+/** Renews keys before they expire: on ticks, at use, after sleep, and when asked. */
 import { BrokerError, isBrokerError, shuttingDown } from '../base/errors.js'
 import type { Events } from '../base/events.js'
 import { rejectKey } from '../keys/disposal.js'

@@ -1,4 +1,4 @@
-/** Deletes replaced keys at Prefect: those never handed out at once, others `renewal.retire_after` later, if it is set. */
+/** Deletes replaced keys at Prefect: at once if never handed out, else after `renewal.retire_after`. */
 
 import type { Events } from '../base/events.js'
 import { deleteKeyAtPrefect, targetOf } from '../keys/disposal.js'

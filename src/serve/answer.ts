@@ -1,4 +1,4 @@
-/** What is served for one profile, decided from what the file says and what we hold; or why nothing is. Pure. */
+/** Decides what is served for one profile from what its file says and what we hold. Pure. */
 
 import { BrokerError } from '../base/errors.js'
 import { genuineKey, type HeldSecret } from '../keys/keeper.js'
