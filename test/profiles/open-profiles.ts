@@ -140,7 +140,7 @@ const bad: { name: string; spoil(path: string): void; state: ProfileReading['sta
       mkdirSync(path)
     },
     state: 'unreadable',
-    problem: /is not a regular file|can't be read/,
+    problem: /is not a regular file|cannot be read/,
   },
   {
     name: 'a pipe that nobody writes to',
@@ -205,7 +205,7 @@ t.test(
     chmodSync(path, 0o644)
     await store.refresh({ force: true })
     t.strictSame(store.reading().warnings, [
-      `${path} holds a key in plain text and other users may read it (mode 644); run: chmod 600 ${path}`,
+      `${path} contains a key in plain text that other users can read (mode 644); run: chmod 600 ${path}`,
     ])
     chmodSync(path, 0o600)
     await store.refresh({ force: true })

@@ -58,7 +58,7 @@ const choices: {
     name: 'the one asked for, before the active one',
     text: 'active = "a"\n[profiles.a]\n[profiles.b]\n',
     requested: 'b',
-    is: { name: 'b', isActive: false, because: "profile 'b' stands in profiles.toml" },
+    is: { name: 'b', isActive: false, because: "profile 'b' is in profiles.toml" },
   },
   { name: 'an empty wish is none', text: 'active = "a"\n[profiles.a]\n', requested: '', is: { name: 'a' } },
   {
@@ -68,7 +68,7 @@ const choices: {
       name: 'ephemeral',
       source: 'bundled',
       kind: 'none',
-      because: "profiles.toml names no active profile, so Prefect's own 'ephemeral' counts",
+      because: "profiles.toml names no active profile, so Prefect uses its built-in 'ephemeral'",
     },
   },
   {
@@ -78,7 +78,7 @@ const choices: {
       name: 'ephemeral',
       kind: 'none',
       because:
-        "profiles.toml names 'gone' as active, which does not exist, so Prefect's own 'ephemeral' counts",
+        "profiles.toml names 'gone' as active, which does not exist, so Prefect uses its built-in 'ephemeral'",
     },
     warning: /names 'gone' as active, but there is no such profile; run: prefect-auth profile use NAME/,
   },
@@ -86,19 +86,19 @@ const choices: {
     name: 'no active one, and a table of the one that counts then',
     text: `[profiles.ephemeral]\nPREFECT_API_URL = "${LOCAL}"\n`,
     is: { name: 'ephemeral', source: 'file', kind: 'server' },
-    warning: /does not read the table of 'ephemeral' while 'active' does not name it/,
+    warning: /Prefect itself ignores the table of 'ephemeral' unless 'active' names it/,
   },
   {
     name: 'no active one, and the default of Prefect 2',
     text: `[profiles.default]\nPREFECT_API_URL = "${LOCAL}"\n`,
     is: { name: 'ephemeral', kind: 'none' },
-    warning: /Prefect 2 would take the profile 'default' here/,
+    warning: /Prefect 2 would use the profile 'default' here/,
   },
   {
     name: 'active local without a table, as `prefect profile use local` leaves it',
     text: 'active = "local"\n',
     is: { name: 'local', source: 'bundled', kind: 'server', apiUrl: LOCAL },
-    warning: /a plain prefect runs as 'ephemeral' while the file has no table of the profile 'local'/,
+    warning: /Prefect itself runs as 'ephemeral' until the file has a table for the profile 'local'/,
   },
   {
     name: 'local, asked for',
@@ -109,7 +109,7 @@ const choices: {
       source: 'bundled',
       kind: 'server',
       apiUrl: LOCAL,
-      because: "profile 'local' is one that Prefect brings along",
+      because: "profile 'local' is built into Prefect",
     },
   },
   {
@@ -139,7 +139,7 @@ t.test('a profile that nobody has is refused with those there are', async (t) =>
     t.fail('was found')
   } catch (error) {
     if (!isBrokerError(error, 'profile_not_found')) throw error
-    t.match(error.message, /^there is no profile 'yours .*'; there are 'mine', 'ephemeral', 'local'/)
+    t.match(error.message, /^there is no profile 'yours .*'; existing profiles: 'mine', 'ephemeral', 'local'/)
     t.notMatch(error.message, /\p{Cc}/u)
     t.equal(error.hint, 'prefect-auth profile ls')
   }
@@ -196,7 +196,7 @@ const kinds: { name: string; lines: string[]; is: Expected; warning?: RegExp }[]
     name: 'an empty Cloud URL, which is a prefix of everything',
     lines: ['PREFECT_CLOUD_API_URL = ""', 'PREFECT_API_URL = "https://evil.example/api"'],
     is: { kind: 'server', cloudApiUrl: API },
-    warning: /PREFECT_CLOUD_API_URL is set to nothing/,
+    warning: /PREFECT_CLOUD_API_URL is empty/,
   },
   {
     name: 'a host that only begins like Cloud',
@@ -215,7 +215,7 @@ const kinds: { name: string; lines: string[]; is: Expected; warning?: RegExp }[]
     name: 'a line break in the URL',
     lines: ['PREFECT_API_URL = "http://x/api\\nPREFECT_API_KEY=y"'],
     is: { kind: 'none', apiUrl: undefined },
-    warning: /PREFECT_API_URL is no http or https URL/,
+    warning: /PREFECT_API_URL is not an http or https URL/,
   },
 ]
 
@@ -245,12 +245,12 @@ const warned: { name: string; lines: string[]; warning: RegExp }[] = [
   {
     name: 'an empty key',
     lines: ['PREFECT_API_KEY = ""'],
-    warning: /is set to nothing.*run: prefect-auth login --profile p$/m,
+    warning: /PREFECT_API_KEY is empty.*run: prefect-auth login --profile p$/m,
   },
   {
     name: 'a key with a line break',
     lines: [`PREFECT_API_KEY = "${KEY}\\nX"`],
-    warning: /characters that none can have; it is ignored/,
+    warning: /characters that are not allowed in it, so it is ignored/,
   },
   {
     name: 'a page',
@@ -266,7 +266,7 @@ const warned: { name: string; lines: string[]; warning: RegExp }[] = [
   {
     name: 'a password in the URL',
     lines: ['PREFECT_API_URL = "https://u:hunter2@x/api"'],
-    warning: /holds a password/,
+    warning: /contains a password/,
   },
   {
     name: 'a key that travels in the clear',
@@ -276,14 +276,14 @@ const warned: { name: string; lines: string[]; warning: RegExp }[] = [
   {
     name: 'a key and an auth string',
     lines: [`PREFECT_API_KEY = "${KEY}"`, 'PREFECT_API_AUTH_STRING = "u:hunter2"'],
-    warning: /both PREFECT_API_KEY and PREFECT_API_AUTH_STRING are set/,
+    warning: /PREFECT_API_KEY and PREFECT_API_AUTH_STRING are both set/,
   },
   {
     name: 'what Prefect 2 does not know',
     lines: ['PREFECT_API_AUTH_STRING = "u:hunter2"', 'MINE = 1'],
-    warning: /Prefect 2 does not start with this file: it does not know MINE, PREFECT_API_AUTH_STRING/,
+    warning: /Prefect 2 does not start with this file because it does not know MINE, PREFECT_API_AUTH_STRING/,
   },
-  { name: 'a native value', lines: ['PREFECT_API_KEY = 12'], warning: /PREFECT_API_KEY is no string/ },
+  { name: 'a native value', lines: ['PREFECT_API_KEY = 12'], warning: /PREFECT_API_KEY is not a string/ },
 ]
 
 for (const { name, lines, warning } of warned) {
