@@ -133,7 +133,7 @@ for (const { name, text, requested, is, warning } of choices) {
   })
 }
 
-t.test('a profile that nobody has is refused with those there are', async (t) => {
+t.test('rejects an unknown profile and lists the existing ones', async (t) => {
   try {
     resolve('[profiles."mine\\n"]\n', 'yours\u001b[2J')
     t.fail('was found')
@@ -145,7 +145,7 @@ t.test('a profile that nobody has is refused with those there are', async (t) =>
   }
 })
 
-t.test('the list has those of the file first, and one of them is active', async (t) => {
+t.test('lists profiles of the file first, exactly one of them active', async (t) => {
   const list = listProfiles({ file: read('active = "b"\n[profiles.b]\n[profiles.local]\n'), defaults })
   t.strictSame(
     list.map(({ name, source, isActive }) => [name, source, isActive]),
@@ -228,7 +228,7 @@ for (const { name, lines, is, warning } of kinds) {
   })
 }
 
-t.test("the daemon's UI goes with the daemon's API, not with a profile's own", async (t) => {
+t.test("uses the daemon's UI only with the daemon's API", async (t) => {
   const own = { cloudApiUrl: 'http://127.0.0.1:1/api', cloudUiUrl: 'http://127.0.0.1:2' }
   const file = read('[profiles.a]\n[profiles.b]\nPREFECT_CLOUD_API_URL = "https://api.prefect.cloud/api"\n')
   t.equal(resolveProfile({ file, defaults: own, requested: 'a' }).cloudUiUrl, 'http://127.0.0.1:2')
@@ -294,7 +294,7 @@ for (const { name, lines, warning } of warned) {
   })
 }
 
-t.test('a key on this machine or over https travels well', async (t) => {
+t.test('does not warn about a key on this machine or over https', async (t) => {
   for (const url of [
     'http://127.0.0.1:4200/api',
     'http://localhost:4200/api',
@@ -308,7 +308,7 @@ t.test('a key on this machine or over https travels well', async (t) => {
   }
 })
 
-t.test('settings are shown, secrets and what we do not know are not', async (t) => {
+t.test('shows harmless settings, hides secrets and unknown ones', async (t) => {
   const file = read(
     `[profiles.a]\nPREFECT_API_URL = "${FULL}"\nPREFECT_API_KEY = "${KEY}"\nPREFECT_CLIENT_CUSTOM_HEADERS = '{"a":"hunter2"}'\n`,
   )
@@ -331,7 +331,7 @@ t.test('names', async (t) => {
   t.equal(shownName('a\u001b[31m\nb'), "'a [31m b'")
 })
 
-t.test('settings that stop Prefect 2 are known', async (t) => {
+t.test('knows the settings that stop Prefect 2', async (t) => {
   for (const name of [
     'PREFECT_API_URL',
     'PREFECT_API_KEY',
