@@ -1,4 +1,4 @@
-/** Variables for a process: the credentials themselves (GET), or the way through the proxy for one job (POST). */
+/** Variables for a process: the credentials (GET), or the way through the proxy for a job (POST). */
 
 import type { FastifyReply } from 'fastify'
 import { BrokerError } from '../base/errors.js'

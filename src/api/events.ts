@@ -1,4 +1,4 @@
-/** Server-Sent Events: many watchers on one subscription, none of which can slow the daemon down or fill it up. */
+/** Server-Sent Events: many watchers, one subscription; no watcher can slow the daemon down. */
 
 import type { ServerResponse } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'

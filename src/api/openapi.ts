@@ -1,4 +1,4 @@
-/** The routes that there are, and their OpenAPI description, made from the schemas that check the requests. */
+/** The routes, and their OpenAPI description, made from the schemas that check the requests. */
 
 import type { RouteOptions } from 'fastify'
 import { z } from 'zod'

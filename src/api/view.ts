@@ -1,4 +1,4 @@
-/** What several answers share: which profiles a caller sees, and how times, keys, owners and workspaces look. */
+/** What answers share: which profiles a caller sees; how times, keys and owners are rendered. */
 
 import type { KeyFacts } from '../keys/ledger.js'
 import type { Owner } from '../prefect/cloud.js'

@@ -1,4 +1,4 @@
-/** Variables as text that a shell evaluates: each value quoted by that shell's rules, one statement per line. */
+/** Variables as text that a shell evaluates: quoted by its rules, one statement per line. */
 import type { FastifyRequest } from 'fastify'
 import type { ErrorCode } from '../base/errors.js'
 import { BrokerError } from '../base/errors.js'

@@ -1,10 +1,11 @@
-/** The settings of a profile: which of them may be shown, and which of them Prefect 2 does not survive. */
+/** What is known of Prefect's profiles: built-in ones, harmless settings, names for new ones. */
 
 import { BrokerError } from '../base/errors.js'
 import { cleanText } from '../std/text.js'
+import { newProfileName } from '../wire/common.js'
 import type { ProfileEntry } from './profile.js'
 
-/** The settings that this program reads out of a profile. */
+/** The settings that this program reads from a profile. */
 export const OUR_SETTINGS = [
   'PREFECT_API_URL',
   'PREFECT_API_KEY',
@@ -15,8 +16,8 @@ export const OUR_SETTINGS = [
 ] as const
 
 /**
- * The entry's settings for showing. Only what is known to be harmless is shown whole: a database URL, custom headers
- * or a setting we have never heard of may hold a password.
+ * The entry's settings as they may be shown. Only what is known to be harmless is shown: a database URL, custom headers
+ * or an unknown setting may contain a password.
  */
 export function shownSettings(entry: ProfileEntry): Readonly<Record<string, string>> {
   const shown = Object.entries(entry.settings).map(([name, value]) => [
@@ -29,6 +30,7 @@ export function shownSettings(entry: ProfileEntry): Readonly<Record<string, stri
 }
 
 const HIDDEN = '[hidden]'
+/** Their values cannot be secrets. */
 const HARMLESS =
   /^PREFECT_(?:API_URL|CLOUD_API_URL|CLOUD_UI_URL|CLOUD_URL|UI_URL|UI_API_URL|HOME|DEBUG_MODE|LOGGING_LEVEL|API_REQUEST_TIMEOUT|API_ENABLE_HTTP2|API_TLS_INSECURE_SKIP_VERIFY|API_SSL_CERT_FILE|SERVER_EPHEMERAL_ENABLED|SERVER_ALLOW_EPHEMERAL_MODE|CLIENT_MAX_RETRIES|CLIENT_RETRY_JITTER_FACTOR|CLIENT_CSRF_SUPPORT_ENABLED|DEFAULT_WORK_POOL_NAME|RESULTS_PERSIST_BY_DEFAULT)$/
 
@@ -36,7 +38,7 @@ function isHarmless(name: string): boolean {
   return HARMLESS.test(name)
 }
 
-/** One unknown setting in any profile, and Prefect 2 stops at import with `Unknown setting` (measured: 2.20). */
+/** With one unknown setting in any profile, Prefect 2 fails at import with `Unknown setting` (measured: 2.20). */
 export function isUnknownToPrefect2(setting: string): boolean {
   if (!setting.startsWith('PREFECT_')) return true
   return UNKNOWN_TO_2.test(setting) && !SERVER_SETTINGS_OF_2.test(setting)
@@ -48,8 +50,8 @@ const SERVER_SETTINGS_OF_2 =
   /^PREFECT_SERVER_(?:ANALYTICS_ENABLED|API_HOST|API_KEEPALIVE_TIMEOUT|API_PORT|CORS_ALLOWED_(?:HEADERS|METHODS|ORIGINS)|CSRF_PROTECTION_ENABLED|CSRF_TOKEN_EXPIRATION)$/
 
 /**
- * The profiles that Prefect's clients bring along, with the one setting of them that matters to us: `default` is
- * Prefect 2's, the others Prefect 3's.
+ * The profiles that are built into Prefect's clients, with their one setting that matters here: `default` is Prefect 2's,
+ * the others are Prefect 3's.
  */
 export const BUNDLED_PROFILES: ReadonlyMap<string, Readonly<Record<string, string>>> = new Map([
   ['ephemeral', {}],
@@ -62,19 +64,16 @@ export const BUNDLED_PROFILES: ReadonlyMap<string, Readonly<Record<string, strin
 /** What Prefect 3 falls back to; Prefect 2 falls back to `default`. */
 export const FALLBACK_PROFILE = 'ephemeral'
 
-/** Whether Prefect brings a profile of this name along, whatever the user's file says. */
+/** Whether a profile of this name is built into Prefect, whatever the user's file says. */
 export function isBundledProfileName(name: string): boolean {
   return BUNDLED_PROFILES.has(name)
 }
 
-/** The rule of `newProfileName` on the wire: what shells, TOML and Prefect's clients take without surprises. */
-const NEW_NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/
-
-/** Throws `profile_name_invalid` for a name that we would not create. Names that already stand in a file are free. */
+/** Throws `profile_name_invalid` for a name that we would not create. A file may already contain any other name. */
 export function requireNewProfileName(name: string): void {
-  if (NEW_NAME.test(name)) return
-  throw new BrokerError('profile_name_invalid', `${shownName(name)} can't be the name of a new profile`, {
-    hint: 'use letters, digits, "_", "-" and ".", at most 64, beginning with a letter or digit',
+  if (newProfileName.safeParse(name).success) return
+  throw new BrokerError('profile_name_invalid', `${shownName(name)} cannot be the name of a new profile`, {
+    hint: 'use letters, digits, "_", "-" and ".", at most 64 characters, starting with a letter or digit',
   })
 }
 

@@ -1,6 +1,6 @@
 /**
- * Edits the text of `profiles.toml` and keeps the rest of it: comments, order, unknown keys, line breaks, byte order mark.
- * The ranges come from toml-eslint-parser; every result is read again by smol-toml and must say exactly what was asked.
+ * Edits of the text of `profiles.toml` that keep the rest: comments, order, unknown keys, line breaks, byte order mark.
+ * toml-eslint-parser gives the ranges; smol-toml reads every result again, which must say exactly what was asked.
  */
 import type { TomlTable } from 'smol-toml'
 import { BrokerError } from '../base/errors.js'
@@ -16,8 +16,8 @@ const WRITABLE = ['PREFECT_API_URL', 'PREFECT_API_KEY']
 const BYTE_ORDER_MARK = '\ufeff'
 
 /**
- * All edits in order, or none: throws `profiles_file_invalid` (not TOML, or of a shape that we can't change safely),
- * `profile_exists`, `profile_not_found` or `profile_name_invalid`. An empty text becomes what Prefect would write.
+ * Applies all edits in order, or none. Throws `profiles_file_invalid` (not TOML, or in a form that cannot be changed
+ * safely), `profile_exists`, `profile_not_found` or `profile_name_invalid`. An empty text becomes what Prefect would write.
  */
 export function editProfiles(text: string, edits: readonly ProfileEdit[]): string {
   const mark = text.startsWith(BYTE_ORDER_MARK) ? BYTE_ORDER_MARK : ''
@@ -81,7 +81,7 @@ function changeSettings(
     const isNothingToWrite = Object.values(settings).every((value) => value === undefined)
     return isNothingToWrite ? text : createProfile(text, name, settings)
   }
-  // One at a time, each on a fresh layout: no change can move the ground under the next.
+  // One at a time, each on a fresh layout: a change moves the positions for the next one.
   return Object.entries(settings).reduce(
     (done, [setting, value]) =>
       value === undefined
@@ -113,7 +113,7 @@ function writeSetting(
         expected,
       )
     case undefined:
-      // Only `[profiles.x.y]` stands there: its parent may still be opened.
+      // There is only `[profiles.x.y]`; its parent table may still be added.
       return checked(splice.appendTable(text, `[profiles.${splice.tomlKey(name)}]`, [pair]), expected)
   }
 }
@@ -156,22 +156,22 @@ function renameProfile(text: string, name: string, to: string): string {
 
 function writable(setting: string, value: string | Secret): string {
   if (!WRITABLE.includes(setting)) {
-    throw new BrokerError('internal', `profiles.toml is not ours to write ${shownName(setting)} into`)
+    throw new BrokerError('internal', `refused to write ${shownName(setting)} into profiles.toml`)
   }
   const text = value instanceof Secret ? value.reveal() : value // a mirrored key, into profiles.toml
   if (/^[\x21-\x7e]*$/.test(text)) return text
   const code = setting === 'PREFECT_API_KEY' ? 'key_malformed' : 'api_url_invalid'
   throw new BrokerError(
     code,
-    `can't write ${setting} into profiles.toml: it holds a space, a control or a non-ASCII character`,
+    `cannot write ${setting} to profiles.toml: it contains a space, a control character or a non-ASCII character`,
   )
 }
 
 function treeOf(text: string): TomlTable {
   const parsed = parseProfiles(text)
   if (parsed.kind === 'good') return parsed.tree
-  throw new BrokerError('profiles_file_invalid', `can't change profiles.toml: it ${parsed.problem}`, {
-    hint: 'correct the file by hand, then try again; nothing was written',
+  throw new BrokerError('profiles_file_invalid', `cannot change profiles.toml: it ${parsed.problem}`, {
+    hint: 'nothing was written; correct the file by hand, then try again',
   })
 }
 
@@ -187,7 +187,7 @@ function withProfile(tree: TomlTable, name: string, table: TomlTable): TomlTable
   return { ...tree, profiles: { ...profilesOf(tree), [name]: table } }
 }
 
-/** The safety net under all surgery: what was written must be read back as what was meant, and as nothing more. */
+/** Returns `text` if it reads back as exactly what was meant; else throws `profiles_file_invalid`. */
 function checked(text: string, expected: TomlTable): string {
   const parsed = parseProfiles(text)
   if (parsed.kind === 'good' && isSameDocument(parsed.tree, expected)) return text
@@ -197,21 +197,21 @@ function checked(text: string, expected: TomlTable): string {
 function tooUnusual(): BrokerError {
   return new BrokerError(
     'profiles_file_invalid',
-    "can't change profiles.toml: it is written in a way that we can't edit without a risk for the rest of it",
+    'cannot change profiles.toml: it is written in a form that cannot be edited without risk to the rest of the file',
     {
-      hint: 'make the change by hand, or write every profile as a [profiles.NAME] table; nothing was written',
+      hint: 'nothing was written; make the change by hand, or write every profile as a [profiles.NAME] table',
     },
   )
 }
 
 function exists(name: string): BrokerError {
-  return new BrokerError('profile_exists', `profile ${shownName(name)} exists already`, {
+  return new BrokerError('profile_exists', `profile ${shownName(name)} already exists`, {
     hint: 'prefect-auth profile ls',
   })
 }
 
 function notFound(name: string): BrokerError {
-  return new BrokerError('profile_not_found', `profile ${shownName(name)} does not stand in profiles.toml`, {
+  return new BrokerError('profile_not_found', `profile ${shownName(name)} is not in profiles.toml`, {
     hint: 'prefect-auth profile ls',
   })
 }

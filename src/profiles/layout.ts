@@ -1,4 +1,4 @@
-/** Where everything stands in the text of `profiles.toml`, in any of the shapes that TOML allows for a table. */
+/** Positions in the text of `profiles.toml`, for every way to write a table, and the cuts there. */
 import { type AST, parseTOML } from 'toml-eslint-parser'
 
 type Pair = AST.TOMLKeyValue
@@ -7,7 +7,7 @@ type Inline = AST.TOMLInlineTable
 /** Offsets into the text, end exclusive. */
 export type Span = readonly [start: number, end: number]
 
-/** One stretch of text that belongs to a profile; a profile can have several (`[profiles.x]`, `[profiles.x.y]`). */
+/** A stretch of text that belongs to a profile, which can have several (`[profiles.x]`, `[profiles.x.y]`). */
 export type Piece =
   | { readonly kind: 'table'; readonly span: Span }
   | { readonly kind: 'line'; readonly span: Span }
@@ -17,7 +17,7 @@ export type Piece =
 export type Home =
   | { readonly kind: 'table'; readonly after: Span }
   | { readonly kind: 'inline'; readonly table: Span; readonly last?: Span }
-  /** `profiles.x.A = …`: another line with the same beginning. */
+  /** `profiles.x.A = …`: another line with the same prefix. */
   | { readonly kind: 'dotted'; readonly after: Span; readonly prefix: string }
 
 export interface SettingPlace {
@@ -37,7 +37,7 @@ export interface Layout {
   active?: Span
   /** Where the first table or line begins. */
   first?: { readonly start: number; readonly isTable: boolean }
-  /** `profiles = { … }`: the one shape to which no `[profiles.x]` can be added. */
+  /** `profiles = { … }`: the only form to which no `[profiles.x]` can be added. */
   profilesInline?: { readonly table: Span; readonly last?: Span }
   readonly profiles: Map<string, ProfileLayout>
 }
@@ -75,7 +75,7 @@ interface PairContext {
   readonly pair: Pair
   /** Keys of the table around the pair. */
   readonly path: readonly string[]
-  /** The inline table around the pair, if it stands in one. */
+  /** The inline table around the pair, if it is in one. */
   readonly inline?: Inline
 }
 
@@ -146,7 +146,7 @@ function keyText(key: AST.TOMLBare | AST.TOMLQuoted): string {
   return key.type === 'TOMLBare' ? key.name : key.value
 }
 
-/** A TOML basic string in ASCII: what both of Prefect's TOML readers take, whatever the locale. */
+/** A TOML basic string in ASCII, which both of Prefect's TOML readers accept in any locale. */
 export function basicString(text: string): string {
   return JSON.stringify(text).replace(/[\u007f-\u{10ffff}]/gu, (character) => {
     const code = character.codePointAt(0) ?? 0
@@ -158,13 +158,13 @@ function hex(code: number, digits: number): string {
   return code.toString(16).toUpperCase().padStart(digits, '0')
 }
 
-/** A key, bare where TOML allows it. */
+/** A TOML key, bare if TOML allows it. */
 export function tomlKey(name: string): string {
   return /^[A-Za-z0-9_-]+$/.test(name) ? name : basicString(name)
 }
 
 /** The line break that the file uses. */
-export function lineBreakOf(text: string): string {
+function lineBreakOf(text: string): string {
   return /\r?\n/.exec(text)?.[0] ?? '\n'
 }
 
@@ -173,7 +173,7 @@ export function replaceSpans(text: string, spans: readonly Span[], replacement: 
   return backwards.reduce((done, [start, end]) => done.slice(0, start) + replacement + done.slice(end), text)
 }
 
-/** Puts `line` on a line of its own after the line on which `after` ends, indented as that one. */
+/** Puts `line` on a line of its own after the line on which `after` ends, with the same indent. */
 export function insertLineAfter(text: string, after: Span, line: string): string {
   const lineBreak = lineBreakOf(text)
   const end = endOfLine(text, after[1])
@@ -182,7 +182,7 @@ export function insertLineAfter(text: string, after: Span, line: string): string
   return `${before}${before.endsWith('\n') ? '' : lineBreak}${indent}${line}${lineBreak}${text.slice(end)}`
 }
 
-/** Puts `pair` behind the last pair of an inline table. */
+/** Puts `pair` after the last pair of an inline table. */
 export function insertInline(
   text: string,
   { table, last }: { table: Span; last?: Span },
@@ -192,13 +192,13 @@ export function insertInline(
   return replaceSpans(text, [[last[1], last[1]]], `, ${pair}`)
 }
 
-/** Takes a setting out. A comment on its line stays. */
+/** Removes a setting. A comment on its line stays. */
 export function removeSetting(text: string, profile: ProfileLayout, setting: string): string {
   const place = profile.settings.get(setting)
   if (place === undefined) return text
   const [name] = profile.names
   if (profile.home?.kind === 'dotted' && profile.pieces.length === 1 && name !== undefined) {
-    // The profile exists by this line alone: `profiles.x.A = "…"` becomes `profiles.x = {}`.
+    // Only this line makes the profile exist: `profiles.x.A = "…"` becomes `profiles.x = {}`.
     return replaceSpans(text, [[name[1], place.value[1]]], ' = {}')
   }
   return removePair(text, place.piece)
@@ -212,7 +212,7 @@ function removePair(text: string, piece: Piece): string {
   return replaceSpans(text, [[start, end]], '')
 }
 
-/** One pair of an inline table and the comma beside it. */
+/** Removes a pair from an inline table, with the comma beside it. */
 function removeInline(text: string, span: Span, siblings: readonly Span[]): string {
   const index = siblings.findIndex(([start]) => start === span[0])
   const previous = siblings[index - 1]
@@ -221,7 +221,7 @@ function removeInline(text: string, span: Span, siblings: readonly Span[]): stri
   return replaceSpans(text, [[previous === undefined ? span[0] : previous[1], span[1]]], '')
 }
 
-/** Cuts a table or line from its first to its last character, what stands inside, and the blank lines behind it. */
+/** Removes a table or line with everything inside it and the blank lines after it. */
 export function removePiece(text: string, piece: Piece): string {
   if (piece.kind === 'inline') return removeInline(text, piece.span, piece.siblings)
   const start = startOfLine(text, piece.span[0])
@@ -232,7 +232,7 @@ export function removePiece(text: string, piece: Piece): string {
   return after === '' ? before.replace(/(\r?\n)(?:[ \t]*\r?\n)+$/, '$1') : before + after
 }
 
-/** Adds `[profiles.NAME]` at the end, a blank line before it, as Prefect writes it. */
+/** Adds `[profiles.NAME]` at the end after a blank line, as Prefect writes it. */
 export function appendTable(text: string, header: string, lines: readonly string[]): string {
   const lineBreak = lineBreakOf(text)
   const separated = text === '' || text.endsWith('\n') ? text : text + lineBreak
@@ -240,7 +240,7 @@ export function appendTable(text: string, header: string, lines: readonly string
   return `${separated}${gap}${[header, ...lines].join(lineBreak)}${lineBreak}`
 }
 
-/** Adds a line at the top: before the first table or line, and before the comment that stands directly above it. */
+/** Adds a line at the top: before the first table or line, and before the comment directly above it. */
 export function insertAtTop(text: string, first: Layout['first'], line: string): string {
   const lineBreak = lineBreakOf(text)
   if (first === undefined) return appendTable(text, line, [])

@@ -1,11 +1,11 @@
 /**
- * The profile file as the daemon holds it: the last good reading outlives every bad state of the file, changes are seen
- * within a second, and it is written on command alone.
+ * Opens the profile file: the last good reading outlives every bad state of the file, changes are seen within a second,
+ * and nothing is written except by `edit`.
  */
 import { isBrokerError } from '../base/errors.js'
 import { type FileWatch, watchFile } from '../os/watch-file.js'
 import { createSerial } from '../std/async.js'
-import { type Clock, sleep, type Timer } from '../std/clock.js'
+import { type Clock, SECOND_MS, sleep, type Timer } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 import { startTicking } from '../std/tick.js'
 import type { ProfileEdit, ProfileReading, ProfileStore } from './profile.js'
@@ -20,14 +20,14 @@ import {
   unread,
 } from './reading.js'
 
-/** A look younger than this answers a request. */
-const FRESH_MS = 1000
-/** Prefect truncates in place and writes: what is empty or broken gets this long before it is reported. */
+/** A look younger than this is fresh enough for a request. */
+const FRESH_MS = SECOND_MS
+/** Prefect truncates the file, then writes: an empty or broken file is reported only if it stays so this long. */
 const GRACE_MS = 250
-/** How often a file is looked at that was good and is not: what spoilt it may have spoilt the watch too. */
-const BAD_MS = 1000
-/** Sees what no event told: network file systems, a watch that failed. */
-const TICK_MS = 30_000
+/** How often a file that turned bad is looked at: what broke it may have broken the watch, too. */
+const BAD_MS = SECOND_MS
+/** Finds changes without an event: on network file systems, or after the watch failed. */
+const TICK_MS = 30 * SECOND_MS
 
 interface ProfileStoreDependencies {
   /** Of `profiles.toml`; neither it nor its directory need exist. */
@@ -41,7 +41,7 @@ interface ProfileStoreDependencies {
 /** Resolves after the first look, whatever it found. */
 export async function openProfileStore(dependencies: ProfileStoreDependencies): Promise<ProfileStore> {
   const { path, clock, log, watch = true } = dependencies
-  // Looks and edits take turns: no look sees half an edit, no edit starts from an old look.
+  // Looks and edits take turns: no look sees half an edit, and no edit starts from an old look.
   const serial = createSerial()
   let running: Promise<void> | undefined
   const lookSoon = (): Promise<void> => {
@@ -86,7 +86,7 @@ export async function openProfileStore(dependencies: ProfileStoreDependencies): 
 }
 
 interface Looker {
-  /** `patient`: a bad state gets its time of grace before it is reported; `final`: it is reported now. */
+  /** `patient`: a bad state is reported only after `GRACE_MS`; `final`: at once. */
   look(how: 'patient' | 'final'): Promise<void>
   reading(): ProfileReading
   /** Milliseconds since the last look. */
@@ -95,12 +95,13 @@ interface Looker {
   close(): void
 }
 
-interface LookerDependencies extends ProfileStoreDependenciesBase {
+interface LookerDependencies {
+  readonly path: string
+  readonly clock: Clock
+  readonly log: Log
   readonly watcher: FileWatch | undefined
   readonly run: (work: () => Promise<void>) => Promise<void>
 }
-
-type ProfileStoreDependenciesBase = Pick<ProfileStoreDependencies, 'path' | 'clock' | 'log'>
 
 function createLooker({ path, clock, log, watcher, run }: LookerDependencies): Looker {
   const listeners = new Set<(reading: ProfileReading) => void>()
@@ -114,12 +115,12 @@ function createLooker({ path, clock, log, watcher, run }: LookerDependencies): L
     held = nextReading(held, finding, clock.now())
     if (isSameReading(before, held.reading)) return
     const { state, file, problem } = held.reading
-    log.info({ path, state, profiles: file.profiles.size, problem }, 'the profile file changed')
+    log.info({ path, state, profiles: file.profiles.size, problem }, 'profile file changed')
     for (const listener of listeners) {
       try {
         listener(held.reading)
       } catch (error) {
-        log.error({ error }, 'a listener to the profile file failed')
+        log.error({ error }, 'profile file listener failed')
       }
     }
   }
@@ -156,17 +157,17 @@ function createLooker({ path, clock, log, watcher, run }: LookerDependencies): L
   }
 }
 
-/** One read, change and write; rejects with `profiles_file_changed` where another program wrote in between. */
+/** Reads, changes and writes once; rejects with `profiles_file_changed` if another program wrote in between. */
 async function editFile(edits: readonly ProfileEdit[], reading: ProfileReading, clock: Clock): Promise<void> {
   const { path, file } = reading
   let base = await readProfilesFile(path)
   if (isBlank(base) && file.profiles.size > 0) {
-    // Perhaps Prefect has truncated it and is about to write.
+    // Prefect may have truncated it and be about to write.
     await sleep(clock, GRACE_MS)
     base = await readProfilesFile(path)
   }
   const text = textForEdit(base, reading)
-  // Written a few times a year: a start goes without the parser that knows the ranges.
+  // Loaded only here: edits are rare, and a start is faster without the second parser.
   const { editProfiles } = await import('./edit.js')
   const edited = editProfiles(text, edits)
   if (edited !== text) await replaceProfilesFile(path, edited, base)

@@ -1,4 +1,4 @@
-/** Pure: what one look at `profiles.toml` means, and what it makes of the reading before. */
+/** One look at `profiles.toml`: reading it, replacing it, and what a look makes of the reading before. */
 
 import { constants } from 'node:fs'
 import { type FileHandle, lstat, mkdir, open, readlink, realpath } from 'node:fs/promises'
@@ -12,10 +12,10 @@ import { MAX_PROFILES_BYTES, parseProfiles } from './toml.js'
 type FoundFile =
   | { readonly kind: 'text'; readonly text: string; readonly mode: number }
   | { readonly kind: 'missing' }
-  /** `problem` ends a sentence that begins with the file's name. */
+  /** `problem` completes a sentence that starts with the file's name. */
   | { readonly kind: 'invalid' | 'unreadable'; readonly problem: string }
 
-/** Reads at most 1 MiB; never waits for a pipe; never rejects. */
+/** Reads at most 1 MiB, never waits for a pipe, never rejects. */
 export async function readProfilesFile(path: string): Promise<FoundFile> {
   let handle: FileHandle | undefined
   try {
@@ -29,27 +29,23 @@ export async function readProfilesFile(path: string): Promise<FoundFile> {
   } catch (error) {
     const code = systemCode(error)
     if (code === 'ENOENT' || code === 'ENOTDIR') return { kind: 'missing' }
-    return { kind: 'unreadable', problem: `can't be read (${code})` }
+    return { kind: 'unreadable', problem: `cannot be read (${code})` }
   } finally {
     await handle?.close()
   }
 }
 
 /**
- * Replaces the file if it still holds what `expected` says. A link stays a link: the file it names is replaced. A new
- * file is 0600 in a directory of 0700. Rejects with `profiles_file_changed` (someone else was quicker) or `disk_failed`.
+ * Replaces the file if it still contains what `expected` says. A link stays a link: its target is replaced. A new file is
+ * 0600 in a directory of 0700. Rejects with `profiles_file_changed` (another program wrote first) or `disk_failed`.
  */
 export async function replaceProfilesFile(path: string, text: string, expected: FoundFile): Promise<void> {
   const mode = expected.kind === 'text' ? expected.mode : 0o600
   const beforeRename = async () => {
     if (isSame(await readProfilesFile(path), expected)) return
-    throw new BrokerError(
-      'profiles_file_changed',
-      `${path} was changed by another program while we were changing it`,
-      {
-        hint: 'try again',
-      },
-    )
+    throw new BrokerError('profiles_file_changed', `cannot change ${path}: another program has changed it`, {
+      hint: 'try again',
+    })
   }
   try {
     const target = await targetOf(path)
@@ -57,9 +53,9 @@ export async function replaceProfilesFile(path: string, text: string, expected: 
     await writeFileAtomic(target, text, { mode, beforeRename })
   } catch (error) {
     if (isBrokerError(error)) throw error
-    throw new BrokerError('disk_failed', `can't write ${path} (${systemCode(error)}); it is as it was`, {
+    throw new BrokerError('disk_failed', `cannot write ${path} (${systemCode(error)}); it is unchanged`, {
       cause: error,
-      hint: `look at the permissions of ${dirname(path)} and at the free space`,
+      hint: `check the permissions of ${dirname(path)} and the free space`,
     })
   }
 }
@@ -69,7 +65,7 @@ function isSame(now: FoundFile, before: FoundFile): boolean {
   return now.kind === 'missing' && before.kind === 'missing'
 }
 
-/** Where a write must go: through a link, also through one whose target is still to be made. */
+/** Where to write: through a link, even if its target does not exist yet. */
 async function targetOf(path: string): Promise<string> {
   try {
     return await realpath(path)
@@ -94,7 +90,7 @@ function systemCode(error: unknown): string {
   return error instanceof Error && 'code' in error ? String(error.code) : 'unknown error'
 }
 
-/** One look at the disk, judged. */
+/** What one look at the disk means. */
 type Finding =
   | {
       readonly state: 'good'
@@ -104,7 +100,7 @@ type Finding =
     }
   | { readonly state: Exclude<ProfileReading['state'], 'good'>; readonly problem: string }
 
-/** A reading with the text it came from; no text: there has been no good one. */
+/** A reading with the text it came from; without text there was no good one yet. */
 interface HeldReading {
   readonly reading: ProfileReading
   readonly text?: string
@@ -116,7 +112,7 @@ export function unread(path: string, now: number): HeldReading {
 }
 
 export function judgeFile(path: string, found: FoundFile): Finding {
-  const still = 'the profiles read before still count'
+  const still = 'the last good version stays in effect'
   if (found.kind === 'missing') return { state: 'missing', problem: `${path} is gone; ${still}` }
   if (found.kind !== 'text') return { state: found.kind, problem: `${path} ${found.problem}; ${still}` }
   if (isBlank(found)) return { state: 'empty', problem: `${path} is empty; ${still}` }
@@ -126,19 +122,21 @@ export function judgeFile(path: string, found: FoundFile): Finding {
   return { state: 'good', text: found.text, file: parsed.file, warnings }
 }
 
-/** A good finding replaces the reading; any other one keeps its profiles and says why they are old. */
+/** A good finding replaces the reading; any other keeps its profiles and says why they are out of date. */
 export function nextReading({ reading, text }: HeldReading, finding: Finding, now: number): HeldReading {
   const { path, readAt } = reading
   if (finding.state === 'good') {
-    // The same text keeps the same object, so that whoever compares by identity has nothing to do.
+    // The same text keeps the same object, so that a comparison by identity finds no change.
     const file = finding.text === text ? reading.file : finding.file
-    const warnings = finding.warnings.length > 0 ? { warnings: finding.warnings } : {}
-    return { text: finding.text, reading: { path, file, readAt: now, state: 'good', ...warnings } }
+    const warnings = finding.warnings.length > 0 ? finding.warnings : undefined
+    const good = { path, file, readAt: now, state: 'good', ...defined({ warnings }) } as const
+    return { text: finding.text, reading: good }
   }
   const { state, problem } = finding
-  // Where there never was a good file, a missing or empty one is no problem, but what it is.
+  // As long as there was no good file, a missing or empty one is not a problem.
   const isHarmless = text === undefined && (state === 'missing' || state === 'empty')
-  const next = { path, file: reading.file, readAt, state, ...(isHarmless ? {} : { problem }) }
+  const shown = isHarmless ? undefined : problem
+  const next = { path, file: reading.file, readAt, state, ...defined({ problem: shown }) }
   return { reading: next, ...defined({ text }) }
 }
 
@@ -152,27 +150,27 @@ export function isSameReading(before: ProfileReading, now: ProfileReading): bool
   )
 }
 
-/** Nothing but white space: what a program leaves that truncates before it writes. */
+/** Nothing but white space, which a program leaves that truncates the file before it writes. */
 export function isBlank(found: FoundFile): boolean {
   return found.kind === 'text' && found.text.trim() === ''
 }
 
-/** The text that edits start from. Throws where starting from it would lose what we do not see. */
+/** The text that edits start from. Throws if starting from it would lose profiles that we cannot see. */
 export function textForEdit(base: FoundFile, { path, file }: ProfileReading): string {
   if (base.kind === 'missing') return ''
   if (base.kind === 'text') {
     if (!isBlank(base) || file.profiles.size === 0) return base.text
     throw new BrokerError(
       'profiles_file_invalid',
-      `can't change ${path}: it is empty and had profiles before`,
+      `cannot change ${path}: it is empty but had profiles before`,
       {
-        hint: `restore the file, or remove it to begin anew: rm ${path}`,
+        hint: `restore the file, or remove it to start over: rm ${path}`,
       },
     )
   }
   const code = base.kind === 'invalid' ? 'profiles_file_invalid' : 'profiles_file_unreadable'
-  throw new BrokerError(code, `can't change ${path}: it ${base.problem}`, {
-    hint: `look at it: ls -l ${path}; nothing was written`,
+  throw new BrokerError(code, `cannot change ${path}: it ${base.problem}`, {
+    hint: `nothing was written; check: ls -l ${path}`,
   })
 }
 
@@ -185,11 +183,11 @@ function fileWarnings(path: string, found: { text: string; mode: number }, file:
   if (hasSecret && (found.mode & 0o077) !== 0) {
     const mode = found.mode.toString(8)
     warnings.push(
-      `${path} holds a key in plain text and other users may read it (mode ${mode}); run: chmod 600 ${path}`,
+      `${path} contains a key in plain text that other users can read (mode ${mode}); run: chmod 600 ${path}`,
     )
   }
   if (found.text.startsWith('\ufeff')) {
-    warnings.push(`${path} begins with a byte order mark, which Prefect can't read; save it without one`)
+    warnings.push(`${path} starts with a byte order mark, which Prefect cannot read; save it without one`)
   }
   return warnings
 }

@@ -1,12 +1,12 @@
 /**
- * Pure: which profile counts, and what it comes to. The rules are those of `prefect config view`, measured with Prefect 3
- * and 2.20; where the two differ, Prefect 3 counts, and a warning says so:
+ * Which profile is in effect, and what it resolves to. Pure. The rules are those of `prefect config view`, measured with
+ * Prefect 3 and 2.20; if the two differ, Prefect 3 wins and a warning says so:
  *
- * - A table of the file lies over the bundled profile of the same name: `prefect profile use local` makes `local` active
- *   without writing a table, and means `http://127.0.0.1:4200/api`. (At run time Prefect 3 takes `ephemeral` there,
- *   PrefectHQ/prefect#16118: what we serve as environment variables cures that, and a warning says it.)
- * - `active` is missing, empty, or names nothing at all: `ephemeral`. Prefect 2 takes `default`.
- * - A profile that is asked for by name: its table over the bundled one.
+ * - A table in the file is merged over the built-in profile of the same name: `prefect profile use local` makes `local`
+ *   active without writing a table, and means `http://127.0.0.1:4200/api`. (At run time Prefect 3 uses `ephemeral` then,
+ *   PrefectHQ/prefect#16118: the environment variables that we serve correct that, and a warning says so.)
+ * - `active` is missing, empty, or names no profile: `ephemeral`. Prefect 2 uses `default`.
+ * - A profile that is requested by name: its table over the built-in one.
  */
 
 import { BrokerError } from '../base/errors.js'
@@ -26,14 +26,14 @@ interface ProfileQuestion {
   readonly requested?: string
 }
 
-/** The profile asked for, else the active one. Throws `profile_not_found`, which names those there are. */
+/** The requested profile, else the active one. Throws `profile_not_found`, which lists the existing ones. */
 export function resolveProfile({ file, defaults, requested }: ProfileQuestion): ResolvedProfile {
   const name = requested || activeProfileName(file)
   if (!file.profiles.has(name) && !isBundledProfileName(name)) throw notFound(name, file)
   return resolve(name, file, defaults)
 }
 
-/** Every profile there is: those of the file in its order, then Prefect's own that the file does not have. */
+/** Every profile: those of the file in its order, then the built-in ones that the file does not have. */
 export function listProfiles({ file, defaults }: Omit<ProfileQuestion, 'requested'>): ResolvedProfile[] {
   const names = new Set([...file.profiles.keys(), ...BUNDLED_PROFILES.keys()])
   return [...names].map((name) => resolve(name, file, defaults))
@@ -72,20 +72,20 @@ function resolve(name: string, file: ProfileFile, defaults: CloudDefaults): Reso
   }
 }
 
-/** Empty is unset here: an empty base would be a prefix of every URL, and every server would be sent Cloud's key. */
+/** An empty URL counts as unset: as a prefix of every URL it would send the Cloud key to every server. */
 function cloudOf({ settings }: ProfileEntry, defaults: CloudDefaults): Required<CloudDefaults> {
   const written = settings.PREFECT_CLOUD_API_URL || settings.PREFECT_CLOUD_URL
   const own = written !== undefined && isProxyBase(written) ? undefined : written
   const cloudApiUrl = (own || defaults.cloudApiUrl).replace(/\/+$/, '')
-  // The daemon's UI belongs to the daemon's API: a profile with an API of its own has a UI of its own.
+  // The daemon's UI setting goes with its API setting: a profile with another API has another UI.
   const inherited = cloudApiUrl === defaults.cloudApiUrl ? defaults.cloudUiUrl : undefined
   const cloudUiUrl = settings.PREFECT_CLOUD_UI_URL || inherited || inferCloudUiUrl(cloudApiUrl)
   return { cloudApiUrl, cloudUiUrl: cloudUiUrl.replace(/\/+$/, '') }
 }
 
 /**
- * A URL that could break out of a header or an env file is no URL, whatever Prefect makes of it. One that leads through our
- * own proxy, because a client that ran through it wrote it, is the one that it stands for.
+ * A URL that could break out of a header or an env file counts as none, whatever Prefect makes of it. A URL of our own
+ * proxy, written by a client that ran through it, is translated back.
  */
 function apiUrlOf({ settings }: ProfileEntry, cloudApiUrl: string): string | undefined {
   const url = settings.PREFECT_API_URL
@@ -100,11 +100,9 @@ function kindOf(apiUrl: string | undefined, cloudApiUrl: string): ProfileKind {
 }
 
 function secretsOf({ apiKey, authString }: ProfileEntry): { fileKey?: Secret; fileAuthString?: Secret } {
-  // A token of ours in the place of a key: a client that ran through the proxy wrote it. It is never adopted.
-  return {
-    ...(apiKey === undefined || isOwnToken(apiKey) ? {} : { fileKey: apiKey }),
-    ...(authString === undefined || isOwnToken(authString) ? {} : { fileAuthString: authString }),
-  }
+  // One of our tokens instead of a key: a client that ran through the proxy wrote it. It is never adopted.
+  const foreign = (secret: Secret | undefined) => (secret && isOwnToken(secret) ? undefined : secret)
+  return defined({ fileKey: foreign(apiKey), fileAuthString: foreign(authString) })
 }
 
 function becauseOf(
@@ -114,17 +112,17 @@ function becauseOf(
 ): string {
   if (!isActive) {
     return isRead
-      ? `profile ${shownName(name)} stands in profiles.toml`
-      : `profile ${shownName(name)} is one that Prefect brings along`
+      ? `profile ${shownName(name)} is in profiles.toml`
+      : `profile ${shownName(name)} is built into Prefect`
   }
   if (isRead && active === name) return `profile ${shownName(name)} is active in profiles.toml`
-  if (!active) return `profiles.toml names no active profile, so Prefect's own ${shownName(name)} counts`
+  if (!active) return `profiles.toml names no active profile, so Prefect uses its built-in ${shownName(name)}`
   return active === name
-    ? `profile ${shownName(name)} is active in profiles.toml; it is one that Prefect brings along`
-    : `profiles.toml names ${shownName(active)} as active, which does not exist, so Prefect's own ${shownName(name)} counts`
+    ? `profile ${shownName(name)} is active in profiles.toml, and built into Prefect`
+    : `profiles.toml names ${shownName(active)} as active, which does not exist, so Prefect uses its built-in ${shownName(name)}`
 }
 
-/** Where a person would be surprised by which profile counts, and where the two Prefects differ. */
+/** Warnings if the choice is surprising, or Prefect 2 and 3 differ. */
 function activeWarnings(name: string, { active, profiles }: ProfileFile): string[] {
   if (active && profiles.has(active)) return []
   const warnings: string[] = []
@@ -136,16 +134,16 @@ function activeWarnings(name: string, { active, profiles }: ProfileFile): string
   }
   if (url !== undefined) {
     warnings.push(
-      `a plain prefect runs as 'ephemeral' while the file has no table of the profile ${shownName(name)}; run: prefect-auth profile set ${name} --api-url ${url}`,
+      `Prefect itself runs as 'ephemeral' until the file has a table for the profile ${shownName(name)}; run: prefect-auth profile set ${name} --api-url ${url}`,
     )
   }
   if (profiles.has(name)) {
     warnings.push(
-      `a plain prefect does not read the table of ${shownName(name)} while 'active' does not name it; run: prefect-auth profile use ${name}`,
+      `Prefect itself ignores the table of ${shownName(name)} unless 'active' names it; run: prefect-auth profile use ${name}`,
     )
   }
   if (profiles.has('default') && name !== 'default') {
-    warnings.push(`Prefect 2 would take the profile 'default' here; run: prefect-auth profile use NAME`)
+    warnings.push(`Prefect 2 would use the profile 'default' here; run: prefect-auth profile use NAME`)
   }
   return warnings
 }
@@ -156,7 +154,7 @@ function notFound(name: string, file: ProfileFile): BrokerError {
     .map(shownName)
   return new BrokerError(
     'profile_not_found',
-    `there is no profile ${shownName(name)}; there are ${names.join(', ')}`,
+    `there is no profile ${shownName(name)}; existing profiles: ${names.join(', ')}`,
     {
       hint: 'prefect-auth profile ls',
     },

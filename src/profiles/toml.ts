@@ -1,22 +1,22 @@
-/** The text of `profiles.toml` to a `ProfileFile`: smol-toml reads, we keep what Prefect would keep. */
+/** Parses the text of `profiles.toml` with smol-toml, and keeps what Prefect would keep. */
 
 import { parse, TomlDate, TomlError, type TomlTable, type TomlValue } from 'smol-toml'
 import { defined } from '../std/defined.js'
 import { Secret } from '../std/secret.js'
 import type { ProfileEntry, ProfileFile } from './profile.js'
 
-/** A profiles file has a few kilobytes; past this, reading it would only cost us time and memory. */
+/** A profiles file has a few kilobytes; reading more than this would only cost time and memory. */
 export const MAX_PROFILES_BYTES = 1024 * 1024
-/** Values that nest deeper than this are an attack, not a setting. */
+/** Values nested deeper than this are an attack, not a setting. */
 const MAX_DEPTH = 20
 const BYTE_ORDER_MARK = '\ufeff'
 
 type ParsedProfiles =
   | { readonly kind: 'good'; readonly file: ProfileFile; readonly tree: TomlTable }
-  /** `problem` ends a sentence that begins with the file's name, and holds no text of the file. */
+  /** `problem` completes a sentence that starts with the file's name; it contains no text from the file. */
   | { readonly kind: 'invalid'; readonly problem: string }
 
-/** Parses; never throws. `tree` is the whole document, for edits that must keep what we do not know. */
+/** Never throws. `tree` is the whole document, for edits that must keep what we do not know. */
 export function parseProfiles(text: string): ParsedProfiles {
   if (Buffer.byteLength(text) > MAX_PROFILES_BYTES)
     return { kind: 'invalid', problem: 'is larger than 1 MiB' }
@@ -27,7 +27,7 @@ export function parseProfiles(text: string): ParsedProfiles {
     })
     return readTree(tree)
   } catch (error) {
-    // The message of a TomlError quotes the lines around it: they may hold a key.
+    // The message of a TomlError quotes the lines around the mistake, which may contain a key.
     const where = error instanceof TomlError ? `at line ${error.line}, column ${error.column}` : 'as a whole'
     return { kind: 'invalid', problem: `is not valid TOML ${where}` }
   }
@@ -49,7 +49,7 @@ function readTree(tree: TomlTable): ParsedProfiles {
 }
 
 function readEntry(name: string, table: TomlTable): ProfileEntry {
-  // No prototype: a setting called `constructor` is as absent as any other until the file names it.
+  // No prototype: a setting called `constructor` is absent until the file names it.
   const settings: Record<string, string> = Object.create(null)
   const secrets: { apiKey?: Secret; authString?: Secret } = {}
   const notStrings: string[] = []
@@ -69,9 +69,12 @@ function readEntry(name: string, table: TomlTable): ProfileEntry {
     name,
     settings,
     ...secrets,
-    ...(notStrings.length > 0 ? { notStrings } : {}),
-    ...(unusable.length > 0 ? { unusable } : {}),
+    ...defined({ notStrings: listed(notStrings), unusable: listed(unusable) }),
   }
+}
+
+function listed(names: readonly string[]): readonly string[] | undefined {
+  return names.length > 0 ? names : undefined
 }
 
 /** Python's `str()` of the value, which is what Prefect 2 makes of a native TOML value (`true` is `True`). */
@@ -84,12 +87,12 @@ function asPrefectReads(value: TomlValue): string {
   return Array.isArray(value) ? '[…]' : '{…}'
 }
 
-/** A table of the document, as against a value, an array or a date. */
+/** Whether it is a table, not a scalar, an array or a date. */
 function isTable(value: TomlValue | undefined): value is TomlTable {
   return typeof value === 'object' && !Array.isArray(value) && !(value instanceof TomlDate)
 }
 
-/** The tables under `profiles`, on an object that inherits nothing: any name is either there or not. */
+/** The tables under `profiles`, on an object without a prototype. */
 export function profilesOf({ profiles }: TomlTable): Record<string, TomlTable> {
   const own: Record<string, TomlTable> = Object.create(null)
   for (const [name, table] of isTable(profiles) ? Object.entries(profiles) : []) {
@@ -98,7 +101,7 @@ export function profilesOf({ profiles }: TomlTable): Record<string, TomlTable> {
   return own
 }
 
-/** Whether both say the same, whatever the order of their keys; an empty `profiles` is as good as none. */
+/** Whether both say the same, in any order of keys; an empty `profiles` equals none. */
 export function isSameDocument(one: TomlTable, other: TomlTable): boolean {
   return canonical(one) === canonical(other)
 }

@@ -1,4 +1,4 @@
-/** What a person should know about a profile: each a sentence that names the thing and the remedy, never a secret. */
+/** Warnings about a profile: what is wrong and how to fix it, one sentence each, never with a secret. */
 
 import { isPageUrl, parseHttpUrl, workspaceIdsOf } from '../prefect/api-url.js'
 import type { CloudDefaults } from '../prefect/cloud.js'
@@ -14,7 +14,7 @@ interface ProfileFindings {
   readonly cloud: CloudDefaults
 }
 
-/** All warnings for one table of the file, in the order of urgency. */
+/** All warnings about one table of the file, the most urgent first. */
 export function profileWarnings(findings: ProfileFindings): string[] {
   const warnings = [
     ...urlWarnings(findings),
@@ -31,28 +31,28 @@ function urlWarnings({ entry, kind, cloud }: ProfileFindings): (string | undefin
   if (url === undefined || url === '') return []
   const repair = `run: prefect-auth profile set ${argument(entry.name)} --api-url URL`
   const parsed = parseHttpUrl(url)
-  if (parsed === undefined) return [`PREFECT_API_URL is no http or https URL; ${repair}`]
+  if (parsed === undefined) return [`PREFECT_API_URL is not an http or https URL; ${repair}`]
   if (unproxiedUrl(url) !== undefined) {
     return [
-      `PREFECT_API_URL leads through our own proxy and is read as what stands behind it; run: prefect-auth workspace set --profile ${argument(entry.name)}`,
+      `PREFECT_API_URL goes through the prefect-auth proxy and is read as the URL behind it; run: prefect-auth workspace set --profile ${argument(entry.name)}`,
     ]
   }
   const ids = workspaceIdsOf(url)
   return [
     isPageUrl(url, cloud)
-      ? `PREFECT_API_URL is the address of a browser page, not of the API; ${repair} (it takes the page's URL too)`
+      ? `PREFECT_API_URL is the address of a browser page, not of the API; ${repair} (which also accepts the page's URL)`
       : undefined,
     url.endsWith('/')
       ? `PREFECT_API_URL ends with a slash, which some calls of Prefect do not expect; ${repair}`
       : undefined,
     ids !== undefined && !(url.includes(ids.accountId) && url.includes(ids.workspaceId))
-      ? `PREFECT_API_URL has ids in upper case, so that 'prefect cloud workspace ls' does not recognise it; ${repair}`
+      ? `PREFECT_API_URL has ids in upper case, so 'prefect cloud workspace ls' does not recognise it; ${repair}`
       : undefined,
     kind === 'cloud' && ids === undefined
       ? `PREFECT_API_URL names no workspace; run: prefect-auth workspace set --profile ${argument(entry.name)}`
       : undefined,
     parsed.password !== ''
-      ? 'PREFECT_API_URL holds a password, which is shown wherever the URL is; use PREFECT_API_AUTH_STRING instead'
+      ? 'PREFECT_API_URL contains a password, which is shown wherever the URL is; use PREFECT_API_AUTH_STRING instead'
       : undefined,
   ]
 }
@@ -63,18 +63,18 @@ function secretWarnings({ entry, apiUrl }: ProfileFindings): (string | undefined
   const isOwn = apiKey !== undefined && isOwnToken(apiKey)
   return [
     hasKey || authString !== undefined ? cleartextWarning(apiUrl) : undefined,
-    ...unusable.map((name) => `${name} holds characters that none can have; it is ignored`),
+    ...unusable.map((name) => `${name} contains characters that are not allowed in it, so it is ignored`),
     isOwn
-      ? `PREFECT_API_KEY is a token of our own, which a client that ran through the proxy wrote; run: prefect-auth workspace set --profile ${argument(name)}`
+      ? `PREFECT_API_KEY is a prefect-auth token, written by a client that ran through the proxy; run: prefect-auth workspace set --profile ${argument(name)}`
       : undefined,
     hasKey && !isOwn
-      ? `PREFECT_API_KEY stands in plain text in profiles.toml; run: prefect-auth adopt --profile ${argument(name)}`
+      ? `PREFECT_API_KEY is in plain text in profiles.toml; run: prefect-auth adopt --profile ${argument(name)}`
       : undefined,
     apiKey?.length === 0
-      ? `PREFECT_API_KEY is set to nothing, so that Prefect sends no key; run: prefect-auth login --profile ${argument(name)}`
+      ? `PREFECT_API_KEY is empty, so Prefect sends no key; run: prefect-auth login --profile ${argument(name)}`
       : undefined,
     hasKey && authString !== undefined
-      ? 'both PREFECT_API_KEY and PREFECT_API_AUTH_STRING are set: Prefect 3 sends the auth string and not the key; remove one of them'
+      ? 'PREFECT_API_KEY and PREFECT_API_AUTH_STRING are both set, and Prefect 3 sends only the auth string; remove one of them'
       : undefined,
   ]
 }
@@ -82,13 +82,13 @@ function secretWarnings({ entry, apiUrl }: ProfileFindings): (string | undefined
 function cleartextWarning(apiUrl: string | undefined): string | undefined {
   const url = apiUrl === undefined ? undefined : parseHttpUrl(apiUrl)
   if (url === undefined || url.protocol === 'https:' || isLoopback(url.hostname)) return undefined
-  return 'PREFECT_API_URL is http and not on this machine: everyone on the way can read the key; use https'
+  return 'PREFECT_API_URL is http and not on this machine, so anyone on the network path can read the key; use https'
 }
 
 function typeWarnings({ notStrings = [] }: ProfileEntry): string[] {
   return OUR_SETTINGS.filter((name) => notStrings.includes(name)).map(
     (name) =>
-      `${name} is no string in profiles.toml, so that Prefect 3 does not start; put its value in quotes`,
+      `${name} is not a string in profiles.toml, so Prefect 3 does not start; put its value in quotes`,
   )
 }
 
@@ -98,7 +98,7 @@ function aliasWarnings({ settings }: ProfileEntry): (string | undefined)[] {
       ? undefined
       : 'PREFECT_CLOUD_URL is an old name that Prefect 3 ignores; rename it to PREFECT_CLOUD_API_URL',
     settings.PREFECT_CLOUD_API_URL === ''
-      ? 'PREFECT_CLOUD_API_URL is set to nothing, so that Prefect takes every API for its cloud; remove it'
+      ? 'PREFECT_CLOUD_API_URL is empty, so Prefect takes every API for Prefect Cloud; remove it'
       : undefined,
   ]
 }
@@ -110,7 +110,7 @@ function oldClientWarnings({ settings, authString }: ProfileEntry): string[] {
   const names = unknown.slice(0, 5).map((name) => cleanText(name, 60))
   const more = unknown.length > 5 ? ` and ${unknown.length - 5} more` : ''
   return [
-    `Prefect 2 does not start with this file: it does not know ${names.join(', ')}${more}; harmless with Prefect 3 alone`,
+    `Prefect 2 does not start with this file because it does not know ${names.join(', ')}${more}; Prefect 3 is not affected`,
   ]
 }
 
@@ -118,7 +118,7 @@ function isLoopback(hostname: string): boolean {
   return hostname === 'localhost' || hostname === '[::1]' || /^127(?:\.\d+){3}$/.test(hostname)
 }
 
-/** A profile name as an argument of a command that a person copies. */
+/** A profile name as an argument of a command to copy. */
 function argument(name: string): string {
   return quoteWord(cleanText(name))
 }

@@ -1,19 +1,19 @@
-/** Shapes that several nouns share: times, names, owners, workspaces. */
+/** Shapes that several nouns share: times, names, owners, workspaces, keys, problems. */
 import { z } from 'zod'
 import { ERROR_KINDS } from './kinds.js'
 
 /** RFC 3339, UTC, as `Date.prototype.toISOString` writes it. */
 export const time = z.iso.datetime().meta({ description: 'RFC 3339, UTC' })
 
-/** Any name that a profile can have in TOML. Names that we create are narrower: `newProfileName`. */
+/** Any name that a profile can have in TOML; names that we create are narrower: `newProfileName`. */
 export const profileName = z.string().min(1).max(200)
 
-/** Names Prefect's clients and ours can type and quote without surprises. */
+/** A name that shells, TOML and Prefect's clients take without surprises. */
 export const newProfileName = z
   .string()
   .regex(
     /^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/,
-    'letters, digits, "_", "-" and ".", at most 64, beginning with a letter or digit',
+    'letters, digits, "_", "-" and ".", at most 64 characters, starting with a letter or digit',
   )
 
 export const owner = z.object({
@@ -25,10 +25,7 @@ export const owner = z.object({
 export type Owner = z.infer<typeof owner>
 
 export const workspaceRef = z.object({
-  handle: z
-    .string()
-    .optional()
-    .meta({ description: 'account/workspace; absent where Prefect has not told it yet' }),
+  handle: z.string().optional().meta({ description: 'account/workspace; absent until Prefect has told it' }),
   account_id: z.string(),
   workspace_id: z.string(),
 })
@@ -36,15 +33,15 @@ export type WorkspaceRef = z.infer<typeof workspaceRef>
 
 const keyOrigin = z.enum(['browser', 'pasted', 'minted', 'service_account', 'profile'])
 
-/** A key as everyone may see it. */
+/** A key as anyone may see it. */
 export const keyView = z.object({
   fingerprint: z.string().meta({ description: 'sha256: and 12 hex digits of the key' }),
   origin: keyOrigin,
-  id: z.string().optional().meta({ description: 'the id at Prefect, where it is known' }),
+  id: z.string().optional().meta({ description: 'the id at Prefect, if known' }),
   name: z.string().optional(),
   issued_at: time.optional(),
   expires_at: time.optional(),
-  expiry_assumed: z.boolean().optional().meta({ description: 'true: our guess, Prefect has not said' }),
+  expiry_assumed: z.boolean().optional().meta({ description: 'true: an assumption; Prefect has not said' }),
   renews_at: time.optional(),
 })
 export type KeyView = z.infer<typeof keyView>
@@ -58,6 +55,6 @@ export const problem = z.object({
   detail: z.string(),
   code: z.string().meta({ description: 'one of docs/errors.md' }),
   kind: z.enum(ERROR_KINDS),
-  hint: z.string().optional().meta({ description: 'what to do now, a command where one helps' }),
+  hint: z.string().optional().meta({ description: 'what to do now: a command if possible' }),
 })
 export type Problem = z.infer<typeof problem>

@@ -1,11 +1,11 @@
-/** GET /v1/credentials and GET /v1/env: the pair itself. Secrets stand here. */
+/** Credentials and variables (`/v1/credentials`, `/v1/env`), with secrets in them; proxy traffic. */
 import { z } from 'zod'
 import { keyView, owner, profileName, time, workspaceRef } from './common.js'
 import { ENV_FORMATS } from './kinds.js'
 
 export const credentialsQuery = z.strictObject({ profile: profileName.optional() })
 
-/** What a process needs in its environment; a name that is absent must be unset there. */
+/** What a process needs in its environment; an absent name must be unset there. */
 const prefectEnv = z.object({
   PREFECT_API_URL: z.string().optional(),
   PREFECT_API_KEY: z.string().optional(),
@@ -38,17 +38,17 @@ export const proxyEnvBody = z.strictObject({
   profile: profileName.optional(),
   format: z.enum(ENV_FORMATS).default('sh'),
   mode: z.literal('proxy'),
-  name: z.string().min(1).max(100).meta({ description: 'what the token is called: the command of the job' }),
+  name: z.string().min(1).max(100).meta({ description: "the token's name: the command of the job" }),
   pid: z
     .int()
     .min(1)
     .max(2 ** 31 - 1)
     .optional()
-    .meta({ description: "the job's process: while it lives, so does an unused token, up to 14 days" }),
+    .meta({ description: "the job's process: while it runs, an unused token stays active, up to 14 days" }),
   no_proxy: z.string().max(4_000).optional().meta({ description: 'the NO_PROXY to extend' }),
 })
 
-/** One profile and token name, since the daemon started. */
+/** Proxy traffic of one profile and token name since the daemon started. */
 export const proxyTraffic = z.object({
   profile: profileName,
   token: z.string().optional().meta({ description: 'absent: the owner, over the unix socket' }),
@@ -57,7 +57,7 @@ export const proxyTraffic = z.object({
   parked: z
     .number()
     .int()
-    .meta({ description: 'told to wait, because there was no valid key or no Prefect' }),
+    .meta({ description: 'answered with 503 because there was no valid key or no Prefect' }),
   bytes_up: z.number().int(),
   bytes_down: z.number().int(),
   sockets: z.number().int().meta({ description: 'open now' }),

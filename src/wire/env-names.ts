@@ -1,4 +1,6 @@
-/** Every variable that `env` and `exec` set or, where it has no value, remove. Without zod: the fast path loads it. */
+/** The variables that `env` and `exec` set or remove. Without zod, because the fast path loads it. */
+
+/** Set if they have a value, else removed. */
 export const ENV_NAMES = [
   'PREFECT_API_URL',
   'PREFECT_API_KEY',
@@ -7,8 +9,8 @@ export const ENV_NAMES = [
   'PREFECT_CLOUD_UI_URL',
 ] as const
 
-/** What a job that goes through the proxy gets besides. */
+/** What a job through the proxy gets in addition. */
 export const PROXY_EXTRA_NAMES = ['PREFECT_SILENCE_API_URL_MISCONFIGURATION', 'NO_PROXY', 'no_proxy'] as const
 
-/** Of these, what must not stay behind where the proxy is left; a `NO_PROXY` with this machine in it is right in any case. */
+/** The ones to remove when the proxy is no longer used; a `NO_PROXY` that includes this machine does no harm. */
 export const PROXY_ONLY_NAMES = ['PREFECT_SILENCE_API_URL_MISCONFIGURATION'] as const

@@ -1,9 +1,9 @@
-/** Events (Server-Sent Events, `data:` is one of these) and the audit log. No secrets in either. */
+/** Events (the `data:` of Server-Sent Events) and audit entries. No secrets in either. */
 import { z } from 'zod'
 import { profileName, time } from './common.js'
 
 export const event = z.object({
-  id: z.string().meta({ description: 'what Last-Event-ID takes: epoch-number' }),
+  id: z.string().meta({ description: 'value for Last-Event-ID: epoch-number' }),
   at: time,
   type: z.string(),
   profile: profileName.optional(),
@@ -20,14 +20,11 @@ const auditEntry = z.object({
   door: z.enum(['socket', 'restricted', 'tcp', 'daemon']),
   profile: profileName.optional(),
   fingerprint: z.string().optional(),
-  token: z.string().optional().meta({ description: 'the token used, by id' }),
+  token: z.string().optional().meta({ description: 'id of the token used' }),
   token_name: z.string().optional(),
-  agent: z
-    .string()
-    .optional()
-    .meta({ description: "the caller's User-Agent, shortened; a hint, not a proof" }),
+  agent: z.string().optional().meta({ description: "the caller's User-Agent, shortened; a hint, not proof" }),
   code: z.string().optional(),
-  count: z.number().int().optional().meta({ description: 'how many equal hand-outs this line stands for' }),
+  count: z.number().int().optional().meta({ description: 'how many equal hand-outs this entry represents' }),
 })
 export type AuditEntry = z.infer<typeof auditEntry>
 export const auditQuery = z.strictObject({ since: time.optional() })

@@ -1,12 +1,13 @@
-/** Keys: those we know; create and delete at Prefect. */
+/** Keys: list, create, delete, renew, rotate. Only the answer to a creation shows a key. */
 import { z } from 'zod'
 import { keyView, profileName, time } from './common.js'
 
-/** A key that Prefect lists and we do not hold has no fingerprint and no origin that we could know. */
+/** For a key that Prefect lists and we do not hold, fingerprint and origin are unknown. */
 const keyEntry = keyView.partial({ fingerprint: true, origin: true }).extend({
   profile: profileName,
   state: z.enum(['current', 'retired', 'at_prefect']).meta({
-    description: 'current: served; retired: replaced, may live on; at_prefect: listed there, not held by us',
+    description:
+      'current: served; retired: replaced, may still work; at_prefect: listed there, not held here',
   }),
   handed_out: z.boolean().optional(),
   retired_at: time.optional(),
@@ -25,7 +26,7 @@ export const createKeyBody = z.strictObject({
   name: z.string().min(1).max(200),
   expires_at: time.optional().meta({ description: 'absent: never expires' }),
 })
-/** The one answer that shows the key. */
+/** The only answer that shows the key. */
 export const createKeyAnswer = z.object({
   profile: profileName,
   id: z.string(),
@@ -42,12 +43,12 @@ const oldKeyView = z.object({
   fingerprint: z.string(),
   handed_out: z.boolean().meta({ description: 'true: a job may hold it, so it is left to expire' }),
   retired_at: time,
-  expires_at: time.optional().meta({ description: 'absent: not known' }),
+  expires_at: time.optional().meta({ description: 'absent: unknown' }),
 })
 
 export const renewalView = z.object({
   plan: z.enum(['scheduled', 'not_renewable', 'not_needed']),
-  at: time.optional().meta({ description: 'when it is due, where it is scheduled' }),
+  at: time.optional().meta({ description: 'when it is due, if scheduled' }),
   why: z.string().optional().meta({ description: 'why it is not scheduled' }),
   hint: z.string().optional(),
   last: z
@@ -61,14 +62,14 @@ export const renewalView = z.object({
   trouble: z
     .object({ message: z.string(), hint: z.string() })
     .optional()
-    .meta({ description: 'overdue and failing, or impossible and the end is near' }),
+    .meta({ description: 'it is overdue and failing, or impossible and the key expires soon' }),
   old_keys: z.array(oldKeyView).meta({ description: 'replaced keys that may still work' }),
 })
 export type RenewalView = z.infer<typeof renewalView>
 
 export const renewParams = z.strictObject({ profile: profileName })
 export const renewBody = z.strictObject({
-  if_due: z.boolean().default(false).meta({ description: 'true: only where its time has come' }),
+  if_due: z.boolean().default(false).meta({ description: 'true: only if it is due' }),
 })
 export type RenewBody = z.input<typeof renewBody>
 export const renewAnswer = z.object({
@@ -83,21 +84,21 @@ export const rotateBotBody = z.strictObject({
   name: z.string().min(1).max(200).meta({ description: "the service account's name" }),
   owner_profile: profileName
     .optional()
-    .meta({ description: "whose key asks Prefect: an owner's; absent: the active profile" }),
+    .meta({ description: "whose key calls Prefect, an owner's; absent: the active profile" }),
   old_key_lives_s: z
     .number()
     .int()
     .min(0)
     .max(31_536_000)
     .optional()
-    .meta({ description: 'how long the old key goes on working; absent: a day' }),
+    .meta({ description: 'how long the old key keeps working; absent: a day' }),
   expires_in_s: z
     .number()
     .int()
     .min(60)
     .max(315_360_000)
     .optional()
-    .meta({ description: 'absent: as long as the key before' }),
+    .meta({ description: 'absent: as long as the previous key' }),
 })
 export type RotateBotBody = z.input<typeof rotateBotBody>
 export const rotateBotAnswer = z.object({

@@ -1,4 +1,4 @@
-/** Closed lists on the wire: error kinds, and the formats of `env`. Without zod, so that programs start fast. */
+/** Closed lists on the wire: error kinds and formats of `env`. Without zod, for a fast start. */
 
 /** Who has to act on an error. HTTP maps kinds to statuses, the command line maps them to exit codes. */
 export const ERROR_KINDS = [

@@ -1,4 +1,4 @@
-/** A login, from the URL to the stored key. No answer here carries a key. */
+/** Logins, from the URL to the stored key, and logout. No answer carries a key. */
 import { z } from 'zod'
 import { keyView, owner, problem, profileName, time } from './common.js'
 import { workspaceView } from './profile.js'
@@ -16,14 +16,14 @@ const loginStates = [
 
 export const loginBody = z.strictObject({
   profile: profileName.optional(),
-  workspace: z.string().min(1).max(2000).optional().meta({ description: 'as PUT …/workspace takes it' }),
+  workspace: z.string().min(1).max(2000).optional().meta({ description: 'as in PUT …/workspace' }),
   owner: z
     .string()
     .min(1)
     .max(320)
     .optional()
-    .meta({ description: 'email or handle that the key must belong to' }),
-  switch_owner: z.boolean().optional().meta({ description: 'allow another owner than the one stored' }),
+    .meta({ description: 'email or handle of the owner that the key must have' }),
+  switch_owner: z.boolean().optional().meta({ description: 'allow a different owner than the stored one' }),
 })
 export type LoginBody = z.infer<typeof loginBody>
 
@@ -34,29 +34,28 @@ export const loginView = z.object({
   version: z.number().int().meta({ description: 'grows with every change; the ETag carries it' }),
   url: z.string().optional().meta({ description: 'to open in a browser, while waiting' }),
   expires_at: time,
-  owner: owner.optional().meta({ description: 'whose key came, from verified on' }),
-  owner_known: z
-    .boolean()
-    .optional()
-    .meta({ description: 'true: the owner stored before, or the one asked for' }),
+  owner: owner.optional().meta({ description: 'whose key arrived; from verified on' }),
+  owner_known: z.boolean().optional().meta({ description: 'true: the stored owner, or the one asked for' }),
   workspaces: z
     .array(workspaceView)
     .optional()
     .meta({ description: 'to choose from, in the state verified' }),
-  workspace: workspaceView.optional().meta({ description: 'the one chosen' }),
+  workspace: workspaceView.optional().meta({ description: 'the chosen one' }),
   refused: z
     .number()
     .int()
-    .meta({ description: 'requests to the callback that were no delivery: probes, junk keys, wrong states' }),
+    .meta({
+      description: 'requests to the callback that delivered no key: probes, malformed keys, wrong states',
+    }),
   notice: z
     .string()
     .optional()
-    .meta({ description: 'the last thing a person should know, e.g. a junk key came' }),
-  key: keyView.optional().meta({ description: 'what was stored' }),
+    .meta({ description: 'the latest notice for the user, e.g. that a malformed key arrived' }),
+  key: keyView.optional().meta({ description: 'the stored key' }),
   exchange: z
     .object({ done: z.boolean(), message: z.string() })
     .optional()
-    .meta({ description: 'whether our own key took the place of the delivered one' }),
+    .meta({ description: 'whether a minted key replaced the delivered one' }),
   error: problem.optional(),
 })
 export type LoginView = z.infer<typeof loginView>
@@ -74,10 +73,8 @@ export const loginConfirmBody = z.strictObject({
 export const logoutBody = z.strictObject({ revoke: z.boolean().optional() })
 export const logoutAnswer = z.object({
   profile: profileName,
-  forgotten: z
-    .array(z.string())
-    .meta({ description: 'fingerprints of the keys that are gone from this machine' }),
-  revoked: z.array(z.string()).meta({ description: 'fingerprints of those deleted at Prefect' }),
+  forgotten: z.array(z.string()).meta({ description: 'fingerprints of the keys removed from this machine' }),
+  revoked: z.array(z.string()).meta({ description: 'fingerprints of the keys deleted at Prefect' }),
   not_revoked: z.array(z.object({ fingerprint: z.string(), reason: z.string() })),
 })
 export type LogoutAnswer = z.infer<typeof logoutAnswer>

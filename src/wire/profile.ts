@@ -1,4 +1,4 @@
-/** Profiles: what the file says, what is effective and why; and the changes a person may ask for. */
+/** Profiles and workspaces: what the file says, what is effective and why, and the changes of them. */
 import { z } from 'zod'
 import { newProfileName, profileName, workspaceRef } from './common.js'
 
@@ -12,12 +12,12 @@ export const profileView = z.object({
   workspace: workspaceRef.optional(),
   key: z
     .enum(['vault', 'file', 'none'])
-    .meta({ description: 'where the key that is served comes from; file: plain text in profiles.toml' }),
+    .meta({ description: 'where the served key comes from; file: plain text in profiles.toml' }),
   auth_string: z.enum(['vault', 'file', 'none']),
   login_required: z.boolean(),
   settings: z
     .record(z.string(), z.string())
-    .meta({ description: 'what the file sets, without the values of secrets' }),
+    .meta({ description: 'what the file sets, without secret values' }),
   warnings: z.array(z.string()),
 })
 export type ProfileView = z.infer<typeof profileView>

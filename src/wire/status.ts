@@ -1,4 +1,4 @@
-/** One snapshot of everything, and the doctor's findings. No secrets. */
+/** Status, doctor, health, and the daemon's own switches. No secrets but the passphrase of an unlock. */
 import { z } from 'zod'
 import { keyView, owner, profileName, time, workspaceRef } from './common.js'
 import { proxyTraffic } from './credentials.js'
@@ -13,7 +13,7 @@ const listenerView = z.object({
   inherited: z
     .boolean()
     .optional()
-    .meta({ description: 'the system opened it, and keeps it while the daemon is away' }),
+    .meta({ description: 'opened by the system, which keeps it while the daemon is not running' }),
 })
 
 const vaultView = z.object({
@@ -38,8 +38,8 @@ const profileStatus = z.object({
   ready: z.boolean(),
   reason: z.string().optional().meta({ description: 'why it is not ready' }),
   hint: z.string().optional(),
-  renewal: renewalView.optional().meta({ description: 'where we hold the key' }),
-  notices: z.array(z.string()).meta({ description: 'what a person should know, each with its remedy' }),
+  renewal: renewalView.optional().meta({ description: 'if the daemon holds the key' }),
+  notices: z.array(z.string()).meta({ description: 'what the user should know, each with its remedy' }),
 })
 export type ProfileStatus = z.infer<typeof profileStatus>
 
@@ -62,7 +62,7 @@ export const status = z.object({
   proxy: z
     .array(proxyTraffic)
     .default([])
-    .meta({ description: 'what went through the proxy since the start, the busiest first' }),
+    .meta({ description: 'traffic through the proxy since the start, the busiest first' }),
   notices: z.array(z.string()),
 })
 export type Status = z.infer<typeof status>
@@ -79,7 +79,7 @@ export type Doctor = z.infer<typeof doctor>
 export const ready = z.object({
   ready: z.boolean(),
   reason: z.string().optional(),
-  degraded: z.string().optional().meta({ description: 'it is ready, and will not stay so: why' }),
+  degraded: z.string().optional().meta({ description: 'why it is ready now but will not stay so' }),
   hint: z.string().optional(),
 })
 export type Ready = z.infer<typeof ready>

@@ -1,4 +1,4 @@
-/** Narrow tokens: made over the unix socket, shown once, stored as hashes. */
+/** Tokens: created over the unix socket, shown once, stored as hashes. */
 import { z } from 'zod'
 import { profileName, time } from './common.js'
 
@@ -13,7 +13,7 @@ export const createTokenBody = z.strictObject({
     .max(50)
     .optional()
     .meta({ description: 'absent: the active profile; "*": all' }),
-  expires_in: z.string().max(20).default('8h').meta({ description: 'as 30m, 8h, 7d; at most 365d' }),
+  expires_in: z.string().max(20).default('8h').meta({ description: 'such as 30m, 8h or 7d; at most 365d' }),
 })
 export type CreateTokenBody = z.input<typeof createTokenBody>
 
@@ -27,7 +27,7 @@ const tokenView = z.object({
   last_used_at: time.optional(),
 })
 export type TokenView = z.infer<typeof tokenView>
-/** The one answer that shows the token. */
+/** The only answer that shows the token. */
 export const createTokenAnswer = tokenView.extend({ token: z.string() })
 export const tokenList = z.object({ tokens: z.array(tokenView) })
 export const tokenParams = z.strictObject({ id: z.string().min(1).max(64) })

@@ -21,7 +21,10 @@ t.test(
     await broker.profiles.adopt('cloud')
     await write(proxied, `pab_${'t'.repeat(43)}`)
     const { warnings } = broker.credentials.state('cloud').resolved
-    t.match(warnings.join('\n'), /leads through our own proxy[\s\S]*token of our own.*workspace set/)
+    t.match(
+      warnings.join('\n'),
+      /goes through the prefect-auth proxy[\s\S]*prefect-auth token.*workspace set/,
+    )
     t.notMatch(warnings.join('\n'), /prefect-auth adopt/)
     await broker.workspaces.choose('cloud', 'prefect/terry')
     t.equal(await broker.file(), `active = "cloud"\n# kept\n[profiles.cloud]\nPREFECT_API_URL = "${real}"\n`)

@@ -1,4 +1,4 @@
-/** The whole of it: what a route must say to be there, and how it all ends. */
+/** The app as a whole: what a route must declare, what is under way, and how it closes. */
 import { Agent, request } from 'node:http'
 import { connect, type Socket } from 'node:net'
 import fastify from 'fastify'
@@ -6,7 +6,7 @@ import t from 'tap'
 import { createRouteBook } from '../../src/api/openapi.js'
 import { ask, startApi } from '../fixtures/api-under-test.js'
 
-t.test('a route that does not say which power it needs cannot be registered', async (t) => {
+t.test('rejects a route that does not say which power it needs', async (t) => {
   const book = createRouteBook()
   const server = fastify({ exposeHeadRoutes: false })
   server.addHook('onRoute', (route) => book.enter(route))
@@ -23,14 +23,14 @@ t.test('a route that does not say which power it needs cannot be registered', as
   )
 })
 
-t.test('shutdown is answered before it begins', async (t) => {
+t.test('answers the shutdown request before it shuts down', async (t) => {
   const api = await startApi(t)
   const answer = await ask(api.socket, '/v1/shutdown', { method: 'POST' })
   t.equal(answer.status, 202)
   t.same(api.broker.calls, ['shutdown'])
 })
 
-t.test('a kept-alive connection does not hold the shutdown up', async (t) => {
+t.test('does not wait for kept-alive connections at shutdown', async (t) => {
   const api = await startApi(t)
   const agent = new Agent({ keepAlive: true })
   t.teardown(() => agent.destroy())
@@ -48,7 +48,7 @@ t.test('a kept-alive connection does not hold the shutdown up', async (t) => {
   await t.rejects(get('/livez'))
 })
 
-t.test('a caller that never reads its answer is cut off after the grace', async (t) => {
+t.test('cuts off an unfinished request after the grace period', async (t) => {
   const api = await startApi(t)
   const path = 'socketPath' in api.socket ? api.socket.socketPath : ''
   const stuck = connect(path)
@@ -93,33 +93,30 @@ t.test('counts a change as under way until it is done, even if its caller has go
   t.equal(api.app.presence().acts, 0, 'requests that only read are not counted')
 })
 
-t.test('closing twice is closing once', async (t) => {
+t.test('can be closed twice', async (t) => {
   const api = await startApi(t)
   await Promise.all([api.app.close(), api.app.close()])
   await api.app.close()
   t.notOk(api.servers.some(({ listening }) => listening))
 })
 
-t.test(
-  'a connection that was accepted before the end is still answered, what would change something is not',
-  async (t) => {
-    const api = await startApi(t)
-    const path = 'socketPath' in api.socket ? api.socket.socketPath : ''
-    const say = async (socket: Socket, line: string) => {
-      socket.end(`${line} HTTP/1.1\r\nHost: authd\r\nConnection: close\r\n\r\n`)
-      let text = ''
-      for await (const chunk of socket) text += String(chunk)
-      return text.split('\r\n')[0]
-    }
-    const sockets = [connect(path), connect(path), connect(path)]
-    await Promise.all(sockets.map((socket) => new Promise((resolve) => socket.once('connect', resolve))))
-    // Accepted for sure: a later connection has been answered.
-    await ask(api.socket, '/livez')
-    const closed = api.app.close(60_000)
-    const [look, change, watch] = sockets
-    t.match(look && (await say(look, 'GET /v1/credentials')), /^HTTP\/1.1 200 /)
-    t.match(change && (await say(change, 'POST /v1/shutdown')), /^HTTP\/1.1 503 /)
-    t.match(watch && (await say(watch, 'GET /v1/events')), /^HTTP\/1.1 503 /)
-    await closed
-  },
-)
+t.test('still answers reads on connections accepted before the end, but no changes', async (t) => {
+  const api = await startApi(t)
+  const path = 'socketPath' in api.socket ? api.socket.socketPath : ''
+  const say = async (socket: Socket, line: string) => {
+    socket.end(`${line} HTTP/1.1\r\nHost: authd\r\nConnection: close\r\n\r\n`)
+    let text = ''
+    for await (const chunk of socket) text += String(chunk)
+    return text.split('\r\n')[0]
+  }
+  const sockets = [connect(path), connect(path), connect(path)]
+  await Promise.all(sockets.map((socket) => new Promise((resolve) => socket.once('connect', resolve))))
+  // Accepted for sure: a later connection has been answered.
+  await ask(api.socket, '/livez')
+  const closed = api.app.close(60_000)
+  const [look, change, watch] = sockets
+  t.match(look && (await say(look, 'GET /v1/credentials')), /^HTTP\/1.1 200 /)
+  t.match(change && (await say(change, 'POST /v1/shutdown')), /^HTTP\/1.1 503 /)
+  t.match(watch && (await say(watch, 'GET /v1/events')), /^HTTP\/1.1 503 /)
+  await closed
+})

@@ -38,7 +38,7 @@ function wait(tag: string, seconds = 30) {
   return { 'if-none-match': tag, prefer: `wait=${seconds}` }
 }
 
-t.test('the answer is what the schema says, no more, and is never stored by anyone', async (t) => {
+t.test('answers exactly what the schema says, and forbids caching', async (t) => {
   const api = await startApi(t)
   for (const profile of ['cloud', 'server', 'empty']) {
     const answer = await ask(api.socket, `${PATH}?profile=${profile}`)
@@ -63,7 +63,7 @@ t.test('the answer is what the schema says, no more, and is never stored by anyo
   })
 })
 
-t.test('a key is marked as handed out before it leaves, and leaves a line in the audit log', async (t) => {
+t.test('marks a key as handed out before it is sent, and audits it', async (t) => {
   const api = await startApi(t)
   const token = await api.broker.token('use')
   await ask(api.tcp, PATH, { token, headers: { 'user-agent': 'curl/8.1' } })
@@ -82,7 +82,7 @@ t.test('a key is marked as handed out before it leaves, and leaves a line in the
   t.notMatch(JSON.stringify(api.broker.audit), CLOUD_KEY)
 })
 
-t.test('nothing leaves where the mark cannot be made durable', async (t) => {
+t.test('sends nothing if the mark cannot be made durable', async (t) => {
   const api = await startApi(t)
   const { credentials: real } = api.broker.deps
   Object.assign(real, {
@@ -96,7 +96,7 @@ t.test('nothing leaves where the mark cannot be made durable', async (t) => {
   t.same(api.broker.audit, [])
 })
 
-t.test('a caller that has this very answer gets 304 and nothing else', async (t) => {
+t.test('sends 304 and nothing else to a caller that has this answer', async (t) => {
   const api = await startApi(t)
   const { headers } = await ask(api.socket, PATH)
   t.equal(headers.etag, '"cloud-7"')
@@ -119,7 +119,7 @@ t.test('a change makes a new answer under a new tag', async (t) => {
   t.match(json(answer), { env: { PREFECT_API_KEY: 'pnu_new' } })
 })
 
-t.test('a held answer comes with the change', async (t) => {
+t.test('sends a held answer when it changes', async (t) => {
   const api = await startApi(t)
   const { held } = countHolds(api)
   const answer = ask(api.socket, PATH, { headers: wait('"cloud-7"') })
@@ -131,7 +131,7 @@ t.test('a held answer comes with the change', async (t) => {
   t.match(json(await answer), { generation: 8, env: { PREFECT_API_KEY: 'pnu_new' } })
 })
 
-t.test('an answer that nobody holds comes at once', async (t) => {
+t.test('answers at once if there is nothing to wait for', async (t) => {
   const api = await startApi(t)
   const cases = [
     { prefer: 'wait=30' },
@@ -146,13 +146,13 @@ t.test('an answer that nobody holds comes at once', async (t) => {
   }
 })
 
-t.test('when the time is over and nothing has changed, the answer is 304', async (t) => {
+t.test('answers 304 when the time is up and nothing has changed', async (t) => {
   const api = await startApi(t)
   const answer = await ask(api.socket, PATH, { headers: wait('"cloud-7"', 1) })
   t.equal(answer.status, 304)
 })
 
-t.test('a held answer follows the active profile, where none was asked for', async (t) => {
+t.test('follows the active profile in a held answer that names none', async (t) => {
   const api = await startApi(t)
   const { held } = countHolds(api)
   const following = ask(api.socket, PATH, { headers: wait('"cloud-7"') })
@@ -164,7 +164,7 @@ t.test('a held answer follows the active profile, where none was asked for', asy
   t.match(json(await fixed), { profile: 'cloud', generation: 8 })
 })
 
-t.test('a held answer says it when the profile needs a login', async (t) => {
+t.test('ends a held answer when the profile needs a login', async (t) => {
   const api = await startApi(t)
   const { held } = countHolds(api)
   const answer = ask(api.socket, PATH, { headers: wait('"cloud-7"') })
@@ -177,7 +177,7 @@ t.test('a held answer says it when the profile needs a login', async (t) => {
   t.match(problem.parse(JSON.parse(text)), { code: 'login_required', hint, status: 401 })
 })
 
-t.test('a token that is revoked while its answer is held does not get the new key', async (t) => {
+t.test('does not send the new key to a token that was revoked while it waited', async (t) => {
   const api = await startApi(t)
   const { held } = countHolds(api)
   const token = await api.broker.token('use')
@@ -191,7 +191,7 @@ t.test('a token that is revoked while its answer is held does not get the new ke
   t.same(api.broker.handedOut, [])
 })
 
-t.test('a caller that leaves while its answer is held is forgotten', async (t) => {
+t.test('forgets a caller that leaves while its answer is held', async (t) => {
   const api = await startApi(t)
   const leaving = new AbortController()
   const { held, released } = countHolds(api)
@@ -212,7 +212,7 @@ t.test('a caller that leaves while its answer is held is forgotten', async (t) =
   t.same(api.broker.handedOut, [], 'nothing is handed out to nobody')
 })
 
-t.test('shutdown ends held answers with shutting_down', async (t) => {
+t.test('ends held answers with shutting_down', async (t) => {
   const api = await startApi(t)
   const { held } = countHolds(api)
   const answers = [1, 2, 3].map(() => ask(api.socket, PATH, { headers: wait('"cloud-7"') }))
@@ -226,25 +226,22 @@ t.test('shutdown ends held answers with shutting_down', async (t) => {
   await t.rejects(ask(api.socket, PATH), 'nobody listens any more')
 })
 
-t.test(
-  'without ?profile a token gets the active profile, or its only one, or is told to name one',
-  async (t) => {
-    const api = await startApi(t)
-    const profileFor = async (token: string) => {
-      const answer = await ask(api.tcp, PATH, { token })
-      return json(answer).profile ?? json(answer).code
-    }
-    t.equal(await profileFor(await api.broker.token('use')), 'cloud')
-    t.equal(await profileFor(await api.broker.token('use', ['server', 'cloud'])), 'cloud')
-    t.equal(await profileFor(await api.broker.token('use', ['server'])), 'server')
-    t.equal(await profileFor(await api.broker.token('use', ['server', 'empty'])), 'profile_not_allowed')
-    api.broker.activate('gone')
-    t.equal(await profileFor(await api.broker.token('use', ['server'])), 'server')
-    t.equal(await profileFor(await api.broker.token('use')), 'profile_not_found')
-  },
-)
+t.test('picks the active profile for a token, or its only one, or asks for a name', async (t) => {
+  const api = await startApi(t)
+  const profileFor = async (token: string) => {
+    const answer = await ask(api.tcp, PATH, { token })
+    return json(answer).profile ?? json(answer).code
+  }
+  t.equal(await profileFor(await api.broker.token('use')), 'cloud')
+  t.equal(await profileFor(await api.broker.token('use', ['server', 'cloud'])), 'cloud')
+  t.equal(await profileFor(await api.broker.token('use', ['server'])), 'server')
+  t.equal(await profileFor(await api.broker.token('use', ['server', 'empty'])), 'profile_not_allowed')
+  api.broker.activate('gone')
+  t.equal(await profileFor(await api.broker.token('use', ['server'])), 'server')
+  t.equal(await profileFor(await api.broker.token('use')), 'profile_not_found')
+})
 
-t.test('a profile name that no header can hold has a tag all the same', async (t) => {
+t.test('tags a profile whose name a header cannot hold', async (t) => {
   const api = await startApi(t)
   const name = 'prod "€", blue'
   const states = api.broker.deps.credentials
@@ -255,7 +252,7 @@ t.test('a profile name that no header can hold has a tag all the same', async (t
   t.equal(answer.status, 304)
 })
 
-t.test('what the query says is checked', async (t) => {
+t.test('rejects a wrong query and names the field', async (t) => {
   const api: ApiUnderTest = await startApi(t)
   const cases = [
     ['?profile=cloud&profile=server', "'profile' in the query must be of type string"],

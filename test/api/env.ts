@@ -28,7 +28,7 @@ t.test('eval "$(curl … /v1/env)" sets what there is and removes what there is 
   t.equal(refused.stderr, 'prefect-auth: login_required\n')
 })
 
-t.test('each format says the same in its own words', async (t) => {
+t.test('renders the same variables in every format', async (t) => {
   const api = await startApi(t)
   const cases = [
     ['sh', `export PREFECT_API_KEY='${CLOUD_KEY}';`, 'unset PREFECT_API_AUTH_STRING;', 'text/plain'],
@@ -61,7 +61,7 @@ t.test('each format says the same in its own words', async (t) => {
 
 const FAIL = (code: string) => `echo 'prefect-auth: ${code}' >&2; false\n`
 
-t.test('whatever goes wrong, a shell gets one fixed line of ours', async (t) => {
+t.test('sends a shell one fixed line, whatever fails', async (t) => {
   const api = await startApi(t)
   const inspect = await api.broker.token('inspect')
   const evil = '$(touch owned) `touch owned`; touch owned'
@@ -99,7 +99,7 @@ t.test('whatever goes wrong, a shell gets one fixed line of ours', async (t) => 
   }
 })
 
-t.test('in json a failure is problem details', async (t) => {
+t.test('sends problem details for a failure in json', async (t) => {
   const api = await startApi(t)
   const answer = await ask(api.socket, '/v1/env?format=json&profile=nobody')
   t.equal(answer.status, 404)

@@ -1,4 +1,4 @@
-/** Server-Sent Events over real sockets: what watchers see, how they resume, and how they are got rid of. */
+/** Server-Sent Events over real sockets: what watchers see, how they resume, and how they are dropped. */
 import { once } from 'node:events'
 import { type ClientRequest, type IncomingMessage, request } from 'node:http'
 import { connect } from 'node:net'
@@ -69,7 +69,7 @@ function eventsIn(text: string) {
   })
 }
 
-t.test('a watcher sees events as they happen, each under an id', async (t) => {
+t.test('sends events as they happen, each with an id', async (t) => {
   const { broker, socket } = await startApi(t)
   const watcher = await watch(t, socket)
   t.equal(watcher.incoming.statusCode, 200)
@@ -95,7 +95,7 @@ t.test('a watcher sees events as they happen, each under an id', async (t) => {
   t.match(second, { id: 'run1-2', type: 'profiles.changed' })
 })
 
-t.test('Last-Event-ID resumes behind the last event seen, and a gap is told', async (t) => {
+t.test('resumes after Last-Event-ID, and reports a gap', async (t) => {
   const { broker, socket } = await startApi(t)
   const { events } = broker.deps
   for (let count = 0; count < 5; count += 1) events.emit('key.stored', { facts: { count } })
@@ -128,7 +128,7 @@ t.test('Last-Event-ID resumes behind the last event seen, and a gap is told', as
   }
 })
 
-t.test('what has fallen out of the ring is a gap', async (t) => {
+t.test('reports events that have fallen out of the ring as a gap', async (t) => {
   const { broker, socket } = await startApi(t)
   for (let count = 0; count < 1_200; count += 1) broker.deps.events.emit('key.stored')
   const watcher = await watch(t, socket, { lastEventId: 'run1-100' })
@@ -137,7 +137,7 @@ t.test('what has fallen out of the ring is a gap', async (t) => {
   t.match(next, { type: 'key.stored', id: 'run1-201' })
 })
 
-t.test('a token sees the events of its profiles, and of the others nothing', async (t) => {
+t.test('shows a token the events of its own profiles only', async (t) => {
   const { broker, tcp } = await startApi(t)
   const { events } = broker.deps
   const watcher = await watch(t, tcp, { token: await broker.token('inspect', ['server']) })
@@ -155,7 +155,7 @@ t.test('a token sees the events of its profiles, and of the others nothing', asy
   )
 })
 
-t.test('a token that is revoked sees nothing more', async (t) => {
+t.test('ends the stream of a token that is revoked', async (t) => {
   const { broker, socket, tcp } = await startApi(t)
   const dead = await watch(t, tcp, { token: await broker.token('inspect') })
   const alive = await watch(t, tcp, { token: await broker.token('inspect') })
@@ -210,14 +210,14 @@ t.test('fills silence with comments, and ends the streams of expired tokens ther
   t.match(alive.text(), /(: still here\n\n)+$/)
 })
 
-t.test('event streams end when the daemon stops', async (t) => {
+t.test('ends event streams when the daemon stops', async (t) => {
   const { app, socket } = await startApi(t)
   const watcher = await watch(t, socket)
   await Promise.all([watcher.ended, app.close(5_000)])
   t.match(watcher.text(), 'retry: 2000')
 })
 
-t.test('strangers with tokens cannot take all the places of watchers', async (t) => {
+t.test('keeps room for the owner when tokens open many streams', async (t) => {
   const { broker, socket, tcp } = await startApi(t)
   const token = await broker.token('inspect')
   const watchers = await Promise.all(Array.from({ length: 256 }, () => watch(t, tcp, { token })))

@@ -1,9 +1,9 @@
-/** What a token with the power inspect sees: its profiles, and nothing that tells of others. */
+/** What a token with the power inspect sees: its own profiles, and nothing about others. */
 import t from 'tap'
 import { BrokerError } from '../../src/base/errors.js'
 import { ask, json, startApi } from '../fixtures/api-under-test.js'
 
-t.test('lists are cut down to the profiles of the token', async (t) => {
+t.test('shows a token only its own profiles', async (t) => {
   const api = await startApi(t)
   const token = await api.broker.token('inspect', ['server', 'empty'])
   for (const path of ['/v1/status', '/v1/profiles', '/v1/keys', '/metrics']) {
@@ -18,7 +18,7 @@ t.test('lists are cut down to the profiles of the token', async (t) => {
   t.same(json(await ask(api.tcp, '/v1/keys', { token })).notices, ['asked for server', 'asked for empty'])
 })
 
-t.test('secrets in the profile file are hidden, whatever they are called', async (t) => {
+t.test('hides secrets in the profile file, whatever they are called', async (t) => {
   const api = await startApi(t)
   const settings = {
     PREFECT_API_URL: 'http://me:hush@localhost:4200/api',
@@ -39,7 +39,7 @@ t.test('secrets in the profile file are hidden, whatever they are called', async
   t.notMatch((await ask(api.socket, '/v1/status')).text, 'hush')
 })
 
-t.test('readiness says why not', async (t) => {
+t.test('says why a profile is not ready', async (t) => {
   const api = await startApi(t)
   t.same(
     json(await ask(api.socket, '/readyz')),
@@ -62,7 +62,7 @@ t.test('readiness says why not', async (t) => {
   t.same(json(await ask(api.socket, '/v1/profiles/cloud')).login_required, true)
 })
 
-t.test('metrics count what was answered and handed out', async (t) => {
+t.test('counts answers and hand-outs in the metrics', async (t) => {
   const api = await startApi(t)
   await ask(api.socket, '/v1/credentials')
   await ask(api.socket, '/v1/env')
@@ -86,7 +86,7 @@ t.test('metrics count what was answered and handed out', async (t) => {
   t.notMatch(text, 'pnu_x', 'paths are the callers’ to invent')
 })
 
-t.test('the description of the API has every route, its power and its schemas', async (t) => {
+t.test('describes every route with its power and its schemas', async (t) => {
   const api = await startApi(t)
   const token = await api.broker.token('inspect')
   const description = json(await ask(api.tcp, '/openapi.json', { token }))

@@ -1,4 +1,4 @@
-/** What the owner may ask for over the socket: every noun, its answer held to its schema, its trace in the audit log. */
+/** Every route as the owner uses it: its answer against its schema, and its audit line. */
 import t from 'tap'
 import type { z } from 'zod'
 import { BrokerError } from '../../src/base/errors.js'
@@ -196,7 +196,7 @@ const cases: readonly Case[] = [
   { ask: 'POST /v1/shutdown', status: 202, schema: shutdownAnswer, call: 'shutdown', audit: 'shutdown' },
 ]
 
-t.test('the owner gets every answer as its schema says, and nothing beyond it', async (t) => {
+t.test('answers the owner exactly as the schemas say', async (t) => {
   const api = await startApi(t)
   for (const one of cases) {
     const [method = '', path = ''] = one.ask.split(' ')
@@ -219,7 +219,7 @@ t.test('the owner gets every answer as its schema says, and nothing beyond it', 
   }
 })
 
-t.test('secrets that the owner sends never come back, and are logged nowhere', async (t) => {
+t.test('never repeats or logs a secret that was sent', async (t) => {
   const api = await startApi(t)
   await ask(api.socket, '/v1/logins', { method: 'POST' })
   const sent = [
@@ -242,7 +242,7 @@ t.test('secrets that the owner sends never come back, and are logged nowhere', a
   t.notMatch(JSON.stringify([api.broker.logged, api.broker.audit, api.broker.calls]), 'TYPED')
 })
 
-t.test('what a body says is checked, and the answer names the field', async (t) => {
+t.test('rejects a wrong body and names the field', async (t) => {
   const api = await startApi(t)
   const wrong = [
     ['PUT', '/v1/profiles/active', {}, "'name' in the body is missing; it must be of type string"],
@@ -322,7 +322,7 @@ t.test('reports a failure by its code, and an unexpected one as an opaque 500', 
   t.match(api.broker.logged, [{ level: 'error', facts: { err: Error, route: '/v1/vault/lock' } }])
 })
 
-t.test('a login is watched like credentials: by tag, held until it moves', async (t) => {
+t.test('holds the answer about a login until it changes', async (t) => {
   const api = await startApi(t)
   const begun = await ask(api.socket, '/v1/logins', { method: 'POST' })
   t.match(begun.headers, { location: '/v1/logins/login1', etag: '"login1-1"' })

@@ -1,4 +1,4 @@
-/** `POST /v1/env`: what a job is given, and what becomes of its token. */
+/** `POST /v1/env`: what a job gets, and its token. */
 import { spawnSync } from 'node:child_process'
 import t from 'tap'
 import { buildApp } from '../../src/api/app.js'
@@ -19,7 +19,7 @@ async function withListener(t: Parameters<typeof startApi>[0], state: 'listening
   return api
 }
 
-t.test('a cloud job gets our address, the real UI and a token of its own', async (t) => {
+t.test("gives a Cloud job the proxy's address, the real UI and a token of its own", async (t) => {
   const api = await withListener(t, 'listening')
   const answer = json(
     await ask(api.socket, '/v1/env', {
@@ -48,7 +48,7 @@ t.test('a cloud job gets our address, the real UI and a token of its own', async
   t.same(api.broker.handedOut, [], 'the key stays here')
 })
 
-t.test('a server job gets the token as its auth string', async (t) => {
+t.test('gives a server job the token as its auth string', async (t) => {
   const api = await withListener(t, 'listening')
   const body = { ...job, profile: 'server', format: 'sh' }
   const { text } = await ask(api.socket, '/v1/env', { method: 'POST', body })
@@ -64,7 +64,7 @@ t.test('a server job gets the token as its auth string', async (t) => {
   t.match(said, /\[\]\n/, 'nothing of an earlier profile stays')
 })
 
-t.test('it fails with a reason as JSON, and with a line that fails in a shell', async (t) => {
+t.test('fails with a reason as JSON, and with a failing line in a shell', async (t) => {
   const api = await withListener(t, 'off')
   const asJson = await ask(api.socket, '/v1/env', { method: 'POST', body: { ...job, format: 'json' } })
   t.match(json(asJson), { code: 'tcp_unavailable', hint: /PREFECT_AUTH_PORT/ })
@@ -86,7 +86,7 @@ t.test('it fails with a reason as JSON, and with a line that fails in a shell', 
   )
 })
 
-t.test('a job goes on in the workspace where it began', async (t) => {
+t.test('remembers the workspace in which a job began', async (t) => {
   const api = await withListener(t, 'listening')
   const list: { tokens: TokenList } = { tokens: { tokens: [] } }
   const tokens = createTokens({
@@ -111,7 +111,7 @@ t.test('a job goes on in the workspace where it began', async (t) => {
   t.match(tokens.recognise(made.token), { isJob: true, workspace: { workspaceId: 'c'.repeat(36) } })
 })
 
-t.test('a token for one profile remembers its workspace too, one for several has none', async (t) => {
+t.test('remembers the workspace of a token for one profile, not for several', async (t) => {
   const api = await startApi(t)
   const { tokens } = api.broker.deps
   for (const [profiles, workspace] of [

@@ -2,7 +2,7 @@
 import t from 'tap'
 import { entityTag, matchesTag, preferredWaitMs } from '../../src/http/conditional.js'
 
-t.test('the wait is read out of Prefer in every form that RFC 7240 allows, and cut at 300 s', (t) => {
+t.test('reads the wait from every form of Prefer in RFC 7240, at most 300 s', (t) => {
   const cases = [
     [undefined, 0],
     ['', 0],
@@ -23,7 +23,7 @@ t.test('the wait is read out of Prefer in every form that RFC 7240 allows, and c
   t.end()
 })
 
-t.test('a tag is found in a list, weak or strong, and never by accident', (t) => {
+t.test('finds a tag in a list, weak or strong, and no other', (t) => {
   const tag = entityTag('cloud', 7)
   t.equal(tag, '"cloud-7"')
   for (const header of ['"cloud-7"', 'W/"cloud-7"', '"a", "cloud-7"', ' "cloud-7" '])

@@ -1,4 +1,4 @@
-/** Every registered route, attacked by every way in that is not one. */
+/** Every registered route, attacked through every listener. */
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import fastify from 'fastify'
@@ -87,7 +87,7 @@ t.test('a server without the guard lets every one of these attacks in', async (t
   }
 })
 
-t.test('no foreign request reaches any route, by any door, with the best token there is', async (t) => {
+t.test('rejects foreign requests at every route and listener, even with the best token', async (t) => {
   const api = await startApi(t)
   const token = await api.broker.token('use')
   for (const place of [api.socket, api.restricted, api.tcp]) {
@@ -108,7 +108,7 @@ t.test('no foreign request reaches any route, by any door, with the best token t
   untouched(t, api)
 })
 
-t.test('no request with a doubtful Host reaches any route', async (t) => {
+t.test('rejects a second, empty or missing Host header at every route', async (t) => {
   const api = await startApi(t)
   for (const route of api.app.routes) {
     for (const [name, request] of rawAttacks) {
@@ -123,7 +123,7 @@ t.test('no request with a doubtful Host reaches any route', async (t) => {
   untouched(t, api)
 })
 
-t.test('a request target that is no path is refused', async (t) => {
+t.test('rejects a request target that is not a path', async (t) => {
   const api = await startApi(t)
   const targets = ['http://authd/v1/credentials', 'http://evil.example/v1/credentials', '*']
   for (const target of targets) {
@@ -137,7 +137,7 @@ t.test('a request target that is no path is refused', async (t) => {
   untouched(t, api)
 })
 
-t.test('without a token nothing but liveness answers on the doors that need one', async (t) => {
+t.test('answers nothing but liveness without a token, except on the owner’s socket', async (t) => {
   const api = await startApi(t)
   for (const place of [api.tcp, api.restricted]) {
     for (const route of api.app.routes) {
@@ -150,7 +150,7 @@ t.test('without a token nothing but liveness answers on the doors that need one'
   untouched(t, api)
 })
 
-t.test('a presented token that is no good is refused at every door, also the owner’s', async (t) => {
+t.test('rejects a bad token on every listener, even the owner’s socket', async (t) => {
   const api = await startApi(t)
   const dead = await api.broker.token('use', ['*'], -1)
   const bad = [
@@ -173,7 +173,7 @@ t.test('a presented token that is no good is refused at every door, also the own
   untouched(t, api)
 })
 
-t.test('a token never has the power admin, and no power but its own, at every door', async (t) => {
+t.test('never gives a token the power admin, or any power but its own', async (t) => {
   const api = await startApi(t)
   const allowed = { inspect: ['none', 'inspect'], proxy: ['none'], use: ['none', 'use', 'inspect'] } as const
   for (const power of ['inspect', 'proxy', 'use'] as const) {
@@ -192,7 +192,7 @@ t.test('a token never has the power admin, and no power but its own, at every do
   untouched(t, api)
 })
 
-t.test('a token for one profile reaches no route of another', async (t) => {
+t.test('rejects a token for one profile at the routes of another', async (t) => {
   const api = await startApi(t)
   const token = await api.broker.token('use', ['server'])
   const named = api.app.routes.filter(({ needs }) => needs === 'use' || needs === 'inspect')
@@ -211,7 +211,7 @@ t.test('a token for one profile reaches no route of another', async (t) => {
   untouched(t, api)
 })
 
-t.test('the guard also stands before 404s, other methods and paths that cannot be decoded', async (t) => {
+t.test('guards unknown paths, other methods and paths that cannot be decoded, too', async (t) => {
   const api = await startApi(t)
   for (const path of ['/nothing', '/%zz', '/v1/env/', `/v1/profiles/${'x'.repeat(2000)}`]) {
     for (const method of ['GET', 'OPTIONS', 'HEAD', 'POST', 'TRACE']) {
@@ -229,7 +229,7 @@ t.test('the guard also stands before 404s, other methods and paths that cannot b
   }
 })
 
-t.test('each door answers to its own names, and to those of the settings', async (t) => {
+t.test('accepts only the host names of the listener, and those of the settings', async (t) => {
   const api = await startApi(t, { hosts: ['broker.internal:4280'] })
   const token = await api.broker.token('inspect')
   const own = [`127.0.0.1:${api.tcp.port}`, `localhost:${api.tcp.port}`, 'broker.internal:4280']
@@ -244,7 +244,7 @@ t.test('each door answers to its own names, and to those of the settings', async
   t.equal((await ask(api.socket, '/livez', { headers: { host: 'broker.internal:4280' } })).status, 421)
 })
 
-t.test('a request that came through no door is refused', async (t) => {
+t.test('rejects a request from an unknown server', async (t) => {
   const api = await startApi(t)
   const [owner] = api.servers
   const stray = createServer((request, response) => owner?.emit('request', request, response))
@@ -277,7 +277,7 @@ t.test('audits who was refused, and limits how many refusals a flood can write',
   t.ok(api.broker.audit.length >= 30)
 })
 
-t.test('a token is taken whatever the case of Bearer, and limits even the owner’s socket', async (t) => {
+t.test('accepts Bearer in any case, and limits even the owner by a token', async (t) => {
   const api = await startApi(t)
   const token = await api.broker.token('inspect', ['server'])
   const answer = await ask(api.socket, '/v1/status', { headers: { authorization: `bearer ${token}` } })

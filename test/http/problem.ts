@@ -4,7 +4,7 @@ import { BrokerError, ERROR_CODES, type ErrorCode, isBrokerError } from '../../s
 import { renderProblem, statusOf, toBrokerError } from '../../src/http/problem.js'
 import { problem } from '../../src/wire/common.js'
 
-t.test('every kind has the status that HTTP has for it', (t) => {
+t.test('maps every kind to its HTTP status', (t) => {
   const statuses = {
     bad_request: 400,
     token_required: 401,
@@ -28,7 +28,7 @@ t.test('every kind has the status that HTTP has for it', (t) => {
   t.end()
 })
 
-t.test('a problem has what RFC 9457 asks for, our code, and a hint only where there is one', (t) => {
+t.test('renders RFC 9457 fields, the code, and a hint only if there is one', (t) => {
   const bare = renderProblem(new BrokerError('vault_locked', 'the vault is locked'))
   t.same(bare, {
     type: 'urn:prefect-auth:vault_locked',
@@ -46,7 +46,7 @@ t.test('a problem has what RFC 9457 asks for, our code, and a hint only where th
   t.end()
 })
 
-t.test('what is not ours becomes an opaque internal error with its cause kept for the log', (t) => {
+t.test('turns an unknown error into an opaque internal one with its cause', (t) => {
   for (const thrown of [new Error('pnu_secret'), 'pnu_secret', undefined, null, { statusCode: 418 }]) {
     const error = toBrokerError(thrown)
     t.ok(isBrokerError(error, 'internal'))

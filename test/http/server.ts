@@ -1,4 +1,4 @@
-/** The listeners themselves: limits, slow callers, and bytes that are no request. */
+/** Listeners: limits, slow callers, and bytes that are not a request. */
 import { connect, type Server, type Socket } from 'node:net'
 import { setTimeout as pause, setImmediate as turn } from 'node:timers/promises'
 import fastify from 'fastify'
@@ -16,7 +16,7 @@ function connectionsOf(server: Server | undefined): Promise<number> {
   return new Promise((resolve) => server?.getConnections((_error, count) => resolve(count)))
 }
 
-t.test('bytes that are no request get a fixed answer that echoes nothing', async (t) => {
+t.test('answers bytes that are not a request without echoing them', async (t) => {
   const { socket, tcp } = await startApi(t)
   const junk = [
     ['no HTTP', 'pnu_JUNK\r\n\r\n', 400],
@@ -42,7 +42,7 @@ t.test('bytes that are no request get a fixed answer that echoes nothing', async
   }
 })
 
-t.test('callers that never finish their request are sent away', async (t) => {
+t.test('ends requests that never finish with 408', async (t) => {
   const { socket } = await startApi(t, { limits: { headersMs: 200, requestMs: 400 } })
   const slow = [
     ['nothing at all', ''],
@@ -58,7 +58,7 @@ t.test('callers that never finish their request are sent away', async (t) => {
   }
 })
 
-t.test('one flooded door does not close the others, and room that was left is free again', async (t) => {
+t.test('keeps other listeners open while one is flooded, and reuses freed places', async (t) => {
   const api = await startApi(t, { limits: { maxConnections: 50 } })
   const token = await api.broker.token('use')
   const flood = await Promise.all(Array.from({ length: 200 }, () => open(t, api.tcp)))
@@ -75,7 +75,7 @@ t.test('one flooded door does not close the others, and room that was left is fr
   t.equal(status, 200)
 })
 
-t.test('without limits a server keeps every one of them', async (t) => {
+t.test('shows that a server without limits keeps every connection', async (t) => {
   const naive = fastify()
   await naive.listen({ port: 0, host: '127.0.0.1' })
   t.teardown(() => naive.close())
@@ -89,7 +89,7 @@ t.test('without limits a server keeps every one of them', async (t) => {
   t.equal(await connectionsOf(naive.server), 200)
 })
 
-t.test('ten thousand callers leave the owner his answer', async (t) => {
+t.test('answers the owner while ten thousand callers connect', async (t) => {
   const api = await startApi(t)
   const [, , tcpServer] = api.servers
   let kept = 0
@@ -111,7 +111,7 @@ t.test('ten thousand callers leave the owner his answer', async (t) => {
   t.ok((await connectionsOf(tcpServer)) <= 1_024, 'and no more are kept than the limit says')
 })
 
-t.test('bodies are small JSON documents, and nothing else', async (t) => {
+t.test('accepts only small JSON documents as bodies', async (t) => {
   const { socket, broker } = await startApi(t)
   const path = '/v1/vault/unlock'
   const as = (type: string) => ({ 'content-type': type })
@@ -142,7 +142,7 @@ t.test('bodies are small JSON documents, and nothing else', async (t) => {
   )
 })
 
-t.test('a path that is there says which methods it takes', async (t) => {
+t.test('lists the methods of a path that does not accept the one used', async (t) => {
   const { socket } = await startApi(t)
   const cases = [
     ['DELETE', '/v1/status?x=1', 'GET'],
@@ -159,7 +159,7 @@ t.test('a path that is there says which methods it takes', async (t) => {
   t.equal((await ask(socket, '/v1/nothing', { method: 'DELETE' })).status, 404)
 })
 
-t.test('an offer to speak HTTP/2 is not taken, and does no harm', async (t) => {
+t.test('ignores an offer of HTTP/2', async (t) => {
   const { socket } = await startApi(t)
   const headers = {
     connection: 'Upgrade, HTTP2-Settings',

@@ -106,7 +106,7 @@ for (const { shell, format, quote, capture } of shells) {
   })
 }
 
-t.test('none of those strings was ever run', (t) => {
+t.test('runs none of those strings', (t) => {
   t.notOk(existsSync(join(directory, 'owned')))
   t.end()
 })
@@ -125,7 +125,7 @@ t.test('without quoting, a value runs as code', (t) => {
   t.end()
 })
 
-t.test('a caller who forgets the quotes around "$(curl …)" gets the variables all the same', (t) => {
+t.test('sets the variables even without the quotes around "$(curl …)"', (t) => {
   writeFileSync(
     join(directory, 'answer'),
     renderShell('sh', { PREFECT_API_URL: 'http://a', PREFECT_API_KEY: 'k' }),
@@ -135,7 +135,7 @@ t.test('a caller who forgets the quotes around "$(curl …)" gets the variables 
   t.end()
 })
 
-t.test('powershell text is one literal per value, by the rules of its tokenizer', (t) => {
+t.test("writes one PowerShell literal per value, by its tokenizer's rules", (t) => {
   fc.assert(
     fc.property(nasty, (value) => {
       const quoted = quotePowershell(value)
@@ -176,7 +176,7 @@ function readPowershell(text: string): string {
   return value
 }
 
-t.test('a dotenv file never gets a second variable or a second line out of a value', (t) => {
+t.test('never lets a value add a variable or a line to a dotenv file', (t) => {
   const stays = fc.property(nasty, (value) => {
     const text = renderShell('dotenv', { PREFECT_API_URL: value })
     const names = Object.keys(parseEnv(text))
@@ -188,7 +188,7 @@ t.test('a dotenv file never gets a second variable or a second line out of a val
   t.end()
 })
 
-t.test('a dotenv file says what it should to Node and to a shell that sources it', (t) => {
+t.test('writes dotenv files that Node and a shell read the same way', (t) => {
   const plain = ['https://api.prefect.cloud/api/accounts/a/workspaces/b', 'pnu_abc', 'user:pa ss$#!"word', '']
   for (const value of plain) {
     const text = renderShell('dotenv', { PREFECT_API_URL: value })
@@ -201,12 +201,12 @@ t.test('a dotenv file says what it should to Node and to a shell that sources it
   t.end()
 })
 
-t.test('a value that no environment can hold is refused', (t) => {
+t.test('rejects a value that an environment variable cannot hold', (t) => {
   t.throws(() => renderShell('sh', { PREFECT_API_URL: 'http://a\0b' }), { code: 'api_url_invalid' })
   t.end()
 })
 
-t.test('every error code is plain letters, so that it can stand in a failure line', (t) => {
+t.test('has only plain letters in error codes, which go into failure lines unquoted', (t) => {
   for (const code of Object.keys(ERROR_CODES)) if (!/^[a-z_]+$/.test(code)) t.fail(code)
   t.pass('all of them')
   t.end()

@@ -69,7 +69,7 @@ async function codeOf(work: Promise<unknown>): Promise<string | undefined> {
   }
 }
 
-t.test('the first reading is there when the store is open', async (t) => {
+t.test('has a reading once the store is open', async (t) => {
   const { store, path } = await hold(t, ONE)
   const { state, file, problem, warnings } = store.reading()
   t.strictSame(
@@ -80,13 +80,13 @@ t.test('the first reading is there when the store is open', async (t) => {
   t.equal(file.profiles.get('one')?.apiKey?.reveal(), KEY)
 })
 
-t.test('no file at all is a reading without profiles, and no problem', async (t) => {
+t.test('reads no file as no profiles, without a problem', async (t) => {
   const { store } = await hold(t, undefined)
   t.match(store.reading(), { state: 'missing', problem: undefined })
   t.equal(store.reading().file.profiles.size, 0)
 })
 
-t.test('a change is seen without being asked for', async (t) => {
+t.test('notices a change without being asked', async (t) => {
   const { store, path, changes } = await hold(t, ONE)
   writeFileSync(path, TWO)
   await until(t, 'the new content', () => store.reading().file.active === 'two')
@@ -140,7 +140,7 @@ const bad: { name: string; spoil(path: string): void; state: ProfileReading['sta
       mkdirSync(path)
     },
     state: 'unreadable',
-    problem: /is not a regular file|can't be read/,
+    problem: /is not a regular file|cannot be read/,
   },
   {
     name: 'a pipe that nobody writes to',
@@ -198,39 +198,33 @@ t.test('without a watch, looks again after a second, or at once when forced', as
   t.equal((await store.refresh()).file.active, 'one', 'the last look is old')
 })
 
-t.test(
-  'readable by others with a key inside: a warning with its remedy, gone when it is repaired',
-  async (t) => {
-    const { store, path } = await hold(t, ONE)
-    chmodSync(path, 0o644)
-    await store.refresh({ force: true })
-    t.strictSame(store.reading().warnings, [
-      `${path} holds a key in plain text and other users may read it (mode 644); run: chmod 600 ${path}`,
-    ])
-    chmodSync(path, 0o600)
-    await store.refresh({ force: true })
-    t.equal(store.reading().warnings, undefined)
-  },
-)
+t.test('warns while a file with a key is readable by others', async (t) => {
+  const { store, path } = await hold(t, ONE)
+  chmodSync(path, 0o644)
+  await store.refresh({ force: true })
+  t.strictSame(store.reading().warnings, [
+    `${path} contains a key in plain text that other users can read (mode 644); run: chmod 600 ${path}`,
+  ])
+  chmodSync(path, 0o600)
+  await store.refresh({ force: true })
+  t.equal(store.reading().warnings, undefined)
+})
 
-t.test(
-  'an edit keeps mode and comments, leaves nothing beside the file, and is the new reading',
-  async (t) => {
-    const { store, path, directory, changes } = await hold(t, `# mine\n${ONE}`)
-    chmodSync(path, 0o640)
-    const reading = await store.edit([setUrl])
-    t.equal(reading.file.profiles.get('one')?.settings.PREFECT_API_URL, 'http://127.0.0.1:4200/api')
-    t.equal(readFileSync(path, 'utf8'), `# mine\n${ONE}PREFECT_API_URL = "http://127.0.0.1:4200/api"\n`)
-    t.equal(statSync(path).mode & 0o777, 0o640)
-    t.strictSame(readdirSync(directory), ['profiles.toml'])
-    t.ok(changes.length >= 1, 'listeners are told')
-    const { mtimeNs } = statSync(path, { bigint: true })
-    await store.edit([setUrl])
-    t.equal(statSync(path, { bigint: true }).mtimeNs, mtimeNs, 'what changes nothing writes nothing')
-  },
-)
+t.test('edits in place: mode and comments stay, no other file remains', async (t) => {
+  const { store, path, directory, changes } = await hold(t, `# mine\n${ONE}`)
+  chmodSync(path, 0o640)
+  const reading = await store.edit([setUrl])
+  t.equal(reading.file.profiles.get('one')?.settings.PREFECT_API_URL, 'http://127.0.0.1:4200/api')
+  t.equal(readFileSync(path, 'utf8'), `# mine\n${ONE}PREFECT_API_URL = "http://127.0.0.1:4200/api"\n`)
+  t.equal(statSync(path).mode & 0o777, 0o640)
+  t.strictSame(readdirSync(directory), ['profiles.toml'])
+  t.ok(changes.length >= 1, 'listeners are told')
+  const { mtimeNs } = statSync(path, { bigint: true })
+  await store.edit([setUrl])
+  t.equal(statSync(path, { bigint: true }).mtimeNs, mtimeNs, 'what changes nothing writes nothing')
+})
 
-t.test('a first file is 0600 in a directory of 0700', async (t) => {
+t.test('creates the first file 0600 in a directory of 0700', async (t) => {
   const directory = join(t.testdir(), 'a', 'home')
   const path = join(directory, 'profiles.toml')
   const store = await openProfileStore({ path, clock: systemClock(), log: silentLog() })
@@ -244,7 +238,7 @@ t.test('a first file is 0600 in a directory of 0700', async (t) => {
   t.equal(statSync(directory).mode & 0o777, 0o700)
 })
 
-t.test('a link stays a link: its target is written', async (t) => {
+t.test('writes through a link', async (t) => {
   const directory = t.testdir({ dotfiles: { 'prefect.toml': ONE }, home: {} })
   const path = join(directory, 'home', 'profiles.toml')
   symlinkSync('../dotfiles/prefect.toml', path)
@@ -259,7 +253,7 @@ t.test('a link stays a link: its target is written', async (t) => {
   t.equal(readFileSync(join(directory, 'dotfiles', 'prefect.toml'), 'utf8'), '[profiles.x]\n')
 })
 
-t.test('edits of a bad file are refused and write nothing', async (t) => {
+t.test('refuses to edit a bad file, and writes nothing', async (t) => {
   const { store, path } = await hold(t, ONE)
   for (const [text, code] of [
     ['active = "one\n', 'profiles_file_invalid'],
@@ -275,20 +269,20 @@ t.test('edits of a bad file are refused and write nothing', async (t) => {
   t.equal(await codeOf(store.edit([setUrl])), 'profiles_file_unreadable')
 })
 
-t.test('all edits or none', async (t) => {
+t.test('applies all edits or none', async (t) => {
   const { store, path } = await hold(t, ONE)
   t.equal(await codeOf(store.edit([setUrl, { kind: 'delete', name: 'nobody' }])), 'profile_not_found')
   t.equal(readFileSync(path, 'utf8'), ONE)
 })
 
-t.test('a place that takes no file is named', async (t) => {
+t.test('reports a path that cannot hold a file', async (t) => {
   const path = join(t.testdir({ home: 'a file, not a directory' }), 'home', 'profiles.toml')
   const store = await openProfileStore({ path, clock: systemClock(), log: silentLog(), watch: false })
   t.teardown(() => store.close())
   t.equal(await codeOf(store.edit([{ kind: 'create', name: 'x', settings: {} }])), 'disk_failed')
 })
 
-t.test('what another program writes meanwhile is not overwritten', async (t) => {
+t.test('does not overwrite what another program has written', async (t) => {
   const path = join(t.testdir({ 'profiles.toml': ONE }), 'profiles.toml')
   const expected = { kind: 'text', text: TWO, mode: 0o600 } as const
   t.equal(await codeOf(replaceProfilesFile(path, 'ours', expected)), 'profiles_file_changed')
@@ -296,7 +290,7 @@ t.test('what another program writes meanwhile is not overwritten', async (t) => 
   t.equal(readFileSync(path, 'utf8'), ONE)
 })
 
-t.test('many edits at once take turns: none is lost', async (t) => {
+t.test('loses none of many concurrent edits', async (t) => {
   const { store, path } = await hold(t, ONE)
   const names = Array.from({ length: 20 }, (_, index) => `p${index}`)
   const edits = names.map((name) => store.edit([{ kind: 'create', name, settings: {} }]))
@@ -305,7 +299,7 @@ t.test('many edits at once take turns: none is lost', async (t) => {
   t.equal(store.reading().file.profiles.size, 21)
 })
 
-t.test('a listener that fails stops neither the others nor the store', async (t) => {
+t.test('goes on when a listener throws', async (t) => {
   const { store, path, changes } = await hold(t, ONE)
   const stop = store.onChange(() => {
     throw new Error('no')

@@ -58,7 +58,7 @@ const choices: {
     name: 'the one asked for, before the active one',
     text: 'active = "a"\n[profiles.a]\n[profiles.b]\n',
     requested: 'b',
-    is: { name: 'b', isActive: false, because: "profile 'b' stands in profiles.toml" },
+    is: { name: 'b', isActive: false, because: "profile 'b' is in profiles.toml" },
   },
   { name: 'an empty wish is none', text: 'active = "a"\n[profiles.a]\n', requested: '', is: { name: 'a' } },
   {
@@ -68,7 +68,7 @@ const choices: {
       name: 'ephemeral',
       source: 'bundled',
       kind: 'none',
-      because: "profiles.toml names no active profile, so Prefect's own 'ephemeral' counts",
+      because: "profiles.toml names no active profile, so Prefect uses its built-in 'ephemeral'",
     },
   },
   {
@@ -78,7 +78,7 @@ const choices: {
       name: 'ephemeral',
       kind: 'none',
       because:
-        "profiles.toml names 'gone' as active, which does not exist, so Prefect's own 'ephemeral' counts",
+        "profiles.toml names 'gone' as active, which does not exist, so Prefect uses its built-in 'ephemeral'",
     },
     warning: /names 'gone' as active, but there is no such profile; run: prefect-auth profile use NAME/,
   },
@@ -86,19 +86,19 @@ const choices: {
     name: 'no active one, and a table of the one that counts then',
     text: `[profiles.ephemeral]\nPREFECT_API_URL = "${LOCAL}"\n`,
     is: { name: 'ephemeral', source: 'file', kind: 'server' },
-    warning: /does not read the table of 'ephemeral' while 'active' does not name it/,
+    warning: /Prefect itself ignores the table of 'ephemeral' unless 'active' names it/,
   },
   {
     name: 'no active one, and the default of Prefect 2',
     text: `[profiles.default]\nPREFECT_API_URL = "${LOCAL}"\n`,
     is: { name: 'ephemeral', kind: 'none' },
-    warning: /Prefect 2 would take the profile 'default' here/,
+    warning: /Prefect 2 would use the profile 'default' here/,
   },
   {
     name: 'active local without a table, as `prefect profile use local` leaves it',
     text: 'active = "local"\n',
     is: { name: 'local', source: 'bundled', kind: 'server', apiUrl: LOCAL },
-    warning: /a plain prefect runs as 'ephemeral' while the file has no table of the profile 'local'/,
+    warning: /Prefect itself runs as 'ephemeral' until the file has a table for the profile 'local'/,
   },
   {
     name: 'local, asked for',
@@ -109,7 +109,7 @@ const choices: {
       source: 'bundled',
       kind: 'server',
       apiUrl: LOCAL,
-      because: "profile 'local' is one that Prefect brings along",
+      because: "profile 'local' is built into Prefect",
     },
   },
   {
@@ -133,19 +133,19 @@ for (const { name, text, requested, is, warning } of choices) {
   })
 }
 
-t.test('a profile that nobody has is refused with those there are', async (t) => {
+t.test('rejects an unknown profile and lists the existing ones', async (t) => {
   try {
     resolve('[profiles."mine\\n"]\n', 'yours\u001b[2J')
     t.fail('was found')
   } catch (error) {
     if (!isBrokerError(error, 'profile_not_found')) throw error
-    t.match(error.message, /^there is no profile 'yours .*'; there are 'mine', 'ephemeral', 'local'/)
+    t.match(error.message, /^there is no profile 'yours .*'; existing profiles: 'mine', 'ephemeral', 'local'/)
     t.notMatch(error.message, /\p{Cc}/u)
     t.equal(error.hint, 'prefect-auth profile ls')
   }
 })
 
-t.test('the list has those of the file first, and one of them is active', async (t) => {
+t.test('lists profiles of the file first, exactly one of them active', async (t) => {
   const list = listProfiles({ file: read('active = "b"\n[profiles.b]\n[profiles.local]\n'), defaults })
   t.strictSame(
     list.map(({ name, source, isActive }) => [name, source, isActive]),
@@ -196,7 +196,7 @@ const kinds: { name: string; lines: string[]; is: Expected; warning?: RegExp }[]
     name: 'an empty Cloud URL, which is a prefix of everything',
     lines: ['PREFECT_CLOUD_API_URL = ""', 'PREFECT_API_URL = "https://evil.example/api"'],
     is: { kind: 'server', cloudApiUrl: API },
-    warning: /PREFECT_CLOUD_API_URL is set to nothing/,
+    warning: /PREFECT_CLOUD_API_URL is empty/,
   },
   {
     name: 'a host that only begins like Cloud',
@@ -215,7 +215,7 @@ const kinds: { name: string; lines: string[]; is: Expected; warning?: RegExp }[]
     name: 'a line break in the URL',
     lines: ['PREFECT_API_URL = "http://x/api\\nPREFECT_API_KEY=y"'],
     is: { kind: 'none', apiUrl: undefined },
-    warning: /PREFECT_API_URL is no http or https URL/,
+    warning: /PREFECT_API_URL is not an http or https URL/,
   },
 ]
 
@@ -228,7 +228,7 @@ for (const { name, lines, is, warning } of kinds) {
   })
 }
 
-t.test("the daemon's UI goes with the daemon's API, not with a profile's own", async (t) => {
+t.test("uses the daemon's UI only with the daemon's API", async (t) => {
   const own = { cloudApiUrl: 'http://127.0.0.1:1/api', cloudUiUrl: 'http://127.0.0.1:2' }
   const file = read('[profiles.a]\n[profiles.b]\nPREFECT_CLOUD_API_URL = "https://api.prefect.cloud/api"\n')
   t.equal(resolveProfile({ file, defaults: own, requested: 'a' }).cloudUiUrl, 'http://127.0.0.1:2')
@@ -245,12 +245,12 @@ const warned: { name: string; lines: string[]; warning: RegExp }[] = [
   {
     name: 'an empty key',
     lines: ['PREFECT_API_KEY = ""'],
-    warning: /is set to nothing.*run: prefect-auth login --profile p$/m,
+    warning: /PREFECT_API_KEY is empty.*run: prefect-auth login --profile p$/m,
   },
   {
     name: 'a key with a line break',
     lines: [`PREFECT_API_KEY = "${KEY}\\nX"`],
-    warning: /characters that none can have; it is ignored/,
+    warning: /characters that are not allowed in it, so it is ignored/,
   },
   {
     name: 'a page',
@@ -266,7 +266,7 @@ const warned: { name: string; lines: string[]; warning: RegExp }[] = [
   {
     name: 'a password in the URL',
     lines: ['PREFECT_API_URL = "https://u:hunter2@x/api"'],
-    warning: /holds a password/,
+    warning: /contains a password/,
   },
   {
     name: 'a key that travels in the clear',
@@ -276,14 +276,14 @@ const warned: { name: string; lines: string[]; warning: RegExp }[] = [
   {
     name: 'a key and an auth string',
     lines: [`PREFECT_API_KEY = "${KEY}"`, 'PREFECT_API_AUTH_STRING = "u:hunter2"'],
-    warning: /both PREFECT_API_KEY and PREFECT_API_AUTH_STRING are set/,
+    warning: /PREFECT_API_KEY and PREFECT_API_AUTH_STRING are both set/,
   },
   {
     name: 'what Prefect 2 does not know',
     lines: ['PREFECT_API_AUTH_STRING = "u:hunter2"', 'MINE = 1'],
-    warning: /Prefect 2 does not start with this file: it does not know MINE, PREFECT_API_AUTH_STRING/,
+    warning: /Prefect 2 does not start with this file because it does not know MINE, PREFECT_API_AUTH_STRING/,
   },
-  { name: 'a native value', lines: ['PREFECT_API_KEY = 12'], warning: /PREFECT_API_KEY is no string/ },
+  { name: 'a native value', lines: ['PREFECT_API_KEY = 12'], warning: /PREFECT_API_KEY is not a string/ },
 ]
 
 for (const { name, lines, warning } of warned) {
@@ -294,7 +294,7 @@ for (const { name, lines, warning } of warned) {
   })
 }
 
-t.test('a key on this machine or over https travels well', async (t) => {
+t.test('does not warn about a key on this machine or over https', async (t) => {
   for (const url of [
     'http://127.0.0.1:4200/api',
     'http://localhost:4200/api',
@@ -308,7 +308,7 @@ t.test('a key on this machine or over https travels well', async (t) => {
   }
 })
 
-t.test('settings are shown, secrets and what we do not know are not', async (t) => {
+t.test('shows harmless settings, hides secrets and unknown ones', async (t) => {
   const file = read(
     `[profiles.a]\nPREFECT_API_URL = "${FULL}"\nPREFECT_API_KEY = "${KEY}"\nPREFECT_CLIENT_CUSTOM_HEADERS = '{"a":"hunter2"}'\n`,
   )
@@ -331,7 +331,7 @@ t.test('names', async (t) => {
   t.equal(shownName('a\u001b[31m\nb'), "'a [31m b'")
 })
 
-t.test('settings that stop Prefect 2 are known', async (t) => {
+t.test('knows the settings that stop Prefect 2', async (t) => {
   for (const name of [
     'PREFECT_API_URL',
     'PREFECT_API_KEY',

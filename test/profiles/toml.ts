@@ -8,7 +8,7 @@ function good(text: string): ProfileFile {
   return parsed.file
 }
 
-t.test('names, order, secrets and settings are read', async (t) => {
+t.test('reads names, order, secrets and settings', async (t) => {
   const file = good(`
 active = 'b.c'
 [profiles.z]
@@ -29,7 +29,7 @@ dotted.PREFECT_API_URL = "http://z/api"
   t.equal(file.profiles.get('dotted')?.settings.PREFECT_API_URL, 'http://z/api')
 })
 
-t.test('what is missing is missing', async (t) => {
+t.test('leaves out what is missing', async (t) => {
   t.strictSame(good(''), { profiles: new Map() })
   t.strictSame(good('active = "x"\n'), { active: 'x', profiles: new Map() })
   t.equal(
@@ -51,7 +51,7 @@ const natives: [toml: string, text: string][] = [
   ['{ a = 1 }', '{…}'],
 ]
 
-t.test('native values are the strings that Prefect 2 makes of them, and are marked', async (t) => {
+t.test('reads native values as Prefect 2 does, and marks them', async (t) => {
   for (const [toml, text] of natives) {
     const entry = good(`[profiles.a]\nS = ${toml}\n`).profiles.get('a')
     t.equal(entry?.settings.S, text)
@@ -60,7 +60,7 @@ t.test('native values are the strings that Prefect 2 makes of them, and are mark
   t.equal(good('[profiles.a]\nPREFECT_API_KEY = 12\n').profiles.get('a')?.apiKey?.reveal(), '12')
 })
 
-t.test('secrets that no header can carry are left out and named', async (t) => {
+t.test('leaves out secrets that a header cannot carry, and names them', async (t) => {
   const entry = good(
     '[profiles.a]\nPREFECT_API_KEY = "a\\nb"\nPREFECT_API_AUTH_STRING = "u:p\\u0000"\n',
   ).profiles.get('a')
@@ -69,7 +69,7 @@ t.test('secrets that no header can carry are left out and named', async (t) => {
   t.equal(entry?.authString, undefined)
 })
 
-t.test('names out of the attic of JavaScript pollute nothing', async (t) => {
+t.test('is not polluted by names such as __proto__', async (t) => {
   const file = good(
     '__proto__ = 1\n[profiles.__proto__]\nPREFECT_API_URL = "http://evil/api"\n[profiles.a]\n__proto__ = "x"\nconstructor = "y"\n',
   )
@@ -101,7 +101,7 @@ const invalid: [name: string, text: string, problem: string][] = [
   ['too many bytes', `# ${'é'.repeat(600_000)}`, 'is larger than 1 MiB'],
 ]
 
-t.test('what is invalid is told by its place, never by its text', async (t) => {
+t.test('reports invalid text by its position, never its content', async (t) => {
   for (const [name, text, problem] of invalid) {
     const parsed = parseProfiles(text)
     t.match(parsed.kind === 'invalid' ? parsed.problem : 'good', problem, name)

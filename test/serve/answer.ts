@@ -143,7 +143,7 @@ t.test(
       await broker.write(`${base}PREFECT_API_KEY = "${inFile}"\n`)
       t.equal(broker.served(), served)
     }
-    t.match(broker.credentials.state('cloud').notices.join(), /set to nothing/)
+    t.match(broker.credentials.state('cloud').notices.join(), /PREFECT_API_KEY is empty/)
   },
 )
 
