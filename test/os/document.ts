@@ -33,7 +33,7 @@ function onDisk(path: string): unknown {
   return JSON.parse(readFileSync(path, 'utf8'))
 }
 
-t.test('starts empty, keeps what it is given, and the version before it', async (t) => {
+t.test('starts empty, keeps updates, and the previous version', async (t) => {
   const path = join(t.testdir(), 'doc.json')
   const document = await open(path)
   t.strictSame(document.read(), { n: 0 })
@@ -71,7 +71,7 @@ const BROKEN = ['', '{"n":', 'null', '{"n":"1"}', '[]', '\0\0\0\0', '{"n":1}{"n"
 
 for (const broken of BROKEN) {
   t.test(
-    `a file that holds ${JSON.stringify(broken)} is kept aside, and the version before it is used for good`,
+    `a file that holds ${JSON.stringify(broken)} is kept aside, and replaced by the previous version`,
     async (t) => {
       const path = join(t.testdir(), 'doc.json')
       const document = await open(path)
@@ -80,7 +80,7 @@ for (const broken of BROKEN) {
       writeFileSync(path, broken)
       const again = await open(path)
       t.strictSame(again.read(), { n: 1 })
-      t.match(again.notice, /was corrupt and is kept as .*; the version before it is used/)
+      t.match(again.notice, /was corrupt and was renamed to .*; using the previous version/)
       t.equal(readFileSync(`${path}.corrupt-2026-01-01T00-00-00.000Z`, 'utf8'), broken)
       const third = await open(path)
       t.strictSame(third.read(), { n: 1 }, 'also at the start after that')
@@ -89,13 +89,13 @@ for (const broken of BROKEN) {
   )
 }
 
-t.test('both versions broken: it starts empty, says so, and keeps both', async (t) => {
+t.test('starts empty if both versions are broken, says so, and keeps both', async (t) => {
   const path = join(t.testdir({ 'doc.json': '{', 'doc.json.previous': '[' }), 'doc.json')
   chmodSync(path, 0o600)
   chmodSync(`${path}.previous`, 0o600)
   const document = await open(path)
   t.strictSame(document.read(), { n: 0 })
-  t.match(document.notice, /it starts empty/)
+  t.match(document.notice, /starting empty/)
   await document.update(() => ({ n: 1 }))
   t.strictSame(readdirSync(join(path, '..')).sort(), [
     'doc.json',
@@ -104,14 +104,14 @@ t.test('both versions broken: it starts empty, says so, and keeps both', async (
   ])
 })
 
-t.test('a file that is gone while the version before it is there was lost, not never made', async (t) => {
+t.test('takes a missing file with a previous version for lost, not for new', async (t) => {
   const path = join(t.testdir(), 'doc.json')
   const document = await open(path)
   await document.update(() => ({ n: 1 }))
   renameSync(path, `${path}.previous`)
   const again = await open(path)
   t.strictSame(again.read(), { n: 1 })
-  t.match(again.notice, /is missing; the version before it is used/)
+  t.match(again.notice, /is missing; using the previous version/)
   t.strictSame(onDisk(path), { n: 1 })
 })
 
