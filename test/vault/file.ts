@@ -133,7 +133,7 @@ t.test('a passphrase vault: locked until the first passphrase, which sets it', a
   const vault = await open(t, 'passphrase')
   t.match(vault.describe(), {
     state: 'locked',
-    problem: { message: /first passphrase/, hint: 'prefect-auth unlock' },
+    problem: { message: /no passphrase yet/, hint: 'prefect-auth unlock' },
   })
   const locked = { code: 'vault_locked', hint: 'prefect-auth unlock' }
   await t.rejects(vault.get('key:a'), locked)
@@ -185,7 +185,7 @@ t.test('a passphrase file that is wrong, missing or open to others', async (t) =
   await (await open(t, 'passphrase', {}, file)).close()
 
   const missing = await open(t, 'passphrase', {}, `${file}.missing`)
-  t.match(missing.describe(), { state: 'locked', problem: { message: /not there/ } })
+  t.match(missing.describe(), { state: 'locked', problem: { message: /is missing/ } })
   writeFileSync(file, 'another one')
   const wrong = await open(t, 'passphrase', {}, file)
   t.match(wrong.describe(), { state: 'locked', problem: { message: /passphrase is wrong/ } })

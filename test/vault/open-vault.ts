@@ -47,13 +47,13 @@ t.test('auto without a keychain: a file with a key file, written down and said',
     backend: 'file',
     atRest: 'not protected',
     state: 'ready',
-    because: /did not answer/,
+    because: /did not work/,
   })
   t.match(JSON.parse(readFileSync(fileOf(t, 'vault.json'), 'utf8')), { backend: 'file', wrap: 'key-file' })
   t.match(lines, [
     {
       message: 'vault chosen',
-      facts: { because: /session bus.*systemd-creds can.t.*no passphrase/ },
+      facts: { because: /session bus.*systemd-creds cannot be used.*no passphrase/ },
     },
     { message: 'at rest: not protected' },
   ])
@@ -79,13 +79,13 @@ t.test('a wrap that the user asks for and the machine does not have is an error'
 })
 
 const CONTRADICTIONS: readonly (readonly [settings: VaultSettings, message: RegExp, hint: RegExp])[] = [
-  [{ backend: 'keychain' }, /vault\.backend is 'keychain'.*made with 'file'/, /vault\.backend = "file".*mv /],
+  [{ backend: 'keychain' }, /vault\.backend 'keychain'.*created with 'file'/, /vault\.backend = "file".*mv /],
   [
     { backend: 'file', keyWrap: 'passphrase' },
-    /vault\.key_wrap is 'passphrase'/,
+    /vault\.key_wrap 'passphrase'/,
     /vault\.key_wrap = "key-file"/,
   ],
-  [{ backend: 'auto', keyWrap: 'systemd-creds' }, /vault\.key_wrap is 'systemd-creds'/, /mv /],
+  [{ backend: 'auto', keyWrap: 'systemd-creds' }, /vault\.key_wrap 'systemd-creds'/, /mv /],
 ]
 t.test('a setting that contradicts what was chosen is refused with the remedy', async (t) => {
   t.testdir()
@@ -154,7 +154,7 @@ t.test(
       t.equal(readFileSync(path, 'utf8'), content, 'it is left as it is')
     }
     renameSync(path, `${path}.away`)
-    await t.rejects(open(t, { backend: 'auto' }), { code: 'vault_corrupt', message: /data key is gone/ })
+    await t.rejects(open(t, { backend: 'auto' }), { code: 'vault_corrupt', message: /data key is missing/ })
 
     renameSync(`${path}.away`, path)
     writeFileSync(path, good)

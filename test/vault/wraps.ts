@@ -45,9 +45,9 @@ t.test('a systemd-creds that is not there, or knows no --user, is said to not wo
   const missing = await probeSystemdWrap(createSystemdWrap({ clock, program: '/nowhere/systemd-creds' }))
   t.match(missing, /ENOENT/)
   // Like systemd 252: it ends with an error about the option.
-  t.match(await probeSystemdWrap(createSystemdWrap({ clock, program: '/usr/bin/false' })), /exited with 1/)
+  t.match(await probeSystemdWrap(createSystemdWrap({ clock, program: '/usr/bin/false' })), /exit code 1/)
   // Says yes to everything and keeps nothing.
-  t.match(await probeSystemdWrap(createSystemdWrap({ clock, program: '/usr/bin/echo' })), /another key/)
+  t.match(await probeSystemdWrap(createSystemdWrap({ clock, program: '/usr/bin/echo' })), /different key/)
   const hung = join(t.testdir({ hung: '#!/bin/sh\nexec sleep 1000\n' }), 'hung')
   chmodSync(hung, 0o700)
   t.match(await probeSystemdWrap(createSystemdWrap({ clock, program: hung, deadlineMs: 300 })), /in time/)
