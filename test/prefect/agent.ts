@@ -58,11 +58,11 @@ t.test('an expired certificate is refused, and the clock is named', async (t) =>
   t.match(error.hint, /clock/)
 })
 
-t.test('a server without TLS is said to be one', async (t) => {
+t.test('names a server that does not speak TLS', async (t) => {
   const { server, cloud, at } = await serveTls(t, undefined, trusting)
   const error = await failureOf(cloud.workspaces(at))
   t.equal(error.code, 'prefect_unreachable')
-  t.match(error.message, /does not speak TLS/)
+  t.match(error.message, /does not speak valid TLS/)
   t.equal(server.seen.length, 0)
 })
 
@@ -71,7 +71,7 @@ t.test(
   async (t) => {
     const caFile = join(t.testdir({}), 'ca.pem')
     const { cloud, at } = await serveTls(t, forLoopback, { tls: { caFile } })
-    t.match(await failureOf(cloud.workspaces(at)), { code: 'setting_invalid', message: /can't be read/ })
+    t.match(await failureOf(cloud.workspaces(at)), { code: 'setting_invalid', message: /cannot read/ })
     writeFileSync(caFile, 'junk')
     t.match(await failureOf(cloud.workspaces(at)), {
       code: 'setting_invalid',
@@ -121,9 +121,9 @@ t.test('a proxy in the middle that shows its own certificate is not trusted', as
 })
 
 const REFUSALS: readonly (readonly [status: number, says: RegExp])[] = [
-  [407, /proxy wants a user and a password \(407\)/],
-  [403, /proxy answered 403/],
-  [502, /proxy answered 502/],
+  [407, /proxy requires a user and a password \(407\)/],
+  [403, /proxy refused the connection \(403\)/],
+  [502, /proxy refused the connection \(502\)/],
 ]
 for (const [status, says] of REFUSALS) {
   t.test(`a proxy that answers ${status} is told apart from Prefect, without its password`, async (t) => {

@@ -37,7 +37,7 @@ const BAD: readonly (readonly [name: string, text: string, says: RegExp])[] = [
   ['a zero-width space', 'pnu_\u200bSECRETTAIL', /ASCII/],
   ['more than 1000 characters', `SECRETTAIL${'x'.repeat(1000)}`, /longer/],
   ['a key of Cloud 1', 'pcu_SECRETTAIL', /Cloud 1/],
-  ['one of our own tokens', 'pab_SECRETTAIL', /token of prefect-auth/],
+  ['one of our own tokens', 'pab_SECRETTAIL', /a prefect-auth token/],
   ['a URL', 'http://localhost:1234/?key=SECRETTAIL', /URL/],
   ['a header', 'Bearer SECRETTAIL', /Authorization header/],
   ['a whole header', 'Authorization: Bearer SECRETTAIL', /Authorization header/],

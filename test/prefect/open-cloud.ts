@@ -226,7 +226,7 @@ t.test('the log says what was asked and never the key', async (t) => {
     log,
   })
   await failureOf(cloud.me(at))
-  t.match(lines.join(), 'asked Prefect Cloud in vain')
+  t.match(lines.join(), 'Prefect Cloud request failed')
   t.notMatch(lines.join(), TEST_KEY)
 })
 
