@@ -126,14 +126,17 @@ const REFUSALS: readonly (readonly [status: number, says: RegExp])[] = [
   [502, /proxy refused the connection \(502\)/],
 ]
 for (const [status, says] of REFUSALS) {
-  t.test(`a proxy that answers ${status} is told apart from Prefect, without its password`, async (t) => {
-    const { log, lines } = keepingLog()
-    const { cloud, at } = await serveBehindProxy(t, status, { log })
-    const error = await failureOf(cloud.workspaces(at))
-    t.equal(error.code, 'prefect_unreachable')
-    t.match(error.message, says)
-    t.notMatch(`${error.message} ${error.hint} ${error.cause} ${lines.join()}`, /p@ss|p%40ss/)
-  })
+  t.test(
+    `distinguishes a proxy that answers ${status} from Prefect, and does not repeat its password`,
+    async (t) => {
+      const { log, lines } = keepingLog()
+      const { cloud, at } = await serveBehindProxy(t, status, { log })
+      const error = await failureOf(cloud.workspaces(at))
+      t.equal(error.code, 'prefect_unreachable')
+      t.match(error.message, says)
+      t.notMatch(`${error.message} ${error.hint} ${error.cause} ${lines.join()}`, /p@ss|p%40ss/)
+    },
+  )
 }
 
 t.test('a proxy that never answers CONNECT meets the deadline of the whole call', async (t) => {

@@ -59,7 +59,7 @@ for (const [name, text, says] of BAD) {
   })
 }
 
-t.test('what may not stand in a header is not sendable', async (t) => {
+t.test('does not send what cannot be put into a header', async (t) => {
   for (const key of ['', 'a b', 'a\nb', 'é', 'x'.repeat(1001)])
     t.notOk(isSendableKey(key), JSON.stringify(key))
 })

@@ -34,7 +34,7 @@ t.test('a file vault without a record of the choice is taken up', async (t) => {
   })
 })
 
-t.test('contradictions are refused; the command to start anew is one that a shell understands', async (t) => {
+t.test('rejects contradictions, with a command to start over that a shell understands', async (t) => {
   const refused = { code: 'setting_invalid', hint: /mv '\/home\/o'\\''brien\/state' / }
   t.throws(() => plan({ recorded: keychain, settings: { backend: 'file' } }), refused)
   t.throws(() => plan({ recorded: file, settings: { backend: 'keychain' } }), refused)

@@ -61,7 +61,7 @@ t.test('with a passphrase from a systemd credential', async (t) => {
   t.match(vault.describe(), { state: 'ready', atRest: 'passphrase' })
 })
 
-t.test('no secret and no item content stands in any file in plain text', async (t) => {
+t.test('writes no secret and no item content in plain text', async (t) => {
   t.testdir()
   const vault = await open(t, 'key-file')
   await vault.put('key:a', new Secret('pnu_verysecret'))

@@ -46,7 +46,7 @@ t.test("every complaint of keytar's that is known has its meaning", async (t) =>
   }
 })
 
-t.test('a keytar that is missing is told from one that cannot be loaded', async (t) => {
+t.test('distinguishes a missing keytar from one that cannot be loaded', async (t) => {
   t.match(troubleOfModule("Cannot find package 'keytar' imported from /x/dist/keychain-child.js", 'linux'), {
     hint: /npm install/,
   })
