@@ -1,5 +1,8 @@
 /** Pure: owners, keys and workspaces in the words of every command. */
+import { printable } from '../std/text.js'
 import type { KeyView, Owner, WorkspaceRef } from '../wire/common.js'
+
+export { printable, printableJson, printableLines, shellWord } from '../std/text.js'
 
 /** `terry (terry@example.com)` */
 export function describeOwner({ kind, handle, email }: Owner): string {
@@ -97,30 +100,4 @@ export function formatFacts(
   const shown = pairs.flatMap(([name, value]) => (value === undefined ? [] : [[name, value] as const]))
   const width = Math.max(0, ...shown.map(([name]) => name.length))
   return shown.map(([name, value]) => `${indent}${name.padEnd(width)}  ${value}`).join('\n')
-}
-
-/** Control characters, C1 among them, and those that turn the reading direction: a terminal obeys them. */
-const UNPRINTABLE = /[\p{Cc}\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/gu
-
-/** One line: line breaks and tabs become spaces, all other control characters go. */
-export function printable(text: string): string {
-  return text.replace(/[\r\n\t]+/g, ' ').replace(UNPRINTABLE, '')
-}
-
-/** As `printable`, but line breaks stay. */
-export function printableLines(text: string): string {
-  return text.split('\n').map(printable).join('\n')
-}
-
-/** JSON in which no character can steer a terminal: what `JSON.stringify` leaves is escaped. */
-export function printableJson(value: unknown, indent = 2): string {
-  return (JSON.stringify(value, undefined, indent) ?? 'null').replace(UNPRINTABLE, (character) =>
-    character === '\n' ? character : `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
-  )
-}
-
-/** One word for a POSIX shell, whatever the text holds. */
-export function shellWord(text: string): string {
-  const clean = printable(text)
-  return /^[A-Za-z0-9_.@%+=:,/-]+$/.test(clean) ? clean : `'${clean.replaceAll("'", `'\\''`)}'`
 }
