@@ -38,20 +38,20 @@ t.test(
   },
 )
 
-t.test('with SSL_CERT_FILE the authority is trusted', async (t) => {
+t.test('trusts the authority in SSL_CERT_FILE', async (t) => {
   const { server, cloud, at } = await serveTls(t, forLoopback, trusting)
   t.strictSame(await cloud.workspaces(at), [])
   t.equal(server.seen[0]?.headers.authorization, `Bearer ${TEST_KEY}`)
 })
 
-t.test('a certificate for another host is refused', async (t) => {
+t.test('rejects a certificate for another host', async (t) => {
   const { server, cloud, at } = await serveTls(t, forCloud, trusting)
   const error = await failureOf(cloud.workspaces(at))
   t.match(error.message, /certificate is for another host/)
   t.equal(server.seen.length, 0)
 })
 
-t.test('an expired certificate is refused, and the clock is named', async (t) => {
+t.test('rejects an expired certificate, and hints at the clock', async (t) => {
   const { cloud, at } = await serveTls(t, authority.issue('127.0.0.1', 0), trusting)
   const error = await failureOf(cloud.workspaces(at))
   t.match(error.message, /certificate has expired/)
@@ -98,7 +98,7 @@ async function serveBehindProxy(
   return { server, proxy, cloud, at: { ...target(0), cloudApiUrl: 'https://api.cloud.test/api' } }
 }
 
-t.test('through a proxy the key travels in a tunnel to the host itself', async (t) => {
+t.test('sends the key through a proxy only inside a tunnel to the host', async (t) => {
   const { server, proxy, cloud, at } = await serveBehindProxy(t)
   t.strictSame(await cloud.workspaces(at), [])
   t.strictSame(proxy.tunnels, [
@@ -113,7 +113,7 @@ t.test('through a proxy the key travels in a tunnel to the host itself', async (
   t.equal(proxy.seen.length, 0)
 })
 
-t.test('a proxy in the middle that shows its own certificate is not trusted', async (t) => {
+t.test('does not trust a proxy that presents its own certificate', async (t) => {
   const { server, cloud, at } = await serveBehindProxy(t, 200, { tls: {} })
   const error = await failureOf(cloud.workspaces(at))
   t.match(error, { code: 'prefect_unreachable', hint: /SSL_CERT_FILE/ })
@@ -158,7 +158,7 @@ t.test('loopback is never proxied: the key would leave the machine in plain text
   t.equal(proxy.sockets.size, 0)
 })
 
-t.test('a proxy of another kind is refused by the name of its variable', async (t) => {
+t.test('rejects another kind of proxy, and names its variable', async (t) => {
   const { cloud, at } = await serveBehindProxy(t, 200, {
     proxy: { allProxy: 'socks5://user:p%40ss@127.0.0.1:1080' },
   })
