@@ -1,4 +1,4 @@
-/** What happened, for those who watch: a ring of numbered events without secrets, and who listens. */
+/** Events for watchers: a ring of numbered events without secrets, and its listeners. */
 
 import type { Clock } from '../std/clock.js'
 import { defined } from '../std/defined.js'
@@ -38,11 +38,11 @@ const EVENT_TYPES = [
 
 export type EventType = (typeof EVENT_TYPES)[number]
 
-/** Facts are plain values without secrets: the type keeps Secret objects out. */
+/** Plain values without secrets: the type keeps Secret objects out. */
 export type EventFacts = Readonly<Record<string, string | number | boolean | readonly string[]>>
 
 export interface BrokerEvent {
-  /** Grows by one; restarts with the daemon, so `epoch` stands before it on the wire. */
+  /** Grows by one. Restarts with the daemon, so on the wire `epoch` precedes it. */
   readonly seq: number
   /** Epoch ms. */
   readonly at: number
@@ -53,10 +53,10 @@ export interface BrokerEvent {
 
 export interface Events {
   emit(type: EventType, details?: { readonly profile?: string; readonly facts?: EventFacts }): void
-  /** Events after `seq` that are still in the ring. `isComplete` is false where older ones have fallen out. */
+  /** Events after `seq` that are still in the ring. `isComplete` is false if some have left it. */
   since(seq: number): { readonly events: readonly BrokerEvent[]; readonly isComplete: boolean }
   onEvent(listener: (event: BrokerEvent) => void): () => void
-  /** Tells one run of the daemon from the next. */
+  /** Differs in every run of the daemon. */
   readonly epoch: string
 }
 
@@ -82,11 +82,11 @@ export function createEvents({
       ring.push(event)
       if (ring.length > RING_SIZE) ring.shift()
       for (const listener of [...listeners]) {
-        // Who tells of a promoted key must not fail because somebody could not hear it.
+        // A promoted key must not fail because a listener did.
         try {
           listener(event)
         } catch (error) {
-          log?.error({ error, type }, 'a listener to the events failed')
+          log?.error({ error, type }, 'event listener failed')
         }
       }
     },

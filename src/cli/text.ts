@@ -1,6 +1,9 @@
 /** Owners, keys, workspaces, times and tables as every command prints them. */
 import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS } from '../std/clock.js'
+import { printable } from '../std/text.js'
 import type { KeyView, Owner, WorkspaceRef } from '../wire/common.js'
+
+export { printable, printableJson, printableLines, shellWord } from '../std/text.js'
 
 /** `terry (terry@example.com)` */
 export function describeOwner({ kind, handle, email }: Owner): string {
@@ -95,30 +98,4 @@ export function formatFacts(
   const shown = pairs.flatMap(([name, value]) => (value === undefined ? [] : [[name, value] as const]))
   const width = Math.max(0, ...shown.map(([name]) => name.length))
   return shown.map(([name, value]) => `${indent}${name.padEnd(width)}  ${value}`).join('\n')
-}
-
-/** Control characters, including C1, and those that change the reading direction: a terminal obeys them. */
-const UNPRINTABLE = /[\p{Cc}\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/gu
-
-/** One line: line breaks and tabs become spaces, all other control characters are removed. */
-export function printable(text: string): string {
-  return text.replace(/[\r\n\t]+/g, ' ').replace(UNPRINTABLE, '')
-}
-
-/** Like `printable`, but keeps line breaks. */
-export function printableLines(text: string): string {
-  return text.split('\n').map(printable).join('\n')
-}
-
-/** JSON without characters that control a terminal: those that `JSON.stringify` leaves are escaped. */
-export function printableJson(value: unknown, indent = 2): string {
-  return (JSON.stringify(value, undefined, indent) ?? 'null').replace(UNPRINTABLE, (character) =>
-    character === '\n' ? character : `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
-  )
-}
-
-/** One word for a POSIX shell, whatever the text contains. */
-export function shellWord(text: string): string {
-  const clean = printable(text)
-  return /^[A-Za-z0-9_.@%+=:,/-]+$/.test(clean) ? clean : `'${clean.replaceAll("'", `'\\''`)}'`
 }

@@ -1,19 +1,19 @@
-/**
- * Replaces a file so that every reader, and every restart after a crash, sees the old or the new content and
- * nothing between: temp file beside it, fsync, rename, fsync of the directory.
- */
+/** Writes files atomically: readers, and restarts after a crash, see the old or the new content. */
 import { randomBytes } from 'node:crypto'
 import { type FileHandle, open, rename, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
 
 interface AtomicWrite {
-  /** Permission bits of the new file; 0600 unless told otherwise. */
+  /** Permission bits of the new file; default 0600. */
   readonly mode?: number
-  /** Runs when the new content is on the disk and the rename is next; a rejection leaves the old file as it is. */
+  /** Runs when the new content is on the disk, before the rename. If it rejects, the old file stays. */
   readonly beforeRename?: () => Promise<void>
 }
 
-/** Writes `content` to `path`. The directory must exist. Rejects with the system's error; the old file stays. */
+/**
+ * Replaces `path` by `content`, durable when it resolves: temporary file beside it, fsync, rename, fsync of the directory.
+ * The directory must exist. Rejects with the system's error; the old file stays.
+ */
 export async function writeFileAtomic(
   path: string,
   content: string | Uint8Array,
@@ -35,7 +35,7 @@ export async function writeFileAtomic(
 async function fill(file: FileHandle, content: string | Uint8Array, mode: number): Promise<void> {
   try {
     await file.writeFile(content)
-    // The umask may have taken bits away at creation; the mode asked for is the mode it gets.
+    // The umask may have removed bits at creation.
     await file.chmod(mode)
     await file.sync()
   } finally {

@@ -1,30 +1,33 @@
-/**
- * One durable JSON document in the state directory. A corrupt file is kept aside, never overwritten; the version before
- * the last one stands in for it.
- */
+/** Durable JSON documents in the state directory, each with its previous version beside it. */
 
 import { copyFile, link, readdir, rename, unlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import type { z } from 'zod'
-import { BrokerError } from '../base/errors.js'
 import { createSerial } from '../std/async.js'
 import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
 import { writeFileAtomic } from './atomic-file.js'
 import { readPrivateFile } from './private-files.js'
+import { diskFailed, isMissing } from './system-error.js'
+
+export interface Document<T> {
+  read(): T
+  /** Replaces the document by `change(read())`, one at a time. The new value is visible once it survives a power cut. */
+  update(change: (current: T) => T): Promise<T>
+}
 
 interface OpenDocumentDeps<T> {
   readonly path: string
   readonly schema: z.ZodType<T>
-  /** What a document that never was holds. */
+  /** The value of a document that was never written. */
   readonly empty: T
-  /** Epoch ms; names the file that is kept aside. */
+  /** Epoch ms; names the copy of a corrupt file. */
   readonly now: () => number
   readonly log: Log
 }
 
 interface OpenedDocument<T> extends Document<T> {
-  /** What happened at opening that a person should know. */
+  /** What a person should know about the opening. */
   readonly notice?: string
 }
 
@@ -33,7 +36,11 @@ type Loaded<T> =
   | { readonly kind: 'missing' }
   | { readonly kind: 'corrupt' }
 
-/** Rejects with `state_dir_unsafe` for a file that others can read, and `disk_failed` for one that can't be read. */
+/**
+ * Opens the current version, else the previous one, else `empty`. A corrupt file is renamed, never overwritten. Rejects with
+ * `state_dir_unsafe` for a file that others can read, and `disk_failed` for one that cannot be read; `update` with
+ * `disk_failed`.
+ */
 export async function openDocument<T>(deps: OpenDocumentDeps<T>): Promise<OpenedDocument<T>> {
   const { path } = deps
   await sweep(path)
@@ -54,26 +61,25 @@ export async function openDocument<T>(deps: OpenDocumentDeps<T>): Promise<Opened
   }
 }
 
-/** The current version, else the one before it, else nothing. */
 async function loadBest<T>(deps: OpenDocumentDeps<T>): Promise<{ value: T; notice?: string }> {
   const { path, empty, log } = deps
   const current = await load(deps, path)
   if (current.kind === 'good') return { value: current.value }
   const previous = await load(deps, previousPath(path))
   if (current.kind === 'missing' && previous.kind === 'missing') return { value: empty }
-  const said = [
+  const findings = [
     ...(current.kind === 'corrupt' ? [await keepAside(deps, path)] : [`${path} is missing`]),
     ...(previous.kind === 'corrupt' ? [await keepAside(deps, previousPath(path))] : []),
   ]
-  if (previous.kind !== 'good') return { value: empty, notice: `${said.join('; ')}; it starts empty` }
-  // Written down at once: the next start must not depend on the older file again.
+  if (previous.kind !== 'good') return { value: empty, notice: `${findings.join('; ')}; starting empty` }
+  // Saved at once: the next start must not depend on the previous version again.
   await save(path, previous.value).catch((error: unknown) =>
-    log.error({ path, error }, 'a state file could not be restored on the disk'),
+    log.error({ path, error }, 'state file not restored on disk'),
   )
-  return { value: previous.value, notice: `${said.join('; ')}; the version before it is used` }
+  return { value: previous.value, notice: `${findings.join('; ')}; using the previous version` }
 }
 
-/** What a writer that was killed left behind. Only the holder of the state lock opens documents: nobody is writing. */
+/** Removes what a killed writer left. Only the holder of the state lock opens documents: nobody else is writing. */
 async function sweep(path: string): Promise<void> {
   const names = await readdir(dirname(path)).catch(() => [])
   const left = names.filter((name) => name.startsWith(`${basename(path)}.`) && name.endsWith('.tmp'))
@@ -95,31 +101,24 @@ async function load<T>({ schema }: OpenDocumentDeps<T>, path: string): Promise<L
   }
 }
 
-function isMissing(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && error.code === 'ENOENT'
-}
-
 async function keepAside<T>({ now, log }: OpenDocumentDeps<T>, path: string): Promise<string> {
   const aside = `${path}.corrupt-${new Date(now()).toISOString().replaceAll(':', '-')}`
   await rename(path, aside)
-  log.error({ path, aside }, 'a state file was corrupt and is kept aside')
-  return `${path} was corrupt and is kept as ${aside}`
+  log.error({ path, aside }, 'state file corrupt; kept aside')
+  return `${path} was corrupt and was renamed to ${aside}`
 }
 
 async function save(path: string, value: unknown): Promise<void> {
   try {
     await writeFileAtomic(path, `${JSON.stringify(value)}\n`, { beforeRename: () => keepPrevious(path) })
   } catch (error) {
-    throw new BrokerError('disk_failed', `writing ${path} failed`, {
-      hint: 'free some space, or mend the disk',
-      cause: error,
-    })
+    throw diskFailed('write', path, error)
   }
 }
 
 /**
- * A second name for the current content, once the new one is safely on the disk; the rename that follows takes the first
- * name away from it. Without a current file the version before it stays what it is.
+ * Gives the current content a second name, once the new content is on the disk; the rename that follows takes the first
+ * name away from it. Without a current file the previous version stays.
  */
 async function keepPrevious(path: string): Promise<void> {
   const second = `${previousPath(path)}.tmp`
@@ -137,11 +136,4 @@ async function keepPrevious(path: string): Promise<void> {
     // A rename between two names of one file does nothing and leaves both.
     await unlink(second).catch(() => undefined)
   }
-}
-/** A durable JSON document: `save` resolves when it will survive a power cut. */
-
-export interface Document<T> {
-  read(): T
-  /** Replaces the document by `change(read())`, one at a time; the new value is visible once it is durable. */
-  update(change: (current: T) => T): Promise<T>
 }

@@ -1,23 +1,24 @@
-/** Directories and files that hold secrets: ours alone, or refused with the command that repairs them. */
+/** Directories and files that hold secrets: ours alone, or rejected with the command that repairs them. */
 import { constants, type Stats } from 'node:fs'
 import { lstat, mkdir, open, stat } from 'node:fs/promises'
 import { platform, userInfo } from 'node:os'
 import { dirname } from 'node:path'
 import { BrokerError } from '../base/errors.js'
 import { quoteWord } from '../std/text.js'
+import { diskFailed, ignoreMissing, isMissing, systemCode } from './system-error.js'
 
 /**
- * Makes `path`, and what is missing above it, with mode 0700, and checks what is there: a real directory, owned by us,
- * closed to everybody else. Rejects with `state_dir_unsafe`, or `disk_failed` where the system refuses.
+ * Creates `path`, and what is missing above it, with mode 0700, and checks that it is a real directory, ours, and closed
+ * to everybody else. Rejects with `state_dir_unsafe`, or with `disk_failed` if the system refuses.
  */
 export async function ensurePrivateDirectory(path: string): Promise<void> {
-  const facts = await orDiskFailed(`making the directory ${path}`, async () => {
+  const facts = await orDiskFailed('create', path, async () => {
     await makeDirectory(path)
     return lstat(path)
   })
   if (!facts.isDirectory()) {
     throw unsafe(
-      `${path} is ${nameOf(facts)}, not a directory of our own`,
+      `cannot use ${path}: it is ${nameOf(facts)}, not a directory`,
       `mv ${quoteWord(path)} ${quoteWord(`${path}.old`)}`,
     )
   }
@@ -25,47 +26,44 @@ export async function ensurePrivateDirectory(path: string): Promise<void> {
 }
 
 /**
- * Whether a file stands at `path`. Rejects with `state_dir_unsafe` where it is not a plain file, not ours, or open to
- * others.
+ * Whether `path` exists. Rejects with `state_dir_unsafe` if it is not a plain file, not ours, or open to others, and with
+ * `disk_failed`.
  */
 export async function checkPrivateFile(path: string): Promise<boolean> {
-  const facts = await orDiskFailed(`looking at ${path}`, () => orMissing(() => lstat(path)))
+  const facts = await orDiskFailed('check', path, () => lstat(path).catch(ignoreMissing))
   if (facts === undefined) return false
   await requirePrivateFile(path, facts)
   return true
 }
 
 /**
- * The content of a private file, `undefined` where there is none. The checks of {@link checkPrivateFile} are made on
- * the file that was opened, so that nobody can change it between look and read.
+ * The content of a private file, `undefined` if there is none. Rejects as {@link checkPrivateFile} does, whose checks are
+ * made on the opened file: nobody can exchange it between check and read.
  */
 export async function readPrivateFile(path: string): Promise<Buffer | undefined> {
-  // A link would make open fail with ELOOP, and a pipe would hold us for ever: both are named before and refused.
+  // A link would make open fail with ELOOP, and a pipe would block it: both are rejected by name first.
   if (!(await checkPrivateFile(path))) return undefined
-  return orDiskFailed(`reading ${path}`, () =>
-    orMissing(async () => {
-      const file = await open(
-        path,
-        constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0),
-      )
-      try {
-        await requirePrivateFile(path, await file.stat())
-        return await file.readFile()
-      } finally {
-        await file.close()
-      }
-    }),
-  )
+  return orDiskFailed('read', path, async () => {
+    const flags = constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0)
+    const file = await open(path, flags).catch(ignoreMissing)
+    if (file === undefined) return undefined
+    try {
+      await requirePrivateFile(path, await file.stat())
+      return await file.readFile()
+    } finally {
+      await file.close()
+    }
+  })
 }
 
-/** Not Node's recursive mkdir: where the system refuses with ENOENT, as in /proc, that one tries again for ever. */
+/** Not Node's recursive mkdir, which never ends if the system refuses with ENOENT, as in /proc. */
 async function makeDirectory(path: string): Promise<void> {
   try {
     await mkdir(path, { mode: 0o700 })
   } catch (error) {
-    // Something stands there: what it is, is looked at by the caller.
-    if (codeOf(error) === 'EEXIST') return
-    if (codeOf(error) !== 'ENOENT' || dirname(path) === path) throw error
+    // Something exists; the caller checks what.
+    if (systemCode(error) === 'EEXIST') return
+    if (!isMissing(error) || dirname(path) === path) throw error
     await makeDirectory(dirname(path))
     await mkdir(path, { mode: 0o700 })
   }
@@ -74,7 +72,7 @@ async function makeDirectory(path: string): Promise<void> {
 async function requirePrivateFile(path: string, facts: Stats): Promise<void> {
   if (!facts.isFile()) {
     throw unsafe(
-      `${path} is ${nameOf(facts)}, not a plain file`,
+      `cannot use ${path}: it is ${nameOf(facts)}, not a plain file`,
       `mv ${quoteWord(path)} ${quoteWord(`${path}.old`)}`,
     )
   }
@@ -82,21 +80,24 @@ async function requirePrivateFile(path: string, facts: Stats): Promise<void> {
 }
 
 async function requireOurs(path: string, facts: Stats, mode: '600' | '700'): Promise<void> {
-  // Windows has neither owners nor modes that Node could read.
+  // Node reads neither owners nor modes on Windows.
   if (platform() === 'win32') return
   const us = await ownUid()
   if (facts.uid !== us) {
     throw unsafe(
-      `${path} belongs to user ${facts.uid}, we are user ${us}`,
+      `cannot use ${path}: it belongs to user ${facts.uid}, not to user ${us}`,
       `sudo chown ${us} ${quoteWord(path)}`,
     )
   }
   if ((facts.mode & 0o077) === 0) return
   const found = (facts.mode & 0o777).toString(8)
-  throw unsafe(`${path} has mode ${found}, others can reach it`, `chmod ${mode} ${quoteWord(path)}`)
+  throw unsafe(
+    `cannot use ${path}: mode ${found} lets other users reach it`,
+    `chmod ${mode} ${quoteWord(path)}`,
+  )
 }
 
-/** Containers run as users that stand in no list; there the kernel knows. */
+/** Containers run as users that are in no list; the kernel knows them. */
 async function ownUid(): Promise<number> {
   try {
     return userInfo().uid
@@ -115,25 +116,11 @@ function nameOf(facts: Stats): string {
   return facts.isFile() ? 'a file' : 'a device, pipe or socket'
 }
 
-async function orMissing<T>(look: () => Promise<T>): Promise<T | undefined> {
-  try {
-    return await look()
-  } catch (error) {
-    if (codeOf(error) === 'ENOENT') return undefined
-    throw error
-  }
-}
-
-async function orDiskFailed<T>(doing: string, work: () => Promise<T>): Promise<T> {
+async function orDiskFailed<T>(action: string, path: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work()
   } catch (error) {
     if (error instanceof BrokerError) throw error
-    throw new BrokerError('disk_failed', `${doing}: ${codeOf(error) ?? 'it failed'}`, { cause: error })
+    throw diskFailed(action, path, error)
   }
-}
-
-function codeOf(error: unknown): string | undefined {
-  if (!(error instanceof Error) || !('code' in error)) return undefined
-  return typeof error.code === 'string' ? error.code : undefined
 }

@@ -1,9 +1,9 @@
-/** Who listens on a loopback port: Linux tells it in /proc, for processes of this user. */
+/** Identities of other processes: who listens on a loopback port, and whether a pid is still the same. */
 import { readdir, readFile, readlink } from 'node:fs/promises'
-import type { Clock } from '../std/clock.js'
+import { type Clock, SECOND_MS } from '../std/clock.js'
 import { runProgram } from './run-program.js'
 
-/** `node (pid 4711)`, or `undefined` where it can't be told (another user's process, another system). */
+/** `node (pid 4711)`. `undefined` if it cannot be found out: another user's process, or not Linux. Never rejects. */
 export async function findPortHolder(port: number): Promise<string | undefined> {
   try {
     const tables = await Promise.all(
@@ -42,7 +42,7 @@ async function findProcess(sockets: ReadonlySet<string>): Promise<string | undef
   return undefined
 }
 
-/** The answer names the process; `undefined`: it is not running, or it can't be told. */
+/** Maps a pid to a text that identifies the process; `undefined` if it is not running, or cannot be found out. */
 export function createProcessIdentifier({
   clock,
   platform,
@@ -53,7 +53,7 @@ export function createProcessIdentifier({
   return platform === 'linux' ? linuxStart : (pid) => startByPs(pid, clock)
 }
 
-/** Clock ticks since the boot, and the boot itself: both begin anew after a restart. */
+/** The boot, and the process's start in clock ticks since then. */
 async function linuxStart(pid: number): Promise<string | undefined> {
   try {
     const [stat, boot] = await Promise.all([
@@ -71,7 +71,7 @@ async function linuxStart(pid: number): Promise<string | undefined> {
 
 async function startByPs(pid: number, clock: Clock): Promise<string | undefined> {
   const call = { file: '/bin/ps', args: ['-o', 'lstart=', '-p', String(pid)], env: { LC_ALL: 'C' } }
-  const result = await runProgram({ ...call, deadlineMs: 2_000 }, clock)
+  const result = await runProgram({ ...call, deadlineMs: 2 * SECOND_MS }, clock)
   if (result.kind !== 'exited' || result.code !== 0) return undefined
   return result.stdout.trim() || undefined
 }

@@ -1,17 +1,18 @@
 /** Append-only files that are rotated by size: `file`, `file.1` (newer) … `file.N` (oldest). */
 import { constants } from 'node:fs'
 import { type FileHandle, open, readFile, rename, stat } from 'node:fs/promises'
+import { ignoreMissing } from './system-error.js'
 
 const FLAGS = constants.O_RDWR | constants.O_APPEND | constants.O_CREAT | constants.O_NOFOLLOW
 
-/** Appends `text` whole or not at all, as far as the disk lets us. The file is made, and kept, 0600. */
+/** Appends `text` whole or not at all, as far as the disk allows. Creates the file, and keeps it, 0600. */
 export async function appendToFile(path: string, text: string): Promise<void> {
-  // Opened each time, a few times a second at most: so a file that someone moved or removed is no trap.
+  // Opened each time (a few times a second at most), so that a file may be moved or removed at any moment.
   const file = await open(path, FLAGS, 0o600)
   try {
     const { size, mode } = await file.stat()
     if ((mode & 0o177) !== 0) await file.chmod(0o600)
-    // After a crash in the middle of a line the next line must not continue it.
+    // After a crash in the middle of a line, the next line must not continue it.
     const separator = (await endsWithNewline(file, size)) ? '' : '\n'
     try {
       await file.appendFile(separator + text)
@@ -30,7 +31,7 @@ async function endsWithNewline(file: FileHandle, size: number): Promise<boolean>
   return buffer[0] === 0x0a
 }
 
-/** Where `path` has `maxBytes` or more: moves every file one on, the oldest falls off the end. */
+/** If `path` has `maxBytes` or more: renames every file to the next number; the oldest is dropped. */
 export async function rotateFile(path: string, maxBytes: number, keep: number): Promise<void> {
   const size = await sizeOf(path)
   if (size < maxBytes) return
@@ -39,7 +40,7 @@ export async function rotateFile(path: string, maxBytes: number, keep: number): 
   }
 }
 
-/** Gives every line to `take`, the newest first, until it answers false. Missing files hold no lines. */
+/** Passes every line to `take`, newest first, until it returns false. Missing files hold no lines. */
 export async function readBackwards(
   path: string,
   keep: number,
@@ -55,9 +56,4 @@ export async function readBackwards(
 async function sizeOf(path: string): Promise<number> {
   const found = await stat(path).catch(ignoreMissing)
   return found?.size ?? 0
-}
-
-function ignoreMissing(error: unknown): undefined {
-  if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
-  throw error
 }

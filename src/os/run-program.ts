@@ -1,33 +1,33 @@
-/** Runs one short program with a deadline: stdin in, stdout out, SIGKILL when the time is over. No shell. */
+/** Short programs with a deadline: stdin in, stdout out, SIGKILL when time is up. No shell. */
 import { spawn } from 'node:child_process'
 import { access, constants } from 'node:fs/promises'
 import type { Clock } from '../std/clock.js'
 
 export interface ProgramCall {
-  /** Absolute: nothing is looked up in PATH. */
+  /** Absolute path: nothing is looked up in PATH. */
   readonly file: string
   readonly args: readonly string[]
   /** The whole environment of the program. */
   readonly env: Readonly<Record<string, string>>
   /** Written to stdin. Secrets go here, never into `args` or `env`. */
   readonly input?: string
-  /** Keeps stdin open while the program runs: it then sees our death as the end of stdin. */
+  /** Keeps stdin open while the program runs: the end of stdin then means that we died. */
   readonly isStdinHeld?: boolean
   readonly deadlineMs: number
 }
 
 export type ProgramResult =
   | { readonly kind: 'exited'; readonly code: number; readonly stdout: string; readonly stderr: string }
-  /** Died of a signal that we did not send. */
+  /** Killed by a signal that we did not send. */
   | { readonly kind: 'crashed'; readonly signal: string; readonly stderr: string }
   | { readonly kind: 'timed_out' }
-  /** Never ran: not there, not executable, or no more processes. */
+  /** Never ran: missing, not executable, or no processes left. */
   | { readonly kind: 'not_started'; readonly reason: string }
 
-/** More than any program that we call has to say. */
+/** More than any program that we call prints. */
 const MAX_OUTPUT_CHARACTERS = 1_000_000
 
-/** Never rejects: what can go wrong is the answer. */
+/** Never rejects: the result says what went wrong. */
 export function runProgram(call: ProgramCall, clock: Clock): Promise<ProgramResult> {
   return new Promise((resolve) => {
     const child = spawn(call.file, call.args, { env: { ...call.env }, stdio: 'pipe', windowsHide: true })
@@ -35,7 +35,7 @@ export function runProgram(call: ProgramCall, clock: Clock): Promise<ProgramResu
     let stderr = ''
     const timer = clock.after(call.deadlineMs, () => {
       child.kill('SIGKILL')
-      // Whatever the program started may still hold the pipes: we do not wait for that.
+      // Children of the program may still hold the pipes; do not wait for them.
       for (const stream of [child.stdin, child.stdout, child.stderr]) stream.destroy()
       settle({ kind: 'timed_out' })
     })
@@ -49,7 +49,7 @@ export function runProgram(call: ProgramCall, clock: Clock): Promise<ProgramResu
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
       stderr = (stderr + text).slice(0, MAX_OUTPUT_CHARACTERS)
     })
-    // A program that exits without reading is no error of ours: its exit code says what happened.
+    // A program that exits without reading is not an error here: its exit code says what happened.
     child.stdin.on('error', () => undefined)
     child.on('error', (error) => settle({ kind: 'not_started', reason: error.message }))
     child.on('close', (code, signal) => {
@@ -61,7 +61,7 @@ export function runProgram(call: ProgramCall, clock: Clock): Promise<ProgramResu
   })
 }
 
-/** The first of these absolute paths that we may run. */
+/** The first of these absolute paths that we may execute. */
 export async function findExecutable(programs: readonly string[]): Promise<string | undefined> {
   for (const program of programs) {
     const isThere = await access(program, constants.X_OK).then(

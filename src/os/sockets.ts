@@ -1,9 +1,11 @@
-/** Listens on a unix socket path: the length checked, nobody but the owner let in from the first moment on. */
+/** Unix sockets: listen for the owner only, and find out whether somebody listens. */
 import { chmod } from 'node:fs/promises'
 import { createConnection, type Server } from 'node:net'
 import { BrokerError } from '../base/errors.js'
+import { SECOND_MS } from '../std/clock.js'
+import { systemCode } from './system-error.js'
 
-/** `sun_path` has 108 bytes on Linux, 104 on macOS, with a NUL at the end. Node 20 cuts longer ones silently. */
+/** `sun_path` has 108 bytes on Linux, 104 on macOS, with a NUL at the end. Node 20 truncates longer ones silently. */
 const MAX_PATH_BYTES = 103
 
 /** Rejects with `socket_path_too_long`, or with the system's error (`EADDRINUSE`, …). The directory must be private (0700). */
@@ -11,9 +13,9 @@ export async function listenOnPath(server: Server, path: string): Promise<void> 
   if (Buffer.byteLength(path) > MAX_PATH_BYTES) {
     throw new BrokerError(
       'socket_path_too_long',
-      `the socket path ${path} has more than ${MAX_PATH_BYTES} bytes`,
+      `cannot listen on ${path}: the path is longer than ${MAX_PATH_BYTES} bytes`,
       {
-        hint: 'set PREFECT_AUTH_SOCKET (and PREFECT_AUTH_STATE_DIR) to shorter paths',
+        hint: 'set PREFECT_AUTH_SOCKET, or PREFECT_AUTH_STATE_DIR, to a shorter path',
       },
     )
   }
@@ -28,11 +30,11 @@ export async function listenOnPath(server: Server, path: string): Promise<void> 
   await chmod(path, 0o600)
 }
 
-const ANSWER_MS = 1_000
+const ANSWER_MS = SECOND_MS
 
 /**
- * `false` only where the system says that nobody listens there. A full queue (`EAGAIN`) is that of somebody who does not
- * answer: not dead, but hung. Never rejects.
+ * False only if the system says that nobody listens there. A process that does not answer, or whose queue is full
+ * (`EAGAIN`), is hung, not dead. Never rejects.
  */
 export function isSocketAlive(path: string): Promise<boolean> {
   return new Promise((resolve) => {
@@ -43,10 +45,10 @@ export function isSocketAlive(path: string): Promise<boolean> {
     }
     socket.setTimeout(ANSWER_MS, () => finish(true))
     socket.on('connect', () => finish(true))
-    socket.on('error', (error) => finish(!('code' in error && isRefusal(error.code))))
+    socket.on('error', (error) => finish(!isRefusal(systemCode(error))))
   })
 }
 
-function isRefusal(code: unknown): boolean {
+function isRefusal(code: string | undefined): boolean {
   return code === 'ECONNREFUSED' || code === 'ENOENT'
 }

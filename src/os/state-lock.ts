@@ -18,6 +18,7 @@ import { BrokerError } from '../base/errors.js'
 import { type Clock, SECOND_MS, sleep } from '../std/clock.js'
 import { ensurePrivateDirectory } from './private-files.js'
 import { listenOnPath } from './sockets.js'
+import { isMissing, systemCode } from './system-error.js'
 
 export interface StateLock {
   release(): Promise<void>
@@ -97,7 +98,7 @@ async function isVisible(server: Server, { directory, name }: Place): Promise<bo
     await rename(hidden, join(directory, name))
     return true
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT' && server.listening) return false
+    if (isMissing(error) && server.listening) return false
     throw error
   }
 }
@@ -158,7 +159,7 @@ function ask(path: string, patienceMs: number): Promise<Answer> {
       heard += text
     })
     socket.on('end', () => finish(understand(heard)))
-    socket.on('error', (error) => finish('code' in error ? diagnose(error.code) : 'holder'))
+    socket.on('error', (error) => finish(diagnose(systemCode(error))))
   })
 }
 
@@ -167,7 +168,7 @@ function understand(heard: string): Answer {
   return heard === 'candidate' ? 'candidate' : 'holder'
 }
 
-function diagnose(code: unknown): Answer {
+function diagnose(code: string | undefined): Answer {
   if (code === 'ECONNREFUSED' || code === 'ENOENT' || code === 'ENOTSOCK') return 'dead'
   return code === 'ECONNRESET' || code === 'EPIPE' ? 'leaving' : 'holder'
 }

@@ -1,8 +1,4 @@
-/**
- * Tells when one file may have changed: chokidar on its directory (on the file itself it goes deaf after a rename), a
- * watch on the nearest parent for the day the directory appears or is replaced, and one debounce over both. What
- * happened is not told: whoever listens looks.
- */
+/** A watch on one file: says when it may have changed, through renames and new directories; the listener looks. */
 import { type FSWatcher as ParentWatcher, watch as watchDirectory } from 'node:fs'
 import { realpath, stat } from 'node:fs/promises'
 import { basename, dirname, resolve } from 'node:path'
@@ -11,23 +7,23 @@ import { createSerial } from '../std/async.js'
 import type { Clock, Timer } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 
-/** Quiet time before a look: programs that truncate and write again are done by then. */
+/** Quiet time before a look: programs that truncate and rewrite are done by then. */
 const DEBOUNCE_MS = 100
-/** A file that never comes to rest is looked at this often all the same. */
+/** A file that changes all the time is looked at this often anyway. */
 const MAX_DEBOUNCE_MS = 500
-/** chokidar swallows a change that comes within 50 ms of another: after each look comes one more, for what it kept. */
+/** chokidar swallows a change within 50 ms of another: a second look finds it. */
 const SECOND_LOOK_MS = 700
 
 interface FileWatchDependencies {
   readonly path: string
   readonly clock: Clock
   readonly log: Log
-  /** Called after the quiet time; also after each (re)arming, for what happened before the watch stood. */
+  /** Called after the quiet time, and after each (re)arming, for what happened before that. */
   readonly onStir: () => void
 }
 
 export interface FileWatch {
-  /** Looks whether the directory is still the one that is watched, and watches the right one. Cheap when it is. */
+  /** Watches the directory of the file if it is no longer the one that is watched. Cheap if it is. */
   rearm(): Promise<void>
   close(): Promise<void>
 }
@@ -57,23 +53,21 @@ export function watchFile({ path: given, clock, log, onStir }: FileWatchDependen
   }
 
   function rearm(): Promise<void> {
-    return serial
-      .run(arm)
-      .catch((error) => log.warn({ error, path }, 'cannot watch a file; looking at it from time to time'))
+    return serial.run(arm).catch((error) => log.warn({ error, path }, 'file watch failed; polling only'))
   }
 
   function watchDirectories({ directories, files }: WatchPlan): FSWatcher | undefined {
     if (directories.length === 0) return undefined
     const isOther = (name: string) => !directories.includes(name) && !files.includes(name)
+    // On the file itself chokidar goes deaf after a rename.
     const watcher = watchWithChokidar([...directories], { depth: 0, ignoreInitial: true, ignored: isOther })
     watcher.on('all', debounce.stir)
     watcher.on('ready', debounce.stir)
-    watcher.on('error', (error) =>
-      log.warn({ error, path }, 'watching a file failed; looking at it from time to time'),
-    )
+    watcher.on('error', (error) => log.warn({ error, path }, 'file watch failed; polling only'))
     return watcher
   }
 
+  /** For the day the directory appears or is replaced. */
   function watchParent({ ancestor, child }: WatchPlan): ParentWatcher | undefined {
     try {
       const watcher = watchDirectory(ancestor, (_event, name) => {
@@ -83,7 +77,7 @@ export function watchFile({ path: given, clock, log, onStir }: FileWatchDependen
       watcher.on('error', () => watcher.close())
       return watcher
     } catch (error) {
-      log.debug({ error, path: ancestor }, 'cannot watch a parent directory')
+      log.debug({ error, path: ancestor }, 'parent directory watch failed')
       return undefined
     }
   }
@@ -99,13 +93,13 @@ export function watchFile({ path: given, clock, log, onStir }: FileWatchDependen
 }
 
 interface WatchPlan {
-  /** The directories that hold the file: of the path, and of what it links to. */
+  /** The directories that hold the file: that of the path, and that of its link's target. */
   readonly directories: readonly string[]
   readonly files: readonly string[]
-  /** The nearest directory above that exists, and what is to appear (or be replaced) in it. */
+  /** The nearest existing directory above, and the name that is to appear (or be replaced) in it. */
   readonly ancestor: string
   readonly child: string
-  /** Equal for plans that need no other watches: names, and identities of the directories. */
+  /** Equal for plans with the same watches: names, and identities of the directories. */
   readonly signature: string
 }
 
@@ -133,7 +127,7 @@ async function planWatch(path: string): Promise<WatchPlan> {
 
 async function identityOf(directory: string): Promise<string | undefined> {
   const found = await stat(directory, { bigint: true }).catch(() => undefined)
-  // A new directory often gets the inode of the one it replaces: the time of birth tells them apart.
+  // A new directory often gets the inode of the one it replaces; the birth time differs.
   return found?.isDirectory() ? `${found.dev}:${found.ino}:${found.birthtimeNs}` : undefined
 }
 

@@ -1,23 +1,21 @@
-/** Connections to Prefect Cloud: which certificates are trusted, and which proxy stands between. */
+/** Connections to Prefect Cloud: trusted certificates, proxies, and keep-alive. */
 
 import { readFile } from 'node:fs/promises'
 import type { Agent, Dispatcher, ProxyAgent } from 'undici'
 import { BrokerError } from '../base/errors.js'
+import { SECOND_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import { type ProxySettings, planProxyRoute, resolveProxySettings } from './way-out.js'
 
 export interface TlsSettings {
-  /** `SSL_CERT_FILE`: PEM certificates, trusted in place of Node's own list, as httpx does. */
+  /** `SSL_CERT_FILE`: PEM certificates, trusted instead of Node's own list, as httpx does. */
   readonly caFile?: string
 }
 
-/** What requests to an origin are dispatched by. */
-type Way = Dispatcher
-
 export interface HttpAgent {
-  /** The way to `url`'s host, kept alive between requests. Rejects with `setting_invalid`. */
-  dispatcherFor(url: URL): Promise<Way>
-  /** Forgets every connection, so that the next request reads the certificates again. What is under way finishes. */
+  /** The dispatcher for `url`'s host, kept alive between requests. Rejects with `setting_invalid`. */
+  dispatcherFor(url: URL): Promise<Dispatcher>
+  /** Forgets every connection, so that the next request reads the certificates again. Running requests finish. */
   forget(): void
   /** Cuts every connection. */
   close(): Promise<void>
@@ -26,7 +24,7 @@ export interface HttpAgent {
 const SHARED = {
   pipelining: 1,
   // Prefect's load balancer closes idle connections after 30 s: ours are gone before.
-  keepAliveMaxTimeout: 20_000,
+  keepAliveMaxTimeout: 20 * SECOND_MS,
 }
 
 export function createHttpAgent({
@@ -34,28 +32,28 @@ export function createHttpAgent({
   proxy,
   connectTimeoutMs,
   connections = 8,
-  keepAliveMs = 4_000,
+  keepAliveMs = 4 * SECOND_MS,
 }: {
   readonly tls: TlsSettings
   readonly proxy: ProxySettings
   readonly connectTimeoutMs: number
-  /** To one origin at once. */
+  /** At most, to one origin at once. */
   readonly connections?: number
   /** How long an idle connection is kept. */
   readonly keepAliveMs?: number
 }): HttpAgent {
   const shared = { ...SHARED, connections, keepAliveTimeout: keepAliveMs }
-  const ways = new Map<string, Promise<Way>>()
+  const dispatchers = new Map<string, Promise<Dispatcher>>()
 
-  const open = async (via: URL | undefined): Promise<Way> => {
+  const open = async (via: URL | undefined): Promise<Dispatcher> => {
     const ca = tls.caFile === undefined ? undefined : await readCertificates(tls.caFile)
     const connect = {
       timeout: connectTimeoutMs,
-      // Node's 250 ms for an address before it tries the next is too short for a slow link (nodejs/node#54359).
-      autoSelectFamilyAttemptTimeout: 1_000,
+      // Node's 250 ms per address are too short for a slow link (nodejs/node#54359).
+      autoSelectFamilyAttemptTimeout: SECOND_MS,
       ...defined({ ca }),
     }
-    // A third of our code, and all of TLS: a start, and a daemon that only hands out credentials, go without.
+    // A third of our code, and all of TLS. Not needed to start, or to hand out credentials.
     const undici = await import('undici')
     return via === undefined
       ? new undici.Agent({ ...shared, connect })
@@ -66,27 +64,27 @@ export function createHttpAgent({
     async dispatcherFor(url) {
       const route = planProxyRoute(url, proxy)
       if (route.kind === 'unusable') {
-        throw new BrokerError('setting_invalid', `the proxy can't be used: ${route.problem}`, {
+        throw new BrokerError('setting_invalid', `cannot use the proxy: ${route.problem}`, {
           hint: 'correct or unset HTTPS_PROXY and ALL_PROXY, or add the host to NO_PROXY, and restart prefect-authd',
         })
       }
       const via = route.kind === 'proxy' ? route.proxy : undefined
       const name = via?.href ?? 'direct'
-      const known = ways.get(name)
+      const known = dispatchers.get(name)
       if (known) return known
-      const way = open(via)
-      ways.set(name, way)
-      way.catch(() => ways.delete(name))
-      return way
+      const dispatcher = open(via)
+      dispatchers.set(name, dispatcher)
+      dispatcher.catch(() => dispatchers.delete(name))
+      return dispatcher
     },
     forget() {
-      for (const way of ways.values()) way.then((dispatcher) => dispatcher.close()).catch(() => undefined)
-      ways.clear()
+      for (const one of dispatchers.values()) one.then((opened) => opened.close()).catch(() => undefined)
+      dispatchers.clear()
     },
     async close() {
-      const open = [...ways.values()]
-      ways.clear()
-      await Promise.allSettled(open.map(async (way) => (await way).destroy()))
+      const open = [...dispatchers.values()]
+      dispatchers.clear()
+      await Promise.allSettled(open.map(async (one) => (await one).destroy()))
     },
   }
 }
@@ -107,13 +105,14 @@ function openProxy(
   return new ProxyWay({
     ...shared,
     uri: proxy.origin,
+    // Copies, because undici changes them.
     requestTls: { ...connect },
     proxyTls: { ...connect },
-    ...(username === '' ? {} : { token: `Basic ${Buffer.from(login).toString('base64')}` }),
+    ...defined({ token: username === '' ? undefined : `Basic ${Buffer.from(login).toString('base64')}` }),
   })
 }
 
-/** A password with a bare `%` in it is taken as it stands. */
+/** A password with a bare `%` in it is used as it is. */
 function percentDecode(text: string): string {
   try {
     return decodeURIComponent(text)
@@ -123,46 +122,50 @@ function percentDecode(text: string): string {
 }
 
 async function readCertificates(path: string): Promise<string> {
-  const hint = 'point SSL_CERT_FILE at a file of PEM certificates, or unset it, and restart prefect-authd'
+  const hint = 'set SSL_CERT_FILE to a file of PEM certificates, or unset it, and restart prefect-authd'
   let text: string
   try {
     text = await readFile(path, 'utf8')
   } catch (cause) {
-    throw new BrokerError('setting_invalid', `the file of SSL_CERT_FILE, ${path}, can't be read`, {
+    throw new BrokerError('setting_invalid', `cannot read ${path}, the file that SSL_CERT_FILE names`, {
       hint,
       cause,
     })
   }
   if (text.includes('-----BEGIN ') && text.includes('CERTIFICATE-----')) return text
-  throw new BrokerError('setting_invalid', `the file of SSL_CERT_FILE, ${path}, holds no certificate`, {
-    hint,
-  })
+  throw new BrokerError(
+    'setting_invalid',
+    `cannot use ${path}, the file that SSL_CERT_FILE names: it holds no certificate`,
+    {
+      hint,
+    },
+  )
 }
 
 interface JobAgent {
-  /** The way to an origin. Rejects with `setting_invalid`. */
-  dispatcherFor(origin: string): Promise<Way>
+  /** The dispatcher for an origin. Rejects with `setting_invalid`. */
+  dispatcherFor(origin: string): Promise<Dispatcher>
   /** Cuts every connection. */
   close(): Promise<void>
 }
 
-/** Many jobs go through it, each with a few requests a minute: connections are kept for as long as Prefect keeps them. */
+/** For many jobs with a few requests a minute each: keeps connections as long as Prefect does. */
 export function openJobAgent(env: Readonly<Record<string, string | undefined>>): JobAgent {
   const caFile = env.SSL_CERT_FILE
   const agent = createHttpAgent({
-    tls: caFile === undefined || caFile === '' ? {} : { caFile },
+    tls: defined({ caFile: caFile || undefined }),
     proxy: resolveProxySettings(env),
-    connectTimeoutMs: 10_000,
+    connectTimeoutMs: 10 * SECOND_MS,
     connections: 128,
-    keepAliveMs: 20_000,
+    keepAliveMs: 20 * SECOND_MS,
   })
-  // Found once per origin, not at every request: there are as many as there are profiles.
-  const ways = new Map<string, Way>()
+  // Looked up once per origin, not per request; there are at most as many as profiles.
+  const dispatchers = new Map<string, Dispatcher>()
   return {
     async dispatcherFor(origin) {
-      const way = ways.get(origin) ?? (await agent.dispatcherFor(new URL(origin)))
-      ways.set(origin, way)
-      return way
+      const dispatcher = dispatchers.get(origin) ?? (await agent.dispatcherFor(new URL(origin)))
+      dispatchers.set(origin, dispatcher)
+      return dispatcher
     },
     close: agent.close,
   }

@@ -1,4 +1,4 @@
-/** The answers of Prefect Cloud that we read, out of foreign JSON. Unknown fields are ignored, known ones must be right. */
+/** Prefect Cloud's answers as schemas. Unknown fields are ignored; known ones must be right. */
 
 import { z } from 'zod'
 import { defined } from '../std/defined.js'
@@ -17,7 +17,7 @@ const urlId = id.transform((text) => text.toLowerCase())
 const label = z.string().transform((text) => plainText(text, 200))
 const optionalLabel = label.nullish().transform((text) => text || undefined)
 
-/** RFC 3339 with any offset and any precision; without an offset it is UTC, as servers mean it. Epoch ms. */
+/** RFC 3339 with any offset and precision, in UTC if it has no offset. Epoch ms. */
 const time = z.iso
   .datetime({ offset: true, local: true })
   .transform((text) => Date.parse(/(Z|[+-]\d{2}:\d{2})$/i.test(text) ? text : `${text}Z`))
@@ -34,7 +34,7 @@ export const userAnswer = z
   })
   .transform(({ id, handle, email, first_name, last_name }): CloudUser => {
     const name = [first_name, last_name].filter(Boolean).join(' ')
-    return { id, handle: handle ?? email ?? id, ...(email ? { email } : {}), ...(name ? { name } : {}) }
+    return { id, handle: handle ?? email ?? id, ...defined({ email, name: name || undefined }) }
   })
 
 export const workspacesAnswer = z.array(
@@ -53,8 +53,7 @@ export const workspacesAnswer = z.array(
         accountHandle: row.account_handle,
         workspaceId: row.workspace_id,
         workspaceHandle: row.workspace_handle,
-        ...(row.account_name ? { accountName: row.account_name } : {}),
-        ...(row.workspace_name ? { workspaceName: row.workspace_name } : {}),
+        ...defined({ accountName: row.account_name, workspaceName: row.workspace_name }),
       }),
     ),
 )
@@ -69,31 +68,24 @@ export const mintedKeyAnswer = keyFields
   .extend({ key: z.string().refine(isSendableKey) })
   .transform(({ key, ...fields }): MintedKey => ({ ...toKey(fields), key: new Secret(key) }))
 
-/** `api_key` is null where the service account has none. */
+/** `api_key` is null if the service account has none. */
 export const serviceAccountsAnswer = z.array(
   z
     .object({ id, name: label, api_key: keyFields.nullish() })
     .transform(({ id, name, api_key }): ServiceAccount => {
       const { created, expiration } = api_key ?? {}
-      return {
-        id,
-        name,
-        ...(created === undefined || expiration === undefined ? {} : { keyLifeMs: expiration - created }),
-      }
+      const keyLifeMs = created === undefined || expiration === undefined ? undefined : expiration - created
+      return { id, name, ...defined({ keyLifeMs }) }
     }),
 )
 
 export const rotatedKeyAnswer = z.object({ api_key: mintedKeyAnswer }).transform(({ api_key }) => api_key)
 
 function toKey({ id, name, created, expiration }: z.output<typeof keyFields>): CloudKey {
-  return {
-    id,
-    name,
-    ...defined({ createdAt: created, expiresAt: expiration }),
-  }
+  return { id, name, ...defined({ createdAt: created, expiresAt: expiration }) }
 }
 
-/** The answer as `schema` has it; throws `prefect_unexpected`, which names what is wrong and never a value. */
+/** The answer, parsed by `schema`. Throws `prefect_unexpected`, which names the wrong field and never a value. */
 export function readAnswer<T>(
   schema: z.ZodType<T>,
   answer: CloudAnswer,
@@ -104,6 +96,6 @@ export function readAnswer<T>(
   const read = schema.safeParse(json)
   if (read.success) return read.data
   const path = read.error.issues[0]?.path.map(String).join('.') ?? ''
-  const where = path === '' ? 'the whole of it' : `'${plainText(path, 80)}'`
-  throw unexpected(asked, `${answer.status} and JSON of another shape than expected (${where})`)
+  const where = path === '' ? 'at the top level' : `'${plainText(path, 80)}'`
+  throw unexpected(asked, `${answer.status} and unexpected JSON (${where})`)
 }

@@ -1,4 +1,4 @@
-/** `PREFECT_API_URL`: what it says about Cloud and workspace, and how one that a person typed is put right. */
+/** `PREFECT_API_URL`: the Cloud and workspace that it names, and how one that a person typed is corrected. */
 import { BrokerError } from '../base/errors.js'
 import type { CloudDefaults } from './cloud.js'
 
@@ -20,17 +20,17 @@ export function workspaceIdsOf(url: string): WorkspaceIds | undefined {
   return { accountId: accountId.toLowerCase(), workspaceId: workspaceId.toLowerCase() }
 }
 
-/** The URL as a URL; `undefined` for what is none, is not http(s), or holds control characters or spaces. */
+/** `undefined` for what is not an http or https URL, or holds control characters or spaces. */
 export function parseHttpUrl(text: string): URL | undefined {
-  // URL.parse would drop tabs and newlines; a client sends them on, into a header or an env file.
+  // URL.parse drops tabs and newlines; a client would pass them on, into a header or an env file.
   if (/[\s\p{Cc}]/u.test(text) || !URL.canParse(text)) return undefined
   const url = new URL(text)
   return url.protocol === 'http:' || url.protocol === 'https:' ? url : undefined
 }
 
 /**
- * Prefect's rule, `PREFECT_API_URL.startswith(PREFECT_CLOUD_API_URL)`, and the same origin on top: a base without a
- * path is also a prefix of `https://api.prefect.cloud.example.com`, which must never be sent a key.
+ * Prefect's rule, `PREFECT_API_URL.startswith(PREFECT_CLOUD_API_URL)`, plus the same origin: a base without a path is also
+ * a prefix of `https://api.prefect.cloud.example.com`, which must never be sent a key.
  */
 export function isCloudApiUrl(apiUrl: string, cloudApiUrl: string): boolean {
   if (!apiUrl.startsWith(cloudApiUrl)) return false
@@ -45,7 +45,7 @@ export function inferCloudUiUrl(cloudApiUrl: string): string {
   return ui.endsWith('/api') ? ui.slice(0, -4) : ui
 }
 
-/** Whether the URL is a page of the Cloud UI, which a browser shows and no client can use. */
+/** Whether the URL is a page of the Cloud UI, which no client can use. */
 export function isPageUrl(text: string, { cloudApiUrl, cloudUiUrl }: CloudDefaults): boolean {
   const url = parseHttpUrl(text)
   if (url === undefined || isCloudApiUrl(text, cloudApiUrl)) return false
@@ -58,17 +58,17 @@ export function isPageUrl(text: string, { cloudApiUrl, cloudUiUrl }: CloudDefaul
 }
 
 /**
- * The `PREFECT_API_URL` that a person meant: no trailing slash, ids in lower case, a page URL turned into the API URL
- * it stands for. Throws `api_url_invalid`.
+ * The `PREFECT_API_URL` that a person meant: no trailing slash, ids in lower case, a page URL replaced by its API URL.
+ * Throws `api_url_invalid`.
  */
 export function normaliseApiUrl(text: string, defaults: CloudDefaults): string {
   const trimmed = text.trim()
   const url = parseHttpUrl(trimmed)
-  if (url === undefined) throw invalid('it is no http or https URL')
-  if (url.username !== '' || url.password !== '') throw invalid('it holds a user name or a password')
+  if (url === undefined) throw invalid('it is not an http or https URL')
+  if (url.username !== '' || url.password !== '') throw invalid('it contains a user name or a password')
   const ids = workspaceIdsOf(trimmed)
   if (isPageUrl(trimmed, defaults)) {
-    if (ids === undefined) throw invalid('it is a page of the Cloud UI that names no workspace')
+    if (ids === undefined) throw invalid('it is a page of the Cloud UI without a workspace')
     return `${apiOfPage(url, defaults)}/accounts/${ids.accountId}/workspaces/${ids.workspaceId}`
   }
   if (url.search !== '' || url.hash !== '') throw invalid('it has a query or a fragment')
@@ -76,16 +76,16 @@ export function normaliseApiUrl(text: string, defaults: CloudDefaults): string {
   return plain.replace(WORKSPACE_PATH, (found) => found.toLowerCase())
 }
 
-/** `app.private.prefect.cloud` has its API at `api.private.prefect.cloud/api`; any other UI belongs to our own Cloud API. */
+/** `app.private.prefect.cloud` has its API at `api.private.prefect.cloud/api`; any other UI belongs to the configured Cloud API. */
 function apiOfPage(page: URL, { cloudApiUrl, cloudUiUrl }: CloudDefaults): string {
   const ui = parseHttpUrl(cloudUiUrl ?? inferCloudUiUrl(cloudApiUrl))
   if (page.origin === ui?.origin) return cloudApiUrl
   if (/^app[.\w-]*\.prefect\.\w+$/.test(page.hostname)) return `https://api${page.hostname.slice(3)}/api`
-  throw invalid('it looks like a page of a UI whose API we do not know')
+  throw invalid('it looks like a page of a UI whose API is not known')
 }
 
 function invalid(reason: string): BrokerError {
-  return new BrokerError('api_url_invalid', `can't take this as an API URL: ${reason}`, {
+  return new BrokerError('api_url_invalid', `cannot use this as an API URL: ${reason}`, {
     hint: 'give http://HOST:PORT/api, or https://api.prefect.cloud/api/accounts/ACCOUNT-ID/workspaces/WORKSPACE-ID',
   })
 }

@@ -1,86 +1,17 @@
-/** One call to Prefect Cloud from beginning to end: checks before dialing, tries, waits, deadline, log line, verdict. */
+/** One call to Prefect Cloud from beginning to end: checks, tries, waits, deadline, log line, verdict. */
 
 import { BrokerError, shuttingDown } from '../base/errors.js'
-import { type Clock, sleep } from '../std/clock.js'
+import { type Clock, SECOND_MS, sleep } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
 import { createHttpAgent, type HttpAgent, type TlsSettings } from './agent.js'
 import type { CloudTarget } from './cloud.js'
 import { type CloudAnswer, type CloudRequest, type Exchanged, exchange } from './exchange.js'
 import { isSendableKey } from './key.js'
-import { describeNetworkError, type NetworkFailure } from './network-errors.js'
+import { CHECK_NETWORK, describeNetworkError, type NetworkFailure } from './network-errors.js'
 import { type AskedOf, describeRefusal, isPage, unexpected } from './refusals.js'
 import { isRetryStatus, parseHttpDate, parseRetryAfter, planRetry } from './retry.js'
-import type { ProxySettings } from './way-out.js'
-import { parseCloudAddress } from './way-out.js'
-
-type Attempted =
-  | { readonly kind: 'done'; readonly answer: CloudAnswer }
-  | {
-      readonly kind: 'failed'
-      readonly error: BrokerError
-      readonly isRetryable: boolean
-      readonly retryAfterMs: number | undefined
-    }
-
-type CloudAttempt = (
-  request: CloudRequest,
-  call: CloudCall,
-  asked: AskedOf,
-  signal: AbortSignal,
-) => Promise<Attempted>
-
-const MAX_BODY_BYTES = 4 * 1024 * 1024
-
-function createCloudAttempt({
-  agent,
-  clock,
-  onServerDate,
-  timeouts,
-}: Pick<CallOptions, 'clock' | 'onServerDate'> & {
-  readonly agent: HttpAgent
-  readonly timeouts: CloudTimeouts
-}): CloudAttempt {
-  const limits = {
-    headersTimeoutMs: timeouts.headersMs,
-    bodyTimeoutMs: timeouts.bodyMs,
-    maxBodyBytes: MAX_BODY_BYTES,
-  }
-
-  const send = async (request: CloudRequest, signal: AbortSignal): Promise<Exchanged> => {
-    try {
-      return await exchange(await agent.dispatcherFor(request.url), request, limits, signal)
-    } catch (error) {
-      return { kind: 'failed', phase: 'before', error }
-    }
-  }
-
-  const judge = (answer: CloudAnswer, call: CloudCall, asked: AskedOf): Attempted => {
-    const { status, headers } = answer
-    const now = clock.now()
-    const serverAt = parseHttpDate(headers.get('date'))
-    // The time of a portal that answers in Prefect's place is not Prefect's.
-    if (serverAt !== undefined && !isPage(answer)) onServerDate?.(serverAt, now)
-    if ((status >= 200 && status < 300) || call.accept?.includes(status)) return { kind: 'done', answer }
-    const retryAfterMs = parseRetryAfter(headers.get('retry-after'), { serverAt, now })
-    const error = describeRefusal(answer, asked, retryAfterMs === undefined ? undefined : now + retryAfterMs)
-    return { kind: 'failed', error, isRetryable: isRetryStatus(status), retryAfterMs }
-  }
-
-  return async (request, call, asked, signal) => {
-    const got = await send(request, signal)
-    if (got.kind === 'answer') return judge(got.answer, call, asked)
-    if (got.kind === 'too_large') return failed(unexpected(asked, `more than ${got.limit} bytes`), false)
-    const failure: NetworkFailure = describeNetworkError(got.error, { ...asked, phase: got.phase })
-    // The certificates may have been repaired by the time of the next call.
-    if (failure.isUntrusted) agent.forget()
-    return failed(failure.error, failure.isRetryable)
-  }
-}
-
-function failed(error: BrokerError, isRetryable: boolean): Attempted {
-  return { kind: 'failed', error, isRetryable, retryAfterMs: undefined }
-}
+import { type ProxySettings, parseCloudAddress } from './way-out.js'
 
 /** Milliseconds. */
 interface CloudTimeouts {
@@ -89,7 +20,7 @@ interface CloudTimeouts {
   readonly headersMs: number
   /** Between two pieces of the answer. */
   readonly bodyMs: number
-  /** The whole call with all its tries and waits. */
+  /** The whole call, with all its tries and waits. */
   readonly totalMs: number
 }
 
@@ -109,10 +40,10 @@ export interface CallOptions {
 interface CloudCall {
   readonly method: CloudRequest['method']
   readonly path: string
-  /** Completes "could not …". */
+  /** Completes "cannot …". */
   readonly purpose: string
   readonly body?: string
-  /** Statuses that are an answer to this call although they are no success. */
+  /** Statuses that are an answer to this call, too, besides 2xx. */
   readonly accept?: readonly number[]
 }
 
@@ -121,14 +52,36 @@ export interface Answered {
   readonly asked: AskedOf
 }
 
+type Attempted =
+  | { readonly kind: 'done'; readonly answer: CloudAnswer }
+  | {
+      readonly kind: 'failed'
+      readonly error: BrokerError
+      readonly isRetryable: boolean
+      readonly retryAfterMs: number | undefined
+    }
+
+type CloudAttempt = (
+  request: CloudRequest,
+  call: CloudCall,
+  asked: AskedOf,
+  signal: AbortSignal,
+) => Promise<Attempted>
+
 interface CloudCaller {
   call(target: CloudTarget, call: CloudCall): Promise<Answered>
   close(): Promise<void>
 }
 
-const TIMEOUTS: CloudTimeouts = { connectMs: 10_000, headersMs: 15_000, bodyMs: 15_000, totalMs: 30_000 }
-/** How long a key that is being made at this moment may hold up `close`. */
-const CLOSE_GRACE_MS = 5_000
+const MAX_BODY_BYTES = 4 * 1024 * 1024
+const TIMEOUTS: CloudTimeouts = {
+  connectMs: 10 * SECOND_MS,
+  headersMs: 15 * SECOND_MS,
+  bodyMs: 15 * SECOND_MS,
+  totalMs: 30 * SECOND_MS,
+}
+/** How long `close` waits for a key that is being created. */
+const CLOSE_GRACE_MS = 5 * SECOND_MS
 
 export function createCloudCaller(options: CallOptions): CloudCaller {
   const { clock } = options
@@ -171,13 +124,63 @@ export function createCloudCaller(options: CallOptions): CloudCaller {
   }
 }
 
+function createCloudAttempt({
+  agent,
+  clock,
+  onServerDate,
+  timeouts,
+}: Pick<CallOptions, 'clock' | 'onServerDate'> & {
+  readonly agent: HttpAgent
+  readonly timeouts: CloudTimeouts
+}): CloudAttempt {
+  const limits = {
+    headersTimeoutMs: timeouts.headersMs,
+    bodyTimeoutMs: timeouts.bodyMs,
+    maxBodyBytes: MAX_BODY_BYTES,
+  }
+
+  const send = async (request: CloudRequest, signal: AbortSignal): Promise<Exchanged> => {
+    try {
+      return await exchange(await agent.dispatcherFor(request.url), request, limits, signal)
+    } catch (error) {
+      return { kind: 'failed', phase: 'before', error }
+    }
+  }
+
+  const judge = (answer: CloudAnswer, call: CloudCall, asked: AskedOf): Attempted => {
+    const { status, headers } = answer
+    const now = clock.now()
+    const serverAt = parseHttpDate(headers.get('date'))
+    // A login page of the network that answers instead of Prefect has its own time.
+    if (serverAt !== undefined && !isPage(answer)) onServerDate?.(serverAt, now)
+    if ((status >= 200 && status < 300) || call.accept?.includes(status)) return { kind: 'done', answer }
+    const retryAfterMs = parseRetryAfter(headers.get('retry-after'), { serverAt, now })
+    const error = describeRefusal(answer, asked, retryAfterMs === undefined ? undefined : now + retryAfterMs)
+    return { kind: 'failed', error, isRetryable: isRetryStatus(status), retryAfterMs }
+  }
+
+  return async (request, call, asked, signal) => {
+    const got = await send(request, signal)
+    if (got.kind === 'answer') return judge(got.answer, call, asked)
+    if (got.kind === 'too_large') return failed(unexpected(asked, `more than ${got.limit} bytes`), false)
+    const failure: NetworkFailure = describeNetworkError(got.error, { ...asked, phase: got.phase })
+    // The certificates may have been repaired by the time of the next call.
+    if (failure.isUntrusted) agent.forget()
+    return failed(failure.error, failure.isRetryable)
+  }
+}
+
+function failed(error: BrokerError, isRetryable: boolean): Attempted {
+  return { kind: 'failed', error, isRetryable, retryAfterMs: undefined }
+}
+
 interface Persistence extends Pick<CallOptions, 'clock' | 'log' | 'random'> {
   readonly totalMs: number
   readonly asked: AskedOf
   readonly signal: AbortSignal
 }
 
-/** Tries until there is an outcome. A POST is tried once: a lost answer may have made a key. */
+/** Tries until there is an outcome. A POST is tried once: a lost answer may have created a key. */
 async function persist(
   { clock, log, random, totalMs, asked, signal }: Persistence,
   { method, purpose }: CloudCall,
@@ -189,11 +192,11 @@ async function persist(
     const tookMs = Math.round(clock.monotonic() - startedAt)
     const facts = { method, host: asked.host, purpose, tries, tookMs }
     if (outcome.kind === 'done') {
-      log.debug({ ...facts, status: outcome.answer.status }, 'asked Prefect Cloud')
+      log.debug({ ...facts, status: outcome.answer.status }, 'Prefect Cloud request done')
       return outcome.answer
     }
     const { error, isRetryable, retryAfterMs } = outcome
-    log.debug({ ...facts, code: error.code, reason: error.message }, 'asked Prefect Cloud in vain')
+    log.debug({ ...facts, code: error.code, reason: error.message }, 'Prefect Cloud request failed')
     const isTriedAgain = isRetryable && method !== 'POST' && !signal.aborted
     const waitMs = planRetry({ attempt: tries, retryAfterMs, remainingMs: totalMs - tookMs, random })
     if (!isTriedAgain || waitMs === undefined) throw error
@@ -201,7 +204,7 @@ async function persist(
   }
 }
 
-/** Everything that can be refused before a byte leaves. */
+/** The request. Throws `api_url_invalid` or `key_malformed`, before anything is sent. */
 function prepare(
   target: CloudTarget,
   call: CloudCall,
@@ -212,7 +215,7 @@ function prepare(
   if (!isSendableKey(key)) {
     throw new BrokerError(
       'key_malformed',
-      'this key holds characters that no API key has, so it was not sent',
+      'cannot send this key: it contains characters that no API key has',
       {
         hint: 'prefect-auth login',
       },
@@ -222,7 +225,7 @@ function prepare(
     authorization: `Bearer ${key}`,
     accept: 'application/json',
     'user-agent': userAgent,
-    ...(call.body === undefined ? {} : { 'content-type': 'application/json' }),
+    ...defined({ 'content-type': call.body === undefined ? undefined : 'application/json' }),
   }
   const { method, purpose, body } = call
   const request = { method, url, headers, ...defined({ body }) }
@@ -232,9 +235,9 @@ function prepare(
 function tooSlow({ host, purpose }: AskedOf, totalMs: number): BrokerError {
   return new BrokerError(
     'prefect_unreachable',
-    `could not ${purpose} at ${host}: no answer within ${totalMs / 1000} s`,
+    `cannot ${purpose} at ${host}: no answer within ${totalMs / SECOND_MS} s`,
     {
-      hint: 'check the network, the VPN and the proxy: prefect-auth doctor',
+      hint: CHECK_NETWORK,
     },
   )
 }

@@ -1,10 +1,18 @@
-/** What we ask of Prefect Cloud. Sources: research of Prefect's own clients, see docs/architecture.md. */
+/** Prefect Cloud as the rooms see it: users, workspaces, keys, and whose a key is. */
 
 import { BrokerError } from '../base/errors.js'
 import { defined } from '../std/defined.js'
 import type { Secret } from '../std/secret.js'
 
-/** The Cloud API base (`https://api.prefect.cloud/api`, no trailing slash) and the key that goes to it and nowhere else. */
+/** Defaults from the daemon's environment, not from a profile. */
+export interface CloudDefaults {
+  /** `PREFECT_CLOUD_API_URL`, else `https://api.prefect.cloud/api`; no trailing slash. */
+  readonly cloudApiUrl: string
+  /** `PREFECT_CLOUD_UI_URL`, if it is set. */
+  readonly cloudUiUrl?: string
+}
+
+/** The Cloud API base (`https://api.prefect.cloud/api`, no trailing slash), and the key that is sent there and nowhere else. */
 export interface CloudTarget {
   readonly cloudApiUrl: string
   readonly key: Secret
@@ -27,7 +35,7 @@ export interface Workspace {
   readonly workspaceName?: string
 }
 
-/** Who a key belongs to. A service account has no `/me/`: its account stands for it. */
+/** Who a key belongs to. A service account has no `/me/`; its account identifies it. */
 export type Owner =
   | { readonly kind: 'user'; readonly id: string; readonly handle: string; readonly email?: string }
   | { readonly kind: 'service_account'; readonly id: string; readonly handle: string }
@@ -45,7 +53,7 @@ export interface CloudKey {
 export interface ServiceAccount {
   readonly id: string
   readonly name: string
-  /** How long its present key lives from its making on, ms; absent: without end, or not known. */
+  /** Lifetime of its current key from creation, ms. Absent: unlimited, or unknown. */
   readonly keyLifeMs?: number
 }
 
@@ -55,7 +63,7 @@ export interface MintedKey extends CloudKey {
 
 /**
  * Every method may reject with `key_rejected` (401), `prefect_forbidden` (403), `prefect_not_found` (404), `prefect_rate_limited`
- * (429), `prefect_failed` (5xx), `prefect_refused` (other 4xx), `prefect_unexpected` (an answer we can't read) or
+ * (429), `prefect_failed` (5xx), `prefect_refused` (other 4xx), `prefect_unexpected` (an unreadable answer) or
  * `prefect_unreachable` (no answer); before anything is sent with `api_url_invalid`, `key_malformed` or `setting_invalid` (a
  * proxy or certificate file); and with `shutting_down`.
  */
@@ -79,9 +87,9 @@ export interface CloudApi {
 
 /** Rejects as `CloudApi` does. */
 export interface ServiceAccountsApi {
-  /** Those of this name; needs rights in the account (`prefect_forbidden`). */
+  /** Those with this name. Needs rights in the account, else `prefect_forbidden`. */
   serviceAccounts(target: CloudTarget, accountId: string, name: string): Promise<readonly ServiceAccount[]>
-  /** `POST …/bots/{id}/rotate_api_key`. Never retried: a lost answer has set an end to the old key. */
+  /** `POST …/bots/{id}/rotate_api_key`. Never retried: a lost answer has limited the life of the old key. */
   rotateServiceAccountKey(
     target: CloudTarget,
     accountId: string,
@@ -116,15 +124,15 @@ interface KeyFindings {
 
 /**
  * Who owns the key, and its workspaces. Rejects as `CloudApi` does (`key_rejected`, …), and with `workspace_none` for a
- * service account without workspaces: its account is known by nothing else.
+ * service account without workspaces: only a workspace names its account.
  */
 export async function verifyKey(cloud: CloudApi, target: CloudTarget): Promise<KeyFindings> {
-  // A service account has no /me/: Prefect answers 403 there.
+  // For a service account, /me/ is 403.
   if (keyClass(target.key) === 'service_account') {
     const workspaces = await cloud.workspaces(target)
     return { owner: serviceAccount(workspaces), workspaces }
   }
-  // One after the other: junk costs one request.
+  // One after the other, so that junk costs one request.
   const { id, handle, email } = await cloud.me(target)
   const workspaces = await cloud.workspaces(target)
   return { owner: { kind: 'user', id, handle, ...defined({ email }) }, workspaces }
@@ -132,15 +140,7 @@ export async function verifyKey(cloud: CloudApi, target: CloudTarget): Promise<K
 
 function serviceAccount([first]: readonly Workspace[]): Owner {
   if (first) return { kind: 'service_account', id: first.accountId, handle: first.accountHandle }
-  throw new BrokerError('workspace_none', 'the key of a service account works, but reaches no workspace', {
+  throw new BrokerError('workspace_none', 'the key of the service account works, but reaches no workspace', {
     hint: 'give the service account a role in a workspace, in the Prefect UI',
   })
-}
-/** Defaults that come from the daemon's environment, not from a profile. */
-
-export interface CloudDefaults {
-  /** `PREFECT_CLOUD_API_URL`, else `https://api.prefect.cloud/api`; no trailing slash. */
-  readonly cloudApiUrl: string
-  /** `PREFECT_CLOUD_UI_URL` where it is set explicitly. */
-  readonly cloudUiUrl?: string
 }

@@ -1,4 +1,4 @@
-/** One request to Prefect Cloud and its whole answer, within limits of time and size. No retries, no redirects, no verdict. */
+/** One HTTP request to Prefect Cloud and its whole answer, within limits. No retries, redirects or verdict. */
 
 import type { Dispatcher } from 'undici'
 import { defined } from '../std/defined.js'
@@ -10,7 +10,7 @@ export interface CloudRequest {
   readonly body?: string
 }
 
-/** What came. `headers` by lower-case name. */
+/** `headers` by lower-case name. */
 export interface CloudAnswer {
   readonly status: number
   readonly headers: ReadonlyMap<string, string>
@@ -19,7 +19,7 @@ export interface CloudAnswer {
 
 export type Exchanged =
   | { readonly kind: 'answer'; readonly answer: CloudAnswer }
-  /** `phase`: whether the head of an answer had come. */
+  /** `phase`: `body` if the head of an answer had arrived. */
   | { readonly kind: 'failed'; readonly phase: 'before' | 'body'; readonly error: unknown }
   | { readonly kind: 'too_large'; readonly limit: number }
 
@@ -30,7 +30,7 @@ interface ExchangeLimits {
   readonly maxBodyBytes: number
 }
 
-/** Sends, and reads to the end. Never rejects. An abort is a failure with the signal's reason. */
+/** Sends, and reads to the end. Never rejects; an abort is a failure with the signal's reason. */
 export async function exchange(
   dispatcher: Dispatcher,
   request: CloudRequest,
@@ -55,7 +55,7 @@ export async function exchange(
   }
 }
 
-/** undici looks at the signal only once it has a connection, and a proxy that never answers CONNECT gives none. */
+/** undici checks the signal only once it has a connection, which a proxy that never answers CONNECT prevents. */
 function send(
   dispatcher: Dispatcher,
   { method, url, headers, body }: CloudRequest,
@@ -82,7 +82,7 @@ function send(
   })
 }
 
-/** `undefined` where it is larger than `limit`. */
+/** `undefined` if it is larger than `limit`. */
 async function readBody(body: Dispatcher.ResponseData['body'], limit: number): Promise<string | undefined> {
   const pieces: Buffer[] = []
   let size = 0

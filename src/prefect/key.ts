@@ -1,14 +1,14 @@
-/** Pure: an API key out of what a person pasted or a program piped in. The prefix never decides, Prefect does. */
+/** API keys as people paste them, and what they paste instead. The prefix never decides, Prefect does. */
 
 import { BrokerError } from '../base/errors.js'
 import { Secret } from '../std/secret.js'
 
-/** Longer is no key; Prefect's have 40 characters. */
+/** Prefect's have 40 characters. */
 const MAX_KEY_LENGTH = 1000
 
 const KEYS_PAGE = 'https://app.prefect.cloud/my/api-keys'
 
-/** What people paste in place of a key, in the order in which the better explanation comes first. */
+/** What people paste instead of a key; better explanations come first. */
 const MISTAKES: readonly (readonly [looksLike: RegExp, problem: string, hint: string])[] = [
   [/^$/, 'it is empty', 'prefect-auth login'],
   [
@@ -20,24 +20,24 @@ const MISTAKES: readonly (readonly [looksLike: RegExp, problem: string, hint: st
   [/^[a-z][a-z0-9+.-]*:\/\//i, 'it is a URL', `give the key itself: ${KEYS_PAGE}`],
   [
     /^pcu_/,
-    'it is a key of Prefect Cloud 1 (pcu_), which Prefect Cloud no longer knows',
-    `make one at ${KEYS_PAGE}, or: prefect-auth login`,
+    'it is a key of Prefect Cloud 1 (pcu_), which no longer works',
+    `prefect-auth login, or create a key at ${KEYS_PAGE}`,
   ],
   [
     /^pab_/,
-    'it is a token of prefect-auth itself, not a key of Prefect',
-    `make one at ${KEYS_PAGE}, or: prefect-auth login`,
+    'it is a prefect-auth token, not a key of Prefect',
+    `prefect-auth login, or create a key at ${KEYS_PAGE}`,
   ],
   [/[\r\n]/, 'it has more than one line', 'give the key alone, on one line'],
-  [/\s/, 'it has spaces inside', 'give the key alone, without spaces'],
+  [/\s/, 'it contains spaces', 'give the key alone, without spaces'],
   // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what this looks for
-  [/[\x00-\x1f\x7f]/, 'it has control characters inside', 'copy it again, and paste it as plain text'],
-  [/[^\x21-\x7e]/, 'it has characters that are not ASCII', 'copy it again, and paste it as plain text'],
+  [/[\x00-\x1f\x7f]/, 'it contains control characters', 'copy it again, and paste it as plain text'],
+  [/[^\x21-\x7e]/, 'it contains characters that are not ASCII', 'copy it again, and paste it as plain text'],
 ]
 
 /**
- * The key in `text`, without the white space and the pair of quotes around it. Throws `key_malformed`, which says what it
- * is instead and never repeats it.
+ * The key in `text`, without white space and a pair of quotes around it. Throws `key_malformed`, which says what it is
+ * instead and never repeats it.
  */
 export function parseApiKey(text: string): Secret {
   const key = unquote(text.trim())
@@ -50,7 +50,7 @@ export function parseApiKey(text: string): Secret {
   return new Secret(key)
 }
 
-/** Whether `key` may stand in an HTTP header as it is. Says nothing about whether anyone accepts it. */
+/** Whether `key` can be put into an HTTP header as it is. Not whether anyone accepts it. */
 export function isSendableKey(key: string): boolean {
   return key.length <= MAX_KEY_LENGTH && /^[\x21-\x7e]+$/.test(key)
 }

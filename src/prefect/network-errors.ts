@@ -1,25 +1,25 @@
-/** Pure: why there was no answer, as a sentence for a tired person, and whether trying again may help. */
+/** Why there was no answer: network and TLS errors as sentences, and whether to try again. */
 import { BrokerError, isBrokerError } from '../base/errors.js'
 
 export interface NetworkFailure {
   readonly error: BrokerError
   readonly isRetryable: boolean
-  /** The certificate was not trusted: another look at SSL_CERT_FILE may help. */
+  /** The certificate was not trusted: reading SSL_CERT_FILE again may help. */
   readonly isUntrusted: boolean
 }
 
 interface Verdict {
   readonly says: string
   readonly hint?: string
-  /** False where the same would only happen again. */
+  /** False if trying again would fail the same way. */
   readonly again?: false
   readonly code?: 'prefect_unexpected'
   readonly isUntrusted?: true
 }
 
-const ONLINE = 'check the network, the VPN and the proxy: prefect-auth doctor'
+export const CHECK_NETWORK = 'check the network, the VPN and the proxy: prefect-auth doctor'
 const TRUST =
-  'a proxy of your network may stand between: set SSL_CERT_FILE to a PEM file with its certificate, and restart prefect-authd'
+  'if your network has a TLS proxy, set SSL_CERT_FILE to a PEM file with its certificate, and restart prefect-authd'
 const CLOCK = 'check the clock of this machine: date'
 
 const UNTRUSTED: Verdict = {
@@ -29,25 +29,25 @@ const UNTRUSTED: Verdict = {
   isUntrusted: true,
 }
 const NOT_TLS: Verdict = {
-  says: 'what answers there does not speak TLS as it should',
+  says: 'the server does not speak valid TLS',
   hint: 'check PREFECT_CLOUD_API_URL and HTTPS_PROXY',
   again: false,
 }
 const BROKEN_HTTP: Verdict = {
-  says: 'what came back is not HTTP',
+  says: 'the answer is not HTTP',
   hint: 'check PREFECT_CLOUD_API_URL and HTTPS_PROXY',
   again: false,
   code: 'prefect_unexpected',
 }
-const CUT: Verdict = { says: 'the connection was cut before an answer came', hint: ONLINE }
-const NO_ROUTE: Verdict = { says: 'there is no way to it from this network', hint: ONLINE }
-const TOO_SLOW_TO_CONNECT: Verdict = { says: 'no connection came about in time', hint: ONLINE }
+const CUT: Verdict = { says: 'the connection was closed before an answer arrived', hint: CHECK_NETWORK }
+const NO_ROUTE: Verdict = { says: 'there is no route to it from this network', hint: CHECK_NETWORK }
+const TOO_SLOW_TO_CONNECT: Verdict = { says: 'the connection timed out', hint: CHECK_NETWORK }
 
-/** By the `code` of Node, OpenSSL and undici. */
+/** By the codes of Node, OpenSSL and undici. */
 const VERDICTS: Readonly<Record<string, Verdict>> = {
-  ENOTFOUND: { says: 'its name is not known (DNS)', hint: ONLINE },
-  EAI_AGAIN: { says: 'its name could not be looked up (DNS)', hint: ONLINE },
-  ECONNREFUSED: { says: 'the connection was refused', hint: ONLINE },
+  ENOTFOUND: { says: 'its name does not exist (DNS)', hint: CHECK_NETWORK },
+  EAI_AGAIN: { says: 'its name cannot be looked up (DNS)', hint: CHECK_NETWORK },
+  ECONNREFUSED: { says: 'the connection was refused', hint: CHECK_NETWORK },
   EHOSTUNREACH: NO_ROUTE,
   ENETUNREACH: NO_ROUTE,
   EADDRNOTAVAIL: NO_ROUTE,
@@ -57,12 +57,15 @@ const VERDICTS: Readonly<Record<string, Verdict>> = {
   ETIMEDOUT: TOO_SLOW_TO_CONNECT,
   UND_ERR_CONNECT_TIMEOUT: TOO_SLOW_TO_CONNECT,
   UND_ERR_HEADERS_TIMEOUT: {
-    says: 'it took the request and did not answer in time',
-    hint: ONLINE,
+    says: 'it accepted the request and did not answer in time',
+    hint: CHECK_NETWORK,
     again: false,
   },
-  UND_ERR_BODY_TIMEOUT: { says: 'it stopped in the middle of its answer', hint: ONLINE, again: false },
-  UND_ERR_RES_CONTENT_LENGTH_MISMATCH: { ...BROKEN_HTTP, says: 'its answer has another length than it says' },
+  UND_ERR_BODY_TIMEOUT: { says: 'it stopped in the middle of its answer', hint: CHECK_NETWORK, again: false },
+  UND_ERR_RES_CONTENT_LENGTH_MISMATCH: {
+    ...BROKEN_HTTP,
+    says: 'its answer has a different length than it declares',
+  },
   UND_ERR_HEADERS_OVERFLOW: { ...BROKEN_HTTP, says: 'the head of its answer is too large' },
   SELF_SIGNED_CERT_IN_CHAIN: UNTRUSTED,
   DEPTH_ZERO_SELF_SIGNED_CERT: UNTRUSTED,
@@ -82,8 +85,8 @@ const VERDICTS: Readonly<Record<string, Verdict>> = {
 }
 
 /**
- * The failure for `error`, which stopped us while we did `purpose` ("list the workspaces") at `host`. `phase` `body`: the
- * head of an answer had come.
+ * The failure for `error`, which prevented `purpose` ("list the workspaces") at `host`. `phase` is `body` if the head of an
+ * answer had arrived.
  */
 export function describeNetworkError(
   error: unknown,
@@ -95,18 +98,24 @@ export function describeNetworkError(
 ): NetworkFailure {
   if (isBrokerError(error)) return { error, isRetryable: false, isUntrusted: false }
   const verdict = inPhase(findVerdict(error), phase)
-  const { says, hint = ONLINE, again = true, code = 'prefect_unreachable', isUntrusted = false } = verdict
+  const {
+    says,
+    hint = CHECK_NETWORK,
+    again = true,
+    code = 'prefect_unreachable',
+    isUntrusted = false,
+  } = verdict
   return {
-    error: new BrokerError(code, `could not ${purpose} at ${host}: ${says}`, { hint, cause: error }),
+    error: new BrokerError(code, `cannot ${purpose} at ${host}: ${says}`, { hint, cause: error }),
     isRetryable: again,
     isUntrusted,
   }
 }
 
-/** A connection that is cut within an answer leaves half an answer, not none. */
+/** A connection that is closed within an answer leaves half an answer, not none. */
 function inPhase(verdict: Verdict, phase: 'before' | 'body'): Verdict {
   if (phase === 'before' || verdict !== CUT) return verdict
-  return { ...CUT, says: 'its answer broke off in the middle', code: 'prefect_unexpected' }
+  return { ...CUT, says: 'the connection was closed in the middle of its answer', code: 'prefect_unexpected' }
 }
 
 function findVerdict(error: unknown): Verdict {
@@ -123,16 +132,16 @@ function findVerdict(error: unknown): Verdict {
 function describeTunnel(status: string | undefined): Verdict {
   if (status === '407') {
     return {
-      says: 'the proxy wants a user and a password (407)',
-      hint: 'put them into HTTPS_PROXY (http://USER:PASSWORD@HOST:PORT) and restart prefect-authd',
+      says: 'the proxy requires a user and a password (407)',
+      hint: 'set HTTPS_PROXY to http://USER:PASSWORD@HOST:PORT, and restart prefect-authd',
       again: false,
     }
   }
-  const says = `the proxy answered ${status} and did not let us through`
+  const says = `the proxy refused the connection (${status})`
   return { says, hint: 'check HTTPS_PROXY and NO_PROXY', again: false }
 }
 
-/** The code, or the first one among its causes and parts: a name with two addresses fails as an AggregateError. */
+/** The first code among the error, its causes and parts: a name with two addresses fails as an AggregateError. */
 function findCode(error: unknown): string {
   for (
     let each: unknown = error, depth = 0;

@@ -1,5 +1,7 @@
-/** Prefect Cloud over HTTP: the calls we need, with limits, retries where a call may happen twice, and clear failures. */
+/** Prefect Cloud over HTTP: its calls, and how to open it from the daemon's environment. */
 import type { z } from 'zod'
+import { SECOND_MS } from '../std/clock.js'
+import { defined } from '../std/defined.js'
 import {
   keyAnswer,
   keysAnswer,
@@ -10,14 +12,13 @@ import {
   userAnswer,
   workspacesAnswer,
 } from './answers.js'
-import type { CallOptions } from './call.js'
-import { type Answered, createCloudCaller } from './call.js'
+import { type Answered, type CallOptions, createCloudCaller } from './call.js'
 import type { CloudApi, CloudDefaults, CloudTarget, ServiceAccountsApi } from './cloud.js'
 import { isProxyBase } from './proxied.js'
 import { describeBody, isJsonObject, unexpected } from './refusals.js'
 import { pathSegment, resolveProxySettings } from './way-out.js'
 
-/** The paths with the trailing slashes that Prefect's own clients send: `/me/` has one, the others have none. */
+/** As Prefect's own clients send them: `/me/` has a trailing slash, the others have none. */
 const PATHS = {
   me: '/me/',
   workspaces: '/me/workspaces',
@@ -27,9 +28,8 @@ const PATHS = {
 }
 
 /**
- * Prefect Cloud. Loopback is never proxied, redirects are never followed, a key is made at most once per call. Besides the
- * codes of `CloudApi`: `api_url_invalid`, `key_malformed` (both before anything is sent), `setting_invalid` (proxy or
- * certificate file), `shutting_down`.
+ * Loopback is never proxied, redirects are never followed, and a key is created at most once per call. Rejects as
+ * `CloudApi` says.
  */
 export function createCloudHttp(options: CallOptions): CloudApi & ServiceAccountsApi {
   const caller = createCloudCaller(options)
@@ -39,15 +39,15 @@ export function createCloudHttp(options: CallOptions): CloudApi & ServiceAccount
 
   return {
     async me(target) {
-      return read(userAnswer, await get(target, PATHS.me, 'read whose key this is'))
+      return read(userAnswer, await get(target, PATHS.me, 'find out who owns the key'))
     },
     async workspaces(target) {
       return read(workspacesAnswer, await get(target, PATHS.workspaces, 'list the workspaces'))
     },
     async createKey(target, userId, { name, expiresAt }) {
-      const expiration = expiresAt === undefined ? {} : { expiration: formatExpiration(expiresAt) }
-      const body = JSON.stringify({ name, ...expiration })
-      const call = { method: 'POST', path: PATHS.keys(userId), purpose: 'make a key', body } as const
+      const expiration = expiresAt === undefined ? undefined : formatExpiration(expiresAt)
+      const body = JSON.stringify({ name, expiration })
+      const call = { method: 'POST', path: PATHS.keys(userId), purpose: 'create a key', body } as const
       return read(mintedKeyAnswer, await caller.call(target, call))
     },
     async readKey(target, userId, keyId) {
@@ -80,7 +80,7 @@ export function createCloudHttp(options: CallOptions): CloudApi & ServiceAccount
     async rotateServiceAccountKey(target, accountId, id, { oldKeyLivesMs, expiresAt }) {
       const body = JSON.stringify({
         api_key_expiration: expiresAt === undefined ? null : formatExpiration(expiresAt),
-        old_key_expires_in_seconds: Math.round(oldKeyLivesMs / 1000),
+        old_key_expires_in_seconds: Math.round(oldKeyLivesMs / SECOND_MS),
       })
       const path = `${PATHS.bots(accountId)}/${pathSegment(id)}/rotate_api_key`
       const call = { method: 'POST', path, purpose: "rotate a service account's key", body } as const
@@ -101,24 +101,24 @@ function isGone({ answer, asked }: Answered): boolean {
   throw unexpected(asked, describeBody(answer))
 }
 
-/** RFC 3339, UTC, whole seconds rounded down: a key must not outlive what was asked. */
+/** RFC 3339, UTC, rounded down to seconds: a key must not live longer than requested. */
 function formatExpiration(at: number): string {
   return `${new Date(at).toISOString().slice(0, 19)}Z`
 }
 
 type Environment = Readonly<Record<string, string | undefined>>
 
-/** `PREFECT_CLOUD_API_URL` and `PREFECT_CLOUD_UI_URL` of the daemon's environment; no trailing slash, as Prefect has it. */
+/** `PREFECT_CLOUD_API_URL` and `PREFECT_CLOUD_UI_URL` of the daemon's environment, without trailing slashes. */
 export function cloudDefaults(env: Environment): CloudDefaults {
   const { PREFECT_CLOUD_API_URL: set, PREFECT_CLOUD_UI_URL: ui } = env
-  // A daemon that was started by a job of its own proxy would be its own upstream.
+  // A daemon started by a job of its own proxy would be its own upstream.
   const api = set !== undefined && isProxyBase(set) ? undefined : set
   return {
     cloudApiUrl: (api === undefined || api === '' ? 'https://api.prefect.cloud/api' : api).replace(
       /\/+$/,
       '',
     ),
-    ...(ui === undefined || ui === '' ? {} : { cloudUiUrl: ui.replace(/\/+$/, '') }),
+    ...defined({ cloudUiUrl: ui?.replace(/\/+$/, '') || undefined }),
   }
 }
 
@@ -130,7 +130,7 @@ export function openCloudFromEnv(
   const { SSL_CERT_FILE: caFile } = env
   return createCloudHttp({
     ...options,
-    tls: caFile === undefined || caFile === '' ? {} : { caFile },
+    tls: defined({ caFile: caFile || undefined }),
     proxy: resolveProxySettings(env),
   })
 }

@@ -1,12 +1,13 @@
-/** Pure: which profile and which path of its API a request to `/proxy/{profile}/api/**` means. */
+/** URLs and tokens of our own proxy, `/proxy/{profile}/api/**`: made, read, and turned back into Prefect's. */
 
 import { isCloudApiUrl, parseHttpUrl, workspaceIdsOf } from './api-url.js'
+import { isLoopbackHost } from './way-out.js'
 
 export interface ProxyTarget {
   readonly profile: string
-  /** Our own part of the path, as it was asked: `/proxy/{profile}/api`. */
+  /** Our part of the path, as it was requested: `/proxy/{profile}/api`. */
   readonly prefix: string
-  /** What is below the API's base, as it was asked: empty, or with a leading slash. */
+  /** What follows the API's base, as it was requested: empty, or with a leading slash. */
   readonly path: string
   /** With its question mark, or empty. */
   readonly query: string
@@ -14,7 +15,7 @@ export interface ProxyTarget {
 
 const TARGET = /^(\/proxy\/([^/?#\\]+)\/api)(\/[^?#]*)?(\?[^#]*)?$/
 
-/** Whether the request is the proxy's to answer, if only by a refusal. */
+/** Whether the request is for the proxy, even if it is refused there. */
 export function isProxyTarget(target: string): boolean {
   return target.startsWith('/proxy/')
 }
@@ -32,7 +33,7 @@ export function proxyPrefix(profile: string): string {
   return `/proxy/${encodeURIComponent(profile)}/api`
 }
 
-/** `undefined` for what is no UTF-8 in percent signs. */
+/** Percent-decoded; `undefined` if that is not UTF-8. */
 export function decode(segment: string): string | undefined {
   if (!segment.includes('%')) return segment
   try {
@@ -46,7 +47,7 @@ export function decode(segment: string): string | undefined {
 const USER = 'prefect-auth'
 const TOKEN = /^pab_[\w-]{43}$/
 
-/** The token in an `Authorization` header: Bearer, in any case, or Basic. `undefined`: what stands there is not ours. */
+/** The token in an `Authorization` header: Bearer, in any case, or Basic. `undefined` if it is not one of ours. */
 export function tokenInHeader(authorization: string): string | undefined {
   const [, scheme = '', value = ''] = /^(bearer|basic) +(\S+) *$/i.exec(authorization) ?? []
   if (scheme.toLowerCase() === 'bearer') return TOKEN.test(value) ? value : undefined
@@ -63,46 +64,45 @@ function tokenInAuthString(text: string): string | undefined {
   return TOKEN.test(token) ? token : undefined
 }
 
-/** What a server's client is given in the place of its auth string. */
+/** What the client of a server gets instead of the auth string. */
 export function tokenAuthString(token: string): string {
   return `${USER}:${token}`
 }
 
-/** Whether a key or an auth string out of a profile is one of our own tokens: it is never used and never adopted. */
+/** Whether a key or an auth string from a profile is one of our own tokens, which is never used or adopted. */
 export function isOwnToken(secret: { startsWith(prefix: string): boolean }): boolean {
   return secret.startsWith('pab_') || secret.startsWith(`${USER}:pab_`)
 }
-/** Whether this is what `PREFECT_CLOUD_API_URL` is for a job that goes through our proxy. */
-
+/** Whether this is `PREFECT_CLOUD_API_URL` as a job behind our proxy gets it. */
 export function isProxyBase(cloudApiUrl: string): boolean {
   const url = parseHttpUrl(cloudApiUrl)
-  if (url === undefined || !LOOPBACK.test(url.hostname)) return false
+  if (url === undefined || !isLoopbackHost(url.hostname)) return false
   return parseProxyTarget(url.pathname.replace(/\/+$/, ''))?.path === ''
 }
-/**
- * What a URL of our own proxy stands for; `undefined` for every other URL. `ownAddresses` are the `host:port` that our TCP
- * door answers to. A workspace on any loopback port counts too: the port may have been another one yesterday.
- */
 
+interface ProxiedUrl {
+  /** The profile that the URL goes through. */
+  readonly profile: string
+  /** What follows the API's base: `/accounts/A/workspaces/W`, or empty. */
+  readonly path: string
+}
+
+/**
+ * The profile and path of a URL of our own proxy; `undefined` for every other URL. `ownAddresses` are the `host:port` of our
+ * TCP listener. A workspace on any loopback port counts, too: the port may have changed since.
+ */
 export function unproxiedUrl(apiUrl: string, ownAddresses: readonly string[] = []): ProxiedUrl | undefined {
   const url = parseHttpUrl(apiUrl)
   const target = url === undefined ? undefined : parseProxyTarget(url.pathname)
   if (url === undefined || target === undefined) return undefined
   const isOwn = ownAddresses.includes(url.host)
   const path = target.path.replace(/\/+$/, '')
-  const isWorkspace = LOOPBACK.test(url.hostname) && workspaceIdsOf(path) !== undefined
+  const isWorkspace = isLoopbackHost(url.hostname) && workspaceIdsOf(path) !== undefined
   return isOwn || isWorkspace ? { profile: target.profile, path } : undefined
 }
-/** `PREFECT_API_URL` as it was before it went through our proxy: of Cloud alone, where the base is known. */
 
+/** The `PREFECT_API_URL` from before it went through our proxy. `undefined` unless it is Cloud's, whose base is known. */
 export function upstreamUrlOf({ path }: ProxiedUrl, cloudApiUrl: string): string | undefined {
   const url = `${cloudApiUrl}${path}`
   return path !== '' && isCloudApiUrl(url, cloudApiUrl) ? url : undefined
 }
-interface ProxiedUrl {
-  /** The profile that the URL goes through. */
-  readonly profile: string
-  /** What is below the API's base: `/accounts/A/workspaces/W`, or empty. */
-  readonly path: string
-}
-const LOOPBACK = /^(?:localhost|127(?:\.\d+){3}|\[::1\])$/

@@ -1,4 +1,4 @@
-/** Pure: what an answer of Prefect Cloud that is no success means. */
+/** Prefect Cloud's refusals and unreadable answers, as errors. */
 
 import { BrokerError, type BrokerErrorDetails, type ErrorCode } from '../base/errors.js'
 import { defined } from '../std/defined.js'
@@ -6,7 +6,7 @@ import type { Secret } from '../std/secret.js'
 import { plainText, scrub } from '../std/text.js'
 import type { CloudAnswer } from './exchange.js'
 
-/** What was asked, for the sentence and the verdict. */
+/** What was requested, for the message and the verdict. */
 export interface AskedOf {
   readonly host: string
   /** "list the workspaces" */
@@ -16,12 +16,12 @@ export interface AskedOf {
 
 const LOGIN = 'prefect-auth login'
 const PORTAL =
-  'a login page of your network, a proxy or another PREFECT_CLOUD_API_URL may answer in its place: prefect-auth doctor'
+  'check for a login page of your network, a proxy, or a wrong PREFECT_CLOUD_API_URL: prefect-auth doctor'
 const FORBIDDEN =
-  "the key is good but may not do this from here: check the account's IP allow list, the role of the key's owner, and whether you must be in another network (VPN, PrivateLink)"
-const CLOUD_1 = `keys that begin with pcu_ are of Prefect Cloud 1 and no longer work: ${LOGIN}`
+  "the key is valid but not allowed to do this: check the account's IP allow list, the role of the key's owner, and the network (VPN, PrivateLink)"
+const CLOUD_1 = `keys that begin with pcu_ are from Prefect Cloud 1 and no longer work: ${LOGIN}`
 
-/** The error for an answer whose status is not the one hoped for. `retryAt` (epoch ms) where the answer named a time. */
+/** The error for an answer with an unwanted status. `retryAt` in epoch ms, if the answer named a time. */
 export function describeRefusal(
   answer: CloudAnswer,
   asked: AskedOf,
@@ -29,15 +29,13 @@ export function describeRefusal(
 ): BrokerError {
   const { status } = answer
   if (status >= 300 && status < 400) return describeRedirect(answer, asked)
-  // Someone else's page must not make a key look dead: only Prefect's own word does.
+  // Someone else's page must not make a key look dead: only Prefect may.
   if (isPage(answer) && status < 500 && status !== 403 && status !== 429)
     return unexpected(asked, describeBody(answer))
   const { code, hint } = classify(status, asked.key)
   const detail = readDetail(answer, asked.key)
-  const message = `could not ${asked.purpose}: ${asked.host} answered ${status}${detail === '' ? '' : `: ${detail}`}`
-  return new BrokerError(code, message, {
-    ...defined({ hint, retryAt }),
-  })
+  const message = `cannot ${asked.purpose}: ${asked.host} answered ${status}${detail === '' ? '' : `: ${detail}`}`
+  return new BrokerError(code, message, defined({ hint, retryAt }))
 }
 
 function classify(status: number, key: Secret): { readonly code: ErrorCode; readonly hint?: string } {
@@ -46,25 +44,25 @@ function classify(status: number, key: Secret): { readonly code: ErrorCode; read
   if (status === 404)
     return {
       code: 'prefect_not_found',
-      hint: "check PREFECT_CLOUD_API_URL, and that the key's owner is a member",
+      hint: "check PREFECT_CLOUD_API_URL, and that the key's owner is a member of the account",
     }
   if (status === 429) return { code: 'prefect_rate_limited', hint: 'wait a minute, then try again' }
   if (status >= 500)
-    return { code: 'prefect_failed', hint: 'try again later; https://prefect.status.io knows of outages' }
+    return { code: 'prefect_failed', hint: 'try again later, and check https://prefect.status.io' }
   return status >= 400 ? { code: 'prefect_refused' } : { code: 'prefect_unexpected', hint: PORTAL }
 }
 
-/** An answer that can't be read. `found`: what came instead, never the text itself. */
+/** An unreadable answer. `found` describes it and never quotes it. */
 export function unexpected(
   { host, purpose }: Pick<AskedOf, 'host' | 'purpose'>,
   found: string,
   details: BrokerErrorDetails = {},
 ): BrokerError {
-  const message = `could not ${purpose}: ${host} answered with ${found}`
+  const message = `cannot ${purpose}: ${host} answered with ${found}`
   return new BrokerError('prefect_unexpected', message, { hint: PORTAL, ...details })
 }
 
-/** Whether it is a page for people: no answer of an API. */
+/** Whether it is a web page, not an answer of an API. */
 export function isPage({ headers, text }: CloudAnswer): boolean {
   return (
     /^(text\/html|application\/xhtml)/i.test(headers.get('content-type') ?? '') ||
@@ -80,15 +78,15 @@ export function describeBody(answer: CloudAnswer): string {
   return `${answer.status} and ${what} (${type}, ${answer.text.length} characters)`
 }
 
-/** The key is never sent along to where an answer points. */
+/** Redirects are not followed: the key must not go to where an answer points. */
 function describeRedirect({ status, headers }: CloudAnswer, asked: AskedOf): BrokerError {
   const location = headers.get('location') ?? ''
   const base = `https://${asked.host}`
   const target = URL.canParse(location, base) ? plainText(new URL(location, base).host, 100) : 'nowhere'
-  return unexpected(asked, `${status}, a redirect to ${target}, which is not followed`)
+  return unexpected(asked, `${status}, a redirect to ${target}, which was not followed`)
 }
 
-/** Prefect's own words: `detail` as text or as FastAPI's list, or `exception_message`. Without secrets, at most 200 characters. */
+/** Prefect's own words: `detail` as text or as FastAPI's list, or `exception_message`. No secrets, at most 200 characters. */
 function readDetail({ text }: CloudAnswer, key: Secret): string {
   const body = parseJson(text)
   const words = readWords(field(body, 'detail')) || readWords(field(body, 'exception_message'))
@@ -102,7 +100,7 @@ function readWords(detail: unknown): string {
   return typeof message === 'string' ? message : ''
 }
 
-/** `{loc: ["body", "expiration"], msg: "field required", input: …}`; what was input stays out. */
+/** Of `{loc: ["body", "expiration"], msg: "field required", input: …}`, without the input. */
 function readIssue(issue: unknown): string {
   const [loc, message] = [field(issue, 'loc'), field(issue, 'msg')]
   if (typeof message !== 'string') return ''
@@ -113,13 +111,13 @@ function field(value: unknown, name: string): unknown {
   return typeof value === 'object' && value !== null ? Reflect.get(value, name) : undefined
 }
 
-/** Whether it is what an API answers with. */
+/** Whether the body is a JSON object. */
 export function isJsonObject(answer: CloudAnswer): boolean {
   const body = isPage(answer) ? undefined : parseJson(answer.text)
   return typeof body === 'object' && body !== null
 }
 
-/** `undefined` where it is no JSON (JSON itself has no undefined). */
+/** `undefined` if it is not JSON (JSON itself has no undefined). */
 export function parseJson(text: string): unknown {
   try {
     return JSON.parse(text)

@@ -1,14 +1,15 @@
-/** Pure: whether a call to Prefect is tried again, and when. Only calls that may happen twice are (GET, DELETE). */
+/** Whether a call to Prefect is tried again, and when; `Retry-After` and HTTP dates. */
+import { DAY_MS, SECOND_MS } from '../std/clock.js'
 import { type BackoffPolicy, backoffMs } from '../std/time.js'
 
 /** Statuses that mean "not now". */
 const RETRY_STATUSES: ReadonlySet<number> = new Set([408, 429, 502, 503, 504])
 
 const MAX_TRIES = 3
-const POLICY: BackoffPolicy = { firstMs: 300, maxMs: 3_000 }
+const POLICY: BackoffPolicy = { firstMs: 300, maxMs: 3 * SECOND_MS }
 
-/** A server that asks for more than a day is not believed. */
-const MAX_RETRY_AFTER_MS = 86_400_000
+/** A server that asks for more is not believed. */
+const MAX_RETRY_AFTER_MS = DAY_MS
 
 export function isRetryStatus(status: number): boolean {
   return RETRY_STATUSES.has(status)
@@ -25,7 +26,7 @@ export function parseRetryAfter(
   const text = value?.trim() ?? ''
   const at = parseHttpDate(text)
   const ms = /^\d{1,12}(\.\d+)?$/.test(text)
-    ? Number(text) * 1000
+    ? Number(text) * SECOND_MS
     : at === undefined
       ? undefined
       : at - (serverAt ?? now)

@@ -1,26 +1,23 @@
-/**
- * The third clock: what Prefect's `Date` says. Where ours is off by more than five minutes, times that decide about keys go
- * by Prefect's. What was measured before the wall clock moved says nothing after it.
- */
-import type { Clock } from '../std/clock.js'
+/** Prefect's time, from the `Date` of its answers; it corrects a clock of ours that is off by minutes. */
+import { type Clock, HOUR_MS, MINUTE_MS } from '../std/clock.js'
 
 export interface ServerTime {
-  /** Prefect's time in an answer, and ours when it came. Epoch ms. */
+  /** Prefect's time in an answer, and ours when it arrived. Epoch ms. */
   note(serverAt: number, receivedAt: number): void
-  /** Our wall clock minus Prefect's; `undefined` until Prefect was asked, since the start or since `forget`. */
+  /** Our wall clock minus Prefect's; `undefined` before the first answer since the start or `forget`. */
   skewMs(): number | undefined
-  /** Prefect's time as its last answer told it. Epoch ms. */
+  /** Prefect's time in its last answer. Epoch ms. */
   toldAt(): number | undefined
-  /** Whether Prefect was asked less than twelve (awake) hours ago, and the wall clock has not moved since. */
+  /** Whether Prefect answered less than twelve (awake) hours ago, and the wall clock has not moved since. */
   isFresh(): boolean
-  /** The wall clock was moved, or the machine slept. */
+  /** The wall clock was moved, or the machine slept: the measured difference is void. */
   forget(): void
-  /** Our clock, its wall time set right. */
+  /** Our clock, with Prefect's wall time if ours is off by more than five minutes. */
   readonly clock: Clock
 }
 
-const MAX_SKEW_MS = 5 * 60_000
-const FRESH_MS = 12 * 3_600_000
+const MAX_SKEW_MS = 5 * MINUTE_MS
+const FRESH_MS = 12 * HOUR_MS
 
 export function createServerTime(clock: Clock): ServerTime {
   let skew: number | undefined

@@ -1,17 +1,14 @@
-/**
- * Pure: whether a request goes through a proxy, by the environment that Prefect's own client obeys (httpx 0.28), with one
- * difference: loopback is never proxied. httpx does proxy it where NO_PROXY is silent, and would so hand a key that was
- * meant for this machine, in plain text, to another.
- */
+/** The way to Prefect: which proxy a request goes through, and which addresses a key may be sent to. */
 import { BrokerError } from '../base/errors.js'
+import { defined } from '../std/defined.js'
 
 /** As in the environment; a value without `://` is an http proxy. */
 export interface ProxySettings {
   readonly httpsProxy?: string
   readonly httpProxy?: string
-  /** For what the other two do not say. */
+  /** For what the other two do not cover. */
   readonly allProxy?: string
-  /** Hosts, domains, addresses, `host:port`, `https://host`, `*`; by commas. Ranges (`10.0.0.0/8`) are not understood, as in httpx. */
+  /** Hosts, domains, addresses, `host:port`, `https://host`, `*`, separated by commas. No ranges (`10.0.0.0/8`), as in httpx. */
   readonly noProxy?: string
 }
 
@@ -23,22 +20,21 @@ type ProxyRoute =
 
 type Environment = Readonly<Record<string, string | undefined>>
 
-/** The settings in an environment: the lower-case name wins, also where it is empty, as Python's `getproxies` has it. */
+/** The settings in an environment. The lower-case name wins, even if it is empty, as in Python's `getproxies`. */
 export function resolveProxySettings(env: Environment): ProxySettings {
-  const read = (name: string): string | undefined => env[name] ?? env[name.toUpperCase()]
-  const httpsProxy = read('https_proxy')
-  const httpProxy = read('http_proxy')
-  const allProxy = read('all_proxy')
-  const noProxy = read('no_proxy')
-  return {
-    ...(httpsProxy ? { httpsProxy } : {}),
-    ...(httpProxy ? { httpProxy } : {}),
-    ...(allProxy ? { allProxy } : {}),
-    ...(noProxy ? { noProxy } : {}),
-  }
+  const read = (name: string): string | undefined => (env[name] ?? env[name.toUpperCase()]) || undefined
+  return defined({
+    httpsProxy: read('https_proxy'),
+    httpProxy: read('http_proxy'),
+    allProxy: read('all_proxy'),
+    noProxy: read('no_proxy'),
+  })
 }
 
-/** The way to `url`. */
+/**
+ * The way to `url`, by the rules of Prefect's own client (httpx 0.28), except that loopback is never proxied: httpx does that
+ * unless NO_PROXY forbids it, and would hand a key meant for this machine, in plain text, to another.
+ */
 export function planProxyRoute(url: URL, settings: ProxySettings): ProxyRoute {
   if (isLoopbackHost(url.hostname)) return { kind: 'direct' }
   const own = url.protocol === 'https:' ? settings.httpsProxy : settings.httpProxy
@@ -69,7 +65,7 @@ function isExempt(url: URL, noProxy: string): boolean {
   return entries.some((entry) => entry === '*' || (entry !== '' && matches(url, entry)))
 }
 
-/** `example.com` covers itself and what is under it, `.example.com` only what is under it, an address only itself. */
+/** `example.com` covers itself and its subdomains, `.example.com` only subdomains, an address only itself. */
 function matches(url: URL, entry: string): boolean {
   const [scheme, rest] = entry.includes('://') ? split(entry, entry.indexOf('://'), 3) : ['all', entry]
   if (scheme !== 'all' && `${scheme}:` !== url.protocol) return false
@@ -98,32 +94,32 @@ function unbracket(host: string): string {
 }
 
 /**
- * The URL of `path` under the Cloud API's base. Throws `api_url_invalid` where the base is no https URL (http on loopback),
- * or holds a user, a query or a fragment.
+ * The URL of `path` under the Cloud API's base. Throws `api_url_invalid` if the base is not an https URL (http on loopback),
+ * or contains a user, a query or a fragment.
  */
 export function parseCloudAddress(cloudApiUrl: string, path: string): URL {
-  if (!URL.canParse(cloudApiUrl)) throw invalid('the URL of the Cloud API is not a URL')
+  if (!URL.canParse(cloudApiUrl)) throw invalid('cannot use PREFECT_CLOUD_API_URL: it is not a URL')
   const base = new URL(cloudApiUrl)
   if (base.username !== '' || base.password !== '' || base.search !== '' || base.hash !== '') {
-    throw invalid(`the URL of the Cloud API on ${base.host} has a user, a query or a fragment in it`)
+    throw invalid(`cannot use the Cloud API at ${base.host}: its URL contains a user, a query or a fragment`)
   }
   if (base.protocol !== 'https:' && !(base.protocol === 'http:' && isLoopbackHost(base.hostname))) {
     throw invalid(
-      `the key is not sent to ${base.host} over ${base.protocol.slice(0, -1)}, which anyone can read`,
+      `cannot send the key to ${base.host} over ${base.protocol.slice(0, -1)}: it is not encrypted`,
     )
   }
   return new URL(`${base.origin}${base.pathname.replace(/\/+$/, '')}${path}`)
 }
 
 /**
- * `id` as one segment of a path. Ids come from callers: `..` would make another call of a DELETE. Throws
+ * `id` as one segment of a path. Ids come from callers, and `..` would turn a DELETE into another call. Throws
  * `prefect_not_found`, since no such id exists.
  */
 export function pathSegment(id: string): string {
   if (/^[A-Za-z0-9_-]{1,100}$/.test(id)) return id
   throw new BrokerError(
     'prefect_not_found',
-    'this is not the id of anything at Prefect: letters, digits, - and _ only',
+    'cannot find this at Prefect: ids consist of letters, digits, - and _',
   )
 }
 

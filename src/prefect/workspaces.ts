@@ -1,4 +1,4 @@
-/** What a person may type or paste to name a workspace, and which of the key's workspaces that is. */
+/** Workspaces as people name them: handles, ids and URLs, and the one of the key's workspaces that is meant. */
 
 import { BrokerError } from '../base/errors.js'
 import { workspaceIdsOf } from './api-url.js'
@@ -18,7 +18,7 @@ const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
 const HANDLE = /^[^\s/\p{C}]{1,255}$/u
 const MAX_NAMED = 10
 
-/** Reads `handle/handle`, `uuid/uuid`, a workspace's id or handle, an API URL, or the URL of any page of a workspace. */
+/** Reads `handle/handle`, `uuid/uuid`, a workspace's id or handle, an API URL, or the URL of a page of a workspace. */
 export function parseWorkspaceReference(text: string): WorkspaceReference {
   const trimmed = text.trim()
   const ids = workspaceIdsOf(trimmed)
@@ -37,16 +37,22 @@ export function parseWorkspaceReference(text: string): WorkspaceReference {
     : { kind: 'handles', accountHandle: first, workspaceHandle: second }
 }
 
-/** The one of `workspaces` that `text` names. Throws `workspace_not_found`, which names up to ten of those there are. */
+/** The one of `workspaces` that `text` names. Throws `workspace_not_found`, which lists up to ten of them. */
 export function findWorkspace(workspaces: readonly Workspace[], text: string): Workspace {
   const reference = parseWorkspaceReference(text)
   const found = workspaces.filter((workspace) => isMeant(workspace, reference))
   const [only] = found
   if (only !== undefined && found.length === 1) return only
-  throw new BrokerError('workspace_not_found', `can't choose the workspace: ${reasonFor(reference, found)}`, {
-    hint:
-      workspaces.length === 0 ? 'this key reaches no workspace: create one in the UI' : available(workspaces),
-  })
+  throw new BrokerError(
+    'workspace_not_found',
+    `cannot choose the workspace: ${reasonFor(reference, found)}`,
+    {
+      hint:
+        workspaces.length === 0
+          ? 'this key reaches no workspace; create one in the Prefect UI'
+          : available(workspaces),
+    },
+  )
 }
 
 function isMeant(workspace: Workspace, reference: WorkspaceReference): boolean {
@@ -72,15 +78,15 @@ function isMeant(workspace: Workspace, reference: WorkspaceReference): boolean {
 }
 
 function reasonFor(reference: WorkspaceReference, found: readonly Workspace[]): string {
-  if (found.length > 1) return 'several accounts have one of that name'
+  if (found.length > 1) return 'several accounts have one of this name'
   if (reference.kind === 'other_page') return 'this URL names no workspace'
-  if (reference.kind === 'unreadable') return 'this is neither a handle, an id nor the URL of a page'
-  return 'this key reaches none like that'
+  if (reference.kind === 'unreadable') return 'this is not a handle, an id or the URL of a page'
+  return 'this key reaches no such workspace'
 }
 
 function available(workspaces: readonly Workspace[]): string {
   const handles = workspaces.map(workspaceHandle).sort()
   const named = handles.slice(0, MAX_NAMED).join(', ')
   const more = handles.length - MAX_NAMED
-  return `prefect-auth workspace set ACCOUNT/WORKSPACE; there are: ${named}${more > 0 ? ` and ${more} more` : ''}`
+  return `prefect-auth workspace set ACCOUNT/WORKSPACE; available: ${named}${more > 0 ? ` and ${more} more` : ''}`
 }

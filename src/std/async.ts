@@ -1,7 +1,7 @@
-/** Same key while running, same promise: N callers cause one piece of work. */
+/** Work shared by callers of one key, and work done one piece at a time. */
 
 interface SingleFlight<T> {
-  /** Runs `work` unless work under `key` is already under way; everyone gets that one outcome. */
+  /** Runs `work` unless work under `key` is under way; every caller gets that one outcome. */
   run(key: string, work: () => Promise<T>): Promise<T>
   isRunning(key: string): boolean
 }
@@ -21,7 +21,7 @@ export function createSingleFlight<T>(): SingleFlight<T> {
 }
 
 interface Serial {
-  /** Runs `work` after all work handed in before it has settled. */
+  /** Runs `work` after all work handed in earlier has settled. */
   run<T>(work: () => Promise<T>): Promise<T>
 }
 

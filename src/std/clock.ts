@@ -1,11 +1,11 @@
-/** Time as a dependency: wall time, monotonic time and timers, so that tests can make a night pass. */
+/** Time as a dependency: wall time, monotonic time and timers, so that tests can skip a night. */
 
 export const SECOND_MS = 1000
 export const MINUTE_MS = 60 * SECOND_MS
 export const HOUR_MS = 60 * MINUTE_MS
 export const DAY_MS = 24 * HOUR_MS
 
-/** A timer that was set; `cancel` may be called any number of times. */
+/** A timer that is set. `cancel` may be called any number of times. */
 export interface Timer {
   cancel(): void
 }
@@ -13,7 +13,7 @@ export interface Timer {
 export interface Clock {
   /** Wall time, epoch milliseconds. May jump in both directions. */
   now(): number
-  /** Milliseconds since some fixed moment; never goes back; may stop while the machine sleeps. */
+  /** Milliseconds since some fixed moment. Never goes back; may stop while the machine sleeps. */
   monotonic(): number
   /** Calls `run` once after `ms` of timer time. Does not keep the process alive. */
   after(ms: number, run: () => void): Timer
@@ -35,7 +35,7 @@ export function systemClock(): Clock {
   }
 }
 
-/** Resolves after `ms`, or rejects with the signal's reason when it is aborted first. */
+/** Resolves after `ms`, or rejects with the signal's reason if it is aborted first. */
 export function sleep(clock: Clock, ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     if (signal?.aborted) return reject(signal.reason)

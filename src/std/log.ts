@@ -1,4 +1,4 @@
-/** What a part needs to write a log line. Messages are constant; the facts go into the object. */
+/** The log as the rooms see it. Messages are constant; facts go into the object. */
 
 export type LogFacts = Readonly<Record<string, unknown>>
 

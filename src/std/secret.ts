@@ -1,6 +1,5 @@
 /**
- * A string that must never be printed. It prints as `[secret]` wherever a program might print it;
- * `.reveal()` is the only way out, and a house test wants a reason on every line that calls it.
+ * A string that must never be printed: it prints as `[secret]`, and `.reveal()` is the only way out.
  */
 
 import { hash } from 'node:crypto'
@@ -16,12 +15,12 @@ export class Secret {
     this.#text = text
   }
 
-  /** The text itself. Every call is a place where a secret leaves: see `test/house/rooms.ts`. */
+  /** The text itself. Every call is a place where a secret leaves; a house test wants the reason on its line. */
   reveal(): string {
     return this.#text
   }
 
-  /** `sha256:` and the first 12 hex digits of the text's SHA-256: names a secret without telling it. */
+  /** `sha256:` and the first 12 hex digits of the text's SHA-256: identifies a secret without revealing it. */
   fingerprint(): string {
     return `sha256:${sha256Hex(this.#text).slice(0, 12)}`
   }
@@ -30,7 +29,7 @@ export class Secret {
     return this.#text === other.#text
   }
 
-  /** Whether the text begins so: tells a class of keys without letting the key out. */
+  /** Whether the text begins with `prefix`: the class of a key, without the key. */
   startsWith(prefix: string): boolean {
     return this.#text.startsWith(prefix)
   }

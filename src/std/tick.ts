@@ -1,18 +1,16 @@
-/**
- * A heartbeat: runs something every so often, never twice at once, never waiting longer than a laptop may sleep. Those of
- * the same length beat at the same moments: an idle machine wakes once for all.
- */
+/** A heartbeat: runs something at regular intervals, never twice at once. */
 import type { Clock, Timer } from './clock.js'
 import type { Log } from './log.js'
 
 interface Ticking {
-  /** No run begins after this; resolves when the one under way is over. */
+  /** No run begins after this. Resolves when the current one is over. */
   close(): Promise<void>
 }
 
-/** A timer may be a little early; that is no reason to beat twice. */
+/** A timer may fire a little early; that must not cause a second run. */
 const EARLY_MS = 100
 
+/** Runs `run` every `everyMs` of timer time. What it rejects with is logged. */
 export function startTicking({
   clock,
   everyMs,
@@ -30,7 +28,7 @@ export function startTicking({
   const arm = () => {
     timer = clock.after(untilNext(clock.monotonic(), everyMs), () => {
       running = run()
-        .catch((error: unknown) => log.error({ error }, 'a tick failed'))
+        .catch((error: unknown) => log.error({ error }, 'tick failed'))
         .then(() => {
           if (!isClosed) arm()
         })
@@ -46,6 +44,7 @@ export function startTicking({
   }
 }
 
+/** Tickers of one interval run at the same moments: an idle machine wakes once for all of them. */
 function untilNext(now: number, everyMs: number): number {
   const wait = Math.ceil(everyMs - (now % everyMs))
   return wait < Math.min(EARLY_MS, everyMs / 2) ? wait + everyMs : wait

@@ -1,8 +1,9 @@
-/** Durations as people write them: `90s`, `15m`, `8h`, `30d`, `500ms`. Milliseconds inside. */
+/** Durations as people write them (`90s`, `15m`, `8h`, `30d`), in milliseconds inside, and backoff. */
+import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS } from './clock.js'
 
-const UNITS = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const
+const UNITS = { ms: 1, s: SECOND_MS, m: MINUTE_MS, h: HOUR_MS, d: DAY_MS } as const
 
-/** Parses one number and one unit. `undefined` for anything else: the caller names the setting or flag. */
+/** Milliseconds of one number and one unit. `undefined` for anything else: the caller names the setting or flag. */
 export function parseDuration(text: string): number | undefined {
   const match = /^(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)$/.exec(text.trim())
   const unit = match?.[2]
@@ -11,7 +12,7 @@ export function parseDuration(text: string): number | undefined {
   return Number.isSafeInteger(Math.round(ms)) ? Math.round(ms) : undefined
 }
 
-/** The largest whole unit that says it: `7776000000` is `90d`, `45000` is `45s`, `5400000` is `90m`. */
+/** In the largest unit that keeps it whole: `7776000000` is `90d`, `45000` is `45s`, `5400000` is `90m`. */
 export function formatDuration(ms: number): string {
   for (const [unit, size] of [
     ['d', UNITS.d],
@@ -21,7 +22,7 @@ export function formatDuration(ms: number): string {
   ] as const) {
     if (Math.abs(ms) >= size && Math.round(ms) % size === 0) return `${Math.round(ms) / size}${unit}`
   }
-  return ms % 1000 === 0 ? `${ms / 1000}s` : `${Math.round(ms)}ms`
+  return ms % SECOND_MS === 0 ? `${ms / SECOND_MS}s` : `${Math.round(ms)}ms`
 }
 
 export interface BackoffPolicy {
@@ -30,10 +31,10 @@ export interface BackoffPolicy {
 }
 
 /**
- * The delay before attempt `attempt + 1`, in milliseconds; `attempt` counts from 1. `random` is in [0, 1).
- * Full jitter keeps a fleet that failed together from retrying together.
+ * Milliseconds before attempt `attempt + 1`; `attempt` counts from 1. `random` is in [0, 1).
  */
 export function backoffMs(attempt: number, policy: BackoffPolicy, random: () => number): number {
+  // Full jitter keeps a fleet that failed together from retrying together.
   const ceiling = Math.min(policy.maxMs, policy.firstMs * 2 ** Math.min(attempt - 1, 40))
   return Math.round(ceiling * random())
 }

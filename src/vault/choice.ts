@@ -1,9 +1,10 @@
-/** Pure: which vault this start uses. Chosen once; afterwards a setting may agree or be refused, never change it. */
+/** The choice of a vault: made at the first start, recorded in `vault.json`, never changed by a setting. */
 
 import { join } from 'node:path'
 import { z } from 'zod'
 import { BrokerError } from '../base/errors.js'
 import { writeFileAtomic } from '../os/atomic-file.js'
+import { diskFailed } from '../os/system-error.js'
 import { quoteWord } from '../std/text.js'
 import { KEY_WRAPS, type KeyWrapKind } from './data-key.js'
 
@@ -14,26 +15,26 @@ export interface VaultSettings {
   readonly passphraseFile?: string
 }
 
-/** What was chosen at the first start; `store` is a UUID that names this vault for ever. */
+/** What was chosen at the first start. `store` is a UUID that identifies this vault from then on. */
 export type VaultChoice =
   | { readonly backend: 'keychain'; readonly store: string; readonly because: string }
   | { readonly backend: 'file'; readonly wrap: KeyWrapKind; readonly store: string; readonly because: string }
 
 type VaultPlan =
   | { readonly kind: 'decide' }
-  /** `isNew`: the choice must still be written down. */
+  /** `isNew`: the choice must still be recorded. */
   | { readonly kind: 'open'; readonly choice: VaultChoice; readonly isNew: boolean }
 
 export interface VaultFacts {
   readonly settings: VaultSettings
   /** What `vault.json` says. */
   readonly recorded: VaultChoice | undefined
-  /** A data key that lies in the state directory, with or without `vault.json`. */
+  /** A data key in the state directory, with or without `vault.json`. */
   readonly found: { readonly wrap: KeyWrapKind; readonly store: string } | undefined
   readonly stateDir: string
 }
 
-/** Throws `setting_invalid` where the settings contradict what was chosen, `state_corrupt` where the files do. */
+/** Throws `setting_invalid` if the settings contradict the choice, `state_corrupt` if the files contradict each other. */
 export function planVault({ settings, recorded, found, stateDir }: VaultFacts): VaultPlan {
   if (recorded === undefined && found === undefined) return { kind: 'decide' }
   const choice = recorded ?? adopted(found)
@@ -43,7 +44,7 @@ export function planVault({ settings, recorded, found, stateDir }: VaultFacts): 
   return { kind: 'open', choice, isNew: recorded === undefined }
 }
 
-/** A file vault whose `vault.json` is gone: its keys must not be hidden behind a new decision. */
+/** A file vault without its `vault.json`: a new choice must not hide its keys. */
 function adopted(found: VaultFacts['found']): VaultChoice | undefined {
   return found && { backend: 'file', because: 'a file vault was found in the state directory', ...found }
 }
@@ -61,11 +62,11 @@ function requireAgreement(settings: VaultSettings, choice: VaultChoice, stateDir
 
 function contradiction(setting: string, wanted: string, chosen: string, stateDir: string): BrokerError {
   const back = `set ${setting} = "${chosen}"`
-  const anew = `mv ${quoteWord(stateDir)} ${quoteWord(`${stateDir}.old`)}`
+  const restart = `mv ${quoteWord(stateDir)} ${quoteWord(`${stateDir}.old`)}`
   return new BrokerError(
     'setting_invalid',
-    `${setting} is '${wanted}', but this vault was made with '${chosen}': a vault never changes by itself`,
-    { hint: `${back}; or start anew, and log in again: ${anew}` },
+    `cannot use ${setting} '${wanted}': this vault was created with '${chosen}'`,
+    { hint: `${back}; or start over and log in again: ${restart}` },
   )
 }
 
@@ -75,7 +76,7 @@ function requireSameStore(choice: VaultChoice, found: VaultFacts['found'], state
   const from = quoteWord(`${stateDir}/vault.json`)
   throw new BrokerError(
     'state_corrupt',
-    `opening the vault: vault.json and vault/data-key.json in ${stateDir} belong to different vaults`,
+    `cannot open the vault: vault.json and vault/data-key.json in ${stateDir} belong to different vaults`,
     {
       hint: `restore both from one backup, or trust the data key: mv ${from} ${quoteWord(`${stateDir}/vault.json.old`)}`,
     },
@@ -110,8 +111,8 @@ export async function readVaultChoice(
     const { version: _, chosen_at: __, ...choice } = document.parse(JSON.parse(content.toString()))
     return choice
   } catch (cause) {
-    throw new BrokerError('state_corrupt', `reading which vault was chosen: ${path} is damaged`, {
-      hint: `restore it from a backup, or have it chosen again: mv ${quoteWord(path)} ${quoteWord(`${path}.corrupt`)}`,
+    throw new BrokerError('state_corrupt', `cannot read which vault was chosen: ${path} is damaged`, {
+      hint: `restore it from a backup, or choose again: mv ${quoteWord(path)} ${quoteWord(`${path}.corrupt`)}`,
       cause,
     })
   }
@@ -122,6 +123,6 @@ export async function writeVaultChoice(stateDir: string, choice: VaultChoice, no
   const content = { version: 1, ...choice, chosen_at: new Date(now).toISOString() }
   const path = choicePath(stateDir)
   await writeFileAtomic(path, `${JSON.stringify(content, undefined, 2)}\n`).catch((cause: unknown) => {
-    throw new BrokerError('disk_failed', `writing down which vault was chosen, to ${path}`, { cause })
+    throw diskFailed('write', path, cause)
   })
 }

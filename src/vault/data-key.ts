@@ -1,9 +1,10 @@
-/** `data-key.json`: which store this is, what the data key is wrapped by, and the wrapped key. Written once. */
+/** The data key of a file vault: `data-key.json`, what it is wrapped by, and who holds the open key. */
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { BrokerError, isBrokerError } from '../base/errors.js'
 import { writeFileAtomic } from '../os/atomic-file.js'
+import { diskFailed } from '../os/system-error.js'
 import type { Secret } from '../std/secret.js'
 import { quoteWord } from '../std/text.js'
 import type { VaultDescription } from './vault.js'
@@ -14,29 +15,29 @@ export type KeyWrapKind = (typeof KEY_WRAPS)[number]
 /** The data key: 256 random bits. */
 export const DATA_KEY_BYTES = 32
 
-/** Turns the data key into JSON that may lie on the disk, and back. */
+/** Wraps the data key into JSON that may be written to the disk, and unwraps it. */
 export interface KeyWrap {
   readonly kind: KeyWrapKind
   readonly atRest: VaultDescription['atRest']
   /**
-   * `passphrase` is for the wrap that needs one; where it is absent that wrap looks for one itself. Rejects with
-   * `vault_locked` (no passphrase) or `vault_unavailable`.
+   * `passphrase` is for the wrap that needs one; without it, that wrap looks for one. Rejects with `vault_locked` (no
+   * passphrase) or `vault_unavailable`.
    */
   seal(key: Uint8Array, store: string, passphrase?: Secret): Promise<unknown>
-  /** The same, and `vault_passphrase_wrong`, `vault_corrupt`. */
+  /** Rejects like `seal`, and with `vault_passphrase_wrong` or `vault_corrupt`. */
   open(sealed: unknown, store: string, passphrase?: Secret): Promise<Uint8Array>
 }
 
-/** The data key's file: made once, opened at every start. */
+/** The data key's file: written once, opened at every start. */
 export interface DataKeyFile {
-  /** Whether a data key was made. */
+  /** Whether there is a data key. */
   isMade(): boolean
-  /** Makes the data key; it is durable before it is first used. */
+  /** Creates the data key, durable when it resolves. */
   make(passphrase?: Secret): Promise<Uint8Array>
   open(passphrase?: Secret): Promise<Uint8Array>
 }
 
-/** One file per item. The data key is passed in at every call, so that a locked vault holds none. */
+/** One file per item. The data key is passed to every call, so that a locked vault holds none. */
 export interface RecordFiles {
   read(item: string, key: Uint8Array): Promise<string | undefined>
   write(item: string, text: string, key: Uint8Array): Promise<void>
@@ -45,15 +46,15 @@ export interface RecordFiles {
 
 const envelope = z.strictObject({
   version: z.literal(1),
-  /** Goes into every record's additional data: records of two stores are never mixed up. */
+  /** Part of every record's additional data, so that records of two stores are never mixed up. */
   store: z.uuid(),
   wrap: z.enum(KEY_WRAPS),
   sealed: z.unknown(),
-  /** HMAC of the store under the data key: tells a damaged key from damaged records. */
+  /** HMAC of the store under the data key: distinguishes a damaged key from damaged records. */
   check: z.string(),
 })
 
-/** What the file says, without opening anything. */
+/** The content of the file, still sealed. */
 type DataKeyEnvelope = z.infer<typeof envelope>
 
 type ReadFile = (path: string) => Promise<Buffer | undefined>
@@ -62,7 +63,7 @@ export function dataKeyPath(dir: string): string {
   return join(dir, 'data-key.json')
 }
 
-/** `undefined` where no data key was made. Rejects with `vault_corrupt`, and leaves a damaged file where it is. */
+/** `undefined` if there is no data key yet. Rejects with `vault_corrupt`, and leaves a damaged file in place. */
 export async function readDataKey(dir: string, readFile: ReadFile): Promise<DataKeyEnvelope | undefined> {
   const content = await readFile(dataKeyPath(dir))
   if (content === undefined) return undefined
@@ -92,14 +93,14 @@ export function createDataKeyFile({ dir, store, wrap, found }: DataKeyDependenci
       await openEnvelope(made, passphrase)
       await writeFileAtomic(dataKeyPath(dir), `${JSON.stringify(made, undefined, 2)}\n`).catch(
         (cause: unknown) => {
-          throw new BrokerError('disk_failed', `writing the data key to ${dataKeyPath(dir)}`, { cause })
+          throw diskFailed('write', dataKeyPath(dir), cause)
         },
       )
       current = made
       return key
     },
     async open(passphrase) {
-      if (current === undefined) throw new BrokerError('internal', 'the vault has no data key to open')
+      if (current === undefined) throw new BrokerError('internal', 'the vault has no data key')
       return openEnvelope(current, passphrase)
     },
   }
@@ -119,20 +120,20 @@ function checkOf(key: Uint8Array, store: string): string {
 
 function damaged(dir: string, cause?: unknown): BrokerError {
   const path = dataKeyPath(dir)
-  return new BrokerError('vault_corrupt', `opening the vault: its data key ${path} is damaged`, {
-    hint: `restore ${path} from a backup, or start anew: mv ${quoteWord(dir)} ${quoteWord(`${dir}.damaged`)}`,
+  return new BrokerError('vault_corrupt', `cannot open the vault: its data key ${path} is damaged`, {
+    hint: `restore ${path} from a backup, or start over: mv ${quoteWord(dir)} ${quoteWord(`${dir}.damaged`)}`,
     cause,
   })
 }
 
 interface KeyHolder {
-  /** The key; opens the vault where that needs nobody. Rejects with `vault_locked`, `vault_unavailable`, … */
+  /** The key; opens the vault if that needs no person. Rejects with `vault_locked`, `vault_unavailable`, … */
   require(): Promise<Uint8Array>
-  /** `vault_passphrase_wrong`; the first passphrase of all is the one that is set. */
+  /** Rejects with `vault_passphrase_wrong`. The very first passphrase becomes the vault's. */
   unlock(passphrase: Secret): Promise<void>
-  /** Shut until `unlock`, also where a passphrase file could open it. */
+  /** Locked until `unlock`, even if a passphrase file could open it. */
   lock(): void
-  /** Wipes the key out of memory. */
+  /** Wipes the key from memory. */
   forget(): void
   standing(): Pick<VaultDescription, 'state' | 'problem' | 'opensAlone'>
 }
@@ -152,7 +153,7 @@ export function createKeyHolder(dataKey: DataKeyFile, wrap: KeyWrap): KeyHolder 
       problem = undefined
       return key
     } catch (error) {
-      // A slip of the finger must not change what is said about a vault that is open.
+      // A typing error must not change the description of an open vault.
       if (key === undefined) problem = problemOf(error, dataKey.isMade())
       throw error
     }
@@ -167,9 +168,7 @@ export function createKeyHolder(dataKey: DataKeyFile, wrap: KeyWrap): KeyHolder 
     async require() {
       if (key !== undefined) return key
       if (!isLockedByHand) return open()
-      throw new BrokerError('vault_locked', 'opening the vault: it is locked', {
-        hint: 'prefect-auth unlock',
-      })
+      throw vaultLocked()
     },
     async unlock(passphrase) {
       if (passphrase.length === 0) throw new BrokerError('bad_request', 'the passphrase is empty')
@@ -180,7 +179,8 @@ export function createKeyHolder(dataKey: DataKeyFile, wrap: KeyWrap): KeyHolder 
     lock() {
       forget()
       isLockedByHand = true
-      problem = { message: 'the vault is locked', hint: 'prefect-auth unlock' }
+      const { message, hint = '' } = vaultLocked()
+      problem = { message, hint }
     },
     forget,
     standing() {
@@ -194,9 +194,19 @@ export function createKeyHolder(dataKey: DataKeyFile, wrap: KeyWrap): KeyHolder 
 
 function problemOf(error: unknown, isMade: boolean): Problem {
   if (isBrokerError(error, 'vault_locked') && !isMade) {
-    return { message: 'the vault waits for its first passphrase', hint: 'prefect-auth unlock' }
+    return { message: 'the vault has no passphrase yet', hint: 'prefect-auth unlock' }
   }
   const { message, hint } =
-    error instanceof BrokerError ? error : { message: 'opening the vault failed', hint: undefined }
+    error instanceof BrokerError ? error : { message: 'cannot open the vault', hint: undefined }
   return { message, hint: hint ?? 'prefect-auth doctor' }
+}
+
+/** One wording for a vault that waits for its passphrase. */
+export function vaultLocked(): BrokerError {
+  return new BrokerError('vault_locked', 'the vault is locked', { hint: 'prefect-auth unlock' })
+}
+
+/** One wording for a sealed data key that is not what we wrote. */
+export function dataKeyDamaged(): BrokerError {
+  return new BrokerError('vault_corrupt', 'cannot open the vault: its data key is damaged')
 }

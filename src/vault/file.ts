@@ -1,4 +1,4 @@
-/** The file vault's records: one AES-256-GCM sealed JSON file per item. A damaged one is told, kept, never overwritten. */
+/** The file vault: one AES-256-GCM sealed JSON file per item. A damaged one is reported and kept, never overwritten. */
 import { createCipheriv, createDecipheriv, createHash, randomBytes } from 'node:crypto'
 import { constants } from 'node:fs'
 import { copyFile, readdir, unlink } from 'node:fs/promises'
@@ -6,10 +6,10 @@ import { join } from 'node:path'
 import { z } from 'zod'
 import { BrokerError, isBrokerError } from '../base/errors.js'
 import { syncDirectory, writeFileAtomic } from '../os/atomic-file.js'
+import { diskFailed, ignoreMissing } from '../os/system-error.js'
 import { createSerial } from '../std/async.js'
 import type { Clock } from '../std/clock.js'
 import { Secret } from '../std/secret.js'
-import { quoteWord } from '../std/text.js'
 import { createKeyHolder, type DataKeyFile, type KeyWrap, type RecordFiles } from './data-key.js'
 import { proveVault, requireItemName, requireSmallValue, type Vault } from './vault.js'
 
@@ -29,7 +29,7 @@ interface RecordFilesDependencies {
   readonly dir: string
   readonly store: string
   readonly clock: Clock
-  /** Reads a file that is ours alone; `undefined` where there is none. */
+  /** Reads a private file; `undefined` if there is none. */
   readonly readFile: (path: string) => Promise<Buffer | undefined>
 }
 
@@ -45,7 +45,7 @@ export function createRecordFiles({ dir, store, clock, readFile }: RecordFilesDe
     } catch (cause) {
       throw new BrokerError(
         'vault_corrupt',
-        `reading '${item}' from the vault: the record ${path} is damaged`,
+        `cannot read '${item}' from the vault: the record ${path} is damaged`,
         {
           hint: `restore ${path} from a backup, or log in again: prefect-auth login`,
           cause,
@@ -61,32 +61,35 @@ export function createRecordFiles({ dir, store, clock, readFile }: RecordFilesDe
       const isDamaged = await read(item, key).then(
         () => false,
         (error: unknown) => {
-          if (error instanceof BrokerError && error.code === 'vault_corrupt') return true
+          if (isBrokerError(error, 'vault_corrupt')) return true
           throw error
         },
       )
-      await orDiskFailed(`writing '${item}' to the vault`, dir, async () => {
+      try {
         if (isDamaged) await keepCopy(path, clock.now())
         await writeFileAtomic(path, `${JSON.stringify(seal(text, store, item, key))}\n`)
-      })
+      } catch (cause) {
+        throw diskFailed('write', path, cause)
+      }
     },
     async remove(item) {
-      await orDiskFailed(`deleting '${item}' from the vault`, dir, async () => {
-        await unlink(pathOf(item)).catch((error: unknown) => {
-          if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error
-        })
+      const path = pathOf(item)
+      try {
+        await unlink(path).catch(ignoreMissing)
         await syncDirectory(dir)
-      })
+      } catch (cause) {
+        throw diskFailed('delete', path, cause)
+      }
     },
   }
 }
 
-/** Whether the vault's directory holds any record. */
+/** Whether the vault's directory holds a record. */
 export async function hasRecords(dir: string): Promise<boolean> {
   return (await readdir(dir)).some((name) => /^[0-9a-f]{64}$/.test(name))
 }
 
-/** A record renamed, or taken from another store, does not open: its name and store are part of what is sealed. */
+/** Binds a record to its name and store: one that was renamed, or comes from another store, does not open. */
 function additionalData(store: string, item: string): Buffer {
   return Buffer.from(JSON.stringify(['prefect-auth record', VERSION, store, item]))
 }
@@ -94,7 +97,7 @@ function additionalData(store: string, item: string): Buffer {
 function seal(text: string, store: string, item: string, key: Uint8Array): Envelope {
   const nonce = randomBytes(12)
   const cipher = createCipheriv('aes-256-gcm', key, nonce).setAAD(additionalData(store, item))
-  // JSON keeps every string whole, half surrogates too, which UTF-8 alone would not.
+  // JSON, unlike UTF-8 alone, keeps lone surrogates.
   const sealed = Buffer.concat([cipher.update(JSON.stringify(text)), cipher.final()])
   return {
     version: VERSION,
@@ -114,20 +117,11 @@ function unseal(record: Envelope, store: string, item: string, key: Uint8Array):
   return z.string().parse(JSON.parse(opened.toString()))
 }
 
-/** A copy, so that a crash before the new record is written leaves the damaged one under its own name too. */
+/** A copy, not a rename: after a crash before the new record is written, the damaged one still has its name. */
 async function keepCopy(path: string, now: number): Promise<void> {
   const stamp = new Date(now).toISOString().replace(/[-:]/g, '').replace('.', '')
   const kept = `${path}.corrupt-${stamp}-${randomBytes(3).toString('hex')}`
   await copyFile(path, kept, constants.COPYFILE_EXCL)
-}
-
-async function orDiskFailed<T>(doing: string, dir: string, work: () => Promise<T>): Promise<T> {
-  try {
-    return await work()
-  } catch (cause) {
-    const code = cause instanceof Error && 'code' in cause ? String(cause.code) : 'it failed'
-    throw new BrokerError('disk_failed', `${doing}: ${code}`, { hint: `df -h ${quoteWord(dir)}`, cause })
-  }
 }
 
 interface FileVaultDependencies {
@@ -140,14 +134,14 @@ interface FileVaultDependencies {
 const PROBE_ITEM = 'probe'
 
 /**
- * Opens the vault where that needs nobody; a vault that stays shut is no error here but the answer of every later call.
- * Rejects with `vault_corrupt`, `disk_failed` or `state_dir_unsafe`. Beside the codes of {@link Vault}, calls reject
- * with `disk_failed`, and with `state_dir_unsafe` where others can reach a file.
+ * Opens the vault if that needs no person. A vault that stays locked or unavailable is not an error here: every later call
+ * rejects. Rejects with `vault_corrupt`, `disk_failed` or `state_dir_unsafe`. Besides the codes of {@link Vault}, calls
+ * reject with `disk_failed`, and with `state_dir_unsafe` if others can reach a file.
  */
 export async function openFileVault(dependencies: FileVaultDependencies): Promise<Vault> {
   const { records, dataKey, wrap, because } = dependencies
   const holder = createKeyHolder(dataKey, wrap)
-  // One at a time: writes to one item keep their order, and scrypt takes 128 MiB for every passphrase that is tried.
+  // One at a time: writes to one item keep their order, and scrypt takes 128 MiB per passphrase.
   const serial = createSerial()
 
   const withKey = <T>(item: string, work: (key: Uint8Array) => Promise<T>): Promise<T> =>
@@ -159,7 +153,7 @@ export async function openFileVault(dependencies: FileVaultDependencies): Promis
   const lockable = (work: () => void | Promise<void>): Promise<void> =>
     serial.run(async () => {
       if (wrap.kind === 'passphrase') return work()
-      throw new BrokerError('vault_not_lockable', `this vault has no passphrase (at rest: ${wrap.atRest})`)
+      throw new BrokerError('vault_not_lockable', `the vault has no passphrase (at rest: ${wrap.atRest})`)
     })
 
   const vault: Vault = {

@@ -1,7 +1,4 @@
-/**
- * Asks the OS keychain through a child process of its own: keytar can hang, crash and go stale, a child can be killed.
- * One request per child; the secret goes through its stdin, never through arguments or environment.
- */
+/** The OS keychain through child processes, one per request: keytar can hang and crash, a child can be killed. */
 import { z } from 'zod'
 import { BrokerError } from '../base/errors.js'
 import { type ProgramResult, runProgram } from '../os/run-program.js'
@@ -30,44 +27,41 @@ export interface KeychainProcessDependencies {
 export function createKeychainProcess(dependencies: KeychainProcessDependencies): AskKeychain {
   const { execPath, childPath, env, deadlineMs, clock } = dependencies
   return async (request) => {
+    // The secret goes through stdin, never through arguments or environment.
     const input = `${JSON.stringify(request)}\n`
     const call = { file: execPath, args: [childPath], env, input, isStdinHeld: true, deadlineMs }
-    return readReply(await runProgram(call, clock), `${request.verb} '${request.account}'`, deadlineMs)
+    return readReply(
+      await runProgram(call, clock),
+      `cannot ${request.verb} '${request.account}' in the keychain`,
+      deadlineMs,
+    )
   }
 }
 
-function readReply(result: ProgramResult, doing: string, deadlineMs: number): KeychainReply {
+function readReply(result: ProgramResult, failure: string, deadlineMs: number): KeychainReply {
   const hint = 'prefect-auth doctor'
   switch (result.kind) {
     case 'exited': {
       const parsed = reply.safeParse(parseJson(result.stdout))
       if (parsed.success) return parsed.data
-      // Of what it wrote only Node's own error code is told: the rest may quote what it was given.
+      // Of its output only Node's own error code is repeated: the rest may quote the request.
       const said = /\bERR_[A-Z_]+\b/.exec(result.stderr)?.[0]
       throw new BrokerError(
         'vault_unavailable',
-        `asking the keychain (${doing}): its process ended with code ${result.code}${said ? ` (${said})` : ''}`,
+        `${failure}: its process ended with exit code ${result.code}${said ? ` (${said})` : ''}`,
         { hint },
       )
     }
     case 'crashed':
-      throw new BrokerError(
-        'vault_unavailable',
-        `asking the keychain (${doing}): its process died of ${result.signal}`,
-        {
-          hint,
-        },
-      )
+      throw new BrokerError('vault_unavailable', `${failure}: its process was killed by ${result.signal}`, {
+        hint,
+      })
     case 'not_started':
-      throw new BrokerError('vault_unavailable', `asking the keychain (${doing}): ${result.reason}`, { hint })
+      throw new BrokerError('vault_unavailable', `${failure}: ${result.reason}`, { hint })
     case 'timed_out':
-      throw new BrokerError(
-        'vault_timeout',
-        `asking the keychain (${doing}): no answer within ${deadlineMs} ms`,
-        {
-          hint,
-        },
-      )
+      throw new BrokerError('vault_timeout', `${failure}: no answer within ${deadlineMs} ms`, {
+        hint,
+      })
   }
 }
 

@@ -1,10 +1,10 @@
-/** Pure: what a keychain that does not answer comes to, in words that a person can act on. */
+/** Why the keychain cannot be used, in words that a person can act on, and how to find out without a prompt. */
 import type { BrokerError, ErrorCode } from '../base/errors.js'
 import { findExecutable, type ProgramResult, runProgram } from '../os/run-program.js'
-import type { Clock } from '../std/clock.js'
+import { type Clock, SECOND_MS } from '../std/clock.js'
 import { plainText } from '../std/text.js'
 
-/** How the keychain is, before it is asked for anything. */
+/** The state of the keychain before it is asked for anything. */
 export type KeychainState =
   | 'ready'
   | 'locked'
@@ -23,7 +23,7 @@ interface KeychainFinding {
   readonly detail: string
 }
 
-/** Looks at the keychain without ever causing a prompt. Never rejects. */
+/** Finds the state of the keychain without ever causing a prompt. Never rejects. */
 export type Preflight = () => Promise<KeychainFinding>
 
 export interface KeychainTrouble {
@@ -32,7 +32,7 @@ export interface KeychainTrouble {
   readonly hint: string
 }
 
-/** Unlocks the login keyring of GNOME's daemon without a desktop, and makes it where there is none yet. */
+/** Unlocks the login keyring of GNOME's daemon without a desktop, and creates it if there is none yet. */
 const UNLOCK_LINUX =
   'read -rs P; printf %s "$P" | gnome-keyring-daemon --replace --unlock --components=secrets --daemonize'
 
@@ -64,18 +64,18 @@ const LINUX: Readonly<Record<Exclude<KeychainState, 'ready' | 'failed'>, Keychai
   },
 }
 
-/** The trouble that a finding is; `undefined` for `ready`. */
+/** The trouble that a finding means; `undefined` for `ready`. */
 export function troubleOf({ state, detail }: KeychainFinding): KeychainTrouble | undefined {
   if (state === 'ready') return undefined
   if (state !== 'failed') return LINUX[state]
   return {
     code: 'vault_unavailable',
-    what: `the keyring cannot be asked: ${detail}`,
+    what: `the keyring cannot be reached: ${detail}`,
     hint: 'prefect-auth doctor',
   }
 }
 
-/** keytar passes on the sentences of libsecret, macOS and Windows: numbers and codes do not survive. */
+/** keytar passes on sentences of libsecret, macOS and Windows, without their error codes. */
 const SENTENCES: readonly (readonly [pattern: RegExp, state: KeychainState])[] = [
   [/-25308|interaction is not allowed|user canceled|passphrase you entered is not correct/i, 'locked'],
   [/locked collection|IsLocked|prompt was dismissed/i, 'locked'],
@@ -85,7 +85,7 @@ const SENTENCES: readonly (readonly [pattern: RegExp, state: KeychainState])[] =
   [/Timeout was reached/i, 'timed_out'],
 ]
 
-/** What keytar's complaint means. */
+/** The trouble that keytar's message means. */
 export function troubleOfComplaint(message: string, platform: string): KeychainTrouble {
   const state = SENTENCES.find(([pattern]) => pattern.test(message))?.[1] ?? 'failed'
   if (state === 'locked' && platform === 'darwin') {
@@ -95,7 +95,7 @@ export function troubleOfComplaint(message: string, platform: string): KeychainT
   return { code: 'vault_unavailable', what: `the keychain refused: ${message}`, hint: 'prefect-auth doctor' }
 }
 
-/** keytar itself could not be loaded. */
+/** The trouble if keytar itself cannot be loaded. */
 export function troubleOfModule(message: string, platform: string): KeychainTrouble {
   const code = 'vault_unavailable'
   if (/cannot find (package|module) 'keytar'/i.test(message)) {
@@ -110,7 +110,7 @@ export function troubleOfModule(message: string, platform: string): KeychainTrou
   }
 }
 
-/** How the vault stands after this error; `undefined` where the error says nothing about it. */
+/** The vault's state after this error; `undefined` if the error says nothing about it. */
 export function stateAfter(error: BrokerError): 'locked' | 'unavailable' | 'timed_out' | undefined {
   switch (error.code) {
     case 'vault_locked':
@@ -125,15 +125,15 @@ export function stateAfter(error: BrokerError): 'locked' | 'unavailable' | 'time
 }
 
 interface PreflightDependencies {
-  /** What keytar's child gets: both must talk to the same bus. */
+  /** The same as keytar's child gets: both must talk to the same bus. */
   readonly env: Readonly<Record<string, string>>
   readonly deadlineMs: number
   readonly clock: Clock
-  /** Absolute paths, the first that exists is taken. */
+  /** Absolute paths; the first that exists is used. */
   readonly programs?: readonly string[]
 }
 
-/** Absolute: whoever can write to a directory in PATH must not answer for the keychain. The last one is NixOS. */
+/** Absolute: whoever can write to a directory in PATH must not speak for the keychain. The last one is NixOS. */
 const BUSCTL = ['/usr/bin/busctl', '/bin/busctl', '/run/current-system/sw/bin/busctl']
 
 const QUESTION = [
@@ -149,15 +149,15 @@ export function createPreflight(dependencies: PreflightDependencies): Preflight 
   const { env, deadlineMs, clock, programs = BUSCTL } = dependencies
   return async () => {
     const file = await findExecutable(programs)
-    if (file === undefined) return { state: 'failed', detail: `none of ${programs.join(', ')} is there` }
-    // --timeout alone is not enough: busctl does not keep to it while a hung daemon is being started or asked.
-    const args = [`--timeout=${Math.ceil(deadlineMs / 1000)}`, ...QUESTION]
+    if (file === undefined) return { state: 'failed', detail: `none of ${programs.join(', ')} exists` }
+    // --timeout alone is not enough: busctl ignores it while a hung daemon is being started or asked.
+    const args = [`--timeout=${Math.ceil(deadlineMs / SECOND_MS)}`, ...QUESTION]
     const call = { file, args, env: { ...env, LC_ALL: 'C' }, deadlineMs }
     return readFinding(await runProgram(call, clock))
   }
 }
 
-/** Pure: what busctl's answer means. */
+/** What busctl's result means. */
 export function readFinding(result: ProgramResult): KeychainFinding {
   switch (result.kind) {
     case 'exited': {
@@ -167,7 +167,7 @@ export function readFinding(result: ProgramResult): KeychainFinding {
       return { state: stateOf(detail), detail }
     }
     case 'crashed':
-      return { state: 'failed', detail: `busctl died of ${result.signal}` }
+      return { state: 'failed', detail: `busctl was killed by ${result.signal}` }
     case 'not_started':
       return { state: 'failed', detail: result.reason }
     case 'timed_out':

@@ -1,4 +1,4 @@
-/** The OS keychain as a vault. Every call goes through a child process; on Linux it is asked first whether it is locked. */
+/** The OS keychain as a vault: every value carries its name, every call is checked for a locked keyring. */
 import { randomBytes } from 'node:crypto'
 import { BrokerError, shuttingDown } from '../base/errors.js'
 import { createSerial } from '../std/async.js'
@@ -14,7 +14,7 @@ import {
 } from './keychain-trouble.js'
 import { proveVault, requireItemName, requireSmallValue, type Vault, type VaultDescription } from './vault.js'
 
-/** The service under which the keychain lists what is ours. */
+/** The service under which the keychain lists our items. */
 export const KEYCHAIN_SERVICE = 'prefect-auth-broker'
 
 /** What goes to the process: one line of JSON. */
@@ -26,26 +26,26 @@ export type KeychainRequest =
 /** What comes back: one line of JSON. */
 export type KeychainReply =
   | { readonly kind: 'value'; readonly value: string }
-  /** Nothing there, or locked: keytar cannot tell. */
+  /** No such item, or locked: keytar cannot tell them apart. */
   | { readonly kind: 'nothing' }
   | { readonly kind: 'done' }
   | { readonly kind: 'no_module'; readonly message: string }
   | { readonly kind: 'failed'; readonly message: string }
 
 /**
- * Rejects with `vault_timeout` when the deadline passed (the process is dead then; what it asked for may still happen in
- * the keychain), with `vault_unavailable` when it crashed, never started or said something else.
+ * Rejects with `vault_timeout` after the deadline (the process is dead then, but its request may still take effect), and with
+ * `vault_unavailable` if the process crashed, never started or replied something else.
  */
 export type AskKeychain = (request: KeychainRequest) => Promise<KeychainReply>
 
-/** keytar cuts values at a NUL and refuses empty ones. */
+/** Values are encoded because keytar truncates at a NUL and refuses empty ones. */
 const PREFIX = 'pab1:'
 
 export function encodeItem(item: string, value: Secret): string {
   return PREFIX + Buffer.from(JSON.stringify([item, value.reveal()])).toString('base64') // what the keychain keeps
 }
 
-/** Throws `vault_corrupt` for what somebody else wrote, and for one item's value under another one's name. */
+/** Throws `vault_corrupt` for a value that we did not write, or that belongs to another item. */
 export function decodeItem(item: string, text: string): Secret {
   const content = text.startsWith(PREFIX) ? parse(text.slice(PREFIX.length)) : undefined
   if (Array.isArray(content) && content.length === 2) {
@@ -54,7 +54,7 @@ export function decodeItem(item: string, text: string): Secret {
   }
   throw new BrokerError(
     'vault_corrupt',
-    `reading '${item}' from the keychain: it holds what we did not write there`,
+    `cannot read '${item}' from the keychain: it holds a value that we did not write`,
     {
       hint: 'prefect-auth login',
     },
@@ -71,9 +71,9 @@ function parse(base64: string): unknown {
 
 interface KeychainVaultDependencies {
   readonly ask: AskKeychain
-  /** Tells locked from missing where keytar cannot; absent where the system's own errors say it. */
+  /** Distinguishes locked from missing, which keytar cannot; absent if the system's own errors do. */
   readonly preflight?: Preflight
-  /** Names the probe item: two daemons must not test with the same one. */
+  /** Part of the probe item's name: two daemons must not test with the same one. */
   readonly store: string
   readonly because: string
   readonly platform: string
@@ -83,8 +83,8 @@ type Standing = Pick<VaultDescription, 'state' | 'problem'>
 type Answered = Exclude<KeychainReply, { kind: 'failed' | 'no_module' }>
 
 /**
- * Looks once whether the keychain answers; one that does not is no error here but the answer of every later call. A
- * `put` that ended in `vault_timeout` may still have happened.
+ * Checks once whether the keychain can be used. One that cannot is not an error here: every later call rejects. A `put` that
+ * rejected with `vault_timeout` may still have taken effect.
  */
 export async function openKeychainVault(dependencies: KeychainVaultDependencies): Promise<Vault> {
   const { store, because } = dependencies
@@ -116,62 +116,62 @@ export async function openKeychainVault(dependencies: KeychainVaultDependencies)
     prove: () => proveVault(vault, probe, new Secret(randomBytes(16).toString('hex'))),
     unlock: notLockable,
     lock: notLockable,
-    // What runs has a deadline, and a write is better ended than cut off.
+    // The running call has a deadline, and a write should end rather than be cut off.
     async close() {
       isClosed = true
       await serial.run(async () => undefined)
     },
   }
-  await observed(probe, () => items.look('looking at the keychain')).catch(() => undefined)
+  await observed(probe, () => items.look('use the keychain')).catch(() => undefined)
   return vault
 }
 
-/** The four things that are asked of a keychain, each with an error that says what it means. */
+/** The calls to a keychain, each failing with an error that says what to do. */
 function createItems({ ask, preflight, platform }: KeychainVaultDependencies) {
-  async function look(doing: string): Promise<void> {
+  async function look(action: string): Promise<void> {
     const trouble = preflight && troubleOf(await preflight())
-    if (trouble) throw errorOf(doing, trouble)
+    if (trouble) throw errorOf(action, trouble)
   }
 
-  async function answer(doing: string, request: KeychainRequest): Promise<Answered> {
-    await look(doing)
-    const reply = await ask(request)
+  async function request(action: string, wanted: KeychainRequest): Promise<Answered> {
+    await look(action)
+    const reply = await ask(wanted)
     if (reply.kind === 'failed' || reply.kind === 'no_module') {
       const trouble = reply.kind === 'failed' ? troubleOfComplaint : troubleOfModule
-      throw errorOf(doing, trouble(plainText(reply.message, 300), platform))
+      throw errorOf(action, trouble(plainText(reply.message, 300), platform))
     }
-    // "Nothing" is also what keytar says of a keyring that was locked, or restarted, after we looked.
-    if (reply.kind === 'nothing') await look(doing)
+    // keytar also says "nothing" of a keyring that was locked, or restarted, after the first check.
+    if (reply.kind === 'nothing') await look(action)
     return reply
   }
 
   async function read(account: string): Promise<Secret | undefined> {
-    const doing = `reading '${account}' from the keychain`
-    const reply = await answer(doing, { verb: 'get', service: KEYCHAIN_SERVICE, account })
+    const action = `read '${account}' from the keychain`
+    const reply = await request(action, { verb: 'get', service: KEYCHAIN_SERVICE, account })
     return reply.kind === 'value' ? decodeItem(account, reply.value) : undefined
   }
 
   async function write(account: string, value: Secret): Promise<void> {
-    const doing = `writing '${account}' to the keychain`
+    const action = `write '${account}' to the keychain`
     requireSmallValue(account, value)
     const encoded = encodeItem(account, value)
-    await answer(doing, { verb: 'set', service: KEYCHAIN_SERVICE, account, value: encoded })
+    await request(action, { verb: 'set', service: KEYCHAIN_SERVICE, account, value: encoded })
     const kept = await read(account)
     if (kept?.equals(value)) return
-    const what = 'it said yes, and gives back something else'
-    throw errorOf(doing, { code: 'vault_unavailable', what, hint: 'prefect-auth doctor' })
+    const what = 'the keychain returned a different value than was stored'
+    throw errorOf(action, { code: 'vault_unavailable', what, hint: 'prefect-auth doctor' })
   }
 
   async function remove(account: string): Promise<void> {
-    const doing = `deleting '${account}' from the keychain`
-    await answer(doing, { verb: 'delete', service: KEYCHAIN_SERVICE, account })
+    const action = `delete '${account}' from the keychain`
+    await request(action, { verb: 'delete', service: KEYCHAIN_SERVICE, account })
   }
 
   return { look, read, write, remove }
 }
 
-function errorOf(doing: string, { code, what, hint }: KeychainTrouble): BrokerError {
-  return new BrokerError(code, `${doing}: ${what}`, { hint })
+function errorOf(action: string, { code, what, hint }: KeychainTrouble): BrokerError {
+  return new BrokerError(code, `cannot ${action}: ${what}`, { hint })
 }
 
 function standingAfter(error: unknown): Standing | undefined {
@@ -181,8 +181,5 @@ function standingAfter(error: unknown): Standing | undefined {
 }
 
 async function notLockable(): Promise<void> {
-  throw new BrokerError(
-    'vault_not_lockable',
-    'the OS keychain is locked and unlocked by the desktop, not by us',
-  )
+  throw new BrokerError('vault_not_lockable', 'cannot lock or unlock the OS keychain: the desktop does that')
 }

@@ -1,10 +1,11 @@
-/** Opens the vault that was chosen at the first start, or chooses it now and writes down what and why. */
+/** Opens the vault that was chosen at the first start, or chooses one now and records which and why. */
 import { randomUUID } from 'node:crypto'
 import { platform as osPlatform } from 'node:os'
 import { join } from 'node:path'
 import { BrokerError } from '../base/errors.js'
 import { ensurePrivateDirectory, readPrivateFile } from '../os/private-files.js'
-import type { Clock } from '../std/clock.js'
+import { type Clock, SECOND_MS } from '../std/clock.js'
+import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
 import {
   planVault,
@@ -25,19 +26,19 @@ import { createKeyFileWrap, createSystemdWrap, probeSystemdWrap } from './wrap-s
 
 export interface VaultDependencies {
   readonly settings: VaultSettings
-  /** Made where it is missing. */
+  /** Created if it is missing. */
   readonly stateDir: string
   /** The bundled `keychain-child.js`, absolute. */
   readonly childPath: string
   /** `process.execPath` */
   readonly execPath: string
-  /** The daemon's environment; the children get what {@link KEYCHAIN_VARIABLES} names and nothing else. */
+  /** The daemon's environment; children get only the {@link KEYCHAIN_VARIABLES}. */
   readonly env: Readonly<Record<string, string | undefined>>
   readonly clock: Clock
   readonly log: Log
-  /** `process.platform`; the machine's own unless told otherwise. */
+  /** As `process.platform`; default this machine's. */
   readonly platform?: string
-  /** How long one question to the keychain may take, ms. */
+  /** For one request to the keychain, ms. */
   readonly deadlineMs?: number
   /** Absolute path of systemd-creds. */
   readonly systemdCreds?: string
@@ -45,7 +46,7 @@ export interface VaultDependencies {
   readonly passphraseCost?: number
 }
 
-/** What a keychain client needs to find the session and the home directory. No locale: we read the system's sentences. */
+/** What a keychain client needs to find the session and the home directory. No locale: we match the system's sentences. */
 const KEYCHAIN_VARIABLES = [
   'DBUS_SESSION_BUS_ADDRESS',
   'XDG_RUNTIME_DIR',
@@ -60,8 +61,8 @@ const KEYCHAIN_VARIABLES = [
 
 /**
  * Rejects with `setting_invalid` (the settings contradict the choice), `state_corrupt`, `vault_corrupt`,
- * `state_dir_unsafe`, `disk_failed`; at the first start also with what an explicitly wanted keychain or wrap says. A
- * vault chosen earlier that does not answer today is no error here: `describe()` and every call say so.
+ * `state_dir_unsafe`, `disk_failed`; at the first start also as a keychain or wrap that the settings demand. A vault chosen
+ * earlier that is unavailable today is not an error here: `describe()` and every call say so.
  */
 export async function openVault(dependencies: VaultDependencies): Promise<Vault> {
   const { settings, stateDir, clock, log } = dependencies
@@ -90,7 +91,7 @@ async function decide(dependencies: VaultDependencies): Promise<VaultChoice> {
   const store = randomUUID()
   if (settings.backend === 'file') return decideFile(store, "vault.backend = 'file'", dependencies)
   const because =
-    settings.backend === 'auto' ? 'the OS keychain answered at the first start' : "vault.backend = 'keychain'"
+    settings.backend === 'auto' ? 'the OS keychain worked at the first start' : "vault.backend = 'keychain'"
   const choice: VaultChoice = { backend: 'keychain', store, because }
   const vault = await openChosen(choice, dependencies)
   try {
@@ -100,7 +101,7 @@ async function decide(dependencies: VaultDependencies): Promise<VaultChoice> {
     if (settings.backend === 'keychain' || !(error instanceof BrokerError)) throw error
     return decideFile(
       store,
-      `at the first start the OS keychain did not answer (${error.message})`,
+      `the OS keychain did not work at the first start (${error.message})`,
       dependencies,
     )
   } finally {
@@ -126,20 +127,20 @@ async function chooseWrap(dependencies: VaultDependencies): Promise<{ wrap: KeyW
   if (keyWrap === 'systemd-creds') {
     throw new BrokerError(
       'vault_unavailable',
-      `making the vault: systemd-creds does not work here (${complaint})`,
+      `cannot create the vault: systemd-creds does not work here (${complaint})`,
       {
-        hint: 'it takes systemd 256 or later; else set vault.key_wrap to passphrase or key-file',
+        hint: 'set vault.key_wrap to passphrase or key-file; systemd-creds needs systemd 256 or later',
       },
     )
   }
-  const without = `systemd-creds can't (${complaint})`
+  const without = `systemd-creds cannot be used (${complaint})`
   if ((await passphraseOf(dependencies)) !== undefined) {
     const where = passphraseFile ?? 'a systemd credential'
     return { wrap: 'passphrase', why: `${without}; the passphrase in ${where} protects the data key` }
   }
   return {
     wrap: 'key-file',
-    why: `${without}; no passphrase was given, so the data key lies in a file beside the keys`,
+    why: `${without}; no passphrase was given, so the data key is in a file beside the keys`,
   }
 }
 
@@ -148,7 +149,7 @@ async function openChosen(choice: VaultChoice, dependencies: VaultDependencies):
 }
 
 function openKeychain(choice: VaultChoice, dependencies: VaultDependencies): Promise<Vault> {
-  const { clock, execPath, childPath, platform = osPlatform(), deadlineMs = 3000 } = dependencies
+  const { clock, execPath, childPath, platform = osPlatform(), deadlineMs = 3 * SECOND_MS } = dependencies
   const env = keychainEnvironment(dependencies.env)
   return openKeychainVault({
     ask: createKeychainProcess({ execPath, childPath, env, deadlineMs, clock }),
@@ -171,7 +172,7 @@ async function openFile(
   if (found === undefined && (await hasRecords(dir))) {
     throw new BrokerError(
       'vault_corrupt',
-      `opening the vault: ${dir} holds records, but their data key is gone`,
+      `cannot open the vault: ${dir} holds records, but their data key is missing`,
       {
         hint: `restore ${dataKeyPath(dir)} from a backup`,
       },
@@ -194,10 +195,10 @@ function createWrap(kind: KeyWrapKind, dependencies: VaultDependencies): KeyWrap
     case 'passphrase':
       return createPassphraseWrap({
         findPassphrase: () => passphraseOf(dependencies),
-        ...(passphraseCost !== undefined && { cost: passphraseCost }),
+        ...defined({ cost: passphraseCost }),
       })
     case 'systemd-creds':
-      return createSystemdWrap({ clock, ...(systemdCreds !== undefined && { program: systemdCreds }) })
+      return createSystemdWrap({ clock, ...defined({ program: systemdCreds }) })
   }
 }
 

@@ -1,4 +1,4 @@
-/** What every vault backend keeps to: item names, the size of a value, and how a vault proves that it works. */
+/** The vault's contract, and what every backend shares: item names, value sizes, and the proof that it works. */
 import { BrokerError } from '../base/errors.js'
 import type { Secret } from '../std/secret.js'
 
@@ -6,14 +6,14 @@ type VaultState = 'ready' | 'locked' | 'unavailable' | 'timed_out'
 
 export interface VaultDescription {
   readonly backend: 'keychain' | 'file'
-  /** What stands between a thief with the disk and the keys. `not protected` is said, not hidden. */
+  /** What protects the keys from a thief with the disk. */
   readonly atRest: 'os keychain' | 'systemd credential' | 'passphrase' | 'not protected'
-  /** Why this backend: the sentence written down when it was chosen. */
+  /** Why this backend: the sentence recorded when it was chosen. */
   readonly because: string
   readonly state: VaultState
-  /** The next start opens it as this one did, without a person. Absent: that is not certain. */
+  /** The next start will open it without a person. Absent: not certain. */
   readonly opensAlone?: true
-  /** What is wrong and what helps, where `state` is not `ready`. */
+  /** What is wrong and what to do, if `state` is not `ready`. */
   readonly problem?: { readonly message: string; readonly hint: string }
 }
 
@@ -23,30 +23,30 @@ export interface VaultDescription {
  */
 export interface Vault {
   describe(): VaultDescription
-  /** `undefined`: certainly nothing there. Locked is not nothing. */
+  /** `undefined`: certainly no such item. A locked vault rejects. */
   get(item: string): Promise<Secret | undefined>
   /** Durable when it resolves. Rejects with `vault_value_too_large` above 8 kB. */
   put(item: string, value: Secret): Promise<void>
-  /** Resolves also where nothing was there. */
+  /** Resolves even if there was no such item. */
   delete(item: string): Promise<void>
   /** Proves that a value can be written, read back and deleted, now. */
   prove(): Promise<void>
-  /** Opens a vault that is locked by passphrase: `vault_passphrase_wrong`; `vault_not_lockable` where there is none. */
+  /** Opens a vault that is locked by a passphrase. Rejects with `vault_passphrase_wrong`, `vault_not_lockable`. */
   unlock(passphrase: Secret): Promise<void>
-  /** Forgets the data key. `vault_not_lockable` where the vault has no passphrase. */
+  /** Forgets the data key. Rejects with `vault_not_lockable` if the vault has no passphrase. */
   lock(): Promise<void>
   close(): Promise<void>
 }
 
-/** The largest value, in bytes of UTF-8. Some keychains cut longer ones without a word. */
+/** The largest value, in bytes of UTF-8. Some keychains truncate longer ones silently. */
 const MAX_VALUE_BYTES = 8192
 
 const ITEM = /^[a-z0-9:_-]{1,200}$/
 
-/** Throws `internal` for a name that is not ours: names are made by the program, never by a user. */
+/** Throws `internal` for an invalid name: names come from the program, never from a user. */
 export function requireItemName(item: string): void {
   if (ITEM.test(item)) return
-  throw new BrokerError('internal', `the vault was asked for an item with the impossible name '${item}'`)
+  throw new BrokerError('internal', `cannot use '${item}' as the name of a vault item`)
 }
 
 /** Throws `vault_value_too_large` above {@link MAX_VALUE_BYTES}. */
@@ -55,13 +55,13 @@ export function requireSmallValue(item: string, value: Secret): void {
   if (bytes <= MAX_VALUE_BYTES) return
   throw new BrokerError(
     'vault_value_too_large',
-    `storing '${item}': the value has ${bytes} bytes, the vault takes at most ${MAX_VALUE_BYTES}`,
+    `cannot store '${item}': ${bytes} bytes are more than the vault's limit of ${MAX_VALUE_BYTES}`,
   )
 }
 
 /**
- * Writes `value` under `item`, reads it back, deletes it, and looks again. Rejects with whatever the vault says, or
- * with `vault_unavailable` where it says yes and does something else.
+ * Writes `value` under `item`, reads it back, deletes it, and reads again. Rejects as the vault does, or with
+ * `vault_unavailable` if the vault reports success and did something else.
  */
 export async function proveVault(
   vault: Pick<Vault, 'get' | 'put' | 'delete'>,
@@ -70,13 +70,13 @@ export async function proveVault(
 ): Promise<void> {
   await vault.put(item, value)
   const read = await vault.get(item)
-  if (read === undefined || !read.equals(value)) throw lying('gave back something else than was written')
+  if (read === undefined || !read.equals(value)) throw broken('returned a different value than was stored')
   await vault.delete(item)
-  if ((await vault.get(item)) !== undefined) throw lying('still holds an item that it said it deleted')
+  if ((await vault.get(item)) !== undefined) throw broken('still holds a deleted item')
 }
 
-function lying(what: string): BrokerError {
-  return new BrokerError('vault_unavailable', `testing the vault: it ${what}`, {
+function broken(what: string): BrokerError {
+  return new BrokerError('vault_unavailable', `the vault ${what}`, {
     hint: 'prefect-auth doctor',
   })
 }

@@ -1,22 +1,22 @@
-/** Wraps the data key by a passphrase: scrypt makes a key of it, AES-256-GCM seals with that. */
+/** Wraps the data key with a passphrase: scrypt stretches it, AES-256-GCM seals. Finds passphrases, too. */
 import { createCipheriv, createDecipheriv, randomBytes, scrypt } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { isAbsolute, join } from 'node:path'
 import { z } from 'zod'
 import { BrokerError } from '../base/errors.js'
 import { Secret } from '../std/secret.js'
-import type { KeyWrap } from './data-key.js'
+import { dataKeyDamaged, type KeyWrap, vaultLocked } from './data-key.js'
 
 interface PassphraseWrapDependencies {
-  /** Looks where a passphrase may lie without a person: a file, a systemd credential. */
+  /** Looks for a passphrase that needs no person: a file, a systemd credential. */
   readonly findPassphrase: () => Promise<Secret | undefined>
-  /** scrypt's N for new seals: 2^17 takes 0.4 s and 128 MiB. Opening obeys what is written in the seal. */
+  /** scrypt's N for new seals: 2^17 takes 0.4 s and 128 MiB. Opening uses the N of the seal. */
   readonly cost?: number
 }
 
 const COST = 2 ** 17
 const BLOCK_SIZE = 8
-/** Four times what we write; a seal that asks for more is damaged or a trap. */
+/** Four times what we write; a seal that asks for more is damaged or an attack. */
 const MAX_COST = 2 ** 19
 
 const sealedKey = z.strictObject({
@@ -32,9 +32,7 @@ export function createPassphraseWrap({ findPassphrase, cost = COST }: Passphrase
   async function require(passphrase: Secret | undefined): Promise<Secret> {
     const found = passphrase ?? (await findPassphrase())
     if (found !== undefined && found.length > 0) return found
-    throw new BrokerError('vault_locked', 'opening the vault: it is locked by a passphrase', {
-      hint: 'prefect-auth unlock',
-    })
+    throw vaultLocked()
   }
 
   return {
@@ -58,8 +56,7 @@ export function createPassphraseWrap({ findPassphrase, cost = COST }: Passphrase
     },
     async open(sealed, store, passphrase) {
       const parsed = sealedKey.safeParse(sealed)
-      if (!parsed.success)
-        throw new BrokerError('vault_corrupt', 'opening the vault: its data key is damaged')
+      if (!parsed.success) throw dataKeyDamaged()
       const { n, ...rest } = parsed.data
       const wrapping = await stretch(await require(passphrase), bytesOf(rest.salt), n)
       try {
@@ -67,8 +64,8 @@ export function createPassphraseWrap({ findPassphrase, cost = COST }: Passphrase
         decipher.setAAD(additionalData(store)).setAuthTag(bytesOf(rest.tag))
         return Buffer.concat([decipher.update(bytesOf(rest.sealed)), decipher.final()])
       } catch (cause) {
-        // A damaged seal looks the same; a wrong passphrase is a million times more likely.
-        throw new BrokerError('vault_passphrase_wrong', 'opening the vault: the passphrase is wrong', {
+        // A damaged seal looks the same, but a wrong passphrase is far more likely.
+        throw new BrokerError('vault_passphrase_wrong', 'cannot open the vault: the passphrase is wrong', {
           hint: 'prefect-auth unlock',
           cause,
         })
@@ -81,7 +78,7 @@ function additionalData(store: string): Buffer {
   return Buffer.from(JSON.stringify(['prefect-auth data key', 1, store]))
 }
 
-/** The same passphrase typed on another system may come in another Unicode form. */
+/** NFC, because another system may type the same passphrase in another Unicode form. */
 function stretch(passphrase: Secret, salt: Buffer, n: number): Promise<Buffer> {
   const text = passphrase.reveal().normalize('NFC') // to be stretched into a key
   const parameters = { N: n, r: BLOCK_SIZE, p: 1, maxmem: 256 * n * BLOCK_SIZE }
@@ -95,17 +92,17 @@ function bytesOf(base64: string): Buffer {
 }
 
 interface PassphraseSources {
-  /** Absolute; must be ours alone. */
+  /** Absolute path of a private file. */
   readonly passphraseFile: string | undefined
-  /** `$CREDENTIALS_DIRECTORY`: systemd guards it itself. */
+  /** `$CREDENTIALS_DIRECTORY`, which systemd protects. */
   readonly credentialsDirectory: string | undefined
-  /** Reads a file that is ours alone; `undefined` where there is none. */
+  /** Reads a private file; `undefined` if there is none. */
   readonly readPrivate: (path: string) => Promise<Buffer | undefined>
 }
 
 /**
- * The first line of the first source that is there. A passphrase file that was named and is not there rejects with
- * `vault_unavailable`: it must never look as if none had been asked for.
+ * The first line of the first source that exists. Rejects with `vault_unavailable` if a passphrase file is set but missing:
+ * that must never look like a vault without a passphrase.
  */
 export async function findPassphrase(sources: PassphraseSources): Promise<Secret | undefined> {
   const { passphraseFile, credentialsDirectory, readPrivate } = sources
@@ -114,9 +111,9 @@ export async function findPassphrase(sources: PassphraseSources): Promise<Secret
     if (content !== undefined) return firstLine(content)
     throw new BrokerError(
       'vault_unavailable',
-      `opening the vault: the passphrase file ${passphraseFile} is not there`,
+      `cannot open the vault: the passphrase file ${passphraseFile} is missing`,
       {
-        hint: 'set vault.passphrase_file to a file of mode 0600, or unset it: prefect-auth unlock',
+        hint: 'set vault.passphrase_file to a file of mode 0600; or unset it, then run: prefect-auth unlock',
       },
     )
   }

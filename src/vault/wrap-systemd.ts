@@ -1,23 +1,24 @@
-/** Wraps the data key by `systemd-creds --user`: the machine's TPM or host key, and our user id. systemd 256 or later. */
+/** Wraps the data key without a passphrase: by `systemd-creds --user` (systemd 256 or later), or in a plain file. */
 import { randomBytes } from 'node:crypto'
 import { z } from 'zod'
 import { BrokerError } from '../base/errors.js'
 import { type ProgramResult, runProgram } from '../os/run-program.js'
-import type { Clock } from '../std/clock.js'
-import { DATA_KEY_BYTES, type KeyWrap } from './data-key.js'
+import { type Clock, SECOND_MS } from '../std/clock.js'
+import { DATA_KEY_BYTES, dataKeyDamaged, type KeyWrap } from './data-key.js'
 
 interface SystemdWrapDependencies {
   readonly clock: Clock
-  /** Absolute path; `/usr/bin/systemd-creds` unless told otherwise. */
+  /** Absolute path; default `/usr/bin/systemd-creds`. */
   readonly program?: string
-  /** A TPM may take its time. */
+  /** Long, because a TPM may be slow. */
   readonly deadlineMs?: number
 }
 
 const sealedKey = z.strictObject({ credential: z.string().min(1).max(64_000) })
 
+/** Bound to the machine's TPM or host key, and to our user id. */
 export function createSystemdWrap(dependencies: SystemdWrapDependencies): KeyWrap {
-  const { clock, program = '/usr/bin/systemd-creds', deadlineMs = 10_000 } = dependencies
+  const { clock, program = '/usr/bin/systemd-creds', deadlineMs = 10 * SECOND_MS } = dependencies
 
   async function run(verb: 'encrypt' | 'decrypt', store: string, input: string): Promise<string> {
     const args = [verb, '--user', `--name=prefect-auth-${store}`, '--newline=no', '-', '-']
@@ -26,9 +27,9 @@ export function createSystemdWrap(dependencies: SystemdWrapDependencies): KeyWra
     if (result.kind === 'exited' && result.code === 0 && result.stdout !== '') return result.stdout
     throw new BrokerError(
       'vault_unavailable',
-      `asking ${program} to ${verb} the data key: ${reasonOf(result)}`,
+      `cannot ${verb} the data key with ${program}: ${reasonOf(result)}`,
       {
-        hint: `${program} --version; systemctl status systemd-creds.socket`,
+        hint: `check: ${program} --version; systemctl status systemd-creds.socket`,
       },
     )
   }
@@ -41,27 +42,26 @@ export function createSystemdWrap(dependencies: SystemdWrapDependencies): KeyWra
     },
     async open(sealed, store) {
       const parsed = sealedKey.safeParse(sealed)
-      if (!parsed.success)
-        throw new BrokerError('vault_corrupt', 'opening the vault: its data key is damaged')
+      if (!parsed.success) throw dataKeyDamaged()
       return Buffer.from(await run('decrypt', store, parsed.data.credential), 'base64')
     },
   }
 }
 
-/** Why this machine's systemd-creds cannot be used, `undefined` where a random key went in and came out again. */
+/** Why this machine's systemd-creds cannot be used; `undefined` if it sealed and opened a random key. */
 export async function probeSystemdWrap(wrap: KeyWrap): Promise<string | undefined> {
   const key = randomBytes(DATA_KEY_BYTES)
   try {
     const opened = await wrap.open(await wrap.seal(key, 'probe'), 'probe')
-    return key.equals(opened) ? undefined : 'it gave back another key than it was given'
+    return key.equals(opened) ? undefined : 'it returned a different key than it sealed'
   } catch (error) {
     return complaintOf(error)
   }
 }
 
-/** systemd before 256 does not know `--user`: the usual case deserves a short sentence. */
+/** The usual case in short: systemd before 256 does not know `--user`. */
 function complaintOf(error: unknown): string {
-  if (!(error instanceof Error)) return 'it failed'
+  if (!(error instanceof Error)) return 'unknown error'
   return error.message.includes("unrecognized option '--user'")
     ? 'this systemd is older than 256'
     : error.message
@@ -70,13 +70,13 @@ function complaintOf(error: unknown): string {
 function reasonOf(result: ProgramResult): string {
   switch (result.kind) {
     case 'exited':
-      return lastLine(result.stderr) ?? `it exited with ${result.code}`
+      return lastLine(result.stderr) ?? `exit code ${result.code}`
     case 'crashed':
-      return `it died of ${result.signal}`
+      return `killed by ${result.signal}`
     case 'not_started':
       return result.reason
     case 'timed_out':
-      return 'it did not answer in time'
+      return 'no answer in time'
   }
 }
 
@@ -86,7 +86,7 @@ function lastLine(text: string): string | undefined {
 
 const plainKey = z.strictObject({ key: z.base64().length(44) })
 
-/** Keeps copies of single files from being useful; against a thief with the disk it does nothing. */
+/** Makes copies of single record files useless. No protection against a thief with the disk. */
 export function createKeyFileWrap(): KeyWrap {
   return {
     kind: 'key-file',
@@ -96,8 +96,7 @@ export function createKeyFileWrap(): KeyWrap {
     },
     async open(sealed) {
       const parsed = plainKey.safeParse(sealed)
-      if (!parsed.success)
-        throw new BrokerError('vault_corrupt', 'opening the vault: its data key is damaged')
+      if (!parsed.success) throw dataKeyDamaged()
       return Buffer.from(parsed.data.key, 'base64')
     },
   }

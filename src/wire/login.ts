@@ -41,12 +41,9 @@ export const loginView = z.object({
     .optional()
     .meta({ description: 'to choose from, in the state verified' }),
   workspace: workspaceView.optional().meta({ description: 'the chosen one' }),
-  refused: z
-    .number()
-    .int()
-    .meta({
-      description: 'requests to the callback that delivered no key: probes, malformed keys, wrong states',
-    }),
+  refused: z.number().int().meta({
+    description: 'requests to the callback that delivered no key: probes, malformed keys, wrong states',
+  }),
   notice: z
     .string()
     .optional()

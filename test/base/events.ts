@@ -2,7 +2,7 @@ import t from 'tap'
 import { createEvents } from '../../src/base/events.js'
 import { createManualClock } from '../fixtures/manual-clock.js'
 
-t.test('events are numbered, resumed from any number, and it is told when some are lost', async (t) => {
+t.test('numbers events, resumes from any number, and says if some are lost', async (t) => {
   const events = createEvents({ clock: createManualClock(), epoch: 'e' })
   t.strictSame(events.since(0), { events: [], isComplete: true })
   for (let index = 0; index < 1_003; index += 1) events.emit('vault.changed', { facts: { index } })
@@ -21,7 +21,7 @@ t.test('events are numbered, resumed from any number, and it is told when some a
   }
 })
 
-t.test('who listens hears until it stops', async (t) => {
+t.test('calls a listener until it is removed', async (t) => {
   const events = createEvents({ clock: createManualClock(5), epoch: 'e' })
   const heard: unknown[] = []
   const stop = events.onEvent((event) => heard.push(event))
@@ -31,7 +31,7 @@ t.test('who listens hears until it stops', async (t) => {
   t.strictSame(heard, [{ seq: 1, at: 5, type: 'daemon.started', facts: {} }])
 })
 
-t.test('one listener that fails neither stops the others nor whoever emits', async (t) => {
+t.test('a failing listener stops neither the others nor the emitter', async (t) => {
   const events = createEvents({ clock: createManualClock(), epoch: 'e' })
   const heard: string[] = []
   events.onEvent(() => {

@@ -143,7 +143,7 @@ t.test(
       spawnSync(process.execPath, [program, ...args], { env, encoding: 'utf8', timeout: 60_000 })
     t.match(run({ PREFECT_AUTH_STATE_DIR: open }, '--vault-backend=file'), {
       status: 1,
-      stderr: /has mode 777/,
+      stderr: /mode 777 lets other users reach it/,
     })
     t.match(readdirSync(open), ['code-cache'], 'and nothing was touched in it')
     t.match(run({}, '--version'), { status: 0, stdout: /^\d/ })

@@ -126,13 +126,13 @@ const REFUSALS: readonly Refusal[] = [
   {
     name: 'a socket path that is too long',
     code: 1,
-    says: /has more than 103 bytes\n {2}try: set PREFECT_AUTH_SOCKET/,
+    says: /longer than 103 bytes\n {2}try: set PREFECT_AUTH_SOCKET/,
     env: (root) => ({ PREFECT_AUTH_SOCKET: join(root, 's'.repeat(110)) }),
   },
   {
     name: 'a state directory that others may enter',
     code: 1,
-    says: /has mode 755, others can reach it\n {2}try: chmod 700 \/.*state/,
+    says: /mode 755 lets other users reach it\n {2}try: chmod 700 \/.*state/,
     prepare: (root) => {
       mkdirSync(join(root, 'state'))
       chmodSync(join(root, 'state'), 0o755)
@@ -141,7 +141,7 @@ const REFUSALS: readonly Refusal[] = [
   {
     name: 'a ledger that others can read',
     code: 1,
-    says: /ledger\.json has mode 644.*\n {2}try: chmod 600 /,
+    says: /ledger\.json: mode 644.*\n {2}try: chmod 600 /,
     prepare: (root) => {
       mkdirSync(join(root, 'state'), { mode: 0o700 })
       writeFileSync(join(root, 'state', 'ledger.json'), '{"profiles":{},"keys":{}}')
@@ -209,7 +209,7 @@ t.test('a corrupt ledger is kept aside, the version before it is used, and statu
   const second = startProgram(t, { program, root, sim })
   await second.up()
   t.equal(await servedKey(second), served)
-  t.match((await second.ask('GET', '/v1/status')).text, /ledger\.json was corrupt and is kept as/)
+  t.match((await second.ask('GET', '/v1/status')).text, /ledger\.json was corrupt and was renamed to/)
   t.match((await second.ask('GET', '/v1/doctor')).text, /tokens\.json was corrupt/)
   t.equal(readdirSync(join(root, 'state')).filter((name) => name.includes('.corrupt-')).length, 2)
   t.equal(await second.stop(), 0)

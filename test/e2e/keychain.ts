@@ -254,7 +254,7 @@ t.test('a keychain that was chosen is never replaced by a file', real, async (t)
       deadlineMs: PATIENT_MS,
     })
   const first = await auto(service.env)
-  t.match(first.describe(), { backend: 'keychain', because: /answered at the first start/ })
+  t.match(first.describe(), { backend: 'keychain', because: /worked at the first start/ })
   await first.put('key:kept', new Secret('precious'))
 
   const without = await auto({ HOME: '/nowhere' })

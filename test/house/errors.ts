@@ -30,10 +30,10 @@ t.test('so it has those of the command line', async (t) => {
   t.same(Object.fromEntries(clientRows.map(([, name, kind]) => [name, kind])), Object.fromEntries(own))
 })
 
-t.test('each says when it comes and what helps', async (t) => {
+t.test('each says when it occurs and what to do', async (t) => {
   for (const [, code, , when = '', help = ''] of [...rows, ...clientRows]) {
     t.ok(when.trim().length > 10, `${code}: when`)
-    t.ok(help.trim().length >= 6, `${code}: what helps`)
+    t.ok(help.trim().length >= 6, `${code}: what to do`)
   }
 })
 

@@ -20,27 +20,24 @@ t.test('writes content and mode, whatever the umask says', async (t) => {
   t.strictSame(readdirSync(join(path, '..')), ['x'])
 })
 
-t.test(
-  'without its directory, over a directory, with a failing last step: the old file stays, nothing is left over',
-  async (t) => {
-    const dir = t.testdir({ x: 'old', taken: {} })
-    await t.rejects(writeFileAtomic(join(dir, 'missing', 'x'), 'new'), { code: 'ENOENT' })
-    await t.rejects(writeFileAtomic(join(dir, 'taken'), 'new'), { code: 'EISDIR' })
-    const refuse = { beforeRename: () => Promise.reject(new Error('no')) }
-    await t.rejects(writeFileAtomic(join(dir, 'x'), 'new', refuse), /no/)
-    t.equal(readFileSync(join(dir, 'x'), 'utf8'), 'old')
-    t.strictSame(readdirSync(dir).sort(), ['taken', 'x'])
-  },
-)
+t.test('keeps the old file, and leaves nothing else, if any step fails', async (t) => {
+  const dir = t.testdir({ x: 'old', taken: {} })
+  await t.rejects(writeFileAtomic(join(dir, 'missing', 'x'), 'new'), { code: 'ENOENT' })
+  await t.rejects(writeFileAtomic(join(dir, 'taken'), 'new'), { code: 'EISDIR' })
+  const refuse = { beforeRename: () => Promise.reject(new Error('no')) }
+  await t.rejects(writeFileAtomic(join(dir, 'x'), 'new', refuse), /no/)
+  t.equal(readFileSync(join(dir, 'x'), 'utf8'), 'old')
+  t.strictSame(readdirSync(dir).sort(), ['taken', 'x'])
+})
 
-t.test('a link is replaced, not followed: its target stays as it was', async (t) => {
+t.test('replaces a link, and does not touch its target', async (t) => {
   const dir = t.testdir({ target: 'theirs' })
   symlinkSync('target', join(dir, 'x'))
   await writeFileAtomic(join(dir, 'x'), 'ours')
   t.equal(readFileSync(join(dir, 'target'), 'utf8'), 'theirs')
 })
 
-t.test('writers side by side: the content is that of one of them', async (t) => {
+t.test('concurrent writers leave the content of one of them', async (t) => {
   const path = join(t.testdir(), 'x')
   const texts = Array.from({ length: 20 }, (_, index) => String(index).repeat(50_000))
   await Promise.all(texts.map((text) => writeFileAtomic(path, text)))
@@ -48,7 +45,7 @@ t.test('writers side by side: the content is that of one of them', async (t) => 
   t.strictSame(readdirSync(join(path, '..')), ['x'])
 })
 
-t.test('killed in the middle of writing, again and again: old or new, never between', async (t) => {
+t.test('killed while writing, leaves the old or the new content', async (t) => {
   const dir = t.testdir({ x: `0\n${'0'.repeat(200_000)}` })
   const path = join(dir, 'x')
   const writer = new URL('./fixtures/atomic-writer.ts', import.meta.url).pathname
@@ -75,12 +72,16 @@ t.test('killed in the middle of writing, again and again: old or new, never betw
   }
 })
 
-t.test('a full disk leaves the old file and no rubbish', { skip: whyNoSmallDisk() }, async (t) => {
-  await onSmallDisk(async (mount) => {
-    const path = join(mount, 'x')
-    await writeFileAtomic(path, 'old')
-    await t.rejects(writeFileAtomic(path, 'n'.repeat(100_000)), { code: 'ENOSPC' })
-    t.equal(readFileSync(path, 'utf8'), 'old')
-    t.strictSame(readdirSync(mount), ['x'])
-  })
-})
+t.test(
+  'keeps the old file, and leaves nothing else, on a full disk',
+  { skip: whyNoSmallDisk() },
+  async (t) => {
+    await onSmallDisk(async (mount) => {
+      const path = join(mount, 'x')
+      await writeFileAtomic(path, 'old')
+      await t.rejects(writeFileAtomic(path, 'n'.repeat(100_000)), { code: 'ENOSPC' })
+      t.equal(readFileSync(path, 'utf8'), 'old')
+      t.strictSame(readdirSync(mount), ['x'])
+    })
+  },
+)

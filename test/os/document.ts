@@ -33,7 +33,7 @@ function onDisk(path: string): unknown {
   return JSON.parse(readFileSync(path, 'utf8'))
 }
 
-t.test('starts empty, keeps what it is given, and the version before it', async (t) => {
+t.test('starts empty, keeps updates, and the previous version', async (t) => {
   const path = join(t.testdir(), 'doc.json')
   const document = await open(path)
   t.strictSame(document.read(), { n: 0 })
@@ -48,14 +48,14 @@ t.test('starts empty, keeps what it is given, and the version before it', async 
   t.strictSame(readdirSync(join(path, '..')).sort(), ['doc.json', 'doc.json.previous'])
 })
 
-t.test('no change is no write', async (t) => {
+t.test('does not write an unchanged document', async (t) => {
   const path = join(t.testdir(), 'doc.json')
   const document = await open(path)
   await document.update((current) => current)
   t.equal(existsSync(path), false)
 })
 
-t.test('changes at once come one after the other; one that throws changes nothing', async (t) => {
+t.test('applies concurrent updates one at a time; one that throws changes nothing', async (t) => {
   const path = join(t.testdir(), 'doc.json')
   const document = await open(path)
   const all = Array.from({ length: 50 }, () => document.update(({ n }) => ({ n: n + 1 })))
@@ -71,7 +71,7 @@ const BROKEN = ['', '{"n":', 'null', '{"n":"1"}', '[]', '\0\0\0\0', '{"n":1}{"n"
 
 for (const broken of BROKEN) {
   t.test(
-    `a file that holds ${JSON.stringify(broken)} is kept aside, and the version before it is used for good`,
+    `a file that holds ${JSON.stringify(broken)} is kept aside, and replaced by the previous version`,
     async (t) => {
       const path = join(t.testdir(), 'doc.json')
       const document = await open(path)
@@ -80,7 +80,7 @@ for (const broken of BROKEN) {
       writeFileSync(path, broken)
       const again = await open(path)
       t.strictSame(again.read(), { n: 1 })
-      t.match(again.notice, /was corrupt and is kept as .*; the version before it is used/)
+      t.match(again.notice, /was corrupt and was renamed to .*; using the previous version/)
       t.equal(readFileSync(`${path}.corrupt-2026-01-01T00-00-00.000Z`, 'utf8'), broken)
       const third = await open(path)
       t.strictSame(third.read(), { n: 1 }, 'also at the start after that')
@@ -89,13 +89,13 @@ for (const broken of BROKEN) {
   )
 }
 
-t.test('both versions broken: it starts empty, says so, and keeps both', async (t) => {
+t.test('starts empty if both versions are broken, says so, and keeps both', async (t) => {
   const path = join(t.testdir({ 'doc.json': '{', 'doc.json.previous': '[' }), 'doc.json')
   chmodSync(path, 0o600)
   chmodSync(`${path}.previous`, 0o600)
   const document = await open(path)
   t.strictSame(document.read(), { n: 0 })
-  t.match(document.notice, /it starts empty/)
+  t.match(document.notice, /starting empty/)
   await document.update(() => ({ n: 1 }))
   t.strictSame(readdirSync(join(path, '..')).sort(), [
     'doc.json',
@@ -104,18 +104,18 @@ t.test('both versions broken: it starts empty, says so, and keeps both', async (
   ])
 })
 
-t.test('a file that is gone while the version before it is there was lost, not never made', async (t) => {
+t.test('takes a missing file with a previous version for lost, not for new', async (t) => {
   const path = join(t.testdir(), 'doc.json')
   const document = await open(path)
   await document.update(() => ({ n: 1 }))
   renameSync(path, `${path}.previous`)
   const again = await open(path)
   t.strictSame(again.read(), { n: 1 })
-  t.match(again.notice, /is missing; the version before it is used/)
+  t.match(again.notice, /is missing; using the previous version/)
   t.strictSame(onDisk(path), { n: 1 })
 })
 
-t.test('what others can read is refused, with the command that repairs it', async (t) => {
+t.test('rejects a file that others can read, with the command that repairs it', async (t) => {
   for (const name of ['doc.json', 'doc.json.previous']) {
     const path = join(t.testdir({ [name]: '{"n":1}' }), 'doc.json')
     chmodSync(path.replace('doc.json', name), 0o644)
@@ -123,7 +123,7 @@ t.test('what others can read is refused, with the command that repairs it', asyn
   }
 })
 
-t.test('a disk that refuses: the change is refused, memory and disk stay as they were', async (t) => {
+t.test('rejects an update that cannot be written, and keeps memory and disk unchanged', async (t) => {
   const dir = t.testdir()
   const path = join(dir, 'doc.json')
   const document = await open(path)
@@ -137,7 +137,7 @@ t.test('a disk that refuses: the change is refused, memory and disk stay as they
 })
 
 t.test(
-  'a full disk: nothing changes, the version before stays too, and it goes on with space',
+  'keeps both versions on a full disk, and works again with space',
   { skip: whyNoSmallDisk() },
   async (t) => {
     await onSmallDisk(async (disk) => {
@@ -158,7 +158,7 @@ t.test(
   },
 )
 
-t.test('what a killed writer left behind is swept away, other files are not', async (t) => {
+t.test('deletes what a killed writer left, and no other file', async (t) => {
   const path = join(
     t.testdir({ 'doc.json.0a1b2c.tmp': 'half', 'doc.json.previous.tmp': '', 'other.json.tmp': '' }),
     'doc.json',
@@ -167,7 +167,7 @@ t.test('what a killed writer left behind is swept away, other files are not', as
   t.strictSame(readdirSync(join(path, '..')), ['other.json.tmp'])
 })
 
-t.test('the ledger keeps profiles of any name, and refuses records that are none', async (t) => {
+t.test('the ledger keeps profiles of any name, and rejects invalid records', async (t) => {
   const record = { workspaces: [], generation: 3, digest: '' }
   const text = `{"profiles":{"__proto__":${JSON.stringify(record)},"constructor":${JSON.stringify(record)}},"keys":{}}`
   const parsed = ledgerSchema.parse(JSON.parse(text))

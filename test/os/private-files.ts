@@ -7,7 +7,7 @@ import { checkPrivateFile, ensurePrivateDirectory, readPrivateFile } from '../..
 
 const modeOf = (path: string) => statSync(path).mode & 0o777
 
-t.test('a directory that is missing is made for us alone, and so is what is missing above it', async (t) => {
+t.test('creates a missing directory, and its missing parents, for us alone', async (t) => {
   const dir = join(t.testdir(), 'a', 'b')
   await ensurePrivateDirectory(dir)
   t.equal(modeOf(dir), 0o700)
@@ -15,7 +15,7 @@ t.test('a directory that is missing is made for us alone, and so is what is miss
   await ensurePrivateDirectory(dir)
 })
 
-t.test('looser modes are refused, and the hint repairs them', async (t) => {
+t.test('rejects looser modes, with a hint that repairs them', async (t) => {
   const dir = join(t.testdir({ "it's mine": { file: 'secret' } }), "it's mine")
   const file = join(dir, 'file')
   for (const mode of [0o755, 0o770, 0o701]) {
@@ -38,7 +38,7 @@ t.test('looser modes are refused, and the hint repairs them', async (t) => {
   }
 })
 
-t.test('a link, a file or a pipe in the place is refused', async (t) => {
+t.test('rejects a link, a file or a pipe', async (t) => {
   const root = t.testdir({ file: 'secret', real: {} })
   chmodSync(join(root, 'real'), 0o700)
   chmodSync(join(root, 'file'), 0o600)
@@ -74,7 +74,7 @@ t.test(
   },
 )
 
-t.test('a missing file is no error', async (t) => {
+t.test('takes a missing file for absent, not for an error', async (t) => {
   const path = join(t.testdir(), 'missing')
   t.equal(await checkPrivateFile(path), false)
   t.equal(await readPrivateFile(path), undefined)
@@ -82,7 +82,7 @@ t.test('a missing file is no error', async (t) => {
   t.equal(await checkPrivateFile(path), true)
 })
 
-t.test('a directory that cannot be made says so', async (t) => {
+t.test('says that a directory cannot be created', async (t) => {
   const root = t.testdir({ file: '' })
   symlinkSync(join(root, 'nowhere'), join(root, 'dangling'))
   await t.rejects(ensurePrivateDirectory(join(root, 'dangling', 'x', 'y')), { code: 'disk_failed' })

@@ -11,7 +11,7 @@ function node(script: string, more: Partial<ProgramCall> = {}) {
   return runProgram(call, clock)
 }
 
-t.test('answers with what the program said and how it ended', async (t) => {
+t.test('returns the output and the exit of the program', async (t) => {
   const result = await node(
     'process.stdin.pipe(process.stdout); console.error("aside"); process.exitCode = 3',
     {
@@ -30,11 +30,11 @@ t.test('gives the program nothing of our own environment', async (t) => {
   t.match(result, { stdout: 'this undefined\n' })
 })
 
-t.test('tells a crash from an end', async (t) => {
+t.test('distinguishes a crash from an exit', async (t) => {
   t.match(await node('process.kill(process.pid, "SIGSEGV")'), { kind: 'crashed', signal: 'SIGSEGV' })
 })
 
-t.test('says that a program is not there', async (t) => {
+t.test('says that a program does not exist', async (t) => {
   t.match(await node('', { file: '/nowhere/program' }), { kind: 'not_started', reason: /ENOENT/ })
 })
 
@@ -42,7 +42,7 @@ t.test('survives a program that ends without reading its input', async (t) => {
   t.match(await node('process.exit(0)', { input: 'x'.repeat(1_000_000) }), { kind: 'exited', code: 0 })
 })
 
-t.test('kills a program that ignores every polite signal when its time is over', async (t) => {
+t.test('kills a program that ignores signals at its deadline', async (t) => {
   const pidFile = `${t.testdir()}/pid`
   const script = `
     process.on('SIGTERM', () => {})
@@ -54,7 +54,7 @@ t.test('kills a program that ignores every polite signal when its time is over',
   t.pass('gone')
 })
 
-t.test('does not wait for what the program left behind holding its pipes', async (t) => {
+t.test('does not wait for children that hold the pipes of the program', async (t) => {
   const script = `
     const { spawn } = require('child_process')
     const left = spawn(process.execPath, ['-e', 'setTimeout(() => {}, 8000)'], { stdio: 'inherit', detached: true })

@@ -150,7 +150,7 @@ function linkToStore(root: string, path: string): void {
   symlinkSync(join(root, 'store', 'target'), path)
 }
 
-/** Polls: the watch is told to be quick by nobody, only to arrive. */
+/** Polls: nothing promises that the watch is quick, only that it fires. */
 async function until(condition: () => boolean): Promise<boolean> {
   const deadline = Date.now() + 8000
   while (Date.now() < deadline) {
@@ -187,7 +187,7 @@ for (const { name, prepare, act, again } of cases) {
   })
 }
 
-t.test('a neighbour in the directory does not stir the watch', async (t) => {
+t.test('ignores other files in the directory', async (t) => {
   const dir = t.testdir({ file: 'first', other: 'x' })
   let stirs = 0
   const onStir = () => {
@@ -206,7 +206,7 @@ t.test('a neighbour in the directory does not stir the watch', async (t) => {
   t.ok(await until(() => stirs > before), 'the file does')
 })
 
-t.test('a closed watch is silent', async (t) => {
+t.test('does not fire once closed', async (t) => {
   const dir = t.testdir({ file: 'first' })
   let stirs = 0
   const onStir = () => {

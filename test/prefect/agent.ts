@@ -38,31 +38,31 @@ t.test(
   },
 )
 
-t.test('with SSL_CERT_FILE the authority is trusted', async (t) => {
+t.test('trusts the authority in SSL_CERT_FILE', async (t) => {
   const { server, cloud, at } = await serveTls(t, forLoopback, trusting)
   t.strictSame(await cloud.workspaces(at), [])
   t.equal(server.seen[0]?.headers.authorization, `Bearer ${TEST_KEY}`)
 })
 
-t.test('a certificate for another host is refused', async (t) => {
+t.test('rejects a certificate for another host', async (t) => {
   const { server, cloud, at } = await serveTls(t, forCloud, trusting)
   const error = await failureOf(cloud.workspaces(at))
   t.match(error.message, /certificate is for another host/)
   t.equal(server.seen.length, 0)
 })
 
-t.test('an expired certificate is refused, and the clock is named', async (t) => {
+t.test('rejects an expired certificate, and hints at the clock', async (t) => {
   const { cloud, at } = await serveTls(t, authority.issue('127.0.0.1', 0), trusting)
   const error = await failureOf(cloud.workspaces(at))
   t.match(error.message, /certificate has expired/)
   t.match(error.hint, /clock/)
 })
 
-t.test('a server without TLS is said to be one', async (t) => {
+t.test('names a server that does not speak TLS', async (t) => {
   const { server, cloud, at } = await serveTls(t, undefined, trusting)
   const error = await failureOf(cloud.workspaces(at))
   t.equal(error.code, 'prefect_unreachable')
-  t.match(error.message, /does not speak TLS/)
+  t.match(error.message, /does not speak valid TLS/)
   t.equal(server.seen.length, 0)
 })
 
@@ -71,7 +71,7 @@ t.test(
   async (t) => {
     const caFile = join(t.testdir({}), 'ca.pem')
     const { cloud, at } = await serveTls(t, forLoopback, { tls: { caFile } })
-    t.match(await failureOf(cloud.workspaces(at)), { code: 'setting_invalid', message: /can't be read/ })
+    t.match(await failureOf(cloud.workspaces(at)), { code: 'setting_invalid', message: /cannot read/ })
     writeFileSync(caFile, 'junk')
     t.match(await failureOf(cloud.workspaces(at)), {
       code: 'setting_invalid',
@@ -98,7 +98,7 @@ async function serveBehindProxy(
   return { server, proxy, cloud, at: { ...target(0), cloudApiUrl: 'https://api.cloud.test/api' } }
 }
 
-t.test('through a proxy the key travels in a tunnel to the host itself', async (t) => {
+t.test('sends the key through a proxy only inside a tunnel to the host', async (t) => {
   const { server, proxy, cloud, at } = await serveBehindProxy(t)
   t.strictSame(await cloud.workspaces(at), [])
   t.strictSame(proxy.tunnels, [
@@ -113,7 +113,7 @@ t.test('through a proxy the key travels in a tunnel to the host itself', async (
   t.equal(proxy.seen.length, 0)
 })
 
-t.test('a proxy in the middle that shows its own certificate is not trusted', async (t) => {
+t.test('does not trust a proxy that presents its own certificate', async (t) => {
   const { server, cloud, at } = await serveBehindProxy(t, 200, { tls: {} })
   const error = await failureOf(cloud.workspaces(at))
   t.match(error, { code: 'prefect_unreachable', hint: /SSL_CERT_FILE/ })
@@ -121,19 +121,22 @@ t.test('a proxy in the middle that shows its own certificate is not trusted', as
 })
 
 const REFUSALS: readonly (readonly [status: number, says: RegExp])[] = [
-  [407, /proxy wants a user and a password \(407\)/],
-  [403, /proxy answered 403/],
-  [502, /proxy answered 502/],
+  [407, /proxy requires a user and a password \(407\)/],
+  [403, /proxy refused the connection \(403\)/],
+  [502, /proxy refused the connection \(502\)/],
 ]
 for (const [status, says] of REFUSALS) {
-  t.test(`a proxy that answers ${status} is told apart from Prefect, without its password`, async (t) => {
-    const { log, lines } = keepingLog()
-    const { cloud, at } = await serveBehindProxy(t, status, { log })
-    const error = await failureOf(cloud.workspaces(at))
-    t.equal(error.code, 'prefect_unreachable')
-    t.match(error.message, says)
-    t.notMatch(`${error.message} ${error.hint} ${error.cause} ${lines.join()}`, /p@ss|p%40ss/)
-  })
+  t.test(
+    `distinguishes a proxy that answers ${status} from Prefect, and does not repeat its password`,
+    async (t) => {
+      const { log, lines } = keepingLog()
+      const { cloud, at } = await serveBehindProxy(t, status, { log })
+      const error = await failureOf(cloud.workspaces(at))
+      t.equal(error.code, 'prefect_unreachable')
+      t.match(error.message, says)
+      t.notMatch(`${error.message} ${error.hint} ${error.cause} ${lines.join()}`, /p@ss|p%40ss/)
+    },
+  )
 }
 
 t.test('a proxy that never answers CONNECT meets the deadline of the whole call', async (t) => {
@@ -155,7 +158,7 @@ t.test('loopback is never proxied: the key would leave the machine in plain text
   t.equal(proxy.sockets.size, 0)
 })
 
-t.test('a proxy of another kind is refused by the name of its variable', async (t) => {
+t.test('rejects another kind of proxy, and names its variable', async (t) => {
   const { cloud, at } = await serveBehindProxy(t, 200, {
     proxy: { allProxy: 'socks5://user:p%40ss@127.0.0.1:1080' },
   })

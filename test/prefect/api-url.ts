@@ -52,7 +52,7 @@ for (const [name, text, becomes] of normalised) {
   })
 }
 
-t.test('a page of the UI that the daemon was told about leads to its API', async (t) => {
+t.test('maps a page of the configured UI to its API', async (t) => {
   const own = { cloudApiUrl: 'http://127.0.0.1:4321/api', cloudUiUrl: 'http://127.0.0.1:4322' }
   t.equal(
     normaliseApiUrl(`http://127.0.0.1:4322/account/${A}/workspace/${W}/dashboard`, own),
@@ -83,7 +83,7 @@ const clouds: [apiUrl: string, cloudApiUrl: string, isCloud: boolean][] = [
   ['http://127.0.0.1:42001/api', 'http://127.0.0.1:4200', false],
 ]
 
-t.test("Cloud is what begins with Cloud's URL, on the same host", async (t) => {
+t.test('recognizes Cloud by its URL prefix, on the same host', async (t) => {
   for (const [apiUrl, cloudApiUrl, isCloud] of clouds) {
     t.equal(isCloudApiUrl(apiUrl, cloudApiUrl), isCloud, `${apiUrl} under ${cloudApiUrl}`)
   }
@@ -97,11 +97,11 @@ const uis: [api: string, ui: string][] = [
   ['https://api.example.com/api', 'https://api.example.com'],
 ]
 
-t.test('the UI follows from the API as Prefect 3.9 infers it', async (t) => {
+t.test('infers the UI from the API as Prefect 3.9 does', async (t) => {
   for (const [api, ui] of uis) t.equal(inferCloudUiUrl(api), ui)
 })
 
-t.test('pages are told from APIs', async (t) => {
+t.test('distinguishes pages from APIs', async (t) => {
   t.ok(isPageUrl(PAGE, defaults))
   t.ok(isPageUrl('https://app.prefect.cloud/', defaults))
   t.ok(isPageUrl(`https://prefect.example.com/account/${A}/workspace/${W}`, defaults))

@@ -187,7 +187,7 @@ t.test('createKey without an expiry leaves the field out', async (t) => {
   t.equal(server.seen[0]?.body, '{"name":"ü"}')
 })
 
-t.test("the server's date is told with the moment it came", async (t) => {
+t.test("reports the server's date with the time of its arrival", async (t) => {
   const dates: number[][] = []
   const { cloud, at } = await serve(
     t,
@@ -226,7 +226,7 @@ t.test('the log says what was asked and never the key', async (t) => {
     log,
   })
   await failureOf(cloud.me(at))
-  t.match(lines.join(), 'asked Prefect Cloud in vain')
+  t.match(lines.join(), 'Prefect Cloud request failed')
   t.notMatch(lines.join(), TEST_KEY)
 })
 

@@ -132,13 +132,13 @@ const FAULTS: readonly Fault[] = [
     name: 'JSON of another type',
     behave: body('{"workspaces":[]}'),
     code: 'prefect_unexpected',
-    says: /another shape than expected \(the whole of it\)/,
+    says: /unexpected JSON \(at the top level\)/,
   },
   {
     name: 'a field of another type',
     behave: body('[{"account_id":1}]'),
     code: 'prefect_unexpected',
-    says: /another shape than expected \('0\.account_id'\)/,
+    says: /unexpected JSON \('0\.account_id'\)/,
   },
   {
     name: 'an id that would change a URL',
@@ -175,14 +175,14 @@ const FAULTS: readonly Fault[] = [
     behave: (response) =>
       void response.writeHead(200, { 'content-length': '100' }).write('[', () => response.destroy()),
     code: 'prefect_unexpected',
-    says: /broke off in the middle/,
+    says: /closed in the middle of its answer/,
     tries: 3,
   },
   {
     name: 'a cut connection',
     behave: (response) => void response.destroy(),
     code: 'prefect_unreachable',
-    says: /was cut before an answer/,
+    says: /was closed before an answer/,
     tries: 3,
   },
 ]
@@ -195,7 +195,7 @@ for (const { name, behave, code, says, hint, tries = 1 } of FAULTS) {
     const error = await failureOf(cloud.workspaces(target(server.port)))
     t.equal(error.code, code)
     t.match(error.message, says)
-    t.match(error.message, `could not list the workspaces`)
+    t.match(error.message, `cannot list the workspaces`)
     t.match(error.message, `127.0.0.1:${server.port}`)
     if (hint) t.match(error.hint ?? '', hint)
     t.notMatch(`${error.message} ${error.hint}`, /SECRET/)
@@ -215,7 +215,7 @@ const RAW: readonly (readonly [name: string, bytes: string, code: string, says: 
     'two lengths',
     'HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n[]',
     'prefect_unexpected',
-    /another length/,
+    /different length/,
   ],
 ]
 
@@ -237,7 +237,7 @@ t.test('a closed port is prefect_unreachable', async (t) => {
   t.teardown(() => cloud.close())
   const error = await failureOf(cloud.me(target(server.port)))
   t.equal(error.code, 'prefect_unreachable')
-  t.match(error.message, /could not read whose key this is at .*: the connection was refused/)
+  t.match(error.message, /cannot find out who owns the key at .*: the connection was refused/)
 })
 
 t.test('a name that does not exist is prefect_unreachable', async (t) => {

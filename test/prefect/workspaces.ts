@@ -60,18 +60,18 @@ t.test('finds by handles, ids, id, unique handle and page', async (t) => {
 })
 
 const failures: [text: string, message: RegExp][] = [
-  ['prefect/nobody', /this key reaches none like that/],
-  [`${W}/${A}`, /this key reaches none like that/],
-  ['prod', /several accounts have one of that name/],
+  ['prefect/nobody', /this key reaches no such workspace/],
+  [`${W}/${A}`, /this key reaches no such workspace/],
+  ['prod', /several accounts have one of this name/],
   ['https://app.prefect.cloud/my/profile', /this URL names no workspace/],
-  ['a/b/c', /neither a handle, an id nor the URL/],
+  ['a/b/c', /not a handle, an id or the URL/],
 ]
 
-t.test('what is not found names what there is', async (t) => {
+t.test('lists the available workspaces if none is found', async (t) => {
   for (const [text, message] of failures) {
     const error = refusal(all, text)
     t.match(error.message, message)
-    t.match(error.hint, /there are: acme\/prod, prefect\/prod, prefect\/terry$/)
+    t.match(error.hint, /available: acme\/prod, prefect\/prod, prefect\/terry$/)
   }
   const many = Array.from({ length: 13 }, (_, index) => workspace('a', `w${10 + index}`, A, W2))
   t.match(refusal(many, 'x').hint, /a\/w19 and 3 more$/)

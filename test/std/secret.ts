@@ -4,7 +4,7 @@ import { Secret, sha256Hex } from '../../src/std/secret.js'
 
 const TEXT = 'pnu_do-not-print-me'
 
-t.test('a secret is printed nowhere', async (t) => {
+t.test('never prints a secret', async (t) => {
   const secret = new Secret(TEXT)
   const printed: readonly [string, string][] = [
     ['a template', `${secret}`],
@@ -21,7 +21,7 @@ t.test('a secret is printed nowhere', async (t) => {
   t.equal(secret.reveal(), TEXT)
 })
 
-t.test('secrets are compared by text and named by fingerprint', async (t) => {
+t.test('compares secrets by text and identifies them by fingerprint', async (t) => {
   const secret = new Secret(TEXT)
   t.equal(secret.equals(new Secret(TEXT)), true)
   t.equal(secret.equals(new Secret(`${TEXT} `)), false)

@@ -30,7 +30,7 @@ for (const [name, text, expected] of CASES) {
   t.test(name, async (t) => t.equal(plainText(text, text.startsWith('x') ? 20 : 100), expected))
 }
 
-t.test('what is not printable, too long or a key does not come through', async (t) => {
+t.test('removes unprintable characters and keys, and cuts long text', async (t) => {
   for (const [text, expected] of [
     ['Terry Example', 'Terry Example'],
     ['Zoë 北京 🙂', 'Zoë 北京 🙂'],

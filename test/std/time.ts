@@ -5,7 +5,7 @@ import { startTicking } from '../../src/std/tick.js'
 import { backoffMs, formatDuration, parseDuration } from '../../src/std/time.js'
 import { createManualClock } from '../fixtures/manual-clock.js'
 
-t.test('durations: what is read and what is not', async (t) => {
+t.test('reads durations, and nothing else', async (t) => {
   const rows: readonly [string, number | undefined][] = [
     ['90s', 90_000],
     ['15m', 900_000],
@@ -22,7 +22,7 @@ t.test('durations: what is read and what is not', async (t) => {
   for (const [text, ms] of rows) t.equal(parseDuration(text), ms, JSON.stringify(text))
 })
 
-t.test('durations: said in the largest whole unit, and read back', async (t) => {
+t.test('formats durations in the largest whole unit', async (t) => {
   const rows: readonly [number, string][] = [
     [7_776_000_000, '90d'],
     [45_000, '45s'],
@@ -38,7 +38,7 @@ t.test('durations: said in the largest whole unit, and read back', async (t) => 
   }
 })
 
-t.test('backoff: doubles, is capped, and full of jitter', async (t) => {
+t.test('backoff doubles up to a cap, with full jitter', async (t) => {
   const policy = { firstMs: 1_000, maxMs: 300_000 }
   const rows: readonly [number, number][] = [
     [1, 1_000],
@@ -62,7 +62,7 @@ t.test('backoff: doubles, is capped, and full of jitter', async (t) => {
   )
 })
 
-t.test('the system clock: longer than Node can count does not fire at once', async (t) => {
+t.test('a timer longer than Node supports does not fire at once', async (t) => {
   const clock = systemClock()
   let fired = false
   const timer = clock.after(2 ** 40, () => {
@@ -74,7 +74,7 @@ t.test('the system clock: longer than Node can count does not fire at once', asy
   timer.cancel()
 })
 
-t.test('sleep: over in time, or with the reason of the signal', async (t) => {
+t.test('sleep ends in time, or with the reason of the signal', async (t) => {
   const clock = createManualClock()
   let isOver = false
   const slept = sleep(clock, 1_000).then(() => {
@@ -92,78 +92,72 @@ t.test('sleep: over in time, or with the reason of the signal', async (t) => {
   await t.rejects(sleep(clock, 1_000, AbortSignal.abort(new Error('before'))), /before/)
 })
 
-t.test(
-  'ticks: never two at once, on after a failure, none after the close, which waits for the last',
-  async (t) => {
-    const clock = createManualClock()
-    let running = 0
-    let runs = 0
-    let finish = () => {}
-    const ticking = startTicking({
+t.test('never ticks twice at once, goes on after a failure, and close waits for the last tick', async (t) => {
+  const clock = createManualClock()
+  let running = 0
+  let runs = 0
+  let finish = () => {}
+  const ticking = startTicking({
+    clock,
+    everyMs: 1_000,
+    log: silentLog(),
+    async run() {
+      runs += 1
+      running += 1
+      t.equal(running, 1)
+      await new Promise<void>((resolve) => {
+        finish = resolve
+      })
+      running -= 1
+      if (runs === 1) throw new Error('no')
+    },
+  })
+  const settle = () => new Promise((resolve) => setImmediate(resolve))
+  clock.pass(10_000)
+  t.equal(runs, 1)
+  finish()
+  await settle()
+  clock.pass(1_000)
+  t.equal(runs, 2, 'after a failure')
+  let isClosed = false
+  const closed = ticking.close().then(() => {
+    isClosed = true
+  })
+  await settle()
+  t.equal(isClosed, false)
+  finish()
+  await closed
+  clock.pass(10_000)
+  await settle()
+  t.equal(runs, 2)
+})
+
+t.test('tickers of one interval run at the same moments, and at none twice', async (t) => {
+  const clock = createManualClock()
+  const beats: string[] = []
+  const start = (name: string) =>
+    startTicking({
       clock,
-      everyMs: 1_000,
+      everyMs: 30_000,
       log: silentLog(),
       async run() {
-        runs += 1
-        running += 1
-        t.equal(running, 1)
-        await new Promise<void>((resolve) => {
-          finish = resolve
-        })
-        running -= 1
-        if (runs === 1) throw new Error('no')
+        beats.push(`${name} ${clock.monotonic() % 30_000}`)
       },
     })
-    const settle = () => new Promise((resolve) => setImmediate(resolve))
-    clock.pass(10_000)
-    t.equal(runs, 1)
-    finish()
+  const settle = () => new Promise((resolve) => setImmediate(resolve))
+  clock.pass(30_000 - (clock.monotonic() % 30_000) + 1_000)
+  const tickings = [start('first')]
+  clock.pass(12_345)
+  tickings.push(start('second'))
+  for (let beat = 0; beat < 2; beat += 1) {
+    clock.pass(30_000 - (clock.monotonic() % 30_000))
     await settle()
-    clock.pass(1_000)
-    t.equal(runs, 2, 'after a failure')
-    let isClosed = false
-    const closed = ticking.close().then(() => {
-      isClosed = true
-    })
-    await settle()
-    t.equal(isClosed, false)
-    finish()
-    await closed
-    clock.pass(10_000)
-    await settle()
-    t.equal(runs, 2)
-  },
-)
-
-t.test(
-  'ticks of the same length fall on the same moments, whenever they were started, and on none twice',
-  async (t) => {
-    const clock = createManualClock()
-    const beats: string[] = []
-    const start = (name: string) =>
-      startTicking({
-        clock,
-        everyMs: 30_000,
-        log: silentLog(),
-        async run() {
-          beats.push(`${name} ${clock.monotonic() % 30_000}`)
-        },
-      })
-    const settle = () => new Promise((resolve) => setImmediate(resolve))
-    clock.pass(30_000 - (clock.monotonic() % 30_000) + 1_000)
-    const tickings = [start('first')]
-    clock.pass(12_345)
-    tickings.push(start('second'))
-    for (let beat = 0; beat < 2; beat += 1) {
-      clock.pass(30_000 - (clock.monotonic() % 30_000))
-      await settle()
-    }
-    t.same(beats, ['first 0', 'second 0', 'first 0', 'second 0'])
-    clock.pass(29_950)
-    tickings.push(start('late'))
-    clock.pass(50)
-    await settle()
-    t.notMatch(beats.join(), /late/, 'what may have been a timer that came early is over')
-    for (const ticking of tickings) await ticking.close()
-  },
-)
+  }
+  t.same(beats, ['first 0', 'second 0', 'first 0', 'second 0'])
+  clock.pass(29_950)
+  tickings.push(start('late'))
+  clock.pass(50)
+  await settle()
+  t.notMatch(beats.join(), /late/, 'what may have been a timer that came early is over')
+  for (const ticking of tickings) await ticking.close()
+})

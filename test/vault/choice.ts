@@ -9,13 +9,13 @@ const stateDir = "/home/o'brien/state"
 const plan = (facts: Partial<VaultFacts>) =>
   planVault({ settings: { backend: 'auto' }, recorded: undefined, found: undefined, stateDir, ...facts })
 
-t.test('nothing recorded, nothing found: it is decided now', async (t) => {
+t.test('decides if nothing is recorded or found', async (t) => {
   for (const backend of ['auto', 'keychain', 'file'] as const) {
     t.same(plan({ settings: { backend } }), { kind: 'decide' })
   }
 })
 
-t.test('what is recorded is opened, whatever auto would choose today', async (t) => {
+t.test('opens the recorded vault, whatever auto would choose today', async (t) => {
   t.same(plan({ recorded: keychain }), { kind: 'open', choice: keychain, isNew: false })
   t.same(plan({ recorded: file }), { kind: 'open', choice: file, isNew: false })
   // A file vault that was left behind does not take the keychain's place.
@@ -26,7 +26,7 @@ t.test('what is recorded is opened, whatever auto would choose today', async (t)
   })
 })
 
-t.test('a file vault without a record of the choice is taken up', async (t) => {
+t.test('adopts a file vault without a recorded choice', async (t) => {
   t.match(plan({ found: { wrap: 'key-file', store } }), {
     kind: 'open',
     isNew: true,
@@ -34,7 +34,7 @@ t.test('a file vault without a record of the choice is taken up', async (t) => {
   })
 })
 
-t.test('contradictions are refused; the command to start anew is one that a shell understands', async (t) => {
+t.test('rejects contradictions, with a command to start over that a shell understands', async (t) => {
   const refused = { code: 'setting_invalid', hint: /mv '\/home\/o'\\''brien\/state' / }
   t.throws(() => plan({ recorded: keychain, settings: { backend: 'file' } }), refused)
   t.throws(() => plan({ recorded: file, settings: { backend: 'keychain' } }), refused)
@@ -43,7 +43,7 @@ t.test('contradictions are refused; the command to start anew is one that a shel
   t.same(plan({ recorded: file, settings: { backend: 'file', keyWrap: 'auto' } }).kind, 'open')
 })
 
-t.test('a choice and a data key of different vaults are told, not mixed', async (t) => {
+t.test('rejects a choice and a data key of different vaults', async (t) => {
   const other = '22222222-2222-4222-8222-222222222222'
   for (const found of [
     { wrap: 'passphrase', store: other },

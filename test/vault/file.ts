@@ -61,7 +61,7 @@ t.test('with a passphrase from a systemd credential', async (t) => {
   t.match(vault.describe(), { state: 'ready', atRest: 'passphrase' })
 })
 
-t.test('no secret and no item content stands in any file in plain text', async (t) => {
+t.test('writes no secret and no item content in plain text', async (t) => {
   t.testdir()
   const vault = await open(t, 'key-file')
   await vault.put('key:a', new Secret('pnu_verysecret'))
@@ -83,7 +83,7 @@ const DAMAGES: readonly (readonly [name: string, damage: (content: string) => st
   ['with a field that we do not know', (content) => content.replace('{', '{"more":1,')],
 ]
 for (const [name, damage] of DAMAGES) {
-  t.test(`a record ${name} is corrupt: told by name, kept, never taken for missing`, async (t) => {
+  t.test(`a record ${name} is corrupt: named, kept, never taken for missing`, async (t) => {
     t.testdir()
     const vault = await open(t, 'key-file')
     await vault.put('key:a', new Secret('precious'))
@@ -114,7 +114,7 @@ t.test("one item's record under another item's name does not open", async (t) =>
   await t.rejects(vault.get('key:mine'), { code: 'vault_corrupt' }, 'also when its text is adapted')
 })
 
-t.test('a record that others can reach is refused, with the command that repairs it', async (t) => {
+t.test('rejects a record that others can reach, with the command that repairs it', async (t) => {
   t.testdir()
   const vault = await open(t, 'key-file')
   t.equal(vault.describe().opensAlone, true)
@@ -133,7 +133,7 @@ t.test('a passphrase vault: locked until the first passphrase, which sets it', a
   const vault = await open(t, 'passphrase')
   t.match(vault.describe(), {
     state: 'locked',
-    problem: { message: /first passphrase/, hint: 'prefect-auth unlock' },
+    problem: { message: /no passphrase yet/, hint: 'prefect-auth unlock' },
   })
   const locked = { code: 'vault_locked', hint: 'prefect-auth unlock' }
   await t.rejects(vault.get('key:a'), locked)
@@ -170,7 +170,7 @@ t.test('an accent typed on another system is the same passphrase', async (t) => 
   t.match(vault.describe(), { state: 'ready' })
 })
 
-t.test('locked by hand stays locked, though a passphrase file could open it', async (t) => {
+t.test('stays locked after lock(), even if a passphrase file could open it', async (t) => {
   const file = join(t.testdir({ passphrase: PASSPHRASE }), 'passphrase')
   chmodSync(file, 0o600)
   const vault = await open(t, 'passphrase', {}, file)
@@ -185,7 +185,7 @@ t.test('a passphrase file that is wrong, missing or open to others', async (t) =
   await (await open(t, 'passphrase', {}, file)).close()
 
   const missing = await open(t, 'passphrase', {}, `${file}.missing`)
-  t.match(missing.describe(), { state: 'locked', problem: { message: /not there/ } })
+  t.match(missing.describe(), { state: 'locked', problem: { message: /is missing/ } })
   writeFileSync(file, 'another one')
   const wrong = await open(t, 'passphrase', {}, file)
   t.match(wrong.describe(), { state: 'locked', problem: { message: /passphrase is wrong/ } })

@@ -3,7 +3,7 @@ import t from 'tap'
 import { Secret } from '../../src/std/secret.js'
 import { decodeItem, encodeItem } from '../../src/vault/keychain.js'
 
-t.test('every text comes back, and no keychain sees a NUL, a line end or nothing at all', async (t) => {
+t.test('keeps every text, without a NUL, a line break or an empty value in the keychain', async (t) => {
   fc.assert(
     fc.property(fc.string({ unit: 'binary' }), (text) => {
       const encoded = encodeItem('key:a', new Secret(text))
@@ -15,7 +15,7 @@ t.test('every text comes back, and no keychain sees a NUL, a line end or nothing
   }
 })
 
-t.test('what we did not write, or wrote under another name, is corrupt', async (t) => {
+t.test('rejects a value that we did not write, or wrote under another name', async (t) => {
   const base64 = (value: unknown) => `pab1:${Buffer.from(JSON.stringify(value)).toString('base64')}`
   const foreign = [
     'pnu_planted',

@@ -22,16 +22,16 @@ const FINDINGS: readonly (readonly [result: ProgramResult, state: string])[] = [
   [{ kind: 'crashed', signal: 'SIGSEGV', stderr: '' }, 'failed'],
   [{ kind: 'not_started', reason: 'spawn EAGAIN' }, 'failed'],
 ]
-t.test('every answer of busctl has one meaning', async (t) => {
+t.test('maps every result of busctl to a state', async (t) => {
   for (const [result, state] of FINDINGS) t.match(readFinding(result), { state }, JSON.stringify(result))
 })
 
-t.test('without busctl the keychain is not guessed about', async (t) => {
+t.test('does not guess without busctl', async (t) => {
   const preflight = createPreflight({ env: {}, deadlineMs: 1000, clock, programs: ['/nowhere/busctl'] })
   t.match(await preflight(), { state: 'failed', detail: /nowhere/ })
 })
 
-t.test('tells the states of a real keyring apart', real, async (t) => {
+t.test('distinguishes the states of a real keyring', real, async (t) => {
   const service = await startSecretService()
   t.teardown(() => service.stop())
   const look = (deadlineMs = 20_000) => createPreflight({ env: service.env, deadlineMs, clock })()
@@ -44,12 +44,12 @@ t.test('tells the states of a real keyring apart', real, async (t) => {
   t.match(await look(), { state: 'no_provider' })
 })
 
-t.test('a daemon that the bus starts has no keyring yet', real, async (t) => {
+t.test('reports that a daemon started by the bus has no keyring yet', real, async (t) => {
   const service = await startSecretService({ provider: 'activated' })
   t.teardown(() => service.stop())
   t.match(await createPreflight({ env: service.env, deadlineMs: 20_000, clock })(), { state: 'no_keyring' })
 })
 
-t.test('no bus is no bus', real, async (t) => {
+t.test('reports a missing session bus', real, async (t) => {
   t.match(await createPreflight({ env: {}, deadlineMs: 20_000, clock })(), { state: 'no_bus' })
 })

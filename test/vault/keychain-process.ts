@@ -26,7 +26,7 @@ function ask(t: Test, script: string, deadlineMs = 20_000) {
   })(request)
 }
 
-t.test('the secret goes through stdin, not through arguments or environment', async (t) => {
+t.test('passes the secret through stdin, not through arguments or environment', async (t) => {
   const script = `
     import { readdirSync, readFileSync } from 'node:fs'
     const seen = ['cmdline', 'environ'].map((name) => readFileSync('/proc/self/' + name, 'utf8')).join()
@@ -38,10 +38,10 @@ t.test('the secret goes through stdin, not through arguments or environment', as
 })
 
 const BROKEN: readonly (readonly [name: string, script: string, code: string, message: RegExp])[] = [
-  ['crashes', 'process.kill(process.pid, "SIGSEGV")', 'vault_unavailable', /died of SIGSEGV/],
-  ['ends without a word', 'process.exit(3)', 'vault_unavailable', /ended with code 3/],
+  ['crashes', 'process.kill(process.pid, "SIGSEGV")', 'vault_unavailable', /killed by SIGSEGV/],
+  ['ends without a word', 'process.exit(3)', 'vault_unavailable', /exit code 3/],
   ['cannot be loaded', 'import "no-such-module"', 'vault_unavailable', /ERR_MODULE_NOT_FOUND/],
-  ['says something else', 'console.log("hello"); process.exit(0)', 'vault_unavailable', /ended with code 0/],
+  ['says something else', 'console.log("hello"); process.exit(0)', 'vault_unavailable', /exit code 0/],
   [
     'answers what is no answer',
     'console.log(JSON.stringify({kind: "value"})); process.exit(0)',
@@ -55,14 +55,14 @@ for (const [name, script, code, message] of BROKEN) {
   })
 }
 
-t.test('a child that never answers is killed', async (t) => {
+t.test('kills a child that never answers', async (t) => {
   await t.rejects(ask(t, 'setInterval(() => {}, 1000)', 300), {
     code: 'vault_timeout',
     message: /within 300 ms/,
   })
 })
 
-t.test('no error holds what was to be stored', async (t) => {
+t.test('no error contains the value to be stored', async (t) => {
   const error = await ask(
     t,
     'process.stdin.pipe(process.stderr); process.stdin.once("data", () => process.exit(1))',

@@ -8,7 +8,7 @@ import {
   troubleOfModule,
 } from '../../src/vault/keychain-trouble.js'
 
-t.test('every state but ready is a trouble with a remedy', async (t) => {
+t.test('gives a remedy for every state but ready', async (t) => {
   const expected: readonly (readonly [state: KeychainState, code: string])[] = [
     ['locked', 'vault_locked'],
     ['no_bus', 'vault_unavailable'],
@@ -40,13 +40,13 @@ const COMPLAINTS: readonly (readonly [message: string, platform: string, code: s
   ['Timeout was reached', 'linux', 'vault_timeout', /restart/],
   ['Element not found.', 'win32', 'vault_unavailable', /doctor/],
 ]
-t.test("every complaint of keytar's that is known has its meaning", async (t) => {
+t.test("recognizes keytar's known messages", async (t) => {
   for (const [message, platform, code, hint] of COMPLAINTS) {
     t.match(troubleOfComplaint(message, platform), { code, hint }, message)
   }
 })
 
-t.test('a keytar that is missing is told from one that cannot be loaded', async (t) => {
+t.test('distinguishes a missing keytar from one that cannot be loaded', async (t) => {
   t.match(troubleOfModule("Cannot find package 'keytar' imported from /x/dist/keychain-child.js", 'linux'), {
     hint: /npm install/,
   })
@@ -55,7 +55,7 @@ t.test('a keytar that is missing is told from one that cannot be loaded', async 
   t.match(troubleOfModule(unloadable, 'darwin'), { hint: /doctor/ })
 })
 
-t.test('only what says something about the vault changes its state', async (t) => {
+t.test('only errors about the vault change its state', async (t) => {
   t.equal(stateAfter(new BrokerError('vault_locked', 'x')), 'locked')
   t.equal(stateAfter(new BrokerError('vault_unavailable', 'x')), 'unavailable')
   t.equal(stateAfter(new BrokerError('vault_timeout', 'x')), 'timed_out')

@@ -62,24 +62,24 @@ function over(answers: Partial<Record<KeychainRequest['verb'], KeychainReply>>) 
   return openKeychainVault({ ask, store: 'test', because: 'test', platform: 'darwin' })
 }
 
-t.test('a keychain that says yes and keeps nothing is unavailable', async (t) => {
+t.test('a keychain that reports success and keeps nothing is unavailable', async (t) => {
   const vault = await over({ set: { kind: 'done' } })
   await t.rejects(vault.put('key:a', new Secret('precious')), {
     code: 'vault_unavailable',
-    message: /something else/,
+    message: /different value/,
   })
-  t.match(vault.describe(), { state: 'unavailable', problem: { message: /something else/ } })
+  t.match(vault.describe(), { state: 'unavailable', problem: { message: /different value/ } })
   t.equal(await vault.get('key:a'), undefined)
   t.match(vault.describe(), { state: 'ready', problem: undefined }, 'the next good answer counts')
 })
 
-t.test("a locked macOS keychain is locked by the system's own sentence", async (t) => {
+t.test("recognizes a locked macOS keychain by the system's message", async (t) => {
   const vault = await over({ get: { kind: 'failed', message: 'User interaction is not allowed.' } })
   await t.rejects(vault.get('key:a'), { code: 'vault_locked', hint: 'security unlock-keychain' })
   t.match(vault.describe(), { backend: 'keychain', state: 'locked' })
 })
 
-t.test('the OS locks its keychain, not we; and a closed vault asks nothing', async (t) => {
+t.test('cannot lock the OS keychain, and makes no request once closed', async (t) => {
   const vault = await over({})
   await t.rejects(vault.lock(), { code: 'vault_not_lockable' })
   await t.rejects(vault.unlock(new Secret('x')), { code: 'vault_not_lockable' })

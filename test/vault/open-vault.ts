@@ -40,20 +40,20 @@ async function open(
 const stateDir = (t: Test) => join(t.testdirName, 'state')
 const fileOf = (t: Test, name: string) => join(stateDir(t), name)
 
-t.test('auto without a keychain: a file with a key file, written down and said', async (t) => {
+t.test('auto without a keychain chooses a key file, records it and warns', async (t) => {
   t.testdir()
   const { vault, lines } = await open(t, { backend: 'auto' })
   t.match(vault.describe(), {
     backend: 'file',
     atRest: 'not protected',
     state: 'ready',
-    because: /did not answer/,
+    because: /did not work/,
   })
   t.match(JSON.parse(readFileSync(fileOf(t, 'vault.json'), 'utf8')), { backend: 'file', wrap: 'key-file' })
   t.match(lines, [
     {
       message: 'vault chosen',
-      facts: { because: /session bus.*systemd-creds can.t.*no passphrase/ },
+      facts: { because: /session bus.*systemd-creds cannot be used.*no passphrase/ },
     },
     { message: 'at rest: not protected' },
   ])
@@ -63,13 +63,13 @@ t.test('auto without a keychain: a file with a key file, written down and said',
   t.equal(again.lines.length, 1)
 })
 
-t.test('auto with a passphrase at hand: the passphrase', async (t) => {
+t.test('auto with a passphrase chooses the passphrase', async (t) => {
   const env = { CREDENTIALS_DIRECTORY: t.testdir({ passphrase: 'correct horse' }) }
   const { vault } = await open(t, { backend: 'auto' }, { env })
   t.match(vault.describe(), { backend: 'file', atRest: 'passphrase', state: 'ready' })
 })
 
-t.test('a wrap that the user asks for and the machine does not have is an error', async (t) => {
+t.test('rejects a configured wrap that the machine does not support', async (t) => {
   t.testdir()
   await t.rejects(open(t, { backend: 'file', keyWrap: 'systemd-creds' }), {
     code: 'vault_unavailable',
@@ -79,15 +79,15 @@ t.test('a wrap that the user asks for and the machine does not have is an error'
 })
 
 const CONTRADICTIONS: readonly (readonly [settings: VaultSettings, message: RegExp, hint: RegExp])[] = [
-  [{ backend: 'keychain' }, /vault\.backend is 'keychain'.*made with 'file'/, /vault\.backend = "file".*mv /],
+  [{ backend: 'keychain' }, /vault\.backend 'keychain'.*created with 'file'/, /vault\.backend = "file".*mv /],
   [
     { backend: 'file', keyWrap: 'passphrase' },
-    /vault\.key_wrap is 'passphrase'/,
+    /vault\.key_wrap 'passphrase'/,
     /vault\.key_wrap = "key-file"/,
   ],
-  [{ backend: 'auto', keyWrap: 'systemd-creds' }, /vault\.key_wrap is 'systemd-creds'/, /mv /],
+  [{ backend: 'auto', keyWrap: 'systemd-creds' }, /vault\.key_wrap 'systemd-creds'/, /mv /],
 ]
-t.test('a setting that contradicts what was chosen is refused with the remedy', async (t) => {
+t.test('rejects a setting that contradicts the choice, with a remedy', async (t) => {
   t.testdir()
   const { vault } = await open(t, { backend: 'file' })
   await vault.put('key:a', new Secret('precious'))
@@ -98,7 +98,7 @@ t.test('a setting that contradicts what was chosen is refused with the remedy', 
   t.equal((await same.vault.get('key:a'))?.reveal(), 'precious')
 })
 
-t.test('a damaged vault.json stops the start and stays what it is', async (t) => {
+t.test('does not start with a damaged vault.json, and does not change it', async (t) => {
   t.testdir()
   await open(t, { backend: 'file' })
   for (const damage of ['', '{', '{"version":1}', '{"version":2,"backend":"keychain"}']) {
@@ -110,7 +110,7 @@ t.test('a damaged vault.json stops the start and stays what it is', async (t) =>
   }
 })
 
-t.test('without vault.json a file vault that is there is taken up again, never hidden', async (t) => {
+t.test('adopts a file vault without vault.json', async (t) => {
   t.testdir()
   const { vault } = await open(t, { backend: 'file' })
   await vault.put('key:a', new Secret('precious'))
@@ -154,7 +154,7 @@ t.test(
       t.equal(readFileSync(path, 'utf8'), content, 'it is left as it is')
     }
     renameSync(path, `${path}.away`)
-    await t.rejects(open(t, { backend: 'auto' }), { code: 'vault_corrupt', message: /data key is gone/ })
+    await t.rejects(open(t, { backend: 'auto' }), { code: 'vault_corrupt', message: /data key is missing/ })
 
     renameSync(`${path}.away`, path)
     writeFileSync(path, good)
@@ -163,7 +163,7 @@ t.test(
   },
 )
 
-t.test('a state directory that others can reach stops the start', async (t) => {
+t.test('does not start with a state directory that others can reach', async (t) => {
   t.testdir()
   mkdirSync(stateDir(t), { mode: 0o755 })
   await t.rejects(open(t, { backend: 'auto' }), {
@@ -172,7 +172,7 @@ t.test('a state directory that others can reach stops the start', async (t) => {
   })
 })
 
-t.test("two vaults do not open each other's records", async (t) => {
+t.test("does not open another vault's records", async (t) => {
   t.testdir()
   const one = await open(t, { backend: 'file' })
   await one.vault.put('key:a', new Secret('precious'))

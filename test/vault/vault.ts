@@ -15,13 +15,13 @@ function memory(broken: Partial<Parameters<typeof proveVault>[0]> = {}): Paramet
   }
 }
 
-t.test('a vault that works proves itself, and holds nothing afterwards', async (t) => {
+t.test('proves a working vault, and leaves nothing in it', async (t) => {
   const vault = memory()
   await proveVault(vault, 'probe', value)
   t.equal(await vault.get('probe'), undefined)
 })
 
-t.test('a vault that says yes and does something else is unavailable', async (t) => {
+t.test('reports a vault that does something else than it says as unavailable', async (t) => {
   const liars = {
     'forgets what it is given': memory({ put: async () => undefined }),
     'gives back something else': memory({ get: async () => new Secret('other') }),
@@ -32,7 +32,7 @@ t.test('a vault that says yes and does something else is unavailable', async (t)
   }
 })
 
-t.test('names and sizes have limits, in bytes', async (t) => {
+t.test('limits names, and sizes in bytes', async (t) => {
   requireItemName('key:cloud-1_a')
   requireSmallValue('key', new Secret('ü'.repeat(4096)))
   for (const name of ['', 'KEY', 'key/..', 'key\n', 'x'.repeat(201)]) {

@@ -27,13 +27,13 @@ t.test('the passphrase wrap, at its real cost', async (t) => {
   await t.rejects(wrap.open(sealed, 'store'), { code: 'vault_locked', hint: 'prefect-auth unlock' })
 })
 
-t.test('a seal that asks for all the memory there is, is damaged', async (t) => {
+t.test('rejects a seal that demands too much memory', async (t) => {
   const wrap = createPassphraseWrap({ findPassphrase: async () => new Secret('x'), cost: 2 ** 10 })
   const sealed = { ...Object(await wrap.seal(key, 'store')), n: 2 ** 30 }
   await t.rejects(wrap.open(sealed, 'store'), { code: 'vault_corrupt' })
 })
 
-t.test('the key file wrap refuses what is no key', async (t) => {
+t.test('the key file wrap rejects what is not a key', async (t) => {
   const wrap = createKeyFileWrap()
   t.same(Buffer.from(await wrap.open(await wrap.seal(key, 'store'), 'store')), key)
   for (const sealed of [undefined, {}, { key: '' }, { key: 'short' }]) {
@@ -41,13 +41,13 @@ t.test('the key file wrap refuses what is no key', async (t) => {
   }
 })
 
-t.test('a systemd-creds that is not there, or knows no --user, is said to not work', async (t) => {
+t.test('reports a systemd-creds that is missing or does not know --user', async (t) => {
   const missing = await probeSystemdWrap(createSystemdWrap({ clock, program: '/nowhere/systemd-creds' }))
   t.match(missing, /ENOENT/)
   // Like systemd 252: it ends with an error about the option.
-  t.match(await probeSystemdWrap(createSystemdWrap({ clock, program: '/usr/bin/false' })), /exited with 1/)
+  t.match(await probeSystemdWrap(createSystemdWrap({ clock, program: '/usr/bin/false' })), /exit code 1/)
   // Says yes to everything and keeps nothing.
-  t.match(await probeSystemdWrap(createSystemdWrap({ clock, program: '/usr/bin/echo' })), /another key/)
+  t.match(await probeSystemdWrap(createSystemdWrap({ clock, program: '/usr/bin/echo' })), /different key/)
   const hung = join(t.testdir({ hung: '#!/bin/sh\nexec sleep 1000\n' }), 'hung')
   chmodSync(hung, 0o700)
   t.match(await probeSystemdWrap(createSystemdWrap({ clock, program: hung, deadlineMs: 300 })), /in time/)

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { createSerial, createSingleFlight } from '../../src/std/async.js'
 
-t.test('serial: in order, one at a time, whatever fails', async (t) => {
+t.test('serial work runs in order, one at a time, even after failures', async (t) => {
   const serial = createSerial()
   const seen: string[] = []
   const work = (name: string, ms: number, fails = false) =>
@@ -17,7 +17,7 @@ t.test('serial: in order, one at a time, whatever fails', async (t) => {
   t.match(all, [{ value: 'a' }, { reason: /b/ }, { value: 'c' }])
 })
 
-t.test('single flight: one piece of work for many, per key, and again afterwards', async (t) => {
+t.test('single flight shares one piece of work per key, and starts again afterwards', async (t) => {
   const flights = createSingleFlight<number>()
   let runs = 0
   const work = async () => {
@@ -38,19 +38,16 @@ t.test('single flight: one piece of work for many, per key, and again afterwards
   t.equal(runs, 3)
 })
 
-t.test(
-  'single flight: a failure reaches everyone and leaves nothing behind, also one that comes at once',
-  async (t) => {
-    const flights = createSingleFlight<number>()
-    const fail = async () => {
-      throw new Error('no')
-    }
-    const failNow = (): Promise<number> => {
-      throw new Error('at once')
-    }
-    const both = await Promise.allSettled([flights.run('a', fail), flights.run('a', fail)])
-    t.match(both, [{ reason: /no/ }, { reason: /no/ }])
-    await t.rejects(flights.run('a', failNow), /at once/)
-    t.equal(await flights.run('a', async () => 1), 1)
-  },
-)
+t.test('single flight passes a failure to everyone, even an immediate one, and starts again', async (t) => {
+  const flights = createSingleFlight<number>()
+  const fail = async () => {
+    throw new Error('no')
+  }
+  const failNow = (): Promise<number> => {
+    throw new Error('at once')
+  }
+  const both = await Promise.allSettled([flights.run('a', fail), flights.run('a', fail)])
+  t.match(both, [{ reason: /no/ }, { reason: /no/ }])
+  await t.rejects(flights.run('a', failNow), /at once/)
+  t.equal(await flights.run('a', async () => 1), 1)
+})
