@@ -1,4 +1,4 @@
-/** The daemon program: arguments and environment in, a running daemon, signals, exit code out. */
+/** The daemon program: arguments and environment, signals and exit codes around a running daemon. */
 import { randomBytes } from 'node:crypto'
 import { readFileSync, realpathSync } from 'node:fs'
 import { homedir, hostname } from 'node:os'
@@ -18,18 +18,19 @@ import { openLog } from '../daemon/open-log.js'
 import { countStart } from '../daemon/starts.js'
 import { ensurePrivateDirectory } from '../os/private-files.js'
 import type { StatusSnapshot } from '../status/status.js'
-import { systemClock } from '../std/clock.js'
+import { SECOND_MS, systemClock } from '../std/clock.js'
+import { defined } from '../std/defined.js'
 import { VERSION } from './version.js'
 
 const USAGE = 2
-const IDLE = 'nobody needs the daemon'
-/** Its doors are shut by then: whoever asks waits until it is gone. */
-const LEAVE_WITHIN_MS = 20_000
+const IDLE = 'idle'
+/** Its listeners are closed by then: clients wait until it is gone. */
+const LEAVE_WITHIN_MS = 20 * SECOND_MS
 
 async function main(): Promise<void> {
   // Nothing that we create is for other users, whatever the shell's umask says.
   process.umask(0o077)
-  // Node's own answer to this signal is to let a debugger in, which could read every key.
+  // By default Node opens a debugger port on this signal, through which every key could be read.
   process.on('SIGUSR1', () => undefined)
   const flags = readFlags()
   if (flags === undefined) return
@@ -37,7 +38,7 @@ async function main(): Promise<void> {
     env: process.env,
     home: homedir(),
     platform: process.platform,
-    ...(process.getuid ? { uid: process.getuid() } : {}),
+    ...defined({ uid: process.getuid?.() }),
   })
   const clock = systemClock()
   const early = openLog({ level: 'info', destination: 2 })
@@ -45,7 +46,7 @@ async function main(): Promise<void> {
   const start = await countStart({ env, platform, clock, stateDir: paths.stateDir, log: early })
   if (start.kind === 'given_up') return
   const file = readConfig(paths.configFile)
-  const outcome = resolveSettings({ flags, env: process.env, ...(file ? { file } : {}) })
+  const outcome = resolveSettings({ flags, env: process.env, ...defined({ file }) })
   if (outcome.kind === 'problems') {
     return fail(
       USAGE,
@@ -54,7 +55,7 @@ async function main(): Promise<void> {
     )
   }
   const { settings } = outcome
-  // The log stands in it, where the daemon runs in a terminal.
+  // In a terminal the log is written into it.
   await ensurePrivateDirectory(paths.stateDir)
   const destination = loggedTo(process.stderr.isTTY === true, paths.stateDir)
   const log = openLog({ level: settings['log.level'], destination: destination ?? 2 })
@@ -63,7 +64,7 @@ async function main(): Promise<void> {
     version: VERSION,
     settings,
     paths,
-    ...(file ? { configFile: file.path } : {}),
+    ...defined({ configFile: file?.path }),
     env: process.env,
     host: {
       pid: process.pid,
@@ -85,7 +86,7 @@ async function main(): Promise<void> {
   process.stdout.write(greeting(daemon.snapshot(), destination))
 }
 
-/** They are for this process: no child of ours may take them for its own. */
+/** They are for this process: no child may take them for its own. */
 function takeInheritedSockets(): InheritedSockets {
   try {
     return parseInheritedSockets(process.env, process.pid)
@@ -120,7 +121,7 @@ function readConfig(path: string): { path: string; text: string } | undefined {
     return { path, text: readFileSync(path, 'utf8') }
   } catch (error) {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
-    throw new BrokerError('setting_invalid', `${path} can't be read`, { hint: `ls -l ${path}`, cause: error })
+    throw new BrokerError('setting_invalid', `cannot read ${path}`, { hint: `ls -l ${path}`, cause: error })
   }
 }
 
@@ -134,7 +135,7 @@ function stopOnce(endedWell: () => Promise<void>): Stop {
   let running: { daemon: Daemon; say: (reason: string) => void } | undefined
   let stopping: string | undefined
   const stop = (reason: string) => {
-    // The system may want it to end in the very moment when it leaves by itself: that is no second signal.
+    // The system may stop it in the very moment of an idle exit: that is no second signal.
     if (stopping === IDLE && running !== undefined) {
       stopping = reason
       return
@@ -170,12 +171,12 @@ main().catch((error: unknown) => {
   process.exit()
 })
 
-/** Under systemd and launchd stderr is the log; in a terminal it would drown the greeting. */
+/** Under systemd and launchd stderr is the log; in a terminal it would bury the greeting. */
 function loggedTo(isTerminal: boolean, stateDir: string): string | undefined {
   return isTerminal ? join(stateDir, 'authd.log') : undefined
 }
 
-/** Five lines: where it listens, where it keeps things, which vault and why, whom it serves, what to type next. */
+/** Five lines: addresses, paths, the vault and why, the active profile, what to type next. */
 function greeting(
   { daemon, listeners, vault, reading, profiles, active }: StatusSnapshot,
   log: string | undefined,
@@ -200,7 +201,7 @@ function sayListener({ door, address, state, problem }: StatusSnapshot['listener
   return door === 'tcp' && state === 'off' ? 'no TCP port' : (problem ?? address)
 }
 
-/** `--help`, made of the settings themselves. */
+/** The text of `--help`, generated from the settings. */
 function helpText(settings: typeof SETTINGS): string {
   const rows = Object.entries(settings).map(([name, { meaning, default: fallback }]) => {
     const value = fallback === undefined ? 'unset' : Array.isArray(fallback) ? '[]' : String(fallback)

@@ -1,6 +1,7 @@
 /**
- * The one place where keytar runs: a child that lives for one request. Reads a line of JSON, asks the keychain, writes a
- * line of JSON. Dies with its parent, and of its own accord when nobody kills it in time.
+ * The only process that runs keytar: a child for one request.
+ *
+ * Reads a line of JSON, asks the keychain, writes a line of JSON. Dies with its parent, and after a while in any case.
  */
 import { createInterface } from 'node:readline'
 import type { KeychainReply, KeychainRequest } from '../vault/keychain.js'
@@ -8,7 +9,7 @@ import type { KeychainReply, KeychainRequest } from '../vault/keychain.js'
 /** Far above every deadline of the parent. */
 const LIFE_MS = 30_000
 
-// A thread that waits behind an unlock prompt makes exit() hang for ever: nothing but SIGKILL ends such a process.
+// A thread that waits for an unlock prompt makes exit() hang: only SIGKILL ends such a process.
 const die = () => process.kill(process.pid, 'SIGKILL')
 
 setTimeout(die, LIFE_MS).unref()

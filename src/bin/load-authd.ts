@@ -1,7 +1,8 @@
 /**
- * What is started as `prefect-authd`: runs the program beside it. Reading and compiling 1.4 MB is a third of a start, so
- * what V8 made of it is kept in the state directory and handed back to V8 at the next start of the same Node with the
- * same program. It can only save time: without it, or with a wrong one, the program starts all the same.
+ * Entry point of `prefect-authd`: runs the program beside it with a code cache.
+ *
+ * Compiling 1.4 MB is a third of a start. What V8 compiled is kept in the state directory and given back to V8 at the next
+ * start of the same Node with the same program. Without the cache, or with a wrong one, the program starts all the same.
  */
 import { createHash, timingSafeEqual } from 'node:crypto'
 import {
@@ -20,9 +21,11 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Script } from 'node:vm'
 import { resolvePaths } from '../config/paths.js'
+import { SECOND_MS } from '../std/clock.js'
+import { defined } from '../std/defined.js'
 
-/** Late enough that what a start and a first answer take is compiled, and that nobody waits. */
-const KEEP_AFTER_MS = 10_000
+/** By then everything that a start and a first answer need is compiled, and nobody waits. */
+const KEEP_AFTER_MS = 10 * SECOND_MS
 const DIGEST_BYTES = 32
 
 const program = fileURLToPath(new URL('authd.cjs', import.meta.url))
@@ -31,9 +34,9 @@ run()
 function run(): void {
   const path = findPath()
   const bytes = readFileSync(program)
-  // All of the program: V8 itself compares no more than its length.
+  // The whole program: V8 itself compares only its length.
   const key = `${process.version} ${process.arch} ${process.execArgv.join(' ')} ${digest('', bytes).toString('hex')}`
-  // One byte a character: V8 keeps such a text outside of its heap, as it is.
+  // One byte a character: V8 keeps such a string outside its heap, as it is.
   const source = bytes.toString('latin1')
   const kept = path === undefined ? undefined : readKept(path, key)
   const script =
@@ -48,14 +51,14 @@ function run(): void {
   setTimeout(() => keep(script, path, key), KEEP_AFTER_MS).unref()
 }
 
-/** `undefined` where nothing says where state is kept; the program will have words for that. */
+/** `undefined` if there is no state directory; the program itself reports that. */
 function findPath(): string | undefined {
   try {
     const { stateDir } = resolvePaths({
       env: process.env,
       home: homedir(),
       platform: process.platform,
-      ...(process.getuid ? { uid: process.getuid() } : {}),
+      ...defined({ uid: process.getuid?.() }),
     })
     return join(stateDir, 'code-cache')
   } catch {
@@ -63,11 +66,11 @@ function findPath(): string | undefined {
   }
 }
 
-/** Ours alone, and whole: V8 dies of data that is not its own. */
+/** Only if it is a file of ours and whole: V8 crashes on data that is not its own. */
 function readKept(path: string, key: string): Buffer | undefined {
   if (!isOurs(dirname(path))) return undefined
   try {
-    // Not to be held up by a pipe in its place.
+    // A pipe in its place must not block the start.
     const file = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
     try {
       const stats = fstatSync(file)
@@ -83,7 +86,7 @@ function readKept(path: string, key: string): Buffer | undefined {
   }
 }
 
-/** A directory that others can write to is the program's to refuse; until then nothing in it is touched. */
+/** The program refuses a directory that others can write to; until then nothing in it is touched. */
 function isOurs(directory: string): boolean {
   try {
     const stats = lstatSync(directory)
@@ -93,7 +96,7 @@ function isOurs(directory: string): boolean {
   }
 }
 
-/** Under another name for as long as V8 reads it: should V8 die of it all the same, the next start finds nothing. */
+/** Renames the cache while V8 reads it: if V8 crashes on it, the next start finds none. */
 function compileWith(source: string, cachedData: Buffer, path: string): Script {
   const aside = `${path}.reading`
   if (!isRenamed(path, aside)) return new Script(source, { filename: program })
@@ -107,7 +110,7 @@ function isRenamed(from: string, to: string): boolean {
     renameSync(from, to)
     return true
   } catch {
-    // Another start took it, or somebody cleaned up.
+    // Another start renamed it, or somebody removed it.
     return false
   }
 }
@@ -120,7 +123,7 @@ function keep(script: Script, path: string, key: string): void {
     writeFileSync(next, Buffer.concat([digest(key, data), data]), { mode: 0o600 })
     renameSync(next, path)
   } catch {
-    // A full disk, a read-only one: the next start takes as long as this one.
+    // A full or read-only disk: the next start takes as long as this one.
   }
 }
 

@@ -31,7 +31,7 @@ const CONFIRM_MS = 10 * MINUTE_MS
 
 export type Broker = Awaited<ReturnType<typeof createBroker>>
 
-/** Reads the keys that are in use from the vault, and nothing else; never rejects. Nothing is repaired or asked yet. */
+/** Reads the keys in use from the vault. Never rejects; does not touch the network or the state yet. */
 export async function createBroker(parts: BrokerParts) {
   const core = await createCore(parts)
   const features = createFeatures(parts, core)
@@ -44,8 +44,8 @@ export async function createBroker(parts: BrokerParts) {
     app: createAppParts(parts, core, features),
 
     /**
-     * Takes up what the last run left, without the network: idle times of tokens, renames and logins that were cut short.
-     * Rejects with `disk_failed`. Call it once, before anything is served.
+     * Finishes, without the network, what the last run left: idle times of tokens, interrupted renames and logins. Rejects
+     * with `disk_failed`. Call it before anything is served.
      */
     async resume(): Promise<void> {
       await tokens.resume()
@@ -59,14 +59,14 @@ export async function createBroker(parts: BrokerParts) {
       await renewal.recover()
       await minder.look()
     },
-    /** Looks at everything that changes outside of the daemon. `awakeMs`: since the last look. */
+    /** Looks at everything that changes outside the daemon. `awakeMs`: since the last look. */
     async look(awakeMs: number): Promise<void> {
       await keeper.retryFailed()
       await store.refresh()
       await minder.look()
       await mindJobs(awakeMs)
     },
-    /** Cancels open logins, writes down what is only in memory. The renewal is closed apart, and first. */
+    /** Cancels open logins and saves what is only in memory. Close `renewal` first. */
     async close(): Promise<void> {
       await logins.close()
       await minder.close()
@@ -132,7 +132,7 @@ async function createCore(parts: BrokerParts) {
 
 type Features = ReturnType<typeof createFeatures>
 
-/** Renewal, logins, what the owner may change, and when an idle daemon exits. */
+/** Renewal, logins, changes of profiles, and the idle exit. */
 function createFeatures(parts: BrokerParts, core: Core) {
   const { settings, defaults, clock, time, random, newId, log, vault, store, cloud, audit } = parts
   const { events, journal, keeper, credentials, settle, tokens, rotator, acceptLogin } = core
@@ -203,7 +203,7 @@ function createFeatures(parts: BrokerParts, core: Core) {
   return { renewal, stopNotifying, profiles, minder, mindJobs, logins, idle }
 }
 
-/** What the HTTP API is made of. */
+/** The parts of the HTTP API. */
 function createAppParts(parts: BrokerParts, core: Core, features: Features): AppDeps {
   const { clock, time, log, audit, vault, store, cloud, facts, agent } = parts
   const { events, keeper, credentials, settle, tokens } = core

@@ -16,10 +16,10 @@ export interface Daemon {
 }
 
 const TICK_MS = 30 * SECOND_MS
-/** How often what is left in the journal is looked at again. */
+/** How often unfinished journal entries are tried again. */
 const RECOVER_MS = 10 * MINUTE_MS
 
-/** Rejects with what kept a part from opening, after closing the parts before it. */
+/** Rejects if a part cannot be opened, after closing those before it. */
 export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const closers: Closer[] = []
   const close = async () => {
@@ -53,7 +53,7 @@ async function start(options: DaemonOptions, onClose: OnClose): Promise<Daemon['
   // What needs the network comes after the listeners are open: a start never waits for Prefect.
   const begun = startWork(options, broker, onClose)
   void begun.then(() => broker.idle.watch(app))
-  // First of all: whatever waits for Prefect ends when Prefect is no longer asked; a key being made gets its time.
+  // Closed first: whatever waits for Prefect ends when its calls do; a key being minted gets its time.
   onClose(() => parts.cloud.close())
   onClose(async () => broker.events.emit('daemon.stopping'))
   onClose(async () => broker.idle.close())
@@ -61,7 +61,7 @@ async function start(options: DaemonOptions, onClose: OnClose): Promise<Daemon['
   return broker.app.inspection.status
 }
 
-/** Runs the broker on the clock. Resolves when what the last run left has been looked at, and every key once. */
+/** Runs the broker on the clock. Resolves after the first recovery, when the first renewal tick has begun. */
 function startWork({ clock, log }: DaemonOptions, broker: Broker, onClose: OnClose): Promise<void> {
   const ticking = startTicking({ clock, everyMs: TICK_MS, log, run: () => broker.look(TICK_MS) })
   onClose(() => ticking.close())

@@ -1,4 +1,4 @@
-/** The doors of the daemon: the owner's socket, the restricted socket, loopback TCP. */
+/** The daemon's listeners: the owner's socket, the restricted socket, loopback TCP. */
 import { lstat, unlink } from 'node:fs/promises'
 import type { Server } from 'node:net'
 import { dirname } from 'node:path'
@@ -13,8 +13,8 @@ import { openInheritedTcp, openInheritedUnix } from './inherited-sockets.js'
 import type { DaemonOptions } from './open-parts.js'
 
 /**
- * Opens the unix socket at `path`. A stale socket is dialled before it is taken away. Rejects with `already_running` where
- * somebody answers, `state_dir_unsafe` for a directory that others may enter, `socket_path_too_long`.
+ * Opens the unix socket at `path`; a stale one is dialled, then removed. Rejects with `already_running` if a program answers
+ * on it or it is no socket, `state_dir_unsafe` if others may enter its directory, `socket_path_too_long`.
  */
 export async function openUnixListener(
   server: Server,
@@ -27,17 +27,21 @@ export async function openUnixListener(
   return { door, address: path, state: 'listening' }
 }
 
-/** The remedy for a directory that everybody shares is another directory, never to close it to them. */
+/** For a directory that everybody shares the hint is another directory, never to close it to them. */
 async function ensureOwnDirectory(directory: string): Promise<void> {
   try {
     await ensurePrivateDirectory(directory)
   } catch (error) {
     const mode = (await lstat(directory).catch(() => undefined))?.mode ?? 0
     if ((mode & 0o1002) === 0 || !isBrokerError(error, 'state_dir_unsafe')) throw error
-    throw new BrokerError('state_dir_unsafe', `the socket can't stand in ${directory}, which others share`, {
-      hint: 'put it into a directory of its own: PREFECT_AUTH_SOCKET=/PATH/OF/A/NEW/DIRECTORY/authd.sock',
-      cause: error,
-    })
+    throw new BrokerError(
+      'state_dir_unsafe',
+      `cannot put the socket into ${directory}: other users share it`,
+      {
+        hint: 'give it its own directory: PREFECT_AUTH_SOCKET=/PATH/OF/A/NEW/DIRECTORY/authd.sock',
+        cause: error,
+      },
+    )
   }
 }
 
@@ -45,19 +49,19 @@ async function clearStale(path: string): Promise<void> {
   const found = await lstat(path).catch(() => undefined)
   if (found === undefined) return
   if (!found.isSocket()) {
-    throw new BrokerError('already_running', `${path} exists and is not a socket`, {
+    throw new BrokerError('already_running', `cannot listen on ${path}: it exists and is not a socket`, {
       hint: `move ${path} away`,
     })
   }
   if (await isSocketAlive(path)) {
-    throw new BrokerError('already_running', `another program answers on ${path}`, {
+    throw new BrokerError('already_running', `cannot listen on ${path}: another program answers there`, {
       hint: 'prefect-auth status',
     })
   }
   await unlink(path)
 }
 
-/** Opens 127.0.0.1:`port`. A taken port is not fatal: the answer says who is there. Never rejects. */
+/** Opens 127.0.0.1:`port`. Never rejects: what failed, and who holds the port, is in the result. */
 export async function openTcpListener(
   server: Server,
   port: number,
@@ -76,20 +80,20 @@ export async function openTcpListener(
     return { door: 'tcp', address: `http://127.0.0.1:${actual}`, state: 'listening', port: actual }
   } catch (error) {
     const problem = await describeFailure(error, port)
-    log.warn({ port, problem }, 'the loopback port could not be opened; the unix socket is not affected')
+    log.warn({ port, problem }, 'TCP port not opened; the unix socket is not affected')
     return { door: 'tcp', address: `http://127.0.0.1:${port}`, state: 'failed', problem }
   }
 }
 
 async function describeFailure(error: unknown, port: number): Promise<string> {
   if (!(error instanceof Error && 'code' in error && error.code === 'EADDRINUSE')) {
-    return `port ${port} could not be opened: ${error instanceof Error ? error.message : 'unknown error'}`
+    return `cannot open port ${port}: ${error instanceof Error ? error.message : 'unknown error'}`
   }
   const holder = await findPortHolder(port)
-  return `port ${port} is taken by ${holder ?? 'another program'}; choose another one with the setting port (PREFECT_AUTH_PORT)`
+  return `port ${port} is taken by ${holder ?? 'another program'}; choose another with the setting port (PREFECT_AUTH_PORT)`
 }
 
-/** Adds what was opened, and what could not be, to `listeners`. Rejects where the unix socket can't be opened. */
+/** Adds every listener to `listeners`, a failed TCP one too. Rejects if a unix socket cannot be opened. */
 export async function openDoors(
   { settings, paths, log, inherited }: DaemonOptions,
   app: App,

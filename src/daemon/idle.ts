@@ -1,4 +1,4 @@
-/** Ends a daemon that nobody asks (`idle_exit`), and says why where it does not. Gathers what the decision goes by. */
+/** Idle exit: decides when an unused daemon exits (`idle_exit`), and says why it stays. */
 import type { App } from '../api/app.js'
 import { isHalfDone, type Journal } from '../keys/journal.js'
 import type { KeyKeeper } from '../keys/keeper.js'
@@ -21,29 +21,29 @@ export interface IdleFacts {
   readonly afterMs: number
   readonly listeners: readonly ListenerFacts[]
   readonly vault: Pick<VaultDescription, 'backend' | 'state' | 'opensAlone'>
-  /** Those that are kept-alive and silent, too: their next request would fail. */
+  /** Idle keep-alive ones count, too: their next request would fail. */
   readonly connections: number
-  /** What is being done for callers, be they gone. */
+  /** Requests under way, even if their callers have gone. */
   readonly acts: number
-  /** Since the last connection came or went, or since the start. */
+  /** Since a connection was last opened or closed, or since the start. */
   readonly quietMs: number
-  /** That can still be asked about: open ones, and those that ended a moment ago. */
+  /** Open ones, and those that ended a moment ago: both can still be asked for. */
   readonly logins: number
-  /** Half done; a key whose answer was lost is looked for at every start, and holds nobody. */
+  /** Half done. A key whose answer was lost does not count: every start looks for it. */
   readonly journalEntries: number
-  /** A key is being renewed, or Prefect asked about one. */
+  /** A key is being renewed, or Prefect is being asked about one. */
   readonly isWorking: boolean
-  /** Set by hand until the next start, which would forget it. */
+  /** Set by hand; an exit would undo it. */
   readonly hasOwnLogLevel: boolean
-  /** Until something must be done unasked; absent: never. */
+  /** Until something must be done without a request; absent: never. */
   readonly dutyInMs?: number
-  /** Until the timer starts us again; absent: it does not run. */
+  /** Until systemd's timer starts the daemon again; absent: it does not run. */
   readonly wakeInMs?: number
 }
 
 type IdleDecision =
   | { readonly kind: 'leave' }
-  /** `isLasting`: it will not change while this daemon runs, and a person should know. */
+  /** `isLasting`: it cannot change while this daemon runs, so the setting has no effect. */
   | {
       readonly kind: 'stay'
       readonly because: string
@@ -52,7 +52,7 @@ type IdleDecision =
       readonly againInMs: number
     }
 
-/** The timer is so late at most (`AccuracySec`), and the start takes its time. */
+/** How late the timer may be (`AccuracySec`), with the time that a start takes. */
 const WAKE_MARGIN_MS = 2 * MINUTE_MS
 const LOOK_AGAIN_MS = 30 * SECOND_MS
 
@@ -61,12 +61,12 @@ export function decideIdleExit(facts: IdleFacts): IdleDecision {
   if (lasting !== undefined) return stay(lasting.because, { isLasting: true })
   const { afterMs, quietMs, connections } = facts
   if (connections > 0) return stay(`${connections} connection(s) are open`, { againInMs: afterMs })
-  if (quietMs < afterMs) return stay('somebody asked a moment ago', { againInMs: afterMs - quietMs })
+  if (quietMs < afterMs) return stay('there was a request a moment ago', { againInMs: afterMs - quietMs })
   const passing = passingObstacle(facts)
   return passing === undefined ? { kind: 'leave' } : stay(passing)
 }
 
-/** Why the setting can have no effect with this daemon, and what helps. */
+/** Why the setting can have no effect on this daemon, with a command for it. */
 export function lastingObstacle({
   listeners,
   vault,
@@ -74,36 +74,36 @@ export function lastingObstacle({
   const open = listeners.filter(({ state }) => state === 'listening')
   const own = open.find(({ inherited }) => inherited !== true)
   if (own?.door === 'socket') {
-    const because = 'no systemd socket started this daemon, and nothing would bring it back'
+    const because = 'no systemd socket started this daemon, so nothing would start it again'
     return { because, hint: 'prefect-auth service install      (or unset idle_exit)' }
   }
   if (own !== undefined) {
-    const because = `while it is away nobody would listen on ${own.address}`
-    return { because, hint: 'unset idle_exit, or do without this listener: docs/service.md' }
+    const because = `without the daemon nothing would listen on ${own.address}`
+    return { because, hint: 'unset idle_exit, or remove this listener: docs/service.md' }
   }
   if (vault.backend === 'keychain') {
-    const because = 'the keychain may be locked when the daemon comes back, and wait for a person'
+    const because = 'the keychain may be locked at the next start and wait for a person'
     return { because, hint: 'unset idle_exit, or keep keys in the file vault: docs/service.md' }
   }
   if (vault.state !== 'ready' || vault.opensAlone === true) return undefined
-  const because = 'a person unlocked the vault, and would have to do it again'
+  const because = 'a person unlocked the vault and would have to unlock it again'
   return { because, hint: 'set vault.passphrase_file, or unset idle_exit' }
 }
 
 function passingObstacle(facts: IdleFacts): string | undefined {
   const { vault, acts, logins, journalEntries, isWorking, hasOwnLogLevel, dutyInMs, wakeInMs } = facts
-  if (vault.state !== 'ready') return 'the vault is shut'
+  if (vault.state !== 'ready') return 'the vault is not open'
   if (logins > 0) return 'a login is open, or ended a moment ago'
-  if (acts > 0) return 'something is being done for a caller who has gone'
+  if (acts > 0) return 'a request of a caller that has gone is under way'
   if (isWorking) return 'Prefect is being asked'
-  if (journalEntries > 0) return 'a change of a key is not finished'
-  if (hasOwnLogLevel) return 'the log level was set until the next start'
+  if (journalEntries > 0) return 'a key change is not finished'
+  if (hasOwnLogLevel) return 'the log level was changed by hand'
   if (dutyInMs === undefined) return undefined
-  if (wakeInMs === undefined) return 'prefect-authd.timer does not run, and there is a key to renew'
+  if (wakeInMs === undefined) return 'prefect-authd.timer does not run and a key must be renewed later'
   if (dutyInMs > wakeInMs + WAKE_MARGIN_MS) return undefined
   return dutyInMs <= 0
-    ? 'a key has to be renewed'
-    : `a key has to be seen to in ${formatDuration(Math.ceil(dutyInMs / SECOND_MS) * SECOND_MS)}, before the timer comes`
+    ? 'a key must be renewed'
+    : `a key is due in ${formatDuration(Math.ceil(dutyInMs / SECOND_MS) * SECOND_MS)}, before the timer fires`
 }
 
 function stay(because: string, { isLasting = false, againInMs = LOOK_AGAIN_MS } = {}): IdleDecision {
@@ -173,7 +173,7 @@ function createActive(parts: ActiveParts): IdleExit {
     })
   }
   const look = async (app: App): Promise<void> => {
-    // As if the timer came at once: systemd is asked last, and seldom.
+    // As if the timer fired at once: systemd is asked last, and rarely.
     let decision = decideIdleExit({ ...gather(parts, app), wakeInMs: 0 })
     if (decision.kind === 'leave') {
       const wakeAt = await wakeTimer()
@@ -190,7 +190,7 @@ function createActive(parts: ActiveParts): IdleExit {
     }
     lookLater(app, decision.againInMs)
   }
-  /** In one turn with the decision: what comes now waits in the kernel, for the daemon that it starts. */
+  /** In the same turn as the decision: a request that arrives now waits in the kernel for the daemon it starts. */
   const leave = (app: App) => {
     app.shutDoors()
     isClosed = true
@@ -221,7 +221,7 @@ function createActive(parts: ActiveParts): IdleExit {
             const finding = `after ${formatDuration(afterMs)} without a request`
             return { verdict: 'ok', finding: held === undefined ? finding : `${finding}; not now: ${held}` }
           }
-          const finding = 'prefect-authd.timer does not run: with keys to renew, the daemon stays'
+          const finding = 'prefect-authd.timer does not run: while a key must be renewed, the daemon stays'
           return { verdict: 'warning', finding, remedy: 'prefect-auth service install' }
         },
       },

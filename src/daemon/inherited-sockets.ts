@@ -1,4 +1,4 @@
-/** Sockets that systemd opened and passes on: read from LISTEN_*, checked for what they claim to be, and served. */
+/** Sockets that systemd opened and passed on: read from LISTEN_*, checked, and served. */
 import { fstatSync } from 'node:fs'
 import { lstat, readFile } from 'node:fs/promises'
 import type { AddressInfo, Server } from 'node:net'
@@ -8,20 +8,20 @@ import { ensurePrivateDirectory } from '../os/private-files.js'
 import { quoteWord } from '../std/text.js'
 import type { ListenerFacts } from '../tokens/access.js'
 
-/** File descriptors by what the socket units call them. Empty without socket activation. */
+/** File descriptors by the names in the socket units. Empty without socket activation. */
 export interface InheritedSockets {
   readonly unix?: number
   readonly tcp?: number
 }
 
-/** Meant for one process: whoever read them takes them out of its environment. */
+/** Meant for one process: whoever has read them removes them from its environment. */
 export const LISTEN_VARIABLES = ['LISTEN_FDS', 'LISTEN_PID', 'LISTEN_FDNAMES', 'LISTEN_PIDFDID'] as const
 
 const FIRST_FD = 3
 /** A burst that arrives while we restart waits in the kernel. */
 const BACKLOG = 4096
 
-/** Pure. What is meant for another process is not ours. Throws `setting_invalid` for sockets that we have no use for. */
+/** Pure. Ignores what is meant for another process. Throws `setting_invalid` for a socket that is not ours. */
 export function parseInheritedSockets(
   env: Readonly<Record<string, string | undefined>>,
   pid: number,
@@ -39,17 +39,17 @@ export function parseInheritedSockets(
 }
 
 function unknownSocket(name: string): BrokerError {
-  const what = name === '' ? 'without a name' : `called '${name}'`
+  const what = name === '' ? 'without a name' : `named '${name}'`
   return new BrokerError(
     'setting_invalid',
-    `systemd passes a socket ${what}; there may be one called unix and one called tcp (FileDescriptorName=)`,
+    `cannot use the socket ${what} from systemd: only unix and tcp are known (FileDescriptorName=)`,
     { hint: 'prefect-auth service install' },
   )
 }
 
 /**
- * Serves the owner's socket from `fd`. `expected`: where it should be, for systems that do not tell. Rejects with
- * `setting_invalid` for what is no unix socket, `state_dir_unsafe` for one that others could reach.
+ * Serves the owner's socket from `fd`. `expected`: its path on systems that do not tell. Rejects with `setting_invalid` if it
+ * is no unix socket with a path, `state_dir_unsafe` if other users can reach it.
  */
 export async function openInheritedUnix(
   server: Server,
@@ -57,14 +57,14 @@ export async function openInheritedUnix(
   expected: string,
 ): Promise<ListenerFacts> {
   const path = (await pathOf(fd)) ?? expected
-  // The main door asks for no token: it must never be a port, nor a name that has no permissions.
+  // The owner's socket asks for no token: it must never be a port, nor a name without permissions.
   await listenOn(server, fd)
   if (isPort(server.address()) || path.startsWith('@')) throw wrongKind('unix', 'a unix socket with a path')
   await requirePrivateSocket(path)
   return { door: 'socket', address: path, state: 'listening', inherited: true }
 }
 
-/** Serves loopback TCP from `fd`; the port is what systemd chose. A socket that the network reaches is not served. */
+/** Serves loopback TCP from `fd`; systemd chose the port. A socket that the network reaches is closed. */
 export async function openInheritedTcp(server: Server, fd: number): Promise<ListenerFacts> {
   await listenOn(server, fd)
   const address = server.address()
@@ -78,7 +78,7 @@ export async function openInheritedTcp(server: Server, fd: number): Promise<List
     }
   }
   await new Promise((resolve) => server.close(resolve))
-  const problem = `prefect-authd-tcp.socket listens on ${address.address}, not on 127.0.0.1, and is not served: prefect-auth service install`
+  const problem = `prefect-authd-tcp.socket listens on ${address.address} instead of 127.0.0.1 and was closed; run: prefect-auth service install`
   return { door: 'tcp', address: `http://${address.address}:${address.port}`, state: 'failed', problem }
 }
 
@@ -92,7 +92,7 @@ async function listenOn(server: Server, fd: number): Promise<void> {
       })
     })
   } catch (error) {
-    throw new BrokerError('setting_invalid', `descriptor ${fd}, which systemd passed on, can't be served`, {
+    throw new BrokerError('setting_invalid', `cannot serve descriptor ${fd} from systemd`, {
       hint: 'systemctl --user status prefect-authd.socket',
       cause: error,
     })
@@ -104,17 +104,17 @@ function isPort(address: string | AddressInfo | null): address is AddressInfo {
 }
 
 function wrongKind(name: string, what: string): BrokerError {
-  return new BrokerError('setting_invalid', `the socket that systemd calls '${name}' is not ${what}`, {
+  return new BrokerError('setting_invalid', `the systemd socket '${name}' is not ${what}`, {
     hint: 'prefect-auth service install',
   })
 }
 
-/** The kernel's own word for where a unix socket stands; `@…` is an abstract name. */
+/** The path of a unix socket as the kernel knows it; `@…` is an abstract name. */
 async function pathOf(fd: number): Promise<string | undefined> {
   try {
     const inode = String(fstatSync(fd).ino)
     const table = await readFile('/proc/net/unix', 'utf8')
-    // "Num RefCount Protocol Flags Type St Inode Path"; the path may hold blanks.
+    // "Num RefCount Protocol Flags Type St Inode Path"; the path may contain spaces.
     const row = table.split('\n').find((line) => line.trim().split(/\s+/)[6] === inode)
     return row === undefined ? undefined : /^(?:\S+\s+){7}(.+)$/.exec(row)?.[1]
   } catch {
@@ -126,14 +126,14 @@ async function requirePrivateSocket(path: string): Promise<void> {
   const restart = 'systemctl --user restart prefect-authd.socket'
   const facts = await lstat(path).catch(() => undefined)
   if (facts === undefined) {
-    throw new BrokerError('state_dir_unsafe', `the socket ${path} is gone, and nobody can reach it`, {
+    throw new BrokerError('state_dir_unsafe', `the socket ${path} was removed: no client can reach it`, {
       hint: restart,
     })
   }
   await ensurePrivateDirectory(dirname(path))
   if ((facts.mode & 0o077) === 0) return
   const mode = (facts.mode & 0o777).toString(8)
-  throw new BrokerError('state_dir_unsafe', `the socket ${path} has mode ${mode}, others can reach it`, {
+  throw new BrokerError('state_dir_unsafe', `the socket ${path} has mode ${mode}: other users can reach it`, {
     hint: `chmod 600 ${quoteWord(path)}      (and SocketMode=0600 in prefect-authd.socket)`,
   })
 }

@@ -1,4 +1,4 @@
-/** The log: one JSON line per message by pino. A second net takes secrets out of whatever slips past `Secret`. */
+/** The log: one JSON line per message, by pino. Removes secrets that slipped past `Secret`. */
 import { type DestinationStream, destination as openDestination, pino } from 'pino'
 import type { Log, LogFacts } from '../std/log.js'
 import { scrub } from '../std/text.js'
@@ -6,17 +6,17 @@ import { scrub } from '../std/text.js'
 const LOG_LEVELS = ['debug', 'info', 'warn', 'error'] as const
 type LogLevel = (typeof LOG_LEVELS)[number]
 
-/** A file descriptor (2 is stderr), a file to append to (made 0600), or anything that takes lines. */
+/** A file descriptor (2 is stderr), a file to append to (created 0600), or anything that takes lines. */
 type LogDestination = number | string | { write(line: string): unknown }
 
 export interface OpenLog extends Log {
   level(): LogLevel
-  /** Counts at once, for every child too. */
+  /** Takes effect at once, for every child too. */
   setLevel(level: LogLevel): void
   close(): void
 }
 
-/** Opens the log. Throws the system's error where a file can't be opened; later failures to write are dropped. */
+/** Opens the log. Throws the system's error if the file cannot be opened; later write failures are dropped. */
 export function openLog({
   level,
   destination,
@@ -25,7 +25,7 @@ export function openLog({
   readonly destination: LogDestination
 }): OpenLog {
   const sink = openSink(destination)
-  // pino lets everything through and the threshold stands here: a level of pino does not reach existing children.
+  // The threshold is ours, pino lets everything through: a level of pino does not reach existing children.
   const root = pino(
     {
       level: 'debug',
@@ -81,7 +81,7 @@ function openSink(destination: LogDestination): Sink {
   if (typeof destination === 'object') {
     return { write: (line) => void destination.write(line), close: () => undefined }
   }
-  // Synchronous: a line about a crash must be out before the crash, and no request of ours writes a line.
+  // Synchronous: a line about a crash must be written before the crash, and no request writes a line.
   const stream = openDestination({ dest: destination, sync: true, mode: 0o600 })
   // A full disk or a closed pipe must not take the daemon down.
   stream.on('error', () => undefined)
@@ -96,7 +96,7 @@ const MAX_DEPTH = 8
 const MAX_ITEMS = 100
 const MAX_TEXT = 10_000
 
-/** Names whose values are secrets wherever they stand, lower case without `_` and `-`. */
+/** Names whose values are always secrets, lower case without `_` and `-`. */
 const SECRET_NAMES: ReadonlySet<string> = new Set([
   'apikey',
   'prefectapikey',
@@ -128,7 +128,7 @@ function cleanEntries(value: object, depth: number): Record<string, unknown> {
 function cleanNamed(name: string, owner: object, depth: number): unknown {
   try {
     const value: unknown = Reflect.get(owner, name)
-    // `key: {…}` holds facts about a key; `key: "…"` is one.
+    // `key: {…}` has facts about a key; `key: "…"` is one.
     const isText = typeof value === 'string' || Array.isArray(value)
     if (isText && SECRET_NAMES.has(name.toLowerCase().replace(/[_-]/g, ''))) return CENSORED
     return clean(value, depth + 1)
@@ -148,12 +148,12 @@ function clean(value: unknown, depth: number): unknown {
   if (ArrayBuffer.isView(value) || value instanceof ArrayBuffer) return `[${value.byteLength} bytes]`
   if (Array.isArray(value)) return value.slice(0, MAX_ITEMS).map((item) => clean(item, depth + 1))
   if (value instanceof Map || value instanceof Set) return `[${value.size} items]`
-  // Secret, Date and URL say themselves what they are in JSON.
+  // Secret, Date and URL know their own JSON.
   if ('toJSON' in value && typeof value.toJSON === 'function') return clean(value.toJSON(), depth + 1)
   return cleanEntries(value, depth)
 }
 
-/** Type, message, stack, every field of its own (code, hint, …) and the causes and parts, as deep as they go. */
+/** Type, message, stack, every own field (code, hint, …), causes and parts, to any depth. */
 function cleanError(error: Error, depth: number): Record<string, unknown> {
   const { name, message, stack, cause } = error
   const parts = error instanceof AggregateError ? { errors: clean(error.errors, depth + 1) } : {}

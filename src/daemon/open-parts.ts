@@ -33,7 +33,7 @@ export interface DaemonOptions {
   readonly settings: Settings
   readonly paths: Paths
   readonly configFile?: string
-  /** The daemon's environment: what the keychain child, TLS and proxies need of it. */
+  /** The daemon's environment: for the keychain child, TLS and proxies. */
   readonly env: Readonly<Record<string, string | undefined>>
   /** The process and the machine that the daemon runs in. */
   readonly host: {
@@ -43,7 +43,7 @@ export interface DaemonOptions {
     readonly hostname: string
     readonly platform: NodeJS.Platform
   }
-  /** What systemd opened for us; nothing without socket activation. */
+  /** Sockets that systemd opened; none without socket activation. */
   readonly inherited: InheritedSockets
   /** The bundled `keychain-child.js`, absolute. */
   readonly keychainChild: string
@@ -58,7 +58,7 @@ export interface DaemonOptions {
   readonly onShutdown: (why: 'asked' | 'idle') => void
 }
 
-/** What a broker is made of. Whoever opens the parts closes them, after the broker. */
+/** What a broker is made of. Whoever opened the parts closes them, after the broker. */
 export interface BrokerParts {
   readonly settings: Settings
   /** What `status` says about the daemon and never changes. */
@@ -93,13 +93,13 @@ export interface BrokerParts {
   /** When systemd starts the daemon again, epoch ms; `undefined`: never. */
   readonly wakeTimer: () => Promise<number | undefined>
 
-  /** The daemon's own list: listeners appear in it when they are opened. */
+  /** Listeners appear in it when they are opened. */
   readonly listeners: readonly ListenerFacts[]
   /** The owner asked the daemon to stop; or it is idle, and its listeners are closed. */
   readonly onShutdown: (why: 'asked' | 'idle') => void
 }
 
-/** All but the agent. Rejects with what kept a part from opening; `onClose` has the closers of those before it. */
+/** Opens all parts but the agent. Rejects if one cannot be opened; `onClose` has the closers of those before it. */
 export async function openParts(
   options: DaemonOptions,
   listeners: readonly ListenerFacts[],

@@ -1,4 +1,4 @@
-/** Counts the starts of a daemon that launchd keeps alive, and gives up loudly where none of them lasts. */
+/** Counts the starts of a daemon that launchd keeps alive; gives up, with a notification, if none lasts. */
 
 import { unlink } from 'node:fs/promises'
 import { z } from 'zod'
@@ -6,15 +6,15 @@ import { startBookPath } from '../config/paths.js'
 import { writeFileAtomic } from '../os/atomic-file.js'
 import { ensurePrivateDirectory, readPrivateFile } from '../os/private-files.js'
 import { createDesktopNotifier } from '../status/notify-desktop.js'
-import type { Clock } from '../std/clock.js'
+import { type Clock, MINUTE_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
 import { formatDuration } from '../std/time.js'
 
 interface StartBook {
-  /** Starts that have not ended well, the one that runs among them. Epoch ms, oldest first. */
+  /** Starts that have not ended well, including the running one. Epoch ms, oldest first. */
   readonly starts: readonly number[]
-  /** Epoch ms; absent: it was not given up. */
+  /** Epoch ms; absent: not given up. */
   readonly givenUpAt?: number
 }
 
@@ -23,14 +23,14 @@ type StartPlan =
   | { readonly kind: 'give_up'; readonly book: StartBook; readonly failures: number }
 
 export const MOST_FAILURES = 5
-/** So long a time with so many failures; a start that lasts longer was a good one. */
-export const FAILURES_WITHIN_MS = 10 * 60_000
+/** So many failures within this time are too many; a start that lasts longer is a good one. */
+export const FAILURES_WITHIN_MS = 10 * MINUTE_MS
 
-/** The book is to be written down before anything else is tried. */
+/** Pure. Write `book` to the disk before anything else is tried. */
 export function planStart({ starts, givenUpAt }: StartBook, now: number): StartPlan {
-  // Nobody starts what ended with code 0 but a person, or a login: they may have mended it.
+  // After an exit with code 0 only a person or a login starts it again: the cause may be fixed.
   if (givenUpAt !== undefined) return { kind: 'start', book: { starts: [now] } }
-  // What lies in the future was written while the clock was wrong.
+  // A start in the future was written while the clock was wrong.
   const recent = starts.filter((at) => at <= now && now - at < FAILURES_WITHIN_MS)
   if (recent.length < MOST_FAILURES) return { kind: 'start', book: { starts: [...recent, now] } }
   return { kind: 'give_up', book: { starts: recent, givenUpAt: now }, failures: recent.length }
@@ -45,12 +45,12 @@ interface CountStartDeps {
 }
 
 type CountedStart =
-  /** `endedWell`: it ends because it was asked to. Never rejects. */
+  /** Call `endedWell` when the daemon ends because it was asked to. Never rejects. */
   | { readonly kind: 'start'; endedWell(): Promise<void> }
-  /** It has been said; launchd leaves alone what ends with code 0. */
+  /** Already logged; exit with code 0, so that launchd does not start it again. */
   | { readonly kind: 'given_up' }
 
-/** Before anything that can fail: a setting that is not valid is a failed start, too. Never rejects. */
+/** Call it before anything that can fail: an invalid setting is a failed start, too. Never rejects. */
 export async function countStart(deps: CountStartDeps): Promise<CountedStart> {
   const { env, stateDir, clock, log } = deps
   // Said by the agent's own file: see service-plan.ts.
@@ -61,8 +61,8 @@ export async function countStart(deps: CountStartDeps): Promise<CountedStart> {
     await ensurePrivateDirectory(stateDir)
     await writeStartBook(path, plan.book)
   } catch (error) {
-    // The start will say it better. What can't be counted is not given up.
-    log.warn({ error }, 'this start could not be counted')
+    // The start itself reports this better. A start that cannot be counted is never given up.
+    log.warn({ error }, 'start not counted')
     return { kind: 'start', endedWell: async () => undefined }
   }
   if (plan.kind === 'give_up') {
@@ -77,7 +77,7 @@ export async function countStart(deps: CountStartDeps): Promise<CountedStart> {
 async function giveUp({ env, platform, clock, log }: CountStartDeps, failures: number): Promise<void> {
   const hint = 'prefect-auth logs      (then: prefect-auth service install)'
   const within = formatDuration(FAILURES_WITHIN_MS)
-  log.error({ failures, within, hint }, 'GIVEN UP: every start failed, and the daemon stays down')
+  log.error({ failures, within, hint }, 'GIVEN UP: every start failed; the daemon stays down')
   await createDesktopNotifier({ platform, env, clock, log })({
     title: 'Prefect: the credential daemon does not start',
     body: `${failures} starts failed within ${within}; it stays down.\nNow: ${hint}`,
@@ -99,7 +99,7 @@ async function writeStartBook(path: string, book: StartBook): Promise<void> {
   await writeFileAtomic(path, `${JSON.stringify(book)}\n`)
 }
 
-/** Nothing is counted any more. Never rejects. */
+/** Forgets all starts. Never rejects. */
 async function clearStartBook(path: string): Promise<void> {
   await unlink(path).catch(() => undefined)
 }

@@ -1,4 +1,4 @@
-/** What the state files hold, checked when they are read. */
+/** The state files: ledger, journal and tokens, and their schemas. */
 
 import { join } from 'node:path'
 import { z } from 'zod'
@@ -58,7 +58,7 @@ const profileRecord = z.object({
     .exactOptional(),
 })
 
-/** As `z.record`, which leaves out what is called `__proto__`: a profile may be called so. */
+/** Like `z.record`, which drops a key named `__proto__`: a profile may have that name. */
 function byName<T>(value: z.ZodType<T>): z.ZodType<Readonly<Record<string, T>>> {
   return z
     .custom<object>((input) => typeof input === 'object' && input !== null)
@@ -67,7 +67,7 @@ function byName<T>(value: z.ZodType<T>): z.ZodType<Readonly<Record<string, T>>> 
       for (const [name, found] of Object.entries(input)) {
         const parsed = value.safeParse(found)
         if (parsed.success) entries.push([name, parsed.data])
-        else context.addIssue({ code: 'custom', message: `${name} is not what we wrote` })
+        else context.addIssue({ code: 'custom', message: `the entry '${name}' is invalid` })
       }
       return Object.fromEntries(entries)
     })
@@ -140,7 +140,7 @@ export interface State {
   readonly ledger: Document<Ledger>
   readonly journal: Document<Journal>
   readonly tokens: Document<TokenList>
-  /** What happened at opening that a person should know. */
+  /** What a person should know about how they were opened. */
   readonly notices: readonly string[]
 }
 

@@ -1,15 +1,15 @@
-/** When systemd starts the daemon again, asked of its timer. */
+/** When systemd's timer starts the daemon again. */
 import { findExecutable, type ProgramResult, runProgram } from '../os/run-program.js'
 import { type Clock, SECOND_MS } from '../std/clock.js'
 
 interface WakeTimerDeps {
   readonly env: Readonly<Record<string, string | undefined>>
   readonly clock: Clock
-  /** Absolute paths, the first that is there is asked. */
+  /** Absolute paths; the first that exists is run. */
   readonly programs?: readonly string[]
 }
 
-/** Absolute: whoever can write to a directory in PATH must not answer for systemd. The last one is NixOS. */
+/** Absolute: whoever can write to a directory in PATH must not answer for systemd. The last one is NixOS's. */
 const SYSTEMCTL = ['/usr/bin/systemctl', '/bin/systemctl', '/run/current-system/sw/bin/systemctl']
 
 const QUESTION = [
@@ -19,7 +19,7 @@ const QUESTION = [
 
 const DEADLINE_MS = 5 * SECOND_MS
 
-/** Epoch ms; `undefined` where the timer does not run, or systemd does not say. Never rejects. */
+/** Epoch ms; `undefined` if the timer does not run or systemd does not say. Never rejects. */
 export function createWakeTimer({ env, clock, programs = SYSTEMCTL }: WakeTimerDeps) {
   return async (): Promise<number | undefined> => {
     const file = await findExecutable(programs)
@@ -29,7 +29,7 @@ export function createWakeTimer({ env, clock, programs = SYSTEMCTL }: WakeTimerD
         env[name] === undefined ? [] : [[name, env[name]]],
       ),
     )
-    // Its answer is for people: in one language, in one time zone.
+    // Its output is for people: fix the language and the time zone.
     const call = {
       file,
       args: QUESTION,

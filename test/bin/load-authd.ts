@@ -46,7 +46,7 @@ async function stop(child: ChildProcess): Promise<void> {
   await ended
 }
 
-t.test('it is written once the daemon has settled, for its owner alone, and used as it is', async (t) => {
+t.test('writes the code cache once the daemon has settled, for its owner alone, and uses it', async (t) => {
   const first = await start()
   t.notOk(readdirSync(state).includes('code-cache'), 'a start does not wait for it')
   await until(
@@ -66,7 +66,7 @@ t.test('it is written once the daemon has settled, for its owner alone, and used
   t.ok(before.equals(readFileSync(kept)))
 })
 
-t.test('what is damaged, foreign or open to others is not handed to V8', async (t) => {
+t.test('gives V8 no cache that is damaged, foreign or open to others', async (t) => {
   const good = readFileSync(kept)
   const damaged = Buffer.from(good)
   const middle = good.length >> 1
@@ -99,7 +99,7 @@ t.test('what is damaged, foreign or open to others is not handed to V8', async (
   await stop(other)
 })
 
-t.test('another program of the same length and age is another program', async (t) => {
+t.test('notices another program of the same length and age', async (t) => {
   const copy = mkdtempSync(join(tmpdir(), 'pab-load-copy-'))
   t.after(() => rmSync(copy, { recursive: true, force: true }))
   chmodSync(copy, 0o700)
@@ -150,7 +150,7 @@ t.test(
   },
 )
 
-t.test('somebody who cleans up in the middle of a start does not end it', async (t) => {
+t.test('survives a cache that is removed in the middle of a start', async (t) => {
   rmSync(kept, { recursive: true, force: true })
   const first = await start()
   await until(

@@ -36,7 +36,7 @@ function statusOf(options: { socketPath: string } | { port: number }): Promise<n
   })
 }
 
-t.test('opens its doors, says where they are, and closes all of them, twice if asked', async (t) => {
+t.test('opens its listeners, says where they are, and closes all of them, twice if asked', async (t) => {
   const root = await makeRoot(t)
   const restricted = join(root, 'box', 'r')
   const daemon = await start(t, { root, flags: { 'listen.restricted_socket': restricted } })

@@ -21,7 +21,7 @@ function server(t: Test): Server {
   return one
 }
 
-t.test('a socket in a directory of its own, for us alone', async (t) => {
+t.test('opens a socket that only its user can reach, in a directory of its own', async (t) => {
   const path = join(await makeDir(t), 'run', 'authd.sock')
   t.match(await openUnixListener(server(t), path, 'socket'), {
     door: 'socket',
@@ -32,7 +32,7 @@ t.test('a socket in a directory of its own, for us alone', async (t) => {
   t.equal(statSync(join(path, '..')).mode & 0o777, 0o700)
 })
 
-t.test('where somebody answers we stay away; where nobody does, the socket is taken over', async (t) => {
+t.test('refuses a socket on which a program answers, replaces a stale one', async (t) => {
   const path = join(await makeDir(t), 'authd.sock')
   const first = server(t)
   await openUnixListener(first, path, 'socket')
@@ -44,7 +44,7 @@ t.test('where somebody answers we stay away; where nobody does, the socket is ta
   await openUnixListener(server(t), `${path}2`, 'socket')
 })
 
-t.test('a stopped program is still there', async (t) => {
+t.test('a stopped program still holds its socket', async (t) => {
   const path = join(await makeDir(t), 'authd.sock')
   const code = `require('node:net').createServer().listen({ path: ${JSON.stringify(path)}, backlog: 1 }, () => console.log('up'))`
   const child = spawn(process.execPath, ['-e', code], { stdio: ['ignore', 'pipe', 'inherit'] })
@@ -57,7 +57,7 @@ t.test('a stopped program is still there', async (t) => {
   }
 })
 
-t.test('what is no socket is not taken away', async (t) => {
+t.test('does not remove what is no socket', async (t) => {
   const path = join(await makeDir(t), 'authd.sock')
   writeFileSync(path, 'mine')
   await t.rejects(openUnixListener(server(t), path, 'socket'), {
@@ -85,7 +85,7 @@ t.test(
   },
 )
 
-t.test('a path of 103 bytes works, one of 104 is refused before Node cuts it', async (t) => {
+t.test('accepts a path of 103 bytes, refuses one of 104 before Node cuts it', async (t) => {
   const dir = await makeDir(t)
   const fits = join(dir, 's'.repeat(103 - dir.length - 1))
   await openUnixListener(server(t), fits, 'socket')
@@ -97,7 +97,7 @@ t.test('a path of 103 bytes works, one of 104 is refused before Node cuts it', a
   t.equal(existsSync(`${fits}s`), false)
 })
 
-t.test('TCP: any free port, or the reason why not, with the name of who is there', async (t) => {
+t.test('TCP: opens any free port, or says why not and who holds it', async (t) => {
   const open = await openTcpListener(server(t), 0, silentLog())
   t.match(open, { door: 'tcp', state: 'listening', address: /^http:\/\/127\.0\.0\.1:\d+$/ })
   const { port = 0 } = open

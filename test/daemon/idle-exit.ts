@@ -1,12 +1,11 @@
 import t from 'tap'
 import { decideIdleExit, type IdleFacts, lastingObstacle } from '../../src/daemon/idle.js'
+import { HOUR_MS as HOUR, MINUTE_MS as MINUTE } from '../../src/std/clock.js'
 
-const MINUTE = 60_000
-const HOUR = 60 * MINUTE
 const socket = { door: 'socket', address: '/s', state: 'listening', inherited: true } as const
 const tcp = { door: 'tcp', address: 'http://127.0.0.1:4280', state: 'listening', inherited: true } as const
 
-/** Nobody asked for long, and the timer comes in an hour. */
+/** No request for a while, and the timer fires in an hour. */
 const IDLE: IdleFacts = {
   afterMs: 10 * MINUTE,
   listeners: [socket, tcp],
@@ -27,38 +26,38 @@ const { wakeInMs: _wake, ...NO_TIMER } = IDLE
 const { wakeInMs: _neither, ...NEITHER } = NOTHING_DUE
 
 const LEAVES: readonly (readonly [string, IdleFacts])[] = [
-  ['nobody asked, nothing is due', IDLE],
+  ['no requests, nothing due', IDLE],
   ['nothing is ever due', NOTHING_DUE],
-  ['nothing is ever due: then no timer is needed', NEITHER],
-  ['quiet for exactly so long', { ...IDLE, quietMs: IDLE.afterMs }],
+  ['nothing is ever due, so no timer is needed', NEITHER],
+  ['quiet for exactly the time set', { ...IDLE, quietMs: IDLE.afterMs }],
   ['due a good while after the timer', { ...IDLE, dutyInMs: HOUR + 3 * MINUTE }],
-  ['due soon, and the timer comes sooner', { ...IDLE, dutyInMs: 5 * MINUTE, wakeInMs: MINUTE }],
+  ['due soon, and the timer fires sooner', { ...IDLE, dutyInMs: 5 * MINUTE, wakeInMs: MINUTE }],
   ['a port that is off or taken', { ...IDLE, listeners: [socket, { ...tcp, state: 'failed' }] }],
 ]
 
 for (const [name, facts] of LEAVES) {
-  t.test(`it leaves: ${name}`, async (t) => {
+  t.test(`exits: ${name}`, async (t) => {
     t.strictSame(decideIdleExit(facts), { kind: 'leave' })
   })
 }
 
 const STAYS: readonly (readonly [string, IdleFacts, RegExp, number?])[] = [
   ['a connection, whatever it does', { ...IDLE, connections: 1 }, /1 connection/, 10 * MINUTE],
-  ['asked nine minutes ago', { ...IDLE, quietMs: 9 * MINUTE }, /a moment ago/, MINUTE],
-  ['a vault that is shut', { ...IDLE, vault: { backend: 'file', state: 'locked' } }, /vault is shut/],
-  ['a logout whose caller has gone', { ...IDLE, acts: 1 }, /caller who has gone/],
+  ['a request nine minutes ago', { ...IDLE, quietMs: 9 * MINUTE }, /a moment ago/, MINUTE],
+  ['a locked vault', { ...IDLE, vault: { backend: 'file', state: 'locked' } }, /vault is not open/],
+  ['a logout whose caller has gone', { ...IDLE, acts: 1 }, /caller that has gone/],
   ['a login', { ...IDLE, logins: 1 }, /login/],
   ['Prefect is being asked', { ...IDLE, isWorking: true }, /being asked/],
   ['the journal', { ...IDLE, journalEntries: 1 }, /not finished/],
   ['a log level by hand', { ...IDLE, hasOwnLogLevel: true }, /log level/],
-  ['a renewal that is overdue', { ...IDLE, dutyInMs: -HOUR }, /has to be renewed/],
-  ['a renewal just before the timer', { ...IDLE, dutyInMs: HOUR - 1 }, /before the timer comes/],
-  ['a renewal that a late timer would miss', { ...IDLE, dutyInMs: HOUR + MINUTE }, /before the timer comes/],
+  ['a renewal that is overdue', { ...IDLE, dutyInMs: -HOUR }, /must be renewed/],
+  ['a renewal just before the timer', { ...IDLE, dutyInMs: HOUR - 1 }, /before the timer fires/],
+  ['a renewal that a late timer would miss', { ...IDLE, dutyInMs: HOUR + MINUTE }, /before the timer fires/],
   ['a key to renew and no timer', NO_TIMER, /prefect-authd\.timer does not run/],
 ]
 
 for (const [name, facts, because, againInMs = 30_000] of STAYS) {
-  t.test(`it stays: ${name}`, async (t) => {
+  t.test(`stays: ${name}`, async (t) => {
     t.match(decideIdleExit(facts), { kind: 'stay', because, isLasting: false, againInMs })
   })
 }
@@ -73,13 +72,13 @@ const NEVER: readonly (readonly [string, Partial<IdleFacts>, RegExp, RegExp])[] 
   [
     'a socket that only the daemon opens',
     { listeners: [socket, { door: 'restricted', address: '/box/r', state: 'listening' }] },
-    /nobody would listen on \/box\/r/,
-    /without this listener/,
+    /nothing would listen on \/box\/r/,
+    /remove this listener/,
   ],
   [
     'a port of its own',
     { listeners: [socket, { door: 'tcp', address: 'http://127.0.0.1:1', state: 'listening' }] },
-    /nobody would listen on http/,
+    /nothing would listen on http/,
     /unset idle_exit/,
   ],
   ['a keychain', { vault: { backend: 'keychain', state: 'ready' } }, /keychain may be locked/, /file vault/],
@@ -92,7 +91,7 @@ const NEVER: readonly (readonly [string, Partial<IdleFacts>, RegExp, RegExp])[] 
 ]
 
 for (const [name, change, because, hint] of NEVER) {
-  t.test(`it never leaves: ${name}`, async (t) => {
+  t.test(`never exits: ${name}`, async (t) => {
     t.match(decideIdleExit({ ...IDLE, ...change }), { kind: 'stay', because, isLasting: true })
     t.match(lastingObstacle({ ...IDLE, ...change }), { because, hint })
   })

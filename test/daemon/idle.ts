@@ -44,14 +44,14 @@ function ask(socketPath: string, method: string, path: string, body?: unknown): 
 
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
 
-t.test('nobody asks: it ends by itself, and leaves the socket where it is', { skip }, async (t) => {
+t.test('without requests it exits and leaves the socket in place', { skip }, async (t) => {
   const { socket, ended, said } = await start(t, 300)
   t.equal(await ended, 0)
   t.equal(said(), 'up\nidle\n')
   t.equal(existsSync(socket), true)
 })
 
-t.test('a connection that says nothing holds it', { skip }, async (t) => {
+t.test('a silent connection keeps it running', { skip }, async (t) => {
   const { socket, ended, said } = await start(t, 3_000)
   const silent = connect(socket)
   await pause(5_000)
@@ -60,7 +60,7 @@ t.test('a connection that says nothing holds it', { skip }, async (t) => {
   t.equal(await ended, 0)
 })
 
-t.test('so does a log level that the next start would not know', { skip }, async (t) => {
+t.test('so does a log level that an exit would undo', { skip }, async (t) => {
   const { socket, said } = await start(t, 3_000)
   t.equal(await ask(socket, 'PUT', '/v1/log-level', { level: 'warn' }), 200)
   await pause(5_000)

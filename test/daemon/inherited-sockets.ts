@@ -23,7 +23,7 @@ for (const [what, env, expected] of [
 }
 
 for (const names of ['', 'unknown', 'unix:unix', 'unix:dns']) {
-  t.test(`sockets called '${names}' are refused`, async (t) => {
+  t.test(`refuses sockets named '${names}'`, async (t) => {
     const env = { LISTEN_PID: '7', LISTEN_FDS: names.includes(':') ? '2' : '1', LISTEN_FDNAMES: names }
     t.throws(() => parseInheritedSockets(env, 7), { code: 'setting_invalid', hint: /service install/ })
   })
@@ -94,32 +94,32 @@ t.test(
   },
 )
 
-t.test('the descriptors of another process are left alone', { skip }, async (t) => {
+t.test('leaves the descriptors of another process alone', { skip }, async (t) => {
   const said = await activate(t, 'unix', [join(privateDir(t), 's')], { LISTEN_PID: '1' })
   t.same(said, { opened: [], child: '' })
 })
 
-t.test('the main door is never a port, whatever it is called', { skip }, async (t) => {
+t.test("the owner's socket is never a port, whatever its name", { skip }, async (t) => {
   const said = await activate(t, 'unix', ['127.0.0.1:0'])
   t.match(said, { code: 'setting_invalid', message: /'unix' is not a unix socket/, hint: /service install/ })
 })
 
-t.test('nor an abstract name, which has no permissions', { skip }, async (t) => {
+t.test("the owner's socket is never an abstract name, which has no permissions", { skip }, async (t) => {
   t.match(await activate(t, 'unix', ['@pab-test-abstract']), { code: 'setting_invalid' })
 })
 
-t.test('a unix socket is no TCP port', { skip }, async (t) => {
+t.test('refuses a unix socket in place of a TCP port', { skip }, async (t) => {
   const said = await activate(t, 'tcp', [join(privateDir(t), 's')])
   t.match(said, { code: 'setting_invalid', message: /'tcp' is not a TCP socket/ })
 })
 
-t.test('a port that the network reaches is not served, and says so', { skip }, async (t) => {
+t.test('closes a port that the network reaches, and says so', { skip }, async (t) => {
   const said = await activate(t, 'tcp', ['0.0.0.0:0'])
-  t.match(said.opened, [{ state: 'failed', problem: /0\.0\.0\.0, not on 127\.0\.0\.1/ }])
+  t.match(said.opened, [{ state: 'failed', problem: /0\.0\.0\.0 instead of 127\.0\.0\.1/ }])
   await t.rejects(get({ port: Number(said.opened[0]?.address.split(':')[2]) }))
 })
 
-t.test('a socket that others could reach is refused', { skip }, async (t) => {
+t.test('refuses a socket that other users can reach', { skip }, async (t) => {
   const dir = privateDir(t)
   t.match(await activate(t, 'unix', [join(dir, 's')], { SOCKET_UMASK: '000' }), {
     code: 'state_dir_unsafe',
@@ -134,7 +134,7 @@ t.test('a socket that others could reach is refused', { skip }, async (t) => {
   })
 })
 
-t.test('whoever only inherited a socket does not take it away', { skip }, async (t) => {
+t.test('does not remove a socket that it only inherited', { skip }, async (t) => {
   const path = join(privateDir(t), 's')
   const child = spawn(
     'python3',

@@ -34,7 +34,7 @@ t.test('a line is one JSON object with time, level, facts and a constant message
   })
 })
 
-t.test('the level changes at run time, for children that exist already too', async (t) => {
+t.test('changes the level at run time, for existing children too', async (t) => {
   const { lines, log } = keep('info')
   const child = log.child({ part: 'x' })
   child.debug({}, 'unheard')
@@ -50,7 +50,7 @@ t.test('the level changes at run time, for children that exist already too', asy
   )
 })
 
-t.test('an error is logged whole, with its causes and parts, and without secrets', async (t) => {
+t.test('logs a whole error, with causes and parts, without secrets', async (t) => {
   const { lines, log } = keep()
   const root = Object.assign(new Error(`refused ${KEY}`), { syscall: 'connect', path: `/x?key=${KEY}` })
   const cause = new AggregateError([root], 'all failed')
@@ -93,13 +93,13 @@ for (const [name, facts, secret] of LEAKS) {
   })
 }
 
-t.test('a key in the message itself is taken out', async (t) => {
+t.test('removes a key from the message itself', async (t) => {
   const { lines, log } = keep()
   log.info({}, `got ${KEY}`)
   t.match(lines[0], 'got [secret]')
 })
 
-t.test('facts that cannot be printed do not break the log', async (t) => {
+t.test('survives facts that cannot be printed', async (t) => {
   const { lines, log } = keep()
   const nasty = {
     loop,
@@ -134,7 +134,7 @@ t.test('a file is made 0600 and appended to; a closed log is silent', async (t) 
   )
 })
 
-t.test('a disk that is full does not take the program down', async (t) => {
+t.test('survives a full disk', async (t) => {
   const log = openLog({ level: 'info', destination: '/dev/full' })
   t.doesNotThrow(() => {
     for (let count = 0; count < 10; count += 1) log.error({ count }, 'lost')

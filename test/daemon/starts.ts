@@ -12,14 +12,14 @@ for (const [name, starts, kept] of [
   ['after five that are long ago', every(10_000, 5).map((at) => at - FAILURES_WITHIN_MS), 0],
   ['after five in a future that never came', every(10_000, 5).map((at) => at + MINUTE), 0],
 ] as const) {
-  t.test(`a start that is tried: ${name}`, async (t) => {
+  t.test(`starts: ${name}`, async (t) => {
     const plan = planStart({ starts }, NOW)
     t.equal(plan.kind, 'start')
     t.strictSame(plan.book, { starts: [...(kept === 0 ? [] : starts.slice(-kept)), NOW] })
   })
 }
 
-t.test('after the fifth within ten minutes none is tried, until a person or a login starts it', async (t) => {
+t.test('gives up after five starts within ten minutes, until a person or a login starts it', async (t) => {
   let book = { starts: [] as readonly number[] }
   for (let count = 0; count < MOST_FAILURES; count += 1) {
     const plan = planStart(book, NOW + count * 10_000)

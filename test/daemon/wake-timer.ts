@@ -7,7 +7,7 @@ import { systemClock } from '../../src/std/clock.js'
 const ACTIVE = 'NextElapseUSecRealtime=Fri 2026-11-20 23:02:02 UTC\nActiveState=active\n'
 const exited = (stdout: string, code = 0) => ({ kind: 'exited', code, stdout, stderr: '' }) as const
 
-t.test('what systemctl says becomes a time, or nothing', async (t) => {
+t.test('reads a time from what systemctl says, or nothing', async (t) => {
   t.equal(readNextElapse(exited(ACTIVE)), Date.UTC(2026, 10, 20, 23, 2, 2))
   for (const [name, result] of [
     ['a timer that was stopped', exited(ACTIVE.replace('=active', '=inactive'))],
@@ -28,15 +28,18 @@ function program(t: Test, script: string): string {
   return path
 }
 
-t.test('it is asked in one language and one time zone, with the session and nothing else', async (t) => {
-  const systemctl = program(
-    t,
-    `[ "$TZ$LC_ALL$XDG_RUNTIME_DIR$SECRET" = UTCC/run/user/1 ] || exit 1
+t.test(
+  'runs systemctl in a fixed language and time zone, with the session and no other variables',
+  async (t) => {
+    const systemctl = program(
+      t,
+      `[ "$TZ$LC_ALL$XDG_RUNTIME_DIR$SECRET" = UTCC/run/user/1 ] || exit 1
      [ "$*" = '--user show prefect-authd.timer -p ActiveState -p NextElapseUSecRealtime' ] || exit 1
      printf 'ActiveState=active\\nNextElapseUSecRealtime=Fri 2026-11-20 23:00:00 UTC\\n'`,
-  )
-  const env = { XDG_RUNTIME_DIR: '/run/user/1', SECRET: 'x', TZ: 'CET' }
-  const ask = createWakeTimer({ env, clock: systemClock(), programs: ['/nonexistent', systemctl] })
-  t.equal(await ask(), Date.UTC(2026, 10, 20, 23))
-  t.equal(await createWakeTimer({ env, clock: systemClock(), programs: ['/nonexistent'] })(), undefined)
-})
+    )
+    const env = { XDG_RUNTIME_DIR: '/run/user/1', SECRET: 'x', TZ: 'CET' }
+    const ask = createWakeTimer({ env, clock: systemClock(), programs: ['/nonexistent', systemctl] })
+    t.equal(await ask(), Date.UTC(2026, 10, 20, 23))
+    t.equal(await createWakeTimer({ env, clock: systemClock(), programs: ['/nonexistent'] })(), undefined)
+  },
+)

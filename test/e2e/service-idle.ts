@@ -153,7 +153,7 @@ t.test(
         200_000,
       ),
     )
-    t.match(facts.get('soon'), /a key has to be seen to in \d+s, before the timer comes/)
+    t.match(facts.get('soon'), /a key is due in \d+s, before the timer fires/)
     t.equal(facts.get('renewed'), 'same')
     t.match(facts.get('watched'), /1 connection\(s\) are open/)
     t.match(facts.get('login'), /a login is open/)
