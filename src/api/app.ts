@@ -255,7 +255,7 @@ function closed(server: Server): Promise<void> {
 }
 
 interface ActBook {
-  /** To be called for every route as it is added. Counts requests that may change something. */
+  /** To be called for each route as it is added. Counts requests that may change something. */
   watch(route: RouteOptions): void
   underWay(): number
 }

@@ -55,7 +55,7 @@ Exit codes: 0 success, 1 failure, 2 wrong usage, 3 login required, 4 daemon not 
 
 export function createProgram(start: Start, terminal: Terminal): Command {
   const program = new Command('prefect-auth')
-    .description('Prefect Cloud credentials for every local process. Without a command: status.')
+    .description('Prefect Cloud credentials for each local process. Without a command: status.')
     .version(terminal.version, '-V, --version', 'print the version of this command')
     .helpOption('-h, --help', 'show help')
     .helpCommand('help [command]', 'show help for a command')

@@ -11,7 +11,7 @@ type LogDestination = number | string | { write(line: string): unknown }
 
 export interface OpenLog extends Log {
   level(): LogLevel
-  /** Takes effect at once, for every child too. */
+  /** Takes effect at once, for each child too. */
   setLevel(level: LogLevel): void
   close(): void
 }

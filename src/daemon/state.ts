@@ -1,8 +1,9 @@
 /** The state files: ledger, journal and tokens, and their schemas. */
 
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
-import { EMPTY_JOURNAL, type Journal } from '../keys/journal.js'
+import { EMPTY_JOURNAL, type Journal, journalOf } from '../keys/journal.js'
 import { EMPTY_LEDGER, type Ledger } from '../keys/ledger.js'
 import { type Document, openDocument } from '../os/document.js'
 import type { Clock } from '../std/clock.js'
@@ -73,12 +74,6 @@ function byName<T>(value: z.ZodType<T>): z.ZodType<Readonly<Record<string, T>>> 
     })
 }
 
-export const ledgerSchema: z.ZodType<Ledger> = z.object({
-  profiles: byName(profileRecord),
-  keys: byName(keyRecord),
-  doomed: z.array(text).exactOptional(),
-})
-
 const journalEntry = z.discriminatedUnion('kind', [
   z.object({
     kind: z.literal('rotation'),
@@ -117,6 +112,14 @@ const journalEntry = z.discriminatedUnion('kind', [
   }),
 ])
 
+export const ledgerSchema: z.ZodType<Ledger> = z.object({
+  profiles: byName(profileRecord),
+  keys: byName(keyRecord),
+  doomed: z.array(text).exactOptional(),
+  changes: byName(journalEntry).exactOptional(),
+})
+
+/** Of the first version, which kept the journal in a file of its own. */
 const journalSchema: z.ZodType<Journal> = z.object({ entries: byName(journalEntry) })
 
 const tokensSchema: z.ZodType<TokenList> = z.object({
@@ -162,17 +165,28 @@ export async function openState({
     schema: ledgerSchema,
     empty: EMPTY_LEDGER,
   })
-  const journal = await openDocument({
-    ...base,
-    path: path('journal.json'),
-    schema: journalSchema,
-    empty: EMPTY_JOURNAL,
-  })
+  const oldJournal = await takeOverJournal(base, path('journal.json'), ledger)
   const tokens = await openDocument({
     ...base,
     path: path('tokens.json'),
     schema: tokensSchema,
     empty: { tokens: [] },
   })
-  return { ledger, journal, tokens, notices: [ledger, journal, tokens].flatMap(({ notice }) => notice ?? []) }
+  const notices = [ledger.notice, oldJournal, tokens.notice].flatMap((notice) => notice ?? [])
+  return { ledger, journal: journalOf(ledger), tokens, notices }
+}
+
+/** Moves the entries of a journal file into the ledger, durably, before the file goes. Returns what a person should know. */
+async function takeOverJournal(
+  base: Pick<Parameters<typeof openDocument>[0], 'now' | 'log'>,
+  path: string,
+  ledger: Document<Ledger>,
+): Promise<string | undefined> {
+  const old = await openDocument({ ...base, path, schema: journalSchema, empty: EMPTY_JOURNAL })
+  const { entries } = old.read()
+  if (Object.keys(entries).length > 0) {
+    await ledger.update((current) => ({ ...current, changes: { ...entries, ...current.changes } }))
+  }
+  for (const file of [path, `${path}.previous`]) await rm(file, { force: true })
+  return old.notice
 }

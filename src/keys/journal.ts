@@ -73,6 +73,21 @@ export interface Journal {
 
 export const EMPTY_JOURNAL: Journal = { entries: {} }
 
+/** The journal of a document that keeps it among other things: one write can change both. */
+export function journalOf<T extends { readonly changes?: Journal['entries'] }>(
+  document: Document<T>,
+): Document<Journal> {
+  const journal = ({ changes = {} }: T): Journal => ({ entries: changes })
+  return {
+    read: () => journal(document.read()),
+    async update(change) {
+      return journal(
+        await document.update((current) => ({ ...current, changes: change(journal(current)).entries })),
+      )
+    },
+  }
+}
+
 /** Whether to finish or undo it at once; a lost key is only looked for now and then. */
 export function isHalfDone(entry: JournalEntry): boolean {
   return entry.kind !== 'rotation' || entry.step !== 'lost'

@@ -2,6 +2,7 @@
 
 import type { Owner, Workspace } from '../prefect/cloud.js'
 import { defined } from '../std/defined.js'
+import type { Journal } from './journal.js'
 
 export type KeyOrigin = 'browser' | 'pasted' | 'minted' | 'service_account' | 'profile'
 
@@ -67,6 +68,8 @@ export interface Ledger {
   readonly keys: Readonly<Record<string, KeyRecord>>
   /** Forgotten items that the vault has not deleted yet. */
   readonly doomed?: readonly string[]
+  /** The journal: in this document, so that one write can apply a change and note that it is done. */
+  readonly changes?: Journal['entries']
 }
 
 export const EMPTY_LEDGER: Ledger = { profiles: {}, keys: {} }

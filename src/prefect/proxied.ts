@@ -88,7 +88,7 @@ interface ProxiedUrl {
 }
 
 /**
- * The profile and path of a URL of our own proxy; `undefined` for every other URL. `ownAddresses` are the `host:port` of our
+ * The profile and path of a URL of our own proxy; `undefined` for each other URL. `ownAddresses` are the `host:port` of our
  * TCP listener. A workspace on any loopback port counts, too: the port may have changed since.
  */
 export function unproxiedUrl(apiUrl: string, ownAddresses: readonly string[] = []): ProxiedUrl | undefined {

@@ -1,4 +1,4 @@
-/** Positions in the text of `profiles.toml`, for every way to write a table, and the cuts there. */
+/** Positions in the text of `profiles.toml`, for each way to write a table, and the cuts there. */
 import { type AST, parseTOML } from 'toml-eslint-parser'
 
 type Pair = AST.TOMLKeyValue

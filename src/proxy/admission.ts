@@ -63,7 +63,7 @@ export function createAdmission({
   /** `host:port` of our own TCP listeners: never an upstream. */
   readonly ownAddresses: () => readonly string[]
 }): Admission {
-  // A resolved profile never changes, so its URL is parsed once and not for every request.
+  // A resolved profile never changes, so its URL is parsed once and not for each request.
   const upstreams = new WeakMap<ResolvedProfile, Upstream>()
   const findUpstream = (profile: ResolvedProfile): Upstream => {
     const known = upstreams.get(profile)

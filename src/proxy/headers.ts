@@ -3,7 +3,7 @@ import { pairs, rewriteHeaders } from '../http/headers.js'
 import type { Served } from '../serve/credentials.js'
 import type { Upstream } from './admission.js'
 
-// What runs for every request has plain loops over the flat lists: an iterator costs several times as much.
+// What runs for each request has plain loops over the flat lists: an iterator costs several times as much.
 
 /** For one connection only (RFC 9110 7.6.1). */
 const HOP_BY_HOP: ReadonlySet<string> = new Set([

@@ -1,4 +1,4 @@
-/** Decides and holds what is served for every profile; a change shows once it is durable. */
+/** Decides and holds what is served for each profile; a change shows once it is durable. */
 
 import type { Events } from '../base/events.js'
 import type { KeyKeeper } from '../keys/keeper.js'

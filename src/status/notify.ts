@@ -9,7 +9,7 @@ export interface Notice {
 }
 
 /**
- * Sends a notice for every event that needs a person, until the returned function is called; that resolves once the last
+ * Sends a notice for each event that needs a person, until the returned function is called; that resolves once the last
  * notice has been sent. `notify` must never reject.
  */
 export function notifyPeople({

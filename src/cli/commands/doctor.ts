@@ -181,7 +181,7 @@ function checkSession(platform: string, env: Env): Finding {
   }
 }
 
-/** Variables of this shell override, for every plain `prefect`, what the daemon serves. */
+/** Variables of this shell override, for each plain `prefect`, what the daemon serves. */
 function checkEnvironment(status: Status | undefined, named: string | undefined, env: Env): Finding {
   const profile = status?.profiles.find(({ name }) => name === (named ?? status.active))
   const names = overridingVariables(env, profile)
