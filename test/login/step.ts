@@ -158,7 +158,7 @@ t.test('chooses the workspace asked for, else the current one, else asks', async
     ],
     ['current', { currentId: PROD.workspaceId }, { kind: 'confirmed', workspace: PROD }],
     ['neither', {}, { kind: 'verified', notice: /choose one/ }],
-    ['one that is not there', { wanted: 'acme/none' }, { kind: 'verified', notice: /none like that/ }],
+    ['one that is not there', { wanted: 'acme/none' }, { kind: 'verified', notice: /no such workspace/ }],
   ] as const) {
     const { state } = play(rules({ stored: TERRY, workspace: wish }), delivered(), checked(1, TERRY, both))
     t.match(state, expected, name)
