@@ -6,7 +6,7 @@ import { transform } from 'esbuild'
 
 const CURRENT_TEST = new URL('./current-test.mjs', import.meta.url).href
 
-/** Compiles into `out`, keeping the folders. `import.meta.url` still names the source: what lies beside it is found. */
+/** Compiles into `out`, keeping the folders. `import.meta.url` still names the source, so relative files are found. */
 export async function compileTests(root, out) {
   const folders = await Promise.all(
     ['src', 'sim', 'test'].map(async (folder) => {

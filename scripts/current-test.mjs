@@ -1,4 +1,4 @@
-// What compiled test files import as `tap`: the test of the file that is running, one of many in its process.
+// What compiled test files import as `tap`: the test of the file that is running in this process.
 import root from 'tap'
 
 export { root }

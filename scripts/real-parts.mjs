@@ -1,4 +1,4 @@
-// Tells the test files that need real parts: a program of ours, bundled or started with Node, or a browser.
+// Finds the test files that need real parts: they bundle or start one of our programs, or a browser.
 import { readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 

@@ -1,4 +1,4 @@
-// One test process: runs compiled test files one after the other. Arguments: folder of the compiled files, test files.
+// A test process. Arguments: the folder of the compiled files, and the test files to run in turn.
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 

@@ -1,4 +1,4 @@
-// Runs the tests of this folder: all, those that need no real parts (--fast), or the files and folders named.
+// Runs the tests: all, those that need no real parts (--fast), or those in the files and folders named.
 // Everything is compiled once. Files that need real parts have a process each, the others share a few.
 import { spawn } from 'node:child_process'
 import { readdirSync, readFileSync, statfsSync, statSync } from 'node:fs'

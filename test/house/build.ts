@@ -1,4 +1,4 @@
-/** The build: programs that run from dist/ while it is built again lose nothing, and it leaves nothing behind. */
+/** The build: programs running from dist/ lose nothing during a build, and no leftovers stay. */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import {
   cpSync,
