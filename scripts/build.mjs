@@ -1,6 +1,9 @@
 // Bundles the programs into dist/: start-up of a bundle is less than half of unbundled modules.
-import { chmodSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { build } from 'esbuild'
+import { installBuild } from './install-build.mjs'
+import { ownFolder } from './own-folder.mjs'
 
 const shared = {
   bundle: true,
@@ -12,8 +15,8 @@ const shared = {
   sourcemap: process.env.PAB_SOURCEMAP === '1' ? 'inline' : false,
 }
 
-// What nobody asks for: translations of zod's messages in 50 languages; ajv where `WITHOUT_AJV` stands in for it; threads to
-// log from; servers and clients of other protocols than fastify is used for here. Half of it would be loaded at each start.
+// Not needed, and half of it would be loaded at each start: zod's messages in 50 languages; ajv, which `WITHOUT_AJV`
+// replaces; pino's threads; fastify's servers and clients of other protocols.
 const UNUSED = [
   { of: /\/node_modules\/zod\//, what: /\/locales\/index\.js$/ },
   {
@@ -43,13 +46,13 @@ const banner = {
   ].join(''),
 }
 
-rmSync('dist', { recursive: true, force: true })
+const outdir = ownFolder('dist.new')
 await Promise.all([
   // One function, whose compiled form load-authd.ts keeps.
   build({
     ...shared,
     entryPoints: { authd: 'src/bin/authd.ts' },
-    outdir: 'dist',
+    outdir,
     outExtension: { '.js': '.cjs' },
     format: 'cjs',
     define: { 'import.meta.url': '__url' },
@@ -61,7 +64,7 @@ await Promise.all([
   build({
     ...shared,
     entryPoints: { authd: 'src/bin/load-authd.ts', 'keychain-child': 'src/bin/keychain-child.ts' },
-    outdir: 'dist',
+    outdir,
     format: 'esm',
     banner: { js: `#!/usr/bin/env node\n${banner.js}` },
     minify: true,
@@ -71,7 +74,7 @@ await Promise.all([
   build({
     ...shared,
     entryPoints: { auth: 'src/bin/auth.ts' },
-    outdir: 'dist',
+    outdir,
     format: 'esm',
     splitting: true,
     chunkNames: 'chunks/[name]-[hash]',
@@ -83,6 +86,8 @@ await Promise.all([
 
 const { version } = JSON.parse(readFileSync('package.json', 'utf8'))
 const front = readFileSync('src/bin/prefect-auth.sh', 'utf8')
-writeFileSync('dist/prefect-auth', front.replaceAll('@VERSION@', version))
+writeFileSync(join(outdir, 'prefect-auth'), front.replaceAll('@VERSION@', version))
 // npm does this for what is installed; a checkout runs from here.
-for (const program of ['prefect-auth', 'auth.js', 'authd.js']) chmodSync(`dist/${program}`, 0o755)
+for (const program of ['prefect-auth', 'auth.js', 'authd.js']) chmodSync(join(outdir, program), 0o755)
+// Published is this build alone; in a checkout, programs of the build before may still load its chunks.
+installBuild(outdir, 'dist', { prune: process.argv.includes('--prune') })

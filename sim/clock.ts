@@ -1,22 +1,22 @@
-/** The simulator's own clock: it runs with the machine's, or stands still, and tests move it. */
+/** The simulator's clock: follows the machine's or is frozen, and tests move it. */
 
 export interface SimClock {
   /** Simulated wall time, epoch ms. */
   now(): number
-  /** Moves the time by `ms`, which may be negative. */
+  /** Moves time by `ms`, which may be negative. */
   advance(ms: number): void
-  /** Makes it `epochMs` now. */
+  /** Sets the time, epoch ms. */
   set(epochMs: number): void
 }
 
 export interface ClockOptions {
   /** Epoch ms at the start; default: the machine's time. */
   readonly start?: number
-  /** True: time passes only by `advance` and `set`. Default false. */
+  /** If true, only `advance` and `set` move time. Default false. */
   readonly frozen?: boolean
 }
 
-/** Makes a clock; `machineNow` is what makes an unfrozen one run. */
+/** Creates a clock; `machineNow` drives one that is not frozen. */
 export function createSimClock({
   start,
   frozen = false,

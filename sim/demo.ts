@@ -1,4 +1,4 @@
-/** `npm run demo`: the one-minute tour. Real programs in a throw-away home, against the simulator in place of Prefect Cloud. */
+/** `npm run demo`: a one-minute tour with the real programs, a temporary home and the simulator. */
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -28,7 +28,7 @@ interface Result {
   readonly output: string
 }
 
-/** Runs a command line in the demo's home as a person would type it, and shows both. */
+/** Runs a command line in the demo's home and prints it with its output. */
 function type(line: string, { isShown = true } = {}): Promise<Result> {
   if (isShown) say(`$ ${line}`)
   return new Promise((resolve) => {
@@ -40,7 +40,7 @@ function type(line: string, { isShown = true } = {}): Promise<Result> {
   })
 }
 
-/** The demo shows that a key is there, not the key. */
+/** Shows that there is a key, but not the key. */
 function mask(text: string): string {
   return text.replace(/(pn[ub]_|pab_)[A-Za-z0-9_-]{8,}/g, (key) => `${key.slice(0, 8)}…`)
 }
@@ -131,11 +131,11 @@ async function tour(): Promise<void> {
       await type('prefect-auth exec -- printenv PREFECT_API_KEY', { isShown: false })
     ).output.trim()
     const found = (await type(`grep -rlF -- '${keys}' ~ | wc -l`, { isShown: false })).output.trim()
-    say(`files in this home that hold the key in clear: ${found}`)
-    say(`the audit log has it all:`)
+    say(`files in this home that contain the key in plain text: ${found}`)
+    say(`the audit log has every access:`)
     await type('prefect-auth audit | tail -n 5')
 
-    title('7. At every login, by itself (this only shows what it would write)')
+    title('7. Started at every login (this only shows which files it would write)')
     await type(`prefect-auth service install --print | grep '^# /'`)
 
     title('Done. Yours: npm start, then prefect-auth login')

@@ -1,4 +1,4 @@
-/** Who and what exists at the simulated Prefect Cloud: accounts, workspaces, users, service accounts. */
+/** The accounts, workspaces, users and service accounts of the simulated Prefect Cloud. */
 import { randomUUID } from 'node:crypto'
 import { type Account, type Actor, type Bot, idsOfAccount, type User, type Workspace } from './api/rows.js'
 import { DEFAULT_SEED, type DirectorySeed, planDirectory } from './seed.js'
@@ -8,14 +8,14 @@ export interface Directory {
   readonly workspaces: Map<string, Workspace>
   readonly users: Map<string, User>
   readonly bots: Map<string, Bot>
-  /** By handle or id. Throws for an unknown one: the test asked for something that it did not seed. */
+  /** By handle or id. Throws if there is none: the test asked for something it did not seed. */
   user(handleOrId: string): User
-  /** By name or id. Throws for an unknown one. */
+  /** By name or id. Throws if there is none. */
   bot(nameOrId: string): Bot
-  /** By `account/workspace` handle or id. Throws for an unknown one. */
+  /** By `account/workspace` handle or id. Throws if there is none. */
   workspace(handleOrId: string): Workspace
   actor(id: string): Actor | undefined
-  /** Workspaces that the actor is a member of, in order of creation. */
+  /** The actor's workspaces, oldest first. */
   workspacesOf(actor: Actor): Workspace[]
   accountsOf(actor: Actor): Account[]
   addBot(wanted: { readonly accountId: string; readonly name: string; readonly createdAt: number }): Bot
@@ -27,7 +27,7 @@ export interface Directory {
   }): Workspace
 }
 
-/** Builds the directory from a seed; ids that the seed does not give follow from the handles. */
+/** Builds the directory from a seed; ids missing from the seed are derived from the handles. */
 export function createDirectory(seed: DirectorySeed = DEFAULT_SEED): Directory {
   const { accounts, workspaces, users, bots } = planDirectory(seed)
 

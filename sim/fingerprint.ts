@@ -1,4 +1,4 @@
-/** Names a key in logs and assertions without telling it. */
+/** Identifies a key in logs and assertions without revealing it. */
 import { createHash } from 'node:crypto'
 
 /** `sha256:` and the first 12 hex digits of the SHA-256 of the text: the form the broker prints too. */

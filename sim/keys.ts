@@ -1,9 +1,9 @@
-/** The API keys that the simulated Prefect Cloud has issued, and which of them are good at this moment. */
+/** The API keys of the simulated Prefect Cloud, and which of them are valid now. */
 import { randomBytes, randomUUID } from 'node:crypto'
 import type { SimClock } from './clock.js'
 import { fingerprint } from './fingerprint.js'
 
-/** A key as its owner would list it. Times in epoch ms; `text` never leaves but in the answer that made it. */
+/** An issued key. Times in epoch ms; `text` is only sent in the response that created it. */
 export interface IssuedKey {
   readonly id: string
   /** The user's or service account's id. */
@@ -11,13 +11,13 @@ export interface IssuedKey {
   readonly name: string
   readonly fingerprint: string
   readonly createdAt: number
-  /** Absent: never expires. */
+  /** Absent if it never expires. */
   readonly expiresAt?: number
   /** `expiration` as the caller wrote it: Prefect echoes it unchanged (research/prefect.md 2.2). */
   readonly expirationText?: string
-  /** From this moment it is rejected, whatever it says about its expiry. */
+  /** Rejected from this moment on, whatever its expiry. */
   readonly rejectedFrom?: number
-  /** When it was deleted: gone from every list, though it may work a little longer. */
+  /** When it was deleted: no longer listed, but accepted for the grace period. */
   readonly deletedAt?: number
   /** When it was last presented and accepted. */
   readonly usedAt?: number
@@ -33,30 +33,30 @@ interface WantedKey {
 
 export interface KeyStore {
   issue(wanted: WantedKey): { readonly key: IssuedKey; readonly text: string }
-  /** The good key with this text; `undefined` is Prefect's 401. Marks it as used. */
+  /** Returns the valid key with this text and marks it as used; `undefined` means 401. */
   authenticate(text: string): IssuedKey | undefined
-  /** All there ever were, deleted and expired ones too, oldest first. */
+  /** All keys ever issued, including deleted and expired ones, oldest first. */
   all(): IssuedKey[]
-  /** Those that the owner still has, oldest first. */
+  /** The owner's keys that are not deleted, oldest first. */
   ofOwner(ownerId: string): IssuedKey[]
   find(text: string): IssuedKey | undefined
-  /** Deletes as the API does: it works on for the grace period. False where there is no such key. */
+  /** Deletes as the API does: accepted for the grace period. Returns false if there is no such key. */
   delete(keyId: string): boolean
-  /** Rejected from now on, without grace. */
+  /** Rejects it from now on, without a grace period. */
   revoke(text: string): void
-  /** Rejected from that moment (epoch ms) on. */
+  /** Rejects it from that moment (epoch ms) on. */
   rejectFrom(keyId: string, at: number): void
 }
 
 interface KeyStoreOptions {
   readonly clock: SimClock
-  /** How long a deleted key works on, ms. research/prefect.md 2.3: up to 5 minutes. */
+  /** How long a deleted key is still accepted, ms. research/prefect.md 2.3: up to 5 minutes. */
   readonly deletedKeyGrace: number
-  /** How long a new key is not accepted yet, ms. */
+  /** How long a new key is not yet accepted, ms. */
   readonly newKeyDelay: number
 }
 
-/** Keeps keys in memory. */
+/** Creates a store that keeps keys in memory. */
 export function createKeyStore({ clock, deletedKeyGrace, newKeyDelay }: KeyStoreOptions): KeyStore {
   const byText = new Map<string, IssuedKey>()
 

@@ -1,4 +1,4 @@
-/** `tsx sim/main.ts`: a simulator to play with; prints where it is and a key that works. */
+/** `tsx sim/main.ts`: an interactive simulator; prints its URLs and a valid key. */
 import { parseArgs } from 'node:util'
 import { startCloudSimulator } from './simulator.js'
 

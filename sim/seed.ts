@@ -1,4 +1,4 @@
-/** What a simulator starts with, as short as a test can say it, and how that becomes a directory. */
+/** The accounts, workspaces and users a simulator starts with: short form and expansion. */
 import { createHash } from 'node:crypto'
 import { type Account, type Bot, idsOfAccount, type User, type Workspace } from './api/rows.js'
 
@@ -6,7 +6,7 @@ interface AccountSeed {
   readonly handle: string
   readonly name?: string
   readonly id?: string
-  /** Handles, or how many: `500` makes `workspace-1` … `workspace-500`. Default `['default']`. */
+  /** Handles, or a count: `500` makes `workspace-1` … `workspace-500`. Default `['default']`. */
   readonly workspaces?: number | readonly (string | WorkspaceSeed)[]
 }
 
@@ -25,7 +25,7 @@ interface UserSeed {
   readonly lastName?: string
   /** Default true. */
   readonly admin?: boolean
-  /** Handles of the accounts it belongs to; default: all there are. */
+  /** Handles of the accounts it belongs to; default: all. */
   readonly accounts?: readonly string[]
   /** `account/workspace` handles it is a member of; default: all of its accounts. */
   readonly workspaces?: readonly string[]
@@ -45,7 +45,7 @@ export interface DirectorySeed {
   readonly bots?: readonly BotSeed[]
 }
 
-/** User terry with the one workspace `prefect/terry`. */
+/** User terry with one workspace, `prefect/terry`. */
 export const DEFAULT_SEED = {
   accounts: [{ handle: 'prefect', name: 'Prefect', workspaces: ['terry'] }],
   users: [{ handle: 'terry', email: 'terry@example.com', firstName: 'Terry', lastName: 'Example' }],
@@ -58,7 +58,7 @@ interface DirectoryPlan {
   readonly bots: Map<string, Bot>
 }
 
-/** Turns a seed into rows. What the seed leaves out comes from `DEFAULT_SEED`. */
+/** Expands a seed into rows. `DEFAULT_SEED` supplies what the seed omits. */
 export function planDirectory(seed: DirectorySeed): DirectoryPlan {
   const accountSeeds: readonly AccountSeed[] = seed.accounts ?? DEFAULT_SEED.accounts
   const userSeeds: readonly UserSeed[] = seed.users ?? DEFAULT_SEED.users
@@ -79,7 +79,7 @@ interface Membership {
   readonly workspaceIds: Set<string>
 }
 
-/** Turns handles into ids; throws for one that is not in the seed. */
+/** Maps handles to ids; throws if one is not in the seed. */
 function membership(accounts: ReadonlyMap<string, Account>, workspaces: ReadonlyMap<string, Workspace>) {
   const accountIds = new Map([...accounts.values()].map(({ id, handle }) => [handle, id]))
   const workspaceIds = new Map(
@@ -157,7 +157,7 @@ function toBot({ id, name, account }: BotSeed, { accountIds, workspaceIds }: Mem
   }
 }
 
-/** The same lower-case UUID for the same name, so that failing tests can be compared. */
+/** Returns the same lower-case UUID for the same name, so that failures can be compared. */
 function uuidOf(name: string): string {
   const hex = createHash('sha256').update(name).digest('hex')
   const variant = '89ab'[Number.parseInt(hex.charAt(16), 16) % 4]
@@ -175,5 +175,5 @@ function byId<T extends { readonly id: string }>(rows: readonly T[]): Map<string
 }
 
 function unknownIn(list: string, handle: string): never {
-  throw new Error(`the seed names '${handle}', which is not among its ${list}`)
+  throw new Error(`the seed names '${handle}', which is not in its ${list}`)
 }

@@ -1,4 +1,4 @@
-/** What a simulated Prefect Cloud is told, and what can be done with it. */
+/** The options of a simulated Prefect Cloud, and what tests can do with it. */
 import type { ClockOptions, SimClock } from './clock.js'
 import type { Directory } from './directory.js'
 import type { Faults } from './faults/faults.js'
@@ -8,16 +8,16 @@ import type { LoggedRequest } from './server/request-log.js'
 import type { DeliverOptions, Delivery } from './ui/deliver.js'
 
 export interface SimulatorOptions extends DirectorySeed {
-  /** Default 0: any free one. With a UI of its own that one always takes a free port. */
+  /** Default 0: any free port. A separate UI always takes a free port. */
   readonly port?: number
   readonly clock?: ClockOptions
-  /** Handle of the user who is signed in in the browser; default: the first. */
+  /** Handle of the user signed in to the browser; default: the first. */
   readonly signedIn?: string
-  /** The UI on an origin of its own. Default false; `tls: 'ui'` implies it. */
+  /** Serve the UI on its own origin. Default false; `tls: 'ui'` implies it. */
   readonly separateUi?: boolean
-  /** HTTPS for the UI alone or for all. Needs `openssl`. */
+  /** HTTPS for the UI only, or for everything. Needs `openssl`. */
   readonly tls?: 'ui' | 'all'
-  /** What the UI is called where it is not reached by its address: `https://app.prefect.cloud`. */
+  /** Public URL of the UI if clients reach it by name: `https://app.prefect.cloud`. */
   readonly publicUiUrl?: string
   readonly autoApprove?: boolean
   readonly callbackPath?: 'keep' | 'drop'
@@ -26,46 +26,46 @@ export interface SimulatorOptions extends DirectorySeed {
   readonly requestsPerMinute?: number
   /** Whether users' keys can be listed. Default false. */
   readonly keyListing?: boolean
-  /** `Date` headers tell the simulated time. Default true. */
+  /** Whether `Date` headers carry simulated time. Default true. */
   readonly simulatedDate?: boolean
-  /** Ms that a deleted key works on. Default 5 minutes. */
+  /** How long a deleted key is still accepted, ms. Default 5 minutes. */
   readonly deletedKeyGrace?: number
-  /** Ms before a new key is accepted. Default 0. */
+  /** How long until a new key is accepted, ms. Default 0. */
   readonly newKeyDelay?: number
 }
 
 export interface Simulator {
   /** `http://127.0.0.1:PORT/api`, no trailing slash: `PREFECT_CLOUD_API_URL`. */
   readonly apiUrl: string
-  /** What clients call the UI: `PREFECT_CLOUD_UI_URL`. */
+  /** The UI's URL for clients: `PREFECT_CLOUD_UI_URL`. */
   readonly uiUrl: string
-  /** Where the UI really listens, on 127.0.0.1. */
+  /** Where the UI listens on 127.0.0.1. */
   readonly uiPort: number
-  /** PEM file of the authority, where there is TLS. */
+  /** PEM file of the certificate authority, if there is TLS. */
   readonly caPath?: string
   readonly clock: SimClock
   readonly directory: Directory
   readonly keys: KeyStore
   readonly faults: Faults
-  /** Everything that was asked, oldest first. */
+  /** All requests, oldest first. */
   readonly requests: readonly LoggedRequest[]
   forgetRequests(): void
-  /** A new key of a user (default: the one who is signed in); gives its text. Without `expiresAt` (epoch ms) it never expires. */
+  /** Issues a key to a user (default: the signed-in one) and returns its text. Never expires without `expiresAt` (epoch ms). */
   issueKey(wanted?: { readonly user?: string; readonly name?: string; readonly expiresAt?: number }): string
   issueBotKey(wanted: { readonly bot: string; readonly expiresAt?: number }): string
-  /** Another user sits at the browser. */
+  /** Signs another user in to the browser. */
   signIn(user: string): void
-  /** 403 for every good key from now on; the result lifts it. */
+  /** 403 for every valid key from now on; call the result to lift it. */
   forbid(text?: string): () => void
   limit(requestsPerMinute: number | undefined): void
-  /** Whether users may mint keys by API; 403 where not. */
+  /** Whether users may mint keys by API; 403 if not. */
   allowMinting(allowed: boolean): void
   /** The `PREFECT_API_URL` of a workspace, by `account/workspace` or id. */
   workspaceUrl(workspace: string): string
   /** Puts a real server behind the workspaces, or takes it away. */
   useBackend(url: string | undefined): void
   closeSockets(code: number, reason?: string): void
-  /** Does what the login page at this URL does. */
+  /** Delivers a key as the login page at this URL does. */
   deliver(loginUrl: string, options?: DeliverOptions): Promise<Delivery>
   close(): Promise<void>
 }

@@ -1,4 +1,4 @@
-/** A Prefect Cloud of our own: real HTTP, real keys that expire, faults on command. Facts: docs of Prefect's own clients. */
+/** A simulated Prefect Cloud: real HTTP, keys that expire, faults on demand. */
 import { API_PREFIX } from './api/api.js'
 import { makeCertificates } from './server/certificates.js'
 import { createHandler } from './server/handler.js'
@@ -9,7 +9,7 @@ import { deliver } from './ui/deliver.js'
 
 export type { Simulator, SimulatorOptions } from './simulator-types.js'
 
-/** Starts one; close it when done. Rejects when the port is taken or `openssl` is missing. */
+/** Starts a simulator; close it when done. Rejects if the port is taken or `openssl` is missing. */
 export async function startCloudSimulator(options: SimulatorOptions = {}): Promise<Simulator> {
   const state = createState(options)
   const { clock, directory, keys, ui, log, faults, sockets } = state

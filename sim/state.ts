@@ -1,4 +1,4 @@
-/** A simulator without its ports: the parts, wired together. */
+/** The parts of a simulator, wired together, without the listeners. */
 import { Agent } from 'node:http'
 import { createApi } from './api/api.js'
 import { createSimClock } from './clock.js'

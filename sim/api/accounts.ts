@@ -70,21 +70,21 @@ async function filterWorkspaces(request: AuthedRequest, directory: Directory) {
   return json(200, rows.map(workspaceJson))
 }
 
-/** The account of the path; 404 for those who do not belong to it (research/prefect.md 1.9). */
+/** Returns the account in the path; 404 for non-members (research/prefect.md 1.9). */
 function memberOf({ actor, param }: AuthedRequest, directory: Directory): Account {
   const account = directory.accountsOf(actor).find(({ id }) => id === param('accountId'))
   if (account === undefined) throw refusal(detail(404, 'Not Found'))
   return account
 }
 
-/** The same for those who may change it: 403 for mere members (research/prefect.md 1.9). */
+/** Returns the account in the path; 403 unless the user is one of its admins (research/prefect.md 1.9). */
 export function adminOf(request: AuthedRequest, directory: Directory): Account {
   const account = memberOf(request, directory)
   if (request.actor.kind === 'bot' || !request.actor.admin) throw refusal(detail(403, 'Forbidden'))
   return account
 }
 
-/** The workspace of the path; 404 for those who are not members (research/prefect.md 1.9). */
+/** Returns the workspace in the path; 404 for non-members (research/prefect.md 1.9). */
 function workspaceOf(request: AuthedRequest, directory: Directory): Workspace {
   const { id: accountId } = memberOf(request, directory)
   const workspace = directory.workspaces.get(request.param('workspaceId'))

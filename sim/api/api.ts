@@ -1,4 +1,4 @@
-/** Everything below `/api`: who calls, which route, and what belongs to a workspace. */
+/** Everything below `/api`: authenticates, then dispatches to a route or a workspace. */
 
 import type { SimClock } from '../clock.js'
 import type { Directory } from '../directory.js'
@@ -23,7 +23,7 @@ interface ApiParts {
   readonly minting: () => boolean
 }
 
-/** Answers a request below `/api`. Throws refusals. */
+/** Handles a request below `/api`. Throws refusals. */
 export type Api = (request: UnroutedRequest) => Promise<Answer>
 
 export const API_PREFIX = '/api'
@@ -41,7 +41,7 @@ export function createApi(parts: ApiParts): Api {
     // research/prefect.md 2.1: without a key.
     if (path === '/health') return json(200, true)
 
-    // A request with a bad key learns nothing about which paths exist.
+    // A request with an invalid key must not learn which paths exist.
     const caller = parts.gate.admit(presentedKey(request.headers))
     const inWorkspace = parts.workspaceApi.locate(path)
     if (inWorkspace !== undefined) return parts.workspaceApi.answer(request, caller.actor, inWorkspace)

@@ -91,7 +91,7 @@ function botOf(request: AuthedRequest, directory: Directory): Bot {
   return bot
 }
 
-/** `api_key` is the newest one; with its text only in the answer that made it. */
+/** `api_key` is the newest one; its text is only in the response that created it. */
 function botJson(bot: Bot, keys: KeyStore, text?: string) {
   const newest = keys.ofOwner(bot.id).at(-1)
   return {

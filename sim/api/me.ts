@@ -1,4 +1,4 @@
-/** `/me/`, `/me/workspaces`, `/me/accounts`, `/health`: who am I, and what may I see. */
+/** `/me/`, `/me/workspaces`, `/me/accounts`: the caller and what it may see. */
 import type { Directory } from '../directory.js'
 import { type AuthedRequest, detail, json } from '../ui/exchange.js'
 import type { Route } from './router.js'
@@ -26,7 +26,7 @@ export function meRoutes({ directory }: { readonly directory: Directory }): Rout
 }
 
 function me(actor: Actor) {
-  // The words of the 403: research/prefect.md 1.9.
+  // The wording of the 403: research/prefect.md 1.9.
   if (actor.kind === 'bot') {
     return detail(403, 'Only users (not service accounts) can access this endpoint.')
   }

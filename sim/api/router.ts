@@ -1,4 +1,4 @@
-/** Finds the handler for a method and a path, exactly: a wrong trailing slash is a 404, so that ours shows up. */
+/** Finds the route for a method and a path; a wrong trailing slash is a 404, as at Prefect Cloud. */
 import { type Answer, detail } from '../ui/exchange.js'
 
 export interface Route<R> {
@@ -12,7 +12,7 @@ type Match<R> =
   | { readonly kind: 'route'; readonly route: Route<R>; param(name: string): string }
   | { readonly kind: 'none'; readonly answer: Answer }
 
-/** 404 and 405 as FastAPI words them; a method that only other methods' routes match is a 405. */
+/** 404 and 405 as FastAPI words them; 405 if the path exists for other methods only. */
 export function matchRoute<R>(routes: readonly Route<R>[], method: string, path: string): Match<R> {
   const hits = routes.flatMap((route) => {
     const params = paramsOf(route.path, path)

@@ -1,4 +1,4 @@
-/** The rows of the simulated Prefect Cloud: what an account, a workspace, a user and a service account are. */
+/** The records of the simulated Prefect Cloud: accounts, workspaces, users and service accounts. */
 
 export interface Account {
   readonly id: string

@@ -1,4 +1,4 @@
-/** `/users/{id}` and `/users/{id}/api_keys`: a user's keys, for the user itself and nobody else. */
+/** `/users/{id}` and `/users/{id}/api_keys`: a user's keys, for that user only. */
 import { z } from 'zod'
 import type { IssuedKey, KeyStore } from '../keys.js'
 import { type AuthedRequest, detail, json, noContent, refusal } from '../ui/exchange.js'
@@ -51,7 +51,7 @@ async function mint(request: AuthedRequest, { keys, minting }: UserRouteOptions)
   return json(201, { ...keyJson(key), key: text })
 }
 
-/** research/prefect.md 2.2: requests for a user can only be made by the user itself. */
+/** research/prefect.md 2.2: only the user itself may make requests for a user. */
 function self({ actor, param }: AuthedRequest): User {
   if (actor.kind === 'bot' || actor.id !== param('userId')) throw refusal(detail(403, 'Forbidden'))
   return actor
@@ -64,7 +64,7 @@ function ownKey(request: AuthedRequest, keys: KeyStore): IssuedKey {
   return key
 }
 
-/** RFC 3339, kept as text because it is echoed unchanged; absent or null means that the key never expires. */
+/** RFC 3339, kept as text because it is echoed unchanged; absent or null if the key never expires. */
 export function parseExpiration(
   text: string | null | undefined,
 ): { readonly expiresAt: number; readonly expirationText: string } | undefined {
@@ -76,7 +76,7 @@ export function parseExpiration(
   return { expiresAt, expirationText: text }
 }
 
-/** A key as the API shows it; the text itself only in the answer that made it. */
+/** A key as the API shows it; its text is only in the response that created it. */
 export function keyJson({ id, name, createdAt, expiresAt, expirationText }: IssuedKey) {
   return {
     id,

@@ -11,7 +11,7 @@ type Controls = Pick<
   'issueKey' | 'issueBotKey' | 'signIn' | 'forbid' | 'limit' | 'allowMinting' | 'useBackend'
 >
 
-/** Who is signed in, what stands behind the workspaces, whether keys may be minted. */
+/** Who is signed in, which server is behind the workspaces, whether keys may be minted. */
 interface Switches {
   user(): User
   signIn(user: User): void

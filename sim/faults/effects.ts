@@ -1,13 +1,13 @@
-/** What an armed fault does to a request and to its answer. */
+/** What an armed fault does to a request and its response. */
 import type { ServerResponse } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Answer, html, json } from '../ui/exchange.js'
 import type { Fault } from './faults.js'
 
-/** `answer`: send this; `process`: go on; `gone`: nobody answers this request any more. */
+/** `answer`: send this; `process`: continue; `gone`: send nothing. */
 type Before = { readonly kind: 'answer'; readonly answer: Answer } | { readonly kind: 'process' | 'gone' }
 
-/** Strikes before the request is processed. */
+/** Applies the fault before the request is processed. */
 export async function strikeBefore(fault: Fault, cut: () => void): Promise<Before> {
   switch (fault.kind) {
     case 'status':
@@ -37,7 +37,7 @@ export async function strikeBefore(fault: Fault, cut: () => void): Promise<Befor
   }
 }
 
-/** Strikes after it: gives the answer to send, or `undefined` where the fault took the response over. */
+/** Applies the fault after processing. Returns the response to send, or `undefined` if the fault already ended it. */
 export function strikeAfter(fault: Fault, answer: Answer, response: ServerResponse): Answer | undefined {
   switch (fault.kind) {
     case 'half':

@@ -1,4 +1,4 @@
-/** Things that go wrong on command: a test says which request and how, the server obeys. */
+/** Faults on demand: a test says which requests fail, and how. */
 
 export interface FaultMatcher {
   readonly method?: string
@@ -9,32 +9,32 @@ export interface FaultMatcher {
 }
 
 export type Fault =
-  /** This answer instead; an object becomes JSON. The request is not processed. */
+  /** Sends this response instead; an object becomes JSON. The request is not processed. */
   | {
       readonly kind: 'status'
       readonly status: number
       readonly headers?: Readonly<Record<string, string>>
       readonly body?: unknown
     }
-  /** A 200 page, as a captive portal or a company proxy gives. Not processed. */
+  /** A 200 page, as from a captive portal or a company proxy. Not processed. */
   | { readonly kind: 'html'; readonly status?: number; readonly page?: string }
-  /** Processed; the answer promises more bytes than come, then the connection dies. */
+  /** Processed; the response is shorter than its Content-Length, then the connection closes. */
   | { readonly kind: 'half' }
-  /** Processed; every value of the JSON answer has another type. */
+  /** Processed; every value in the JSON response has a different type. */
   | { readonly kind: 'wrong_types' }
-  /** Never answered, not processed; the connection stays open until either end closes. */
+  /** No response, not processed; the connection stays open until either end closes it. */
   | { readonly kind: 'silence' }
-  /** Processed and answered after so many real ms, or after the promise. */
+  /** Processed and answered after this many real ms, or once the promise resolves. */
   | { readonly kind: 'delay'; readonly ms: number }
   | { readonly kind: 'hold'; readonly until: Promise<unknown> }
-  /** The connection is reset: `before` nothing happened, `after` it did and only the answer is lost. */
+  /** The connection is reset, `before` the request is processed or `after` (only the response is lost). */
   | { readonly kind: 'reset'; readonly when: 'before' | 'after' }
   /** Redirected, not processed. Default 307. */
   | { readonly kind: 'redirect'; readonly location: string; readonly status?: number }
 
-/** One armed fault. */
+/** An armed fault. */
 interface ArmedFault {
-  /** How often it has struck. */
+  /** How many times it has struck. */
   readonly struck: number
   disarm(): void
 }
@@ -47,7 +47,7 @@ export interface Faults {
   clear(): void
 }
 
-/** What the server asks before it serves. */
+/** What the server consults for each request. */
 export interface FaultSource {
   take(request: {
     readonly method: string

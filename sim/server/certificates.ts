@@ -1,4 +1,4 @@
-/** A certificate authority of our own and one certificate, made at start by the `openssl` program. */
+/** A test certificate authority and one certificate, created at start with `openssl`. */
 import { execFile } from 'node:child_process'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -16,12 +16,12 @@ export interface Certificates {
 
 const run = promisify(execFile)
 
-/** Names the certificate is good for, so that a browser can be told that `app.prefect.cloud` is here. */
+/** Names the certificate is valid for, so that a browser accepts it for `app.prefect.cloud`. */
 const NAMES = ['DNS:app.prefect.cloud', 'DNS:api.prefect.cloud', 'DNS:localhost', 'IP:127.0.0.1', 'IP:::1']
 
 const NEW_KEY = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes']
 
-/** `names` as subject alternative names. Rejects when there is no `openssl`. */
+/** `names` as subject alternative names. Rejects if `openssl` is not installed. */
 export async function makeCertificates(names: readonly string[] = NAMES): Promise<Certificates> {
   const dir = await mkdtemp(join(tmpdir(), 'prefect-sim-'))
   const at = (name: string) => join(dir, name)

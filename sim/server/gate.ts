@@ -1,4 +1,4 @@
-/** Who may come in: keys, the rate limit, and a switch that forbids everything. */
+/** Access control: keys, the rate limit, and a switch that forbids everything. */
 
 import type { Actor } from '../api/rows.js'
 import type { SimClock } from '../clock.js'
@@ -12,11 +12,11 @@ interface Caller {
 }
 
 export interface Gate {
-  /** Who presents this key. Throws the refusal to answer with: 401, 403 or 429. */
+  /** Returns the owner of this key. Throws the refusal to send: 401, 403 or 429. */
   admit(keyText: string | undefined): Caller
-  /** From now on every good key gets 403, as behind an IP allow list. The result lifts it. */
+  /** Every valid key gets 403 from now on, as with an IP allow list. Call the result to lift it. */
   forbid(text?: string): () => void
-  /** Requests per simulated minute for each key's owner; `undefined` for no limit. */
+  /** Requests per simulated minute for each key's owner; `undefined` removes the limit. */
   limit(requestsPerMinute: number | undefined): void
 }
 
@@ -27,7 +27,7 @@ function unauthorized(): Answer {
 
 const MINUTE = 60_000
 
-/** Guards one simulator. */
+/** Creates the access control of one simulator. */
 export function createGate(parts: {
   readonly clock: SimClock
   readonly keys: KeyStore
@@ -38,7 +38,7 @@ export function createGate(parts: {
   let forbidden: string | undefined
   const counts = new Map<string, { minute: number; count: number }>()
 
-  // research/prefect.md 2.6: 429 and `Retry-After`. Prefect counts per account; the owner of the key is near enough.
+  // research/prefect.md 2.6: 429 and `Retry-After`. Prefect counts per account; per key owner is close enough.
   const countOne = (ownerId: string) => {
     if (limit === undefined) return
     const now = clock.now()

@@ -1,4 +1,4 @@
-/** The way of one HTTP request through the simulator: log, fault, answer, fault, send. */
+/** Handles one HTTP request: log, fault before, route, fault after, send. */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { pipeline } from 'node:stream'
 import { API_PREFIX, type Api } from '../api/api.js'
@@ -12,11 +12,11 @@ import type { LoggedRequest, RequestLog } from './request-log.js'
 
 interface HandlerParts {
   readonly now: () => number
-  /** `Date` headers tell the simulated time, else the machine's. */
+  /** Whether `Date` headers carry simulated time instead of the machine's. */
   readonly simulatedDate: boolean
   readonly faults: FaultSource
   readonly log: RequestLog
-  /** What this server serves; absent: not here. */
+  /** What this server serves; absent if another server does. */
   readonly api?: Api
   readonly ui?: Ui
 }

@@ -1,15 +1,15 @@
-/** Reads what a client sent: its target, its key, its body. */
+/** Parses a request: its target, its key, its body. */
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import type { z } from 'zod'
 import { detail, json, refusal, type SimRequest } from '../ui/exchange.js'
 
-/** The part of a request that is known before any route is. */
+/** A request before it is matched to a route. */
 export type UnroutedRequest = Omit<SimRequest, 'param'>
 
 /** research/prefect.md 2.6: larger bodies get 413. */
 const MAX_BODY_BYTES = 5 * 1024 * 1024
 
-/** Wraps a request; reads nothing of its body yet. */
+/** Wraps a request without reading its body. */
 export function readIncoming(incoming: IncomingMessage): UnroutedRequest {
   const [path = '/', query = ''] = (incoming.url ?? '/').split('?', 2)
   return {
@@ -26,7 +26,7 @@ export function readIncoming(incoming: IncomingMessage): UnroutedRequest {
   }
 }
 
-/** The key of `Authorization: Bearer …`; the scheme in any case, as event clients send `bearer` (4.4). */
+/** The key of `Authorization: Bearer …`; the scheme is case-insensitive, as event clients send `bearer` (4.4). */
 export function presentedKey(headers: IncomingHttpHeaders): string | undefined {
   return /^bearer +(\S+)$/i.exec(headers.authorization ?? '')?.[1]
 }

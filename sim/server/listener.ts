@@ -1,4 +1,4 @@
-/** A port on 127.0.0.1 with HTTP or HTTPS behind it. */
+/** An HTTP or HTTPS server on a port of 127.0.0.1. */
 import { createServer as createHttpServer, type IncomingMessage } from 'node:http'
 import { createServer as createHttpsServer } from 'node:https'
 import type { Socket } from 'node:net'
@@ -10,14 +10,14 @@ export interface Listener {
   readonly port: number
   /** `http://127.0.0.1:PORT` */
   readonly url: string
-  /** Cuts what is open. */
+  /** Stops listening and destroys open connections. */
   close(): Promise<void>
 }
 
 /** research/prefect.md 4.1: Cloud's load balancer closes idle connections after 30 s. */
 const IDLE_MS = 30_000
 
-/** Rejects when the port is taken. */
+/** Rejects if the port is taken. */
 export async function openListener(parts: {
   readonly port: number
   readonly handler: Handler

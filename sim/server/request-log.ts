@@ -1,4 +1,4 @@
-/** What the simulator was asked, for assertions. Keys stand in it as fingerprints only. */
+/** The requests that the simulator received, for assertions, with fingerprints instead of keys. */
 
 export interface LoggedRequest {
   /** Simulated time, epoch ms. */
@@ -6,10 +6,10 @@ export interface LoggedRequest {
   readonly method: string
   /** Without the query. */
   readonly path: string
-  /** Fingerprint of the presented key; for a WebSocket that of its first frame, once that has come. */
+  /** Fingerprint of the presented key; for a WebSocket, of the key in its first frame once received. */
   key: string | undefined
   readonly userAgent: string | undefined
-  /** What was answered; `undefined` while it is open, or where a fault ate the answer. 101 for a WebSocket. */
+  /** Status sent; `undefined` while pending, or if a fault dropped the response. 101 for a WebSocket. */
   status: number | undefined
 }
 

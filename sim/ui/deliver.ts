@@ -1,17 +1,17 @@
-/** Does what the login page does, with plain HTTP: for tests without a browser. */
+/** Delivers a key as the login page does, over plain HTTP: for tests without a browser. */
 import { request as httpRequest, type IncomingHttpHeaders } from 'node:http'
 import type { Ui } from './ui.js'
 
 export interface DeliverOptions {
   /** Default: what the URL asks for. */
   readonly mode?: 'get' | 'post'
-  /** The user cancels, with this reason: `POST /failure`. */
+  /** Cancels with this reason instead: `POST /failure`. */
   readonly cancel?: string
   /** Deliver this key instead of a new one. */
   readonly key?: string
   /** Origin header of a POST; default the UI's own. `null` sends none. */
   readonly origin?: string | null
-  /** Added to the headers, over those of a browser. */
+  /** Extra headers; they override a browser's. */
   readonly headers?: Readonly<Record<string, string>>
 }
 
@@ -23,7 +23,7 @@ export interface Delivery {
   readonly key: string
 }
 
-/** Rejects when the URL is not this simulator's login page, or when nobody listens at the callback. */
+/** Rejects if the URL is not this simulator's login page, or nothing listens at the callback. */
 export async function deliver(
   { ui, uiUrl }: { readonly ui: Ui; readonly uiUrl: string },
   loginUrl: string,

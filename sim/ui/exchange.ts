@@ -1,4 +1,4 @@
-/** One request and one answer, as the simulator's handlers see them. */
+/** A request and a response, as the simulator's handlers see them. */
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import type { Readable } from 'node:stream'
 import type { z } from 'zod'
@@ -11,11 +11,11 @@ export interface SimRequest {
   readonly path: string
   readonly query: URLSearchParams
   readonly headers: IncomingHttpHeaders
-  /** The request itself, for those who forward its body. */
+  /** The raw request, for handlers that forward its body. */
   readonly incoming: IncomingMessage
-  /** Text that the route's `:name` parts matched. */
+  /** The path segment that the route's `:name` matched. */
   param(name: string): string
-  /** The JSON body, checked. Throws `Refusal` 422. */
+  /** Parses the JSON body. Throws `Refusal` 422. */
   body<T>(schema: z.ZodType<T>): Promise<T>
 }
 
@@ -58,17 +58,17 @@ export function html(status: number, page: string, headers: Record<string, strin
 
 const REFUSED = Symbol('refused')
 
-/** Thrown to end a handler with an answer. */
+/** Thrown to end a handler with this response. */
 interface Refusal extends Error {
   readonly [REFUSED]: Answer
 }
 
-/** Makes what a handler throws to answer so. */
+/** Creates what a handler throws to send this response. */
 export function refusal(answer: Answer): Refusal {
   return Object.assign(new Error(`refused with ${answer.status}`), { [REFUSED]: answer })
 }
 
-/** The answer inside what was thrown; anything else is a bug and becomes a 500 that says so. */
+/** Returns the response of a thrown refusal; anything else is a bug and becomes a 500 that says so. */
 export function answerOfThrown(thrown: unknown): Answer {
   if (thrown instanceof Error && REFUSED in thrown) {
     const { [REFUSED]: answer }: { [REFUSED]?: unknown } = thrown

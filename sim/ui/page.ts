@@ -1,6 +1,6 @@
-/** The page at `/auth/client`: stands for Prefect's own, which is closed source. */
+/** The page at `/auth/client`: replaces Prefect's own, which is closed source. */
 
-/** What a client asked of `/auth/client`. */
+/** The parameters of a request to `/auth/client`. */
 export interface LoginRequest {
   /** Where to deliver, without a trailing slash. */
   readonly callback: string
@@ -9,8 +9,8 @@ export interface LoginRequest {
 }
 
 /**
- * Two buttons and a script. The key is fetched when the user agrees and lives in memory alone: a page that contained it would
- * leave it in the browser's cache, and the test that looks there for it could never pass (research/browser.md 4, 9).
+ * Two buttons and a script. The key is fetched when the user agrees and is only ever in memory: a page that contained it would
+ * leave it in the browser's cache, and the test that searches the cache could never pass (research/browser.md 4, 9).
  */
 export function loginPage(login: LoginRequest & { readonly owner: string; readonly auto: boolean }): string {
   return PAGE.replace('__LOGIN__', () => JSON.stringify(login).replaceAll('<', '\\u003c'))

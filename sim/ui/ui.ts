@@ -1,4 +1,4 @@
-/** The web UI's part of a login: the page, and the key that the page gets when the user agrees. */
+/** The web UI's part of a login: the page, and the key it fetches when the user agrees. */
 import { randomUUID } from 'node:crypto'
 import { matchRoute, type Route } from '../api/router.js'
 import type { User } from '../api/rows.js'
@@ -11,9 +11,9 @@ import { type LoginRequest, loginPage } from './page.js'
 interface UiParts {
   readonly clock: SimClock
   readonly keys: KeyStore
-  /** Who is signed in in the browser. */
+  /** The user signed in to the browser. */
   readonly user: () => User
-  /** The page delivers when it is loaded, without a click. */
+  /** The page delivers the key on load, without a click. */
   readonly autoApprove: boolean
   /** Whether a path in the callback survives; what the real page does is unknown (research/prefect.md, unknown 6). */
   readonly callbackPath: 'keep' | 'drop'
@@ -21,9 +21,9 @@ interface UiParts {
 
 export interface Ui {
   answer(request: UnroutedRequest): Promise<Answer>
-  /** `undefined`: there is no usable `callback` in the query. */
+  /** Returns `undefined` if the query has no usable `callback`. */
   parse(query: URLSearchParams): LoginRequest | undefined
-  /** The key that the signed-in user's browser delivers. */
+  /** Issues the key that the signed-in user's browser delivers. */
   issue(): string
 }
 
@@ -75,7 +75,7 @@ function parseLogin(query: URLSearchParams, callbackPath: 'keep' | 'drop'): Logi
 
 const DAY = 86_400_000
 
-/** research/prefect.md 2.3: 30 days after creation, at midnight; the time zone is unknown, UTC assumed. */
+/** research/prefect.md 2.3: 30 days after creation, at midnight; the time zone is unknown, so UTC is assumed. */
 function browserKeyEnd(now: number): number {
   return Math.floor((now + 30 * DAY) / DAY) * DAY
 }

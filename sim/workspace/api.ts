@@ -1,4 +1,4 @@
-/** Everything below `/accounts/{A}/workspaces/{W}/`: checked here, answered by a real Prefect server where there is one. */
+/** `/accounts/{A}/workspaces/{W}/`: checks access, then forwards to a real Prefect server, if any. */
 import type { Agent } from 'node:http'
 import type { Actor } from '../api/rows.js'
 import type { Directory } from '../directory.js'
@@ -9,14 +9,14 @@ import { forwardHttp } from './forward-http.js'
 export interface WorkspacePath {
   readonly accountId: string
   readonly workspaceId: string
-  /** What is left of the path, with its leading slash. */
+  /** The rest of the path, with its leading slash. */
   readonly rest: string
 }
 
 export interface WorkspaceApi {
-  /** `undefined`: the path (below `/api`) is not inside a workspace. */
+  /** Returns `undefined` if the path (below `/api`) is not inside a workspace. */
   locate(path: string): WorkspacePath | undefined
-  /** Throws 404 for those who are not members (research/prefect.md 1.9). */
+  /** Throws 404 for non-members (research/prefect.md 1.9). */
   check(actor: Actor, path: WorkspacePath): void
   answer(request: UnroutedRequest, actor: Actor, path: WorkspacePath): Promise<Answer>
 }
@@ -55,18 +55,18 @@ export function createWorkspaceApi(parts: {
   }
 }
 
-/** What Prefect Cloud has and a server has not (research/prefect.md 4.3): clients of 3.x send their metrics there. */
+/** Endpoints of Prefect Cloud that a server lacks (research/prefect.md 4.3): 3.x clients send metrics there. */
 function cloudOnly(method: string, rest: string): Answer | undefined {
   if (method === 'POST' && rest.startsWith('/telemetry/')) return json(200, {})
   return undefined
 }
 
-/** Cloud's name for what a server calls differently (research/prefect.md 4.3). */
+/** Maps Cloud's path to the server's, if they differ (research/prefect.md 4.3). */
 function serverPath(rest: string): string {
   return rest === '/collections/work_pool_types' ? '/collections/views/aggregate-worker-metadata' : rest
 }
 
-/** Enough for a probe, not for a flow: those need a real server behind. */
+/** Enough for a health probe; flows need a real server. */
 function withoutBackend(method: string, rest: string): Answer {
   if (method === 'GET' && rest === '/health') return json(200, true)
   if (method === 'GET' && rest === '/collections/work_pool_types') return json(200, {})

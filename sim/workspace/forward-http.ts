@@ -1,4 +1,4 @@
-/** Passes one HTTP request on to the real server behind a workspace, streaming both ways. */
+/** Forwards an HTTP request to the real server behind a workspace, streaming both ways. */
 import { type Agent, request as httpRequest, type IncomingHttpHeaders } from 'node:http'
 import { pipeline } from 'node:stream'
 import type { UnroutedRequest } from '../server/incoming.js'
@@ -15,7 +15,7 @@ const HOP_BY_HOP = new Set([
   'upgrade',
 ])
 
-/** Sends it to `url` (the query is added) without the key; a server that does not answer is a 502. */
+/** Sends it to `url` plus the query, without the key; 502 if the server does not respond. */
 export function forwardHttp(parts: {
   readonly request: UnroutedRequest
   readonly url: string
@@ -37,7 +37,7 @@ export function forwardHttp(parts: {
       })
     })
     outgoing.on('error', (error) => resolve(detail(502, `workspace backend: ${error.message}`)))
-    // An error of either side shows up as the outgoing request's.
+    // Errors of either side are reported by the outgoing request.
     pipeline(request.incoming, outgoing, () => {})
   })
 }

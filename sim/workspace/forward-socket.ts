@@ -1,7 +1,7 @@
-/** Joins a client's WebSocket with one of the real server: frames, pings and close codes pass both ways. */
+/** Joins a client's WebSocket to the real server's: frames and close codes pass both ways. */
 import { WebSocket } from 'ws'
 
-/** `first` is sent to the server before anything of the client's. */
+/** `first` is sent to the server before any frame of the client. */
 export function joinBackend(parts: {
   readonly client: WebSocket
   readonly url: string
@@ -26,7 +26,7 @@ export function joinBackend(parts: {
   client.on('close', (code, reason) => passClose(server, code, reason))
 }
 
-/** 1005 and 1006 stand for "no code" and "no goodbye" and may not be sent. */
+/** 1005 ("no code") and 1006 ("closed abnormally") must not be sent. */
 function passClose(other: WebSocket, code: number, reason: Buffer): void {
   if (code === 1006) other.terminate()
   else if (code === 1005) other.close()

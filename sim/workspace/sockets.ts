@@ -1,4 +1,4 @@
-/** WebSockets of a workspace: checks the key in the upgrade header or in the first frame, then joins the real server's. */
+/** Workspace WebSockets: checks the key in the header or first frame, then joins the real server. */
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { type RawData, type WebSocket, WebSocketServer } from 'ws'
@@ -25,7 +25,7 @@ interface SocketParts {
 
 interface WorkspaceSockets {
   upgrade(incoming: IncomingMessage, socket: Duplex, head: Buffer): void
-  /** Closes all that are open, as a server restart (1011) or a policy (1008) does. */
+  /** Closes all open sockets, as a server restart (1011) or a policy (1008) would. */
   closeAll(code: number, reason: string): void
   close(): void
 }
@@ -57,12 +57,12 @@ export function createWorkspaceSockets(parts: SocketParts): WorkspaceSockets {
 
 interface Admitted {
   readonly path: WorkspacePath
-  /** Offered subprotocol `prefect`: then the first frame authenticates (research/prefect.md 4.4). */
+  /** The client offered subprotocol `prefect`, so the first frame authenticates (research/prefect.md 4.4). */
   readonly authByFrame: boolean
   readonly entry: LoggedRequest
 }
 
-/** Answers a refused upgrade itself and gives `undefined`. */
+/** Returns `undefined` after refusing the upgrade. */
 async function admitUpgrade(
   incoming: IncomingMessage,
   socket: Duplex,
@@ -111,7 +111,7 @@ function serve(client: WebSocket, admitted: Admitted, parts: SocketParts): void 
       admitted.entry.key = token === undefined ? undefined : fingerprint(token)
       parts.workspaceApi.check(parts.gate.admit(token).actor, admitted.path)
     } catch {
-      // research/prefect.md 4.4: auth failures close with 1008; the words are a self-hosted server's (section 7).
+      // research/prefect.md 4.4: auth failures close with 1008; the wording is a self-hosted server's (section 7).
       client.close(1008, 'Invalid token')
       return
     }

@@ -1,4 +1,4 @@
-/** Answers a WebSocket upgrade with plain HTTP: refusals and faults. */
+/** Plain HTTP responses to a WebSocket upgrade: refusals and faults. */
 import { STATUS_CODES } from 'node:http'
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
@@ -6,7 +6,7 @@ import { strikeBefore } from '../faults/effects.js'
 import type { Fault } from '../faults/faults.js'
 import type { Answer } from '../ui/exchange.js'
 
-/** Sends the answer and closes. */
+/** Sends the response and closes. */
 export function refuseUpgrade(socket: Duplex, { status, headers, body }: Answer): void {
   const content = Buffer.isBuffer(body) ? body : Buffer.alloc(0)
   const all = { ...headers, 'content-length': String(content.length), connection: 'close' }
@@ -15,7 +15,7 @@ export function refuseUpgrade(socket: Duplex, { status, headers, body }: Answer)
   socket.end(content)
 }
 
-/** Strikes an upgrade; true where it may go on. */
+/** Applies a fault to an upgrade; returns true if the upgrade may continue. */
 export async function strikeUpgrade(fault: Fault, socket: Duplex): Promise<boolean> {
   const before = await strikeBefore(fault, () => {
     if (socket instanceof Socket) socket.resetAndDestroy()

@@ -1,4 +1,4 @@
-/** The main job with nothing faked but the Cloud: shipped daemon and command line, real Prefect clients, a real server. */
+/** The main job with only the Cloud simulated: shipped programs, real clients, a real server. */
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
@@ -18,7 +18,7 @@ const ACCOUNT = { handle: 'prefect', workspaces: ['terry', 'production'] }
 
 t.setTimeout(600_000)
 
-/** What is served now. */
+/** The credentials that are served now. */
 async function served(broker: Shipped): Promise<Record<string, unknown>> {
   const { stdout } = await broker.shell(
     'curl -qsS --unix-socket "$(prefect-auth status --socket)" http://authd/v1/credentials',
@@ -92,7 +92,7 @@ for (const which of ['3', '2'] satisfies Which[]) {
   })
 }
 
-t.test('what the real client does to the profile file is served', async (t) => {
+t.test('serves what the real client writes to the profile file', async (t) => {
   const prefect = findPrefect('3', t)
   if (prefect === undefined) return
   const cloud = await startCloudSimulator({ accounts: [ACCOUNT] })
@@ -107,7 +107,7 @@ t.test('what the real client does to the profile file is served', async (t) => {
   await run('profile', 'use', 'work')
   await serves(broker, /"profile":"work","kind":"none"/)
 
-  await t.test('a login of its own: the plain-text key, reported, and adopted on command', async (t) => {
+  await t.test('its own login: the plain-text key is reported, and adopted on request', async (t) => {
     const login = await run('cloud', 'login', '--key', plainKey, '--workspace', 'prefect/terry')
     t.equal(login.code, 0, login.output)
     await serves(broker, new RegExp(`"kind":"cloud".*${plainKey}.*"origin":"profile"`))
@@ -123,7 +123,7 @@ t.test('what the real client does to the profile file is served', async (t) => {
   })
 
   await t.test('its choice of workspace', async (t) => {
-    // The client needs a key of its own for this; the broker's `exec` gives it.
+    // The client needs a key for this; the broker's `exec` provides it.
     const env = prefectEnv(join(broker.home, '.prefect'))
     const ls = await broker.cli(['exec', '--', prefect.bin, 'cloud', 'workspace', 'ls'], { env })
     t.match(ls.stdout, /prefect\/production/)
@@ -147,7 +147,7 @@ t.test('what the real client does to the profile file is served', async (t) => {
   })
 })
 
-t.test('curl, typed as in the contract', async (t) => {
+t.test('curl, as documented', async (t) => {
   const cloud = await startCloudSimulator({ accounts: [ACCOUNT] })
   t.teardown(() => cloud.close())
   const broker = await startShipped(t, {

@@ -1,6 +1,7 @@
 /**
- * The recipe of docs/containers.md, in a box of Linux namespaces in the place of a container: the restricted socket is all that
- * it sees of the broker, its token reaches one profile's API, a real Prefect client works through it, and it is taken back.
+ * The recipe of docs/containers.md, in Linux namespaces instead of a container.
+ *
+ * The restricted socket is all it sees of the broker, its token reaches the API of one profile, a real Prefect client works through it, and the token is revoked.
  */
 import { spawn, spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
@@ -17,7 +18,7 @@ const FORWARD = fileURLToPath(new URL('../../examples/forward.py', import.meta.u
 const FLOW = fileURLToPath(new URL('../fixtures/basic_flow.py', import.meta.url))
 const UNSHARE = [...(process.getuid?.() === 0 ? [] : ['--user', '--map-root-user']), '--mount', '--net']
 
-/** A WebSocket that says what it hears, as long as there is something to hear. */
+/** A WebSocket that prints what it receives until it is closed. */
 const STREAM = `const socket = require("node:net").connect(process.argv[1])
 socket.write(["GET /proxy/cloud/api" + process.env.WORKSPACE + "/events/in HTTP/1.1", "Host: authd",
   "Authorization: Bearer " + process.env.PREFECT_API_KEY, "Connection: Upgrade", "Upgrade: websocket",
@@ -28,11 +29,11 @@ t.setTimeout(200_000)
 
 const canUnshare =
   spawnSync('unshare', [...UNSHARE, 'sh', '-c', 'mount -t tmpfs none /mnt && ip link']).status === 0
-if (!canUnshare && process.env.PAB_REQUIRE_REAL === '1') throw new Error('no namespaces for us here')
-const options = canUnshare ? {} : { skip: 'no namespaces for us here' }
+if (!canUnshare && process.env.PAB_REQUIRE_REAL === '1') throw new Error('cannot create namespaces here')
+const options = canUnshare ? {} : { skip: 'cannot create namespaces here' }
 
 t.test(
-  'a container reaches one profile through the restricted socket, until it does not',
+  'a container reaches one profile through the restricted socket, until its token is revoked',
   options,
   async (t) => {
     const prefect = findPrefect('3', t)
@@ -49,7 +50,7 @@ t.test(
      done
      curl -qs -o /dev/null -w '%{http_code} without\\n' --unix-socket '${at}/authd.sock' http://authd/v1/status`,
     )
-    t.match(seen, /no tcp\n/, 'its 127.0.0.1 is another one')
+    t.match(seen, /no tcp\n/, 'it has its own 127.0.0.1')
     t.match(
       seen,
       /403 \/v1\/credentials\n403 \/v1\/env\n403 \/v1\/status\n403 \/v1\/tokens\n403 \/proxy\/other/,
@@ -58,12 +59,13 @@ t.test(
     t.notMatch(seen, /vault|profiles\.toml|run\n/, 'nothing else of the broker is there')
 
     const ran = await box(
-      `'${prefect.python}' '${FORWARD}' '${at}/authd.sock' & sleep 1
+      `'${prefect.python}' '${FORWARD}' '${at}/authd.sock' &
+     until curl -qs -o /dev/null http://127.0.0.1/livez; do sleep 0.1; done
      '${prefect.bin}' cloud workspace ls && '${prefect.python}' '${FLOW}'; env; kill $!`,
     )
     t.match(ran, /\* prefect\/terry/)
     t.match(ran, /Completed\(\)/, 'a flow runs in the box')
-    t.ok(key.length > 20 && !ran.includes(key) && !seen.includes(key), 'the key is nowhere in it')
+    t.ok(key.length > 20 && !ran.includes(key) && !seen.includes(key), 'the key is nowhere in the box')
 
     let said = ''
     let endedAt: number | undefined
@@ -86,7 +88,7 @@ t.test(
     t.equal(revoked.code, 0, revoked.stderr)
     await until(
       () => endedAt !== undefined,
-      () => 'the stream goes on',
+      () => 'the stream is still open',
     )
     t.comment(`cut ${(endedAt ?? 0) - revokedAt} ms after its token was taken back`)
     const last = await box(
@@ -100,9 +102,9 @@ t.test(
 interface Box {
   readonly broker: Shipped
   readonly env: Readonly<Record<string, string>>
-  /** The directory with the restricted socket, outside. */
+  /** The directory with the restricted socket, outside the box. */
   readonly shared: string
-  /** And inside. */
+  /** The same directory inside the box. */
   readonly seen: string
 }
 

@@ -1,3 +1,4 @@
+/** The daemon killed at many moments of a login: it never serves a wrong key. */
 import t from 'tap'
 import { startCloudSimulator } from '../../sim/simulator.js'
 import { makeRoot } from '../fixtures/broker.js'
@@ -17,7 +18,7 @@ t.test(
     let finished = 0
     let daemon = startProgram(t, { program, root, sim })
     await daemon.up()
-    // How long an uncut login of a fresh daemon takes here and now.
+    // How long an uninterrupted login of a fresh daemon takes on this machine.
     const began = performance.now()
     await logInWithKey(daemon, sim.issueKey({ name: 'delivered before' }))
     const loginMs = performance.now() - began
@@ -61,7 +62,7 @@ t.test(
       generation = Number(body.generation)
       last = served
     }
-    t.ok(finished < ROUNDS, 'some logins were really cut off')
+    t.ok(finished < ROUNDS, 'some logins were interrupted')
     t.ok(last, 'and in the end there is a key')
   },
 )

@@ -1,3 +1,4 @@
+/** The daemon as a real process: login, restart, refused starts, damaged files, shutdown. */
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
@@ -38,7 +39,7 @@ t.test(
     })
     await daemon.ask('GET', '/v1/doctor')
 
-    // Nothing that the daemon writes holds a key.
+    // No file that the daemon writes contains a key.
     const log = `${daemon.stdout()}${daemon.stderr()}`
     t.match(log, /"level":"debug"/)
     for (const key of [served, delivered]) {
@@ -65,7 +66,7 @@ t.test(
   },
 )
 
-t.test('a second daemon is refused and says why; the first one goes on', async (t) => {
+t.test('a second daemon fails and says why; the first keeps running', async (t) => {
   const root = await makeRoot(t)
   const first = startProgram(t, { program, root })
   await first.up()
@@ -98,7 +99,7 @@ t.test('after a kill the next start takes over, stale socket and all', async (t)
   t.equal(await second.stop(), 0)
 })
 
-t.test('a taken port is not fatal: status says who is there', async (t) => {
+t.test('a taken port is not fatal: status names the listener', async (t) => {
   const root = await makeRoot(t)
   const holder = createServer()
   await new Promise<void>((resolve) => holder.listen(0, '127.0.0.1', resolve))
@@ -179,7 +180,7 @@ const REFUSALS: readonly Refusal[] = [
 ]
 
 for (const { name, code, says, env, args = [], prepare } of REFUSALS) {
-  t.test(`${name} stops the start with a clear word`, async (t) => {
+  t.test(`${name} fails the start with a clear message`, async (t) => {
     const root = await makeRoot(t)
     prepare?.(root)
     const daemon = startProgram(t, { program, root, args, env: env?.(root) ?? {} })
@@ -194,7 +195,7 @@ for (const { name, code, says, env, args = [], prepare } of REFUSALS) {
   })
 }
 
-t.test('a corrupt ledger is kept aside, the version before it is used, and status says so', async (t) => {
+t.test('a corrupt ledger is set aside, the previous version is used, and status says so', async (t) => {
   const sim = await startCloudSimulator()
   t.after(() => sim.close())
   const root = await makeRoot(t)
@@ -215,7 +216,7 @@ t.test('a corrupt ledger is kept aside, the version before it is used, and statu
   t.equal(await second.stop(), 0)
 })
 
-t.test('a damaged vault record is told as what it is, and a new login mends it', async (t) => {
+t.test('a damaged vault record is reported, and a new login repairs it', async (t) => {
   const sim = await startCloudSimulator()
   t.after(() => sim.close())
   const root = await makeRoot(t)
@@ -236,7 +237,7 @@ t.test('a damaged vault record is told as what it is, and a new login mends it',
 })
 
 t.test(
-  'SIGTERM while somebody waits, and while Prefect is silent: out with 0, nothing left over',
+  'SIGTERM while a client waits and Prefect does not respond: exits with 0, leaves nothing',
   async (t) => {
     const sim = await startCloudSimulator()
     t.after(() => sim.close())
@@ -260,7 +261,7 @@ t.test(
   },
 )
 
-t.test('POST /v1/shutdown ends it as SIGTERM does', async (t) => {
+t.test('POST /v1/shutdown stops it like SIGTERM', async (t) => {
   const root = await makeRoot(t)
   const daemon = startProgram(t, { program, root })
   await daemon.up()
@@ -280,7 +281,7 @@ t.test('help and version need nothing and write nothing', async (t) => {
   t.strictSame(readdirSync(root), [])
 })
 
-t.test('at a terminal, the very first start: a greeting on the screen, the log in a file', async (t) => {
+t.test('the first start at a terminal: a greeting on the screen, the log in a file', async (t) => {
   const root = await makeRoot(t)
   const terminal = openPseudoTerminal(t, {
     env: { PATH: process.env.PATH ?? '', HOME: root, PREFECT_AUTH_VAULT_BACKEND: 'file', TERM: 'xterm' },

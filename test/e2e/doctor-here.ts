@@ -1,4 +1,4 @@
-/** What the doctor sees from outside the daemon: every finding made true on a real `systemd --user`. */
+/** `doctor` from outside the daemon: every finding is produced on a real `systemd --user`. */
 import t from 'tap'
 import { installPackage, READY, runSession, whyNoManager } from '../fixtures/user-session.js'
 
@@ -9,7 +9,7 @@ const doctor = (variables = '') =>
   `${variables} prefect-auth doctor --json >doctor.json 2>doctor.err; code=$?
    node -e 'for (const c of JSON.parse(require("fs").readFileSync("doctor.json")).checks) console.log([process.argv[1], c.name, c.verdict, c.finding, c.remedy ?? ""].join(" | "))' "$what"; echo "$what | code $code"`
 
-/** Every case ends as it began. */
+/** Every case restores what it changed. */
 const script = `
 ${READY}
 what=healthy; ${doctor()}
@@ -35,7 +35,7 @@ what='no socket'; touch ~/plain; ${doctor('PREFECT_AUTH_SOCKET=$HOME/plain')}
 what='wrong owner'; ${doctor('PREFECT_AUTH_SOCKET=/mnt/authd.sock')}
 `
 
-/** What was done, and the line that says so; the remedy stands in it. */
+/** What was done, and the line that reports it with the remedy. */
 const table: readonly (readonly [string, RegExp])[] = [
   [
     'daemon and socket are good',
@@ -83,8 +83,8 @@ const table: readonly (readonly [string, RegExp])[] = [
   ],
 ]
 
-t.test('every finding from outside, made true once', { skip, timeout: 110_000 }, async (t) => {
-  // A socket of root's, in the session's own /mnt: it is gone with the session.
+t.test('reports every finding from outside', { skip, timeout: 110_000 }, async (t) => {
+  // A socket owned by root, in the session's own /mnt: it disappears with the session.
   const trap =
     'mount -t tmpfs tmpfs /mnt; python3 -c \'import socket; socket.socket(socket.AF_UNIX).bind("/mnt/authd.sock")\''
   const { stdout, stderr } = await runSession(home, script, { BEFORE: trap })

@@ -1,3 +1,4 @@
+/** The keychain vault on a real Secret Service: locked, hanging, killed, missing, planted items. */
 import { spawn, spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
@@ -23,7 +24,7 @@ const real = needsSecretService()
 const clock = systemClock()
 const childPath = bundleKeychainChild(t)
 
-/** Long enough for a busy machine, except where the test waits for it to pass. */
+/** Long enough for a busy machine, except in tests that wait for it to pass. */
 const PATIENT_MS = 20_000
 
 async function session(t: Test, options: SecretServiceOptions = {}): Promise<SecretService> {
@@ -41,7 +42,7 @@ function open(t: Test, env: Readonly<Record<string, string>>, deadlineMs = PATIE
   })
 }
 
-/** What a program does that keeps keytar inside itself. */
+/** What a program with keytar in its own process does. */
 function naive(env: Readonly<Record<string, string>>, script: string) {
   const source = `import keytar from 'keytar'; ${script}`
   return spawnSync(process.execPath, ['--input-type=module', '-e', source], {
@@ -57,7 +58,7 @@ t.test('a locked keyring is locked, not empty', real, async (t) => {
   await vault.put('key:kept', new Secret('precious'))
   service.lock()
 
-  await t.test('the attack: keytar says that there is nothing', async (t) => {
+  await t.test('the attack: keytar says that there is no item', async (t) => {
     const script = `console.log(await keytar.getPassword('${KEYCHAIN_SERVICE}', 'key:kept'))`
     t.equal(naive(service.env, script).stdout.trim(), 'null')
   })
@@ -79,7 +80,7 @@ t.test('a locked keyring is locked, not empty', real, async (t) => {
   })
 })
 
-t.test('a keyring that is locked between the look and the call', real, async (t) => {
+t.test('a keyring that is locked between the check and the call', real, async (t) => {
   const service = await session(t)
   await (await open(t, service.env)).put('key:kept', new Secret('precious'))
   const ask = createKeychainProcess({
@@ -114,10 +115,10 @@ t.test('a keyring that hangs costs the deadline, not the daemon', real, async (t
   await t.rejects(vault.get('key:kept'), { code: 'vault_timeout', hint: /restart gnome-keyring-daemon/ })
   t.match(vault.describe(), { state: 'timed_out' })
   process.kill(service.pid(), 'SIGCONT')
-  t.equal((await patient.get('key:kept'))?.reveal(), 'precious', 'and it answers when the keyring does')
+  t.equal((await patient.get('key:kept'))?.reveal(), 'precious', 'and it responds when the keyring does')
 })
 
-t.test('a keyring that hangs after the look: the child is killed', real, async (t) => {
+t.test('a keyring that hangs after the check: the child is killed', real, async (t) => {
   const service = await session(t)
   const ask = createKeychainProcess({
     execPath: process.execPath,
@@ -136,18 +137,18 @@ t.test('a keyring daemon that is killed and started again', real, async (t) => {
   const vault = await open(t, service.env)
   await vault.put('key:kept', new Secret('precious'))
 
-  await t.test('dies while it is asked: unavailable', async (t) => {
+  await t.test('killed during a request: unavailable', async (t) => {
     service.hang()
     const call = t.rejects(vault.get('key:kept'), { code: 'vault_unavailable' })
     setTimeout(() => void service.kill(), 300)
     await call
     t.match(vault.describe(), { state: 'unavailable' })
   })
-  await t.test('is gone: unavailable, with what to install', async (t) => {
+  await t.test('not running: unavailable, with what to install', async (t) => {
     await service.kill()
     await t.rejects(vault.get('key:kept'), { code: 'vault_unavailable', hint: /install gnome-keyring/ })
   })
-  await t.test('is back: the value is there', async (t) => {
+  await t.test('running again: the value is there', async (t) => {
     await service.start()
     t.equal((await vault.get('key:kept'))?.reveal(), 'precious')
   })
@@ -172,8 +173,8 @@ t.test('the attack: keytar inside one process never finds a restarted keyring ag
   await service.kill()
   await service.start()
   t.equal(await ask(), 'failed', 'after')
-  t.equal(await ask(), 'failed', 'and for ever')
-  t.equal(await (await open(t, service.env)).get('key:x'), undefined, 'a child per call has no past')
+  t.equal(await ask(), 'failed', 'and never recovers')
+  t.equal(await (await open(t, service.env)).get('key:x'), undefined, 'a child per call keeps no connection')
 })
 
 const SILENT: readonly {
@@ -225,7 +226,7 @@ t.test('an item that another program planted under our service', real, async (t)
     t.equal(await vault.get('key:other'), undefined)
     await vault.prove()
   })
-  await t.test('one with the name of an item of ours is corrupt, not a key', async (t) => {
+  await t.test('one with the name of our item is corrupt, not a key', async (t) => {
     service.run(
       '/usr/bin/secret-tool',
       ['store', '--label=planted', ...attributes, 'account', 'key:planted'],

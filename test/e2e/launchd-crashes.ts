@@ -1,4 +1,4 @@
-/** What the daemon does where launchd would start it for ever. Real processes, told what the agent tells them; not macOS. */
+/** Crash loops under launchd: real processes with the agent's environment, not on macOS. */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
@@ -7,7 +7,7 @@ import { buildDaemon, startProgram } from '../fixtures/daemon-program.js'
 
 const env = { PREFECT_AUTHD_STARTED_BY: 'launchd' }
 
-t.test('killed five times, it gives up with a clean exit and says so; forgotten, it starts', async (t) => {
+t.test('killed five times, it exits cleanly and says why; after a reset it starts again', async (t) => {
   const program = await buildDaemon(t)
   const root = await makeRoot(t)
   const book = join(root, 'state', 'starts.json')
@@ -20,21 +20,21 @@ t.test('killed five times, it gives up with a clean exit and says so; forgotten,
     t.equal(await daemon.ended(), 'SIGKILL')
   }
   const last = start()
-  t.equal(await last.ended(), 0, 'launchd leaves alone what ends with 0')
+  t.equal(await last.ended(), 0, 'launchd does not restart what exits with 0')
   t.match(last.stderr(), /"level":"error".*"failures":5,.*prefect-auth service install.*GIVEN UP/)
   t.match(JSON.parse(readFileSync(book, 'utf8')), { givenUpAt: Number })
   const byHand = start({})
   await byHand.up()
-  t.equal(await byHand.stop(), 0, 'whoever starts it in a terminal is not counted')
+  t.equal(await byHand.stop(), 0, 'starts in a terminal are not counted')
   // As `service install` does.
   writeFileSync(book, '{"starts": [')
   const again = start()
   await again.up()
   t.equal(await again.stop(), 0)
-  t.equal(existsSync(book), false, 'a good end forgets all failures')
+  t.equal(existsSync(book), false, 'a clean exit resets the count')
 })
 
-t.test('a bad setting is a failed start, too; an end that was asked for is none', async (t) => {
+t.test('a bad setting counts as a failed start, a requested stop does not', async (t) => {
   const program = await buildDaemon(t)
   const root = await makeRoot(t)
   const bad = { ...env, PREFECT_AUTH_PORT: 'http' }

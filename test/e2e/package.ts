@@ -1,4 +1,4 @@
-/** The published package, installed as npm does it: what npm and Node say while it is installed and used. */
+/** The published package: what npm and Node print while it is installed and used. */
 import { spawnSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -16,7 +16,7 @@ function npm(args: readonly string[]) {
   return { stdout, stderr }
 }
 
-/** Of the machine's own settings, and of keytar's script, whose binary is in its package: neither is ours to mend. */
+/** Warnings about the machine's settings and about keytar's install script; we cannot fix either. */
 const NOT_OURS = /^npm warn (?:Unknown (?:user|env|project|global) config|install-scripts)/
 const SCRIPT = /^npm warn install-scripts {3}(?!@github\/keytar@)/
 
@@ -24,7 +24,7 @@ const [tarball = ''] = npm(['pack', '--ignore-scripts', '--silent', '--pack-dest
   .stdout.trim()
   .split('\n')
 
-t.test('npm and Node have nothing to warn of', async (t) => {
+t.test('npm and Node print no warnings', async (t) => {
   const prefix = join(dir, 'prefix')
   const installed = npm([
     'install',

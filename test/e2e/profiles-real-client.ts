@@ -1,6 +1,7 @@
 /**
- * What we read out of `profiles.toml` against what the real clients show of it (`prefect config view`), and where a flow
- * is known to run with something else, the settings of a running Python beside it.
+ * Our reading of `profiles.toml` compared with the real clients' (`prefect config view`).
+ *
+ * If a flow is known to run with other settings, the settings of a running Python are compared too.
  */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
@@ -30,15 +31,15 @@ interface Values {
 interface Case {
   readonly name: string
   readonly toml: string
-  /** `PREFECT_PROFILE` of the client, and what is asked of us. */
+  /** `PREFECT_PROFILE` of the client, and the profile that we resolve. */
   readonly profile?: string
-  /** Where a client does not do as we say: what it does, or that it does not start. */
+  /** What a client does differently from us, or that it does not start. */
   readonly but?: Partial<Record<Which, Values | 'stops'>>
-  /** `config view` shows this, a running Python has what we say. */
+  /** `config view` shows this; a running Python agrees with us. */
   readonly shows?: Partial<Record<Which, Values>>
-  /** `config view` shows what we say, a running Python has this: what we warn of. */
+  /** `config view` agrees with us; a running Python has this, which we warn about. */
   readonly runs?: Partial<Record<Which, Values>>
-  /** Prefect 2 takes three seconds to start: where it has no rule of its own, Prefect 3 is enough. */
+  /** Prefect 2 takes three seconds to start: if its rules are the same, Prefect 3 is enough. */
   readonly only?: '3'
 }
 
@@ -169,7 +170,7 @@ from prefect.settings import PREFECT_API_URL as u, PREFECT_API_KEY as k
 print("URL=" + repr(u.value() or "")); print("KEY=" + repr(k.value() or ""))`,
 }
 
-/** What the client has, or what it said when it stopped. Set to nothing and not set are the same to both. */
+/** What the client has, or its error. Empty and unset are the same to both clients. */
 async function theirs(
   client: PrefectClient,
   { toml, profile }: Case,
@@ -214,14 +215,14 @@ async function compare(t: Test, client: PrefectClient, one: Case, home: string):
   t.strictSame(await theirs(client, one, home, 'running'), plain(ours(one)), `${name} runs with what we say`)
 }
 
-// A client each, at the same time. The whole takes a minute on two idle cores, and longer on busy ones.
+// Both clients at the same time: a minute on two idle cores, longer on busy ones.
 t.setTimeout(600_000)
 t.jobs = 2
 for (const which of ['2', '3'] as const) {
   t.test(`Prefect ${which} reads the file as we do`, { buffered: true, timeout: 600_000 }, async (t) => {
     const client = findPrefect(which, t)
     if (client === undefined) return
-    // Not in tap's own directory: another run of tap empties it, and this one takes long.
+    // Not in tap's directory: another run of tap empties it, and this test takes long.
     const homes = await mkdtemp(join(tmpdir(), 'profiles-'))
     t.teardown(() => rm(homes, { recursive: true, force: true }))
     for (const [index, one] of cases.entries()) {

@@ -1,4 +1,4 @@
-/** The real clients write `profiles.toml` and our store follows; we write it and the real clients read it. */
+/** Real clients and our store on one `profiles.toml`: each reads what the other writes. */
 import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -16,7 +16,7 @@ import { findPrefect, type PrefectClient, runPrefect } from '../fixtures/real-pr
 const URL_1 = 'http://127.0.0.1:4200/api'
 const URL_2 = 'http://127.0.0.1:4201/api'
 
-/** Not in tap's own directory: another run of tap empties it, and these tests take long. */
+/** Not in tap's directory: another run of tap empties it, and these tests take long. */
 async function directory(t: Test): Promise<string> {
   const made = await mkdtemp(join(tmpdir(), 'profiles-'))
   t.teardown(() => rm(made, { recursive: true, force: true }))
@@ -35,9 +35,9 @@ function active(store: ProfileStore): ResolvedProfile {
   return resolveProfile({ file, defaults: { cloudApiUrl: 'https://api.prefect.cloud/api' } })
 }
 
-/** Waits for the store to have it, without asking the store to look: events alone must do. */
+/** Waits until the store has it, without asking it to read the file: watching must be enough. */
 async function follows(t: Test, name: string, condition: () => boolean): Promise<void> {
-  const deadline = Date.now() + 10_000
+  const deadline = Date.now() + 60_000
   while (Date.now() < deadline && !condition()) await pause(20)
   t.ok(condition(), `seen: ${name}`)
 }
@@ -50,7 +50,7 @@ interface Step {
 const keyOf = (store: ProfileStore) => active(store).fileKey?.reveal()
 const has = (store: ProfileStore, name: string) => store.reading().file.profiles.has(name)
 
-/** From no directory at all to a login and out again, as a person would go. */
+/** From no directory to a login and a logout, as a person would do it. */
 const steps: Step[] = [
   { args: ['profile', 'create', 'one'], isSeen: (store) => has(store, 'one') },
   { args: ['profile', 'use', 'one'], isSeen: (store) => active(store).name === 'one' },
@@ -77,7 +77,7 @@ async function followClient(t: Test, client: PrefectClient): Promise<void> {
   const states = new Set<string>()
   store.onChange(({ state }) => states.add(state))
   for (const { args, isSeen } of steps) {
-    // `profile use` of a server that is not there says so, and has written the file all the same.
+    // `profile use` complains about an unreachable server, but has written the file.
     const ran = await runPrefect(client, args, { home, stdin: 'y\n' })
     await follows(t, args.join(' '), () => isSeen(store))
     if (!isSeen(store)) t.comment(ran.output)
@@ -123,7 +123,7 @@ async function writesTheSame(t: Test, client: PrefectClient): Promise<void> {
   )
 }
 
-// A client each, at the same time; every command of theirs takes one to three seconds on an idle core.
+// Both clients at the same time; each of their commands takes one to three seconds on an idle core.
 t.setTimeout(600_000)
 t.jobs = 2
 for (const which of ['2', '3'] as const) {

@@ -1,6 +1,8 @@
 /**
- * What people start by hand, with real clients through the shipped programs: deployments that are served and deployed, lists,
- * the stream of events, and the commands that would write our own address and token into the profile.
+ * Commands that people run by hand, with real clients through the shipped programs.
+ *
+ * Served and deployed deployments, lists, the stream of events, and commands that would write our address and token into
+ * the profile.
  */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -28,8 +30,8 @@ for (const which of ['3', '2'] as const) {
     const prefect = findPrefect(which, t)
     if (prefect === undefined) return
     const stage = await setStage(t, prefect)
-    await t.test('serves, deploys, lists and hears events', (t) => everyday(t, stage))
-    await t.test('writes nothing of ours into the profile that harms', (t) => cloudCommands(t, stage))
+    await t.test('serves, deploys, lists and streams events', (t) => everyday(t, stage))
+    await t.test('nothing of ours that does harm gets into the profile', (t) => cloudCommands(t, stage))
   })
 }
 
@@ -53,10 +55,10 @@ async function setStage(t: Test, prefect: PrefectClient) {
   const work = join(broker.home, 'work')
   mkdirSync(work)
   writeFileSync(join(work, 'hello.py'), FLOW)
-  // The very profile file that the daemon watches.
+  // The profile file that the daemon watches.
   const home = join(broker.home, '.prefect')
   const env = { ...prefectEnv(broker.home), PREFECT_HOME: home, PYTHONUNBUFFERED: '1' }
-  /** A line of shell through the proxy; whatever it prints must be no warning of Prefect's about our URL, and no key. */
+  /** Runs a shell line through the proxy; its output must have no key and no warning about our URL. */
   const through = async (line: string) => {
     const ran = await broker.cli(['exec', '--proxy', '--', 'sh', '-c', `cd '${work}'; ${line}`], { env })
     const output = ran.stdout + ran.stderr
@@ -114,7 +116,7 @@ async function cloudCommands(t: Test, { prefect, broker, cloud, through, key }: 
   t.equal(again.code, 0, again.output)
   t.match(readFileSync(file, 'utf8'), /PREFECT_API_KEY = "pab_/, 'it wrote our token')
   t.match(await served(), `PREFECT_API_URL=${cloud.workspaceUrl('prefect/terry')}\n`)
-  t.match(await served(), REAL_KEY, 'which nobody is given for a key')
+  t.match(await served(), REAL_KEY, 'which nobody gets in place of a key')
   const adopted = await broker.cli(['adopt'])
   t.not(adopted.code, 0, 'or may adopt as one')
   const listed = await through(`'${prefect.bin}' cloud workspace ls`)

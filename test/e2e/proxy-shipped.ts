@@ -1,4 +1,4 @@
-/** `exec --proxy` and `env --proxy` as they are shipped: the daemon, the command line, a real Prefect client. */
+/** `exec --proxy` and `env --proxy` as shipped, with the daemon and a real Prefect client. */
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
@@ -48,7 +48,11 @@ for (const which of ['3', '2'] satisfies Which[]) {
       `eval "$(prefect-auth env --proxy)"; eval "$(prefect-auth env)"; env | grep -i '^PREFECT_\\|^NO_PROXY'`,
     )
     t.match(left.stdout, /PREFECT_API_KEY=pnu_/)
-    t.notMatch(left.stdout, /pab_|SILENCE|\/proxy\//, 'a shell that leaves the proxy keeps nothing of it')
+    t.notMatch(
+      left.stdout,
+      /pab_|SILENCE|\/proxy\//,
+      'nothing of the proxy is left in a shell that leaves it',
+    )
 
     const tokens = await broker.cli(['token', 'ls', '--json'])
     t.match(tokens.stdout, /"name": ?"prefect cloud workspace ls"/)

@@ -1,7 +1,9 @@
 /**
- * A real worker behind the proxy, everything as shipped: its key is renewed in time and then dies of age, is revoked and
- * replaced by a new login, Prefect goes down and comes back, and every flow run ends as Completed under one and the same
- * worker, in whose tree of processes no environment ever held the key.
+ * A real worker behind the shipped proxy outlives its keys, and an outage of Prefect.
+ *
+ * Its key is renewed in time and the old one expires, then it is revoked and replaced by a new login; Prefect goes down
+ * and comes back. Every flow run completes under the same worker, and no environment in its tree of processes ever has
+ * the key.
  */
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -31,7 +33,7 @@ flow.from_source(source=str(Path(__file__).parent), entrypoint="hello.py:hello")
     name="d", work_pool_name="p", build=False, push=False, print_next_steps=False)
 `
 const SCHEDULE_MS = 5_000
-/** How long the worker is without a key, and without Prefect: longer than the first answer tells it to wait. */
+/** How long the worker has no key, or no Prefect: longer than the first response tells it to wait. */
 const WITHOUT_MS = 7_000
 
 /**
@@ -66,9 +68,9 @@ for (const which of ['3', '2'] as const) {
 
     const first = await stage.currentKey()
     await outliveByAge(t, stage, first)
-    t.equal(sim.keys.authenticate(first), undefined, 'the first key is dead')
+    t.equal(sim.keys.authenticate(first), undefined, 'the first key has expired')
     await runs.completeMore(1, worker)
-    t.pass('runs complete after the key was renewed and the old one has died')
+    t.pass('runs complete after the key was renewed and the old one expired')
 
     const second = await stage.currentKey()
     sim.keys.revoke(second)
@@ -80,7 +82,7 @@ for (const which of ['3', '2'] as const) {
     await stage.logIn()
     t.not(await stage.currentKey(), second)
     await runs.completeMore(1, worker)
-    t.pass('runs complete after the key was revoked and another login')
+    t.pass('runs complete after the key was revoked and a new login')
 
     const { parked } = await traffic(broker)
     await stage.gate.shut()
@@ -88,14 +90,14 @@ for (const which of ['3', '2'] as const) {
     await stage.gate.reopen()
     t.ok((await traffic(broker)).parked > parked, 'it was told to wait while Prefect was away')
 
-    // Those among them that were scheduled meanwhile.
+    // Including those that were scheduled while Prefect was away.
     await runs.completeAll(worker)
     t.same([...new Set(await runs.states())], ['Completed'], 'every run of all of them')
     t.ok((await runs.states()).length >= 4)
     if (which === '3') await eventsArrive(stage.serverUrl)
     worker.stillRuns(t)
-    t.ok(worker.looks() > 50, 'somebody looked often')
-    t.ok(worker.sawJobs(), 'and saw the processes of flow runs, with a token of ours')
+    t.ok(worker.looks() > 50, 'the processes were looked at often')
+    t.ok(worker.sawJobs(), 'including the processes of flow runs, with a token of ours')
     t.same(worker.leaks(), [], 'no environment ever held a key')
     t.notMatch(worker.said(), REAL_KEY)
   })
@@ -103,7 +105,7 @@ for (const which of ['3', '2'] as const) {
 
 type Stage = Awaited<ReturnType<typeof setStage>>
 
-/** Three weeks go by, and the daemon mints a new key by itself; ten days more, and the old one has expired. */
+/** After three weeks the daemon mints a new key; ten days later the old one has expired. */
 async function outliveByAge(t: Test, { sim, broker, currentKey, ...stage }: Stage, first: string) {
   const before = sim.keys.all().length
   if (stage.timeFile === undefined) {
@@ -122,7 +124,7 @@ async function outliveByAge(t: Test, { sim, broker, currentKey, ...stage }: Stag
     async () => (await currentKey()) !== first,
     () => 'the new key is not served',
   )
-  t.ok(sim.keys.authenticate(first), 'it was renewed while the old one was good')
+  t.ok(sim.keys.authenticate(first), 'it was renewed while the old one was valid')
   stage.passDays(10)
 }
 
@@ -183,7 +185,7 @@ async function setStage(t: Test, prefect: PrefectClient) {
   return { sim, gate, broker, currentKey, logIn, work, env, runs, serverUrl: server.apiUrl, ...time }
 }
 
-/** The daemon's wall clock is ahead by what stands in the file; its monotonic one is left alone. */
+/** Moves the daemon's wall clock ahead by the offset in the file, but not its monotonic clock. */
 function wallClockIn(timeFile: string) {
   return {
     LD_PRELOAD: FAKETIME,
@@ -193,7 +195,7 @@ function wallClockIn(timeFile: string) {
   }
 }
 
-/** The worker's own line of the status: what is counted under the name of its command. */
+/** The worker's line in the status: traffic counted under the name of its command. */
 async function traffic(broker: Shipped) {
   const { stdout } = await broker.cli(['status', '--json'])
   const line = status.parse(JSON.parse(stdout)).proxy.find(({ token }) => token === 'prefect worker start')

@@ -1,3 +1,4 @@
+/** Renewal by a real daemon on a fast clock. */
 import { existsSync } from 'node:fs'
 import t from 'tap'
 import { startCloudSimulator } from '../../sim/simulator.js'
@@ -7,7 +8,7 @@ import { ask, buildDaemon, logInWithKey, servedKey, startProgram } from '../fixt
 const LIBRARY = '/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1'
 const HOUR = 3_600_000
 const DAY = 24 * HOUR
-/** Four days a second. The monotonic clock stays real: the daemon lives like a laptop that sleeps all the time. */
+/** Four days a second. The monotonic clock stays real: to the daemon, the machine sleeps most of the time. */
 const SPEED = 345_600
 const START = Date.UTC(2026, 0, 1)
 
@@ -19,7 +20,7 @@ function needsFaketime(): { skip: string } | Record<string, never> {
 t.setTimeout(200_000)
 
 t.test(
-  'a real daemon in eight months that last a minute: renewed in time, zero gaps',
+  'a real daemon through eight months in a minute: keys renewed in time, no gaps',
   { ...needsFaketime(), timeout: 190_000 },
   async (t) => {
     const sim = await startCloudSimulator({ clock: { start: START, frozen: true } })
@@ -43,7 +44,7 @@ t.test(
       if (at > sim.clock.now()) sim.clock.set(at)
     }
     await follow()
-    t.ok(sim.clock.now() > START + HOUR, 'the daemon lives in the year of the test, and fast')
+    t.ok(sim.clock.now() > START + HOUR, 'the daemon runs on the fast clock of the test')
     const born = sim.clock.now()
     const seen = new Set<string>()
     const gaps: string[] = []

@@ -1,13 +1,14 @@
+/** The daemon killed at random moments of a renewal. */
 import t from 'tap'
 import { killRenewals } from '../fixtures/kill-renewals.js'
 
 t.setTimeout(300_000)
 
 const rounds = process.env.PAB_LONG === '1' ? 400 : 52
-/** A renewal takes about so long; a start that recovers takes longer. */
+/** About the duration of a renewal; a start with recovery takes longer. */
 const LONGEST_MS = 250
 
-t.test(`killed ${rounds} times at random moments: never a wrong answer`, { timeout: 290_000 }, (t) =>
+t.test(`killed ${rounds} times at random moments, it never serves a wrong key`, { timeout: 290_000 }, (t) =>
   killRenewals(t, {
     rounds,
     moment: (_round, _sim, renewal) =>

@@ -1,4 +1,4 @@
-/** Changes of an installed service on a real `systemd --user`: ports, upgrades, moves, removal, and what is refused. */
+/** Changes of an installed service on a real `systemd --user`: ports, upgrades, moves, removal. */
 import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
@@ -8,7 +8,7 @@ import { installPackage, READY, runSession, whyNoManager } from '../fixtures/use
 const skip = whyNoManager() ?? false
 const home = skip === false ? installPackage(t) : ''
 
-t.test('a taken port costs TCP alone, and who has it is told', { skip }, async (t) => {
+t.test('a taken port costs TCP only, and the message names its owner', { skip }, async (t) => {
   const session = await runSession(
     home,
     `python3 -m http.server --bind 127.0.0.1 4280 >/dev/null 2>&1 & taker=$!
@@ -20,10 +20,10 @@ t.test('a taken port costs TCP alone, and who has it is told', { skip }, async (
   )
   t.match(session.stdout, /port 4280 is taken by /)
   t.match(session.stdout, /installed: 0\nrunning .*without TCP.*\n\{"live":true\}\n/)
-  t.match(session.stdout, /again: 0\n\{"live":true\}$/, 'once it is free, the next install brings TCP back')
+  t.match(session.stdout, /again: 0\n\{"live":true\}$/, 'once it is free, the next install restores TCP')
 })
 
-t.test('another port, no port', { skip }, async (t) => {
+t.test('changes the port, and turns it off', { skip }, async (t) => {
   const { stdout } = await runSession(
     home,
     `${READY}
@@ -40,7 +40,7 @@ t.test('another port, no port', { skip }, async (t) => {
   t.match(stdout, /unknown setting prot in .*config\.toml[\s\S]*bad: 1/)
 })
 
-t.test('upgraded in place, moved, and with its Node taken away', { skip }, async (t) => {
+t.test('survives an upgrade in place, a move, and the loss of its Node', { skip }, async (t) => {
   const { stdout, stderr } = await runSession(
     home,
     `mkdir -p ~/node/bin ~/.local/bin; cp "$(command -v node)" ~/node/bin/node
@@ -64,7 +64,7 @@ t.test('upgraded in place, moved, and with its Node taken away', { skip }, async
   t.match(stdout, /running as a systemd user service \(pid \d+\), starts at login\n2\n$/)
 })
 
-t.test('uninstall leaves nothing but what the user had, and the state', { skip }, async (t) => {
+t.test('uninstall leaves only what the user had, and the state', { skip }, async (t) => {
   const session = await runSession(
     home,
     `rm -r ~/.config/systemd; mkdir -p ~/.local/share ~/.local/state; list() { (cd; find . -path ./.local/state/prefect-auth -prune -o -path ./prefix -prune -o -print | sort); }
@@ -77,7 +77,7 @@ t.test('uninstall leaves nothing but what the user had, and the state', { skip }
   t.equal(after, 'No service was installed.\nledger.json\n')
 })
 
-t.test('who else runs a daemon is asked to stop it first; nothing is taken from it', { skip }, async (t) => {
+t.test('asks to stop another running daemon first, and takes nothing from it', { skip }, async (t) => {
   const { stdout } = await runSession(
     home,
     `prefect-authd >/dev/null 2>&1 & by_hand=$!
@@ -88,7 +88,7 @@ t.test('who else runs a daemon is asked to stop it first; nothing is taken from 
   t.match(stdout, /refused: 1\n\{"live":true\}\n$/)
 })
 
-t.test('systemd itself finds nothing wrong, and calls it well protected', { skip }, async (t) => {
+t.test('systemd-analyze finds nothing wrong, and rates it well protected', { skip }, async (t) => {
   const { stdout, stderr } = await runSession(
     home,
     `${READY}; cd ~/.config/systemd/user
@@ -99,7 +99,7 @@ t.test('systemd itself finds nothing wrong, and calls it well protected', { skip
   t.match(stdout, /exposure level .*: [0-2]\.\d OK[\s\S]*security: 0\n/)
 })
 
-t.test('without a manager, and as root, it says what helps', { skip }, async (t) => {
+t.test('names the remedy without a manager, and as root', { skip }, async (t) => {
   const { stdout } = await runSession(
     home,
     'unset XDG_RUNTIME_DIR DBUS_SESSION_BUS_ADDRESS; prefect-auth service install 2>&1; say code $?; prefect-auth service status; say status $?',

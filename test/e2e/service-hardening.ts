@@ -1,4 +1,4 @@
-/** What the unit forbids is tried: once outside of it, where it succeeds or fails for want of root, and once inside. */
+/** The sandbox of the unit: each forbidden act is tried outside it, then inside. */
 import { copyFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -11,7 +11,7 @@ if (skip === false) {
   copyFileSync(fileURLToPath(new URL('./fixtures/sandbox-probe.py', import.meta.url)), join(home, 'probe.py'))
 }
 
-/** What is tried, what comes of it without the unit, and within. */
+/** The act, its result outside the unit, and inside. */
 const table: readonly (readonly [string, string, string])[] = [
   ['write home', 'allowed', 'EROFS'],
   ['write units', 'allowed', 'EROFS'],
@@ -40,7 +40,7 @@ const table: readonly (readonly [string, string, string])[] = [
   ['umask', '0o22', '0o77'],
 ]
 
-t.test('outside everything goes, inside the daemon keeps what it needs and no more', { skip }, async (t) => {
+t.test('everything is possible outside, only what the daemon needs inside', { skip }, async (t) => {
   const { stdout, stderr } = await runSession(
     home,
     `mkdir -p -m 700 ~/.local/state/prefect-auth; touch /tmp/pab-marker
@@ -59,7 +59,7 @@ t.test('outside everything goes, inside the daemon keeps what it needs and no mo
   t.comment(stderr)
 })
 
-t.test('a debugger can not be called in by a signal', { skip }, async (t) => {
+t.test('a signal cannot start the debugger', { skip }, async (t) => {
   const { stdout } = await runSession(
     home,
     `${READY}

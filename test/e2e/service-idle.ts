@@ -1,4 +1,4 @@
-/** `idle_exit` on a real `systemd --user`: nothing is left running, nobody notices, and keys are renewed in time. */
+/** `idle_exit` on a real `systemd --user`: no process is left, no request fails, keys are renewed. */
 import { cpSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -19,25 +19,25 @@ if (skip === false) {
     cpSync(fileURLToPath(new URL(`./fixtures/${name}`, import.meta.url)), join(home, name))
   }
 }
-/** Departures to be raced against; each takes ten seconds. */
+/** Idle exits to race against; each takes ten seconds. */
 const ROUNDS = process.env.PAB_LONG === '1' ? 36 : 6
 
-/** Installed with ten seconds, the shortest that is taken; what is not under test is spoken away. */
+/** Shell functions; `idle_exit` is ten seconds, the minimum. Output that is not under test is discarded. */
 const IDLE = `
   export PREFECT_AUTH_IDLE_EXIT=10s PREFECT_AUTH_LOG_LEVEL=debug
   gone() { for _ in $(seq \${1:-300}); do [ "$(is prefect-authd.service)" = inactive ] && return; sleep 0.1; done; return 1; }
   daemons() { pgrep -u "$(id -u)" -f 'dist/[a]uthd.js' | wc -l; }
   why() { grep -o '"because":"[^"]*"' "$XDG_RUNTIME_DIR/authd.log" | tail -1; }
   install() { prefect-auth service install >install.txt 2>&1 || { cat install.txt "$XDG_RUNTIME_DIR"/authd.log >&2; exit 9; }; }
-  # A timer that comes every 20 seconds instead of every hour; the daemon asks systemd when it comes.
+  # A timer every 20 seconds instead of every hour; the daemon asks systemd when it is next.
   every20s() { mkdir -p ~/.config/systemd/user/prefect-authd.timer.d
     printf '[Timer]\\nOnCalendar=\\nOnCalendar=*:*:0/20\\nRandomizedDelaySec=0\\nAccuracySec=1s\\n' >~/.config/systemd/user/prefect-authd.timer.d/often.conf; }
-  # The simulator and a key of our own; restarted, because an ended login can be asked about for ten minutes.
+  # The simulator and an exchanged key; restarted, because a finished login is kept for ten minutes.
   login() { node ~/sim.mjs --port 4999 >sim.txt 2>&1 & until grep -qs pnu_ sim.txt; do sleep 0.1; done
     eval "$(grep ^export sim.txt)"; install
     grep -o 'pnu_[A-Za-z0-9_]*' sim.txt | prefect-auth login --key-stdin --exchange >login.txt 2>&1 || cat login.txt >&2
     systemctl --user restart prefect-authd.service; }
-  # Time passes for the key alone: its renewal is due in so many seconds.
+  # Ages the key only: its renewal is due in this many seconds.
   due_in() { node ~/move-ledger.mjs ~/.local/state/prefect-auth/ledger.json "$1"; }
   key() { sed -n "s/.*PREFECT_API_KEY='\\([^']*\\)'.*/\\1/p"; }
 `
@@ -54,7 +54,7 @@ function said(t: Test, { stdout, stderr, code }: Session): ReadonlyMap<string, s
 t.setTimeout(900_000)
 t.jobs = 3
 
-t.test('it leaves no process, the sockets listen, and the next request is answered', { skip }, async (t) => {
+t.test('no process is left, the sockets listen, and the next request is answered', { skip }, async (t) => {
   const session = await runSession(
     home,
     `${IDLE} install; gone || why
@@ -79,11 +79,11 @@ t.test('it leaves no process, the sockets listen, and the next request is answer
   t.equal(facts.get('sockets'), 'active active active')
   t.match(facts.get('status'), /^asleep as a systemd user service: the next request starts it, starts at/)
   t.equal(facts.get('code'), '0')
-  t.equal(facts.get('still'), 'inactive', 'to be looked at does not wake it')
+  t.equal(facts.get('still'), 'inactive', 'reading the status does not start it')
   t.match(facts.get('env'), /^export PREFECT_API_URL=/)
   t.equal(facts.get('awake'), 'active 1')
   t.match(facts.get('doctor'), /^ok .* after 10s without a request/)
-  t.equal(facts.get('last'), 'event: events.gap', 'whoever watched before hears that something is missing')
+  t.equal(facts.get('last'), 'event: events.gap', 'an earlier watcher learns that events are missing')
   t.match(facts.get('asleep'), /^ok .* asleep until this command started it, starts at login/)
   t.match(
     facts.get('timer'),
@@ -93,7 +93,7 @@ t.test('it leaves no process, the sockets listen, and the next request is answer
   t.match(session.stdout, /\n3\nactive\n$/)
 })
 
-t.test('asked around the very moment when it leaves, by both doors, nothing is lost', { skip }, async (t) => {
+t.test('no request to either listener is lost around the moment of an idle exit', { skip }, async (t) => {
   const { stdout, stderr } = await runSession(
     home,
     `${IDLE} install
@@ -104,10 +104,10 @@ t.test('asked around the very moment when it leaves, by both doors, nothing is l
   t.comment(stdout)
   const { outcomes, caught } = JSON.parse(stdout.trim().split('\n').at(-1) ?? '{}')
   t.same(outcomes, { 200: ROUNDS * 250 + 1 }, stderr)
-  t.ok(caught >= ROUNDS / 2, 'it left while it was asked')
+  t.ok(caught >= ROUNDS / 2, 'it exited during the requests')
 })
 
-t.test('a renewal that became due while it was away: the timer brings it back', { skip }, async (t) => {
+t.test('the timer starts it again for a renewal that became due', { skip }, async (t) => {
   const facts = said(
     t,
     await runSession(
@@ -126,14 +126,14 @@ t.test('a renewal that became due while it was away: the timer brings it back', 
   t.match(facts.get('first'), /^pnu_/)
   t.equal(facts.get('away'), 'inactive')
   t.equal(facts.get('renewed'), 'yes')
-  t.equal(facts.get('left'), 'inactive', 'and it leaves again')
+  t.equal(facts.get('left'), 'inactive', 'and it exits again')
   t.ok(Number(facts.get('returned')) < 6, `until the timer comes, not at once (${facts.get('returned')} s)`)
   t.match(facts.get('second'), /^pnu_/)
   t.not(facts.get('second'), facts.get('first'))
 })
 
 t.test(
-  'it stays: for a renewal that comes before the timer, for a watcher, for a login',
+  'keeps running for a renewal before the next timer, for a watcher, for a login',
   { skip },
   async (t) => {
     const facts = said(
@@ -160,7 +160,7 @@ t.test(
   },
 )
 
-t.test('it stays, and says so, where nothing would bring it back', { skip }, async (t) => {
+t.test('keeps running, and says so, if nothing would start it again', { skip }, async (t) => {
   const facts = said(
     t,
     await runSession(

@@ -1,4 +1,4 @@
-/** The service on a real `systemd --user`, from the tarball: socket activation, login, crashes, restarts, upgrades, removal. */
+/** The service on a real `systemd --user`: socket activation, login, crashes, restarts. */
 import { chmodSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -19,7 +19,7 @@ function said(t: Test, { stdout, stderr, code }: Session): ReadonlyMap<string, s
 }
 
 t.test(
-  'install: written, answering, told how to go on; a second time nothing happens',
+  'install writes the units, starts the service and says what is next; a second time it does nothing',
   { skip },
   async (t) => {
     const session = await runSession(
@@ -48,7 +48,7 @@ t.test(
   },
 )
 
-t.test('the first request starts it, also after kill -9, and nobody sees LISTEN_*', { skip }, async (t) => {
+t.test('the first request starts it, also after kill -9, and no child sees LISTEN_*', { skip }, async (t) => {
   const facts = said(
     t,
     await runSession(
@@ -82,25 +82,29 @@ t.test('restarted five times under load, none of 10 000 requests fails', { skip 
   t.equal(session.stdout, 'under load\n{"200":10000}\n', session.stderr)
 })
 
-t.test('log in again: the sockets listen and the daemon runs before anybody asks', { skip }, async (t) => {
-  const kept = mkdtempSync(join(tmpdir(), 'pab-kept-'))
-  t.teardown(() => rmSync(kept, { recursive: true, force: true }))
-  mkdirSync(join(kept, 'home'))
-  chmodSync(kept, 0o755)
-  chmodSync(join(kept, 'home'), 0o777)
-  t.equal((await runSession(home, `${READY}; cp -a ~/. ${kept}/home/ || true`)).code, 0)
-  const facts = said(
-    t,
-    await runSession(
-      join(kept, 'home'),
-      `say socket "$(is prefect-authd.socket)"; say tcp "$(is prefect-authd-tcp.socket)"
+t.test(
+  'after the next login the sockets listen and the daemon runs before any request',
+  { skip },
+  async (t) => {
+    const kept = mkdtempSync(join(tmpdir(), 'pab-kept-'))
+    t.teardown(() => rmSync(kept, { recursive: true, force: true }))
+    mkdirSync(join(kept, 'home'))
+    chmodSync(kept, 0o755)
+    chmodSync(join(kept, 'home'), 0o777)
+    t.equal((await runSession(home, `${READY}; cp -a ~/. ${kept}/home/ || true`)).code, 0)
+    const facts = said(
+      t,
+      await runSession(
+        join(kept, 'home'),
+        `say socket "$(is prefect-authd.socket)"; say tcp "$(is prefect-authd-tcp.socket)"
        say service "$(is prefect-authd.service)"; say timer "$(is prefect-authd.timer)"
        say env "$(prefect-auth env | head -1)"`,
-    ),
-  )
-  t.same(
-    ['socket', 'tcp', 'service', 'timer'].map((name) => facts.get(name)),
-    ['active', 'active', 'active', 'active'],
-  )
-  t.match(facts.get('env'), /^export PREFECT_API_URL=/)
-})
+      ),
+    )
+    t.same(
+      ['socket', 'tcp', 'service', 'timer'].map((name) => facts.get(name)),
+      ['active', 'active', 'active', 'active'],
+    )
+    t.match(facts.get('env'), /^export PREFECT_API_URL=/)
+  },
+)

@@ -1,4 +1,4 @@
-/** The real Prefect clients take the simulator for Prefect Cloud: login, workspaces, logout, and a flow that runs. */
+/** Real Prefect clients against the simulator: login, workspaces, logout, and a flow run. */
 import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -24,7 +24,7 @@ const FLOW = fileURLToPath(new URL('../fixtures/basic_flow.py', import.meta.url)
 const VERSIONS: readonly Which[] = ['3', '2']
 const FlowRuns = z.array(z.object({ state: z.object({ type: z.string(), name: z.string() }) }))
 
-/** Two workspaces, a key, and a client in a home of its own. */
+/** Two workspaces, a key, and a client in its own home. */
 async function openCase(t: Test, workspaceBackend?: string) {
   const sim = await startCloudSimulator({
     accounts: [{ handle: 'prefect', workspaces: ['terry', 'other'] }],
@@ -63,7 +63,7 @@ for (const which of VERSIONS) {
       0,
       /Successfully set workspace to 'prefect\/other'/,
     )
-    // The star means that the client found the very URL it had written: the ids are as it expects them.
+    // The star means that the client found the URL it had written: the ids are as it expects.
     exits(t, await prefect('cloud', 'workspace', 'ls'), 0, /\* prefect\/other/)
     exits(t, await prefect('cloud', 'logout'), 0, /Logged out from Prefect Cloud/)
     exits(t, await prefect('cloud', 'workspace', 'ls'), 1, /Currently not authenticated/)
@@ -101,7 +101,7 @@ for (const which of VERSIONS) {
     chmodSync(browser, 0o755)
     const command = `${client.bin} cloud login --workspace prefect/terry`
 
-    // `script` lends it a terminal; Enter takes the first of the menu, "Log in with a web browser".
+    // `script` provides a terminal; Enter takes the first menu item, "Log in with a web browser".
     const menu = { prompt: /How would you like to authenticate/, keys: '\r', taken: /Opening browser/ }
     const login = runOnTerminal(command, menu, { home, env: { ...env, BROWSER: `${browser} %s` } })
     const url = await contentOf(opened, login)
@@ -148,10 +148,10 @@ async function runsFlow(t: Test, client: PrefectClient, server: PrefectServer): 
   const refused = await runPython(client, [FLOW], { home, env: rejected })
   t.not(refused.code, 0, 'a wrong key does not run it')
   t.match(refused.output, /401 Unauthorized/)
-  t.equal((await completedRuns(server)).length, before + 1, 'and the server saw nothing of it')
+  t.equal((await completedRuns(server)).length, before + 1, 'and nothing reached the server')
 }
 
-/** The URL that the browser was given; rejects with what the client said, should it end without opening one. */
+/** The URL passed to the browser; rejects with the client's output if it ends without opening one. */
 async function contentOf(path: string, login: Promise<Ran>): Promise<string> {
   let ended: Ran | undefined
   void login.then((ran) => {
@@ -164,7 +164,7 @@ async function contentOf(path: string, login: Promise<Ran>): Promise<string> {
   return readFileSync(path, 'utf8')
 }
 
-/** Asks the server itself, past the simulator. */
+/** Asks the server directly. */
 async function completedRuns(server: PrefectServer) {
   const answer = await fetch(`${server.apiUrl}/flow_runs/filter`, {
     method: 'POST',

@@ -1,4 +1,4 @@
-/** The recipes of docs/ssh.md, over a real ssh to a host with a network of its own. */
+/** The recipes of docs/ssh.md, over a real ssh connection to a host with its own network. */
 import { mkdtempSync, readFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -15,7 +15,7 @@ const FLOW = fileURLToPath(new URL('../fixtures/basic_flow.py', import.meta.url)
 
 t.setTimeout(200_000)
 
-t.test('a job over there goes through the broker here, and never holds the key', { skip }, async (t) => {
+t.test('a remote job goes through the local broker and never holds the key', { skip }, async (t) => {
   const prefect = findPrefect('3', t)
   if (prefect === undefined) return
   const server = await startPrefectServer(t, prefect)
@@ -34,7 +34,7 @@ t.test('a job over there goes through the broker here, and never holds the key',
   t.teardown(() => remote.run(`rm -rf '${work}'`))
 
   const before = await remote.run(`curl -qsS --max-time 2 ${address.trim()}/livez`)
-  t.match(before.said, /refused|Failed to connect/, 'its 127.0.0.1 is another one')
+  t.match(before.said, /refused|Failed to connect/, 'it has its own 127.0.0.1')
   remote.forward('-R', Number(new URL(address).port))
   const { stdout: exports } = await broker.cli(['env', '--proxy'])
   const job = `export HOME='${work}' PREFECT_HOME='${work}'\n${exports}\nenv\nexec '${prefect.python}' '${FLOW}'\n`
@@ -42,10 +42,10 @@ t.test('a job over there goes through the broker here, and never holds the key',
   t.equal(ran.code, 0, ran.said)
   t.match(ran.said, /PREFECT_API_KEY=pab_/)
   t.match(ran.said, /Completed\(\)/)
-  t.notOk(ran.said.includes(key), 'the key is nowhere over there')
+  t.notOk(ran.said.includes(key), 'the key is nowhere on the remote host')
 })
 
-t.test('the browser here logs in the daemon over there', { skip }, async (t) => {
+t.test('the local browser logs in the remote daemon', { skip }, async (t) => {
   const sim = await startCloudSimulator({ accounts: [{ handle: 'prefect', workspaces: ['terry'] }] })
   t.teardown(() => sim.close())
   const remote = await connectSshHost(t)
@@ -74,7 +74,7 @@ t.test('the browser here logs in the daemon over there', { skip }, async (t) => 
   t.match(
     readPage(page),
     new RegExp(`ssh -L ${port}:localhost:${port} HOST`),
-    'it says how the browser gets there',
+    'it says how the browser can reach it',
   )
   remote.forward('-L', Number(port))
   await sim.deliver(url, { mode: 'get' })

@@ -1,3 +1,4 @@
+/** The file vault, killed at any moment of a write. */
 import { spawn } from 'node:child_process'
 import { join, resolve } from 'node:path'
 import t from 'tap'
@@ -5,7 +6,7 @@ import { systemClock } from '../../src/std/clock.js'
 import { silentLog } from '../../src/std/log.js'
 import { openVault } from '../../src/vault/open-vault.js'
 
-/** When to kill: milliseconds after the writer began (hits the making of the vault), or after its first write. */
+/** When to kill: milliseconds after the start (while the vault is created), or after the first write. */
 const MOMENTS = [
   ['ready', 2],
   ['ready', 12],
@@ -32,7 +33,7 @@ for (let i = before + 1; ; i++) {
   process.stdout.write('wrote ' + i + '\\n')
 }`
 
-/** Runs the writer, kills it, and answers the last write that it saw done. */
+/** Runs the writer, kills it, and returns the last write that it reported. */
 function writeUntilKilled(stateDir: string, word: string, delayMs: number): Promise<number> {
   const args = ['--import=tsx', '--input-type=module', '-e', SOURCE, stateDir]
   const writer = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
@@ -47,7 +48,7 @@ function writeUntilKilled(stateDir: string, word: string, delayMs: number): Prom
   })
 }
 
-t.test('killed at any moment, the vault still has what it said it has', async (t) => {
+t.test('killed at any moment, the vault has everything it reported as written', async (t) => {
   const stateDir = join(t.testdir(), 'state')
   let done = 0
   for (const [word, delay] of MOMENTS) {

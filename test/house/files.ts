@@ -1,4 +1,4 @@
-/** What every file keeps to: it says what it is for, is short, and is typed without tricks. */
+/** Rules for every file: it starts with what it is, is short, and has no type tricks. */
 import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { VERSION } from '../../src/bin/version.js'
@@ -6,7 +6,7 @@ import { sourceFiles } from '../fixtures/source-files.js'
 
 const MAX_LINES = 300
 
-t.test('every file opens with a sentence that says what it is for', async (t) => {
+t.test('every file starts with a comment that says what it is', async (t) => {
   for (const { path, text } of sourceFiles('src', 'sim')) {
     if (path === 'src/bin/auth.ts' || text.startsWith('/**')) continue
     t.fail(`${path} begins with ${JSON.stringify(text.slice(0, 40))}`)
@@ -21,7 +21,7 @@ t.test('no file is too long', async (t) => {
   )
 })
 
-t.test('no name that says nothing, no barrel', async (t) => {
+t.test('no meaningless file names, no barrels', async (t) => {
   const bad = sourceFiles('src', 'sim').filter(({ path }) =>
     /\/(?:index|utils?|helpers?|services|misc|types)\.ts$/.test(path),
   )
@@ -31,7 +31,7 @@ t.test('no name that says nothing, no barrel', async (t) => {
   )
 })
 
-/** What neither the compiler (`erasableSyntaxOnly`) nor biome forbids. */
+/** Not forbidden by the compiler (`erasableSyntaxOnly`) or by biome. */
 const TRICKS: readonly (readonly [name: string, pattern: RegExp])[] = [
   ['a cast', /[\w)\]}"'`] as (?!const\b)[A-Za-z{[(]/],
   ['any', /[:<,|&]\s*any\b(?!\s*:)/],
@@ -62,7 +62,7 @@ t.test('version.ts says what package.json says', async (t) => {
   t.match(manifest, { version: VERSION })
 })
 
-/** Strings may say anything; imports and exports rename with `as`. */
+/** Removes strings, which may contain anything, and imports and exports, which rename with `as`. */
 function withoutText(code: string): string {
   return code
     .replace(/^(?:import|export) (?:type )?(?:\w+, )?\{[^}]*\}(?: from '[^']*')?/gm, '')

@@ -1,4 +1,4 @@
-/** What is published: small, nothing in it that does not belong there, and nothing that runs at its installation. */
+/** The published package: small, only what belongs in it, and no scripts at installation. */
 import { execFileSync } from 'node:child_process'
 import { readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
@@ -13,7 +13,7 @@ interface Packed {
   readonly files: readonly { readonly path: string; readonly mode: number }[]
 }
 
-/** Of the `dist/` that is there: `npm test` has built it. */
+/** Packs the existing `dist/`: `npm test` has built it. */
 function pack(): Packed {
   const output = execFileSync('npm', ['pack', '--dry-run', '--ignore-scripts', '--json'], {
     cwd: root,
@@ -26,30 +26,33 @@ function pack(): Packed {
   return packed
 }
 
-t.test('the tarball has at most 1.5 MB and holds the programs, the templates, and three texts', async (t) => {
-  const { size, files } = pack()
-  t.ok(size <= 1_500_000, `${size} bytes`)
-  const paths = files.map(({ path }) => path).filter((path) => !path.startsWith('dist/chunks/'))
-  t.same(paths.sort(), [
-    'CHANGELOG.md',
-    'LICENSE',
-    'README.md',
-    'dist/auth.js',
-    'dist/authd.cjs',
-    'dist/authd.js',
-    'dist/keychain-child.js',
-    'dist/prefect-auth',
-    'launchd/io.github.prefect-auth-broker.plist',
-    'package.json',
-    'systemd/prefect-authd-tcp.socket',
-    'systemd/prefect-authd-wake.service',
-    'systemd/prefect-authd.service',
-    'systemd/prefect-authd.socket',
-    'systemd/prefect-authd.timer',
-  ])
-})
+t.test(
+  'the tarball has at most 1.5 MB and contains the programs, the templates and three texts',
+  async (t) => {
+    const { size, files } = pack()
+    t.ok(size <= 1_500_000, `${size} bytes`)
+    const paths = files.map(({ path }) => path).filter((path) => !path.startsWith('dist/chunks/'))
+    t.same(paths.sort(), [
+      'CHANGELOG.md',
+      'LICENSE',
+      'README.md',
+      'dist/auth.js',
+      'dist/authd.cjs',
+      'dist/authd.js',
+      'dist/keychain-child.js',
+      'dist/prefect-auth',
+      'launchd/io.github.prefect-auth-broker.plist',
+      'package.json',
+      'systemd/prefect-authd-tcp.socket',
+      'systemd/prefect-authd-wake.service',
+      'systemd/prefect-authd.service',
+      'systemd/prefect-authd.socket',
+      'systemd/prefect-authd.timer',
+    ])
+  },
+)
 
-t.test('one dependency at run time, and that one optional; no script of ours at installation', async (t) => {
+t.test('has one run-time dependency, an optional one, and no install scripts', async (t) => {
   t.equal(manifest.dependencies, undefined)
   t.equal(manifest.peerDependencies, undefined)
   t.same(Object.keys(manifest.optionalDependencies), ['keytar'])
@@ -57,7 +60,7 @@ t.test('one dependency at run time, and that one optional; no script of ours at 
     t.equal(manifest.scripts[name], undefined)
 })
 
-t.test('every program can be started from a checkout, and says by which interpreter', async (t) => {
+t.test('every program is executable in a checkout and names its interpreter', async (t) => {
   for (const path of Object.values<string>(manifest.bin)) {
     t.equal(statSync(join(root, path)).mode & 0o111, 0o111, path)
     t.match(readFileSync(join(root, path), 'utf8'), /^#!\/(bin\/sh|usr\/bin\/env node)\n/)
@@ -65,7 +68,7 @@ t.test('every program can be started from a checkout, and says by which interpre
 })
 
 for (const path of ['src/bin/prefect-auth.sh', 'test/fixtures/user-manager.sh', '.ci/setup', '.ci/run']) {
-  t.test(`shellcheck has nothing to say about ${path}`, { skip: noShellcheck() }, async (t) => {
+  t.test(`shellcheck finds nothing in ${path}`, { skip: noShellcheck() }, async (t) => {
     const said = execFileSync('sh', ['-c', 'shellcheck "$1" || true', 'sh', join(root, path)], {
       encoding: 'utf8',
     })

@@ -1,4 +1,4 @@
-/** Every fault does what its name says, to the requests it was armed for and to no others. */
+/** Faults: each does what its name says, to matching requests only. */
 import t from 'tap'
 import type { Fault } from '../../sim/faults/faults.js'
 import { type Simulator, startCloudSimulator } from '../../sim/simulator.js'
@@ -15,7 +15,7 @@ async function withSim(run: (sim: Simulator, me: () => Promise<Response>) => Pro
 
 const ME = { method: 'GET', path: '/api/me/' }
 
-t.test('answers instead of the API', async (t) => {
+t.test('responds instead of the API', async (t) => {
   const cases: readonly { fault: Fault; status: number; type: RegExp | null; body: RegExp }[] = [
     {
       fault: { kind: 'status', status: 503, headers: { 'retry-after': '2' }, body: { detail: 'later' } },
@@ -57,11 +57,11 @@ t.test('cuts the connection', async (t) => {
     sim.faults.next(ME, { kind: 'half' })
     const answer = await me()
     t.equal(answer.status, 200)
-    await t.rejects(answer.text(), 'the body breaks off')
+    await t.rejects(answer.text(), 'the body is cut short')
   })
 })
 
-t.test('a reset after the fact has minted the key, one before has not', async (t) => {
+t.test('a reset after processing has minted the key, a reset before has not', async (t) => {
   for (const { when, keys } of [
     { when: 'after', keys: 2 },
     { when: 'before', keys: 1 },
@@ -80,7 +80,7 @@ t.test('a reset after the fact has minted the key, one before has not', async (t
   }
 })
 
-t.test('never answers, or not before it is told to', async (t) => {
+t.test('never responds, or only when released', async (t) => {
   const sim = await startCloudSimulator()
   t.teardown(() => sim.close())
   const asked = (signal?: AbortSignal) =>
@@ -105,7 +105,7 @@ t.test('never answers, or not before it is told to', async (t) => {
   t.equal(await held, 200)
 })
 
-t.test('strikes only what it was armed for, as often as it was told', async (t) => {
+t.test('strikes only matching requests, as many times as armed', async (t) => {
   await withSim(async (sim, me) => {
     const down = { kind: 'status', status: 503 } as const
     sim.faults.next({ path: '/api/other' }, down)

@@ -1,4 +1,4 @@
-/** The simulator's API by plain HTTP: the answers that research says Prefect Cloud gives. */
+/** The simulator's API over plain HTTP: the responses of Prefect Cloud. */
 import { request as httpRequest } from 'node:http'
 import t, { type Test } from 'tap'
 import { z } from 'zod'
@@ -32,7 +32,7 @@ async function ask(sim: Simulator, method: string, path: string, key?: string, b
 
 const TWO_USERS = { users: [{ handle: 'terry' }, { handle: 'ada', admin: false }] }
 
-t.test('says who a key belongs to', async (t) => {
+t.test('tells who a key belongs to', async (t) => {
   const sim = await open(t, { bots: [{ name: 'ci', account: 'prefect' }] })
   const key = sim.issueKey()
   const terry = sim.directory.user('terry')
@@ -58,13 +58,13 @@ t.test('says who a key belongs to', async (t) => {
   t.equal((await ask(sim, 'GET', '/health')).status, 200, 'health needs no key')
 })
 
-t.test('answers 500 workspaces', async (t) => {
+t.test('lists 500 workspaces', async (t) => {
   const sim = await open(t, { accounts: [{ handle: 'big', workspaces: 500 }] })
   const { value } = await ask(sim, 'GET', '/me/workspaces', sim.issueKey())
   t.equal(z.array(z.object({ workspace_id: z.uuid() })).parse(value).length, 500)
 })
 
-t.test('refuses what Prefect refuses', async (t) => {
+t.test('refuses what Prefect Cloud refuses', async (t) => {
   const sim = await open(t, TWO_USERS)
   const key = sim.issueKey()
   const terry = sim.directory.user('terry').id
@@ -117,14 +117,14 @@ t.test('mints, shows and deletes keys for the user itself', async (t) => {
 
   const shown = await ask(sim, 'GET', `${path}/${minted.id}`, fresh)
   t.equal(Key.parse(shown.value).key, undefined, 'the text is shown once')
-  t.equal(Key.parse((await ask(sim, 'POST', path, key, { name: 'for ever' })).value).expiration, null)
+  t.equal(Key.parse((await ask(sim, 'POST', path, key, { name: 'without expiry' })).value).expiration, null)
   t.equal((await ask(sim, 'POST', path, key, { name: 'x', expiration: 'soon' })).status, 422)
   t.equal((await ask(sim, 'POST', path, key, {})).status, 422)
 
   t.equal((await ask(sim, 'DELETE', `${path}/${minted.id}`, key)).status, 204)
   t.equal((await ask(sim, 'DELETE', `${path}/${minted.id}`, key)).status, 404)
   sim.clock.advance(299_999)
-  t.equal((await ask(sim, 'GET', '/me/', fresh)).status, 200, 'a deleted key works on for five minutes')
+  t.equal((await ask(sim, 'GET', '/me/', fresh)).status, 200, 'a deleted key is accepted for five minutes')
   sim.clock.advance(1)
   t.equal((await ask(sim, 'GET', '/me/', fresh)).status, 401)
 
@@ -132,7 +132,7 @@ t.test('mints, shows and deletes keys for the user itself', async (t) => {
   t.equal((await ask(sim, 'POST', path, key, { name: 'x' })).status, 403)
 })
 
-t.test('a key dies at its expiry, and the Date header tells the simulated time', async (t) => {
+t.test('a key expires on time, and the Date header carries simulated time', async (t) => {
   const start = Date.parse('2026-01-01T00:00:00Z')
   const sim = await open(t, { clock: { start, frozen: true } })
   const key = sim.issueKey({ expiresAt: start + 60_000 })
@@ -144,7 +144,7 @@ t.test('a key dies at its expiry, and the Date header tells the simulated time',
   t.equal(headers.get('date'), 'Thu, 01 Jan 2026 00:01:00 GMT')
 })
 
-t.test('lists keys only where it is told to', async (t) => {
+t.test('lists keys only if enabled', async (t) => {
   const sim = await open(t, { keyListing: true })
   const key = sim.issueKey({ name: 'mine' })
   const path = `/users/${sim.directory.user('terry').id}/api_keys`
@@ -179,7 +179,7 @@ t.test('rotates the key of a service account with a grace period', async (t) => 
   t.equal((await ask(sim, 'GET', `${path}/${bot.id}`, admin)).status, 404)
 })
 
-t.test('limits the rate with a Retry-After in seconds, and forbids on command', async (t) => {
+t.test('limits the rate with a Retry-After in seconds, and forbids on demand', async (t) => {
   const start = Date.parse('2026-01-01T00:00:15Z')
   const sim = await open(t, { clock: { start, frozen: true }, requestsPerMinute: 1 })
   const key = sim.issueKey()
@@ -197,7 +197,7 @@ t.test('limits the rate with a Retry-After in seconds, and forbids on command', 
   t.equal((await ask(sim, 'GET', '/me/', key)).status, 200)
 })
 
-t.test('wants a Content-Length and no more than 5 MiB', async (t) => {
+t.test('requires a Content-Length of at most 5 MiB', async (t) => {
   const sim = await open(t)
   const statusOf = (headers: Record<string, string>) =>
     new Promise<number | undefined>((resolve, reject) => {
@@ -218,7 +218,7 @@ t.test('wants a Content-Length and no more than 5 MiB', async (t) => {
   t.equal(await statusOf({ 'content-length': String(5 * 1024 * 1024 + 1) }), 413)
 })
 
-t.test('logs who asked what by fingerprint and never keeps a key in the log', async (t) => {
+t.test('logs requests with fingerprints and never with a key', async (t) => {
   const sim = await open(t)
   const key = sim.issueKey()
   await ask(sim, 'GET', '/me/', key)

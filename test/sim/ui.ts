@@ -1,4 +1,4 @@
-/** The login page and its stand-in without a browser; a real browser has its turn in the e2e tests. */
+/** The login page, and delivery without a browser; test/e2e uses a real browser. */
 
 import { readFile } from 'node:fs/promises'
 import { createServer, type IncomingHttpHeaders } from 'node:http'
@@ -13,7 +13,7 @@ interface Received {
   readonly body: string
 }
 
-/** A program that waits for a key; says what came. */
+/** A program that waits for a key, and what it received. */
 async function openCallback(t: Test): Promise<{ readonly port: number; readonly received: Received[] }> {
   const received: Received[] = []
   const server = createServer(async (request, response) => {
@@ -78,7 +78,7 @@ t.test('keeps or drops a path in the callback', async (t) => {
   }
 })
 
-t.test('the page holds no key and cannot be broken out of', async (t) => {
+t.test('the page contains no key and escapes its parameters', async (t) => {
   const sim = await startCloudSimulator({ separateUi: true })
   t.teardown(() => sim.close())
   t.not(new URL(sim.uiUrl).origin, new URL(sim.apiUrl).origin)
@@ -94,7 +94,7 @@ t.test('the page holds no key and cannot be broken out of', async (t) => {
   t.equal(sim.keys.all().length, 0)
 })
 
-t.test('serves the UI by TLS that its own authority vouches for', async (t) => {
+t.test('serves the UI over TLS with a certificate of its own authority', async (t) => {
   const sim = await startCloudSimulator({ tls: 'ui', publicUiUrl: 'https://app.prefect.cloud' })
   t.teardown(() => sim.close())
   t.match(sim.apiUrl, /^http:/)

@@ -1,4 +1,4 @@
-/** Workspaces in front of a backend: HTTP and WebSockets pass, keys do not, and strangers stay outside. */
+/** Workspaces in front of a backend: HTTP and WebSockets pass, keys and non-members do not. */
 import { createServer, type IncomingHttpHeaders } from 'node:http'
 import t, { type Test } from 'tap'
 import { WebSocket, WebSocketServer } from 'ws'
@@ -47,7 +47,7 @@ async function openCase(t: Test) {
   return { sim, backend, key: sim.issueKey(), url: sim.workspaceUrl('prefect/terry') }
 }
 
-/** What a WebSocket client experiences. */
+/** What a WebSocket client sees. */
 function dial(url: string, protocols: string[], headers: Record<string, string>, frames: readonly string[]) {
   const socket = new WebSocket(url.replace('http', 'ws'), protocols, { headers })
   const got: string[] = []
@@ -62,7 +62,7 @@ function dial(url: string, protocols: string[], headers: Record<string, string>,
   return { got, ended }
 }
 
-t.test('passes HTTP on without the prefix and without the key', async (t) => {
+t.test('forwards HTTP without the prefix and the key', async (t) => {
   const { sim, key, url } = await openCase(t)
   const authorization = `Bearer ${key}`
   const answer = await fetch(`${url}/flow_runs/filter?a=1&a=%2F`, {
@@ -85,7 +85,7 @@ t.test('passes HTTP on without the prefix and without the key', async (t) => {
   t.equal((await fetch(`${url}/health`, { headers: { authorization } })).status, 502)
 })
 
-t.test('joins WebSockets that bring the key in the upgrade, scheme in lower case', async (t) => {
+t.test('joins WebSockets with the key in the upgrade, scheme in lower case', async (t) => {
   const { sim, backend, key, url } = await openCase(t)
   const bearer = { authorization: `bearer ${key}` }
   const good = dial(`${url}/events/in`, [], bearer, ['one', 'two', 'close'])
@@ -100,7 +100,7 @@ t.test('joins WebSockets that bring the key in the upgrade, scheme in lower case
   t.match(await dial(`${sim.apiUrl}/elsewhere`, [], bearer, []).ended, /404/)
 })
 
-t.test('checks the first frame where the client offers the prefect subprotocol', async (t) => {
+t.test('checks the first frame if the client offers the prefect subprotocol', async (t) => {
   const { sim, key, url } = await openCase(t)
   const auth = (token: string) => JSON.stringify({ type: 'auth', token })
   const good = dial(`${url}/events/out`, ['prefect'], {}, [auth(key), 'hello', 'close'])
@@ -115,7 +115,7 @@ t.test('checks the first frame where the client offers the prefect subprotocol',
   t.match(await mixed.ended, /^1008/, 'a good header does not excuse a bad frame')
 })
 
-t.test('faults strike upgrades too, and a test can close what is open', async (t) => {
+t.test('faults strike upgrades too, and a test can close open sockets', async (t) => {
   const { sim, key, url } = await openCase(t)
   const bearer = { authorization: `Bearer ${key}` }
   sim.faults.next({ path: /events/ }, { kind: 'status', status: 503 })
