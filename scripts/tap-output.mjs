@@ -1,6 +1,9 @@
 // TAP as text: what a reader needs of it, and its totals.
 
-/** Leaves out subtests that passed, but for one line per test file and what was skipped. */
+// Of each process, of no use beside the output of others.
+const FRAME = /^(?:TAP version 14|\d+\.\.\d+|# \{ total: .*|# time=.*|\s*)$/
+
+/** Leaves out subtests that passed, but for one line per test file and what was skipped; ends with a line break. */
 export function condense(text) {
   const open = [{ indent: -1, lines: [] }]
   for (const line of text.split('\n')) {
@@ -16,9 +19,9 @@ export function condense(text) {
           : inner.lines
       open.at(-1).lines.push(...kept)
       if (not !== undefined || / - test\/\S+\.ts # /.test(line)) open.at(-1).lines.push(line)
-    } else if (line.trim() !== '') inner.lines.push(line)
+    } else if (!FRAME.test(line)) inner.lines.push(line)
   }
-  return open.flatMap(({ lines }) => lines).join('\n')
+  return open.flatMap(({ lines }) => lines.map((line) => `${line}\n`)).join('')
 }
 
 const COUNTS = ['total', 'pass', 'fail', 'todo', 'skip']

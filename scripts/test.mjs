@@ -69,7 +69,7 @@ async function run(unit) {
   const [code, signal] = await new Promise((done) => child.once('close', (...end) => done(end)))
   clearTimeout(silence)
   process.off('exit', kill)
-  print(condense(text))
+  process.stdout.write(condense(text))
   const counts = countsOf(text)
   if (code === 0 && counts?.fail === 0) return counts
   if (counts !== undefined && counts.fail > 0) return counts
