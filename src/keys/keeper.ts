@@ -13,7 +13,6 @@ import {
   type KeyRecord,
   keysOf,
   type Ledger,
-  noted,
   type ProfileNote,
   type ProfileRecord,
   profileRecord,
@@ -21,6 +20,7 @@ import {
   renamed,
   reset,
   withKey,
+  withNote,
   withProfile,
 } from './ledger.js'
 
@@ -110,6 +110,8 @@ export interface KeyKeeper {
   ): Promise<boolean>
   /** Changes what is known of a profile besides its keys. */
   note(profile: string, patch: ProfileNote): Promise<void>
+  /** The same for several profiles, in one write. */
+  noteAll(notes: readonly (readonly [profile: string, patch: ProfileNote])[]): Promise<void>
   /** Keeps a server profile's auth string; `undefined` forgets it. */
   storeAuthString(profile: string, apiUrl: string, item: string, text: Secret | undefined): Promise<void>
   /** Removes the record from the ledger, then the item from the vault; every `load` retries the latter. */
@@ -254,8 +256,8 @@ export function createKeyKeeper({
       const record = ledger.read().keys[item]
       return record !== undefined && profile(record.profile).currentItem === item
     },
-    note: (name, patch) =>
-      update((current) => withProfile(current, name, noted(profileRecord(current, name), patch))),
+    note: (name, patch) => update((current) => withNote(current, [name, patch])),
+    noteAll: (notes) => update((current) => notes.reduce(withNote, current)),
     async storeAuthString(name, apiUrl, item, authString) {
       const before = profile(name).authItem
       if (authString !== undefined) {

@@ -106,7 +106,7 @@ export function withKey(ledger: Ledger, record: KeyRecord): Ledger {
   return { ...ledger, keys: { ...ledger.keys, [record.item]: record } }
 }
 
-export function noted(record: ProfileRecord, patch: ProfileNote): ProfileRecord {
+function noted(record: ProfileRecord, patch: ProfileNote): ProfileRecord {
   const { exchangeRefused, ...rest } = { ...record, ...patch }
   return exchangeRefused === undefined ? rest : { ...rest, exchangeRefused }
 }
@@ -152,6 +152,11 @@ export function forgotten(ledger: Ledger, item: string): Ledger {
 export function buried({ doomed = [], ...rest }: Ledger, items: readonly string[]): Ledger {
   const left = doomed.filter((item) => !items.includes(item))
   return left.length === 0 ? rest : { ...rest, doomed: left }
+}
+
+/** What is noted of one profile, in the ledger. */
+export function withNote(ledger: Ledger, [name, patch]: readonly [string, ProfileNote]): Ledger {
+  return withProfile(ledger, name, noted(profileRecord(ledger, name), patch))
 }
 
 /** Everything of `from` now belongs to `to`. Both keep their generation: none is ever used twice. */

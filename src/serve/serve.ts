@@ -57,29 +57,33 @@ export function createCredentials({
   const settleNow = async (): Promise<void> => {
     const { file } = store.reading()
     const resolved = profilesToServe(file, defaults, profilesWithSecrets(keeper.ledger()))
+    const drafts = resolved.map((profile) => {
+      const inputs = inputsFor(profile)
+      const draft = decideAnswer(inputs)
+      return { profile, draft, digest: digestOf(draft), known: inputs.known }
+    })
+    const isNew = ({ digest, known }: (typeof drafts)[number]) => digest !== known.digest
+    const notes = drafts
+      .filter(isNew)
+      .map(
+        ({ profile, digest, known }) => [profile.name, { generation: known.generation + 1, digest }] as const,
+      )
+    // One durable write, however many profiles changed.
+    if (notes.length > 0) await keeper.noteAll(notes)
     const next = new Map<string, ProfileState>()
     const changes: string[] = []
-    for (const profile of resolved) {
-      const state = await settleProfile(profile, states.get(profile.name))
-      if (states.get(profile.name)?.generation !== state.generation) changes.push(profile.name)
+    for (const found of drafts) {
+      const { profile, draft } = found
+      const before = states.get(profile.name)
+      const same = before !== undefined && isSame(before, draft) ? before : draft
+      const state = isNew(found) ? decideAnswer(inputsFor(profile)) : same
+      if (before?.generation !== state.generation) changes.push(profile.name)
       next.set(profile.name, state)
     }
     states = next
     active = resolveProfile({ file, defaults }).name
     for (const name of changes) announce(events, next.get(name))
     for (const wake of [...waiters]) wake()
-  }
-
-  async function settleProfile(
-    resolved: ResolvedProfile,
-    before: ProfileState | undefined,
-  ): Promise<ProfileState> {
-    const inputs = inputsFor(resolved)
-    const draft = decideAnswer(inputs)
-    const digest = digestOf(draft)
-    if (digest === inputs.known.digest) return before !== undefined && isSame(before, draft) ? before : draft
-    await keeper.note(resolved.name, { generation: inputs.known.generation + 1, digest })
-    return decideAnswer(inputsFor(resolved))
   }
 
   const settle = () => serial.run(settleNow)
