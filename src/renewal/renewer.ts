@@ -1,10 +1,11 @@
 /** Renews keys before they expire: on ticks, at use, after sleep, and when asked. */
 import { BrokerError, isBrokerError, shuttingDown } from '../base/errors.js'
 import type { Events } from '../base/events.js'
-import { rejectKey } from '../keys/disposal.js'
+import { type Disposal, rejectKey } from '../keys/disposal.js'
 import type { Journal } from '../keys/journal.js'
 import type { KeyKeeper } from '../keys/keeper.js'
 import type { KeyRotator } from '../keys/rotate.js'
+import type { Turns } from '../keys/turns.js'
 import type { Document } from '../os/document.js'
 import type { CloudApi } from '../prefect/cloud.js'
 import type { ServerTime } from '../prefect/server-time.js'
@@ -44,6 +45,8 @@ export function createKeyRenewer({
   keeper,
   credentials,
   cloud,
+  disposal,
+  turns,
   rotator,
   journal,
   events,
@@ -57,6 +60,8 @@ export function createKeyRenewer({
   readonly keeper: KeyKeeper
   readonly credentials: Credentials
   readonly cloud: CloudApi
+  readonly disposal: Disposal
+  readonly turns: Turns
   readonly rotator: KeyRotator
   readonly journal: Document<Journal>
   readonly events: Events
@@ -77,7 +82,8 @@ export function createKeyRenewer({
   const looks = createSingleFlight<void>()
   const retirer = createKeyRetirer({
     keeper,
-    cloud,
+    disposal,
+    turns,
     events,
     holds,
     log,

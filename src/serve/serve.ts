@@ -4,7 +4,7 @@ import type { Events } from '../base/events.js'
 import type { KeyKeeper } from '../keys/keeper.js'
 import { currentKey, type Ledger, profileRecord } from '../keys/ledger.js'
 import type { CloudDefaults } from '../prefect/cloud.js'
-import type { ProfileStore, ResolvedProfile } from '../profiles/profile.js'
+import type { ProfileFile, ProfileStore, ResolvedProfile } from '../profiles/profile.js'
 import { isSameReading } from '../profiles/reading.js'
 import { listProfiles, resolveProfile } from '../profiles/resolve.js'
 import { createSerial } from '../std/async.js'
@@ -18,6 +18,11 @@ import type { Credentials, ProfileState, Served } from './credentials.js'
 export interface ServingCredentials extends Credentials {
   /** Brings all answers up to date with the file and the keys; resolves when they are served. */
   settle(): Promise<void>
+  /**
+   * From now on the answers of these profiles stay as they are, whatever becomes of the file and the keys, until the result
+   * is called; `settle` then shows what has changed, in one generation. One hold at a time per profile.
+   */
+  hold(profiles: readonly string[]): () => void
   /** Calls back before every lookup; must cost next to nothing. Returns the way to stop. */
   onUse(listener: () => void): () => void
   close(): Promise<void>
@@ -51,12 +56,17 @@ export function createCredentials({
   let active = ''
   let isClosed = false
 
-  const inputsFor = (resolved: ResolvedProfile) => gatherInputs({ keeper, renewsAt }, resolved)
+  /** By profile: what its answer was made of when it was held, and the end of that. */
+  const holds = new Map<string, Hold>()
+
+  const inputsFor = (resolved: ResolvedProfile, ledger = keeper.ledger()) =>
+    gatherInputs({ keeper, renewsAt }, ledger, resolved)
 
   /** Decides all answers, makes new generations durable, then swaps. */
   const settleNow = async (): Promise<void> => {
     const { file } = store.reading()
-    const resolved = profilesToServe(file, defaults, profilesWithSecrets(keeper.ledger()))
+    const all = profilesToServe(file, defaults, profilesWithSecrets(keeper.ledger()))
+    const resolved = all.filter(({ name }) => !holds.has(name))
     const drafts = resolved.map((profile) => {
       const inputs = inputsFor(profile)
       const draft = decideAnswer(inputs)
@@ -80,8 +90,12 @@ export function createCredentials({
       if (before?.generation !== state.generation) changes.push(profile.name)
       next.set(profile.name, state)
     }
+    for (const name of holds.keys()) {
+      const kept = states.get(name)
+      if (kept !== undefined) next.set(name, kept)
+    }
     states = next
-    active = resolveProfile({ file, defaults }).name
+    if (holds.size === 0) active = resolveProfile({ file, defaults }).name
     for (const name of changes) announce(events, next.get(name))
     for (const wake of [...waiters]) wake()
   }
@@ -102,13 +116,14 @@ export function createCredentials({
   const state = (profile?: string): ProfileState => {
     const found = states.get(profile ?? active)
     if (found !== undefined) return found
+    const held = holds.get(profile ?? active)
     // Throws `profile_not_found` with the profiles there are, or resolves a bundled profile that is not in use yet.
     const resolved = resolveProfile({
-      file: store.reading().file,
+      file: held?.file ?? store.reading().file,
       defaults,
       ...defined({ requested: profile }),
     })
-    return decideAnswer(inputsFor(resolved))
+    return decideAnswer(inputsFor(resolved, held?.ledger))
   }
 
   const serve = (profile?: string): Served => {
@@ -119,6 +134,15 @@ export function createCredentials({
 
   return {
     settle,
+    hold(profiles) {
+      const over = new AbortController()
+      const held = { file: store.reading().file, ledger: keeper.ledger(), over: over.signal }
+      for (const name of profiles) holds.set(name, held)
+      return () => {
+        for (const name of profiles) if (holds.get(name) === held) holds.delete(name)
+        over.abort()
+      }
+    },
     onUse(listener) {
       users.add(listener)
       return () => users.delete(listener)
@@ -139,6 +163,7 @@ export function createCredentials({
         if (answer.item !== undefined) await keeper.markHandedOut(answer.item)
         if (isGivenSafely(keeper, answer)) break
         // Replaced before it was marked: a key that was never handed out may be deleted at Prefect by now.
+        await holdEnds(holds.get(answer.profile))
         await settle()
         answer = serve(answer.profile)
       }
@@ -177,6 +202,18 @@ export function createCredentials({
   }
 }
 
+interface Hold {
+  readonly file: ProfileFile
+  readonly ledger: Ledger
+  /** Aborted when it is over. */
+  readonly over: AbortSignal
+}
+
+function holdEnds(hold: Hold | undefined): Promise<void> {
+  if (hold === undefined || hold.over.aborted) return Promise.resolve()
+  return new Promise((resolve) => hold.over.addEventListener('abort', () => resolve(), { once: true }))
+}
+
 /**
  * Whether an answer may be sent: it has no key of ours, or one that was marked as handed out before it was retired. A key that
  * was never handed out is deleted as soon as it is retired.
@@ -213,9 +250,9 @@ function gatherInputs(
     keeper,
     renewsAt,
   }: { readonly keeper: KeyKeeper; readonly renewsAt: ((item: string) => number | undefined) | undefined },
+  ledger: Ledger,
   resolved: ResolvedProfile,
 ): AnswerInputs {
-  const ledger = keeper.ledger()
   const known = profileRecord(ledger, resolved.name)
   const record = currentKey(ledger, resolved.name)
   const { authItem } = known
