@@ -1,8 +1,9 @@
 /** Log-out: forgets a profile's keys here and, if asked to, deletes at Prefect those whose id is known. */
 
 import type { Events } from '../base/events.js'
-import type { ChangePlan, Changes } from '../keys/change.js'
+import type { Changes } from '../keys/change.js'
 import { plannedFromFile } from '../keys/from-file.js'
+import type { ChangePlan } from '../keys/intent.js'
 import { rotationsOf } from '../keys/journal.js'
 import type { KeyKeeper } from '../keys/keeper.js'
 import { keysOf } from '../keys/ledger.js'

@@ -1,7 +1,8 @@
 /** Changes of profiles that the owner asks for: in the file, and of the keys that belong to them. */
 import { BrokerError } from '../base/errors.js'
 import type { Events } from '../base/events.js'
-import type { ChangePlan, Changes } from '../keys/change.js'
+import type { Changes } from '../keys/change.js'
+import type { ChangePlan } from '../keys/intent.js'
 import type { KeyKeeper } from '../keys/keeper.js'
 import { keysOf, renamed } from '../keys/ledger.js'
 import type { KeyRotator } from '../keys/rotate.js'

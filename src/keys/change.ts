@@ -5,38 +5,15 @@ import type { ProfileEdit, ProfileReading, ProfileStore } from '../profiles/prof
 import type { Clock } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
-import type { Secret } from '../std/secret.js'
-import { planEdits, tableDigest } from './file-edits.js'
-import type { ChangeEntry, ChangeOutcome } from './journal.js'
-import type { KeyKeeper, NewKey } from './keeper.js'
+import { tableDigest } from './file-edits.js'
+import { type ChangePlan, intend, isNothing } from './intent.js'
+import type { ChangeEntry } from './journal.js'
+import type { KeyKeeper } from './keeper.js'
 import { forgottenFor, type KeyRecord, type Ledger, withChange, withoutChange } from './ledger.js'
 import { decide, retiredFor } from './outcome.js'
 import type { Revocation, Revoked } from './revocation.js'
 import type { Turns } from './turns.js'
 import { putBack } from './undo.js'
-
-/** A key that must be in the vault before anything else changes. */
-export interface PlannedKey {
-  readonly key: Secret
-  /** `item`: its name if the key is not known yet. */
-  readonly about: NewKey
-  /** Whether the profile's table of the file has it: from there it goes only once it is in the vault. */
-  readonly isInFile?: boolean
-  /** Whether the change goes on if the vault does not take it. */
-  readonly isOptional?: boolean
-}
-
-/** What a change does, in this order; each step is durable before the next. */
-export interface ChangePlan {
-  /** For the log. */
-  readonly act: string
-  readonly keys?: readonly PlannedKey[]
-  readonly authString?: { readonly item: string; readonly apiUrl: string; readonly text: Secret }
-  readonly edits?: readonly ProfileEdit[]
-  readonly outcome?: ChangeOutcome
-  /** Applied with the outcome. `keys`: the records of the planned keys. */
-  readonly commit?: (ledger: Ledger, keys: readonly KeyRecord[]) => Ledger
-}
 
 export interface Changed {
   readonly keys: readonly KeyRecord[]
@@ -107,52 +84,6 @@ export function createChanges({
     await settle().catch((error: unknown) => log.error({ error }, 'settling credentials failed'))
   }
 
-  function intend(
-    reading: ProfileReading,
-    profiles: readonly string[],
-    plan: ChangePlan,
-  ): { readonly entry: ChangeEntry; readonly edits: readonly ProfileEdit[] } {
-    const planned = (plan.keys ?? []).map((one, index, all) => {
-      const known = keeper.find(one.key, one.about.cloudApiUrl)
-      const twin = all.slice(0, index).find(({ key }) => key.equals(one.key))
-      return {
-        ...one,
-        isNew: known === undefined && twin === undefined,
-        item: (known ?? twin?.about ?? one.about).item,
-      }
-    })
-    const inFile = planned.filter(({ isInFile }) => isInFile)
-    const { tables, undo, isReversible, edits } = planEdits(
-      reading.file,
-      plan.edits ?? [],
-      profiles,
-      (profile) => inFile.find(({ about }) => about.profile === profile)?.item,
-    )
-    const entry: ChangeEntry = {
-      kind: 'change',
-      id: newId(),
-      act: plan.act,
-      step: 'intended',
-      decidedBy: isReversible ? 'ledger' : 'file',
-      startedAt: clock.now(),
-      tables: tables.map((table) => {
-        const { currentItem: item, generation } = keeper.profile(table.profile)
-        return { ...table, generation, ...defined({ item }) }
-      }),
-      undo,
-      created: [
-        ...planned.flatMap(({ isNew, item }) => (isNew ? [item] : [])),
-        ...(plan.authString === undefined ? [] : [plan.authString.item]),
-      ],
-      keys: planned.map(({ item, isInFile, about }) => ({
-        item,
-        ...(isInFile ? { profile: about.profile } : {}),
-      })),
-      outcome: plan.outcome ?? {},
-    }
-    return { entry, edits }
-  }
-
   /** Stores the planned keys. Without one that is optional, what the file says can no longer be put back. */
   async function keep(plan: ChangePlan, entry: ChangeEntry): Promise<readonly KeyRecord[]> {
     const records: KeyRecord[] = []
@@ -197,7 +128,8 @@ export function createChanges({
     plan: ChangePlan,
   ): Promise<Changed> {
     if (isNothing(plan)) return { keys: [], reading, revoked: [] }
-    const { entry, edits } = intend(reading, profiles, plan)
+    const intent = { id: newId(), startedAt: clock.now(), keeper }
+    const { entry, edits } = intend(intent, reading.file, profiles, plan)
     // One write of the file, and nothing else: it is done or not.
     const isPlain = edits.length > 0 && Object.keys(plan).every((part) => part === 'act' || part === 'edits')
     underWay.add(entry.id)
@@ -216,17 +148,22 @@ export function createChanges({
       await release(entry.id)
       return { keys, reading: after, revoked }
     } catch (error) {
+      // A step that fails may have done its work all the same: what counts is what is noted, and what the file says.
       const noted = keeper.ledger().changes?.[entry.id]
-      const isDecided = noted?.kind === 'change' && noted.decidedBy === 'file' && isWritten
-      if (isDecided || (isNoted && noted === undefined)) {
-        log.error({ act: plan.act, error }, 'change done, but not everything is noted; will retry')
-        if (noted === undefined) await release(entry.id)
+      if (isNoted && noted === undefined) {
+        await release(entry.id)
         return { keys, reading: store.reading(), revoked: [] }
       }
+      if (noted?.kind === 'change' && noted.step === 'committed') {
+        return { keys, reading: store.reading(), revoked: await revoke(noted) }
+      }
       const isUntouched = !isWritten && isBrokerError(error, ...NOTHING_WRITTEN)
-      if (!isPlain) await settleEntry(entry, { isOnline: false, isUntouched }).catch(later(entry))
-      else await release(entry.id)
-      throw error
+      const isDone = await settleEntry(entry, { isOnline: false, isUntouched }).catch((failure: unknown) => {
+        later(entry)(failure)
+        return isWritten && noted?.kind === 'change' && noted.decidedBy === 'file'
+      })
+      if (!isDone) throw error
+      return { keys, reading: store.reading(), revoked: [] }
     } finally {
       underWay.delete(entry.id)
     }
@@ -249,20 +186,20 @@ export function createChanges({
     return outcome
   }
 
-  /** Undoes an entry that was not decided, finishes one that was. Rejects if that is not possible now. */
+  /** Undoes an entry that was not decided, finishes one that was, and returns whether it was. Rejects if it cannot now. */
   async function settleEntry(
     entry: ChangeEntry,
     { isOnline, isUntouched = false }: { readonly isOnline: boolean; readonly isUntouched?: boolean },
-  ): Promise<void> {
+  ): Promise<boolean> {
     const noted = keeper.ledger().changes?.[entry.id]
     if (noted?.kind !== 'change') {
       // The intent itself was not written: nothing was done.
       await release(entry.id)
-      return
+      return false
     }
     if (noted.step === 'committed') {
       if (isOnline) await revoke(noted)
-      return
+      return true
     }
     const back = await putBack(noted, { store, keeper, isUntouched })
     if (back.isDecided) await commit(noted, (ledger) => ledger)
@@ -272,7 +209,10 @@ export function createChanges({
       )
     }
     log.info({ act: noted.act, isDone: back.isDecided }, 'an interrupted change is settled')
+    // After a start, memory may lack what is named only now.
+    await keeper.load()
     await release(noted.id)
+    return back.isDecided
   }
 
   async function settleOlder(profiles: readonly string[]): Promise<void> {
@@ -304,10 +244,6 @@ export function createChanges({
       }
     },
   }
-}
-
-function isNothing({ act: _, edits = [], ...rest }: ChangePlan): boolean {
-  return edits.length === 0 && Object.keys(rest).length === 0
 }
 
 function concerns({ tables }: ChangeEntry, profiles: readonly string[]): boolean {

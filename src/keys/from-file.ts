@@ -2,7 +2,7 @@
 
 import { keyClass } from '../prefect/cloud.js'
 import type { ResolvedProfile } from '../profiles/profile.js'
-import type { PlannedKey } from './change.js'
+import type { PlannedKey } from './intent.js'
 
 /** Undefined if the profile's table has no key, or a token of ours instead of one. Every process can read the file. */
 export function plannedFromFile(

@@ -11,8 +11,8 @@ import { createSerial } from '../std/async.js'
 import { type Clock, sleep } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
-import { sha256Hex } from '../std/secret.js'
 import { type AnswerInputs, decideAnswer } from './answer.js'
+import { digestOf, isSame } from './compare.js'
 import type { Credentials, ProfileState, Served } from './credentials.js'
 
 export interface ServingCredentials extends Credentials {
@@ -20,7 +20,7 @@ export interface ServingCredentials extends Credentials {
   settle(): Promise<void>
   /**
    * From now on the answers of these profiles stay as they are, whatever becomes of the file and the keys, until the result
-   * is called; `settle` then shows what has changed, in one generation. One hold at a time per profile.
+   * is called; the next `settle` shows what has changed, in one generation. One hold at a time per profile.
    */
   hold(profiles: readonly string[]): () => void
   /** Calls back before every lookup; must cost next to nothing. Returns the way to stop. */
@@ -59,6 +59,8 @@ export function createCredentials({
   /** By profile: what its answer was made of when it was held, and the end of that. */
   const holds = new Map<string, Hold>()
 
+  const ended: Hold[] = []
+
   const inputsFor = (resolved: ResolvedProfile, ledger = keeper.ledger()) =>
     gatherInputs({ keeper, renewsAt }, ledger, resolved)
 
@@ -66,7 +68,8 @@ export function createCredentials({
   const settleNow = async (): Promise<void> => {
     const { file } = store.reading()
     const all = profilesToServe(file, defaults, profilesWithSecrets(keeper.ledger()))
-    const resolved = all.filter(({ name }) => !holds.has(name))
+    const ending = [...holds].filter(([, { isEnding }]) => isEnding)
+    const resolved = all.filter(({ name }) => holds.get(name)?.isEnding ?? true)
     const drafts = resolved.map((profile) => {
       const inputs = inputsFor(profile)
       const draft = decideAnswer(inputs)
@@ -90,17 +93,29 @@ export function createCredentials({
       if (before?.generation !== state.generation) changes.push(profile.name)
       next.set(profile.name, state)
     }
-    for (const name of holds.keys()) {
+    for (const [name, { isEnding }] of holds) {
       const kept = states.get(name)
-      if (kept !== undefined) next.set(name, kept)
+      if (kept !== undefined && !isEnding) next.set(name, kept)
     }
     states = next
+    for (const [name, hold] of ending) {
+      if (holds.get(name) === hold) holds.delete(name)
+      ended.push(hold)
+    }
     if (holds.size === 0) active = resolveProfile({ file, defaults }).name
     for (const name of changes) announce(events, next.get(name))
     for (const wake of [...waiters]) wake()
   }
 
-  const settle = () => serial.run(settleNow)
+  const settle = () =>
+    serial.run(async () => {
+      try {
+        await settleNow()
+      } finally {
+        // Whoever waits for the end of a hold looks again, and hears what is wrong if it could not end.
+        for (const { isEnding, wake } of [...holds.values(), ...ended.splice(0)]) if (isEnding) wake()
+      }
+    })
   const settleSoon = () => {
     settle().catch((error: unknown) => log.error({ error }, 'settling credentials failed'))
   }
@@ -135,12 +150,14 @@ export function createCredentials({
   return {
     settle,
     hold(profiles) {
-      const over = new AbortController()
-      const held = { file: store.reading().file, ledger: keeper.ledger(), over: over.signal }
+      let wake = () => {}
+      const over = new Promise<void>((resolve) => {
+        wake = resolve
+      })
+      const held = { file: store.reading().file, ledger: keeper.ledger(), isEnding: false, over, wake }
       for (const name of profiles) holds.set(name, held)
       return () => {
-        for (const name of profiles) if (holds.get(name) === held) holds.delete(name)
-        over.abort()
+        held.isEnding = true
       }
     },
     onUse(listener) {
@@ -163,7 +180,7 @@ export function createCredentials({
         if (answer.item !== undefined) await keeper.markHandedOut(answer.item)
         if (isGivenSafely(keeper, answer)) break
         // Replaced before it was marked: a key that was never handed out may be deleted at Prefect by now.
-        await holdEnds(holds.get(answer.profile))
+        await holds.get(answer.profile)?.over
         await settle()
         answer = serve(answer.profile)
       }
@@ -205,13 +222,10 @@ export function createCredentials({
 interface Hold {
   readonly file: ProfileFile
   readonly ledger: Ledger
-  /** Aborted when it is over. */
-  readonly over: AbortSignal
-}
-
-function holdEnds(hold: Hold | undefined): Promise<void> {
-  if (hold === undefined || hold.over.aborted) return Promise.resolve()
-  return new Promise((resolve) => hold.over.addEventListener('abort', () => resolve(), { once: true }))
+  /** Whether the next settling shows what has changed. */
+  isEnding: boolean
+  readonly over: Promise<void>
+  readonly wake: () => void
 }
 
 /**
@@ -269,33 +283,6 @@ function gatherInputs(
       auth: authItem === undefined ? undefined : { item: authItem, held: keeper.held(authItem) },
     }),
   }
-}
-
-/** Identifies an answer without revealing it: everything that a caller sees, with secrets as fingerprints. */
-function digestOf({ outcome }: ProfileState): string {
-  const facts =
-    outcome.kind === 'refused'
-      ? ['refused', outcome.error.code]
-      : tellable({ ...outcome.served, generation: 0 })
-  return sha256Hex(JSON.stringify(facts)).slice(0, 32)
-}
-
-/** Whether nothing that is shown or used has changed: the object, and its rendered answer, can be kept. */
-function isSame(before: ProfileState, after: ProfileState): boolean {
-  return JSON.stringify(comparable(before)) === JSON.stringify(comparable(after))
-}
-
-function comparable({ outcome, resolved, ...rest }: ProfileState): unknown {
-  const { fileKey, fileAuthString } = resolved
-  const inFile = [fileKey?.fingerprint(), fileAuthString?.fingerprint()]
-  if (outcome.kind === 'served') return { ...rest, resolved, inFile, served: tellable(outcome.served) }
-  const { code, message, hint } = outcome.error
-  return { ...rest, resolved, inFile, refused: [code, message, hint] }
-}
-
-/** All secrets print alike, in JSON too: only their fingerprints tell them apart. */
-function tellable({ apiKey, authString, ...rest }: Served): unknown {
-  return { ...rest, apiKey: apiKey?.fingerprint(), authString: authString?.fingerprint() }
 }
 
 function announce(events: Events, state: ProfileState | undefined): void {
