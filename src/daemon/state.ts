@@ -125,6 +125,7 @@ const journalEntry = z.discriminatedUnion('kind', [
   z.object({
     kind: z.literal('change'),
     id: text,
+    profile: text,
     act: text,
     step: z.enum(['intended', 'committed']),
     decidedBy: z.enum(['ledger', 'file']),

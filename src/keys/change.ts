@@ -1,19 +1,26 @@
 /** Changes: every change of profiles and their keys, done whole or not at all, seen by others once. */
 
 import { BrokerError, type ErrorCode, isBrokerError } from '../base/errors.js'
-import type { ProfileEdit, ProfileReading, ProfileStore } from '../profiles/profile.js'
-import type { Clock } from '../std/clock.js'
+import type { ProfileEdit, ProfileFile, ProfileReading, ProfileStore } from '../profiles/profile.js'
+import { type Clock, DAY_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
 import { tableDigest } from './file-edits.js'
 import { type ChangePlan, intend, isNothing } from './intent.js'
 import type { ChangeEntry } from './journal.js'
 import type { KeyKeeper } from './keeper.js'
-import { forgottenFor, type KeyRecord, type Ledger, withChange, withoutChange } from './ledger.js'
+import {
+  forgottenFor,
+  type KeyRecord,
+  type Ledger,
+  profilesServing,
+  withChange,
+  withoutChange,
+} from './ledger.js'
 import { decide, retiredFor } from './outcome.js'
 import type { Revocation, Revoked } from './revocation.js'
 import type { Turns } from './turns.js'
-import { putBack } from './undo.js'
+import { fileBefore, putBack } from './undo.js'
 
 export interface Changed {
   readonly keys: readonly KeyRecord[]
@@ -35,6 +42,9 @@ export interface Changes {
   /** Undoes or finishes what is left in the journal. Without the network nothing is deleted at Prefect. Never rejects. */
   recover(how: { readonly isOnline: boolean }): Promise<void>
 }
+
+/** How long an interrupted log-out tries to reach Prefect before it forgets the keys. */
+const REVOKE_FOR_MS = DAY_MS
 
 /** Errors after which the file certainly is as it was. */
 const NOTHING_WRITTEN: readonly ErrorCode[] = [
@@ -64,7 +74,7 @@ export function createChanges({
   readonly newId: () => string
   readonly log: Log
   /** Keeps the answers of these profiles as they are, until the result is called. */
-  readonly hold: (profiles: readonly string[]) => () => void
+  readonly hold: (profiles: readonly string[], file?: ProfileFile) => () => void
   /** Brings what is served up to date. */
   readonly settle: () => Promise<void>
 }): Changes {
@@ -174,14 +184,20 @@ export function createChanges({
     (error: unknown) =>
       log.warn({ entry: id, act, error }, 'change not settled; will retry')
 
-  async function revoke(entry: ChangeEntry): Promise<readonly Revoked[]> {
+  /** `isPatient`: what Prefect could not do now is left for the next recovery. */
+  async function revoke(entry: ChangeEntry, isPatient = false): Promise<readonly Revoked[]> {
     // Others see that the profile is logged out before Prefect is asked.
     await release(entry.id)
     const { profile, items } = entry.outcome.forget ?? { profile: '', items: [] }
     const asking = entry.tables.find((table) => table.profile === profile)?.item
     const outcome = await revocation.run({ profile, items, ...defined({ asking }) })
+    if (isPatient && outcome.some(({ isTemporary }) => isTemporary)) return outcome
     await keeper
-      .apply((ledger) => withoutChange(forgottenFor(ledger, profile, items), entry.id))
+      .apply((ledger) => {
+        // A login may have given one of them again.
+        const unused = items.filter((item) => profilesServing(ledger, item).length === 0)
+        return withoutChange(forgottenFor(ledger, profile, unused), entry.id)
+      })
       .catch(later(entry))
     return outcome
   }
@@ -198,7 +214,7 @@ export function createChanges({
       return false
     }
     if (noted.step === 'committed') {
-      if (isOnline) await revoke(noted)
+      if (isOnline) await revoke(noted, clock.now() < noted.startedAt + REVOKE_FOR_MS)
       return true
     }
     const back = await putBack(noted, { store, keeper, isUntouched })
@@ -239,7 +255,13 @@ export function createChanges({
       for (const entry of open()) {
         const profiles = entry.tables.map(({ profile }) => profile)
         await turns.run(profiles, async () => {
-          if (!underWay.has(entry.id)) await settleEntry(entry, how).catch(later(entry))
+          if (underWay.has(entry.id)) return
+          await settleEntry(entry, how).catch((error: unknown) => {
+            later(entry)(error)
+            // After a start: what others were told before is what they are told until it can be undone.
+            const file = fileBefore(store.reading().file, entry, keeper)
+            if (file !== undefined && !held.has(entry.id)) held.set(entry.id, hold(profiles, file))
+          })
         })
       }
     },

@@ -61,6 +61,7 @@ export function intend(
   const entry: ChangeEntry = {
     kind: 'change',
     id,
+    profile: profiles[0] ?? '',
     act: plan.act,
     step: 'intended',
     decidedBy: isReversible ? 'ledger' : 'file',

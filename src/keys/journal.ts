@@ -95,6 +95,8 @@ export type UndoEdit =
 export interface ChangeEntry {
   readonly kind: 'change'
   readonly id: string
+  /** The first of `tables`, for the log. */
+  readonly profile: string
   readonly act: string
   readonly step: 'intended' | 'committed'
   /** `file`: what it writes there cannot be taken back, so it is done once that is written. */

@@ -21,7 +21,9 @@ export function decide(ledger: Ledger, { outcome, tables }: ChangeEntry, now: nu
   const found = tables.find(({ profile }) => profile === forget.profile)?.item
   const { currentItem, authItem } = profileRecord(next, forget.profile)
   next = withoutRotations(next, forget.items)
-  if (revoke === true) next = forget.items.reduce((one, item) => retired(one, item, now), next)
+  const isOthers = (item: string) => profilesServing(ledger, item).some((name) => name !== forget.profile)
+  const own = forget.items.filter((item) => !isOthers(item))
+  if (revoke === true) next = own.reduce((one, item) => retired(one, item, now), next)
   else next = forgottenFor(next, forget.profile, forget.items)
   // A key that came later keeps what is known of its owner.
   if (currentItem !== undefined && currentItem !== found && !forget.items.includes(currentItem)) return next

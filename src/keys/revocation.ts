@@ -10,6 +10,8 @@ import type { KeyRecord } from './ledger.js'
 export interface Revoked {
   readonly fingerprint: string
   readonly reason?: string
+  /** Whether asking again may help. */
+  readonly isTemporary?: boolean
 }
 
 export interface Revocation {
@@ -34,23 +36,27 @@ export function createRevocation({
   readonly clock: Clock
 }): Revocation {
   /** Returns why the key could not be deleted; undefined if it is gone. */
-  async function revokeOne(key: KeyRecord, asking: KeyRecord | undefined): Promise<string | undefined> {
+  async function revokeOne(
+    key: KeyRecord,
+    asking: KeyRecord | undefined,
+  ): Promise<Omit<Revoked, 'fingerprint'> | undefined> {
     try {
       switch (await disposal.delete(key, targetOf(keeper, asking))) {
         case 'deleted':
         case 'already_gone':
           return undefined
         case 'no_key':
-          return 'there is no key in the vault to delete it with'
+          return { reason: 'there is no key in the vault to delete it with' }
         case 'no_id':
-          return NO_ID
+          return { reason: NO_ID }
         case 'in_use':
-          return 'another profile uses it'
+          return { reason: 'another profile uses it' }
         case 'other_host':
-          return `it belongs to ${key.cloudApiUrl}, and the current key may not be sent there`
+          return { reason: `it belongs to ${key.cloudApiUrl}, and the current key may not be sent there` }
       }
     } catch (error) {
-      return error instanceof BrokerError ? error.message : 'an unexpected error'
+      if (!(error instanceof BrokerError)) return { reason: 'an unexpected error' }
+      return { reason: error.message, isTemporary: error.retry === 'soon' }
     }
   }
 
@@ -64,8 +70,7 @@ export function createRevocation({
       for (const key of [...others, ...last]) {
         const { fingerprint, expiresAt, isExpiryAssumed } = key
         if (expiresAt !== undefined && isExpiryAssumed !== true && expiresAt < clock.now()) continue
-        const reason = await revokeOne(key, by)
-        outcome.push(reason === undefined ? { fingerprint } : { fingerprint, reason })
+        outcome.push({ fingerprint, ...(await revokeOne(key, by)) })
       }
       return outcome
     },

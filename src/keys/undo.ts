@@ -2,6 +2,7 @@
 
 import { BrokerError } from '../base/errors.js'
 import type { ProfileEdit, ProfileFile, ProfileStore } from '../profiles/profile.js'
+import { defined } from '../std/defined.js'
 import type { Secret } from '../std/secret.js'
 import { expecting, tableDigest } from './file-edits.js'
 import type { ChangeEntry, UndoEdit } from './journal.js'
@@ -43,6 +44,34 @@ export async function putBack(
     file = (await store.edit(entry.undo.map((edit) => editOf(file, edit, keeper)))).file
   }
   return { isDecided: false, missing: missingFrom(file, entry, keeper) }
+}
+
+/** The file as it was before the change, as far as the profiles of the change go; undefined if it does not say what was written. */
+export function fileBefore(
+  file: ProfileFile,
+  entry: ChangeEntry,
+  keeper: KeyKeeper,
+): ProfileFile | undefined {
+  if (!isAs(file, entry, 'written') || isAs(file, entry, 'found')) return undefined
+  return entry.undo.reduce((now, edit) => before(now, edit, keeper), file)
+}
+
+function before(file: ProfileFile, undo: UndoEdit, keeper: KeyKeeper): ProfileFile {
+  if (undo.kind === 'set_active') return { ...file, active: undo.name }
+  const profiles = new Map(file.profiles)
+  const table = profiles.get(undo.name)
+  if (undo.kind !== 'set') profiles.delete(undo.name)
+  if (table === undefined) return { ...file, profiles }
+  if (undo.kind === 'rename') profiles.set(undo.to, { ...table, name: undo.to })
+  if (undo.kind === 'set') {
+    const { PREFECT_API_KEY: _, ...plain } = undo.settings
+    const settings = Object.entries({ ...table.settings, ...plain }).flatMap(([name, value]) =>
+      value === null ? [] : [[name, value] as const],
+    )
+    const apiKey = undo.keyItem === undefined ? undefined : keeper.keyOf(undo.keyItem)
+    profiles.set(undo.name, { ...table, settings: Object.fromEntries(settings), ...defined({ apiKey }) })
+  }
+  return { ...file, profiles }
 }
 
 function isAs(file: ProfileFile, { tables }: ChangeEntry, which: 'found' | 'written'): boolean {

@@ -14,15 +14,17 @@ import type { Log } from '../std/log.js'
 import { type AnswerInputs, decideAnswer } from './answer.js'
 import { digestOf, isSame } from './compare.js'
 import type { Credentials, ProfileState, Served } from './credentials.js'
+import { createHolds } from './holds.js'
 
 export interface ServingCredentials extends Credentials {
   /** Brings all answers up to date with the file and the keys; resolves when they are served. */
   settle(): Promise<void>
   /**
    * From now on the answers of these profiles stay as they are, whatever becomes of the file and the keys, until the result
-   * is called; the next `settle` shows what has changed, in one generation. One hold at a time per profile.
+   * is called; the next `settle` shows what has changed, in one generation. One hold at a time per profile. `file`: what
+   * the answers are made of if there are none yet; default: the file as it is.
    */
-  hold(profiles: readonly string[]): () => void
+  hold(profiles: readonly string[], file?: ProfileFile): () => void
   /** Calls back before every lookup; must cost next to nothing. Returns the way to stop. */
   onUse(listener: () => void): () => void
   close(): Promise<void>
@@ -56,20 +58,17 @@ export function createCredentials({
   let active = ''
   let isClosed = false
 
-  /** By profile: what its answer was made of when it was held, and the end of that. */
-  const holds = new Map<string, Hold>()
-
-  const ended: Hold[] = []
+  const holds = createHolds()
 
   const inputsFor = (resolved: ResolvedProfile, ledger = keeper.ledger()) =>
     gatherInputs({ keeper, renewsAt }, ledger, resolved)
 
   /** Decides all answers, makes new generations durable, then swaps. */
-  const settleNow = async (): Promise<void> => {
+  const settleNow = async (endHolds: () => void): Promise<void> => {
     const { file } = store.reading()
     const all = profilesToServe(file, defaults, profilesWithSecrets(keeper.ledger()))
-    const ending = [...holds].filter(([, { isEnding }]) => isEnding)
-    const resolved = all.filter(({ name }) => holds.get(name)?.isEnding ?? true)
+    const kept = holds.kept()
+    const resolved = all.filter(({ name }) => !kept.includes(name))
     const drafts = resolved.map((profile) => {
       const inputs = inputsFor(profile)
       const draft = decideAnswer(inputs)
@@ -93,29 +92,18 @@ export function createCredentials({
       if (before?.generation !== state.generation) changes.push(profile.name)
       next.set(profile.name, state)
     }
-    for (const [name, { isEnding }] of holds) {
-      const kept = states.get(name)
-      if (kept !== undefined && !isEnding) next.set(name, kept)
+    for (const name of kept) {
+      const held = states.get(name)
+      if (held !== undefined) next.set(name, held)
     }
     states = next
-    for (const [name, hold] of ending) {
-      if (holds.get(name) === hold) holds.delete(name)
-      ended.push(hold)
-    }
-    if (holds.size === 0) active = resolveProfile({ file, defaults }).name
+    endHolds()
+    if (holds.isEmpty() || active === '') active = resolveProfile({ file, defaults }).name
     for (const name of changes) announce(events, next.get(name))
     for (const wake of [...waiters]) wake()
   }
 
-  const settle = () =>
-    serial.run(async () => {
-      try {
-        await settleNow()
-      } finally {
-        // Whoever waits for the end of a hold looks again, and hears what is wrong if it could not end.
-        for (const { isEnding, wake } of [...holds.values(), ...ended.splice(0)]) if (isEnding) wake()
-      }
-    })
+  const settle = () => serial.run(() => holds.settle(settleNow))
   const settleSoon = () => {
     settle().catch((error: unknown) => log.error({ error }, 'settling credentials failed'))
   }
@@ -131,7 +119,7 @@ export function createCredentials({
   const state = (profile?: string): ProfileState => {
     const found = states.get(profile ?? active)
     if (found !== undefined) return found
-    const held = holds.get(profile ?? active)
+    const held = holds.of(profile ?? active)
     // Throws `profile_not_found` with the profiles there are, or resolves a bundled profile that is not in use yet.
     const resolved = resolveProfile({
       file: held?.file ?? store.reading().file,
@@ -149,17 +137,7 @@ export function createCredentials({
 
   return {
     settle,
-    hold(profiles) {
-      let wake = () => {}
-      const over = new Promise<void>((resolve) => {
-        wake = resolve
-      })
-      const held = { file: store.reading().file, ledger: keeper.ledger(), isEnding: false, over, wake }
-      for (const name of profiles) holds.set(name, held)
-      return () => {
-        held.isEnding = true
-      }
-    },
+    hold: (profiles, file = store.reading().file) => holds.begin(profiles, file, keeper.ledger()),
     onUse(listener) {
       users.add(listener)
       return () => users.delete(listener)
@@ -180,7 +158,7 @@ export function createCredentials({
         if (answer.item !== undefined) await keeper.markHandedOut(answer.item)
         if (isGivenSafely(keeper, answer)) break
         // Replaced before it was marked: a key that was never handed out may be deleted at Prefect by now.
-        await holds.get(answer.profile)?.over
+        await holds.of(answer.profile)?.over
         await settle()
         answer = serve(answer.profile)
       }
@@ -217,15 +195,6 @@ export function createCredentials({
       for (const wake of [...waiters]) wake()
     },
   }
-}
-
-interface Hold {
-  readonly file: ProfileFile
-  readonly ledger: Ledger
-  /** Whether the next settling shows what has changed. */
-  isEnding: boolean
-  readonly over: Promise<void>
-  readonly wake: () => void
 }
 
 /**

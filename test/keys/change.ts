@@ -14,9 +14,10 @@ async function setStage(t: Test) {
     for (const one of opened) await one.close()
     await sim.close()
   })
-  const open = async () => {
+  const open = async (prepare?: (broker: TestBroker) => unknown) => {
     const broker = await openBroker({ root, sim })
     opened.push(broker)
+    prepare?.(broker)
     await broker.recover()
     return broker
   }
@@ -74,8 +75,8 @@ function breakAfterEdit(broker: TestBroker): () => void {
   }
 }
 
-t.test('while a change cannot be undone, others see what was before', async (t) => {
-  const { sim, broker } = await setStage(t)
+t.test('while a change cannot be undone, others see what was before, also after a start', async (t) => {
+  const { sim, broker, open } = await setStage(t)
   const old = sim.issueKey()
   await broker.logins.keep(await broker.delivery(old))
   const { apiUrl } = broker.credentials.serve('cloud')
@@ -86,11 +87,18 @@ t.test('while a change cannot be undone, others see what was before', async (t) 
   t.match(await broker.file(), workspace.workspaceId, 'the file has the new URL')
   t.equal(broker.served(), old)
   t.equal(broker.credentials.serve('cloud').apiUrl, apiUrl, 'and the answer the old one')
+  await broker.close()
   mend()
-  await broker.recover()
-  t.notMatch(await broker.file(), workspace.workspaceId)
-  t.equal(broker.credentials.serve('cloud').apiUrl, apiUrl)
-  t.strictSame(broker.journal.read().entries, {})
+  const again = await open((next) => next.saboteur.fail('store.edit', 'before', diskFull))
+  t.match(await again.file(), workspace.workspaceId, 'still in the file')
+  t.equal(again.served(), old)
+  t.equal(again.credentials.serve().apiUrl, apiUrl)
+  again.saboteur.fail('store.edit', 'before', diskFull)()
+  await again.recover()
+  t.notMatch(await again.file(), workspace.workspaceId)
+  t.equal(again.served(), old)
+  t.equal(again.credentials.serve('cloud').apiUrl, apiUrl)
+  t.strictSame(again.journal.read().entries, {})
 })
 
 t.test('an adoption never removes a key that was written while the older was examined', async (t) => {
