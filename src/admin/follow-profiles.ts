@@ -3,13 +3,17 @@
 import type { Audit } from '../audit/audit.js'
 import { isBrokerError } from '../base/errors.js'
 import type { Events } from '../base/events.js'
+import type { Changes } from '../keys/change.js'
+import { plannedFromFile } from '../keys/from-file.js'
 import type { KeyKeeper } from '../keys/keeper.js'
 import type { ProfileReading, ProfileStore } from '../profiles/profile.js'
 import { isSameReading } from '../profiles/reading.js'
 import type { ProfileState } from '../serve/credentials.js'
 import type { ServingCredentials } from '../serve/serve.js'
 import { createSerial } from '../std/async.js'
+import type { Clock } from '../std/clock.js'
 import type { Log } from '../std/log.js'
+import type { Secret } from '../std/secret.js'
 import type { ProfileAdmin } from './profiles.js'
 
 interface ProfileMinderParts {
@@ -20,6 +24,9 @@ interface ProfileMinderParts {
   readonly events: Events
   readonly audit: Audit
   readonly log: Log
+  readonly changes: Changes
+  readonly clock: Clock
+  readonly newId: () => string
   readonly policy: { readonly adopt: 'report' | 'auto'; readonly mirror: boolean }
 }
 
@@ -119,21 +126,40 @@ async function adopt(
 
 /** The key is marked as handed out before it is in a file that any process may read. */
 async function mirror(
-  { store, keeper, log }: ProfileMinderParts,
-  { resolved, outcome }: ProfileState,
+  { changes, keeper, credentials, clock, newId, log }: ProfileMinderParts,
+  state: ProfileState,
 ): Promise<void> {
-  if (outcome.kind !== 'served') return
-  const { apiKey, item, profile } = outcome.served
-  if (apiKey === undefined || item === undefined || resolved.source !== 'file') return
-  if (resolved.fileKey?.fingerprint() === apiKey.fingerprint()) return
-  await keeper.markHandedOut(item)
-  // A log-out may have come in between; from here to the edit nothing can.
-  if (keeper.current(profile)?.item !== item) return
+  const profile = state.resolved.name
+  if (keyToMirror(state) === undefined) return
   try {
-    await store.edit([{ kind: 'set', name: profile, settings: { PREFECT_API_KEY: apiKey } }])
+    let written: Secret | undefined
+    await changes.run([profile], async () => {
+      await credentials.settle()
+      // As it is now: a log-out, or another key in the file, may have come in between.
+      const now = credentials.state(profile)
+      const found = keyToMirror(now)
+      if (found === undefined) return { act: 'mirror' }
+      await keeper.markHandedOut(found.item)
+      written = found.apiKey
+      // What is in the file is a key of ours, and the vault has it; where it does not, it gets it from there.
+      const before = plannedFromFile(now.resolved, { item: `key-${newId()}`, now: clock.now() })
+      const isHeld = before === undefined || keeper.find(before.key, before.about.cloudApiUrl) !== undefined
+      const edit = { kind: 'set', name: profile, settings: { PREFECT_API_KEY: found.apiKey } } as const
+      return { act: 'mirror', edits: [edit], ...(isHeld ? {} : { keys: [before] }) }
+    })
+    const apiKey = written
+    if (apiKey === undefined) return
     log.info({ profile, fingerprint: apiKey.fingerprint() }, 'key mirrored into profiles.toml')
   } catch (error) {
     if (!isBrokerError(error)) throw error
     log.warn({ profile, error }, 'key not mirrored into profiles.toml')
   }
+}
+
+/** The key that is served, if it is one of ours and not in the file. */
+function keyToMirror({ resolved, outcome, keySource }: ProfileState) {
+  if (outcome.kind !== 'served' || resolved.kind !== 'cloud' || keySource !== 'vault') return undefined
+  const { apiKey, item } = outcome.served
+  if (apiKey === undefined || item === undefined || resolved.source !== 'file') return undefined
+  return resolved.fileKey?.fingerprint() === apiKey.fingerprint() ? undefined : { apiKey, item }
 }

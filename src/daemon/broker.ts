@@ -4,13 +4,17 @@ import { createJobMinder } from '../admin/age-jobs.js'
 import { createProfileMinder } from '../admin/follow-profiles.js'
 import { createKeyAdmin } from '../admin/keys.js'
 import { createProfileAdmin } from '../admin/profiles.js'
-import { recoverRenames } from '../admin/rename.js'
 import { createVaultAdmin } from '../admin/vault.js'
 import { createWorkspaceAdmin } from '../admin/workspaces.js'
 import type { AppDeps } from '../api/context.js'
 import { createEvents } from '../base/events.js'
+import { createChanges } from '../keys/change.js'
+import { createDisposal } from '../keys/disposal.js'
+import { settleOldEntries } from '../keys/first-version.js'
 import { createKeyKeeper } from '../keys/keeper.js'
+import { createRevocation } from '../keys/revocation.js'
 import { createKeyRotator } from '../keys/rotate.js'
+import { createTurns } from '../keys/turns.js'
 import { createAcceptLogin } from '../login/accept.js'
 import { createLoginSessions } from '../login/sessions.js'
 import { findLoginTarget } from '../login/target.js'
@@ -35,8 +39,8 @@ export type Broker = Awaited<ReturnType<typeof createBroker>>
 export async function createBroker(parts: BrokerParts) {
   const core = await createCore(parts)
   const features = createFeatures(parts, core)
-  const { store, newId, log } = parts
-  const { journal, keeper, credentials, settle, tokens, acceptLogin } = core
+  const { store, log } = parts
+  const { changes, journal, keeper, credentials, settle, tokens } = core
   const { renewal, stopNotifying, minder, mindJobs, logins } = features
   return {
     ...core,
@@ -44,18 +48,18 @@ export async function createBroker(parts: BrokerParts) {
     app: createAppParts(parts, core, features),
 
     /**
-     * Finishes, without the network, what the last run left: idle times of tokens, interrupted renames and logins. Rejects
+     * Finishes, without the network, what the last run left: idle times of tokens, interrupted changes. Rejects
      * with `disk_failed`. Call it before anything is served.
      */
     async resume(): Promise<void> {
       await tokens.resume()
-      await recoverRenames({ store, keeper, journal, newId }, log)
-      await acceptLogin.recover()
+      await settleOldEntries({ store, keeper, journal, log })
+      await changes.recover({ isOnline: false })
       await settle()
     },
     /** Finishes what a crash or an unreachable Prefect left in the journal. */
     async recover(): Promise<void> {
-      await acceptLogin.recover()
+      await changes.recover({ isOnline: true })
       await renewal.recover()
       await minder.look()
     },
@@ -63,6 +67,7 @@ export async function createBroker(parts: BrokerParts) {
     async look(awakeMs: number): Promise<void> {
       await keeper.retryFailed()
       await store.refresh()
+      await changes.recover({ isOnline: false })
       await minder.look()
       await mindJobs(awakeMs)
     },
@@ -86,7 +91,7 @@ async function createCore(parts: BrokerParts) {
   const { ledger, journal, tokens: document } = parts.state
   const events = createEvents({ clock, log, epoch: newId() })
   const keeper = createKeyKeeper({ vault, ledger, clock: time.clock, log: log.child({ part: 'keys' }) })
-  // Before anybody listens: what is served is decided only once renames and logins are recovered.
+  // Before anybody listens: what is served is decided only once interrupted changes are settled.
   await keeper.load()
   const credentials = createCredentials({
     store,
@@ -101,10 +106,25 @@ async function createCore(parts: BrokerParts) {
   const { identifyProcess } = parts
   const tokens = createTokens({ document, clock, newId, randomToken, identifyProcess })
 
+  const turns = createTurns()
+  const disposal = createDisposal({ cloud, keeper, store })
+  const changes = createChanges({
+    store,
+    keeper,
+    turns,
+    revocation: createRevocation({ keeper, disposal, clock: time.clock }),
+    clock: time.clock,
+    newId,
+    log: log.child({ part: 'changes' }),
+    hold: credentials.hold,
+    settle,
+  })
   const rotator = createKeyRotator({
     keeper,
     vault,
     cloud,
+    disposal,
+    turns,
     events,
     clock: time.clock,
     newId,
@@ -117,17 +137,18 @@ async function createCore(parts: BrokerParts) {
   })
   const acceptLogin = createAcceptLogin({
     keeper,
-    store,
+    changes,
+    defaults,
     rotator,
     events,
     audit,
     clock: time.clock,
     newId,
     settle,
-    journal,
     log: log.child({ part: 'login' }),
   })
-  return { events, journal, keeper, credentials, settle, tokens, rotator, acceptLogin }
+  const acts = { turns, disposal, changes, rotator, acceptLogin }
+  return { events, journal, keeper, credentials, settle, tokens, ...acts }
 }
 
 type Features = ReturnType<typeof createFeatures>
@@ -135,7 +156,8 @@ type Features = ReturnType<typeof createFeatures>
 /** Renewal, logins, changes of profiles, and the idle exit. */
 function createFeatures(parts: BrokerParts, core: Core) {
   const { settings, defaults, clock, time, random, newId, log, vault, store, cloud, audit } = parts
-  const { events, journal, keeper, credentials, settle, tokens, rotator, acceptLogin } = core
+  const { events, journal, keeper, credentials, settle, tokens } = core
+  const { turns, disposal, changes, rotator, acceptLogin } = core
   const retireAfterMs = settings['renewal.retire_after']
   const now = () => clock.now()
   const renewal = createRenewal({
@@ -143,6 +165,8 @@ function createFeatures(parts: BrokerParts, core: Core) {
     credentials,
     vault,
     cloud,
+    disposal,
+    turns,
     rotator,
     journal,
     events,
@@ -157,10 +181,16 @@ function createFeatures(parts: BrokerParts, core: Core) {
   const stopNotifying = notifyPeople({ events, notify: parts.notify })
 
   const files = { store, keeper, credentials, events }
-  const profiles = createProfileAdmin({ ...files, cloud, defaults, newId, settle, journal, now })
+  const profiles = createProfileAdmin({
+    ...files,
+    ...{ cloud, changes, rotator, defaults, newId, settle, now },
+  })
   const minder = createProfileMinder({
     ...files,
     audit,
+    changes,
+    clock: time.clock,
+    newId,
     admin: profiles,
     log: log.child({ part: 'profiles' }),
     policy: { adopt: settings['profiles.adopt'], mirror: settings['profiles.mirror'] },
@@ -205,7 +235,7 @@ function createFeatures(parts: BrokerParts, core: Core) {
 
 /** The parts of the HTTP API. */
 function createAppParts(parts: BrokerParts, core: Core, features: Features): AppDeps {
-  const { clock, time, log, audit, vault, store, cloud, facts, agent } = parts
+  const { clock, time, log, audit, vault, cloud, facts, agent } = parts
   const { events, keeper, credentials, settle, tokens } = core
   const { renewal, profiles, logins, idle } = features
   const startedAt = clock.now()
@@ -234,6 +264,7 @@ function createAppParts(parts: BrokerParts, core: Core, features: Features): App
       ...idle.examinations,
     ],
   })
+  const { changes, disposal, turns } = core
   const keys = { credentials, keeper, cloud }
   const renew = renewal.renewIfDue
   const onRejected = createProxyRejection({
@@ -256,8 +287,8 @@ function createAppParts(parts: BrokerParts, core: Core, features: Features): App
     inspection,
     renewal: renewal.admin,
     serviceAccounts: renewal.serviceAccounts,
-    workspaces: createWorkspaceAdmin({ ...keys, store, settle }),
-    keys: createKeyAdmin(keys),
+    workspaces: createWorkspaceAdmin({ ...keys, changes, settle }),
+    keys: createKeyAdmin({ ...keys, disposal, turns }),
     vault: createVaultAdmin({ vault, keeper, events, settle }),
     way: { dispatcherFor: agent.dispatcherFor, onRejected },
     setLogLevel: (level) => log.setLevel(level),

@@ -74,6 +74,18 @@ function byName<T>(value: z.ZodType<T>): z.ZodType<Readonly<Record<string, T>>> 
     })
 }
 
+const undoEdit = z.discriminatedUnion('kind', [
+  z.object({
+    kind: z.literal('set'),
+    name: text,
+    settings: z.record(z.string(), text.nullable()),
+    keyItem: maybe,
+  }),
+  z.object({ kind: z.literal('delete'), name: text }),
+  z.object({ kind: z.literal('rename'), name: text, to: text }),
+  z.object({ kind: z.literal('set_active'), name: text }),
+])
+
 const journalEntry = z.discriminatedUnion('kind', [
   z.object({
     kind: z.literal('rotation'),
@@ -109,6 +121,32 @@ const journalEntry = z.discriminatedUnion('kind', [
     workspaces: z.array(workspace),
     apiUrl: text,
     isToBeActive: z.boolean(),
+  }),
+  z.object({
+    kind: z.literal('change'),
+    id: text,
+    profile: text,
+    act: text,
+    step: z.enum(['intended', 'committed']),
+    decidedBy: z.enum(['ledger', 'file']),
+    startedAt: at,
+    tables: z.array(
+      z.object({
+        profile: text,
+        found: text.nullable(),
+        written: text.nullable(),
+        item: maybe,
+        generation: z.int().min(0),
+      }),
+    ),
+    undo: z.array(undoEdit),
+    created: z.array(text),
+    keys: z.array(z.object({ item: text, profile: maybe })),
+    outcome: z.object({
+      forget: z.object({ profile: text, items: z.array(text) }).exactOptional(),
+      auth: z.object({ profile: text, item: maybe }).exactOptional(),
+      revoke: z.boolean().exactOptional(),
+    }),
   }),
 ])
 

@@ -11,10 +11,12 @@ import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
 import type { Secret } from '../std/secret.js'
 import type { Vault } from '../vault/vault.js'
+import type { Disposal } from './disposal.js'
 import { dropEntry, type Journal, type RotationEntry, writeEntry } from './journal.js'
 import type { KeyKeeper } from './keeper.js'
 import type { KeyRecord } from './ledger.js'
-import { createSettlement } from './settlement.js'
+import { createSettlement, overtaken } from './settlement.js'
+import type { Turns } from './turns.js'
 
 export interface KeyRotator {
   /**
@@ -48,6 +50,8 @@ export function createKeyRotator({
   keeper,
   vault,
   cloud,
+  disposal,
+  turns,
   journal,
   events,
   clock,
@@ -61,6 +65,8 @@ export function createKeyRotator({
   readonly keeper: KeyKeeper
   readonly vault: Pick<Vault, 'prove'>
   readonly cloud: CloudApi
+  readonly disposal: Disposal
+  readonly turns: Turns
   readonly journal: Document<Journal>
   readonly events: Events
   readonly clock: Clock
@@ -81,6 +87,8 @@ export function createKeyRotator({
   const settlement = createSettlement({
     keeper,
     cloud,
+    disposal,
+    turns,
     journal,
     events,
     clock,
@@ -95,7 +103,9 @@ export function createKeyRotator({
     if (current === undefined || oldKey === undefined) {
       throw new BrokerError('login_required', `profile ${shownName(profile)} has no stored key to replace`)
     }
-    const entry = plan(current)
+    // Another change of this profile may have had its turn first.
+    if (keeper.profile(profile).currentItem !== current.item) throw overtaken({ profile })
+    const entry = plan(profile, current)
     underWay.add(entry.id)
     try {
       await writeEntry(journal, entry)
@@ -106,7 +116,7 @@ export function createKeyRotator({
     }
   }
 
-  function plan({ profile, item, cloudApiUrl }: KeyRecord): RotationEntry {
+  function plan(profile: string, { item, cloudApiUrl }: KeyRecord): RotationEntry {
     const id = newId()
     return {
       kind: 'rotation',
@@ -179,7 +189,7 @@ export function createKeyRotator({
     JSON.stringify([profile, current?.item])
   return {
     rotate: (profile, current = keeper.current(profile)) =>
-      rotations.run(flightOf(profile, current), () => rotate(profile, current)),
+      rotations.run(flightOf(profile, current), () => turns.run([profile], () => rotate(profile, current))),
     isRotating: (profile) => rotations.isRunning(flightOf(profile, keeper.current(profile))),
     recover: () => recoveries.run('all', () => settlement.recover(underWay)),
   }

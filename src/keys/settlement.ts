@@ -8,10 +8,11 @@ import { type Clock, SECOND_MS, sleep } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 import type { Secret } from '../std/secret.js'
 import { backoffMs } from '../std/time.js'
-import { deleteKeyAtPrefect } from './disposal.js'
+import type { Disposal } from './disposal.js'
 import { dropEntry, type Journal, type RotationEntry, writeEntry } from './journal.js'
 import type { KeyKeeper } from './keeper.js'
-import type { KeyRecord } from './ledger.js'
+import { type KeyRecord, profilesServing } from './ledger.js'
+import type { Turns } from './turns.js'
 
 interface Settlement {
   /**
@@ -23,7 +24,7 @@ interface Settlement {
   abandon(entry: RotationEntry): Promise<void>
   /** Deletes the minted key at Prefect with any key of ours that may. Returns true if it is certainly gone. */
   deleteMinted(entry: RotationEntry): Promise<boolean>
-  /** Settles every entry but those `underWay` (ids), and forgets expired keys. Never rejects. */
+  /** Settles every entry but those `underWay` (ids), each in its profile's turn, and forgets expired keys. Never rejects. */
   recover(underWay: ReadonlySet<string>): Promise<void>
 }
 
@@ -32,6 +33,8 @@ const VERIFY_ATTEMPTS = 4
 export function createSettlement({
   keeper,
   cloud,
+  disposal,
+  turns,
   journal,
   events,
   clock,
@@ -42,6 +45,8 @@ export function createSettlement({
 }: {
   readonly keeper: KeyKeeper
   readonly cloud: CloudApi
+  readonly disposal: Disposal
+  readonly turns: Turns
   readonly journal: Document<Journal>
   readonly events: Events
   readonly clock: Clock
@@ -57,7 +62,8 @@ export function createSettlement({
     const record = keeper.ledger().keys[entry.item]
     try {
       await verify(entry, requireStored(keeper, entry))
-      if (record === undefined || !(await keeper.promote(entry.item, { replacing: entry.oldItem }))) {
+      const { item, profile, oldItem: replacing, id: settles } = entry
+      if (record === undefined || !(await keeper.promote(item, { profile, replacing, settles }))) {
         throw overtaken(entry)
       }
     } catch (error) {
@@ -73,7 +79,6 @@ export function createSettlement({
     }
     events.emit('key.promoted', { profile: entry.profile, facts: { fingerprint: record.fingerprint } })
     await retire(entry)
-    await dropEntry(journal, entry.id)
     return record
   }
 
@@ -91,7 +96,8 @@ export function createSettlement({
         )
       } catch (error) {
         const isFinal = isBrokerError(error, 'prefect_forbidden', 'prefect_unexpected', 'shutting_down')
-        if (attempt >= VERIFY_ATTEMPTS || isFinal) throw error
+        // Whoever waits, to log out for one, does not wait for Prefect: the entry is settled later.
+        if (attempt >= VERIFY_ATTEMPTS || isFinal || turns.isWanted(entry.profile)) throw error
         log.warn({ profile: entry.profile, attempt, error }, 'new key not verified; will retry')
         const policy = { firstMs: SECOND_MS, maxMs: 8 * SECOND_MS }
         await sleep(clock, 200 + backoffMs(attempt, policy, random))
@@ -113,9 +119,13 @@ export function createSettlement({
   }
 
   async function deleteMinted(entry: RotationEntry): Promise<boolean> {
-    const { userId, cloudApiUrl } = entry
-    // The old key belongs to the user who minted; another key may have replaced it.
-    for (const item of new Set([entry.oldItem, keeper.current(entry.profile)?.item])) {
+    const { userId, cloudApiUrl, cloudId } = entry
+    if (cloudId !== undefined && disposal.isInUse({ cloudApiUrl, cloudId })) return true
+    // The old key belongs to the user who minted; another key may have replaced it, here or in another profile.
+    const { profiles } = keeper.ledger()
+    const others = Object.values(profiles).filter(({ owner }) => owner?.id === userId)
+    const current = keeper.current(entry.profile)?.item
+    for (const item of new Set([entry.oldItem, current, ...others.map(({ currentItem }) => currentItem)])) {
       const key = item === undefined ? undefined : keeper.keyOf(item)
       if (item === undefined || key === undefined || item === entry.item) continue
       if (keeper.ledger().keys[item]?.cloudApiUrl !== cloudApiUrl) continue
@@ -139,7 +149,7 @@ export function createSettlement({
     const key = keeper.keyOf(entry.item)
     if (old.handedOut || key === undefined) return
     try {
-      const outcome = await deleteKeyAtPrefect(cloud, old, { cloudApiUrl: entry.cloudApiUrl, key })
+      const outcome = await disposal.delete(old, { cloudApiUrl: entry.cloudApiUrl, key })
       if (outcome === 'deleted' || outcome === 'already_gone') await keeper.forget(old.item)
     } catch (error) {
       log.warn({ key: old.cloudId, error }, 'replaced key not deleted at Prefect; left to expire')
@@ -147,6 +157,7 @@ export function createSettlement({
   }
 
   async function recoverEntry(entry: RotationEntry): Promise<void> {
+    // Of the first version, which promoted before it dropped the entry.
     if (keeper.current(entry.profile)?.item === entry.item) {
       await retire(entry)
       return dropEntry(journal, entry.id)
@@ -174,7 +185,11 @@ export function createSettlement({
         const { id, profile, step } = entry
         try {
           log.info({ entry: id, profile, step }, 'settling a journal entry')
-          await recoverEntry(entry)
+          await turns.run([profile], async () => {
+            // As it is by now: it may have been settled, or renamed, while others had their turn.
+            const now = journal.read().entries[id]
+            if (now?.kind === 'rotation' && !underWay.has(id)) await recoverEntry(now)
+          })
         } catch (error) {
           log.warn({ entry: id, profile, error }, 'journal entry not settled; will retry')
         }
@@ -200,7 +215,7 @@ function requireStored(keeper: KeyKeeper, entry: RotationEntry): Secret {
   throw held.kind === 'failed' ? held.error : overtaken(entry)
 }
 
-function overtaken({ profile }: RotationEntry): BrokerError {
+export function overtaken({ profile }: Pick<RotationEntry, 'profile'>): BrokerError {
   return new BrokerError(
     'login_state',
     `the key of profile ${shownName(profile)} changed during the rotation`,
@@ -220,6 +235,9 @@ async function idsByName(
 /** Retired keys are kept until they expire: until then a job may use them, and only we can revoke them. */
 async function purgeExpired(keeper: KeyKeeper, now: number): Promise<void> {
   for (const { item, retiredAt, expiresAt } of Object.values(keeper.ledger().keys)) {
-    if (retiredAt !== undefined && expiresAt !== undefined && expiresAt < now) await keeper.forget(item)
+    const isServed = profilesServing(keeper.ledger(), item).length > 0
+    if (retiredAt !== undefined && expiresAt !== undefined && expiresAt < now && !isServed) {
+      await keeper.forget(item)
+    }
   }
 }

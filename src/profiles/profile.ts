@@ -71,6 +71,11 @@ export type ProfileEdit =
       readonly name: string
       /** `undefined` removes the setting. Creates the profile if it is missing. */
       readonly settings: Readonly<Record<string, string | Secret | undefined>>
+      /**
+       * What the file must say before: by setting, `sha256:` and the first 12 hex digits of the value's SHA-256, as
+       * `Secret.fingerprint()`; null: not set. Rejects with `profiles_file_changed` if it says something else.
+       */
+      readonly expected?: Readonly<Record<string, string | null>>
     }
   | { readonly kind: 'delete'; readonly name: string }
   | { readonly kind: 'rename'; readonly name: string; readonly to: string }

@@ -2,10 +2,12 @@
 
 import { BrokerError } from '../base/errors.js'
 import type { Events } from '../base/events.js'
+import type { Disposal } from '../keys/disposal.js'
 import { isHalfDone, type Journal } from '../keys/journal.js'
 import type { KeyKeeper } from '../keys/keeper.js'
 import type { KeyFacts, KeyRecord } from '../keys/ledger.js'
 import type { KeyRotator } from '../keys/rotate.js'
+import type { Turns } from '../keys/turns.js'
 import type { Document } from '../os/document.js'
 import type { CloudApi, ServiceAccountsApi } from '../prefect/cloud.js'
 import type { ServerTime } from '../prefect/server-time.js'
@@ -53,6 +55,8 @@ export function createRenewal({
   credentials,
   vault,
   cloud,
+  disposal,
+  turns,
   rotator,
   journal,
   events,
@@ -68,6 +72,8 @@ export function createRenewal({
   readonly credentials: ServingCredentials
   readonly vault: Pick<Vault, 'prove'>
   readonly cloud: CloudApi & ServiceAccountsApi
+  readonly disposal: Disposal
+  readonly turns: Turns
   readonly rotator: KeyRotator
   readonly journal: Document<Journal>
   readonly events: Events
@@ -87,6 +93,8 @@ export function createRenewal({
     keeper,
     credentials,
     cloud,
+    disposal,
+    turns,
     rotator,
     journal,
     events,
@@ -102,6 +110,7 @@ export function createRenewal({
     keeper,
     vault,
     cloud,
+    turns,
     journal,
     events,
     clock: time.clock,

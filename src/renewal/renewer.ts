@@ -1,21 +1,23 @@
 /** Renews keys before they expire: on ticks, at use, after sleep, and when asked. */
 import { BrokerError, isBrokerError, shuttingDown } from '../base/errors.js'
 import type { Events } from '../base/events.js'
-import { rejectKey } from '../keys/disposal.js'
+import { type Disposal, rejectKey } from '../keys/disposal.js'
 import type { Journal } from '../keys/journal.js'
 import type { KeyKeeper } from '../keys/keeper.js'
 import type { KeyRotator } from '../keys/rotate.js'
+import type { Turns } from '../keys/turns.js'
 import type { Document } from '../os/document.js'
 import type { CloudApi } from '../prefect/cloud.js'
 import type { ServerTime } from '../prefect/server-time.js'
 import { shownName } from '../profiles/bundled.js'
 import type { Credentials } from '../serve/credentials.js'
 import { createSingleFlight } from '../std/async.js'
-import { type Clock, DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, type Timer } from '../std/clock.js'
+import { type Clock, DAY_MS, HOUR_MS, MINUTE_MS, type Timer } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
 import { type Attempt, createRenewalAttempts } from './attempt.js'
 import { classifySetback, createRenewalHolds } from './backoff.js'
+import { createClockWatch } from './clock-watch.js'
 import { type CurrentKey, findCurrentKey, isDue, planFor } from './due.js'
 import type { RenewalPlan } from './plan.js'
 import { createKeyRetirer } from './retire.js'
@@ -44,6 +46,8 @@ export function createKeyRenewer({
   keeper,
   credentials,
   cloud,
+  disposal,
+  turns,
   rotator,
   journal,
   events,
@@ -57,6 +61,8 @@ export function createKeyRenewer({
   readonly keeper: KeyKeeper
   readonly credentials: Credentials
   readonly cloud: CloudApi
+  readonly disposal: Disposal
+  readonly turns: Turns
   readonly rotator: KeyRotator
   readonly journal: Document<Journal>
   readonly events: Events
@@ -77,7 +83,8 @@ export function createKeyRenewer({
   const looks = createSingleFlight<void>()
   const retirer = createKeyRetirer({
     keeper,
-    cloud,
+    disposal,
+    turns,
     events,
     holds,
     log,
@@ -275,26 +282,4 @@ export function createKeyRenewer({
 function lifeOf(current: CurrentKey | undefined): number {
   const { issuedAt = 0, expiresAt = 30 * DAY_MS } = current?.record ?? {}
   return expiresAt - issuedAt
-}
-
-interface ClockWatch {
-  /** How far the wall clock moved against the monotonic one since the last call, ms; 0 for a little drift. */
-  look(): number
-}
-
-/** More than any drift between two calls, less than any sleep that matters. */
-const TOLERANCE_MS = 5 * SECOND_MS
-
-export function createClockWatch(clock: Clock): ClockWatch {
-  let wall = clock.now()
-  let mono = clock.monotonic()
-  return {
-    look() {
-      const [nowWall, nowMono] = [clock.now(), clock.monotonic()]
-      const jump = nowWall - wall - (nowMono - mono)
-      wall = nowWall
-      mono = nowMono
-      return Math.abs(jump) > TOLERANCE_MS ? jump : 0
-    },
-  }
 }

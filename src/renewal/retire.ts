@@ -1,10 +1,10 @@
 /** Deletes replaced keys at Prefect: at once if never handed out, else after `renewal.retire_after`. */
 
 import type { Events } from '../base/events.js'
-import { deleteKeyAtPrefect, targetOf } from '../keys/disposal.js'
+import { type Disposal, targetOf } from '../keys/disposal.js'
 import type { KeyKeeper } from '../keys/keeper.js'
 import type { KeyRecord } from '../keys/ledger.js'
-import type { CloudApi } from '../prefect/cloud.js'
+import type { Turns } from '../keys/turns.js'
 import { type Clock, DAY_MS } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 import type { RenewalHolds } from './backoff.js'
@@ -16,7 +16,8 @@ interface KeyRetirer {
 
 export function createKeyRetirer({
   keeper,
-  cloud,
+  disposal,
+  turns,
   events,
   clock,
   isTimeSure,
@@ -25,7 +26,8 @@ export function createKeyRetirer({
   retireAfterMs,
 }: {
   readonly keeper: KeyKeeper
-  readonly cloud: Pick<CloudApi, 'deleteKey'>
+  readonly disposal: Disposal
+  readonly turns: Turns
   readonly events: Events
   /** Corrected by Prefect's: a clock that jumps must not delete a key under a running job. */
   readonly clock: Clock
@@ -48,7 +50,7 @@ export function createKeyRetirer({
     const current = keeper.current(profile)
     if (current?.rejectedAt !== undefined) return
     if (keeper.profile(profile).owner?.id !== old.userId) return
-    const outcome = await deleteKeyAtPrefect(cloud, old, targetOf(keeper, current))
+    const outcome = await disposal.delete(old, targetOf(keeper, current))
     if (outcome !== 'deleted' && outcome !== 'already_gone') return
     await keeper.forget(item)
     events.emit('key.deleted', { profile, facts: { fingerprint } })
@@ -60,7 +62,10 @@ export function createKeyRetirer({
       for (const record of Object.values(keeper.ledger().keys).filter(isDue)) {
         if (!holds.isOver(record.item)) continue
         try {
-          await remove(record)
+          await turns.run([record.profile], async () => {
+            const now = keeper.ledger().keys[record.item]
+            if (now !== undefined && isDue(now)) await remove(now)
+          })
         } catch (error) {
           const lifeMs = (record.expiresAt ?? record.issuedAt + DAY_MS) - record.issuedAt
           holds.set(record.item, { setback: 'not_now', lifeMs, error })

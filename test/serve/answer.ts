@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import t, { type Test } from 'tap'
 import { startCloudSimulator } from '../../sim/simulator.js'
-import { sealEnvelope } from '../../src/keys/keeper.js'
+import { sealEnvelope } from '../../src/keys/envelope.js'
 import { Secret } from '../../src/std/secret.js'
 import { makeRoot, openBroker, type TestBroker } from '../fixtures/broker.js'
 

@@ -192,3 +192,18 @@ t.test('decides nothing again for an unchanged file', async (t) => {
   await broker.credentials.refresh()
   t.equal(reads, 0)
 })
+
+t.test('notes the new generations of 200 profiles in one durable write', async (t) => {
+  const { broker } = await setStage(t)
+  const before = broker.saboteur.steps.length
+  const tables = Array.from(
+    { length: 200 },
+    (_, at) => `[profiles.p${at}]\nPREFECT_API_URL = "http://127.0.0.1:${4300 + at}/api"\n`,
+  )
+  await broker.write(`${await broker.file()}\n${tables.join('\n')}`)
+  await broker.credentials.settle()
+  t.equal(broker.credentials.serve('p199').apiUrl, 'http://127.0.0.1:4499/api')
+  t.equal(broker.credentials.serve('p0').generation, 1)
+  const writes = broker.saboteur.steps.slice(before).filter((step) => step === 'before ledger.update')
+  t.equal(writes.length, 1)
+})
