@@ -8,7 +8,8 @@ import { recoverRenames } from '../admin/rename.js'
 import { createVaultAdmin } from '../admin/vault.js'
 import { createWorkspaceAdmin } from '../admin/workspaces.js'
 import type { AppDeps } from '../api/context.js'
-import { createEvents } from '../base/events.js'
+import type { BrokerError } from '../base/errors.js'
+import { createEvents, type Events } from '../base/events.js'
 import { createKeyKeeper } from '../keys/keeper.js'
 import { createKeyRotator } from '../keys/rotate.js'
 import { createAcceptLogin } from '../login/accept.js'
@@ -61,6 +62,7 @@ export async function createBroker(parts: BrokerParts) {
     },
     /** Looks at everything that changes outside the daemon. `awakeMs`: since the last look. */
     async look(awakeMs: number): Promise<void> {
+      await parts.state.retry()
       await keeper.retryFailed()
       await store.refresh()
       await minder.look()
@@ -85,6 +87,7 @@ async function createCore(parts: BrokerParts) {
     parts
   const { ledger, journal, tokens: document } = parts.state
   const events = createEvents({ clock, log, epoch: newId() })
+  parts.state.onTrouble((trouble) => announceTrouble(events, trouble))
   const keeper = createKeyKeeper({ vault, ledger, clock: time.clock, log: log.child({ part: 'keys' }) })
   // Before anybody listens: what is served is decided only once renames and logins are recovered.
   await keeper.load()
@@ -128,6 +131,13 @@ async function createCore(parts: BrokerParts) {
     log: log.child({ part: 'login' }),
   })
   return { events, journal, keeper, credentials, settle, tokens, rotator, acceptLogin }
+}
+
+/** Once when the state disk begins to fail, or fails for another reason, and once when it works again. */
+function announceTrouble(events: Events, trouble: BrokerError | undefined): void {
+  if (trouble === undefined) return void events.emit('state.recovered')
+  const { message, hint = '' } = trouble
+  events.emit('state.degraded', { facts: { message, hint } })
 }
 
 type Features = ReturnType<typeof createFeatures>
@@ -216,7 +226,8 @@ function createAppParts(parts: BrokerParts, core: Core, features: Features): App
     vault,
     logins,
     renewal: renewal.admin,
-    notices: () => [...notices(), ...idle.notices()],
+    notices: () => [...notices(), ...idle.notices(), ...audit.notices()],
+    trouble: () => parts.state.trouble(),
     daemon: () => ({ ...facts, startedAt, logLevel: log.level() }),
     listeners,
     examinations: [
@@ -227,6 +238,7 @@ function createAppParts(parts: BrokerParts, core: Core, features: Features): App
         notices,
         listeners,
         clockSkewMs: time.skewMs,
+        trouble: () => parts.state.trouble(),
         auditProblem: () => audit.problem(),
         now: () => clock.now(),
       }),

@@ -1,14 +1,27 @@
-/** The state files: ledger, journal and tokens, and their schemas. */
+/** The state files: ledger and tokens, their schemas, and how they are opened, taken over and closed. */
 
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
-import { EMPTY_JOURNAL, type Journal, journalOf } from '../keys/journal.js'
-import { EMPTY_LEDGER, type Ledger } from '../keys/ledger.js'
-import { type Document, openDocument } from '../os/document.js'
+import { BrokerError } from '../base/errors.js'
+import { type Journal, journalOf } from '../keys/journal.js'
+import { afterUncleanEnd, EMPTY_LEDGER, type Ledger } from '../keys/ledger.js'
+import { recheckedChanges, takenOver } from '../keys/takeover.js'
+import { sweepTemporaryFiles } from '../os/atomic-file.js'
+import {
+  type Document,
+  type NotedDocument,
+  type OpenedDocument,
+  openDocument,
+  readDocument,
+} from '../os/document.js'
+import { isObject } from '../os/records.js'
 import type { Clock } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 import type { TokenList } from '../tokens/issue.js'
+import { markVaultChoice } from '../vault/choice.js'
+import { createCleanEnd } from './clean-end.js'
+import type { LateLock } from './late-lock.js'
 
 const text = z.string().max(10_000)
 const maybe = text.exactOptional()
@@ -28,7 +41,7 @@ const workspace = z.object({
   workspaceName: maybe,
 })
 
-const keyRecord = z.object({
+const keyRecord = z.looseObject({
   item: text,
   profile: text,
   cloudApiUrl: text,
@@ -46,7 +59,7 @@ const keyRecord = z.object({
   warned: at.exactOptional(),
 })
 
-const profileRecord = z.object({
+const profileRecord = z.looseObject({
   currentItem: maybe,
   authItem: maybe,
   owner: owner.exactOptional(),
@@ -122,71 +135,201 @@ export const ledgerSchema: z.ZodType<Ledger> = z.object({
 /** Of the first version, which kept the journal in a file of its own. */
 const journalSchema: z.ZodType<Journal> = z.object({ entries: byName(journalEntry) })
 
+const tokenRecord = z.looseObject({
+  id: text,
+  name: text,
+  power: z.enum(['inspect', 'proxy', 'use']),
+  profiles: z.array(text),
+  createdAt: at,
+  expiresAt: at,
+  hash: z.string().length(64),
+  workspace: z.object({ accountId: text, workspaceId: text }).exactOptional(),
+  job: z.object({ pid: at.exactOptional(), process: maybe, idleMs: at }).exactOptional(),
+})
+
 const tokensSchema: z.ZodType<TokenList> = z.object({
-  tokens: z.array(
-    z.object({
-      id: text,
-      name: text,
-      power: z.enum(['inspect', 'proxy', 'use']),
-      profiles: z.array(text),
-      createdAt: at,
-      expiresAt: at,
-      hash: z.string().length(64),
-      workspace: z.object({ accountId: text, workspaceId: text }).exactOptional(),
-      job: z.object({ pid: at.exactOptional(), process: maybe, idleMs: at }).exactOptional(),
-    }),
-  ),
+  tokens: z.array(tokenRecord),
   leftAt: at.exactOptional(),
 })
 
-export interface State {
-  readonly ledger: Document<Ledger>
-  readonly journal: Document<Journal>
-  readonly tokens: Document<TokenList>
-  /** What a person should know about how they were opened. */
-  readonly notices: readonly string[]
+/** The generation must never go back, and the key must be found again, even if the rest is not understood. */
+function salvageProfile(raw: unknown): unknown {
+  if (!isObject(raw)) return undefined
+  const kept = Object.entries(profileRecord.shape).filter(
+    ([name, schema]) => schema.safeParse(raw[name]).success,
+  )
+  const fields = Object.fromEntries(kept.flatMap(([name]) => (name in raw ? [[name, raw[name]]] : [])))
+  return { workspaces: [], generation: 0, digest: '', ...fields }
 }
 
-/** Rejects as `openDocument` does. Only the holder of the state lock may call this. */
-export async function openState({
-  stateDir,
-  clock,
-  log,
-}: {
+/** Of ledger.json and tokens.json. 1: without a format, the journal in a file of its own. */
+const FORMAT = 2
+
+export interface State {
+  readonly ledger: NotedDocument<Ledger>
+  readonly journal: Document<Journal>
+  readonly tokens: NotedDocument<TokenList>
+  /** What a person should know about how they were opened. */
+  readonly notices: readonly string[]
+  /** Why the disk does not have what memory has. */
+  trouble(): BrokerError | undefined
+  /** Calls back when `trouble` has changed, and at once if there is any. */
+  onTrouble(listener: (trouble: BrokerError | undefined) => void): void
+  /** Writes what the disk lacks. Never rejects. */
+  retry(): Promise<void>
+  /** Marks a clean end, if the disk has everything. Nothing may be handed out after it. Never rejects. */
+  close(): Promise<void>
+}
+
+export interface StateOptions {
   readonly stateDir: string
   readonly clock: Clock
   readonly log: Log
-}): Promise<State> {
-  const base = { now: () => clock.now(), log }
+  /** A file outside the state directory: see `createCleanEnd`. */
+  readonly trace?: string
+  /** Nothing is written while it is not held. Default: it is held. */
+  readonly lock?: Pick<LateLock, 'permit' | 'retry'>
+}
+
+const HELD: Pick<LateLock, 'permit' | 'retry'> = { permit: () => undefined, retry: async () => false }
+
+/** Rejects as `openDocument` does. Only the holder of the state lock writes. */
+export async function openState({ stateDir, clock, log, trace, lock = HELD }: StateOptions): Promise<State> {
+  const permit = createPermit(lock)
+  if (permit.isGiven()) await sweep(stateDir)
+  const listeners = new Set<(trouble: BrokerError | undefined) => void>()
+  const onProblem = () => {
+    for (const listener of listeners) listener(trouble())
+  }
+  const base = { now: () => clock.now(), log, permit: permit.require, format: FORMAT, onProblem }
   const path = (name: string) => join(stateDir, name)
   const ledger = await openDocument({
     ...base,
     path: path('ledger.json'),
     schema: ledgerSchema,
+    records: {
+      profiles: { schema: profileRecord, salvage: salvageProfile },
+      keys: { schema: keyRecord },
+      changes: { schema: journalEntry },
+    },
     empty: EMPTY_LEDGER,
   })
-  const oldJournal = await takeOverJournal(base, path('journal.json'), ledger)
-  const tokens = await openDocument({
+  const tokens = await openDocument<TokenList>({
     ...base,
     path: path('tokens.json'),
     schema: tokensSchema,
+    records: { tokens: { schema: tokenRecord } },
     empty: { tokens: [] },
   })
-  const notices = [ledger.notice, oldJournal, tokens.notice].flatMap((notice) => notice ?? [])
-  return { ledger, journal: journalOf(ledger), tokens, notices }
+  if (ledger.format === 1 || tokens.format === 1) await markVaultChoice(stateDir, log)
+  const end = createCleanEnd(stateDir, log, trace)
+  const changes = await bringUpToDate(base, path('journal.json'), ledger, await end.take(ledger.seq()))
+  if (tokens.format === 1) await tokens.note((list) => ({ ...list }))
+  const trouble = () => ledger.problem() ?? tokens.problem()
+  const retry = async () => {
+    // Another daemon may have had the lock in between: what it wrote is newer than our memory.
+    if (await permit.retry()) {
+      if ((await ledger.isOurs()) && (await tokens.isOurs())) await sweep(stateDir)
+      else permit.withdraw(changedMeanwhile(stateDir))
+    }
+    await ledger.retry()
+    await tokens.retry()
+  }
+  return {
+    ledger,
+    journal: journalOf(ledger),
+    tokens,
+    notices: [...ledger.notices, ...changes, ...tokens.notices],
+    trouble,
+    onTrouble(listener) {
+      listeners.add(listener)
+      if (trouble() !== undefined) listener(trouble())
+    },
+    retry,
+    async close() {
+      await retry()
+      if (trouble() !== undefined || !permit.isGiven()) return
+      await end.leave(ledger.seq()).catch((error: unknown) => log.warn({ error }, 'clean end not marked'))
+    },
+  }
 }
 
-/** Moves the entries of a journal file into the ledger, durably, before the file goes. Returns what a person should know. */
-async function takeOverJournal(
-  base: Pick<Parameters<typeof openDocument>[0], 'now' | 'log'>,
-  path: string,
-  ledger: Document<Ledger>,
-): Promise<string | undefined> {
-  const old = await openDocument({ ...base, path, schema: journalSchema, empty: EMPTY_JOURNAL })
-  const { entries } = old.read()
-  if (Object.keys(entries).length > 0) {
-    await ledger.update((current) => ({ ...current, changes: { ...entries, ...current.changes } }))
+/** The lock's permission to write, which can be withdrawn for good. */
+function createPermit(lock: Pick<LateLock, 'permit' | 'retry'>) {
+  let withdrawn: BrokerError | undefined
+  const require = () => {
+    if (withdrawn !== undefined) throw withdrawn
+    lock.permit()
   }
-  for (const file of [path, `${path}.previous`]) await rm(file, { force: true })
-  return old.notice
+  return {
+    require,
+    isGiven() {
+      try {
+        require()
+        return true
+      } catch {
+        return false
+      }
+    },
+    retry: () => lock.retry().catch(() => false),
+    withdraw(error: BrokerError) {
+      withdrawn = error
+    },
+  }
+}
+
+function changedMeanwhile(stateDir: string): BrokerError {
+  return new BrokerError('state_corrupt', `cannot write ${stateDir}: another prefect-authd has changed it`, {
+    hint: 'restart prefect-authd',
+  })
+}
+
+/** Files that killed writers left. They may hold keys. */
+async function sweep(stateDir: string): Promise<void> {
+  await sweepTemporaryFiles(stateDir)
+  await sweepTemporaryFiles(join(stateDir, 'vault'))
+}
+
+type Base = Pick<Parameters<typeof readDocument>[0], 'now' | 'log' | 'permit' | 'format'>
+
+/** One write: the journal of the first version, what an older copy cannot know, and what an unclean end left open. */
+async function bringUpToDate(
+  base: Base,
+  journalPath: string,
+  ledger: OpenedDocument<Ledger>,
+  isClean: boolean,
+): Promise<readonly string[]> {
+  const { format = 1, origin } = ledger
+  // Whatever is left of it beside a ledger of this format was taken over before.
+  const journal =
+    format === 1
+      ? await readDocument({
+          ...base,
+          path: journalPath,
+          schema: journalSchema,
+          records: { entries: { schema: journalEntry } },
+          empty: { entries: {} },
+        })
+      : undefined
+  const found = journal?.found?.value.entries ?? {}
+  const isOld = origin === 'previous' || journal?.origin === 'previous'
+  const dropped: string[] = []
+  const isDurable = await ledger.note((current) => {
+    const whole = format === 1 ? takenOver(current, found) : current
+    const checked = isOld ? recheckedChanges(whole) : { ledger: whole, dropped: [] }
+    dropped.push(...checked.dropped)
+    const isNew = origin === 'missing' && Object.keys(found).length === 0
+    return isNew
+      ? current
+      : isClean && origin === 'current'
+        ? checked.ledger
+        : afterUncleanEnd(checked.ledger)
+  })
+  if (isDurable)
+    for (const file of [journalPath, `${journalPath}.previous`])
+      await rm(file, { force: true }).catch(() => undefined)
+  return [
+    ...(journal?.notices ?? []),
+    ...dropped.map((change) => `the ${change} is not continued: the state was restored from an older copy`),
+  ]
 }

@@ -1,6 +1,6 @@
 /** The keys we hold: one vault item and one ledger record each, and all secrets in memory. */
 import { BrokerError, isBrokerError } from '../base/errors.js'
-import type { Document } from '../os/document.js'
+import type { NotedDocument } from '../os/document.js'
 import { type Clock, SECOND_MS } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 import { Secret } from '../std/secret.js'
@@ -108,7 +108,7 @@ export interface KeyKeeper {
       readonly replacing?: string
     },
   ): Promise<boolean>
-  /** Changes what is known of a profile besides its keys. */
+  /** Changes what is known of a profile besides its keys. Like every note and mark: in memory if the disk fails. */
   note(profile: string, patch: ProfileNote): Promise<void>
   /** Keeps a server profile's auth string; `undefined` forgets it. */
   storeAuthString(profile: string, apiUrl: string, item: string, text: Secret | undefined): Promise<void>
@@ -138,7 +138,7 @@ export function createKeyKeeper({
   log,
 }: {
   readonly vault: Vault
-  readonly ledger: Document<Ledger>
+  readonly ledger: NotedDocument<Ledger>
   readonly clock: Clock
   readonly log: Log
 }): KeyKeeper {
@@ -151,6 +151,12 @@ export function createKeyKeeper({
 
   const update = async (change: (current: Ledger) => Ledger): Promise<void> => {
     await ledger.update(change)
+    changed()
+  }
+
+  /** What has happened is so, even if the disk does not take it now. */
+  const observe = async (change: (current: Ledger) => Ledger): Promise<void> => {
+    await ledger.note(change)
     changed()
   }
 
@@ -176,7 +182,7 @@ export function createKeyKeeper({
   }
 
   const patchKey = (item: string, patch: Partial<KeyRecord>) =>
-    update((current) => {
+    observe((current) => {
       const record = current.keys[item]
       return record === undefined ? current : withKey(current, { ...record, ...patch })
     })
@@ -193,7 +199,7 @@ export function createKeyKeeper({
         log.warn({ item, error }, 'vault delete failed; will retry')
       }
     }
-    if (done.length > 0) await ledger.update((current) => buried(current, done))
+    if (done.length > 0) await ledger.note((current) => buried(current, done))
   }
 
   let lastLoadAt = Number.NEGATIVE_INFINITY
@@ -203,9 +209,7 @@ export function createKeyKeeper({
     for (const item of itemsInUse(current)) {
       if (secrets.get(item)?.kind !== 'held') secrets.set(item, await read(item))
     }
-    await bury(current.doomed ?? []).catch((error: unknown) =>
-      log.warn({ error }, 'deleted vault items could not be noted'),
-    )
+    await bury(current.doomed ?? [])
     changed()
   }
 
@@ -255,7 +259,7 @@ export function createKeyKeeper({
       return record !== undefined && profile(record.profile).currentItem === item
     },
     note: (name, patch) =>
-      update((current) => withProfile(current, name, noted(profileRecord(current, name), patch))),
+      observe((current) => withProfile(current, name, noted(profileRecord(current, name), patch))),
     async storeAuthString(name, apiUrl, item, authString) {
       const before = profile(name).authItem
       if (authString !== undefined) {
