@@ -50,6 +50,37 @@ export async function takeLateLock(options: Parameters<typeof takeStateLock>[0])
   }
 }
 
+/** The lock's permission to write, which can be withdrawn for good. */
+export function createPermit(lock: Pick<LateLock, 'permit' | 'retry'>) {
+  let withdrawn: BrokerError | undefined
+  const require = () => {
+    if (withdrawn !== undefined) throw withdrawn
+    lock.permit()
+  }
+  return {
+    require,
+    isGiven() {
+      try {
+        require()
+        return true
+      } catch {
+        return false
+      }
+    },
+    retry: () => lock.retry().catch(() => false),
+    /** Another daemon had the lock in between: what it wrote is newer than our memory. */
+    withdraw(stateDir: string) {
+      withdrawn = changedMeanwhile(stateDir)
+    },
+  }
+}
+
+function changedMeanwhile(stateDir: string): BrokerError {
+  return new BrokerError('state_corrupt', `cannot write ${stateDir}: another prefect-authd has changed it`, {
+    hint: 'restart prefect-authd',
+  })
+}
+
 function codeOf(error: unknown): string | undefined {
   return isBrokerError(error, 'disk_failed') ? systemCode(error.cause) : systemCode(error)
 }

@@ -3,25 +3,20 @@
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
-import { BrokerError } from '../base/errors.js'
+import type { BrokerError } from '../base/errors.js'
 import { type Journal, journalOf } from '../keys/journal.js'
-import { afterUncleanEnd, EMPTY_LEDGER, type Ledger } from '../keys/ledger.js'
-import { recheckedChanges, takenOver } from '../keys/takeover.js'
+import { EMPTY_LEDGER, type Ledger } from '../keys/ledger.js'
 import { sweepTemporaryFiles } from '../os/atomic-file.js'
-import {
-  type Document,
-  type NotedDocument,
-  type OpenedDocument,
-  openDocument,
-  readDocument,
-} from '../os/document.js'
+import { findDiskTrouble } from '../os/disk.js'
+import { type Document, type NotedDocument, openDocument, readDocument } from '../os/document.js'
 import { isObject } from '../os/records.js'
 import type { Clock } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 import type { TokenList } from '../tokens/issue.js'
 import { markVaultChoice } from '../vault/choice.js'
+import { bringUpToDate, type OldJournal } from './bring-up.js'
 import { createCleanEnd } from './clean-end.js'
-import type { LateLock } from './late-lock.js'
+import { createPermit, type LateLock } from './late-lock.js'
 
 const text = z.string().max(10_000)
 const maybe = text.exactOptional()
@@ -197,10 +192,8 @@ const HELD: Pick<LateLock, 'permit' | 'retry'> = { permit: () => undefined, retr
 export async function openState({ stateDir, clock, log, trace, lock = HELD }: StateOptions): Promise<State> {
   const permit = createPermit(lock)
   if (permit.isGiven()) await sweep(stateDir)
-  const listeners = new Set<(trouble: BrokerError | undefined) => void>()
-  const onProblem = () => {
-    for (const listener of listeners) listener(trouble())
-  }
+  let disk = await findDiskTrouble(stateDir)
+  const { listen, onProblem } = createTroubleSignal(() => trouble())
   const base = { now: () => clock.now(), log, permit: permit.require, format: FORMAT, onProblem }
   const path = (name: string) => join(stateDir, name)
   const ledger = await openDocument({
@@ -223,65 +216,59 @@ export async function openState({ stateDir, clock, log, trace, lock = HELD }: St
   })
   if (ledger.format === 1 || tokens.format === 1) await markVaultChoice(stateDir, log)
   const end = createCleanEnd(stateDir, log, trace)
-  const changes = await bringUpToDate(base, path('journal.json'), ledger, await end.take(ledger.seq()))
+  const oldPath = path('journal.json')
+  const oldJournal = await readOldJournal(base, oldPath, ledger.format)
+  const begun = await bringUpToDate(ledger, oldJournal, await end.take(ledger.seq()))
+  if (begun.isDurable) {
+    for (const file of [oldPath, `${oldPath}.previous`])
+      await rm(file, { force: true }).catch(() => undefined)
+  }
   if (tokens.format === 1) await tokens.note((list) => ({ ...list }))
-  const trouble = () => ledger.problem() ?? tokens.problem()
+  const trouble = () => ledger.problem() ?? tokens.problem() ?? disk
   const retry = async () => {
-    // Another daemon may have had the lock in between: what it wrote is newer than our memory.
     if (await permit.retry()) {
       if ((await ledger.isOurs()) && (await tokens.isOurs())) await sweep(stateDir)
-      else permit.withdraw(changedMeanwhile(stateDir))
+      else permit.withdraw(stateDir)
     }
     await ledger.retry()
     await tokens.retry()
+    disk = await findDiskTrouble(stateDir)
+    onProblem()
   }
   return {
     ledger,
     journal: journalOf(ledger),
     tokens,
-    notices: [...ledger.notices, ...changes, ...tokens.notices],
+    notices: [...ledger.notices, ...begun.notices, ...tokens.notices],
     trouble,
-    onTrouble(listener) {
-      listeners.add(listener)
-      if (trouble() !== undefined) listener(trouble())
-    },
+    onTrouble: listen,
     retry,
     async close() {
       await retry()
-      if (trouble() !== undefined || !permit.isGiven()) return
+      if (ledger.problem() !== undefined || tokens.problem() !== undefined || !permit.isGiven()) return
       await end.leave(ledger.seq()).catch((error: unknown) => log.warn({ error }, 'clean end not marked'))
     },
   }
 }
 
-/** The lock's permission to write, which can be withdrawn for good. */
-function createPermit(lock: Pick<LateLock, 'permit' | 'retry'>) {
-  let withdrawn: BrokerError | undefined
-  const require = () => {
-    if (withdrawn !== undefined) throw withdrawn
-    lock.permit()
+/** Tells listeners about each change of `trouble` once. */
+function createTroubleSignal(trouble: () => BrokerError | undefined) {
+  const listeners = new Set<(trouble: BrokerError | undefined) => void>()
+  let told: string | undefined
+  const onProblem = () => {
+    const found = trouble()
+    if (found?.message === told) return
+    told = found?.message
+    for (const listener of listeners) listener(found)
   }
   return {
-    require,
-    isGiven() {
-      try {
-        require()
-        return true
-      } catch {
-        return false
-      }
-    },
-    retry: () => lock.retry().catch(() => false),
-    withdraw(error: BrokerError) {
-      withdrawn = error
+    onProblem,
+    listen(listener: (trouble: BrokerError | undefined) => void) {
+      listeners.add(listener)
+      told = trouble()?.message
+      if (told !== undefined) listener(trouble())
     },
   }
-}
-
-function changedMeanwhile(stateDir: string): BrokerError {
-  return new BrokerError('state_corrupt', `cannot write ${stateDir}: another prefect-authd has changed it`, {
-    hint: 'restart prefect-authd',
-  })
 }
 
 /** Files that killed writers left. They may hold keys. */
@@ -290,46 +277,18 @@ async function sweep(stateDir: string): Promise<void> {
   await sweepTemporaryFiles(join(stateDir, 'vault'))
 }
 
-type Base = Pick<Parameters<typeof readDocument>[0], 'now' | 'log' | 'permit' | 'format'>
-
-/** One write: the journal of the first version, what an older copy cannot know, and what an unclean end left open. */
-async function bringUpToDate(
-  base: Base,
-  journalPath: string,
-  ledger: OpenedDocument<Ledger>,
-  isClean: boolean,
-): Promise<readonly string[]> {
-  const { format = 1, origin } = ledger
-  // Whatever is left of it beside a ledger of this format was taken over before.
-  const journal =
-    format === 1
-      ? await readDocument({
-          ...base,
-          path: journalPath,
-          schema: journalSchema,
-          records: { entries: { schema: journalEntry } },
-          empty: { entries: {} },
-        })
-      : undefined
-  const found = journal?.found?.value.entries ?? {}
-  const isOld = origin === 'previous' || journal?.origin === 'previous'
-  const dropped: string[] = []
-  const isDurable = await ledger.note((current) => {
-    const whole = format === 1 ? takenOver(current, found) : current
-    const checked = isOld ? recheckedChanges(whole) : { ledger: whole, dropped: [] }
-    dropped.push(...checked.dropped)
-    const isNew = origin === 'missing' && Object.keys(found).length === 0
-    return isNew
-      ? current
-      : isClean && origin === 'current'
-        ? checked.ledger
-        : afterUncleanEnd(checked.ledger)
+/** Beside a ledger that has a format, whatever is left of it was taken over before. */
+async function readOldJournal(
+  base: Pick<Parameters<typeof readDocument>[0], 'now' | 'log' | 'permit' | 'format'>,
+  path: string,
+  format = 1,
+): Promise<OldJournal> {
+  if (format !== 1) return undefined
+  return readDocument<Journal>({
+    ...base,
+    path,
+    schema: journalSchema,
+    records: { entries: { schema: journalEntry } },
+    empty: { entries: {} },
   })
-  if (isDurable)
-    for (const file of [journalPath, `${journalPath}.previous`])
-      await rm(file, { force: true }).catch(() => undefined)
-  return [
-    ...(journal?.notices ?? []),
-    ...dropped.map((change) => `the ${change} is not continued: the state was restored from an older copy`),
-  ]
 }

@@ -88,6 +88,8 @@ export async function openDocument<T>(deps: OpenDocumentDeps<T>): Promise<Opened
   const { origin, notices, found } = await readDocument(deps)
   let value = found?.value ?? deps.empty
   let seq = found?.seq ?? 0
+  /** The last one that is certainly on the disk. */
+  let written = seq
   let problem: BrokerError | undefined
   let isBehind = false
   const serial = createSerial()
@@ -110,6 +112,7 @@ export async function openDocument<T>(deps: OpenDocumentDeps<T>): Promise<Opened
       permit?.()
       await write(path, `${JSON.stringify(content)}\n`, { beforeRename: () => keepPrevious(path) })
       isBehind = false
+      written = seq
       setProblem(undefined)
     } catch (error) {
       const failure = isBrokerError(error) ? error : diskFailed('write', path, error)
@@ -154,7 +157,9 @@ export async function openDocument<T>(deps: OpenDocumentDeps<T>): Promise<Opened
       }),
     async isOurs() {
       const onDisk = await load(deps, path).catch(() => undefined)
-      return onDisk?.kind === 'good' ? onDisk.seq === seq : onDisk?.kind === 'missing' && found === undefined
+      return onDisk?.kind === 'good'
+        ? onDisk.seq === written
+        : onDisk?.kind === 'missing' && found === undefined
     },
   }
 }
@@ -238,9 +243,10 @@ export function requireKnownFormat(path: string, raw: unknown, known: number): v
 }
 
 /** Never rejects: on a disk that cannot be written the damaged file stays where it is. */
-async function keepAside<T>({ now, log }: OpenDocumentDeps<T>, path: string): Promise<string> {
+async function keepAside<T>({ now, log, permit }: OpenDocumentDeps<T>, path: string): Promise<string> {
   const aside = `${path}.corrupt-${new Date(now()).toISOString().replaceAll(':', '-')}`
   try {
+    permit?.()
     await rename(path, aside)
   } catch (error) {
     log.error({ path, error }, 'state file corrupt; not renamed')

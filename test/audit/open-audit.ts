@@ -185,7 +185,10 @@ t.test('logs a failing disk once and its recovery once, and loses nothing', asyn
     fire()
     t.equal((await audit.read()).length, count + 1, 'what is in memory is read')
   }
-  t.match(audit.problem(), /cannot write the audit log: ENOENT/)
+  t.match(
+    audit.problem(),
+    /cannot write .*audit\.jsonl: no such file or directory; 3 lines wait in memory, 0 are lost/,
+  )
   t.equal(lines.length, 1)
   mkdirSync(stateDir)
   fire()
@@ -230,7 +233,7 @@ t.test('makes a readable file private and does not follow a link', async (t) => 
   })
   linked.audit.record(GIVEN)
   await linked.audit.read()
-  t.match(linked.audit.problem(), 'ELOOP')
+  t.match(linked.audit.problem(), 'it is a symbolic link')
   t.equal(statSync(join(linked.stateDir, 'target')).size, 0)
   t.ok(existsSync(stateDir))
 })
