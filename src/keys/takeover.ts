@@ -32,11 +32,11 @@ const BY_WORTH: readonly KeyRecord['origin'][] = ['minted', 'service_account', '
 
 function withFactsOf(record: KeyRecord, same: readonly KeyRecord[]): KeyRecord {
   const known = record.cloudId === undefined ? same.find(({ cloudId }) => cloudId !== undefined) : record
-  const certain = [record, ...same].find(
-    ({ expiresAt, isExpiryAssumed }) => expiresAt !== undefined && isExpiryAssumed !== true,
-  )
-  const { isExpiryAssumed, expiresAt, ...rest } = record
-  const expiry = certain === undefined ? { isExpiryAssumed, expiresAt } : { expiresAt: certain.expiresAt }
+  // What Prefect said counts more than what we assumed.
+  const dated = [record, ...same].filter(({ expiresAt }) => expiresAt !== undefined)
+  const source = dated.find(({ isExpiryAssumed }) => isExpiryAssumed !== true) ?? dated[0]
+  const { isExpiryAssumed: _, expiresAt: __, ...rest } = record
+  const expiry = { expiresAt: source?.expiresAt, isExpiryAssumed: source?.isExpiryAssumed }
   return {
     ...rest,
     ...defined(expiry),
