@@ -1,6 +1,6 @@
 /** The daemon program: arguments and environment, signals and exit codes around a running daemon. */
 import { randomBytes } from 'node:crypto'
-import { realpathSync } from 'node:fs'
+import { realpathSync, statSync } from 'node:fs'
 import { homedir, hostname } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -183,6 +183,8 @@ function loggedTo(isTerminal: boolean, stateDir: string): string | undefined {
 function openDaemonLog(level: Settings['log.level'], wanted: string | undefined) {
   if (wanted === undefined) return { log: openLog({ level, destination: 2 }), destination: undefined }
   try {
+    // Opening a pipe would wait for its reader.
+    if (statSync(wanted, { throwIfNoEntry: false })?.isFile() === false) throw new Error('not a plain file')
     return { log: openLog({ level, destination: wanted }), destination: wanted }
   } catch (error) {
     const log = openLog({ level, destination: 2 })

@@ -199,6 +199,7 @@ function createFeatures(parts: BrokerParts, core: Core) {
     log: log.child({ part: 'idle' }),
     wakeTimer: parts.wakeTimer,
     hasOwnLogLevel: () => log.level() !== settings['log.level'],
+    isStateBehind: () => parts.state.trouble() !== undefined,
     leave: () => parts.onShutdown('idle'),
     credentials,
     keeper,
