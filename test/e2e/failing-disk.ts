@@ -120,3 +120,60 @@ for (const [name, reason, begin] of FAILURES) {
     })
   })
 }
+
+for (const [name, reason, begin] of FAILURES) {
+  t.test(
+    `started on a ${name} disk after a clean end, then killed: what it served is not deleted`,
+    { skip },
+    async (t) => {
+      await onSmallDisk(async (disk) => {
+        const { sim, stateDir, start } = await setStage(t, disk)
+        mkdirSync(stateDir, { mode: 0o700 })
+        const first = await start()
+        t.match(await logInWithKey(first, sim.issueKey()), { state: 'stored' })
+        t.equal(await first.stop(), 0)
+
+        const mend = begin(disk)
+        const second = await start()
+        const key = await servedKey(second)
+        t.match(key, /^pnu_/)
+        t.match((await second.ask('GET', '/v1/status')).text, reason)
+        await kill(second)
+
+        mend()
+        const third = await start()
+        t.match((await third.ask('POST', '/v1/keys/cloud/renew', {})).body, { outcome: 'renewed' })
+        t.ok(sim.keys.authenticate(key ?? ''))
+        await third.stop()
+      })
+    },
+  )
+}
+
+t.test(
+  'the very first start on a full disk serves what needs no state, and makes the vault later',
+  { skip },
+  async (t) => {
+    await onSmallDisk(async (disk) => {
+      const { sim, stateDir, start, profilesFile } = await setStage(t, disk)
+      mkdirSync(stateDir, { mode: 0o700 })
+      const mend = fill(disk)
+      const inFile = sim.issueKey()
+      writeFileSync(
+        profilesFile,
+        `active = "mine"\n[profiles.mine]\nPREFECT_API_URL = "${sim.workspaceUrl('prefect/terry')}"\nPREFECT_API_KEY = "${inFile}"\n`,
+        { mode: 0o600 },
+      )
+      const daemon = await start()
+      t.equal(await servedKey(daemon), inFile)
+      t.match((await daemon.ask('GET', '/readyz')).body, { ready: true, degraded: /disk full/ })
+      t.match((await daemon.ask('GET', '/v1/status')).body, { vault: { state: 'unavailable' } })
+      t.match(await logInWithKey(daemon, sim.issueKey()), { state: 'failed' }, 'a change is refused')
+
+      mend()
+      t.match(await logInWithKey(daemon, sim.issueKey()), { state: 'stored' }, 'as soon as there is room')
+      t.match((await daemon.ask('GET', '/v1/status')).body, { vault: { state: 'ready' } })
+      await daemon.stop()
+    })
+  },
+)
