@@ -133,7 +133,7 @@ async function createCore(parts: BrokerParts) {
   return { events, journal, keeper, credentials, settle, tokens, rotator, acceptLogin }
 }
 
-/** Once when the state disk begins to fail, or fails for another reason, and once when it works again. */
+/** Once when the state disk begins to fail, and once when it works again. */
 function announceTrouble(events: Events, trouble: BrokerError | undefined): void {
   if (trouble === undefined) return void events.emit('state.recovered')
   const { message, hint = '' } = trouble

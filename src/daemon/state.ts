@@ -168,7 +168,7 @@ export interface State {
   readonly notices: readonly string[]
   /** Why the disk does not have what memory has. */
   trouble(): BrokerError | undefined
-  /** Calls back when `trouble` has changed, and at once if there is any. */
+  /** Calls back when trouble begins or ends, and at once if there is any. */
   onTrouble(listener: (trouble: BrokerError | undefined) => void): void
   /** Writes what the disk lacks. Never rejects. */
   retry(): Promise<void>
@@ -230,9 +230,9 @@ export async function openState({ stateDir, clock, log, trace, lock = HELD }: St
       if ((await ledger.isOurs()) && (await tokens.isOurs())) await sweep(stateDir)
       else permit.withdraw(stateDir)
     }
+    disk = await findDiskTrouble(stateDir)
     await ledger.retry()
     await tokens.retry()
-    disk = await findDiskTrouble(stateDir)
     onProblem()
   }
   return {
@@ -251,22 +251,22 @@ export async function openState({ stateDir, clock, log, trace, lock = HELD }: St
   }
 }
 
-/** Tells listeners about each change of `trouble` once. */
+/** Tells listeners once when trouble begins, and once when it ends. */
 function createTroubleSignal(trouble: () => BrokerError | undefined) {
   const listeners = new Set<(trouble: BrokerError | undefined) => void>()
-  let told: string | undefined
+  let isTold = false
   const onProblem = () => {
     const found = trouble()
-    if (found?.message === told) return
-    told = found?.message
+    if ((found !== undefined) === isTold) return
+    isTold = !isTold
     for (const listener of listeners) listener(found)
   }
   return {
     onProblem,
     listen(listener: (trouble: BrokerError | undefined) => void) {
       listeners.add(listener)
-      told = trouble()?.message
-      if (told !== undefined) listener(trouble())
+      isTold = trouble() !== undefined
+      if (isTold) listener(trouble())
     },
   }
 }
