@@ -72,7 +72,7 @@ function proxyRoute(api: ApiServer, context: RouteContext): void {
       const served = credentials.serve(profile)
       const { resolved } = credentials.state(profile)
       if (resolved.kind === 'none') throw withoutApi(resolved.name)
-      const { facts, token } = await tokens.createForJob({
+      const { facts, token, isDurable } = await tokens.createForJob({
         name,
         profile: served.profile,
         ...defined({ workspace: resolved.workspace, pid }),
@@ -80,14 +80,19 @@ function proxyRoute(api: ApiServer, context: RouteContext): void {
       const env = planProxyEnv({ address, resolved, token, ...defined({ noProxy }) })
       const caller = { ...guard.callerOf(request), token: { ...facts, power: 'proxy' as const } }
       trail.given(request, caller, 'token_created', { profile: served.profile })
+      const notice = isDurable ? undefined : NOT_DURABLE
       const body =
         format === 'json'
-          ? `${JSON.stringify({ profile: served.profile, env })}\n`
+          ? `${JSON.stringify({ profile: served.profile, env, ...defined({ notice }) })}\n`
           : renderShell(format, env, env)
+      if (notice !== undefined) reply.header('prefect-auth-notice', notice)
       return sendVariables(reply, format, body)
     },
   )
 }
+
+const NOT_DURABLE =
+  'the state disk cannot be written, so the token of this job ends with the daemon; run: prefect-auth doctor'
 
 function sendVariables(reply: FastifyReply, format: EnvFormat, body: string): FastifyReply {
   const type = format === 'json' ? 'application/json' : 'text/plain'

@@ -34,6 +34,8 @@ const EVENT_TYPES = [
   'token.created',
   'token.revoked',
   'vault.changed',
+  'state.degraded',
+  'state.recovered',
 ] as const
 
 export type EventType = (typeof EVENT_TYPES)[number]

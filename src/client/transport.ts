@@ -21,6 +21,8 @@ export interface SocketRequest {
 export interface SocketAnswer {
   readonly status: number
   readonly etag: string | undefined
+  /** What the user should know about a good answer. */
+  readonly notice?: string
   readonly text: string
 }
 
@@ -72,7 +74,13 @@ export function createTransport({ candidates, uid, userAgent }: TransportDeps): 
     async send(request) {
       const message = await dial(request)
       const text = await readAll(message)
-      return { status: message.statusCode ?? 0, etag: message.headers.etag, text }
+      const notice = message.headers['prefect-auth-notice']
+      return {
+        status: message.statusCode ?? 0,
+        etag: message.headers.etag,
+        text,
+        ...(typeof notice === 'string' && { notice }),
+      }
     },
     async stream(request) {
       const message = await dial(request)

@@ -7,7 +7,8 @@ import { createProfileAdmin } from '../admin/profiles.js'
 import { createVaultAdmin } from '../admin/vault.js'
 import { createWorkspaceAdmin } from '../admin/workspaces.js'
 import type { AppDeps } from '../api/context.js'
-import { createEvents } from '../base/events.js'
+import type { BrokerError } from '../base/errors.js'
+import { createEvents, type Events } from '../base/events.js'
 import { createChanges } from '../keys/change.js'
 import { createDisposal } from '../keys/disposal.js'
 import { settleOldEntries } from '../keys/first-version.js'
@@ -65,6 +66,7 @@ export async function createBroker(parts: BrokerParts) {
     },
     /** Looks at everything that changes outside the daemon. `awakeMs`: since the last look. */
     async look(awakeMs: number): Promise<void> {
+      await parts.state.retry()
       await keeper.retryFailed()
       await store.refresh()
       await changes.recover({ isOnline: false })
@@ -90,6 +92,7 @@ async function createCore(parts: BrokerParts) {
     parts
   const { ledger, journal, tokens: document } = parts.state
   const events = createEvents({ clock, log, epoch: newId() })
+  parts.state.onTrouble((trouble) => announceTrouble(events, trouble))
   const keeper = createKeyKeeper({ vault, ledger, clock: time.clock, log: log.child({ part: 'keys' }) })
   // Before anybody listens: what is served is decided only once interrupted changes are settled.
   await keeper.load()
@@ -149,6 +152,13 @@ async function createCore(parts: BrokerParts) {
   })
   const acts = { turns, disposal, changes, rotator, acceptLogin }
   return { events, journal, keeper, credentials, settle, tokens, ...acts }
+}
+
+/** Once when the state disk begins to fail, and once when it works again. */
+function announceTrouble(events: Events, trouble: BrokerError | undefined): void {
+  if (trouble === undefined) return void events.emit('state.recovered')
+  const { message, hint = '' } = trouble
+  events.emit('state.degraded', { facts: { message, hint } })
 }
 
 type Features = ReturnType<typeof createFeatures>
@@ -219,6 +229,7 @@ function createFeatures(parts: BrokerParts, core: Core) {
     log: log.child({ part: 'idle' }),
     wakeTimer: parts.wakeTimer,
     hasOwnLogLevel: () => log.level() !== settings['log.level'],
+    isStateBehind: () => parts.state.trouble() !== undefined,
     leave: () => parts.onShutdown('idle'),
     credentials,
     keeper,
@@ -246,7 +257,8 @@ function createAppParts(parts: BrokerParts, core: Core, features: Features): App
     vault,
     logins,
     renewal: renewal.admin,
-    notices: () => [...notices(), ...idle.notices()],
+    notices: () => [...notices(), ...idle.notices(), ...audit.notices()],
+    trouble: () => parts.state.trouble(),
     daemon: () => ({ ...facts, startedAt, logLevel: log.level() }),
     listeners,
     examinations: [
@@ -257,6 +269,7 @@ function createAppParts(parts: BrokerParts, core: Core, features: Features): App
         notices,
         listeners,
         clockSkewMs: time.skewMs,
+        trouble: () => parts.state.trouble(),
         auditProblem: () => audit.problem(),
         now: () => clock.now(),
       }),

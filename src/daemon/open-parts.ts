@@ -1,13 +1,12 @@
 /** The parts of a broker: opened here in order, from what the daemon was started with. */
 
-import type { Audit } from '../audit/audit.js'
-import { openAuditFile } from '../audit/open-audit.js'
+import { type AuditFile, openAuditFile } from '../audit/open-audit.js'
 import type { Paths } from '../config/paths.js'
 import type { Settings } from '../config/settings.js'
+import { itemsInUse } from '../keys/ledger.js'
 import type { OpenCallback } from '../login/callback.js'
 import { ensurePrivateDirectory } from '../os/private-files.js'
 import { createProcessIdentifier } from '../os/proc.js'
-import { takeStateLock } from '../os/state-lock.js'
 import type { CloudApi, CloudDefaults, ServiceAccountsApi } from '../prefect/cloud.js'
 import { cloudDefaults, openCloudFromEnv } from '../prefect/open-cloud.js'
 import { createServerTime, type ServerTime } from '../prefect/server-time.js'
@@ -23,6 +22,7 @@ import type { ListenerFacts } from '../tokens/access.js'
 import { openVault } from '../vault/open-vault.js'
 import type { Vault } from '../vault/vault.js'
 import type { InheritedSockets } from './inherited-sockets.js'
+import { takeLateLock } from './late-lock.js'
 import type { OpenLog } from './open-log.js'
 import { openState, type State } from './state.js'
 import { createWakeTimer } from './wake-timer.js'
@@ -79,7 +79,7 @@ export interface BrokerParts {
   readonly log: OpenLog
 
   readonly state: State
-  readonly audit: Audit & { problem(): string | undefined }
+  readonly audit: AuditFile
   readonly vault: Vault
   readonly store: ProfileStore
   readonly cloud: CloudApi & ServiceAccountsApi
@@ -108,12 +108,14 @@ export async function openParts(
   const { version, settings, paths, configFile, host, env, clock, random, newId, randomToken, log } = options
   const { stateDir } = paths
   await ensurePrivateDirectory(stateDir)
-  const lock = await takeStateLock({ stateDir, clock, newId })
+  const lock = await takeLateLock({ stateDir, clock, newId })
   onClose(() => lock.release())
-  const state = await openState({ stateDir, clock, log: log.child({ part: 'state' }) })
+  const trace = `${paths.socket}.unclean`
+  const state = await openState({ stateDir, clock, log: log.child({ part: 'state' }), trace, lock })
+  onClose(() => state.close())
   const audit = openAuditFile({ stateDir, clock, log: log.child({ part: 'audit' }) })
   onClose(() => audit.close())
-  const vault = await openDaemonVault(options)
+  const vault = await openDaemonVault(options, itemsInUse(state.ledger.read()).length)
   onClose(() => vault.close())
   const time = createServerTime(clock)
   const cloud = openCloudFromEnv(env, {
@@ -155,15 +157,10 @@ export async function openParts(
 }
 
 /** Rejects as `openVault` does. */
-function openDaemonVault({
-  settings,
-  paths,
-  keychainChild,
-  host: { execPath },
-  env,
-  clock,
-  log,
-}: DaemonOptions): Promise<Vault> {
+function openDaemonVault(
+  { settings, paths, keychainChild, host: { execPath }, env, clock, log }: DaemonOptions,
+  namedItems: number,
+): Promise<Vault> {
   const passphraseFile = settings['vault.passphrase_file']
   return openVault({
     settings: {
@@ -172,6 +169,7 @@ function openDaemonVault({
       ...defined({ passphraseFile }),
     },
     stateDir: paths.stateDir,
+    namedItems,
     childPath: keychainChild,
     execPath,
     env,

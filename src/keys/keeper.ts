@@ -1,6 +1,6 @@
 /** The keys we hold: one vault item and one ledger record each, and all secrets in memory. */
 import { BrokerError, isBrokerError } from '../base/errors.js'
-import type { Document } from '../os/document.js'
+import type { NotedDocument } from '../os/document.js'
 import { type Clock, SECOND_MS } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 import type { Secret } from '../std/secret.js'
@@ -83,7 +83,7 @@ export interface KeyKeeper {
       readonly settles?: string
     },
   ): Promise<boolean>
-  /** Changes what is known of a profile besides its keys. */
+  /** Changes what is known of a profile besides its keys. Like every note and mark: in memory if the disk fails. */
   note(profile: string, patch: ProfileNote): Promise<void>
   /** The same for several profiles, in one write. */
   noteAll(notes: readonly (readonly [profile: string, patch: ProfileNote])[]): Promise<void>
@@ -109,7 +109,7 @@ export function createKeyKeeper({
   log,
 }: {
   readonly vault: Vault
-  readonly ledger: Document<Ledger>
+  readonly ledger: NotedDocument<Ledger>
   readonly clock: Clock
   readonly log: Log
 }): KeyKeeper {
@@ -122,6 +122,12 @@ export function createKeyKeeper({
 
   const update = async (change: (current: Ledger) => Ledger): Promise<void> => {
     await ledger.update(change)
+    changed()
+  }
+
+  /** What has happened is so, even if the disk does not take it now. */
+  const observe = async (change: (current: Ledger) => Ledger): Promise<void> => {
+    await ledger.note(change)
     changed()
   }
 
@@ -147,7 +153,7 @@ export function createKeyKeeper({
   }
 
   const patchKey = (item: string, patch: Partial<KeyRecord>) =>
-    update((current) => {
+    observe((current) => {
       const record = current.keys[item]
       return record === undefined ? current : withKey(current, { ...record, ...patch })
     })
@@ -164,7 +170,7 @@ export function createKeyKeeper({
         log.warn({ item, error }, 'vault delete failed; will retry')
       }
     }
-    if (done.length > 0) await ledger.update((current) => buried(current, done))
+    if (done.length > 0) await ledger.note((current) => buried(current, done))
   }
 
   const buryDoomed = () =>
@@ -255,8 +261,8 @@ export function createKeyKeeper({
       const record = ledger.read().keys[item]
       return record !== undefined && profile(how.profile ?? record.profile).currentItem === item
     },
-    note: (name, patch) => update((current) => withNote(current, [name, patch])),
-    noteAll: (notes) => update((current) => notes.reduce(withNote, current)),
+    note: (name, patch) => observe((current) => withNote(current, [name, patch])),
+    noteAll: (notes) => observe((current) => notes.reduce(withNote, current)),
     async forget(item) {
       await update((current) => forgotten(current, item))
       await buryDoomed()

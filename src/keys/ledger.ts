@@ -239,6 +239,28 @@ export function reset(ledger: Ledger, name: string): Ledger {
   return withProfile(ledger, name, { ...NOTHING_KNOWN, generation, digest })
 }
 
+/** More than a daemon can count while its disk fails. */
+const SKIPPED_GENERATIONS = 1_000_000
+
+/**
+ * After an end that left no mark: any key may have been given without its mark, and any generation may have been used that was
+ * not written.
+ */
+export function afterUncleanEnd(ledger: Ledger): Ledger {
+  const keys = mapValues(ledger.keys, (key) => (key.handedOut ? key : { ...key, handedOut: true }))
+  const profiles = mapValues(ledger.profiles, (record) =>
+    record.generation === 0 ? record : { ...record, generation: record.generation + SKIPPED_GENERATIONS },
+  )
+  return { ...ledger, keys, profiles }
+}
+
+function mapValues<T>(
+  map: Readonly<Record<string, T>>,
+  change: (value: T) => T,
+): Readonly<Record<string, T>> {
+  return Object.fromEntries(Object.entries(map).map(([name, value]) => [name, change(value)]))
+}
+
 /** Every item that the ledger names: current and retired keys, and auth strings. */
 export function itemsInUse(ledger: Ledger): readonly string[] {
   const authItems = Object.values(ledger.profiles).flatMap(({ authItem }) => authItem ?? [])

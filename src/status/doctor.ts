@@ -37,6 +37,7 @@ interface ExaminationParts {
   readonly notices: () => readonly string[]
   /** Our clock minus Prefect's at its last response, ms; `undefined` before the first. */
   readonly clockSkewMs: () => number | undefined
+  readonly trouble: () => { readonly message: string; readonly hint?: string | undefined } | undefined
   readonly auditProblem: () => string | undefined
   readonly now: () => number
 }
@@ -64,6 +65,7 @@ export function planExaminations({
   listeners,
   notices,
   clockSkewMs,
+  trouble,
   auditProblem,
   now,
 }: ExaminationParts): readonly Examination[] {
@@ -76,10 +78,7 @@ export function planExaminations({
     { name: 'prefect', examine: () => examinePrefect(credentials, cloud) },
     { name: 'clock', examine: async () => judgeClock(clockSkewMs()) },
     { name: 'audit log', examine: async () => judgeProblem(auditProblem(), 'written') },
-    {
-      name: 'state',
-      examine: async () => judgeProblem(notices().join('; ') || undefined, 'nothing to report'),
-    },
+    { name: 'state', examine: async () => judgeState(trouble(), notices()) },
   ]
 }
 
@@ -240,6 +239,16 @@ export function judgeClock(skewMs: number | undefined): Finding {
     finding: `this machine's clock is ${off} ${skewMs > 0 ? 'ahead of' : 'behind'} Prefect's`,
     remedy: 'timedatectl set-ntp true',
   }
+}
+
+/** `trouble`: why the disk does not have what is served. */
+export function judgeState(
+  trouble: { readonly message: string; readonly hint?: string | undefined } | undefined,
+  notices: readonly string[],
+): Finding {
+  if (trouble === undefined) return judgeProblem(notices.join('; ') || undefined, 'nothing to report')
+  const finding = [`${trouble.message}; what memory has is served`, ...notices].join('; ')
+  return { verdict: 'problem', finding, ...defined({ remedy: trouble.hint }) }
 }
 
 function judgeProblem(problem: string | undefined, good: string): Finding {

@@ -1,7 +1,7 @@
 /** Issues, recognises, ages and revokes narrow tokens. */
 
 import { BrokerError } from '../base/errors.js'
-import type { Document } from '../os/document.js'
+import type { NotedDocument } from '../os/document.js'
 import { type Clock, DAY_MS, HOUR_MS, MINUTE_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import { sha256Hex } from '../std/secret.js'
@@ -28,7 +28,7 @@ export interface TokenList {
 }
 
 interface TokenParts {
-  readonly document: Document<TokenList>
+  readonly document: NotedDocument<TokenList>
   readonly clock: Clock
   /** 32 random bytes as 43 characters of base64url. */
   readonly randomToken: () => string
@@ -86,14 +86,20 @@ export function createTokens({
   async function add(wanted: Omit<TokenRecord, 'id' | 'hash' | 'createdAt'>) {
     const token = `${PREFIX}${randomToken()}`
     const record = { ...wanted, id: newId(), createdAt: clock.now(), hash: sha256Hex(token) }
-    await document.update(({ tokens }) => {
+    // A job must be able to start while the disk fails. What lives for a fixed time must outlive this daemon.
+    const isDurable = await (wanted.job === undefined ? change : document.note)(({ tokens }) => {
       // Expired ones are removed whenever one is added, so that the list does not grow.
       const active = tokens.filter(isActive)
       const others = wanted.job === undefined ? [] : active.filter(({ job }) => job !== undefined)
       const removed = surplus(others, idleMs)
       return { tokens: [...active.filter((one) => !removed.includes(one)), record] }
     })
-    return { facts: factsOf(record), token }
+    return { facts: factsOf(record), token, isDurable }
+  }
+
+  async function change(to: (list: TokenList) => TokenList): Promise<true> {
+    await document.update(to)
+    return true
   }
 
   function grow(ms: number): void {
@@ -104,7 +110,7 @@ export function createTokens({
 
   async function writeAges(over: ReadonlySet<string>, leftAt?: number): Promise<void> {
     unwrittenMs = 0
-    await document.update(({ tokens }) => ({
+    await document.note(({ tokens }) => ({
       ...defined({ leftAt }),
       tokens: tokens
         .filter(({ id }) => !over.has(id))
@@ -147,9 +153,12 @@ export function createTokens({
           hint: 'prefect-auth token ls',
         })
       }
-      await document.update(({ tokens }) => ({ tokens: tokens.filter((token) => token.id !== id) }))
+      const isDurable = await document.note(({ tokens }) => ({
+        tokens: tokens.filter((token) => token.id !== id),
+      }))
       lastUsed.delete(id)
       idle.delete(id)
+      if (!isDurable) throw revokedInMemory(id)
     },
     recognise(presented) {
       if (presented.length !== LENGTH || !presented.startsWith(PREFIX)) return undefined
@@ -185,6 +194,14 @@ export function createTokens({
       await writeAges(new Set(), clock.now())
     },
   }
+}
+
+function revokedInMemory(id: string): BrokerError {
+  return new BrokerError(
+    'disk_failed',
+    `token '${id}' is revoked, but that could not be written: it may be valid again after a restart`,
+    { hint: 'prefect-auth doctor' },
+  )
 }
 
 /** The tokens to remove so that one more fits: those unused for longest. */

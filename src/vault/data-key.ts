@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { z } from 'zod'
 import { BrokerError, isBrokerError } from '../base/errors.js'
 import { writeFileAtomic } from '../os/atomic-file.js'
+import { requireKnownFormat } from '../os/document.js'
 import { diskFailed } from '../os/system-error.js'
 import type { Secret } from '../std/secret.js'
 import { quoteWord } from '../std/text.js'
@@ -44,8 +45,10 @@ export interface RecordFiles {
   remove(item: string): Promise<void>
 }
 
+const VERSION = 1
+
 const envelope = z.strictObject({
-  version: z.literal(1),
+  version: z.literal(VERSION),
   /** Part of every record's additional data, so that records of two stores are never mixed up. */
   store: z.uuid(),
   wrap: z.enum(KEY_WRAPS),
@@ -68,8 +71,11 @@ export async function readDataKey(dir: string, readFile: ReadFile): Promise<Data
   const content = await readFile(dataKeyPath(dir))
   if (content === undefined) return undefined
   try {
-    return envelope.parse(JSON.parse(content.toString()))
+    const raw: unknown = JSON.parse(content.toString())
+    requireKnownFormat(dataKeyPath(dir), raw, VERSION)
+    return envelope.parse(raw)
   } catch (cause) {
+    if (isBrokerError(cause)) throw cause
     throw damaged(dir, cause)
   }
 }
@@ -88,7 +94,13 @@ export function createDataKeyFile({ dir, store, wrap, found }: DataKeyDependenci
     async make(passphrase) {
       const key = randomBytes(DATA_KEY_BYTES)
       const sealed = await wrap.seal(key, store, passphrase)
-      const made: DataKeyEnvelope = { version: 1, store, wrap: wrap.kind, sealed, check: checkOf(key, store) }
+      const made: DataKeyEnvelope = {
+        version: VERSION,
+        store,
+        wrap: wrap.kind,
+        sealed,
+        check: checkOf(key, store),
+      }
       // What cannot be opened must not be written: the first record would be lost with it.
       await openEnvelope(made, passphrase)
       await writeFileAtomic(dataKeyPath(dir), `${JSON.stringify(made, undefined, 2)}\n`).catch(

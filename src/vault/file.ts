@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { z } from 'zod'
 import { BrokerError, isBrokerError } from '../base/errors.js'
 import { syncDirectory, writeFileAtomic } from '../os/atomic-file.js'
+import { requireKnownFormat } from '../os/document.js'
 import { diskFailed, ignoreMissing } from '../os/system-error.js'
 import { createSerial } from '../std/async.js'
 import type { Clock } from '../std/clock.js'
@@ -41,8 +42,11 @@ export function createRecordFiles({ dir, store, clock, readFile }: RecordFilesDe
     const content = await readFile(path)
     if (content === undefined) return undefined
     try {
-      return unseal(envelope.parse(JSON.parse(content.toString())), store, item, key)
+      const raw: unknown = JSON.parse(content.toString())
+      requireKnownFormat(path, raw, VERSION)
+      return unseal(envelope.parse(raw), store, item, key)
     } catch (cause) {
+      if (isBrokerError(cause)) throw cause
       throw new BrokerError(
         'vault_corrupt',
         `cannot read '${item}' from the vault: the record ${path} is damaged`,

@@ -1,9 +1,9 @@
 /** Wraps the data key with a passphrase: scrypt stretches it, AES-256-GCM seals. Finds passphrases, too. */
 import { createCipheriv, createDecipheriv, randomBytes, scrypt } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
 import { isAbsolute, join } from 'node:path'
 import { z } from 'zod'
 import { BrokerError } from '../base/errors.js'
+import { readPlainFile } from '../os/private-files.js'
 import { Secret } from '../std/secret.js'
 import { dataKeyDamaged, type KeyWrap, vaultLocked } from './data-key.js'
 
@@ -118,7 +118,7 @@ export async function findPassphrase(sources: PassphraseSources): Promise<Secret
     )
   }
   if (credentialsDirectory === undefined || !isAbsolute(credentialsDirectory)) return undefined
-  const content = await readFile(join(credentialsDirectory, 'passphrase')).catch(() => undefined)
+  const content = await readPlainFile(join(credentialsDirectory, 'passphrase')).catch(() => undefined)
   return content && firstLine(content)
 }
 

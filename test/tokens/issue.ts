@@ -136,3 +136,50 @@ t.test('does not count a month with the machine off as unused', async (t) => {
   await next.resume()
   t.ok(next.recognise(token))
 })
+
+t.test(
+  'while the disk fails a job gets a token that ends with the daemon; other changes are refused',
+  async (t) => {
+    const stateDir = t.testdir()
+    const clock = createManualClock()
+    const disk = { isFull: false }
+    const lock = {
+      permit() {
+        if (disk.isFull) throw Object.assign(new Error('full'), { code: 'ENOSPC' })
+      },
+      retry: async () => false,
+    }
+    const state = await openState({ stateDir, clock, log: silentLog(), lock })
+    const parts = {
+      clock,
+      randomToken: () => randomBytes(32).toString('base64url'),
+      newId: () => randomBytes(6).toString('hex'),
+    }
+    const tokens = createTokens({ ...parts, document: state.tokens })
+    const timed = await tokens.create(WANTED)
+    t.equal(timed.isDurable, true)
+
+    disk.isFull = true
+    const job = await tokens.createForJob({ name: 'a job', profile: 'cloud' })
+    t.equal(job.isDurable, false)
+    t.ok(tokens.recognise(job.token), 'it works')
+    await t.rejects(tokens.create(WANTED), { code: 'disk_failed' })
+    await tokens.age(2 * DAY_MS)
+    await t.rejects(tokens.revoke(timed.facts.id), {
+      code: 'disk_failed',
+      message: /is revoked, but .* could not be written/,
+    })
+    t.equal(tokens.recognise(timed.token), undefined, 'a revoked token is refused at once')
+    const reopened = async () => {
+      const { tokens: document } = await openState({ stateDir, clock, log: silentLog() })
+      return createTokens({ ...parts, document })
+    }
+    t.equal((await reopened()).recognise(job.token), undefined)
+
+    disk.isFull = false
+    await state.retry()
+    const again = await reopened()
+    t.ok(again.recognise(job.token), 'once the disk works, it outlives the daemon')
+    t.equal(again.recognise(timed.token), undefined)
+  },
+)

@@ -5,6 +5,7 @@ import type { Transport } from '../../client/transport.js'
 import { defined } from '../../std/defined.js'
 import { DIALECTS, type EnvFormat } from '../../wire/kinds.js'
 import { exitCodeOf, formatFailure, formatFault, usageError } from '../failure.js'
+import { printable } from '../text.js'
 import { connect, type Host, leftBehind, profileOfEnv } from './host.js'
 import { type FastPlan, parseEnvArguments } from './options.js'
 
@@ -70,7 +71,7 @@ export interface ProxyJob {
 /** The daemon's text. Makes a token. */
 export async function fetchProxyEnv(
   transport: Transport,
-  { env }: Pick<Host, 'env'>,
+  { env, writeErr }: Pick<Host, 'env' | 'writeErr'>,
   { profile, format, name, pid }: ProxyJob,
 ): Promise<string> {
   // As Python reads them: the small name counts.
@@ -83,6 +84,7 @@ export async function fetchProxyEnv(
     ...defined({ profile, no_proxy: noProxy }),
   }
   const answer = await transport.send({ method: 'POST', path: '/v1/env', body })
+  if (answer.notice !== undefined) writeErr(`prefect-auth: ${printable(answer.notice)}\n`)
   if (answer.status === 200) return answer.text
   // Never asked twice: a second request might succeed, and make a token that nobody gets.
   throw failed(parseProblem(answer.status, answer.text))
