@@ -11,6 +11,7 @@ import type { AppDeps } from '../api/context.js'
 import { createEvents } from '../base/events.js'
 import { createKeyKeeper } from '../keys/keeper.js'
 import { createKeyRotator } from '../keys/rotate.js'
+import { createVerdicts } from '../keys/verdicts.js'
 import { createAcceptLogin } from '../login/accept.js'
 import { createLoginSessions } from '../login/sessions.js'
 import { findLoginTarget } from '../login/target.js'
@@ -81,11 +82,13 @@ type Core = Awaited<ReturnType<typeof createCore>>
 
 /** Keys, what is served of them, and everything that changes which key that is. */
 async function createCore(parts: BrokerParts) {
-  const { settings, defaults, clock, time, random, newId, randomToken, log, vault, store, cloud, audit } =
-    parts
+  const { settings, defaults, clock, times, random, newId, randomToken, log, vault, store, audit } = parts
   const { ledger, journal, tokens: document } = parts.state
   const events = createEvents({ clock, log, epoch: newId() })
-  const keeper = createKeyKeeper({ vault, ledger, clock: time.clock, log: log.child({ part: 'keys' }) })
+  const keeper = createKeyKeeper({ vault, ledger, clock, times, log: log.child({ part: 'keys' }) })
+  const verdicts = createVerdicts({ keeper, events, times, clock, log: log.child({ part: 'keys' }) })
+  // Nothing asks Prefect but through this: every answer counts.
+  const cloud = verdicts.listen(parts.cloud)
   // Before anybody listens: what is served is decided only once renames and logins are recovered.
   await keeper.load()
   const credentials = createCredentials({
@@ -95,6 +98,7 @@ async function createCore(parts: BrokerParts) {
     clock,
     defaults,
     log: log.child({ part: 'credentials' }),
+    verdicts,
     renewsAt: (item) => renewalMoment(keeper, item),
   })
   const settle = () => credentials.settle()
@@ -106,14 +110,14 @@ async function createCore(parts: BrokerParts) {
     vault,
     cloud,
     events,
-    clock: time.clock,
+    clock,
+    times,
     newId,
     journal,
     random,
     log: log.child({ part: 'rotation' }),
     hostname: parts.hostname,
     lifetimeMs: settings['renewal.key_lifetime'],
-    isTimeSure: time.isFresh,
   })
   const acceptLogin = createAcceptLogin({
     keeper,
@@ -121,21 +125,21 @@ async function createCore(parts: BrokerParts) {
     rotator,
     events,
     audit,
-    clock: time.clock,
+    times,
     newId,
     settle,
     journal,
     log: log.child({ part: 'login' }),
   })
-  return { events, journal, keeper, credentials, settle, tokens, rotator, acceptLogin }
+  return { events, journal, keeper, verdicts, cloud, credentials, settle, tokens, rotator, acceptLogin }
 }
 
 type Features = ReturnType<typeof createFeatures>
 
 /** Renewal, logins, changes of profiles, and the idle exit. */
 function createFeatures(parts: BrokerParts, core: Core) {
-  const { settings, defaults, clock, time, random, newId, log, vault, store, cloud, audit } = parts
-  const { events, journal, keeper, credentials, settle, tokens, rotator, acceptLogin } = core
+  const { settings, defaults, clock, times, random, newId, log, vault, store, audit } = parts
+  const { events, journal, keeper, verdicts, cloud, credentials, settle, tokens, rotator, acceptLogin } = core
   const retireAfterMs = settings['renewal.retire_after']
   const now = () => clock.now()
   const renewal = createRenewal({
@@ -146,7 +150,8 @@ function createFeatures(parts: BrokerParts, core: Core) {
     rotator,
     journal,
     events,
-    time,
+    verdicts,
+    times,
     clock,
     settle,
     newId,
@@ -196,7 +201,7 @@ function createFeatures(parts: BrokerParts, core: Core) {
     logins,
     journal,
     renewal,
-    time,
+    times,
     listeners: parts.listeners,
     ...defined({ retireAfterMs }),
   })
@@ -205,8 +210,8 @@ function createFeatures(parts: BrokerParts, core: Core) {
 
 /** The parts of the HTTP API. */
 function createAppParts(parts: BrokerParts, core: Core, features: Features): AppDeps {
-  const { clock, time, log, audit, vault, store, cloud, facts, agent } = parts
-  const { events, keeper, credentials, settle, tokens } = core
+  const { clock, times, log, audit, vault, store, facts, agent } = parts
+  const { events, keeper, cloud, credentials, settle, tokens } = core
   const { renewal, profiles, logins, idle } = features
   const startedAt = clock.now()
   const listeners = () => parts.listeners
@@ -226,7 +231,7 @@ function createAppParts(parts: BrokerParts, core: Core, features: Features): App
         vault,
         notices,
         listeners,
-        clockSkewMs: time.skewMs,
+        clockSkewMs: () => times.of(credentials.state().resolved.cloudApiUrl).skewMs(),
         auditProblem: () => audit.problem(),
         now: () => clock.now(),
       }),
@@ -237,8 +242,8 @@ function createAppParts(parts: BrokerParts, core: Core, features: Features): App
   const keys = { credentials, keeper, cloud }
   const renew = renewal.renewIfDue
   const onRejected = createProxyRejection({
-    ...keys,
-    events,
+    credentials,
+    cloud,
     clock,
     renew,
     log: log.child({ part: 'proxy' }),

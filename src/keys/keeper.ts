@@ -1,6 +1,7 @@
 /** The keys we hold: one vault item and one ledger record each, and all secrets in memory. */
 import { BrokerError, isBrokerError } from '../base/errors.js'
 import type { Document } from '../os/document.js'
+import type { ServerTimes } from '../prefect/server-time.js'
 import { type Clock, SECOND_MS } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 import { Secret } from '../std/secret.js'
@@ -20,9 +21,11 @@ import {
   promoted,
   renamed,
   reset,
+  stood,
   withKey,
   withProfile,
 } from './ledger.js'
+import type { Standing } from './verdict.js'
 
 interface Envelope {
   readonly kind: 'api_key' | 'auth_string'
@@ -77,7 +80,7 @@ export function genuineKey(record: KeyRecord, held: HeldSecret): Secret | undefi
 }
 
 /** A key to store: its record without what storing it determines. */
-type NewKey = Omit<KeyRecord, 'fingerprint' | 'handedOut' | 'retiredAt' | 'rejectedAt' | 'warned'>
+type NewKey = Omit<KeyRecord, 'fingerprint' | 'handedOut' | 'retiredAt' | 'doubt' | 'rejectedAt' | 'warned'>
 
 export interface KeyKeeper {
   /** Reads what the ledger names and memory lacks, and deletes forgotten items. Never rejects; `held` reports failures per item. */
@@ -117,7 +120,8 @@ export interface KeyKeeper {
   /** Forgets all keys of a profile and everything known of it but its generation, which never goes back. Returns their fingerprints. */
   forgetProfile(name: string): Promise<readonly string[]>
   markHandedOut(item: string): Promise<void>
-  markRejected(item: string): Promise<void>
+  /** Notes what Prefect's answers say about the key. `offset`: from the clock of `standing` to epoch ms. */
+  noteStanding(item: string, standing: Standing, offset: number): Promise<void>
   /** Prefect set another expiry for this key. Epoch ms. */
   noteExpiry(item: string, expiresAt: number): Promise<void>
   /** Notes that the warning this many days before expiry is being given. */
@@ -135,11 +139,14 @@ export function createKeyKeeper({
   vault,
   ledger,
   clock,
+  times,
   log,
 }: {
   readonly vault: Vault
   readonly ledger: Document<Ledger>
   readonly clock: Clock
+  /** What is noted of a key is noted by the time of its own server. */
+  readonly times: ServerTimes
   readonly log: Log
 }): KeyKeeper {
   const secrets = new Map<string, HeldSecret>()
@@ -155,6 +162,11 @@ export function createKeyKeeper({
   }
 
   const profile = (name: string) => profileRecord(ledger.read(), name)
+
+  const timeOf = (item: string): Clock => {
+    const record = ledger.read().keys[item]
+    return record === undefined ? clock : times.of(record.cloudApiUrl).clock
+  }
 
   const kindOf = (item: string): Envelope['kind'] =>
     Object.hasOwn(ledger.read().keys, item) ? 'api_key' : 'auth_string'
@@ -250,7 +262,7 @@ export function createKeyKeeper({
       return record
     },
     async promote(item, options = {}) {
-      await update((current) => promoted(current, item, options, clock.now()))
+      await update((current) => promoted(current, item, options, timeOf(item).now()))
       const record = ledger.read().keys[item]
       return record !== undefined && profile(record.profile).currentItem === item
     },
@@ -284,7 +296,8 @@ export function createKeyKeeper({
     async markHandedOut(item) {
       if (ledger.read().keys[item]?.handedOut === false) await patchKey(item, { handedOut: true })
     },
-    markRejected: (item) => patchKey(item, { rejectedAt: clock.now() }),
+    noteStanding: (item, standing, offset) =>
+      update((current) => stood(current, item, standing, offset, timeOf(item).now())),
     noteExpiry: (item, expiresAt) => patchKey(item, { expiresAt }),
     markWarned: (item, days) => patchKey(item, { warned: days }),
     renameProfile: (from, to) => update((current) => renamed(current, from, to)),

@@ -3,6 +3,7 @@
 import type { Owner, Workspace } from '../prefect/cloud.js'
 import { defined } from '../std/defined.js'
 import type { Journal } from './journal.js'
+import type { Standing } from './verdict.js'
 
 export type KeyOrigin = 'browser' | 'pasted' | 'minted' | 'service_account' | 'profile'
 
@@ -28,7 +29,15 @@ export interface KeyRecord {
   readonly handedOut: boolean
   /** When another key replaced it. */
   readonly retiredAt?: number
-  /** When Prefect answered 401 to it. */
+  /** Prefect has begun to refuse it; see `verdict.ts`. */
+  readonly doubt?: {
+    /** The first refusal. */
+    readonly since: number
+    /** The last refusal that counted. */
+    readonly last: number
+    readonly refusals: number
+  }
+  /** When Prefect's refusals were believed; it is asked about again. */
   readonly rejectedAt?: number
   /** The last expiry warning that was given: this many days before. */
   readonly warned?: number
@@ -137,6 +146,17 @@ export function promoted(
     ...renewal,
     currentItem: item,
   })
+}
+
+/** Notes what the key under `item` is worth. `offset`: from the clock of `standing` to epoch ms; `now`: epoch ms. */
+export function stood(ledger: Ledger, item: string, standing: Standing, offset: number, now: number): Ledger {
+  const record = ledger.keys[item]
+  if (record === undefined) return ledger
+  const { doubt: _, rejectedAt, ...rest } = record
+  if (standing.kind === 'good') return withKey(ledger, rest)
+  if (standing.kind === 'rejected') return withKey(ledger, { ...rest, rejectedAt: rejectedAt ?? now })
+  const { refusals, since, last } = standing
+  return withKey(ledger, { ...rest, doubt: { since: since + offset, last: last + offset, refusals } })
 }
 
 /** Removes the record; its item stays doomed until the vault has deleted it. */

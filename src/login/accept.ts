@@ -9,8 +9,9 @@ import { type KeyOrigin, type KeyRecord, keyFacts } from '../keys/ledger.js'
 import type { KeyRotator } from '../keys/rotate.js'
 import type { Document } from '../os/document.js'
 import { workspaceApiUrl } from '../prefect/cloud.js'
+import type { ServerTimes } from '../prefect/server-time.js'
 import type { ProfileEdit, ProfileStore } from '../profiles/profile.js'
-import { type Clock, DAY_MS } from '../std/clock.js'
+import { DAY_MS } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 import type { KeepDelivery, LoginDelivery, LoginOutcome } from './login.js'
 import { requireWritable } from './target.js'
@@ -28,7 +29,7 @@ interface AcceptLoginParts {
   readonly rotator: KeyRotator
   readonly events: Events
   readonly audit: Audit
-  readonly clock: Clock
+  readonly times: ServerTimes
   readonly log: Log
   readonly newId: () => string
   /** Brings the served credentials up to date. */
@@ -48,7 +49,7 @@ export function createAcceptLogin({
   rotator,
   events,
   audit,
-  clock,
+  times,
   log,
   newId,
   settle,
@@ -70,7 +71,7 @@ export function createAcceptLogin({
 
   async function storeKey(delivery: LoginDelivery, { id, item }: LoginEntry): Promise<KeyRecord> {
     const { profile, cloudApiUrl, key, via, owner } = delivery
-    const issuedAt = clock.now()
+    const issuedAt = times.of(cloudApiUrl).clock.now()
     const expiry =
       via === 'browser' ? { expiresAt: issuedAt + ASSUMED_BROWSER_LIFE_MS, isExpiryAssumed: true } : {}
     const origin: KeyOrigin = owner.kind === 'service_account' ? 'service_account' : via
