@@ -160,6 +160,12 @@ function createFeatures(parts: BrokerParts, core: Core) {
     log: log.child({ part: 'renewal' }),
   })
   const stopNotifying = notifyPeople({ events, notify: parts.notify })
+  // The person may not have to do it: Prefect may take the old key again.
+  events.onEvent(({ type, profile = '' }) => {
+    if (type === 'login.started' && keeper.current(profile)?.rejectedAt !== undefined) {
+      void renewal.renewIfDue(profile)
+    }
+  })
 
   const files = { store, keeper, credentials, events }
   const profiles = createProfileAdmin({ ...files, cloud, defaults, newId, settle, journal, now })

@@ -141,7 +141,9 @@ export function createKeyRotator({
     times.of(entry.cloudApiUrl).note(createdAt, clock.now())
     await settlement
       .abandon({ ...entry, cloudId: id })
-      .catch((error: unknown) => log.warn({ key: id, error }, 'unwanted key not deleted at Prefect; will retry'))
+      .catch((error: unknown) =>
+        log.warn({ key: id, error }, 'unwanted key not deleted at Prefect; will retry'),
+      )
     const until = new Date(expiresAt).toISOString().slice(0, 10)
     throw new BrokerError('prefect_failed', `the minted key would live until ${until}, longer than asked`)
   }

@@ -52,7 +52,7 @@ const ASK_LATER_MS = HOUR_MS
 
 /** How long to wait between two questions about the key, ms. `now`: epoch ms, as `rejectedAt` was noted. */
 export function askAgainMs(
-  { doubt, rejectedAt }: Pick<KeyRecord, 'doubt' | 'rejectedAt'>,
+  { doubt, rejectedAt }: { readonly doubt?: unknown; readonly rejectedAt?: number },
   now: number,
 ): number {
   if (rejectedAt !== undefined) {

@@ -1,7 +1,7 @@
 /** Hears every answer of Prefect to a call of ours, and keeps what each key is worth: good, doubted or rejected. */
 
 import { isBrokerError } from '../base/errors.js'
-import type { EventType, Events } from '../base/events.js'
+import type { Events, EventType } from '../base/events.js'
 import type { CloudApi, CloudTarget, ServiceAccountsApi } from '../prefect/cloud.js'
 import type { ServerTimes } from '../prefect/server-time.js'
 import type { Clock } from '../std/clock.js'
@@ -89,7 +89,9 @@ export function createVerdicts({
   }
 
   function announce(kind: Standing['kind'], fingerprint: string, records: readonly KeyRecord[]): void {
-    const profiles = new Set(records.filter(({ retiredAt }) => retiredAt === undefined).map(({ profile }) => profile))
+    const profiles = new Set(
+      records.filter(({ retiredAt }) => retiredAt === undefined).map(({ profile }) => profile),
+    )
     for (const profile of profiles) {
       if (kind === 'good') log.info({ profile, fingerprint }, SAID[kind])
       else log.warn({ profile, fingerprint }, SAID[kind])

@@ -151,12 +151,7 @@ function createCloudAttempt({
     }
   }
 
-  const judge = (
-    answer: CloudAnswer,
-    request: CloudRequest,
-    call: CloudCall,
-    asked: AskedOf,
-  ): Attempted => {
+  const judge = (answer: CloudAnswer, request: CloudRequest, call: CloudCall, asked: AskedOf): Attempted => {
     const { status, headers } = answer
     const now = clock.now()
     if ((status >= 200 && status < 300) || call.accept?.includes(status)) {

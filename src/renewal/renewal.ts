@@ -76,7 +76,7 @@ export function createRenewal({
   readonly rotator: KeyRotator
   readonly journal: Document<Journal>
   readonly events: Events
-  readonly verdicts: Pick<Verdicts, 'end'>
+  readonly verdicts: Pick<Verdicts, 'end' | 'of'>
   readonly times: ServerTimes
   /** The machine's own; `times` correct it. */
   readonly clock: Clock

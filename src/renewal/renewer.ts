@@ -20,6 +20,7 @@ import { loginCommand, quoteWord } from '../std/text.js'
 import { type Attempt, createRenewalAttempts } from './attempt.js'
 import { classifySetback, createRenewalHolds } from './backoff.js'
 import { type CurrentKey, findHeldKey, isDue, planFor } from './due.js'
+import { createFileKeyWatch } from './file-keys.js'
 import type { RenewalPlan } from './plan.js'
 import { createKeyRetirer } from './retire.js'
 import { findWarning } from './view.js'
@@ -62,7 +63,7 @@ export function createKeyRenewer({
   readonly rotator: KeyRotator
   readonly journal: Document<Journal>
   readonly events: Events
-  readonly verdicts: Pick<Verdicts, 'end'>
+  readonly verdicts: Pick<Verdicts, 'end' | 'of'>
   readonly times: ServerTimes
   /** The machine's own; `times` correct it. */
   readonly clock: Clock
@@ -99,6 +100,7 @@ export function createKeyRenewer({
     settle,
     log,
   })
+  const askAboutFileKeys = createFileKeyWatch({ credentials, cloud, verdicts, clock, log })
   const timers = new Set<Timer>()
   const askedAt = new Map<string, number>()
   const running = new Set<Promise<unknown>>()
@@ -236,6 +238,7 @@ export function createKeyRenewer({
   async function lookAtAll(): Promise<void> {
     nextAt = Number.POSITIVE_INFINITY
     const moments = await Promise.all(Object.keys(keeper.ledger().profiles).map(look))
+    if (!isClosed) await askAboutFileKeys()
     if (!isClosed) await retirer.run()
     // Whatever changed during the looks has set it back already.
     nextAt = Math.min(nextAt, ...moments)

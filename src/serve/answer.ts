@@ -84,7 +84,8 @@ function standingOf({ resolved, current }: AnswerInputs, found: Found): ProfileS
   }
   if (found.kind === 'none' || found.part.state === undefined) return undefined
   const since = found.source === 'vault' ? current?.record.doubt?.since : undefined
-  const when = since === undefined ? '' : ` since ${new Date(since).toISOString().slice(0, 16).replace('T', ' ')} UTC`
+  const when =
+    since === undefined ? '' : ` since ${new Date(since).toISOString().slice(0, 16).replace('T', ' ')} UTC`
   return {
     kind: 'doubted',
     message: `Prefect has refused the key of profile ${shownName(name)}${when}; it is still served while Prefect is asked again`,
@@ -166,7 +167,11 @@ function findHeldKey({ resolved, current }: AnswerInputs): Found {
   const apiKey = genuineKey(key, held)
   if (apiKey !== undefined) {
     const state = key.doubt === undefined ? undefined : ('doubted' as const)
-    return { kind: 'found', source: 'vault', part: { apiKey, key: facts, item: key.item, ...defined({ state }) } }
+    return {
+      kind: 'found',
+      source: 'vault',
+      part: { apiKey, key: facts, item: key.item, ...defined({ state }) },
+    }
   }
   if (held.kind === 'failed') return { kind: 'refused', source: 'vault', error: held.error, key: facts }
   const what =

@@ -42,7 +42,11 @@ export interface ProfileState {
   readonly workspaces: readonly Workspace[]
   readonly key?: KeyFacts
   /** Absent: Prefect accepts the key, as far as we know. */
-  readonly standing?: { readonly kind: 'doubted' | 'rejected'; readonly message: string; readonly hint: string }
+  readonly standing?: {
+    readonly kind: 'doubted' | 'rejected'
+    readonly message: string
+    readonly hint: string
+  }
   readonly notices: readonly string[]
 }
 
