@@ -15,7 +15,7 @@ import {
 import { type Answered, type CallOptions, createCloudCaller } from './call.js'
 import type { CloudApi, CloudDefaults, CloudTarget, ServiceAccountsApi } from './cloud.js'
 import { isProxyBase } from './proxied.js'
-import { describeBody, isJsonObject, isOwnRefusal, unexpected } from './refusals.js'
+import { describeBody, isOwnRefusal, unexpected } from './refusals.js'
 import { pathSegment, resolveProxySettings } from './way-out.js'
 
 /** As Prefect's own clients send them: `/me/` has a trailing slash, the others have none. */
@@ -70,9 +70,8 @@ export function createCloudHttp(options: CallOptions): CloudApi & ServiceAccount
       })
       if (isGone(answered)) return 'already_gone'
       const { answer, asked } = answered
-      // Prefect sends 204 without a body. A 200 without one may be anybody's.
-      const isOwn = answer.text.trim() === '' ? answer.status === 204 : isJsonObject(answer)
-      if (!isOwn) throw unexpected(asked, describeBody(answer))
+      // Prefect sends 204 without a body; anything else may be anybody's.
+      if (answer.status !== 204) throw unexpected(asked, describeBody(answer))
       answered.believe()
       return 'deleted'
     },

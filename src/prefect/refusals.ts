@@ -132,12 +132,6 @@ function field(value: unknown, name: string): unknown {
   return typeof value === 'object' && value !== null ? Reflect.get(value, name) : undefined
 }
 
-/** Whether the body is a JSON object. */
-export function isJsonObject(answer: CloudAnswer): boolean {
-  const body = isJson(answer) ? parseJson(answer.text) : undefined
-  return typeof body === 'object' && body !== null
-}
-
 /** `undefined` if it is not JSON (JSON itself has no undefined). */
 export function parseJson(text: string): unknown {
   try {
