@@ -101,14 +101,13 @@ export function createSettlement({
 
   /**
    * Whether a failed verification says that the new key is of no use. What is not Prefect's own word about this very key says
-   * nothing, and its refusals count only if they are believed, and Prefect accepts the old key at the same time: otherwise
-   * the new one may be the only key that is left.
+   * nothing, and a refusal counts only if Prefect accepts the old key at the same time: otherwise the new one may be the only
+   * key that is left.
    */
   async function isDecided(entry: RotationEntry, error: unknown): Promise<boolean> {
     if (isBrokerError(error, ...DECIDED)) return true
-    const isRejected = keeper.ledger().keys[entry.item]?.rejectedAt !== undefined
     const old = keeper.keyOf(entry.oldItem)
-    if (!isBrokerError(error, 'key_rejected') || !isRejected || old === undefined) return false
+    if (!isBrokerError(error, 'key_rejected') || old === undefined) return false
     return cloud.workspaces({ cloudApiUrl: entry.cloudApiUrl, key: old }).then(
       () => true,
       () => false,

@@ -1,7 +1,15 @@
 /** The rule of doubt: which answers of Prefect, and when, make a key doubted, rejected, good again. */
 import t from 'tap'
+import {
+  APART_MS,
+  askAgainMs,
+  GOOD,
+  isEnded,
+  judge,
+  REFUSALS,
+  type Standing,
+} from '../../src/keys/verdict.js'
 import { createServerTime } from '../../src/prefect/server-time.js'
-import { APART_MS, askAgainMs, GOOD, isEnded, judge, REFUSALS, type Standing } from '../../src/keys/verdict.js'
 import { createManualClock } from '../fixtures/manual-clock.js'
 
 const SECOND = 1000
@@ -20,15 +28,16 @@ function live(everyMs: number, ms: number, isUp: (at: number) => boolean) {
 }
 
 /** What becomes of a key, by the outage and how often somebody asks. */
-const OUTAGES: readonly (readonly [name: string, isUp: (at: number) => boolean, seen: readonly string[]])[] = [
-  ['39 ms', (at) => at > 39, ['doubted', 'good']],
-  ['1 s', (at) => at > SECOND, ['doubted', 'good']],
-  ['5 s', (at) => at > 5 * SECOND, ['doubted', 'good']],
-  ['5 min', (at) => at > 5 * MINUTE, ['doubted', 'good']],
-  ['just less than the rule says', (at) => at > 4 * APART_MS - SECOND, ['doubted', 'good']],
-  ['1 h', (at) => at > HOUR, ['doubted', 'rejected', 'good']],
-  ['for ever', () => false, ['doubted', 'rejected']],
-]
+const OUTAGES: readonly (readonly [name: string, isUp: (at: number) => boolean, seen: readonly string[]])[] =
+  [
+    ['39 ms', (at) => at > 39, ['doubted', 'good']],
+    ['1 s', (at) => at > SECOND, ['doubted', 'good']],
+    ['5 s', (at) => at > 5 * SECOND, ['doubted', 'good']],
+    ['5 min', (at) => at > 5 * MINUTE, ['doubted', 'good']],
+    ['just less than the rule says', (at) => at > 4 * APART_MS - SECOND, ['doubted', 'good']],
+    ['1 h', (at) => at > HOUR, ['doubted', 'rejected', 'good']],
+    ['for ever', () => false, ['doubted', 'rejected']],
+  ]
 
 for (const everyMs of [10, 250, SECOND, 20 * SECOND, 30 * SECOND]) {
   for (const [name, isUp, seen] of OUTAGES) {
@@ -78,11 +87,14 @@ t.test('the end of a key by its own server is believed at once', async (t) => {
   t.equal(isEnded({}, time), false)
 })
 
-t.test('asks again: at ticks in doubt, less than a dozen times in the first hour after, then hourly', async (t) => {
-  t.ok(askAgainMs({ doubt: true }, 0) <= 30 * SECOND)
-  let asked = 0
-  for (let at = 0; at < HOUR; at += askAgainMs({ rejectedAt: 0 }, at)) asked += 1
-  t.ok(asked <= 12, `${asked} times`)
-  t.equal(askAgainMs({ rejectedAt: 0 }, HOUR), HOUR)
-  t.equal(askAgainMs({ rejectedAt: HOUR }, 0), HOUR, 'whatever the clock says')
-})
+t.test(
+  'asks again: at ticks in doubt, less than a dozen times in the first hour after, then hourly',
+  async (t) => {
+    t.ok(askAgainMs({ doubt: true }, 0) <= 30 * SECOND)
+    let asked = 0
+    for (let at = 0; at < HOUR; at += askAgainMs({ rejectedAt: 0 }, at)) asked += 1
+    t.ok(asked <= 12, `${asked} times`)
+    t.equal(askAgainMs({ rejectedAt: 0 }, HOUR), HOUR)
+    t.equal(askAgainMs({ rejectedAt: HOUR }, 0), HOUR, 'whatever the clock says')
+  },
+)

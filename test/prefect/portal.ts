@@ -4,7 +4,9 @@ import type { CloudApi, CloudTarget } from '../../src/prefect/cloud.js'
 import { createTestCloud, failureOf, TEST_USER_ID, target } from '../fixtures/cloud-client.js'
 import { type Behaviour, startServer } from '../fixtures/cloud-server.js'
 
-const STATUSES = [200, 201, 202, 204, 301, 302, 307, 400, 401, 402, 403, 404, 405, 407, 409, 410, 418, 451, 511]
+const STATUSES = [
+  200, 201, 202, 204, 301, 302, 307, 400, 401, 402, 403, 404, 405, 407, 409, 410, 418, 451, 511,
+]
 
 const BODIES: readonly (readonly [name: string, type: string | undefined, text: string])[] = [
   ['a web page', 'text/html; charset=utf-8', '<!doctype html><title>Wi-Fi</title>'],

@@ -56,8 +56,7 @@ const FAULTS: readonly Fault[] = [
   },
   {
     name: '401 as text',
-    behave: (response) =>
-      response.writeHead(401, { 'content-type': 'text/plain' }).end('{"detail":"no"}'),
+    behave: (response) => response.writeHead(401, { 'content-type': 'text/plain' }).end('{"detail":"no"}'),
     code: 'prefect_unexpected',
     says: /401 and JSON that is not Prefect's \(text\/plain/,
   },
