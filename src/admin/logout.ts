@@ -22,14 +22,13 @@ interface LogOutParts {
   readonly credentials: Credentials
   readonly cloud: CloudApi
   readonly events: Events
-  readonly now: () => number
   /** Brings what is served up to date. */
   readonly settle: () => Promise<void>
 }
 
 /** Rejects as `ProfileStore.edit` does; nothing has changed then. */
 export async function logOut(
-  { store, keeper, credentials, cloud, events, now, settle }: LogOutParts,
+  { store, keeper, credentials, cloud, events, settle }: LogOutParts,
   name: string,
   revoke: boolean,
 ): Promise<LogoutOutcome> {
@@ -42,7 +41,7 @@ export async function logOut(
   // What may be refused comes first: a file that cannot be written leaves everything as it is.
   if (fileKey !== undefined) await store.edit([removal(name)])
   const { revoked, notRevoked } = revoke
-    ? await revokeAll({ keeper, cloud, now }, name)
+    ? await revokeAll({ keeper, cloud }, name)
     : { revoked: [], notRevoked: [] }
   const inFile = fingerprints(fileKey)
   const strangers = inFile.filter((fingerprint) => !ours.some((key) => key.fingerprint === fingerprint))
@@ -65,15 +64,14 @@ function fingerprints(key: Secret | undefined): readonly string[] {
 
 const NO_ID = 'its id at Prefect is not known; delete it on the API keys page of Prefect Cloud (/my/api-keys)'
 
-/** The current key deletes the others, then itself. */
+/** The current key deletes the others, then itself; expired ones, too: only our clock may say that they are. */
 async function revokeAll(
-  { keeper, cloud, now }: Pick<LogOutParts, 'keeper' | 'cloud' | 'now'>,
+  { keeper, cloud }: Pick<LogOutParts, 'keeper' | 'cloud'>,
   name: string,
 ): Promise<Omit<LogoutOutcome, 'forgotten'>> {
   const revoked: string[] = []
   const notRevoked: { fingerprint: string; reason: string }[] = []
   for (const key of keysCurrentLast(keeper, name)) {
-    if (key.expiresAt !== undefined && key.isExpiryAssumed !== true && key.expiresAt < now()) continue
     const reason = await revokeOne(keeper, cloud, key)
     if (reason === undefined) revoked.push(key.fingerprint)
     else notRevoked.push({ fingerprint: key.fingerprint, reason })

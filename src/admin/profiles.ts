@@ -120,8 +120,7 @@ export function createProfileAdmin({
     },
 
     adopt: (name) => adoptKey({ store, keeper, credentials, cloud, events, now, newId, settle }, name),
-    logout: (name, { revoke }) =>
-      logOut({ store, keeper, credentials, cloud, events, now, settle }, name, revoke),
+    logout: (name, { revoke }) => logOut({ store, keeper, credentials, cloud, events, settle }, name, revoke),
   }
 }
 

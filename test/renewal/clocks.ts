@@ -66,25 +66,28 @@ t.test('a key that would live longer than asked is deleted, and the time is lear
   t.ok(lifeOf(sim, broker.served()) <= 30 * DAY)
 })
 
-t.test('with our clock a day or a year off, no key is deleted, forgotten or taken out of service', async (t) => {
-  for (const off of [DAY, YEAR, -YEAR]) {
-    const stage = await setRenewalStage(t, { isHandedOut: true, retireAfterMs: 2 * DAY })
-    const { broker, sim, clock } = stage
-    await stage.finish(broker.renewer.renew('cloud', { isForced: true }))
-    const held = Object.keys(broker.keeper.ledger().keys).length
-    const served = broker.served()
-    clock.sleep(off)
-    const outage = sim.faults.always({}, { kind: 'reset', when: 'before' })
-    await stage.tickUntil(() => false, 10 * MINUTE, MINUTE)
-    const again = await stage.reopen()
-    await again.recover()
-    await stage.finish(again.renewer.tick())
-    t.equal(again.served(), served)
-    outage.disarm()
-    await stage.finish(again.renewer.tick())
-    await stage.finish(again.rotator.recover())
-    t.equal(again.served(), served)
-    t.equal(Object.keys(again.keeper.ledger().keys).length, held)
-    t.equal(sim.keys.find(stage.old)?.deletedAt, undefined)
-  }
-})
+t.test(
+  'with our clock a day or a year off, no key is deleted, forgotten or taken out of service',
+  async (t) => {
+    for (const off of [DAY, YEAR, -YEAR]) {
+      const stage = await setRenewalStage(t, { isHandedOut: true, retireAfterMs: 2 * DAY })
+      const { broker, sim, clock } = stage
+      await stage.finish(broker.renewer.renew('cloud', { isForced: true }))
+      const held = Object.keys(broker.keeper.ledger().keys).length
+      const served = broker.served()
+      clock.sleep(off)
+      const outage = sim.faults.always({}, { kind: 'reset', when: 'before' })
+      await stage.tickUntil(() => false, 10 * MINUTE, MINUTE)
+      const again = await stage.reopen()
+      await again.recover()
+      await stage.finish(again.renewer.tick())
+      t.equal(again.served(), served)
+      outage.disarm()
+      await stage.finish(again.renewer.tick())
+      await stage.finish(again.rotator.recover())
+      t.equal(again.served(), served)
+      t.equal(Object.keys(again.keeper.ledger().keys).length, held)
+      t.equal(sim.keys.find(stage.old)?.deletedAt, undefined)
+    }
+  },
+)

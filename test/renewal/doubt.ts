@@ -1,6 +1,10 @@
 /** Outages in which Prefect refuses a good key, and keys that are really dead: over the one composition, on a clock that is moved. */
+import { once } from 'node:events'
+import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import type { Fault } from '../../sim/faults/faults.js'
+import { buildApp } from '../../src/api/app.js'
+import { ask } from '../fixtures/api-under-test.js'
 import { DAY, type RenewalStage, setRenewalStage } from '../fixtures/renewal-stage.js'
 
 const SECOND = 1000
@@ -177,4 +181,35 @@ t.test('a key in profiles.toml is doubted, served on, and good again', async (t)
   outage.disarm()
   await stage.tickUntil(() => stateOf(stage) === 'good', 10 * MINUTE)
   t.equal(stateOf(stage), 'good')
+})
+
+t.test('who reads the answers is told: raw callers, status, readyz, doctor', async (t) => {
+  const stage = await young(t)
+  const { broker, sim } = stage
+  const app = await buildApp(broker.app)
+  t.teardown(() => app.close(100))
+  const server = app.openServer('socket').listen(join(t.testdir(), 'a.sock'))
+  await once(server, 'listening')
+  const place = { socketPath: String(server.address()) }
+  const get = async (path: string) => JSON.parse((await stage.finish(ask(place, path))).text)
+  const before = await get('/v1/credentials?profile=cloud')
+  t.equal(before.state, undefined)
+  const outage = sim.faults.always({}, REFUSED)
+  await get('/v1/doctor')
+  await broker.credentials.settle()
+  const doubted = await get('/v1/credentials?profile=cloud')
+  t.match(doubted, { state: 'doubted', env: { PREFECT_API_KEY: stage.old } })
+  t.equal(doubted.generation, before.generation + 1, 'another answer')
+  const status = await get('/v1/status')
+  t.match(status.profiles[0], { ready: true, state: 'doubted', notices: [/has refused the key/] })
+  t.match(await get('/readyz/cloud'), { ready: true, degraded: /has refused the key/ })
+  const { checks } = await get('/v1/doctor')
+  const keys = checks.find(({ name }: { name: string }) => name === 'keys')
+  t.match(keys, { verdict: 'warning', finding: /has refused the key/ })
+  await stage.tickUntil(() => broker.served() === 'login_required', HOUR)
+  t.match(await get('/v1/credentials?profile=cloud'), { code: 'login_required' })
+  t.match((await get('/v1/status')).profiles[0], { ready: false, state: 'rejected' })
+  outage.disarm()
+  await stage.tickUntil(() => broker.served() === stage.old, 10 * MINUTE)
+  t.equal((await get('/v1/credentials?profile=cloud')).state, undefined)
 })

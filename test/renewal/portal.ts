@@ -31,7 +31,12 @@ for (const [name, fault] of Object.entries(NETWORKS)) {
     // The verification never ends: killed in the middle of it.
     const hold = sim.faults.always({ path: '/api/me/workspaces' }, { kind: 'reset', when: 'before' })
     await stage.finish(broker.rotator.rotate('cloud').catch(() => undefined))
-    const minted = sim.keys.all().find(({ name, deletedAt }) => name !== 'browser' && deletedAt === undefined && sim.keys.find(old)?.name !== name)
+    const minted = sim.keys
+      .all()
+      .find(
+        ({ name, deletedAt }) =>
+          name !== 'browser' && deletedAt === undefined && sim.keys.find(old)?.name !== name,
+      )
     t.ok(minted)
     hold.disarm()
     sim.keys.revoke(old)
