@@ -21,11 +21,9 @@ import {
   promoted,
   renamed,
   reset,
-  stood,
   withKey,
   withProfile,
 } from './ledger.js'
-import type { Standing } from './verdict.js'
 
 interface Envelope {
   readonly kind: 'api_key' | 'auth_string'
@@ -120,8 +118,8 @@ export interface KeyKeeper {
   /** Forgets all keys of a profile and everything known of it but its generation, which never goes back. Returns their fingerprints. */
   forgetProfile(name: string): Promise<readonly string[]>
   markHandedOut(item: string): Promise<void>
-  /** Notes what Prefect's answers say about the key. `offset`: from the clock of `standing` to epoch ms. */
-  noteStanding(item: string, standing: Standing, offset: number): Promise<void>
+  /** Changes what is known of a key. */
+  noteKey(item: string, change: (record: KeyRecord) => KeyRecord): Promise<void>
   /** Prefect set another expiry for this key. Epoch ms. */
   noteExpiry(item: string, expiresAt: number): Promise<void>
   /** Notes that the warning this many days before expiry is being given. */
@@ -145,7 +143,6 @@ export function createKeyKeeper({
   readonly vault: Vault
   readonly ledger: Document<Ledger>
   readonly clock: Clock
-  /** What is noted of a key is noted by the time of its own server. */
   readonly times: ServerTimes
   readonly log: Log
 }): KeyKeeper {
@@ -162,12 +159,6 @@ export function createKeyKeeper({
   }
 
   const profile = (name: string) => profileRecord(ledger.read(), name)
-
-  const timeOf = (item: string): Clock => {
-    const record = ledger.read().keys[item]
-    return record === undefined ? clock : times.of(record.cloudApiUrl).clock
-  }
-
   const kindOf = (item: string): Envelope['kind'] =>
     Object.hasOwn(ledger.read().keys, item) ? 'api_key' : 'auth_string'
 
@@ -187,10 +178,10 @@ export function createKeyKeeper({
     }
   }
 
-  const patchKey = (item: string, patch: Partial<KeyRecord>) =>
+  const noteKey = (item: string, change: (record: KeyRecord) => KeyRecord) =>
     update((current) => {
       const record = current.keys[item]
-      return record === undefined ? current : withKey(current, { ...record, ...patch })
+      return record === undefined ? current : withKey(current, change(record))
     })
 
   /** Never rejects for one item: what the vault cannot delete now stays doomed, and the next `load` retries it. */
@@ -262,7 +253,7 @@ export function createKeyKeeper({
       return record
     },
     async promote(item, options = {}) {
-      await update((current) => promoted(current, item, options, timeOf(item).now()))
+      await update((current) => promoted(current, item, options, times))
       const record = ledger.read().keys[item]
       return record !== undefined && profile(record.profile).currentItem === item
     },
@@ -294,12 +285,12 @@ export function createKeyKeeper({
       return keys.map(({ fingerprint }) => fingerprint)
     },
     async markHandedOut(item) {
-      if (ledger.read().keys[item]?.handedOut === false) await patchKey(item, { handedOut: true })
+      if (ledger.read().keys[item]?.handedOut === false)
+        await noteKey(item, (record) => ({ ...record, handedOut: true }))
     },
-    noteStanding: (item, standing, offset) =>
-      update((current) => stood(current, item, standing, offset, timeOf(item).now())),
-    noteExpiry: (item, expiresAt) => patchKey(item, { expiresAt }),
-    markWarned: (item, days) => patchKey(item, { warned: days }),
+    noteKey,
+    noteExpiry: (item, expiresAt) => noteKey(item, (record) => ({ ...record, expiresAt })),
+    markWarned: (item, days) => noteKey(item, (record) => ({ ...record, warned: days })),
     renameProfile: (from, to) => update((current) => renamed(current, from, to)),
     onChange(listener) {
       listeners.add(listener)

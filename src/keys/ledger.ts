@@ -1,9 +1,9 @@
 /** The ledger: what is known of every profile and key, and each kind of change of it. Pure. */
 
 import type { Owner, Workspace } from '../prefect/cloud.js'
+import type { ServerTimes } from '../prefect/server-time.js'
 import { defined } from '../std/defined.js'
 import type { Journal } from './journal.js'
-import type { Standing } from './verdict.js'
 
 export type KeyOrigin = 'browser' | 'pasted' | 'minted' | 'service_account' | 'profile'
 
@@ -29,7 +29,7 @@ export interface KeyRecord {
   readonly handedOut: boolean
   /** When another key replaced it. */
   readonly retiredAt?: number
-  /** Prefect has begun to refuse it; see `verdict.ts`. */
+  /** Prefect has begun to refuse it; see `verdict.ts`; times in epoch ms. */
   readonly doubt?: {
     /** The first refusal. */
     readonly since: number
@@ -128,10 +128,11 @@ export function promoted(
   ledger: Ledger,
   item: string,
   { patch = {}, replacing }: { readonly patch?: Partial<ProfileRecord>; readonly replacing?: string },
-  now: number,
+  times: ServerTimes,
 ): Ledger {
   const record = ledger.keys[item]
   if (record === undefined) return ledger
+  const now = times.of(record.cloudApiUrl).clock.now()
   const { exchangeRefused: _, ...before } = profileRecord(ledger, record.profile)
   if (replacing !== undefined && before.currentItem !== replacing) return ledger
   const { retiredAt: __, ...live } = record
@@ -146,17 +147,6 @@ export function promoted(
     ...renewal,
     currentItem: item,
   })
-}
-
-/** Notes what the key under `item` is worth. `offset`: from the clock of `standing` to epoch ms; `now`: epoch ms. */
-export function stood(ledger: Ledger, item: string, standing: Standing, offset: number, now: number): Ledger {
-  const record = ledger.keys[item]
-  if (record === undefined) return ledger
-  const { doubt: _, rejectedAt, ...rest } = record
-  if (standing.kind === 'good') return withKey(ledger, rest)
-  if (standing.kind === 'rejected') return withKey(ledger, { ...rest, rejectedAt: rejectedAt ?? now })
-  const { refusals, since, last } = standing
-  return withKey(ledger, { ...rest, doubt: { since: since + offset, last: last + offset, refusals } })
 }
 
 /** Removes the record; its item stays doomed until the vault has deleted it. */

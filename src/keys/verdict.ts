@@ -42,6 +42,24 @@ export function judge(before: Standing, heard: Heard): Standing {
   return refusals >= REFUSALS ? { kind: 'rejected' } : { ...before, last: at, refusals }
 }
 
+/** The record of a key that is worth `standing`. `offset`: from the clock of `standing` to epoch ms; `now`: epoch ms. */
+export function stood(
+  { doubt: _, rejectedAt, ...record }: KeyRecord,
+  standing: Standing,
+  { offset, now }: { readonly offset: number; readonly now: number },
+): KeyRecord {
+  switch (standing.kind) {
+    case 'good':
+      return record
+    case 'doubted': {
+      const { refusals, since, last } = standing
+      return { ...record, doubt: { since: since + offset, last: last + offset, refusals } }
+    }
+    case 'rejected':
+      return { ...record, rejectedAt: rejectedAt ?? now }
+  }
+}
+
 /** How often Prefect is asked about a key in use, in awake time: a revoked one is found before a job finds it. */
 const ASK_GOOD_MS = 12 * HOUR_MS
 /** At every tick. */

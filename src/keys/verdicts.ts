@@ -8,7 +8,7 @@ import type { Clock } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 import type { KeyKeeper } from './keeper.js'
 import type { KeyRecord } from './ledger.js'
-import { GOOD, type Heard, judge, type Standing } from './verdict.js'
+import { GOOD, type Heard, judge, type Standing, stood } from './verdict.js'
 
 type Cloud = CloudApi & ServiceAccountsApi
 
@@ -33,7 +33,7 @@ export function createVerdicts({
   clock,
   log,
 }: {
-  readonly keeper: Pick<KeyKeeper, 'ledger' | 'noteStanding'>
+  readonly keeper: Pick<KeyKeeper, 'ledger' | 'noteKey'>
   readonly events: Events
   readonly times: ServerTimes
   readonly clock: Clock
@@ -67,10 +67,11 @@ export function createVerdicts({
     const after = judge(before, heard)
     if (after === before && records.every((record) => isNoted(record, after))) return
     keep(name, after, records.length === 0)
-    const offset = times.of(cloudApiUrl).clock.now() - clock.monotonic()
+    const now = times.of(cloudApiUrl).clock.now()
+    const offset = now - clock.monotonic()
     for (const { item } of records) {
       try {
-        await keeper.noteStanding(item, after, offset)
+        await keeper.noteKey(item, (record) => stood(record, after, { offset, now }))
       } catch (error) {
         // Noted with the next answer: memory knows it until then.
         log.warn({ item, error }, 'standing of a key not noted; will retry')

@@ -15,6 +15,7 @@ import type { Credentials } from '../serve/credentials.js'
 import { SECOND_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
+import { loginCommand, quoteWord } from '../std/text.js'
 import { describeSetback, type Setback } from './backoff.js'
 import { type CurrentKey, findHeldKey, isDue } from './due.js'
 
@@ -178,6 +179,21 @@ const NOT_ACCEPTED: readonly ErrorCode[] = [
   'prefect_rate_limited',
   'prefect_forbidden',
 ]
+
+/** Prefect's refusal for who asked for a renewal. */
+export function keyRefused(profile: string, isDoubted: boolean): BrokerError {
+  const name = shownName(profile)
+  if (!isDoubted) {
+    return new BrokerError('key_rejected', `Prefect no longer accepts the key of profile ${name}`, {
+      hint: loginCommand(profile),
+    })
+  }
+  return new BrokerError(
+    'key_rejected',
+    `Prefect refused the key of profile ${name} just now; it is still served, and Prefect is asked again`,
+    { hint: `in a few minutes: prefect-auth renew --now --profile ${quoteWord(profile)}` },
+  )
+}
 
 function unsettled(profile: string): BrokerError {
   return new BrokerError(

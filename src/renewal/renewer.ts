@@ -1,5 +1,5 @@
 /** Renews keys before they expire: on ticks, at use, after sleep, and when asked. */
-import { BrokerError, isBrokerError, shuttingDown } from '../base/errors.js'
+import { isBrokerError, shuttingDown } from '../base/errors.js'
 import type { Events } from '../base/events.js'
 import type { Journal } from '../keys/journal.js'
 import type { KeyKeeper } from '../keys/keeper.js'
@@ -10,15 +10,14 @@ import type { Verdicts } from '../keys/verdicts.js'
 import type { Document } from '../os/document.js'
 import type { CloudApi } from '../prefect/cloud.js'
 import type { ServerTimes } from '../prefect/server-time.js'
-import { shownName } from '../profiles/bundled.js'
 import type { Credentials } from '../serve/credentials.js'
 import { createSingleFlight } from '../std/async.js'
-import { type Clock, DAY_MS, MINUTE_MS, SECOND_MS, type Timer } from '../std/clock.js'
+import { type Clock, DAY_MS, MINUTE_MS, type Timer } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
-import { loginCommand, quoteWord } from '../std/text.js'
-import { type Attempt, createRenewalAttempts } from './attempt.js'
+import { type Attempt, createRenewalAttempts, keyRefused } from './attempt.js'
 import { classifySetback, createRenewalHolds } from './backoff.js'
+import { createClockWatch } from './clock-watch.js'
 import { type CurrentKey, findHeldKey, isDue, planFor } from './due.js'
 import { createFileKeyWatch } from './file-keys.js'
 import type { RenewalPlan } from './plan.js'
@@ -285,44 +284,8 @@ export function createKeyRenewer({
   }
 }
 
-function keyRefused(profile: string, isDoubted: boolean): BrokerError {
-  const name = shownName(profile)
-  if (!isDoubted) {
-    return new BrokerError('key_rejected', `Prefect no longer accepts the key of profile ${name}`, {
-      hint: loginCommand(profile),
-    })
-  }
-  return new BrokerError(
-    'key_rejected',
-    `Prefect refused the key of profile ${name} just now; it is still served, and Prefect is asked again`,
-    { hint: `in a few minutes: prefect-auth renew --now --profile ${quoteWord(profile)}` },
-  )
-}
-
 /** Of the key, ms. */
 function lifeOf(current: CurrentKey | undefined): number {
   const { issuedAt = 0, expiresAt = 30 * DAY_MS } = current?.record ?? {}
   return expiresAt - issuedAt
-}
-
-interface ClockWatch {
-  /** How far the wall clock moved against the monotonic one since the last call, ms; 0 for a little drift. */
-  look(): number
-}
-
-/** More than any drift between two calls, less than any sleep that matters. */
-const TOLERANCE_MS = 5 * SECOND_MS
-
-export function createClockWatch(clock: Clock): ClockWatch {
-  let wall = clock.now()
-  let mono = clock.monotonic()
-  return {
-    look() {
-      const [nowWall, nowMono] = [clock.now(), clock.monotonic()]
-      const jump = nowWall - wall - (nowMono - mono)
-      wall = nowWall
-      mono = nowMono
-      return Math.abs(jump) > TOLERANCE_MS ? jump : 0
-    },
-  }
 }

@@ -5,6 +5,7 @@ import t, { type Test } from 'tap'
 import type { Fault } from '../../sim/faults/faults.js'
 import { buildApp } from '../../src/api/app.js'
 import { ask } from '../fixtures/api-under-test.js'
+import { makeRoot } from '../fixtures/broker.js'
 import { DAY, type RenewalStage, setRenewalStage } from '../fixtures/renewal-stage.js'
 
 const SECOND = 1000
@@ -188,7 +189,7 @@ t.test('who reads the answers is told: raw callers, status, readyz, doctor', asy
   const { broker, sim } = stage
   const app = await buildApp(broker.app)
   t.teardown(() => app.close(100))
-  const server = app.openServer('socket').listen(join(t.testdir(), 'a.sock'))
+  const server = app.openServer('socket').listen(join(await makeRoot(t), 'a.sock'))
   await once(server, 'listening')
   const place = { socketPath: String(server.address()) }
   const get = async (path: string) => JSON.parse((await stage.finish(ask(place, path))).text)
