@@ -73,7 +73,7 @@ function announce(events: Events, { state, problem, file }: ProfileReading): voi
   events.emit('profiles.changed', { facts })
 }
 
-/** Fingerprints of plain-text keys that were reported, and of those that Prefect rejected. */
+/** Fingerprints of plain-text keys that were reported, and of those that can be no keys. */
 interface Memory {
   readonly reported: Set<string>
   readonly refused: Set<string>
@@ -93,7 +93,7 @@ async function follow(deps: ProfileMinderParts, state: ProfileState, memory: Mem
 /** Reported once per key; the profile's warnings also offer to adopt it. */
 async function followPlainKey(
   deps: ProfileMinderParts,
-  { resolved, key }: ProfileState,
+  { resolved, key, standing }: ProfileState,
   memory: Memory,
 ): Promise<void> {
   const fingerprint = key?.fingerprint ?? ''
@@ -102,10 +102,13 @@ async function followPlainKey(
     deps.events.emit('profiles.plaintext_key', { profile: resolved.name, facts: { fingerprint } })
     deps.log.warn({ profile: resolved.name, fingerprint }, 'plain-text API key in profiles.toml')
   }
-  if (deps.policy.adopt === 'auto') await adopt(deps, resolved.name, fingerprint, memory)
+  // A key that Prefect refuses is asked about by the renewal; it is adopted once Prefect takes it.
+  if (deps.policy.adopt === 'auto' && standing === undefined) {
+    await adopt(deps, resolved.name, fingerprint, memory)
+  }
 }
 
-/** A rejection by Prefect is final: the key is not tried again at every look. */
+/** What can be no key is not tried again at every look. */
 async function adopt(
   { admin, audit, log }: ProfileMinderParts,
   name: string,
@@ -119,7 +122,7 @@ async function adopt(
     audit.record({ action: 'adopt', outcome: 'done', door: 'daemon', profile: name, fingerprint })
   } catch (error) {
     if (!isBrokerError(error)) throw error
-    if (isBrokerError(error, 'key_rejected', 'key_malformed')) refused.add(fingerprint)
+    if (isBrokerError(error, 'key_malformed')) refused.add(fingerprint)
     log.warn({ profile: name, error }, 'plain-text key not adopted')
   }
 }

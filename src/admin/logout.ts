@@ -28,6 +28,7 @@ interface LogOutParts {
   readonly events: Events
   readonly now: () => number
   readonly newId: () => string
+  /** Brings what is served up to date. */
   readonly settle: () => Promise<void>
 }
 

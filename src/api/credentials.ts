@@ -156,6 +156,7 @@ function renderCredentials(served: Served): CredentialsView {
       workspace: workspace && renderWorkspaceRef(workspace),
       owner: owner && renderOwner(owner),
       key: key && renderKey(key),
+      state: served.state,
     }),
     generation: served.generation,
     because: served.because,

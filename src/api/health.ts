@@ -15,8 +15,8 @@ export function healthRoutes(
   api: ApiServer,
   { credentials, guard, inspection, renewal }: RouteContext,
 ): void {
-  const degraded = (ready: Ready, { resolved }: ProfileState): Ready => {
-    const trouble = renewal.view(resolved.name)?.trouble ?? inspection.trouble()
+  const degraded = (ready: Ready, { resolved, standing }: ProfileState): Ready => {
+    const trouble = standing ?? renewal.view(resolved.name)?.trouble ?? inspection.trouble()
     return ready.ready && trouble !== undefined
       ? { ...ready, degraded: trouble.message, ...defined({ hint: trouble.hint }) }
       : ready

@@ -16,6 +16,7 @@ import { createKeyKeeper } from '../keys/keeper.js'
 import { createRevocation } from '../keys/revocation.js'
 import { createKeyRotator } from '../keys/rotate.js'
 import { createTurns } from '../keys/turns.js'
+import { createVerdicts } from '../keys/verdicts.js'
 import { createAcceptLogin } from '../login/accept.js'
 import { createLoginSessions } from '../login/sessions.js'
 import { findLoginTarget } from '../login/target.js'
@@ -88,12 +89,14 @@ type Core = Awaited<ReturnType<typeof createCore>>
 
 /** Keys, what is served of them, and everything that changes which key that is. */
 async function createCore(parts: BrokerParts) {
-  const { settings, defaults, clock, time, random, newId, randomToken, log, vault, store, cloud, audit } =
-    parts
+  const { settings, defaults, clock, times, random, newId, randomToken, log, vault, store, audit } = parts
   const { ledger, journal, tokens: document } = parts.state
   const events = createEvents({ clock, log, epoch: newId() })
   parts.state.onTrouble((trouble) => announceTrouble(events, trouble))
-  const keeper = createKeyKeeper({ vault, ledger, clock: time.clock, log: log.child({ part: 'keys' }) })
+  const keeper = createKeyKeeper({ vault, ledger, clock, times, log: log.child({ part: 'keys' }) })
+  const verdicts = createVerdicts({ keeper, events, times, clock, log: log.child({ part: 'keys' }) })
+  // Nothing asks Prefect but through this: every answer counts.
+  const cloud = verdicts.listen(parts.cloud)
   // Before anybody listens: what is served is decided only once interrupted changes are settled.
   await keeper.load()
   const credentials = createCredentials({
@@ -103,6 +106,7 @@ async function createCore(parts: BrokerParts) {
     clock,
     defaults,
     log: log.child({ part: 'credentials' }),
+    verdicts,
     renewsAt: (item) => renewalMoment(keeper, item),
   })
   const settle = () => credentials.settle()
@@ -115,8 +119,8 @@ async function createCore(parts: BrokerParts) {
     store,
     keeper,
     turns,
-    revocation: createRevocation({ keeper, disposal, clock: time.clock }),
-    clock: time.clock,
+    revocation: createRevocation({ keeper, disposal, times }),
+    clock,
     newId,
     log: log.child({ part: 'changes' }),
     hold: credentials.hold,
@@ -129,14 +133,14 @@ async function createCore(parts: BrokerParts) {
     disposal,
     turns,
     events,
-    clock: time.clock,
+    clock,
+    times,
     newId,
     journal,
     random,
     log: log.child({ part: 'rotation' }),
     hostname: parts.hostname,
     lifetimeMs: settings['renewal.key_lifetime'],
-    isTimeSure: time.isFresh,
   })
   const acceptLogin = createAcceptLogin({
     keeper,
@@ -145,13 +149,13 @@ async function createCore(parts: BrokerParts) {
     rotator,
     events,
     audit,
-    clock: time.clock,
+    times,
     newId,
     settle,
     log: log.child({ part: 'login' }),
   })
   const acts = { turns, disposal, changes, rotator, acceptLogin }
-  return { events, journal, keeper, credentials, settle, tokens, ...acts }
+  return { events, journal, keeper, verdicts, cloud, credentials, settle, tokens, ...acts }
 }
 
 /** Once when the state disk begins to fail, and once when it works again. */
@@ -165,8 +169,8 @@ type Features = ReturnType<typeof createFeatures>
 
 /** Renewal, logins, changes of profiles, and the idle exit. */
 function createFeatures(parts: BrokerParts, core: Core) {
-  const { settings, defaults, clock, time, random, newId, log, vault, store, cloud, audit } = parts
-  const { events, journal, keeper, credentials, settle, tokens } = core
+  const { settings, defaults, clock, times, random, newId, log, vault, store, audit } = parts
+  const { events, journal, keeper, verdicts, cloud, credentials, settle, tokens } = core
   const { turns, disposal, changes, rotator, acceptLogin } = core
   const retireAfterMs = settings['renewal.retire_after']
   const now = () => clock.now()
@@ -180,7 +184,8 @@ function createFeatures(parts: BrokerParts, core: Core) {
     rotator,
     journal,
     events,
-    time,
+    verdicts,
+    times,
     clock,
     settle,
     newId,
@@ -189,6 +194,12 @@ function createFeatures(parts: BrokerParts, core: Core) {
     log: log.child({ part: 'renewal' }),
   })
   const stopNotifying = notifyPeople({ events, notify: parts.notify })
+  // The person may not have to do it: Prefect may take the old key again.
+  events.onEvent(({ type, profile = '' }) => {
+    if (type === 'login.started' && keeper.current(profile)?.rejectedAt !== undefined) {
+      void renewal.renewIfDue(profile)
+    }
+  })
 
   const files = { store, keeper, credentials, events }
   const profiles = createProfileAdmin({
@@ -199,7 +210,7 @@ function createFeatures(parts: BrokerParts, core: Core) {
     ...files,
     audit,
     changes,
-    clock: time.clock,
+    clock,
     newId,
     admin: profiles,
     log: log.child({ part: 'profiles' }),
@@ -237,7 +248,7 @@ function createFeatures(parts: BrokerParts, core: Core) {
     logins,
     journal,
     renewal,
-    time,
+    times,
     listeners: parts.listeners,
     ...defined({ retireAfterMs }),
   })
@@ -246,8 +257,8 @@ function createFeatures(parts: BrokerParts, core: Core) {
 
 /** The parts of the HTTP API. */
 function createAppParts(parts: BrokerParts, core: Core, features: Features): AppDeps {
-  const { clock, time, log, audit, vault, cloud, facts, agent } = parts
-  const { events, keeper, credentials, settle, tokens } = core
+  const { clock, times, log, audit, vault, facts, agent } = parts
+  const { events, keeper, cloud, credentials, settle, tokens } = core
   const { renewal, profiles, logins, idle } = features
   const startedAt = clock.now()
   const listeners = () => parts.listeners
@@ -268,7 +279,7 @@ function createAppParts(parts: BrokerParts, core: Core, features: Features): App
         vault,
         notices,
         listeners,
-        clockSkewMs: time.skewMs,
+        clockSkewMs: () => times.of(credentials.state().resolved.cloudApiUrl).skewMs(),
         trouble: () => parts.state.trouble(),
         auditProblem: () => audit.problem(),
         now: () => clock.now(),
@@ -281,8 +292,8 @@ function createAppParts(parts: BrokerParts, core: Core, features: Features): App
   const keys = { credentials, keeper, cloud }
   const renew = renewal.renewIfDue
   const onRejected = createProxyRejection({
-    ...keys,
-    events,
+    credentials,
+    cloud,
     clock,
     renew,
     log: log.child({ part: 'proxy' }),

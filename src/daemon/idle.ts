@@ -4,8 +4,8 @@ import { isHalfDone, type Journal } from '../keys/journal.js'
 import type { KeyKeeper } from '../keys/keeper.js'
 import type { LoginSessions } from '../login/login.js'
 import type { Document } from '../os/document.js'
-import type { ServerTime } from '../prefect/server-time.js'
-import { nextDutyAt } from '../renewal/due.js'
+import type { ServerTimes } from '../prefect/server-time.js'
+import { nextDutyInMs } from '../renewal/due.js'
 import type { Renewal } from '../renewal/renewal.js'
 import type { Credentials } from '../serve/credentials.js'
 import type { Examination } from '../status/doctor.js'
@@ -131,7 +131,7 @@ interface IdleParts {
   readonly logins: LoginSessions
   readonly journal: Document<Journal>
   readonly renewal: Renewal
-  readonly time: ServerTime
+  readonly times: ServerTimes
   /** `renewal.retire_after`, ms; absent: never. */
   readonly retireAfterMs?: number
 }
@@ -242,9 +242,8 @@ function obstacleTo({ listeners, vault }: IdleParts): ReturnType<typeof lastingO
 }
 
 function gather(parts: ActiveParts, app: App): IdleFacts {
-  const { afterMs, listeners, vault, logins, journal, renewal, time } = parts
-  const now = time.clock.now()
-  const dutyAt = nextDutyAt({ ...parts, now: () => now })
+  const { afterMs, listeners, vault, logins, journal, renewal } = parts
+  const dutyInMs = nextDutyInMs(parts)
   return {
     afterMs,
     listeners,
@@ -255,6 +254,6 @@ function gather(parts: ActiveParts, app: App): IdleFacts {
     isWorking: renewal.isBusy(),
     hasOwnLogLevel: parts.hasOwnLogLevel(),
     isStateBehind: parts.isStateBehind(),
-    ...defined({ dutyInMs: dutyAt === undefined ? undefined : dutyAt - now }),
+    ...defined({ dutyInMs }),
   }
 }

@@ -9,7 +9,7 @@ import { ensurePrivateDirectory } from '../os/private-files.js'
 import { createProcessIdentifier } from '../os/proc.js'
 import type { CloudApi, CloudDefaults, ServiceAccountsApi } from '../prefect/cloud.js'
 import { cloudDefaults, openCloudFromEnv } from '../prefect/open-cloud.js'
-import { createServerTime, type ServerTime } from '../prefect/server-time.js'
+import { createServerTimes, type ServerTimes } from '../prefect/server-time.js'
 import { openProfileStore } from '../profiles/open-profiles.js'
 import type { ProfileStore } from '../profiles/profile.js'
 import type { ProxyWay } from '../proxy/proxy.js'
@@ -69,8 +69,8 @@ export interface BrokerParts {
   readonly defaults: CloudDefaults
 
   readonly clock: Clock
-  /** Prefect's time; `cloud` tells it the date of every answer. */
-  readonly time: ServerTime
+  /** Prefect's time, one per origin; `cloud` tells the date of every answer that is Prefect's own. */
+  readonly times: ServerTimes
   readonly random: () => number
   /** 12 hex digits, unique. */
   readonly newId: () => string
@@ -117,13 +117,13 @@ export async function openParts(
   onClose(() => audit.close())
   const vault = await openDaemonVault(options, itemsInUse(state.ledger.read()).length)
   onClose(() => vault.close())
-  const time = createServerTime(clock)
+  const times = createServerTimes(clock)
   const cloud = openCloudFromEnv(env, {
     clock,
     random,
     log: log.child({ part: 'cloud' }),
     userAgent: `prefect-auth-broker/${version}`,
-    onServerDate: time.note,
+    onServerDate: (url, serverAt, receivedAt) => times.of(url).note(serverAt, receivedAt),
   })
   const store = await openProfileStore({
     path: paths.profilesFile,
@@ -137,7 +137,7 @@ export async function openParts(
     hostname: host.hostname,
     defaults: cloudDefaults(env),
     clock,
-    time,
+    times,
     random,
     newId,
     randomToken,

@@ -50,6 +50,7 @@ const keyRecord = z.looseObject({
   isExpiryAssumed: z.boolean().exactOptional(),
   handedOut: z.boolean(),
   retiredAt: at.exactOptional(),
+  doubt: z.object({ since: at, last: at, refusals: z.int().min(1) }).exactOptional(),
   rejectedAt: at.exactOptional(),
   warned: at.exactOptional(),
 })

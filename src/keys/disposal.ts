@@ -1,9 +1,7 @@
-/** How a key of ours ends: deleted at Prefect, or no longer accepted by it. */
+/** How a key of ours ends: deleted at Prefect. */
 
-import type { Events } from '../base/events.js'
 import type { CloudApi, CloudTarget } from '../prefect/cloud.js'
 import type { ProfileStore } from '../profiles/profile.js'
-import type { Log } from '../std/log.js'
 import { isInUse, type KeyIdentity } from './identity.js'
 import type { KeyKeeper } from './keeper.js'
 import type { KeyRecord } from './ledger.js'
@@ -56,25 +54,4 @@ export function targetOf(
   const key = record === undefined ? undefined : keeper.keyOf(record.item)
   if (record === undefined || key === undefined) return undefined
   return { cloudApiUrl: record.cloudApiUrl, key }
-}
-
-/** Takes a key out of service that Prefect no longer accepts, and says so. `settle` brings what is served up to date. */
-export async function rejectKey(
-  {
-    keeper,
-    settle,
-    events,
-    log,
-  }: {
-    readonly keeper: Pick<KeyKeeper, 'markRejected'>
-    readonly settle: () => Promise<void>
-    readonly events: Events
-    readonly log: Log
-  },
-  { profile, item, fingerprint }: Pick<KeyRecord, 'profile' | 'item' | 'fingerprint'>,
-): Promise<void> {
-  await keeper.markRejected(item)
-  await settle()
-  log.warn({ profile, fingerprint }, 'key rejected by Prefect')
-  events.emit('key.rejected', { profile, facts: { fingerprint } })
 }

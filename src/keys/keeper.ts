@@ -1,6 +1,7 @@
 /** The keys we hold: one vault item and one ledger record each, and all secrets in memory. */
 import { BrokerError, isBrokerError } from '../base/errors.js'
 import type { NotedDocument } from '../os/document.js'
+import type { ServerTimes } from '../prefect/server-time.js'
 import { type Clock, SECOND_MS } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 import type { Secret } from '../std/secret.js'
@@ -37,7 +38,7 @@ export function genuineKey(record: KeyRecord, held: HeldSecret): Secret | undefi
 }
 
 /** A key to store: its record without what storing it determines. `handedOut`: others may have it already. */
-export type NewKey = Omit<KeyRecord, 'fingerprint' | 'handedOut' | 'rejectedAt' | 'warned'> & {
+export type NewKey = Omit<KeyRecord, 'fingerprint' | 'handedOut' | 'doubt' | 'rejectedAt' | 'warned'> & {
   readonly handedOut?: boolean
 }
 
@@ -90,7 +91,8 @@ export interface KeyKeeper {
   /** Removes the record from the ledger, then the item from the vault; every `load` retries the latter. */
   forget(item: string): Promise<void>
   markHandedOut(item: string): Promise<void>
-  markRejected(item: string): Promise<void>
+  /** Changes what is known of a key. */
+  noteKey(item: string, change: (record: KeyRecord) => KeyRecord): Promise<void>
   /** Prefect set another expiry for this key. Epoch ms. */
   noteExpiry(item: string, expiresAt: number): Promise<void>
   /** Notes that the warning this many days before expiry is being given. */
@@ -106,11 +108,13 @@ export function createKeyKeeper({
   vault,
   ledger,
   clock,
+  times,
   log,
 }: {
   readonly vault: Vault
   readonly ledger: NotedDocument<Ledger>
   readonly clock: Clock
+  readonly times: ServerTimes
   readonly log: Log
 }): KeyKeeper {
   const secrets = new Map<string, HeldSecret>()
@@ -132,7 +136,6 @@ export function createKeyKeeper({
   }
 
   const profile = (name: string) => profileRecord(ledger.read(), name)
-
   const kindOf = (item: string): Envelope['kind'] =>
     Object.hasOwn(ledger.read().keys, item) ? 'api_key' : 'auth_string'
 
@@ -152,10 +155,10 @@ export function createKeyKeeper({
     }
   }
 
-  const patchKey = (item: string, patch: Partial<KeyRecord>) =>
+  const noteKey = (item: string, change: (record: KeyRecord) => KeyRecord) =>
     observe((current) => {
       const record = current.keys[item]
-      return record === undefined ? current : withKey(current, { ...record, ...patch })
+      return record === undefined ? current : withKey(current, change(record))
     })
 
   /** Never rejects for one item: what the vault cannot delete now stays doomed, and the next `load` retries it. */
@@ -255,7 +258,8 @@ export function createKeyKeeper({
     async promote(item, options = {}) {
       const { settles, ...how } = options
       await update((current) => {
-        const next = promoted(current, item, how, clock.now())
+        const now = times.of(current.keys[item]?.cloudApiUrl ?? '').clock.now()
+        const next = promoted(current, item, how, now)
         return next === current || settles === undefined ? next : withoutChange(next, settles)
       })
       const record = ledger.read().keys[item]
@@ -268,11 +272,12 @@ export function createKeyKeeper({
       await buryDoomed()
     },
     async markHandedOut(item) {
-      if (ledger.read().keys[item]?.handedOut === false) await patchKey(item, { handedOut: true })
+      if (ledger.read().keys[item]?.handedOut === false)
+        await noteKey(item, (record) => ({ ...record, handedOut: true }))
     },
-    markRejected: (item) => patchKey(item, { rejectedAt: clock.now() }),
-    noteExpiry: (item, expiresAt) => patchKey(item, { expiresAt }),
-    markWarned: (item, days) => patchKey(item, { warned: days }),
+    noteKey,
+    noteExpiry: (item, expiresAt) => noteKey(item, (record) => ({ ...record, expiresAt })),
+    markWarned: (item, days) => noteKey(item, (record) => ({ ...record, warned: days })),
     onChange(listener) {
       listeners.add(listener)
       return () => listeners.delete(listener)

@@ -28,7 +28,15 @@ export interface KeyRecord {
   readonly handedOut: boolean
   /** When another key replaced it. */
   readonly retiredAt?: number
-  /** When Prefect answered 401 to it. */
+  /** Prefect has begun to refuse it; see `verdict.ts`; times in epoch ms. */
+  readonly doubt?: {
+    /** The first refusal. */
+    readonly since: number
+    /** The last refusal that counted. */
+    readonly last: number
+    readonly refusals: number
+  }
+  /** When Prefect's refusals were believed; it is asked about again. */
   readonly rejectedAt?: number
   /** The last expiry warning that was given: this many days before. */
   readonly warned?: number

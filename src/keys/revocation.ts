@@ -1,7 +1,7 @@
 /** Deletes keys at Prefect that their owner wants gone, as far as Prefect lets us. */
 
 import { BrokerError } from '../base/errors.js'
-import type { Clock } from '../std/clock.js'
+import { isPast, type ServerTimes } from '../prefect/server-time.js'
 import { type Disposal, targetOf } from './disposal.js'
 import type { KeyKeeper } from './keeper.js'
 import type { KeyRecord } from './ledger.js'
@@ -29,11 +29,11 @@ export const NO_ID =
 export function createRevocation({
   keeper,
   disposal,
-  clock,
+  times,
 }: {
   readonly keeper: KeyKeeper
   readonly disposal: Disposal
-  readonly clock: Clock
+  readonly times: ServerTimes
 }): Revocation {
   /** Returns why the key could not be deleted; undefined if it is gone. */
   async function revokeOne(
@@ -68,8 +68,10 @@ export function createRevocation({
       const others = items.flatMap((item) => (item === asking ? [] : (keys[item] ?? [])))
       const outcome: Revoked[] = []
       for (const key of [...others, ...last]) {
-        const { fingerprint, expiresAt, isExpiryAssumed } = key
-        if (expiresAt !== undefined && isExpiryAssumed !== true && expiresAt < clock.now()) continue
+        const { fingerprint, expiresAt, isExpiryAssumed, cloudApiUrl } = key
+        // Only by Prefect's time: a clock of ours that runs ahead must not leave keys alive.
+        const isCertain = expiresAt !== undefined && isExpiryAssumed !== true
+        if (isCertain && isPast(times.of(cloudApiUrl), expiresAt)) continue
         outcome.push({ fingerprint, ...(await revokeOne(key, by)) })
       }
       return outcome

@@ -4,9 +4,10 @@ import { BrokerError, type ErrorCode, isBrokerError } from '../base/errors.js'
 import type { Events } from '../base/events.js'
 import type { Document } from '../os/document.js'
 import type { CloudApi, MintedKey, Owner } from '../prefect/cloud.js'
+import type { ServerTimes } from '../prefect/server-time.js'
 import { shownName } from '../profiles/bundled.js'
 import { createSingleFlight } from '../std/async.js'
-import { type Clock, SECOND_MS } from '../std/clock.js'
+import { type Clock, MINUTE_MS, SECOND_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
 import type { Secret } from '../std/secret.js'
@@ -34,6 +35,9 @@ export interface KeyRotator {
   recover(): Promise<void>
 }
 
+/** More than seconds are rounded, less than any life. */
+const LIFE_TOLERANCE_MS = 5 * MINUTE_MS
+
 /** Errors after which certainly nothing was minted. */
 const CERTAINLY_NOT_MINTED: readonly ErrorCode[] = [
   'key_rejected',
@@ -55,12 +59,12 @@ export function createKeyRotator({
   journal,
   events,
   clock,
+  times,
   newId,
   random,
   log,
   hostname,
   lifetimeMs,
-  isTimeSure = () => true,
 }: {
   readonly keeper: KeyKeeper
   readonly vault: Pick<Vault, 'prove'>
@@ -70,6 +74,8 @@ export function createKeyRotator({
   readonly journal: Document<Journal>
   readonly events: Events
   readonly clock: Clock
+  /** A key lives as long as asked by the time of its own server. */
+  readonly times: ServerTimes
   readonly newId: () => string
   /** In [0, 1). */
   readonly random: () => number
@@ -78,8 +84,6 @@ export function createKeyRotator({
   readonly hostname: string
   /** `renewal.key_lifetime`, ms. */
   readonly lifetimeMs: number
-  /** Whether the clock was compared with Prefect's lately: what cannot be undone waits for that. Default: always. */
-  readonly isTimeSure?: () => boolean
 }): KeyRotator {
   const rotations = createSingleFlight<KeyRecord>()
   const recoveries = createSingleFlight<void>()
@@ -92,10 +96,10 @@ export function createKeyRotator({
     journal,
     events,
     clock,
+    times,
     random,
     log,
     lifetimeMs,
-    isTimeSure,
   })
 
   async function rotate(profile: string, current: KeyRecord | undefined): Promise<KeyRecord> {
@@ -110,6 +114,7 @@ export function createKeyRotator({
     try {
       await writeEntry(journal, entry)
       const minted = await mint(entry, oldKey)
+      await requireAskedLife(entry, minted)
       return await settlement.finish(await store(entry, minted))
     } finally {
       underWay.delete(entry.id)
@@ -128,8 +133,29 @@ export function createKeyRotator({
       keyName: keyName(hostname, profile, id),
       userId: userIdOf(keeper.profile(profile).owner, profile),
       cloudApiUrl,
-      startedAt: clock.now(),
+      startedAt: times.of(cloudApiUrl).clock.now(),
     }
+  }
+
+  /** Prefect's time, never later than it is: a key must not live longer than asked. */
+  function mintingTime(cloudApiUrl: string): number {
+    const time = times.of(cloudApiUrl)
+    return Math.min(time.clock.now(), clock.now() - (time.skewMs() ?? 0))
+  }
+
+  /** A key that lives longer than asked is deleted: the time that Prefect had told was wrong. */
+  async function requireAskedLife(entry: RotationEntry, minted: MintedKey): Promise<void> {
+    const { id, createdAt, expiresAt } = minted
+    if (createdAt === undefined || expiresAt === undefined) return
+    if (expiresAt - createdAt <= lifetimeMs + LIFE_TOLERANCE_MS) return
+    times.of(entry.cloudApiUrl).note(createdAt, clock.now())
+    await settlement
+      .abandon({ ...entry, cloudId: id })
+      .catch((error: unknown) =>
+        log.warn({ key: id, error }, 'unwanted key not deleted at Prefect; will retry'),
+      )
+    const until = new Date(expiresAt).toISOString().slice(0, 10)
+    throw new BrokerError('prefect_failed', `the minted key would live until ${until}, longer than asked`)
   }
 
   async function mint(entry: RotationEntry, key: Secret): Promise<MintedKey> {
@@ -140,7 +166,8 @@ export function createKeyRotator({
     })
     try {
       // Prefect returns whole seconds: ask for what will be compared later.
-      const expiresAt = Math.floor((clock.now() + lifetimeMs) / SECOND_MS) * SECOND_MS
+      const now = mintingTime(entry.cloudApiUrl)
+      const expiresAt = Math.floor((now + lifetimeMs) / SECOND_MS) * SECOND_MS
       return await cloud.createKey({ cloudApiUrl: entry.cloudApiUrl, key }, entry.userId, {
         name: entry.keyName,
         expiresAt,
@@ -167,7 +194,7 @@ export function createKeyRotator({
         cloudId: id,
         userId: entry.userId,
         name,
-        issuedAt: createdAt ?? clock.now(),
+        issuedAt: createdAt ?? times.of(entry.cloudApiUrl).clock.now(),
         ...defined({ expiresAt }),
       })
       await writeEntry(journal, stored)

@@ -1,8 +1,9 @@
 /** The second half of a rotation, from the stored key on: verify, promote and retire, or abandon. */
-import { BrokerError, isBrokerError } from '../base/errors.js'
+import { BrokerError, type ErrorCode, isBrokerError } from '../base/errors.js'
 import type { Events } from '../base/events.js'
 import type { Document } from '../os/document.js'
 import type { CloudApi, CloudTarget } from '../prefect/cloud.js'
+import { isPast, type ServerTimes } from '../prefect/server-time.js'
 import { shownName } from '../profiles/bundled.js'
 import { type Clock, SECOND_MS, sleep } from '../std/clock.js'
 import type { Log } from '../std/log.js'
@@ -38,10 +39,10 @@ export function createSettlement({
   journal,
   events,
   clock,
+  times,
   random,
   log,
   lifetimeMs,
-  isTimeSure,
 }: {
   readonly keeper: KeyKeeper
   readonly cloud: CloudApi
@@ -50,13 +51,13 @@ export function createSettlement({
   readonly journal: Document<Journal>
   readonly events: Events
   readonly clock: Clock
+  /** What cannot be undone waits until the time of the key's own server is known. */
+  readonly times: ServerTimes
   /** In [0, 1). */
   readonly random: () => number
   readonly log: Log
   /** `renewal.key_lifetime`, ms. */
   readonly lifetimeMs: number
-  /** Whether the clock was compared with Prefect's lately: what cannot be undone waits for that. */
-  readonly isTimeSure: () => boolean
 }): Settlement {
   async function finish(entry: RotationEntry): Promise<KeyRecord> {
     const record = keeper.ledger().keys[entry.item]
@@ -67,7 +68,7 @@ export function createSettlement({
         throw overtaken(entry)
       }
     } catch (error) {
-      if (!isUndecided(error)) {
+      if (await isDecided(entry, error)) {
         await abandon(entry).catch((failure: unknown) =>
           log.warn(
             { key: entry.cloudId, error: failure },
@@ -90,12 +91,11 @@ export function createSettlement({
         const known = keeper.profile(entry.profile).workspaces
         const ids = new Set(seen.map(({ workspaceId }) => workspaceId))
         if (known.length === 0 || known.some(({ workspaceId }) => ids.has(workspaceId))) return
-        throw new BrokerError(
-          'prefect_unexpected',
-          'the newly minted key sees none of the workspaces of the old one',
-        )
+        // An empty list may be temporary.
+        const code = seen.length === 0 ? 'prefect_unexpected' : 'workspace_none'
+        throw new BrokerError(code, 'the newly minted key sees none of the workspaces of the old one')
       } catch (error) {
-        const isFinal = isBrokerError(error, 'prefect_forbidden', 'prefect_unexpected', 'shutting_down')
+        const isFinal = isBrokerError(error, ...FINAL)
         // Whoever waits, to log out for one, does not wait for Prefect: the entry is settled later.
         if (attempt >= VERIFY_ATTEMPTS || isFinal || turns.isWanted(entry.profile)) throw error
         log.warn({ profile: entry.profile, attempt, error }, 'new key not verified; will retry')
@@ -103,6 +103,26 @@ export function createSettlement({
         await sleep(clock, 200 + backoffMs(attempt, policy, random))
       }
     }
+  }
+
+  /**
+   * Whether a failed verification says that the new key is of no use. What is not Prefect's own word about this very key says
+   * nothing, and a refusal counts only if Prefect accepts the old key at the same time: otherwise the new one may be the only
+   * key that is left.
+   */
+  async function isDecided(entry: RotationEntry, error: unknown): Promise<boolean> {
+    if (isBrokerError(error, ...DECIDED)) return true
+    const old = keeper.keyOf(entry.oldItem)
+    if (!isBrokerError(error, 'key_rejected') || old === undefined) return false
+    return cloud.workspaces({ cloudApiUrl: entry.cloudApiUrl, key: old }).then(
+      () => true,
+      () => false,
+    )
+  }
+
+  /** Whether a key that was asked for in this entry has expired by now, by Prefect's own time. */
+  function isDead({ startedAt, cloudApiUrl }: RotationEntry): boolean {
+    return isPast(times.of(cloudApiUrl), startedAt + lifetimeMs)
   }
 
   async function abandon(entry: RotationEntry): Promise<void> {
@@ -114,8 +134,7 @@ export function createSettlement({
 
   /** A key that may have been minted: deleted, or kept in the journal until it has expired. */
   async function settleLost(entry: RotationEntry): Promise<void> {
-    const isDead = isTimeSure() && clock.now() > entry.startedAt + lifetimeMs
-    if (isDead || (await deleteMinted(entry))) await dropEntry(journal, entry.id)
+    if (isDead(entry) || (await deleteMinted(entry))) await dropEntry(journal, entry.id)
   }
 
   async function deleteMinted(entry: RotationEntry): Promise<boolean> {
@@ -166,7 +185,7 @@ export function createSettlement({
     const { cloudId } = record ?? entry
     const known = cloudId === undefined ? entry : { ...entry, cloudId }
     // The ledger is written after the vault: a record means that the item is there.
-    if (entry.step !== 'lost' && record !== undefined) {
+    if (entry.step !== 'lost' && record !== undefined && !isDead(known)) {
       await keeper.load()
       await finish(known)
       return
@@ -194,18 +213,22 @@ export function createSettlement({
           log.warn({ entry: id, profile, error }, 'journal entry not settled; will retry')
         }
       }
-      if (!isTimeSure()) return
-      await purgeExpired(keeper, clock.now()).catch((error: unknown) =>
+      await purgeExpired(keeper, times).catch((error: unknown) =>
         log.warn({ error }, 'expired keys not forgotten; will retry'),
       )
     },
   }
 }
 
-/** A failure that says nothing about the key: what is stored stays stored, and the next look decides. */
-function isUndecided(error: unknown): boolean {
-  return !isBrokerError(error) || error.retry === 'soon'
-}
+/** Failures of a verification that asking again at once would not change. */
+const FINAL: readonly ErrorCode[] = [
+  'prefect_forbidden',
+  'prefect_unexpected',
+  'workspace_none',
+  'shutting_down',
+]
+/** Failures after which the new key can never become current. After any other it stays stored, and the next look decides. */
+const DECIDED: readonly ErrorCode[] = ['login_state', 'workspace_none', 'vault_corrupt', 'key_malformed']
 
 /** The key, if the vault has it. A locked vault is not an empty one. */
 function requireStored(keeper: KeyKeeper, entry: RotationEntry): Secret {
@@ -233,11 +256,10 @@ async function idsByName(
 }
 
 /** Retired keys are kept until they expire: until then a job may use them, and only we can revoke them. */
-async function purgeExpired(keeper: KeyKeeper, now: number): Promise<void> {
-  for (const { item, retiredAt, expiresAt } of Object.values(keeper.ledger().keys)) {
+async function purgeExpired(keeper: KeyKeeper, times: ServerTimes): Promise<void> {
+  for (const { item, retiredAt, expiresAt, cloudApiUrl } of Object.values(keeper.ledger().keys)) {
+    if (retiredAt === undefined || expiresAt === undefined) continue
     const isServed = profilesServing(keeper.ledger(), item).length > 0
-    if (retiredAt !== undefined && expiresAt !== undefined && expiresAt < now && !isServed) {
-      await keeper.forget(item)
-    }
+    if (!isServed && isPast(times.of(cloudApiUrl), expiresAt)) await keeper.forget(item)
   }
 }

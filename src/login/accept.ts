@@ -10,9 +10,10 @@ import type { KeyKeeper, NewKey } from '../keys/keeper.js'
 import { type KeyOrigin, type KeyRecord, keyFacts, promoted } from '../keys/ledger.js'
 import type { KeyRotator } from '../keys/rotate.js'
 import { type CloudDefaults, workspaceApiUrl } from '../prefect/cloud.js'
+import type { ServerTimes } from '../prefect/server-time.js'
 import type { ProfileEdit, ProfileReading } from '../profiles/profile.js'
 import { resolveProfile } from '../profiles/resolve.js'
-import { type Clock, DAY_MS } from '../std/clock.js'
+import { DAY_MS } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 import type { KeepDelivery, LoginDelivery, LoginOutcome } from './login.js'
 import { requireWritable } from './target.js'
@@ -28,7 +29,7 @@ interface AcceptLoginParts {
   readonly rotator: KeyRotator
   readonly events: Events
   readonly audit: Audit
-  readonly clock: Clock
+  readonly times: ServerTimes
   readonly log: Log
   readonly newId: () => string
   /** Brings the served credentials up to date. */
@@ -48,7 +49,7 @@ export function createAcceptLogin({
   rotator,
   events,
   audit,
-  clock,
+  times,
   log,
   newId,
   settle,
@@ -59,6 +60,7 @@ export function createAcceptLogin({
     requireWritable(reading)
     const { profile, cloudApiUrl, key, owner, workspaces, workspace, isToBeActive = false } = delivery
     const { file } = reading
+    const now = times.of(cloudApiUrl).clock.now()
     const entry = file.profiles.get(profile)
     const url = { PREFECT_API_URL: workspaceApiUrl(cloudApiUrl, workspace) }
     // A plain-text key in the file is not the key just stored, and would hide it.
@@ -67,7 +69,7 @@ export function createAcceptLogin({
     if (isToBeActive) edits.push({ kind: 'set_active', name: profile })
     const planned: PlannedKey = { key, about: describe(delivery, `key-${newId()}`) }
     const written = entry && resolveProfile({ file, defaults, requested: profile })
-    const replaced = written && plannedFromFile(written, { item: `key-${newId()}`, now: clock.now() })
+    const replaced = written && plannedFromFile(written, { item: `key-${newId()}`, now })
     return {
       act: 'login',
       keys: replaced === undefined ? [planned] : [planned, replaced],
@@ -75,12 +77,12 @@ export function createAcceptLogin({
       commit: (ledger, [record]) =>
         record === undefined
           ? ledger
-          : promoted(ledger, record.item, { profile, patch: { owner, workspaces } }, clock.now()),
+          : promoted(ledger, record.item, { profile, patch: { owner, workspaces } }, now),
     }
   }
 
   function describe({ profile, cloudApiUrl, via, owner }: LoginDelivery, item: string): NewKey {
-    const issuedAt = clock.now()
+    const issuedAt = times.of(cloudApiUrl).clock.now()
     const expiry =
       via === 'browser' ? { expiresAt: issuedAt + ASSUMED_BROWSER_LIFE_MS, isExpiryAssumed: true } : {}
     const origin: KeyOrigin = owner.kind === 'service_account' ? 'service_account' : via

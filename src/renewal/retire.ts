@@ -5,7 +5,8 @@ import { type Disposal, targetOf } from '../keys/disposal.js'
 import type { KeyKeeper } from '../keys/keeper.js'
 import type { KeyRecord } from '../keys/ledger.js'
 import type { Turns } from '../keys/turns.js'
-import { type Clock, DAY_MS } from '../std/clock.js'
+import type { ServerTimes } from '../prefect/server-time.js'
+import { DAY_MS } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 import type { RenewalHolds } from './backoff.js'
 
@@ -19,8 +20,7 @@ export function createKeyRetirer({
   disposal,
   turns,
   events,
-  clock,
-  isTimeSure,
+  times,
   holds,
   log,
   retireAfterMs,
@@ -29,26 +29,26 @@ export function createKeyRetirer({
   readonly disposal: Disposal
   readonly turns: Turns
   readonly events: Events
-  /** Corrected by Prefect's: a clock that jumps must not delete a key under a running job. */
-  readonly clock: Clock
-  /** Whether that clock was compared with Prefect's lately. */
-  readonly isTimeSure: () => boolean
+  /** A clock of ours that jumps must not delete a key under a running job. */
+  readonly times: ServerTimes
   readonly holds: RenewalHolds
   readonly log: Log
   /** `renewal.retire_after`; absent: never. */
   readonly retireAfterMs?: number
 }): KeyRetirer {
-  function isDue({ retiredAt, cloudId, userId, handedOut }: KeyRecord): boolean {
+  function isDue({ retiredAt, cloudId, userId, handedOut, cloudApiUrl }: KeyRecord): boolean {
     if (retiredAt === undefined || cloudId === undefined || userId === undefined) return false
     if (!handedOut) return true
-    return retireAfterMs !== undefined && isTimeSure() && clock.now() >= retiredAt + retireAfterMs
+    const { isFresh, clock } = times.of(cloudApiUrl)
+    return retireAfterMs !== undefined && isFresh() && clock.now() >= retiredAt + retireAfterMs
   }
 
   /** The key that replaced it deletes it. Only if both are the same user's; at another host it is left alone. */
   async function remove(old: KeyRecord): Promise<void> {
     const { profile, item, fingerprint } = old
     const current = keeper.current(profile)
-    if (current?.rejectedAt !== undefined) return
+    // The old key may be the one that still works.
+    if (current?.rejectedAt !== undefined || current?.doubt !== undefined) return
     if (keeper.profile(profile).owner?.id !== old.userId) return
     const outcome = await disposal.delete(old, targetOf(keeper, current))
     if (outcome !== 'deleted' && outcome !== 'already_gone') return

@@ -14,10 +14,11 @@ import {
   type ServiceAccountsApi,
   verifyKey,
 } from '../prefect/cloud.js'
+import type { ServerTimes } from '../prefect/server-time.js'
 import { shownName } from '../profiles/bundled.js'
 import { type Served, target } from '../serve/credentials.js'
 import type { ServingCredentials } from '../serve/serve.js'
-import { type Clock, DAY_MS } from '../std/clock.js'
+import { DAY_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
 import { quoteWord } from '../std/text.js'
@@ -48,8 +49,7 @@ interface ServiceAccountParts {
   readonly turns: Turns
   readonly journal: Document<Journal>
   readonly events: Events
-  /** Corrected by Prefect's. */
-  readonly clock: Clock
+  readonly times: ServerTimes
   readonly newId: () => string
   readonly log: Log
 }
@@ -98,7 +98,7 @@ interface Planned extends BotEntry {
 }
 
 async function plan(
-  { credentials, keeper, cloud, clock, newId }: ServiceAccountParts,
+  { credentials, keeper, cloud, times, newId }: ServiceAccountParts,
   wanted: Wanted,
 ): Promise<Planned> {
   await credentials.refresh()
@@ -134,7 +134,7 @@ async function plan(
     accountId,
     name: wanted.name,
     cloudApiUrl: owner.cloudApiUrl,
-    startedAt: clock.now(),
+    startedAt: times.of(owner.cloudApiUrl).clock.now(),
     owner,
     account,
     ...defined({ oldItem }),
@@ -153,8 +153,9 @@ function requireSuitable(profile: string, current: KeyRecord | undefined, asking
 }
 
 async function rotate(parts: ServiceAccountParts, wanted: Wanted, planned: Planned) {
-  const { vault, cloud, journal, keeper, clock } = parts
+  const { vault, cloud, journal, keeper, times } = parts
   const { owner, account, ...entry } = planned
+  const { clock } = times.of(entry.cloudApiUrl)
   await vault.prove()
   await writeEntry(journal, entry)
   const oldKeyLivesMs = wanted.oldKeyLivesMs ?? DAY_MS

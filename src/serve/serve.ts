@@ -3,6 +3,7 @@
 import type { Events } from '../base/events.js'
 import type { KeyKeeper } from '../keys/keeper.js'
 import { currentKey, type Ledger, profileRecord } from '../keys/ledger.js'
+import type { Verdicts } from '../keys/verdicts.js'
 import type { CloudDefaults } from '../prefect/cloud.js'
 import type { ProfileFile, ProfileStore, ResolvedProfile } from '../profiles/profile.js'
 import { isSameReading } from '../profiles/reading.js'
@@ -40,6 +41,7 @@ export function createCredentials({
   clock,
   log,
   defaults,
+  verdicts,
   renewsAt,
 }: {
   readonly store: ProfileStore
@@ -48,6 +50,8 @@ export function createCredentials({
   readonly clock: Clock
   readonly log: Log
   readonly defaults: CloudDefaults
+  /** What Prefect says of keys that have no record: those in the file. */
+  readonly verdicts?: Pick<Verdicts, 'of' | 'onChange'>
   /** When the key under this item will be renewed, if known. Epoch ms. */
   readonly renewsAt?: (item: string) => number | undefined
 }): ServingCredentials {
@@ -61,7 +65,7 @@ export function createCredentials({
   const holds = createHolds()
 
   const inputsFor = (resolved: ResolvedProfile, ledger = keeper.ledger()) =>
-    gatherInputs({ keeper, renewsAt }, ledger, resolved)
+    gatherInputs({ keeper, verdicts, renewsAt }, ledger, resolved)
 
   /** Decides all answers, makes new generations durable, then swaps. */
   const settleNow = async (endHolds: () => void): Promise<void> => {
@@ -115,6 +119,7 @@ export function createCredentials({
     }
   }
   const stops = [store.onChange(settleSoon), keeper.onChange(settleSoon)]
+  if (verdicts !== undefined) stops.push(verdicts.onChange(settleSoon))
 
   const state = (profile?: string): ProfileState => {
     const found = states.get(profile ?? active)
@@ -231,18 +236,26 @@ function profilesToServe(
 function gatherInputs(
   {
     keeper,
+    verdicts,
     renewsAt,
-  }: { readonly keeper: KeyKeeper; readonly renewsAt: ((item: string) => number | undefined) | undefined },
+  }: {
+    readonly keeper: KeyKeeper
+    readonly verdicts: Pick<Verdicts, 'of'> | undefined
+    readonly renewsAt: ((item: string) => number | undefined) | undefined
+  },
   ledger: Ledger,
   resolved: ResolvedProfile,
 ): AnswerInputs {
   const known = profileRecord(ledger, resolved.name)
   const record = currentKey(ledger, resolved.name)
   const { authItem } = known
+  const { cloudApiUrl, fileKey } = resolved
+  const fileStanding = fileKey && verdicts?.of(cloudApiUrl, fileKey.fingerprint())
   return {
     resolved,
     known,
     keys: Object.values(ledger.keys),
+    isFileKeyDoubted: fileStanding !== undefined && fileStanding !== 'good',
     ...defined({
       current: record && {
         record,

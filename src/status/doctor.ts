@@ -75,6 +75,7 @@ export function planExaminations({
     { name: 'profiles file', examine: async () => judgeFile(credentials.reading()) },
     { name: 'plain-text keys', examine: async () => judgePlainKeys(credentials.states()) },
     { name: 'active profile', examine: async () => judgeActive(credentials.state(), now()) },
+    { name: 'keys', examine: async () => judgeKeys(credentials.states()) },
     { name: 'prefect', examine: () => examinePrefect(credentials, cloud) },
     { name: 'clock', examine: async () => judgeClock(clockSkewMs()) },
     { name: 'audit log', examine: async () => judgeProblem(auditProblem(), 'written') },
@@ -178,6 +179,19 @@ export function judgePlainKeys(profiles: readonly Pick<ProfileState, 'keySource'
     verdict: 'warning',
     finding: `profiles.toml contains an API key in plain text: ${names.map(shownName).join(', ')}`,
     remedy: `prefect-auth adopt --profile ${quoteWord(first)}`,
+  }
+}
+
+/** What Prefect's answers so far say of the keys of all profiles; a rejected one is worse than a doubted one. */
+export function judgeKeys(profiles: readonly Pick<ProfileState, 'standing'>[]): Finding {
+  const standings = profiles.flatMap(({ standing }) => standing ?? [])
+  const worst = standings.find(({ kind }) => kind === 'rejected') ?? standings[0]
+  if (worst === undefined) return { verdict: 'ok', finding: 'Prefect refuses none of them' }
+  const others = standings.length === 1 ? '' : ` (and ${standings.length - 1} more)`
+  return {
+    verdict: worst.kind === 'rejected' ? 'problem' : 'warning',
+    finding: `${worst.message}${others}`,
+    remedy: worst.hint,
   }
 }
 

@@ -45,6 +45,11 @@ const IDLE_WITH_JOB_MS = 14 * DAY_MS
 const IDLE_WITHOUT_JOB_MS = DAY_MS
 const MAX_JOB_TOKENS = 256
 /**
+ * Expired tokens that are kept. No clock of ours is believed so far that it may erase them for good: set right, it revives
+ * them. Past this number, those that expired first go, so that the list does not grow.
+ */
+const MAX_EXPIRED_TOKENS = 1000
+/**
  * A daemon that exits when idle is woken once an hour. If more time has passed since it exited, the machine was asleep or off
  * for the rest, and so were the jobs.
  */
@@ -88,11 +93,11 @@ export function createTokens({
     const record = { ...wanted, id: newId(), createdAt: clock.now(), hash: sha256Hex(token) }
     // A job must be able to start while the disk fails. What lives for a fixed time must outlive this daemon.
     const isDurable = await (wanted.job === undefined ? change : document.note)(({ tokens }) => {
-      // Expired ones are removed whenever one is added, so that the list does not grow.
-      const active = tokens.filter(isActive)
-      const others = wanted.job === undefined ? [] : active.filter(({ job }) => job !== undefined)
-      const removed = surplus(others, idleMs)
-      return { tokens: [...active.filter((one) => !removed.includes(one)), record] }
+      // A job's age is counted in awake time, which no clock that is set wrong can change: that one is over.
+      const kept = tokens.filter((one) => one.job === undefined || isActive(one))
+      const jobs = wanted.job === undefined ? [] : kept.filter(({ job }) => job !== undefined)
+      const removed = [...surplus(jobs, idleMs), ...longExpired(kept.filter((one) => !isActive(one)))]
+      return { tokens: [...kept.filter((one) => !removed.includes(one)), record] }
     })
     return { facts: factsOf(record), token, isDurable }
   }
@@ -148,7 +153,7 @@ export function createTokens({
     },
     list: () => document.read().tokens.filter(isActive).map(factsOf),
     async revoke(id) {
-      if (!document.read().tokens.some((token) => token.id === id && isActive(token))) {
+      if (!document.read().tokens.some((token) => token.id === id)) {
         throw new BrokerError('token_not_found', `there is no token '${id}'`, {
           hint: 'prefect-auth token ls',
         })
@@ -208,6 +213,12 @@ function revokedInMemory(id: string): BrokerError {
 function surplus(jobs: readonly TokenRecord[], idleMs: (job: TokenRecord) => number): readonly TokenRecord[] {
   const over = jobs.length - (MAX_JOB_TOKENS - 1)
   return over <= 0 ? [] : [...jobs].sort((a, b) => idleMs(b) - idleMs(a)).slice(0, over)
+}
+
+/** The expired tokens to remove. */
+function longExpired(expired: readonly TokenRecord[]): readonly TokenRecord[] {
+  const over = expired.length - MAX_EXPIRED_TOKENS
+  return over <= 0 ? [] : [...expired].sort((a, b) => a.expiresAt - b.expiresAt).slice(0, over)
 }
 
 interface Entry {

@@ -4,6 +4,7 @@ import t, { type Test } from 'tap'
 import type { Fault, FaultMatcher } from '../../sim/faults/faults.js'
 import { type Simulator, type SimulatorOptions, startCloudSimulator } from '../../sim/simulator.js'
 import type { ErrorCode } from '../../src/base/errors.js'
+import { Secret } from '../../src/std/secret.js'
 import { makeRoot, openBroker, type TestBroker } from '../fixtures/broker.js'
 
 const MINT = { method: 'POST', path: /\/api_keys$/ }
@@ -216,11 +217,14 @@ const VERIFY_FAULTS: readonly {
     outcome: 'prefect_unexpected',
   },
   { name: 'a page', fault: { kind: 'html' }, times: 1, outcome: 'prefect_unexpected' },
+  { name: '404', fault: status(404), times: 99, outcome: 'prefect_not_found' },
+  { name: '400', fault: status(400), times: 99, outcome: 'prefect_refused' },
+  { name: 'nothing', fault: { kind: 'html', page: '' }, times: 99, outcome: 'prefect_unexpected' },
 ]
 
 for (const { name, fault, times, outcome } of VERIFY_FAULTS) {
   t.test(
-    `verifying answered by ${name}: ${outcome === 'done' ? 'tried again, promoted' : 'undone'}`,
+    `verifying answered by ${name}: ${outcome === 'done' ? 'tried again, promoted' : 'decides nothing'}`,
     async (t) => {
       const stage = await setStage(t)
       const { broker, sim, old } = stage
@@ -232,13 +236,37 @@ for (const { name, fault, times, outcome } of VERIFY_FAULTS) {
         await t.rejects(broker.rotator.rotate('cloud'), { code: outcome })
         await broker.credentials.settle()
         t.equal(broker.served(), old)
-        t.equal(living(stage).length, 0, 'the new key is deleted at Prefect')
-        t.equal(Object.keys(broker.keeper.ledger().keys).length, 1)
+        t.match(entries(broker), [{ step: 'stored' }])
+        await broker.rotator.recover()
+        t.match(entries(broker), times > 1 ? [{ step: 'stored' }] : [], 'nor at the next look')
+        sim.faults.clear()
+        await broker.rotator.recover()
+        await broker.credentials.settle()
+        t.not(broker.served(), old, 'what was minted is not forgotten')
+        t.equal(living(stage).length, 1)
       }
       t.strictSame(entries(broker), [])
     },
   )
 }
+
+t.test('undoes a rotation whose key never works while the old one does', async (t) => {
+  const stage = await setStage(t)
+  const { broker, sim, old } = stage
+  const hold = holdNext(sim, WORKSPACES)
+  const failed = t.rejects(broker.rotator.rotate('cloud'), { code: 'key_rejected' })
+  await hold.struck()
+  for (const record of Object.values(broker.keeper.ledger().keys)) {
+    if (record.fingerprint !== new Secret(old).fingerprint())
+      sim.keys.revoke(broker.keeper.keyOf(record.item)?.reveal() ?? '')
+  }
+  hold.release()
+  await failed
+  await broker.credentials.settle()
+  t.equal(broker.served(), old)
+  t.equal(Object.keys(broker.keeper.ledger().keys).length, 1)
+  t.strictSame(entries(broker), [])
+})
 
 t.test('keeps the new key if Prefect is unreachable while verifying, and finishes later', async (t) => {
   const stage = await setStage(t)
@@ -259,8 +287,9 @@ t.test('keeps the new key if Prefect is unreachable while verifying, and finishe
 t.test('keeps the id of an unverified key until it can be deleted', async (t) => {
   const stage = await setStage(t)
   const outage = stage.sim.faults.always(DELETE, status(503))
-  stage.sim.faults.next(WORKSPACES, status(403))
-  await t.rejects(stage.broker.rotator.rotate('cloud'), { code: 'prefect_forbidden' })
+  const elsewhere = { account_id: 'a1', account_handle: 'eve', workspace_id: 'w1', workspace_handle: 'eve' }
+  stage.sim.faults.next(WORKSPACES, { kind: 'status', status: 200, body: [elsewhere] })
+  await t.rejects(stage.broker.rotator.rotate('cloud'), { code: 'workspace_none' })
   const [left] = living(stage)
   t.match(entries(stage.broker), [{ step: 'lost', cloudId: left?.id }])
   outage.disarm()

@@ -29,10 +29,10 @@ async function setStage(t: Test) {
 }
 
 function adminOf(broker: TestBroker) {
-  const { credentials, keeper, vault, botCloud: cloud, journal, events, time } = broker
+  const { credentials, keeper, vault, botCloud: cloud, journal, events, times } = broker
   return createServiceAccountAdmin({
     turns: createTurns(),
-    ...{ credentials, keeper, vault, cloud, journal, events, clock: time.clock, log: silentLog() },
+    ...{ credentials, keeper, vault, cloud, journal, events, times, log: silentLog() },
     newId: () => `bot${Math.random().toString(16).slice(2)}`,
   })
 }

@@ -151,7 +151,10 @@ t.test('does not serve a rejected key, not even from a mirror', async (t) => {
   const { sim, broker } = await setStage(t)
   const key = sim.issueKey()
   await broker.logins.keep(await broker.delivery(key))
-  await broker.keeper.markRejected(broker.keeper.profile('cloud').currentItem ?? '')
+  await broker.keeper.noteKey(broker.keeper.profile('cloud').currentItem ?? '', (record) => ({
+    ...record,
+    rejectedAt: 1,
+  }))
   await broker.credentials.settle()
   t.equal(broker.served(), 'login_required')
   await broker.write(`${await broker.file()}PREFECT_API_KEY = "${key}"\n`)
