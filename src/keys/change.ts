@@ -149,8 +149,9 @@ export function createChanges({
     try {
       if (!isPlain) await keeper.apply((ledger) => withChange(ledger, entry))
       isNoted = !isPlain
-      keys = await keep(plan, entry)
+      // Before a key of the file is known to us: from then on it would count as a mirror of ours.
       held.set(entry.id, hold(profiles))
+      keys = await keep(plan, entry)
       const after = edits.length === 0 ? reading : await edit(entry, edits)
       isWritten = edits.length > 0
       if (!isPlain) await commit(entry, (ledger) => plan.commit?.(ledger, keys) ?? ledger)
