@@ -135,7 +135,9 @@ t.test(
       writeSync(other, text, 0)
       closeSync(other)
       if (between !== undefined) writeFileSync(path, between)
-      await store.close()
+      const ended = store.close()
+      while (found.length === 0) await pause(20)
+      await ended
       t.strictSame(kept(), [text])
       t.match(found, [{ isMerged: false, keptAt: /profiles\.toml\.overwritten-/ }])
       if (between !== undefined) t.equal(readFileSync(path, 'utf8'), between)
