@@ -1,10 +1,11 @@
 /** The keys we hold: one vault item and one ledger record each, and all secrets in memory. */
 import { BrokerError, isBrokerError } from '../base/errors.js'
 import type { Document } from '../os/document.js'
-import { type Clock, SECOND_MS } from '../std/clock.js'
+import type { Clock } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 import { Secret } from '../std/secret.js'
 import type { Vault } from '../vault/vault.js'
+import { createItemLoader, type HeldSecret } from './item-loader.js'
 import {
   buried,
   currentKey,
@@ -64,11 +65,7 @@ function parseObject(sealed: Secret): Readonly<Record<string, unknown>> {
   }
 }
 
-/** What memory has for an item. */
-export type HeldSecret =
-  | { readonly kind: 'held'; readonly secret: Secret; readonly apiUrl: string }
-  | { readonly kind: 'missing' }
-  | { readonly kind: 'failed'; readonly error: BrokerError }
+export type { HeldSecret }
 
 /** The key, if `held` is what `record` describes: the same host, the same fingerprint. */
 export function genuineKey(record: KeyRecord, held: HeldSecret): Secret | undefined {
@@ -129,8 +126,6 @@ export interface KeyKeeper {
   /** Called after every change of the ledger or of what is held. */
   onChange(listener: () => void): () => void
 }
-
-const RETRY_MS = 2 * SECOND_MS
 
 /** While it runs, a locked or hung keyring stops changes, not jobs: secrets are served from memory. */
 export function createKeyKeeper({
@@ -198,33 +193,24 @@ export function createKeyKeeper({
     if (done.length > 0) await ledger.update((current) => buried(current, done))
   }
 
-  let lastLoadAt = Number.NEGATIVE_INFINITY
-  const load = async () => {
-    lastLoadAt = clock.monotonic()
-    const current = ledger.read()
-    for (const item of itemsInUse(current)) {
-      if (secrets.get(item)?.kind !== 'held') secrets.set(item, await read(item))
-    }
-    await bury(current.doomed ?? []).catch((error: unknown) =>
-      log.warn({ error }, 'deleted vault items could not be noted'),
-    )
-    changed()
-  }
-
+  const loader = createItemLoader({
+    secrets,
+    wanted: () => itemsInUse(ledger.read()),
+    read,
+    show: changed,
+    bury: () =>
+      bury(ledger.read().doomed ?? []).catch((error: unknown) =>
+        log.warn({ error }, 'deleted vault items could not be noted'),
+      ),
+    clock,
+  })
   const hasFailed = () => [...secrets.values()].some(({ kind }) => kind === 'failed')
-  let retrying: Promise<void> | undefined
   return {
-    load,
-    async retryFailed() {
-      if (retrying === undefined && !(hasFailed() && clock.monotonic() - lastLoadAt > RETRY_MS)) return false
-      retrying ??= load().finally(() => {
-        retrying = undefined
-      })
-      await retrying
-      return true
-    },
+    load: loader.load,
+    retryFailed: async () => hasFailed() && loader.retry(),
     hasFailed,
     release() {
+      loader.interrupt()
       const error = new BrokerError('vault_locked', 'the vault was locked', { hint: 'prefect-auth unlock' })
       for (const item of secrets.keys()) secrets.set(item, { kind: 'failed', error })
       changed()

@@ -154,6 +154,7 @@ function openKeychain(choice: VaultChoice, dependencies: VaultDependencies): Pro
   return openKeychainVault({
     ask: createKeychainProcess({ execPath, childPath, env, deadlineMs, clock }),
     ...(platform === 'linux' && { preflight: createPreflight({ env, deadlineMs, clock }) }),
+    clock,
     store: choice.store,
     because: choice.because,
     platform,
