@@ -181,6 +181,7 @@ async function openFile(
   }
   const wrap = createWrap(choice.wrap, dependencies)
   return openFileVault({
+    clock,
     wrap,
     because,
     dataKey: createDataKeyFile({ dir, store, wrap, found }),
