@@ -133,6 +133,8 @@ async function campaign(place: Place): Promise<StateLock | undefined> {
     throw error
   }
   role = 'holder'
+  // Without descriptors `accept` fails; an error that nobody hears ends the process.
+  server.on('error', () => undefined)
   server.unref()
   return { release: () => close(server, path) }
 }
