@@ -12,7 +12,6 @@ import { dirname, join } from 'node:path'
 import t, { type Test } from 'tap'
 import { openDoors, openTcpListener, openUnixListener } from '../../src/daemon/doors.js'
 import { findPortHolder } from '../../src/os/proc.js'
-import { judgeListeners } from '../../src/status/doctor.js'
 import { silentLog } from '../../src/std/log.js'
 import type { ListenerFacts } from '../../src/tokens/access.js'
 import { daemonOptions } from '../fixtures/daemon-options.js'
@@ -129,8 +128,8 @@ t.test('nobody holds a free port', async (t) => {
 })
 
 /** The doors of a daemon, with a server behind each that echoes. */
-async function openBoth(t: Test, inherited: { readonly unix?: number } = {}, dir?: string) {
-  dir ??= await makeDir(t)
+async function openBoth(t: Test) {
+  const dir = await makeDir(t)
   const paths = { main: join(dir, 'run', 'authd.sock'), restricted: join(dir, 'boxes', 'restricted.sock') }
   const servers: HttpServer[] = []
   const app = {
@@ -149,7 +148,6 @@ async function openBoth(t: Test, inherited: { readonly unix?: number } = {}, dir
   const doors = await openDoors(
     {
       ...options,
-      inherited,
       paths: { ...options.paths, socket: paths.main },
       settings: { ...options.settings, port: 'off', 'listen.restricted_socket': paths.restricted },
     },
@@ -250,20 +248,28 @@ t.test('never opens a listener again that the daemon has closed', async (t) => {
 
 t.test("says that only systemd can open systemd's socket again", async (t) => {
   const dir = await makeDir(t)
-  mkdirSync(join(dir, 'run'), { mode: 0o700 })
+  const path = join(dir, 'run', 'authd.sock')
+  mkdirSync(dirname(path), { mode: 0o700 })
   const systemd = createServer()
-  await new Promise<void>((resolve) => systemd.listen(join(dir, 'run', 'authd.sock'), resolve))
-  chmodSync(join(dir, 'run', 'authd.sock'), 0o600)
-  const unix: unknown = Reflect.get(Object(Reflect.get(systemd, '_handle')), 'fd')
-  const { paths, doors, listeners } = await openBoth(t, { unix: Number(unix) }, dir)
-  await doors.look()
-  t.match(listeners[0], { state: 'listening', inherited: true })
-  await rm(paths.main)
-  await doors.look()
-  t.match(judgeListeners(listeners), {
-    verdict: 'problem',
-    finding: /was removed; it is systemd's/,
-    remedy: 'systemctl --user restart prefect-authd.socket',
+  await new Promise<void>((resolve) => systemd.listen(path, resolve))
+  t.after(() => systemd.close())
+  chmodSync(path, 0o600)
+  const descriptor = Number(Reflect.get(Object(Reflect.get(systemd, '_handle')), 'fd'))
+  const fixture = new URL('fixtures/inherited-doors.ts', import.meta.url).pathname
+  const child = spawn(process.execPath, ['--import=tsx', fixture, dir, path], {
+    stdio: ['ignore', 'pipe', 'inherit', descriptor],
   })
-  t.equal(await echo(paths.restricted), 'hello', 'the other one is still ours')
+  let printed = ''
+  child.stdout?.setEncoding('utf8').on('data', (text: string) => {
+    printed += text
+  })
+  await new Promise((resolve) => child.on('close', resolve))
+  t.match(JSON.parse(printed), [
+    { verdict: 'ok' },
+    {
+      verdict: 'problem',
+      finding: /was removed; it is systemd's/,
+      remedy: 'systemctl --user restart prefect-authd.socket',
+    },
+  ])
 })
