@@ -6,12 +6,13 @@ import type { Events } from '../base/events.js'
 import type { Changes } from '../keys/change.js'
 import { plannedFromFile } from '../keys/from-file.js'
 import type { KeyKeeper } from '../keys/keeper.js'
-import type { ProfileReading, ProfileStore } from '../profiles/profile.js'
+import type { Overwritten, ProfileReading, ProfileStore } from '../profiles/profile.js'
 import { isSameReading } from '../profiles/reading.js'
 import type { ProfileState } from '../serve/credentials.js'
 import type { ServingCredentials } from '../serve/serve.js'
 import { createSerial } from '../std/async.js'
 import type { Clock } from '../std/clock.js'
+import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
 import type { Secret } from '../std/secret.js'
 import type { ProfileAdmin } from './profiles.js'
@@ -54,7 +55,11 @@ export function createProfileMinder(deps: ProfileMinderParts): ProfileMinder {
   const lookSoon = () => {
     look().catch((error: unknown) => log.error({ error }, 'profile change not followed; will retry'))
   }
-  const stops = [store.onChange(lookSoon), ...(deps.policy.mirror ? [keeper.onChange(lookSoon)] : [])]
+  const stops = [
+    store.onChange(lookSoon),
+    store.onOverwritten((found) => announceOverwritten(deps.events, found)),
+    ...(deps.policy.mirror ? [keeper.onChange(lookSoon)] : []),
+  ]
   return {
     look,
     async close() {
@@ -71,6 +76,13 @@ function announce(events: Events, { state, problem, file }: ProfileReading): voi
   }
   const facts = { active: file.active ?? '', profiles: [...file.profiles.keys()] }
   events.emit('profiles.changed', { facts })
+}
+
+/** Another program wrote at the moment of an edit: its text is in the file again, or beside our state. */
+function announceOverwritten(events: Events, { file, isMerged, keptAt }: Overwritten): void {
+  const keys = [...(file?.profiles.values() ?? [])].flatMap(({ apiKey }) => apiKey?.fingerprint() ?? [])
+  const facts = { merged: isMerged, fingerprints: keys, ...defined({ kept_at: keptAt }) }
+  events.emit('profiles.overwritten', { facts })
 }
 
 /** Fingerprints of plain-text keys that were reported, and of those that can be no keys. */

@@ -9,6 +9,7 @@ const EVENT_TYPES = [
   'daemon.stopping',
   'profiles.changed',
   'profiles.invalid',
+  'profiles.overwritten',
   'profiles.plaintext_key',
   'credentials.changed',
   'login.started',

@@ -32,6 +32,8 @@ async function main(): Promise<void> {
   process.umask(0o077)
   // By default Node opens a debugger port on this signal, through which every key could be read.
   process.on('SIGUSR1', () => undefined)
+  // Who read our output may have gone: that is no reason to end.
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined)
   const flags = readFlags()
   if (flags === undefined) return
   const paths = resolvePaths({

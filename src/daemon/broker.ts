@@ -27,17 +27,19 @@ import { createCredentials } from '../serve/serve.js'
 import { planExaminations, planRenewalExamination } from '../status/doctor.js'
 import { notifyPeople } from '../status/notify.js'
 import { createInspection } from '../status/status.js'
-import { MINUTE_MS } from '../std/clock.js'
+import { type Clock, MINUTE_MS, SECOND_MS, sleep } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import { createTokens } from '../tokens/issue.js'
 import { createIdleExit } from './idle.js'
 import type { BrokerParts } from './open-parts.js'
 
+/** How long a start waits for the vault. */
+const VAULT_WAIT_MS = SECOND_MS
 const CONFIRM_MS = 10 * MINUTE_MS
 
 export type Broker = Awaited<ReturnType<typeof createBroker>>
 
-/** Reads the keys in use from the vault. Never rejects; does not touch the network or the state yet. */
+/** Reads the keys in use from the vault, for a second at most. Never rejects; does not touch the network or the state yet. */
 export async function createBroker(parts: BrokerParts) {
   const core = await createCore(parts)
   const features = createFeatures(parts, core)
@@ -85,6 +87,13 @@ export async function createBroker(parts: BrokerParts) {
   }
 }
 
+/** Resolves when `work` does, or after `ms`; `work` must not reject. */
+async function within(work: Promise<void>, ms: number, clock: Clock): Promise<void> {
+  const over = new AbortController()
+  await Promise.race([work, sleep(clock, ms, over.signal).catch(() => undefined)])
+  over.abort()
+}
+
 type Core = Awaited<ReturnType<typeof createCore>>
 
 /** Keys, what is served of them, and everything that changes which key that is. */
@@ -98,7 +107,8 @@ async function createCore(parts: BrokerParts) {
   // Nothing asks Prefect but through this: every answer counts.
   const cloud = verdicts.listen(parts.cloud)
   // Before anybody listens: what is served is decided only once interrupted changes are settled.
-  await keeper.load()
+  // A vault that hangs must not keep the listeners closed: what it has not given by then is read in the background.
+  await within(keeper.load(), VAULT_WAIT_MS, clock)
   const credentials = createCredentials({
     store,
     keeper,

@@ -127,6 +127,7 @@ export async function openParts(
   })
   const store = await openProfileStore({
     path: paths.profilesFile,
+    keepIn: stateDir,
     clock,
     log: log.child({ part: 'profiles' }),
   })

@@ -2,12 +2,13 @@
 import { BrokerError, isBrokerError } from '../base/errors.js'
 import type { NotedDocument } from '../os/document.js'
 import type { ServerTimes } from '../prefect/server-time.js'
-import { type Clock, SECOND_MS } from '../std/clock.js'
+import type { Clock } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 import type { Secret } from '../std/secret.js'
 import type { Vault } from '../vault/vault.js'
 import { type Envelope, openEnvelope, sealEnvelope } from './envelope.js'
 import { mergedKey } from './identity.js'
+import { createItemLoader, type HeldSecret } from './item-loader.js'
 import {
   buried,
   currentKey,
@@ -25,11 +26,7 @@ import {
   withoutChange,
 } from './ledger.js'
 
-/** What memory has for an item. */
-export type HeldSecret =
-  | { readonly kind: 'held'; readonly secret: Secret; readonly apiUrl: string }
-  | { readonly kind: 'missing' }
-  | { readonly kind: 'failed'; readonly error: BrokerError }
+export type { HeldSecret }
 
 /** The key, if `held` is what `record` describes: the same host, the same fingerprint. */
 export function genuineKey(record: KeyRecord, held: HeldSecret): Secret | undefined {
@@ -100,8 +97,6 @@ export interface KeyKeeper {
   /** Called after every change of the ledger or of what is held. */
   onChange(listener: () => void): () => void
 }
-
-const RETRY_MS = 2 * SECOND_MS
 
 /** While it runs, a locked or hung keyring stops changes, not jobs: secrets are served from memory. */
 export function createKeyKeeper({
@@ -197,31 +192,21 @@ export function createKeyKeeper({
     return found.find(({ item }) => profilesServing(ledger.read(), item).length > 0) ?? found[0]
   }
 
-  let lastLoadAt = Number.NEGATIVE_INFINITY
-  const load = async () => {
-    lastLoadAt = clock.monotonic()
-    const current = ledger.read()
-    for (const item of itemsInUse(current)) {
-      if (secrets.get(item)?.kind !== 'held') secrets.set(item, await read(item))
-    }
-    await buryDoomed()
-    changed()
-  }
-
+  const loader = createItemLoader({
+    secrets,
+    wanted: () => itemsInUse(ledger.read()),
+    read,
+    show: changed,
+    bury: buryDoomed,
+    clock,
+  })
   const hasFailed = () => [...secrets.values()].some(({ kind }) => kind === 'failed')
-  let retrying: Promise<void> | undefined
   return {
-    load,
-    async retryFailed() {
-      if (retrying === undefined && !(hasFailed() && clock.monotonic() - lastLoadAt > RETRY_MS)) return false
-      retrying ??= load().finally(() => {
-        retrying = undefined
-      })
-      await retrying
-      return true
-    },
+    load: loader.load,
+    retryFailed: async () => hasFailed() && loader.retry(),
     hasFailed,
     release() {
+      loader.interrupt()
       const error = new BrokerError('vault_locked', 'the vault was locked', { hint: 'prefect-auth unlock' })
       for (const item of secrets.keys()) secrets.set(item, { kind: 'failed', error })
       changed()

@@ -114,9 +114,11 @@ export function judgeListeners(listeners: readonly ListenerFacts[]): Finding {
     return { verdict: 'ok', finding: `listening on ${open.map(({ address }) => address).join(' and ')}` }
   }
   return {
-    verdict: 'warning',
+    verdict: failed.door === 'socket' ? 'problem' : 'warning',
     finding: failed.problem ?? `cannot open ${failed.address}`,
-    remedy: 'set another port (PREFECT_AUTH_PORT) and restart prefect-authd, or use the unix socket',
+    remedy:
+      failed.remedy ??
+      'set another port (PREFECT_AUTH_PORT) and restart prefect-authd, or use the unix socket',
   }
 }
 

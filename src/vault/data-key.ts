@@ -6,6 +6,7 @@ import { BrokerError, isBrokerError } from '../base/errors.js'
 import { writeFileAtomic } from '../os/atomic-file.js'
 import { requireKnownFormat } from '../os/document.js'
 import { diskFailed } from '../os/system-error.js'
+import { type Clock, SECOND_MS } from '../std/clock.js'
 import type { Secret } from '../std/secret.js'
 import { quoteWord } from '../std/text.js'
 import type { VaultDescription } from './vault.js'
@@ -152,9 +153,13 @@ interface KeyHolder {
 
 type Problem = NonNullable<VaultDescription['problem']>
 
+/** A vault that could not be opened a moment ago is not tried again for every item that is asked for. */
+const SAME_MOMENT_MS = SECOND_MS
+
 /** Calls must come one at a time. */
-export function createKeyHolder(dataKey: DataKeyFile, wrap: KeyWrap): KeyHolder {
+export function createKeyHolder(dataKey: DataKeyFile, wrap: KeyWrap, clock: Clock): KeyHolder {
   let key: Uint8Array | undefined
+  let failure: { readonly error: unknown; readonly at: number } | undefined
   let problem: Problem | undefined
   let isLockedByHand = false
   let isUnlockedByHand = false
@@ -179,8 +184,14 @@ export function createKeyHolder(dataKey: DataKeyFile, wrap: KeyWrap): KeyHolder 
   return {
     async require() {
       if (key !== undefined) return key
-      if (!isLockedByHand) return open()
-      throw vaultLocked()
+      if (isLockedByHand) throw vaultLocked()
+      if (failure !== undefined && clock.monotonic() - failure.at < SAME_MOMENT_MS) throw failure.error
+      try {
+        return await open()
+      } catch (error) {
+        failure = { error, at: clock.monotonic() }
+        throw error
+      }
     },
     async unlock(passphrase) {
       if (passphrase.length === 0) throw new BrokerError('bad_request', 'the passphrase is empty')

@@ -199,6 +199,7 @@ function openKeychain(choice: VaultChoice, dependencies: VaultDependencies): Pro
   return openKeychainVault({
     ask: createKeychainProcess({ execPath, childPath, env, deadlineMs, clock }),
     ...(platform === 'linux' && { preflight: createPreflight({ env, deadlineMs, clock }) }),
+    clock,
     store: choice.store,
     because: choice.because,
     platform,
@@ -225,6 +226,7 @@ async function openFile(
   }
   const wrap = createWrap(choice.wrap, dependencies)
   return openFileVault({
+    clock,
     wrap,
     because,
     dataKey: createDataKeyFile({ dir, store, wrap, found }),
