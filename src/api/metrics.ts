@@ -160,6 +160,7 @@ export function renderTraffic(line: ProxyTraffic): ProxyTrafficView {
     sockets: line.sockets,
     sockets_opened: line.socketsOpened,
     last_at: renderTime(line.lastAt),
+    refused: line.refused.map(({ operation, count }) => ({ operation, count })),
   }
 }
 

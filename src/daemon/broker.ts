@@ -205,7 +205,7 @@ function createFeatures(parts: BrokerParts, core: Core) {
 
 /** The parts of the HTTP API. */
 function createAppParts(parts: BrokerParts, core: Core, features: Features): AppDeps {
-  const { clock, time, log, audit, vault, store, cloud, facts, agent } = parts
+  const { clock, time, log, audit, vault, store, cloud, facts, agent, settings } = parts
   const { events, keeper, credentials, settle, tokens } = core
   const { renewal, profiles, logins, idle } = features
   const startedAt = clock.now()
@@ -260,6 +260,7 @@ function createAppParts(parts: BrokerParts, core: Core, features: Features): App
     keys: createKeyAdmin(keys),
     vault: createVaultAdmin({ vault, keeper, events, settle }),
     way: { dispatcherFor: agent.dispatcherFor, onRejected },
+    proxyAllow: settings['proxy.allow'],
     setLogLevel: (level) => log.setLevel(level),
     shutdown: () => parts.onShutdown('asked'),
   }
