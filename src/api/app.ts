@@ -66,6 +66,7 @@ export interface App {
   readonly routes: readonly RouteFacts[]
   /** Traffic through the proxy since the start. */
   readonly proxyTraffic: ApiProxy['traffic']
+  readonly proxyStrangers: ApiProxy['strangers']
   /** Who is connected, and how many changes are under way, even if their callers have gone. */
   presence(): Presence & { readonly acts: number }
   /** Stops accepting connections at once; open ones go on. */
@@ -114,6 +115,7 @@ export async function buildApp(deps: AppDeps): Promise<App> {
   return {
     routes: context.book.routes(),
     proxyTraffic: proxy.traffic,
+    proxyStrangers: proxy.strangers,
     openServer(door, { hosts = [], limits } = {}) {
       const server = createDoorServer(
         door,

@@ -181,7 +181,7 @@ function requireOperation(
   }
   const flaw = findFlaw(method, path, reach())
   if (flaw === undefined) return
-  throw new BrokerError('proxy_path_refused', `the proxy does not forward this operation: ${flaw}`, {
+  throw new BrokerError('proxy_path_refused', `the proxy does not forward this path: ${flaw}`, {
     hint: `prefect-auth profile inspect ${profile}`,
   })
 }

@@ -29,6 +29,8 @@ const OWN: ReadonlySet<string> = new Set([
   'expect',
   'forwarded',
   'host',
+  'http-method-override',
+  'method-override',
   'trailer',
   'via',
   'x-host',
