@@ -160,7 +160,7 @@ export function renderTraffic(line: ProxyTraffic): ProxyTrafficView {
     sockets: line.sockets,
     sockets_opened: line.socketsOpened,
     last_at: renderTime(line.lastAt),
-    refused: line.refused.map(({ operation, count }) => ({ operation, count })),
+    ...defined({ refused: line.refused.length === 0 ? undefined : [...line.refused] }),
   }
 }
 

@@ -232,7 +232,7 @@ function describeLine(line: ProxyTrafficView, now: number): string {
     ...some(line.replays, (many) => counted(many, 'replay')),
     ...some(line.parked, (many) => `${many} told to wait`),
     `last ${formatRelative(line.last_at, now)}`,
-    ...line.refused
+    ...(line.refused ?? [])
       .slice(0, MAX_REFUSED)
       .map(({ operation, count }) => `refused ${printable(operation)} (${counted(count, 'time')})`),
   ]

@@ -51,7 +51,7 @@ const names = z.union(
 const operation = z
   .string()
   .regex(
-    /^(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (?:\/[\w.~-]+|\/\{\w+\})+\/?$/,
+    /^(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (?:\/(?!\.{1,2}(?:\/|$))[\w.~-]+|\/\{\w+\})+\/?$/,
     'operations like `DELETE /accounts/{account}/workspaces/{workspace}/user_access/{id}`',
   )
   .refine((text) => !/\/(?:bots|service[_-]?accounts|(?:rotate[_-])?api[_-]?keys?)/i.test(text), {

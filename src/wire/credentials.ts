@@ -65,7 +65,7 @@ export const proxyTraffic = z.object({
   last_at: time,
   refused: z
     .array(z.object({ operation: z.string(), count: z.number().int() }))
-    .default([])
+    .optional()
     .meta({
       description: 'operations that were not forwarded, the newest first; `proxy.allow` can add them',
     }),
