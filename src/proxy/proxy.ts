@@ -140,17 +140,18 @@ export function createProxy({
     if (door !== undefined) trail.refused(request, door, caller, error)
     const profile = parseProxyTarget(request.url ?? '')?.profile
     if (caller === undefined) traffic.turnAway()
-    else if (profile !== undefined) count(request, error, traffic.meter(profile, caller.token?.name))
+    else if (profile !== undefined) count(request, error, () => traffic.meter(profile, caller.token?.name))
     return error
   }
 
-  const count = (request: IncomingMessage, error: BrokerError, meter: Meter): void => {
+  /** Looks for the meter only if it counts: callers must not fill the counts with names of no profile. */
+  const count = (request: IncomingMessage, error: BrokerError, meter: () => Meter): void => {
     if (isParked(error)) {
-      meter.park()
+      meter().park()
       log.debug({ code: error.code }, 'proxied request parked')
     }
     if (error.code === 'proxy_path_refused' || error.code === 'method_not_allowed') {
-      meter.refuse(operationOf(request.method ?? '', parseProxyTarget(request.url ?? '')?.path ?? ''))
+      meter().refuse(operationOf(request.method ?? '', parseProxyTarget(request.url ?? '')?.path ?? ''))
     }
   }
 

@@ -126,6 +126,14 @@ t.test('says in status what was refused, and forgets none of the last', async (t
   const refused = proxy.app.proxyTraffic()[0]?.refused ?? []
   t.equal(refused.length, 50, 'a job that tries everything fills no memory')
   t.equal(refused[0]?.operation, 'POST /jj')
+  for (const one of letters) {
+    await askRaw(
+      proxy.tcp,
+      `GET /proxy/${one}/api/x HTTP/1.1\r\nHost: 127.0.0.1:${proxy.tcp.port}\r\n` +
+        `Authorization: Bearer ${token}\r\nConnection: close\r\n\r\n`,
+    )
+  }
+  t.equal(proxy.app.proxyTraffic().length, 1, 'nor by naming profiles that it may not use')
 })
 
 t.test('reads headers beyond the 2000th', async (t) => {
