@@ -267,7 +267,7 @@ function createFeatures(parts: BrokerParts, core: Core) {
 
 /** The parts of the HTTP API. */
 function createAppParts(parts: BrokerParts, core: Core, features: Features): AppDeps {
-  const { clock, times, log, audit, vault, facts, agent } = parts
+  const { clock, times, log, audit, vault, facts, agent, settings } = parts
   const { events, keeper, cloud, credentials, settle, tokens } = core
   const { renewal, profiles, logins, idle } = features
   const startedAt = clock.now()
@@ -325,6 +325,7 @@ function createAppParts(parts: BrokerParts, core: Core, features: Features): App
     keys: createKeyAdmin({ ...keys, disposal, turns }),
     vault: createVaultAdmin({ vault, keeper, events, settle }),
     way: { dispatcherFor: agent.dispatcherFor, onRejected },
+    proxyAllow: settings['proxy.allow'],
     setLogLevel: (level) => log.setLevel(level),
     shutdown: () => parts.onShutdown('asked'),
   }
