@@ -4,8 +4,8 @@ import { defined } from '../../std/defined.js'
 import { parseDuration } from '../../std/time.js'
 import { tokenPowers } from '../../wire/tokens.js'
 import type { Session } from '../session.js'
-import { type CommonOptions, type Start, withJson } from '../session.js'
-import { formatTable, formatTime, printable } from '../text.js'
+import { type CommonOptions, type ListOptions, type Start, withJson, withNames } from '../session.js'
+import { formatNames, formatTable, formatTime, printable } from '../text.js'
 
 interface CreateOptions {
   readonly json?: boolean
@@ -26,11 +26,13 @@ export function addToken(program: Command, start: Start): void {
     .action(({ profile, ...options }: CreateOptions) =>
       start('token create', options, (session) => createToken(session, options, profile)),
     )
-  withJson(token.command('ls'))
+  withNames(withJson(token.command('ls')))
     .description('list the active tokens')
-    .action((options: CommonOptions) =>
+    .action((options: ListOptions) =>
       start('token ls', options, async (session) => {
         const list = await session.client.tokens()
+        if (options.names === true)
+          return session.answer(list, () => formatNames(list.tokens.map(({ id }) => id)))
         session.answer(list, () => (list.tokens.length === 0 ? 'No tokens' : describe(list.tokens)))
       }),
     )
