@@ -33,6 +33,8 @@ const EVENT_TYPES = [
   'logout.done',
   'token.created',
   'token.revoked',
+  'token.parked',
+  'token.kept',
   'vault.changed',
 ] as const
 

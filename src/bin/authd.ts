@@ -20,9 +20,13 @@ import { ensurePrivateDirectory } from '../os/private-files.js'
 import type { StatusSnapshot } from '../status/status.js'
 import { SECOND_MS, systemClock } from '../std/clock.js'
 import { defined } from '../std/defined.js'
+import { startTicking } from '../std/tick.js'
+import { closeDebugger, findDebugger } from './debugger.js'
 import { VERSION } from './version.js'
 
 const USAGE = 2
+/** How often a debugger port is looked for: at the moments at which the daemon wakes anyway. */
+const DEBUGGER_MS = 30 * SECOND_MS
 const IDLE = 'idle'
 /** Its listeners are closed by then: clients wait until it is gone. */
 const LEAVE_WITHIN_MS = 20 * SECOND_MS
@@ -32,6 +36,12 @@ async function main(): Promise<void> {
   process.umask(0o077)
   // By default Node opens a debugger port on this signal, through which every key could be read.
   process.on('SIGUSR1', () => undefined)
+  const debug = findDebugger(process)
+  if (debug !== undefined) {
+    // Not only refused: until the process has ended the port would stay open.
+    closeDebugger()
+    return fail(1, debug.message, debug.hint)
+  }
   const flags = readFlags()
   if (flags === undefined) return
   const paths = resolvePaths({
@@ -72,6 +82,7 @@ async function main(): Promise<void> {
       execPath: process.execPath,
       hostname: hostname(),
       platform: process.platform,
+      ...defined({ uid: process.getuid?.() }),
     },
     inherited: takeInheritedSockets(),
     keychainChild: join(dirname(realpathSync(fileURLToPath(import.meta.url))), 'keychain-child.js'),
@@ -81,6 +92,15 @@ async function main(): Promise<void> {
     newId: () => randomBytes(6).toString('hex'),
     randomToken: () => randomBytes(32).toString('base64url'),
     onShutdown: (why) => stop(why === 'idle' ? IDLE : 'asked to shut down'),
+  })
+  startTicking({
+    clock,
+    everyMs: DEBUGGER_MS,
+    log,
+    run: async () => {
+      if (closeDebugger())
+        log.error({}, 'a debugger port was open: closed; whoever used it may have read keys')
+    },
   })
   stop.arm(daemon, (reason) => log.info({ reason }, 'stopping'))
   process.stdout.write(greeting(daemon.snapshot(), destination))

@@ -50,6 +50,7 @@ async function start(options: DaemonOptions, onClose: OnClose): Promise<Daemon['
   const app = await buildApp(broker.app)
   onClose(() => app.close())
   await openDoors(options, app, listeners)
+  if (listeners.some(({ isForeign }) => isForeign)) await broker.parkJobs()
   // What needs the network comes after the listeners are open: a start never waits for Prefect.
   const begun = startWork(options, broker, onClose)
   void begun.then(() => broker.idle.watch(app))

@@ -42,6 +42,8 @@ export interface DaemonOptions {
     readonly execPath: string
     readonly hostname: string
     readonly platform: NodeJS.Platform
+    /** Absent on systems without user ids. */
+    readonly uid?: number
   }
   /** Sockets that systemd opened; none without socket activation. */
   readonly inherited: InheritedSockets

@@ -133,6 +133,7 @@ const tokensSchema: z.ZodType<TokenList> = z.object({
       expiresAt: at,
       hash: z.string().length(64),
       workspace: z.object({ accountId: text, workspaceId: text }).exactOptional(),
+      parkedAt: at.exactOptional(),
       job: z.object({ pid: at.exactOptional(), process: maybe, idleMs: at }).exactOptional(),
     }),
   ),

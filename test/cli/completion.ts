@@ -34,7 +34,7 @@ const table = [
 ] as const
 
 async function start(
-  t: Parameters<typeof startScriptedDaemon>[0] & { testdir(content?: object): string },
+  t: Parameters<typeof startScriptedDaemon>[0] & { testdir(content?: undefined): string },
   script: Script = { 'GET /v1/profiles': { json: list } },
 ) {
   const daemon = await startScriptedDaemon(t, script)
@@ -193,10 +193,7 @@ t.test('bash runs nothing that a name contains', { skip: has('bash') }, async (t
 t.test('the script for bash needs nothing that bash 3.2 lacks', async (t) => {
   const { stdout } = await cli.run(['completion', 'bash'], { env: {} })
   const code = stdout.replace(/^#.*$/gm, '')
-  t.notMatch(
-    code,
-    /mapfile|readarray|compopt|declare -A|local -n|\|&|&>>|coproc|<\(|\$\{\w+[,^@]|compgen -W/,
-  )
+  t.notMatch(code, /mapfile|readarray|compopt|declare -A|local -n|\|&|&>>|coproc|<\(|\$\{\w+[,^@]|compgen -W/)
 })
 
 t.test('a program on the PATH with a hostile name is only text', { skip: has('bash') }, async (t) => {
