@@ -19,9 +19,11 @@ import { createDesktopNotifier } from '../status/notify-desktop.js'
 import type { DaemonFacts } from '../status/status.js'
 import type { Clock } from '../std/clock.js'
 import { defined } from '../std/defined.js'
+import { keyFingerprints } from '../std/secret.js'
 import type { ListenerFacts } from '../tokens/access.js'
 import { openVault } from '../vault/open-vault.js'
 import type { Vault } from '../vault/vault.js'
+import { openFingerprintKey } from './fingerprint-key.js'
 import type { InheritedSockets } from './inherited-sockets.js'
 import type { OpenLog } from './open-log.js'
 import { openState, type State } from './state.js'
@@ -112,6 +114,7 @@ export async function openParts(
   await ensurePrivateDirectory(stateDir)
   const lock = await takeStateLock({ stateDir, clock, newId })
   onClose(() => lock.release())
+  keyFingerprints(await openFingerprintKey(stateDir, log.child({ part: 'state' })))
   const state = await openState({ stateDir, clock, log: log.child({ part: 'state' }) })
   const audit = openAuditFile({ stateDir, clock, log: log.child({ part: 'audit' }) })
   onClose(() => audit.close())
