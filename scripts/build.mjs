@@ -1,5 +1,5 @@
 // Bundles the programs into dist/: start-up of a bundle is less than half of unbundled modules.
-import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { build } from 'esbuild'
 import { bundledPackages, copyKeychainModules, renderNotices, renderSbom } from './bundled.mjs'
@@ -94,7 +94,10 @@ const packages = bundledPackages(
   // The second is compiled into the modules of the first.
   [KEYTAR, 'node_modules/node-addon-api'],
 )
-const lock = JSON.parse(readFileSync('package-lock.json', 'utf8'))
+// A build outside a checkout has no lock file, and its list no hashes.
+const lock = existsSync('package-lock.json')
+  ? JSON.parse(readFileSync('package-lock.json', 'utf8'))
+  : { packages: {} }
 writeFileSync(join(outdir, 'THIRD_PARTY_NOTICES'), renderNotices(packages))
 writeFileSync(join(outdir, 'sbom.cdx.json'), renderSbom(manifest, packages, lock))
 const { version } = manifest
