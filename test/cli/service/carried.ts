@@ -1,0 +1,25 @@
+/** `service install` names the variables of this shell that it writes into the service, before it does. */
+import t from 'tap'
+import { describeCarried } from '../../../src/cli/commands/service.js'
+import { bareEnv, buildCli } from '../../fixtures/built-cli.js'
+
+t.test('names each variable, without passwords and without steering the terminal', async (t) => {
+  t.same(describeCarried({}), [])
+  const said = describeCarried({
+    HTTPS_PROXY: 'http://me:hunter2@proxy.corp:3128',
+    NODE_EXTRA_CA_CERTS: '/repo/evil\u001b[2J.pem',
+    PREFECT_CLOUD_API_URL: 'https://evil.example/api',
+  }).join('\n')
+  t.match(said, /HTTPS_PROXY=.*proxy\.corp:3128/)
+  t.match(said, 'PREFECT_CLOUD_API_URL=https://evil.example/api')
+  t.match(said, 'NODE_EXTRA_CA_CERTS=/repo/evil[2J.pem')
+  t.notMatch(said, /hunter2|\u001b/)
+})
+
+t.test('also where nothing is written yet', async (t) => {
+  const cli = await buildCli(t)
+  const shell = { ...bareEnv(t.testdir()), ALL_PROXY: 'http://proxy.corp:3128', SSL_CERT_FILE: '/x.pem' }
+  const { stderr } = await cli.run(['service', 'install', '--print'], { env: shell })
+  t.match(stderr, /ALL_PROXY=http:\/\/proxy\.corp:3128/)
+  t.match(stderr, /SSL_CERT_FILE=\/x\.pem/)
+})
