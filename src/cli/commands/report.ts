@@ -172,5 +172,5 @@ export function createRedaction(
 /** The name as a whole: `dev` is not replaced in `device`. */
 function bounded(name: string): RegExp {
   const literal = name.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')
-  return new RegExp(`(?<![A-Za-z0-9])${literal}(?![A-Za-z0-9])`, 'g')
+  return new RegExp(`(?<![A-Za-z0-9])${literal}(?![A-Za-z0-9])`, 'gi')
 }

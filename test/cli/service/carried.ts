@@ -1,7 +1,9 @@
 /** `service install` names the variables of this shell that it writes into the service, before it does. */
+import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { describeCarried } from '../../../src/cli/commands/service.js'
-import { bareEnv, buildCli } from '../../fixtures/built-cli.js'
+import { bareEnv } from '../../fixtures/built-cli.js'
+import { runToEnd } from '../../fixtures/run-to-end.js'
 
 t.test('names each variable, without passwords and without steering the terminal', async (t) => {
   t.same(describeCarried({}), [])
@@ -13,13 +15,15 @@ t.test('names each variable, without passwords and without steering the terminal
   t.match(said, /HTTPS_PROXY=.*proxy\.corp:3128/)
   t.match(said, 'PREFECT_CLOUD_API_URL=https://evil.example/api')
   t.match(said, 'NODE_EXTRA_CA_CERTS=/repo/evil[2J.pem')
-  t.notMatch(said, /hunter2|\u001b/)
+  t.notOk(said.includes('hunter2') || said.includes('\u001b'))
 })
 
 t.test('also where nothing is written yet', async (t) => {
-  const cli = await buildCli(t)
+  const program = fileURLToPath(new URL('../../../dist/auth.js', import.meta.url))
   const shell = { ...bareEnv(t.testdir()), ALL_PROXY: 'http://proxy.corp:3128', SSL_CERT_FILE: '/x.pem' }
-  const { stderr } = await cli.run(['service', 'install', '--print'], { env: shell })
+  const { stderr } = await runToEnd(process.execPath, [program, 'service', 'install', '--print'], {
+    env: shell,
+  })
   t.match(stderr, /ALL_PROXY=http:\/\/proxy\.corp:3128/)
   t.match(stderr, /SSL_CERT_FILE=\/x\.pem/)
 })
