@@ -1,7 +1,7 @@
 /** The daemon program: arguments and environment, signals and exit codes around a running daemon. */
 import { randomBytes } from 'node:crypto'
 import { readFileSync, realpathSync } from 'node:fs'
-import { homedir, hostname } from 'node:os'
+import { hostname } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
@@ -22,6 +22,7 @@ import { SECOND_MS, systemClock } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import { startTicking } from '../std/tick.js'
 import { closeDebugger, findDebugger } from './debugger.js'
+import { findHome } from './home.js'
 import { VERSION } from './version.js'
 
 const USAGE = 2
@@ -46,7 +47,7 @@ async function main(): Promise<void> {
   if (flags === undefined) return
   const paths = resolvePaths({
     env: process.env,
-    home: homedir(),
+    home: findHome('prefect-authd'),
     platform: process.platform,
     ...defined({ uid: process.getuid?.() }),
   })
