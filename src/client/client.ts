@@ -16,7 +16,7 @@ import {
 import { type LoginBody, type LoginView, loginView, logoutAnswer } from '../wire/login.js'
 import { adoptAnswer, profileList, profileView, setWorkspaceAnswer, workspaceList } from '../wire/profile.js'
 import { doctor, type Status, status, vaultAnswer } from '../wire/status.js'
-import { type CreateTokenBody, createTokenAnswer, tokenList } from '../wire/tokens.js'
+import { type CreateTokenBody, createTokenAnswer, type KeepTokensBody, tokenList } from '../wire/tokens.js'
 import { failWith, parseProblem } from './failure.js'
 import { parseTolerantly } from './tolerant.js'
 import type { SocketAnswer, SocketRequest, Transport } from './transport.js'
@@ -166,6 +166,7 @@ function createKeyCalls({ call }: Caller) {
     createToken: (body: CreateTokenBody) =>
       call(createTokenAnswer, { method: 'POST', path: '/v1/tokens', body }),
     tokens: () => call(tokenList, { method: 'GET', path: '/v1/tokens' }),
+    keepTokens: (body: KeepTokensBody) => call(tokenList, { method: 'POST', path: '/v1/tokens/keep', body }),
     revokeToken: (id: string) =>
       call(empty, { method: 'DELETE', path: `/v1/tokens/${encodeURIComponent(id)}` }),
   }

@@ -50,6 +50,8 @@ export function planProxyEnv({ address, resolved, token, noProxy }: ProxyEnvInpu
 
 function extendNoProxy(before: string): string {
   const known = before.split(',').map((entry) => entry.trim())
+  // It exempts every host, but for curl and Python's urllib only if it stands alone.
+  if (known.includes('*')) return '*'
   const missing = ['127.0.0.1', 'localhost'].filter((host) => !known.includes(host))
   return [...known.filter((entry) => entry !== ''), ...missing].join(',')
 }

@@ -104,6 +104,7 @@ const PARKED: ReadonlySet<ErrorCode> = new Set([
   'profile_not_cloud',
   'prefect_unreachable',
   'shutting_down',
+  'token_parked',
 ])
 
 export function isParked({ code }: BrokerError): boolean {

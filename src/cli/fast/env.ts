@@ -38,8 +38,23 @@ async function fetchEnv(host: Host, { profile: named, format, isProxied }: EnvPl
     method: 'GET',
     path: `/v1/env?${query}${query && '&'}format=${format}`,
   })
-  if (answer.status === 200) return answer.text
+  if (answer.status === 200) return known(format, answer.text)
   throw failed(parseProblem(answer.status, answer.text))
+}
+
+const NAME = '(?:PREFECT_\\w+|prefect_\\w+|NO_PROXY|no_proxy)'
+/** The statements that the daemon of this version renders for `sh`. */
+const KNOWN_IN_SH = new RegExp(`^(?:(?:export ${NAME}='(?:[^']|'\\\\'')*'|unset ${NAME});\\n)*$`)
+
+/** Returns `text`. Throws `not_understood` if a shell would run more of it than setting and removing Prefect's variables. */
+function known(format: EnvFormat, text: string): string {
+  if (format !== 'sh' || KNOWN_IN_SH.test(text)) return text
+  throw failed({
+    code: 'not_understood',
+    kind: 'no_answer',
+    detail: "this version does not know the shape of the daemon's response; nothing of it is printed",
+    hint: 'prefect-auth version      (restart the daemon if the two versions differ)',
+  })
 }
 
 function refuse(host: Host, format: EnvFormat, error: unknown): number {
@@ -85,7 +100,7 @@ export async function fetchProxyEnv(
   }
   const answer = await transport.send({ method: 'POST', path: '/v1/env', body })
   if (answer.notice !== undefined) writeErr(`prefect-auth: ${printable(answer.notice)}\n`)
-  if (answer.status === 200) return answer.text
+  if (answer.status === 200) return known(format, answer.text)
   // Never asked twice: a second request might succeed, and make a token that nobody gets.
   throw failed(parseProblem(answer.status, answer.text))
 }
