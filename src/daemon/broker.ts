@@ -12,6 +12,7 @@ import { createEvents } from '../base/events.js'
 import { createKeyKeeper } from '../keys/keeper.js'
 import { createKeyRotator } from '../keys/rotate.js'
 import { createAcceptLogin } from '../login/accept.js'
+import { lateKeyNotices } from '../login/ports.js'
 import { createLoginSessions } from '../login/sessions.js'
 import { findLoginTarget } from '../login/target.js'
 import { createProxyRejection } from '../proxy/rejection.js'
@@ -48,6 +49,8 @@ export async function createBroker(parts: BrokerParts) {
      * with `disk_failed`. Call it before anything is served.
      */
     async resume(): Promise<void> {
+      // First: every moment that a port is free, another program can take it.
+      await logins.resume()
       await tokens.resume()
       await recoverRenames({ store, keeper, journal, newId }, log)
       await acceptLogin.recover()
@@ -176,6 +179,7 @@ function createFeatures(parts: BrokerParts, core: Core) {
     newState: parts.randomToken,
     target: (profile) => findLoginTarget({ store, keeper, defaults }, profile),
     openCallback: parts.openCallback,
+    ports: parts.state.loginPorts,
     keep: acceptLogin.keep,
     policy: {
       timeoutMs: settings['login.timeout'],
@@ -216,7 +220,7 @@ function createAppParts(parts: BrokerParts, core: Core, features: Features): App
     vault,
     logins,
     renewal: renewal.admin,
-    notices: () => [...notices(), ...idle.notices()],
+    notices: () => [...notices(), ...lateKeyNotices(logins.ports()), ...idle.notices()],
     daemon: () => ({ ...facts, startedAt, logLevel: log.level() }),
     listeners,
     examinations: [

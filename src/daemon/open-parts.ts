@@ -145,7 +145,8 @@ export async function openParts(
     vault,
     store,
     cloud,
-    openCallback: async (request) => (await import('../login/callback.js')).openLoginCallback(request),
+    openCallback: async (request, options) =>
+      (await import('../login/callback.js')).openLoginCallback(request, options),
     notify: createDesktopNotifier({ platform: host.platform, env, clock, log }),
     identifyProcess: createProcessIdentifier({ clock, platform: host.platform }),
     wakeTimer: createWakeTimer({ env, clock }),

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { z } from 'zod'
 import { EMPTY_JOURNAL, type Journal, journalOf } from '../keys/journal.js'
 import { EMPTY_LEDGER, type Ledger } from '../keys/ledger.js'
+import { NO_PORTS, type PortList } from '../login/ports.js'
 import { type Document, openDocument } from '../os/document.js'
 import type { Clock } from '../std/clock.js'
 import type { Log } from '../std/log.js'
@@ -139,10 +140,25 @@ const tokensSchema: z.ZodType<TokenList> = z.object({
   leftAt: at.exactOptional(),
 })
 
+const portsSchema: z.ZodType<PortList> = z.object({
+  ports: z.array(
+    z.object({
+      port: z.int().min(1).max(65_535),
+      profile: text,
+      cloudApiUrl: text,
+      uiOrigin: text,
+      stateHash: z.string().length(64).exactOptional(),
+      until: at,
+    }),
+  ),
+})
+
 export interface State {
   readonly ledger: Document<Ledger>
   readonly journal: Document<Journal>
   readonly tokens: Document<TokenList>
+  /** Ports of logins, bound again by the next start. */
+  readonly loginPorts: Document<PortList>
   /** What a person should know about how they were opened. */
   readonly notices: readonly string[]
 }
@@ -172,8 +188,16 @@ export async function openState({
     schema: tokensSchema,
     empty: { tokens: [] },
   })
-  const notices = [ledger.notice, oldJournal, tokens.notice].flatMap((notice) => notice ?? [])
-  return { ledger, journal: journalOf(ledger), tokens, notices }
+  const loginPorts = await openDocument({
+    ...base,
+    path: path('login-ports.json'),
+    schema: portsSchema,
+    empty: NO_PORTS,
+  })
+  const notices = [ledger.notice, oldJournal, tokens.notice, loginPorts.notice].flatMap(
+    (notice) => notice ?? [],
+  )
+  return { ledger, journal: journalOf(ledger), tokens, loginPorts, notices }
 }
 
 /** Moves the entries of a journal file into the ledger, durably, before the file goes. Returns what a person should know. */
