@@ -8,6 +8,7 @@ import type { Audit } from '../audit/audit.js'
 import type { Events } from '../base/events.js'
 import type { Holds } from '../http/conditional.js'
 import type { Guard } from '../http/guard.js'
+import type { Crowd } from '../http/places.js'
 import type { Trail } from '../http/trail.js'
 import type { LoginSessions } from '../login/login.js'
 import type { ApiProxy, ProxyLimits, ProxyWay } from '../proxy/proxy.js'
@@ -17,6 +18,7 @@ import type { Credentials } from '../serve/credentials.js'
 import type { Inspection } from '../status/status.js'
 import type { Clock } from '../std/clock.js'
 import type { Log } from '../std/log.js'
+import type { Door } from '../tokens/access.js'
 import type { Tokens } from '../tokens/tokens.js'
 import type { logLevels } from '../wire/status.js'
 import type { EventStreams } from './events.js'
@@ -59,4 +61,6 @@ export type RouteContext = AppDeps & {
   readonly book: RouteBook
   /** What went through the proxy since the start. */
   readonly proxyTraffic: ApiProxy['traffic']
+  /** Who holds the places of the listeners where a token is needed. */
+  readonly crowds: () => readonly (Crowd & { readonly door: Door })[]
 }

@@ -6,6 +6,7 @@ import type { AddressInfo } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { setImmediate } from 'node:timers/promises'
 import { BrokerError } from '../base/errors.js'
+import { BURST, createPlaces } from '../http/places.js'
 import { SECOND_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import { buildCallbackApp, type CallbackRequest, hashState } from './callback-app.js'
@@ -40,8 +41,8 @@ interface ListenOptions {
 }
 
 const ATTEMPTS = 20
-/** A page can hold a few dozen idle connections; they must not keep the delivery out. */
-const MAX_CONNECTIONS = 128
+/** Any page or program can hold connections; they must not keep the delivery out. */
+const PLACES = { strangers: 128, known: 0, perToken: 0, strangerMs: SECOND_MS }
 
 /** The `OpenCallback` of the daemon. Rejects with `login_port_unavailable`. */
 export async function openLoginCallback(
@@ -147,7 +148,8 @@ function listen(host: string, port: number, { handle, requestTimeoutMs }: Listen
     },
     handle,
   )
-  server.maxConnections = MAX_CONNECTIONS
+  server.maxConnections = PLACES.strangers + BURST
+  createPlaces(PLACES).watch(server)
   server.on('clientError', refuseUnparsed)
   server.on('connect', (_request, socket) => socket.destroy())
   return new Promise((resolve, reject) => {

@@ -81,7 +81,7 @@ export function createProxy({
   readonly limits: ProxyLimits
 }): ApiProxy {
   const { dispatcherFor, onRejected } = way
-  const traffic = createTraffic({ tokens, trail, clock, revokeMs: limits.revokeMs })
+  const traffic = createTraffic({ tokens, trail, doorkeeper, clock, revokeMs: limits.revokeMs })
   const admission = createAdmission({ doorkeeper, tokens, credentials, ownAddresses })
   const authorizer = createAuthorizer()
   const renew = createRenew({ credentials, onRejected, log })

@@ -1,6 +1,6 @@
 /** The listener of one login over real sockets: who gets through, what is sent back, and that it closes. */
 import { once } from 'node:events'
-import { connect, createServer } from 'node:net'
+import { connect, createServer, type Socket } from 'node:net'
 import t, { type Test } from 'tap'
 import { openLoginCallback } from '../../src/login/callback.js'
 import { openNaiveCallback } from '../fixtures/naive-callback.js'
@@ -121,6 +121,29 @@ t.test(
     t.match(answer.headers, { 'content-type': /^application\/json/, 'access-control-allow-origin': UI })
     t.strictSame(keys, [`post ${KEY}`])
     t.strictSame(refused, ['preflight'])
+  },
+)
+
+t.test(
+  'takes a key while a page or a program holds all connections, silent or with half a request',
+  async (t) => {
+    for (const say of ['', 'GET / HTTP/1.1\r\nHo']) {
+      const { port, keys } = await open(t)
+      const held = new Set<Socket>()
+      t.teardown(() => {
+        for (const socket of held) socket.destroy()
+      })
+      for (let count = 0; count < 400; count += 1) {
+        const socket = connect(port, '127.0.0.1')
+        socket.on('error', () => undefined)
+        held.add(socket)
+        await once(socket, 'connect')
+        socket.write(say)
+      }
+      const bytes = rawRequest(`GET /?key=${KEY} HTTP/1.1`, [['Host', `localhost:${port}`]])
+      t.equal((await sendRaw(port, bytes)).status, 204)
+      t.strictSame(keys, [`get ${KEY}`])
+    }
   },
 )
 
