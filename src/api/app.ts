@@ -155,6 +155,7 @@ export async function buildApp(deps: AppDeps): Promise<App> {
       proxy.stop()
       context.holds.stop()
       context.streams.stop()
+      context.trail.close()
       const cut = deps.clock.after(graceMs, () => {
         for (const server of servers) server.closeAllConnections()
       })

@@ -36,5 +36,6 @@ function renderEntry(entry: AuditEntry): AuditEntryView {
     token_name: entry.tokenName,
     agent: entry.agent,
     code: entry.code,
+    count: entry.count,
   })
 }

@@ -40,11 +40,16 @@ export interface AuditEntry {
   /** The User-Agent, at most 80 printable characters. */
   readonly agent?: string
   readonly code?: string
+  /** How many equal events of the last minute this line stands for, beside those that have lines; absent: this one. */
+  readonly count?: number
 }
 
 export interface Audit {
-  /** Never throws and never waits: lines are written in batches a few times a second, and at close. */
-  record(entry: Omit<AuditEntry, 'at'>): void
+  /**
+   * Never throws and waits for nothing: lines are written in batches a few times a second, and at close. An urgent one is in
+   * the file when this returns, so that a kill cannot lose it.
+   */
+  record(entry: Omit<AuditEntry, 'at'>, options?: { readonly isUrgent?: boolean }): void
   /** Entries at or after `since` (epoch ms), oldest first, at most the newest 10 000. Rejects with `disk_failed`. */
   read(since?: number): Promise<readonly AuditEntry[]>
   /** Writes what is pending; later records are dropped. */
@@ -64,6 +69,7 @@ const lineFields = z.object({
   token_name: optional,
   agent: optional,
   code: optional,
+  count: z.int().min(1).optional(),
 })
 
 /** Every line begins like this, so that a reader can skip old ones unparsed: `{"at":"2026-01-02T03:04:05.678Z"`. */
@@ -72,7 +78,7 @@ const TIME_LENGTH = 24
 
 /** Returns the line with its newline. `time` is the entry's `at` as formatted by `toISOString`. */
 export function formatAuditLine(time: string, entry: Omit<AuditEntry, 'at'>): string {
-  const { action, outcome, door, profile, fingerprint, tokenId, tokenName, agent, code } = entry
+  const { action, outcome, door, profile, fingerprint, tokenId, tokenName, agent, code, count } = entry
   const rest = JSON.stringify({
     action,
     outcome,
@@ -83,6 +89,7 @@ export function formatAuditLine(time: string, entry: Omit<AuditEntry, 'at'>): st
     token_name: tokenName,
     agent: agent === undefined ? undefined : plainText(agent, 80),
     code,
+    count,
   })
   return `${PREFIX}${time}",${rest.slice(1)}\n`
 }
@@ -112,6 +119,7 @@ function toEntry({ at, action, outcome, door, ...rest }: z.output<typeof lineFie
       tokenName: rest.token_name,
       agent: rest.agent,
       code: rest.code,
+      count: rest.count,
     }),
   }
 }

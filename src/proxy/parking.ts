@@ -26,6 +26,7 @@ function refusalOf(error: BrokerError, userAgent?: string): Refusal {
     headers['retry-after'] = String(retryAfterS(userAgent))
     headers['prefect-maintenance'] = 'true'
   }
+  if (error.kind === 'too_many') headers['retry-after'] = '1'
   if (error.kind === 'unauthorized') headers['www-authenticate'] = 'Bearer'
   return { status: isToWait ? 503 : statusOf(error), headers, body }
 }

@@ -51,7 +51,10 @@ export interface ProxyLimits extends BodyLimits, TunnelLimits {
 export const PROXY_LIMITS: ProxyLimits = {
   bufferBytes: 64 * 1024,
   unmeasuredBytes: 5 * 1024 * 1024,
-  bodyIdleMs: MINUTE_MS,
+  bodyIdleMs: 30 * SECOND_MS,
+  wholeMs: MINUTE_MS,
+  keptBytes: 128 * 1024 * 1024,
+  keptPerCaller: 32 * 1024 * 1024,
   answerMs: 5 * MINUTE_MS,
   firstFrameMs: 10 * SECOND_MS,
   strangers: 64,

@@ -261,18 +261,6 @@ t.test('cuts off bodies and headers that never end', async (t) => {
   t.strictSame(keys, [])
 })
 
-t.test('closes connections beyond the limit and keeps working', async (t) => {
-  const { port, keys } = await open(t)
-  const silent = Array.from({ length: 128 }, () => connect({ port, host: '127.0.0.1' }))
-  t.teardown(() => silent.map((socket) => socket.destroy()))
-  await Promise.all(silent.map((socket) => once(socket, 'connect')))
-  const delivery = rawRequest(`GET /?key=${KEY} HTTP/1.1`, [['Host', `localhost:${port}`]])
-  t.equal((await sendRaw(port, delivery)).status, undefined)
-  silent[0]?.destroy()
-  while (keys.length === 0) await sendRaw(port, delivery)
-  t.strictSame(keys, [`get ${KEY}`])
-})
-
 t.test('closes a silent connection without a response', async (t) => {
   const { port, refused } = await open(t, { tuning: { requestTimeoutMs: 200 } })
   const answer = await sendRaw(port, '', { quietMs: 60_000 })

@@ -11,7 +11,7 @@ import { askYes, openLine, pickWorkspace, readSecret, requirePerson } from '../a
 import { formatFailure } from '../failure.js'
 import { openBrowser, planBrowser } from '../open-browser.js'
 import { type CommonOptions, common, type Session, type Start } from '../session.js'
-import { describeExpiry, describeOwner, printable, shellWord } from '../text.js'
+import { describeExpiry, describeOwner, formatCountdown, printable, shellWord } from '../text.js'
 
 interface LoginOptions extends CommonOptions {
   readonly workspace?: string
@@ -228,12 +228,6 @@ function openPrompt({ session, canPaste }: LoginFlow, expiresAt: () => string) {
       `(${formatCountdown(Date.parse(expiresAt()) - now())}) Waiting for the browser; or paste an API key here: `,
     isHidden: true,
   })
-}
-
-/** `9:59 left` */
-export function formatCountdown(ms: number): string {
-  const seconds = Math.max(0, Math.ceil(ms / SECOND_MS))
-  return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, '0')} left`
 }
 
 function nextHappening(
