@@ -11,6 +11,7 @@ import type { Guard } from '../http/guard.js'
 import type { Crowd } from '../http/places.js'
 import type { Trail } from '../http/trail.js'
 import type { LoginSessions } from '../login/login.js'
+import type { FindCaller } from '../os/callers.js'
 import type { ApiProxy, ProxyLimits, ProxyWay } from '../proxy/proxy.js'
 import type { RenewalAdmin } from '../renewal/renewal.js'
 import type { ServiceAccountAdmin } from '../renewal/service-accounts.js'
@@ -31,6 +32,8 @@ export interface AppDeps {
   readonly clock: Clock
   readonly log: Log
   readonly audit: Audit
+  /** Program, pid and parents at the other end of a connection; absent: nobody is asked. */
+  readonly findCaller?: FindCaller
   readonly events: Events
   readonly tokens: Tokens
   readonly credentials: Credentials

@@ -22,6 +22,8 @@ const ACTIONS = [
   'vault_unlock',
   'refused',
   'shutdown',
+  // Who is at the other end of the connection `conn`; `read` puts it into that connection's entries.
+  'caller',
 ] as const
 
 export type AuditAction = (typeof ACTIONS)[number]
@@ -40,6 +42,10 @@ export interface AuditEntry {
   /** The User-Agent, at most 80 printable characters. */
   readonly agent?: string
   readonly code?: string
+  /** Names the connection. */
+  readonly conn?: string
+  /** Program, pid and parents, as the system tells; `unknown` if it does not. */
+  readonly caller?: string
   /** How many equal events of the last minute this line stands for, beside those that have lines; absent: this one. */
   readonly count?: number
 }
@@ -69,6 +75,8 @@ const lineFields = z.object({
   token_name: optional,
   agent: optional,
   code: optional,
+  conn: optional,
+  caller: optional,
   count: z.int().min(1).optional(),
 })
 
@@ -78,7 +86,20 @@ const TIME_LENGTH = 24
 
 /** Returns the line with its newline. `time` is the entry's `at` as formatted by `toISOString`. */
 export function formatAuditLine(time: string, entry: Omit<AuditEntry, 'at'>): string {
-  const { action, outcome, door, profile, fingerprint, tokenId, tokenName, agent, code, count } = entry
+  const {
+    action,
+    outcome,
+    door,
+    profile,
+    fingerprint,
+    tokenId,
+    tokenName,
+    agent,
+    code,
+    conn,
+    caller,
+    count,
+  } = entry
   const rest = JSON.stringify({
     action,
     outcome,
@@ -89,6 +110,8 @@ export function formatAuditLine(time: string, entry: Omit<AuditEntry, 'at'>): st
     token_name: tokenName,
     agent: agent === undefined ? undefined : plainText(agent, 80),
     code,
+    conn,
+    caller: caller === undefined ? undefined : plainText(caller, 200),
     count,
   })
   return `${PREFIX}${time}",${rest.slice(1)}\n`
@@ -119,6 +142,8 @@ function toEntry({ at, action, outcome, door, ...rest }: z.output<typeof lineFie
       tokenName: rest.token_name,
       agent: rest.agent,
       code: rest.code,
+      conn: rest.conn,
+      caller: rest.caller,
       count: rest.count,
     }),
   }

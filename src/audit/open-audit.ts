@@ -161,7 +161,20 @@ async function readEntries(
       hint: `ls -l ${path}`,
     })
   }
-  return newestFirst.reverse()
+  return withCallers(newestFirst.reverse())
+}
+
+/** A caller becomes known after its entry was written. */
+function withCallers(entries: readonly AuditEntry[]): readonly AuditEntry[] {
+  const callers = new Map<string, string>()
+  for (const { action, conn, caller } of entries) {
+    if (action === 'caller' && conn !== undefined && caller !== undefined) callers.set(conn, caller)
+  }
+  return entries
+    .filter(({ action }) => action !== 'caller')
+    .map((entry) =>
+      entry.conn === undefined ? entry : { ...entry, caller: callers.get(entry.conn) ?? 'unknown' },
+    )
 }
 
 /** Formats a time once for all entries of the same millisecond: under load that is most of the cost of a line. */

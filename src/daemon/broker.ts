@@ -264,6 +264,7 @@ function createAppParts(parts: BrokerParts, core: Core, features: Features): App
     keys: createKeyAdmin(keys),
     vault: createVaultAdmin({ vault, keeper, events, settle }),
     way: { dispatcherFor: agent.dispatcherFor, onRejected },
+    findCaller: parts.findCaller,
     setLogLevel: (level) => log.setLevel(level),
     shutdown: () => parts.onShutdown('asked'),
   }

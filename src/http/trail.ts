@@ -1,14 +1,16 @@
 /** Audit lines for requests: who got or changed what through which door, and who was refused. */
 import type { IncomingHttpHeaders } from 'node:http'
+import type { Socket } from 'node:net'
 import type { Audit, AuditAction, AuditEntry } from '../audit/audit.js'
 import type { BrokerError, ErrorCode } from '../base/errors.js'
 import { type Clock, MINUTE_MS, SECOND_MS, type Timer } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
 import type { Caller } from '../tokens/access.js'
+import { createCallers } from './callers.js'
 
 /** Fastify's request, or Node's. */
-type Request = { readonly headers: IncomingHttpHeaders }
+type Request = { readonly headers: IncomingHttpHeaders; readonly socket?: Socket }
 
 type Facts = Pick<AuditEntry, 'profile' | 'fingerprint'>
 
@@ -43,24 +45,39 @@ const GIVEN_BURST = { token: 1, owner: 30 }
 const REFUSAL_BURST = 30
 const REFUSAL_EVERY_MS = SECOND_MS
 
-export function createTrail({ audit, clock, log }: { audit: Audit; clock: Clock; log: Log }): Trail {
+export function createTrail({
+  audit,
+  clock,
+  log,
+  findCaller = async () => undefined,
+}: {
+  readonly audit: Audit
+  readonly clock: Clock
+  readonly log: Log
+  readonly findCaller?: (socket: Socket) => Promise<string | undefined>
+}): Trail {
+  const callers = createCallers(audit, findCaller)
+  const write = (request: Request, entry: Countable, isUrgent = false) => {
+    const conn = request.socket === undefined ? undefined : callers.note(request.socket)
+    audit.record({ ...entry, ...defined({ conn }) }, { isUrgent })
+  }
   const mayNote = createBucket(clock)
   const tally = createTally(audit, clock)
   return {
     given(request, caller, action, facts) {
       const entry = { action, outcome: 'given', ...whoOf(request, caller), ...facts } as const
-      if (!REPEATED.has(action)) return audit.record(entry, { isUrgent: true })
+      if (!REPEATED.has(action)) return write(request, entry, true)
       const burst = caller.token === undefined ? GIVEN_BURST.owner : GIVEN_BURST.token
-      if (tally.count(entry, burst)) audit.record(entry, { isUrgent: true })
+      if (tally.count(entry, burst)) write(request, entry, true)
     },
     done: (request, caller, action, facts = {}) =>
-      audit.record({ action, outcome: 'done', ...whoOf(request, caller), ...facts }),
+      write(request, { action, outcome: 'done', ...whoOf(request, caller), ...facts }),
     refused(request, door, caller, { code }) {
       if (!REFUSALS.has(code)) return
       const who = whoOf(request, caller ?? { door })
       const entry = { action: 'refused', outcome: 'refused', code, ...who, door } as const
       if (!mayNote()) return void tally.count(entry, 0)
-      audit.record(entry)
+      write(request, entry)
       log.warn({ code, door, token: caller?.token?.id ?? '' }, 'request refused')
     },
     close: () => tally.flush(),

@@ -24,6 +24,10 @@ const auditEntry = z.object({
   token_name: z.string().optional(),
   agent: z.string().optional().meta({ description: "the caller's User-Agent, shortened; a hint, not proof" }),
   code: z.string().optional(),
+  caller: z
+    .string()
+    .optional()
+    .meta({ description: 'program, pid and parents of the caller, as the system tells; or unknown' }),
   count: z
     .number()
     .int()

@@ -189,6 +189,18 @@ t.test('has an urgent line in the file before it returns, in order, and after ha
   t.equal(statSync(path).mode & 0o777, 0o600)
 })
 
+t.test('puts a caller into the entries of its connection, and says so if it is unknown', async (t) => {
+  const { audit } = open(t)
+  audit.record({ ...GIVEN, conn: 'a' })
+  audit.record({ ...GIVEN, conn: 'b' })
+  audit.record({ action: 'caller', outcome: 'done', door: 'daemon', conn: 'a', caller: 'curl[7] < bash[6]' })
+  audit.record({ ...GIVEN, door: 'daemon' })
+  t.strictSame(
+    (await audit.read()).map(({ caller }) => caller),
+    ['curl[7] < bash[6]', 'unknown', undefined],
+  )
+})
+
 t.test('an urgent line waits like any other while the disk fails', async (t) => {
   const stateDir = join(t.testdir({}), 'state')
   const { audit, fire } = open(t, { stateDir })

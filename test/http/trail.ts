@@ -1,4 +1,5 @@
 /** The audit trail of requests: repeated hand-outs and refusals become counted lines, and none is lost. */
+import { Socket } from 'node:net'
 import t from 'tap'
 import { BrokerError } from '../../src/base/errors.js'
 import { createTrail } from '../../src/http/trail.js'
@@ -73,4 +74,40 @@ t.test('counts every refusal beyond the rate, by reason, listener and token', as
     640,
     'nor at the end',
   )
+})
+
+t.test('records who was at the other end once it is known, once for a connection', async (t) => {
+  const clock = createManualClock()
+  const audit = memoryAudit(clock)
+  const asked: unknown[] = []
+  const findCaller = async (socket: unknown) => {
+    asked.push(socket)
+    return 'curl[7] < bash[6]'
+  }
+  const trail = createTrail({ audit, clock, log: memoryLog(), findCaller })
+  const request = { ...REQUEST, socket: new Socket() }
+  trail.done(request, OWNER, 'logout', { profile: 'cloud' })
+  trail.done(request, OWNER, 'logout', { profile: 'other' })
+  t.equal(audit.entries.length, 2, 'the lines are there first')
+  await new Promise((resolve) => setImmediate(resolve))
+  const [first, second, third] = audit.entries
+  t.equal(first?.conn, second?.conn)
+  t.match(third, { action: 'caller', door: 'daemon', conn: first?.conn, caller: 'curl[7] < bash[6]' })
+  t.equal(asked.length, 1)
+})
+
+t.test('a flood of connections does not become a flood of questions', async (t) => {
+  const clock = createManualClock()
+  const audit = memoryAudit(clock)
+  let asked = 0
+  const findCaller = () => {
+    asked += 1
+    return new Promise<undefined>(() => undefined)
+  }
+  const trail = createTrail({ audit, clock, log: memoryLog(), findCaller })
+  for (let count = 0; count < 1_000; count += 1) {
+    trail.done({ ...REQUEST, socket: new Socket() }, OWNER, 'logout', {})
+  }
+  t.equal(asked, 1, 'one at a time')
+  t.equal(audit.entries.length, 1_000)
 })
