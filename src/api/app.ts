@@ -5,12 +5,14 @@ import { BrokerError, shuttingDown } from '../base/errors.js'
 import { createHolds } from '../http/conditional.js'
 import { createDoorkeeper, createGuard, type Guard } from '../http/guard.js'
 import { guarded } from '../http/guarded.js'
+import { type Crowd, createPlaces, type PlaceLimits, type Places } from '../http/places.js'
 import { createProblems } from '../http/problem.js'
 import { type ApiServer, compileValidator, WITHOUT_AJV } from '../http/schema.js'
 import {
   createDoorServer,
   createOwnAddresses,
   createPresenceBook,
+  PLACES,
   type Presence,
   reenter,
   type ServerLimits,
@@ -56,17 +58,23 @@ const NOUNS = [
   openapiRoutes,
 ] as const
 
+export type DoorLimits = Partial<ServerLimits> & { readonly places?: PlaceLimits }
+
+export type DoorCrowd = Crowd & { readonly door: Door }
+
 export interface App {
   /** A server for one door, not listening yet. `hosts`: further names that the TCP door accepts. */
   openServer(
     door: Door,
-    options?: { readonly hosts?: readonly string[]; readonly limits?: Partial<ServerLimits> },
+    options?: { readonly hosts?: readonly string[]; readonly limits?: DoorLimits },
   ): Server
   /** Every route, for tests and documents. */
   readonly routes: readonly RouteFacts[]
   /** Traffic through the proxy since the start. */
   readonly proxyTraffic: ApiProxy['traffic']
   readonly proxyStrangers: ApiProxy['strangers']
+  /** Who holds the places of the listeners where a token is needed. */
+  crowds(): readonly DoorCrowd[]
   /** Who is connected, and how many changes are under way, even if their callers have gone. */
   presence(): Presence & { readonly acts: number }
   /** Stops accepting connections at once; open ones go on. */
@@ -93,6 +101,8 @@ export async function buildApp(deps: AppDeps): Promise<App> {
   const acts = createActBook()
   const servers = new Set<Server>()
   const presence = createPresenceBook(deps.clock)
+  const doors: { readonly door: Door; readonly places: Places }[] = []
+  const crowds = () => doors.map(({ door, places }) => ({ door, ...places.look() }))
   const own = createOwnAddresses()
   const { clock, log, tokens, credentials, way } = deps
   const proxy = createProxy({
@@ -108,7 +118,7 @@ export async function buildApp(deps: AppDeps): Promise<App> {
     limits: { ...PROXY_LIMITS, ...deps.proxyLimits },
   })
   const api = await buildServer(
-    { ...context, proxyTraffic: proxy.traffic, proxyStrangers: proxy.strangers },
+    { ...context, proxyTraffic: proxy.traffic, proxyStrangers: proxy.strangers, crowds },
     acts,
     (request) => doorkeeper.entranceOf(request.raw.socket)?.door,
   )
@@ -117,9 +127,12 @@ export async function buildApp(deps: AppDeps): Promise<App> {
     proxyTraffic: proxy.traffic,
     proxyStrangers: proxy.strangers,
     openServer(door, { hosts = [], limits } = {}) {
+      const places = door === 'socket' ? undefined : createPlaces(limits?.places ?? PLACES, clock)
+      if (places !== undefined) doors.push({ door, places })
       const server = createDoorServer(
         door,
         (request, response) => {
+          places?.asked(request, response)
           if (isProxied(request)) proxy.handle(request, response)
           else api.routing(request, response)
         },
@@ -133,12 +146,13 @@ export async function buildApp(deps: AppDeps): Promise<App> {
           else reenter(server, request, socket, head)
         })(),
       )
-      doorkeeper.watch(server, door, hosts)
+      doorkeeper.watch(server, door, hosts, places)
       presence.watch(server)
       own.add(server, hosts)
       servers.add(server)
       return server
     },
+    crowds,
     presence: () => ({ ...presence.look(), acts: acts.underWay() }),
     shutDoors() {
       for (const server of servers) server.close()
@@ -147,6 +161,7 @@ export async function buildApp(deps: AppDeps): Promise<App> {
       proxy.stop()
       context.holds.stop()
       context.streams.stop()
+      context.trail.close()
       const cut = deps.clock.after(graceMs, () => {
         for (const server of servers) server.closeAllConnections()
       })

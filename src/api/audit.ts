@@ -36,5 +36,7 @@ function renderEntry(entry: AuditEntry): AuditEntryView {
     token_name: entry.tokenName,
     agent: entry.agent,
     code: entry.code,
+    caller: entry.caller,
+    count: entry.count,
   })
 }

@@ -8,8 +8,10 @@ import type { Audit } from '../audit/audit.js'
 import type { Events } from '../base/events.js'
 import type { Holds } from '../http/conditional.js'
 import type { Guard } from '../http/guard.js'
+import type { Crowd } from '../http/places.js'
 import type { Trail } from '../http/trail.js'
 import type { LoginSessions } from '../login/login.js'
+import type { FindCaller } from '../os/callers.js'
 import type { ApiProxy, ProxyLimits, ProxyWay } from '../proxy/proxy.js'
 import type { RenewalAdmin } from '../renewal/renewal.js'
 import type { ServiceAccountAdmin } from '../renewal/service-accounts.js'
@@ -17,6 +19,7 @@ import type { Credentials } from '../serve/credentials.js'
 import type { Inspection } from '../status/status.js'
 import type { Clock } from '../std/clock.js'
 import type { Log } from '../std/log.js'
+import type { Door } from '../tokens/access.js'
 import type { Tokens } from '../tokens/tokens.js'
 import type { logLevels } from '../wire/status.js'
 import type { EventStreams } from './events.js'
@@ -29,6 +32,8 @@ export interface AppDeps {
   readonly clock: Clock
   readonly log: Log
   readonly audit: Audit
+  /** Program, pid and parents at the other end of a connection; absent: nobody is asked. */
+  readonly findCaller?: FindCaller
   readonly events: Events
   readonly tokens: Tokens
   readonly credentials: Credentials
@@ -63,4 +68,6 @@ export type RouteContext = AppDeps & {
   readonly proxyTraffic: ApiProxy['traffic']
   /** Who was refused there without a token. */
   readonly proxyStrangers: ApiProxy['strangers']
+  /** Who holds the places of the listeners where a token is needed. */
+  readonly crowds: () => readonly (Crowd & { readonly door: Door })[]
 }

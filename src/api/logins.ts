@@ -136,6 +136,7 @@ function renderLogin(login: Login): LoginView {
     workspaces: workspaces?.map(render),
     workspace: workspace && render(workspace),
     refused: login.refused,
+    refused_by: login.refused === 0 ? undefined : login.refusedBy,
     notice: login.notice,
     key: key && renderKey(key),
     exchange: exchange && { done: exchange.isDone, message: exchange.message },

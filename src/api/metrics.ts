@@ -1,14 +1,15 @@
 /** Metrics in Prometheus format: answers, hand-outs, profiles and proxy traffic. */
 
 import type { Guard } from '../http/guard.js'
+import type { Crowd } from '../http/places.js'
 import type { ApiServer } from '../http/schema.js'
 import type { ProxyTraffic } from '../proxy/traffic.js'
 import type { Credentials, ProfileState } from '../serve/credentials.js'
 import { SECOND_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
-import { type Caller, reachesProfile } from '../tokens/access.js'
+import { type Caller, type Door, reachesProfile } from '../tokens/access.js'
 import type { ProxyTrafficView } from '../wire/credentials.js'
-import { renderTime, visibleStates } from './view.js'
+import { renderTime, seesAll, visibleStates } from './view.js'
 
 interface MetricFamily {
   readonly name: string
@@ -17,12 +18,18 @@ interface MetricFamily {
   readonly samples: readonly (readonly [Readonly<Record<string, string>>, number])[]
 }
 
+type DoorCrowd = Crowd & { readonly door: Door }
+
 export interface Metrics {
   /** `route` is the pattern, never the path: callers can invent paths. */
   answered(method: string, route: string, status: number): void
   handedOut(profile: string): void
   /** Shows only the profiles in `states`, and the traffic given. */
-  render(states: readonly ProfileState[], traffic: readonly ProxyTraffic[]): string
+  render(
+    states: readonly ProfileState[],
+    traffic: readonly ProxyTraffic[],
+    crowds: readonly DoorCrowd[],
+  ): string
 }
 
 interface MetricsParts {
@@ -30,11 +37,12 @@ interface MetricsParts {
   readonly guard: Guard
   readonly metrics: Metrics
   readonly proxyTraffic: () => readonly ProxyTraffic[]
+  readonly crowds: () => readonly DoorCrowd[]
 }
 
 export function metricsRoutes(
   api: ApiServer,
-  { credentials, guard, metrics, proxyTraffic }: MetricsParts,
+  { credentials, guard, metrics, proxyTraffic, crowds }: MetricsParts,
 ): void {
   api.get(
     '/metrics',
@@ -43,7 +51,12 @@ export function metricsRoutes(
     },
     async (request, reply) => {
       const caller = guard.callerOf(request)
-      const text = metrics.render(visibleStates(caller, credentials), visibleTraffic(proxyTraffic(), caller))
+      const text = metrics.render(
+        visibleStates(caller, credentials),
+        visibleTraffic(proxyTraffic(), caller),
+        // Names of tokens are for whoever sees all.
+        seesAll(caller) ? crowds() : [],
+      )
       return reply.type('text/plain; version=0.0.4; charset=utf-8').send(text)
     },
   )
@@ -60,13 +73,14 @@ export function createMetrics(): Metrics {
     handedOut: (profile) => {
       count(handedOut, profile)
     },
-    render(states, traffic) {
+    render(states, traffic, crowds) {
       const families = [
         up(),
         requestFamily(requests),
         handedOutFamily(handedOut, states),
         ...gauges(states),
         ...trafficFamilies(traffic),
+        ...crowdFamilies(crowds),
       ]
       return families.map(renderFamily).join('')
     },
@@ -190,6 +204,30 @@ function trafficFamilies(traffic: readonly ProxyTraffic[]): readonly MetricFamil
       type: 'gauge',
       help: 'WebSockets open now.',
       samples: samples((line) => line.sockets),
+    },
+  ]
+}
+
+/** By listener and token name; the token is empty for connections that have shown none. */
+function crowdFamilies(crowds: readonly DoorCrowd[]): readonly MetricFamily[] {
+  return [
+    {
+      name: 'prefect_auth_connections',
+      type: 'gauge',
+      help: 'Open connections of listeners that require a token.',
+      samples: crowds.flatMap(({ door: listener, strangers, tokens }) => [
+        [{ listener, token: '' }, strangers] as const,
+        ...tokens.map(([token, count]) => [{ listener, token }, count] as const),
+      ]),
+    },
+    {
+      name: 'prefect_auth_connections_closed_total',
+      type: 'counter',
+      help: 'Connections closed to make room for others.',
+      samples: crowds.flatMap(({ door: listener, closed }) => [
+        [{ listener, of: 'strangers' }, closed.strangers] as const,
+        [{ listener, of: 'tokens' }, closed.tokens] as const,
+      ]),
     },
   ]
 }

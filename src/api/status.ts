@@ -4,6 +4,7 @@ import type { ApiServer } from '../http/schema.js'
 import type { ProxyTraffic, Strangers } from '../proxy/traffic.js'
 import type { RenewalView } from '../renewal/view.js'
 import type { ProfileState } from '../serve/credentials.js'
+import { judgeCrowds } from '../status/doctor.js'
 import type { DaemonFacts, StatusSnapshot } from '../status/status.js'
 import { defined } from '../std/defined.js'
 import { type Caller, reachesProfile } from '../tokens/access.js'
@@ -17,7 +18,7 @@ import { renderProfilesFile, renderWorkspaceOf } from './profiles.js'
 import { renderKey, renderOwner, renderTime, seesAll, withoutUserinfo } from './view.js'
 
 export function statusRoutes(api: ApiServer, context: RouteContext): void {
-  const { credentials, guard, inspection, proxyTraffic, proxyStrangers } = context
+  const { credentials, guard, inspection, proxyTraffic, proxyStrangers, crowds, clock } = context
   api.get(
     '/v1/status',
     {
@@ -36,8 +37,11 @@ export function statusRoutes(api: ApiServer, context: RouteContext): void {
       config: { needs: 'inspect', summary: 'Run every check now: verdict, finding and remedy' },
       schema: { response: { 200: doctor } },
     },
-    async (_request, reply) => {
-      const checks = await inspection.doctor()
+    async (request, reply) => {
+      // It may name any token.
+      const seen = seesAll(guard.callerOf(request)) ? crowds() : []
+      const connections = { name: 'connections', ...judgeCrowds(seen, clock.now()) }
+      const checks = [...(await inspection.doctor()), connections]
       return reply.send({
         checks: checks.map(({ name, verdict, finding, remedy }) => ({
           name,

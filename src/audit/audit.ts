@@ -23,6 +23,8 @@ const ACTIONS = [
   'vault_unlock',
   'refused',
   'shutdown',
+  // Who is at the other end of the connection `conn`; `read` puts it into that connection's entries.
+  'caller',
 ] as const
 
 export type AuditAction = (typeof ACTIONS)[number]
@@ -41,11 +43,20 @@ export interface AuditEntry {
   /** The User-Agent, at most 80 printable characters. */
   readonly agent?: string
   readonly code?: string
+  /** Names the connection. */
+  readonly conn?: string
+  /** Program, pid and parents, as the system tells; `unknown` if it does not. */
+  readonly caller?: string
+  /** How many equal events of the last minute this line stands for, beside those that have lines; absent: this one. */
+  readonly count?: number
 }
 
 export interface Audit {
-  /** Never throws and never waits: lines are written in batches a few times a second, and at close. */
-  record(entry: Omit<AuditEntry, 'at'>): void
+  /**
+   * Never throws and waits for nothing: lines are written in batches a few times a second, and at close. An urgent one is in
+   * the file when this returns, so that a kill cannot lose it.
+   */
+  record(entry: Omit<AuditEntry, 'at'>, options?: { readonly isUrgent?: boolean }): void
   /** Entries at or after `since` (epoch ms), oldest first, at most the newest 10 000. Rejects with `disk_failed`. */
   read(since?: number): Promise<readonly AuditEntry[]>
   /** Writes what is pending; later records are dropped. */
@@ -65,6 +76,9 @@ const lineFields = z.object({
   token_name: optional,
   agent: optional,
   code: optional,
+  conn: optional,
+  caller: optional,
+  count: z.int().min(1).optional(),
 })
 
 /** Every line begins like this, so that a reader can skip old ones unparsed: `{"at":"2026-01-02T03:04:05.678Z"`. */
@@ -73,7 +87,20 @@ const TIME_LENGTH = 24
 
 /** Returns the line with its newline. `time` is the entry's `at` as formatted by `toISOString`. */
 export function formatAuditLine(time: string, entry: Omit<AuditEntry, 'at'>): string {
-  const { action, outcome, door, profile, fingerprint, tokenId, tokenName, agent, code } = entry
+  const {
+    action,
+    outcome,
+    door,
+    profile,
+    fingerprint,
+    tokenId,
+    tokenName,
+    agent,
+    code,
+    conn,
+    caller,
+    count,
+  } = entry
   const rest = JSON.stringify({
     action,
     outcome,
@@ -84,6 +111,9 @@ export function formatAuditLine(time: string, entry: Omit<AuditEntry, 'at'>): st
     token_name: tokenName,
     agent: agent === undefined ? undefined : plainText(agent, 80),
     code,
+    conn,
+    caller: caller === undefined ? undefined : plainText(caller, 200),
+    count,
   })
   return `${PREFIX}${time}",${rest.slice(1)}\n`
 }
@@ -113,6 +143,9 @@ function toEntry({ at, action, outcome, door, ...rest }: z.output<typeof lineFie
       tokenName: rest.token_name,
       agent: rest.agent,
       code: rest.code,
+      conn: rest.conn,
+      caller: rest.caller,
+      count: rest.count,
     }),
   }
 }

@@ -2,12 +2,14 @@
 
 import { join } from 'node:path'
 import { BrokerError } from '../base/errors.js'
-import { appendToFile, readBackwards, rotateFile } from '../os/rotating-file.js'
+import { writeFileAtomic } from '../os/atomic-file.js'
+import { appendNow, appendToFile, linesOf, readBackwards, rotateFile, sizeOf } from '../os/rotating-file.js'
 import { diskFailed } from '../os/system-error.js'
 import { createSerial } from '../std/async.js'
 import { type Clock, SECOND_MS, type Timer } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 import { type Audit, type AuditEntry, formatAuditLine, parseAuditLine } from './audit.js'
+import { keepShares } from './shares.js'
 
 export interface AuditFile extends Audit {
   /** The current problem with the disk, for status and doctor. */
@@ -34,6 +36,8 @@ const FLUSH_EVERY_MS = 250
 const RETRY_EVERY_MS = 5 * SECOND_MS
 const MAX_PENDING = 50_000
 const MAX_READ = 10_000
+/** More waiting lines than this are left to the next batch. */
+const MAX_NOW = 200
 
 /** Opens no file until there is something to write. Only `read` can reject (`disk_failed`). */
 export function openAuditFile({
@@ -45,6 +49,7 @@ export function openAuditFile({
   maxPending = MAX_PENDING,
 }: AuditFileOptions): AuditFile {
   const path = join(stateDir, 'audit.jsonl')
+  const keptPath = join(stateDir, 'audit-kept.jsonl')
   const turn = createSerial()
   const stamp = createStamp()
   /** Newest last. */
@@ -68,7 +73,7 @@ export function openAuditFile({
     const lines = pending
     pending = []
     try {
-      await rotateFile(path, maxBytes, keep)
+      await rotate()
       await appendToFile(path, lines.join(''))
       if (problem !== undefined) log.info({ path, lost }, 'audit log write recovered')
       problem = undefined
@@ -82,6 +87,28 @@ export function openAuditFile({
     }
   }
 
+  async function rotate(): Promise<void> {
+    if ((await sizeOf(path)) < maxBytes) return
+    // Beyond the files: of the oldest, each caller keeps a share.
+    const leaving = await linesOf(`${path}.${keep}`)
+    if (leaving.length > 0) {
+      const kept = keepShares([...(await linesOf(keptPath)), ...leaving], maxBytes)
+      await writeFileAtomic(keptPath, kept.map((line) => `${line}\n`).join(''))
+    }
+    await rotateFile(path, maxBytes, keep)
+  }
+
+  /** Together with what waits, so that the lines stay in order. What cannot be written now is written later. */
+  function writeNow(): void {
+    if (problem !== undefined || pending.length > MAX_NOW) return
+    try {
+      appendNow(path, pending.join(''))
+      pending = []
+    } catch {
+      // The flush finds out why, and says so.
+    }
+  }
+
   function trim(): void {
     const surplus = pending.length - maxPending
     if (surplus <= 0) return
@@ -90,17 +117,18 @@ export function openAuditFile({
   }
 
   return {
-    record(entry) {
+    record(entry, { isUrgent = false } = {}) {
       if (isClosed) return
       pending.push(formatAuditLine(stamp(clock.now()), entry))
       if (pending.length > maxPending * 2) trim()
-      schedule()
+      if (isUrgent) writeNow()
+      if (pending.length > 0) schedule()
     },
     read: (since = 0) =>
       // One turn for both, so that no line moves from memory to disk between the two looks.
       turn.run(async () => {
         await flush()
-        return readEntries(path, keep, pending, since)
+        return readEntries([path, keptPath], keep, pending, since)
       }),
     problem: () =>
       problem && `${problem}; ${Math.min(pending.length, maxPending)} lines wait in memory, ${lost} are lost`,
@@ -115,7 +143,7 @@ export function openAuditFile({
 
 /** The lines still in memory are the newest. */
 async function readEntries(
-  path: string,
+  [path, keptPath]: readonly [string, string],
   keep: number,
   pending: readonly string[],
   since: number,
@@ -129,14 +157,30 @@ async function readEntries(
   }
   try {
     const inMemory = pending.map((line) => line.trimEnd()).reverse()
-    if (inMemory.every(take)) await readBackwards(path, keep, take)
+    if (inMemory.every(take)) {
+      await readBackwards(path, keep, take)
+      if (newestFirst.length < MAX_READ) await readBackwards(keptPath, 0, take)
+    }
   } catch (cause) {
     throw new BrokerError('disk_failed', `cannot read the audit log ${path}`, {
       cause,
       hint: `ls -l ${path}`,
     })
   }
-  return newestFirst.reverse()
+  return withCallers(newestFirst.reverse())
+}
+
+/** A caller becomes known after its entry was written. */
+function withCallers(entries: readonly AuditEntry[]): readonly AuditEntry[] {
+  const callers = new Map<string, string>()
+  for (const { action, conn, caller } of entries) {
+    if (action === 'caller' && conn !== undefined && caller !== undefined) callers.set(conn, caller)
+  }
+  return entries
+    .filter(({ action }) => action !== 'caller')
+    .map((entry) =>
+      entry.conn === undefined ? entry : { ...entry, caller: callers.get(entry.conn) ?? 'unknown' },
+    )
 }
 
 /** Formats a time once for all entries of the same millisecond: under load that is most of the cost of a line. */

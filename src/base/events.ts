@@ -20,6 +20,7 @@ const EVENT_TYPES = [
   'login.failed',
   'login.cancelled',
   'login.expired',
+  'login.late_key',
   'key.stored',
   'key.promoted',
   'key.retired',

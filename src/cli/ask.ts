@@ -9,7 +9,8 @@ import type { Session } from './session.js'
 import { printable } from './text.js'
 
 interface Question {
-  readonly text: string
+  /** A function is asked again at each `redraw`. */
+  readonly text: string | (() => string)
   /** Shows how many characters were typed, never which. */
   readonly isHidden: boolean
 }
@@ -20,6 +21,8 @@ interface OpenQuestion {
   next(): Promise<string>
   /** Prints a line above the question and keeps what was typed. */
   interject(text: string): void
+  /** Shows the text of now. Does nothing if the line is too narrow for it: only one row can be cleared. */
+  redraw(): void
   /** Withdraws the question: a pending `next` never settles. Idempotent. */
   close(): void
 }
@@ -41,12 +44,14 @@ export function openLine(input: ReadStream, output: WriteStream, { text, isHidde
   let early = ''
   let isOpen = true
   const shown = () => (isHidden && typed !== '' ? `[${typed.length} characters]` : typed)
+  const line = () => `${typeof text === 'string' ? text : text()}${shown()}`
   const draw = () => {
-    if (waiting !== undefined) output.write(`${CLEAR_LINE}${text}${shown()}`)
+    if (waiting !== undefined) output.write(`${CLEAR_LINE}${line()}`)
   }
   const take = (keys: string) => {
-    const { line, rest, ending } = edit(typed, keys)
-    typed = line
+    const edited = edit(typed, keys)
+    const { rest, ending } = edited
+    typed = edited.line
     draw()
     if (ending === undefined) return
     output.write('\n')
@@ -54,7 +59,7 @@ export function openLine(input: ReadStream, output: WriteStream, { text, isHidde
     early = rest
     const asker = waiting
     waiting = undefined
-    if (ending === 'enter') asker?.resolve(line.trim())
+    if (ending === 'enter') asker?.resolve(edited.line.trim())
     else asker?.reject(cancelled())
   }
   const onData = (chunk: Buffer | string) => {
@@ -77,6 +82,9 @@ export function openLine(input: ReadStream, output: WriteStream, { text, isHidde
     interject(note) {
       output.write(`${CLEAR_LINE}${note}\n`)
       draw()
+    },
+    redraw() {
+      if (line().length < output.columns) draw()
     },
     close() {
       if (!isOpen) return

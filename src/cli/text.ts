@@ -104,3 +104,9 @@ export function formatFacts(
   const width = Math.max(0, ...shown.map(([name]) => name.length))
   return shown.map(([name, value]) => `${indent}${name.padEnd(width)}  ${value}`).join('\n')
 }
+
+/** `9:59 left` */
+export function formatCountdown(ms: number): string {
+  const seconds = Math.max(0, Math.ceil(ms / SECOND_MS))
+  return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, '0')} left`
+}

@@ -85,7 +85,7 @@ export const SETTINGS = {
   },
   'login.timeout': {
     schema: duration(5 * SECOND_MS, HOUR_MS),
-    default: '120s',
+    default: '10m',
     meaning: 'how long a login waits for the browser',
   },
   'login.state_in_path': {

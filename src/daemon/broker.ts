@@ -7,35 +7,22 @@ import { createProfileAdmin } from '../admin/profiles.js'
 import { createVaultAdmin } from '../admin/vault.js'
 import { createWorkspaceAdmin } from '../admin/workspaces.js'
 import type { AppDeps } from '../api/context.js'
-import type { BrokerError } from '../base/errors.js'
-import { createEvents, type Events } from '../base/events.js'
-import { createChanges } from '../keys/change.js'
-import { createDisposal } from '../keys/disposal.js'
 import { settleOldEntries } from '../keys/first-version.js'
-import { createKeyKeeper } from '../keys/keeper.js'
-import { createRevocation } from '../keys/revocation.js'
-import { createKeyRotator } from '../keys/rotate.js'
-import { createTurns } from '../keys/turns.js'
-import { createVerdicts } from '../keys/verdicts.js'
-import { createAcceptLogin } from '../login/accept.js'
+import { lateKeyNotices } from '../login/ports.js'
 import { createLoginSessions } from '../login/sessions.js'
 import { findLoginTarget } from '../login/target.js'
 import { createProxyRejection } from '../proxy/rejection.js'
-import { renewalMoment } from '../renewal/due.js'
 import { createRenewal } from '../renewal/renewal.js'
-import { createCredentials } from '../serve/serve.js'
 import { planExaminations, planRenewalExamination } from '../status/doctor.js'
 import { noticesOfJobs, planJobExamination } from '../status/jobs.js'
 import { notifyPeople } from '../status/notify.js'
 import { createInspection } from '../status/status.js'
-import { type Clock, MINUTE_MS, SECOND_MS, sleep } from '../std/clock.js'
+import { MINUTE_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
-import { createTokens } from '../tokens/issue.js'
+import { type Core, createCore } from './core.js'
 import { createIdleExit } from './idle.js'
 import type { BrokerParts } from './open-parts.js'
 
-/** How long a start waits for the vault. */
-const VAULT_WAIT_MS = SECOND_MS
 const CONFIRM_MS = 10 * MINUTE_MS
 
 export type Broker = Awaited<ReturnType<typeof createBroker>>
@@ -57,6 +44,8 @@ export async function createBroker(parts: BrokerParts) {
      * with `disk_failed`. Call it before anything is served.
      */
     async resume(): Promise<void> {
+      // First: every moment that a port is free, another program can take it.
+      await logins.resume()
       await tokens.resume()
       await settleOldEntries({ store, keeper, journal, log })
       await changes.recover({ isOnline: false })
@@ -100,94 +89,6 @@ export async function createBroker(parts: BrokerParts) {
       await credentials.close()
     },
   }
-}
-
-/** Resolves when `work` does, or after `ms`; `work` must not reject. */
-async function within(work: Promise<void>, ms: number, clock: Clock): Promise<void> {
-  const over = new AbortController()
-  await Promise.race([work, sleep(clock, ms, over.signal).catch(() => undefined)])
-  over.abort()
-}
-
-type Core = Awaited<ReturnType<typeof createCore>>
-
-/** Keys, what is served of them, and everything that changes which key that is. */
-async function createCore(parts: BrokerParts) {
-  const { settings, defaults, clock, times, random, newId, randomToken, log, vault, store, audit } = parts
-  const { ledger, journal, tokens: document } = parts.state
-  const events = createEvents({ clock, log, epoch: newId() })
-  parts.state.onTrouble((trouble) => announceTrouble(events, trouble))
-  const keeper = createKeyKeeper({ vault, ledger, clock, times, log: log.child({ part: 'keys' }) })
-  const verdicts = createVerdicts({ keeper, events, times, clock, log: log.child({ part: 'keys' }) })
-  // Nothing asks Prefect but through this: every answer counts.
-  const cloud = verdicts.listen(parts.cloud)
-  // Before anybody listens: what is served is decided only once interrupted changes are settled.
-  // A vault that hangs must not keep the listeners closed: what it has not given by then is read in the background.
-  await within(keeper.load(), VAULT_WAIT_MS, clock)
-  const credentials = createCredentials({
-    store,
-    keeper,
-    events,
-    clock,
-    defaults,
-    log: log.child({ part: 'credentials' }),
-    verdicts,
-    renewsAt: (item) => renewalMoment(keeper, item),
-  })
-  const settle = () => credentials.settle()
-  const { identifyProcess } = parts
-  const tokens = createTokens({ document, clock, newId, randomToken, identifyProcess })
-
-  const turns = createTurns()
-  const disposal = createDisposal({ cloud, keeper, store })
-  const changes = createChanges({
-    store,
-    keeper,
-    turns,
-    revocation: createRevocation({ keeper, disposal, times }),
-    clock,
-    newId,
-    log: log.child({ part: 'changes' }),
-    hold: credentials.hold,
-    settle,
-  })
-  const rotator = createKeyRotator({
-    keeper,
-    vault,
-    cloud,
-    disposal,
-    turns,
-    events,
-    clock,
-    times,
-    newId,
-    journal,
-    random,
-    log: log.child({ part: 'rotation' }),
-    hostname: parts.hostname,
-    lifetimeMs: settings['renewal.key_lifetime'],
-  })
-  const acceptLogin = createAcceptLogin({
-    keeper,
-    changes,
-    defaults,
-    rotator,
-    events,
-    audit,
-    times,
-    newId,
-    settle,
-    log: log.child({ part: 'login' }),
-  })
-  const acts = { turns, disposal, changes, rotator, acceptLogin }
-  return { events, journal, keeper, verdicts, cloud, credentials, settle, tokens, ...acts }
-}
-
-/** Once when the state disk begins to fail, and once when it works again. */
-function announceTrouble(events: Events, trouble: BrokerError | undefined): void {
-  if (trouble === undefined) return void events.emit('state.recovered')
-  const { message, hint = '' } = trouble
-  events.emit('state.degraded', { facts: { message, hint } })
 }
 
 type Features = ReturnType<typeof createFeatures>
@@ -252,6 +153,7 @@ function createFeatures(parts: BrokerParts, core: Core) {
     newState: parts.randomToken,
     target: (profile) => findLoginTarget({ store, keeper, defaults }, profile),
     openCallback: parts.openCallback,
+    ports: parts.state.loginPorts,
     keep: acceptLogin.keep,
     policy: {
       timeoutMs: settings['login.timeout'],
@@ -293,7 +195,13 @@ function createAppParts(parts: BrokerParts, core: Core, features: Features): App
     vault,
     logins,
     renewal: renewal.admin,
-    notices: () => [...notices(), ...idle.notices(), ...audit.notices(), ...noticesOfJobs(tokens.list())],
+    notices: () => [
+      ...notices(),
+      ...lateKeyNotices(logins.ports()),
+      ...idle.notices(),
+      ...audit.notices(),
+      ...noticesOfJobs(tokens.list()),
+    ],
     trouble: () => parts.state.trouble(),
     daemon: () => ({ ...facts, startedAt, logLevel: log.level() }),
     listeners,
@@ -342,6 +250,7 @@ function createAppParts(parts: BrokerParts, core: Core, features: Features): App
     vault: createVaultAdmin({ vault, keeper, events, settle }),
     way: { dispatcherFor: agent.dispatcherFor, onRejected },
     proxyAllow: settings['proxy.allow'],
+    findCaller: parts.findCaller,
     setLogLevel: (level) => log.setLevel(level),
     shutdown: () => parts.onShutdown('asked'),
   }

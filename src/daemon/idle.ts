@@ -29,6 +29,8 @@ export interface IdleFacts {
   readonly quietMs: number
   /** Open ones, and those that ended a moment ago: both can still be asked for. */
   readonly logins: number
+  /** Ports of ended logins that are kept, so that nobody else gets a late key. */
+  readonly keptPorts: number
   /** Half done. A key whose answer was lost does not count: every start looks for it. */
   readonly journalEntries: number
   /** A key is being renewed, or Prefect is being asked about one. */
@@ -93,9 +95,12 @@ export function lastingObstacle({
 }
 
 function passingObstacle(facts: IdleFacts): string | undefined {
-  const { vault, acts, logins, journalEntries, isWorking, hasOwnLogLevel, dutyInMs, wakeInMs } = facts
+  const { vault, acts, logins, keptPorts, journalEntries, isWorking, hasOwnLogLevel, dutyInMs, wakeInMs } =
+    facts
   if (vault.state !== 'ready') return 'the vault is not open'
   if (logins > 0) return 'a login is open, or ended a moment ago'
+  if (keptPorts > 0)
+    return 'the port of a login is kept for half an hour, so that nobody else gets a late key'
   if (acts > 0) return 'a request of a caller that has gone is under way'
   if (isWorking) return 'Prefect is being asked'
   if (journalEntries > 0) return 'a key change is not finished'
@@ -250,6 +255,7 @@ function gather(parts: ActiveParts, app: App): IdleFacts {
     vault: vault.describe(),
     ...app.presence(),
     logins: logins.list().length,
+    keptPorts: logins.ports().length,
     journalEntries: Object.values(journal.read().entries).filter(isHalfDone).length,
     isWorking: renewal.isBusy(),
     hasOwnLogLevel: parts.hasOwnLogLevel(),

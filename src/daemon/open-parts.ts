@@ -5,6 +5,7 @@ import type { Paths } from '../config/paths.js'
 import type { Settings } from '../config/settings.js'
 import { itemsInUse } from '../keys/ledger.js'
 import type { OpenCallback } from '../login/callback.js'
+import { createFindCaller, type FindCaller } from '../os/callers.js'
 import { ensurePrivateDirectory } from '../os/private-files.js'
 import { createProcessIdentifier } from '../os/proc.js'
 import type { CloudApi, CloudDefaults, ServiceAccountsApi } from '../prefect/cloud.js'
@@ -94,6 +95,8 @@ export interface BrokerParts {
   readonly notify: (notice: Notice) => Promise<void>
   /** Names a running process so that a later one with the same pid has another name; `undefined`: not running. */
   readonly identifyProcess: (pid: number) => Promise<string | undefined>
+  /** Program, pid and parents at the other end of a connection. */
+  readonly findCaller: FindCaller
   /** When systemd starts the daemon again, epoch ms; `undefined`: never. */
   readonly wakeTimer: () => Promise<number | undefined>
 
@@ -153,9 +156,11 @@ export async function openParts(
     vault,
     store,
     cloud,
-    openCallback: async (request) => (await import('../login/callback.js')).openLoginCallback(request),
+    openCallback: async (request, options) =>
+      (await import('../login/callback.js')).openLoginCallback(request, options),
     notify: createDesktopNotifier({ platform: host.platform, env, clock, log }),
     identifyProcess: createProcessIdentifier({ clock, platform: host.platform }),
+    findCaller: createFindCaller({ clock, platform: host.platform }),
     wakeTimer: createWakeTimer({ env, clock }),
     listeners,
     onShutdown: options.onShutdown,

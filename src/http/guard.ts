@@ -3,22 +3,28 @@ import type { IncomingMessage, Server } from 'node:http'
 import type { Socket } from 'node:net'
 import type { FastifyRequest } from 'fastify'
 import { BrokerError } from '../base/errors.js'
+import { defined } from '../std/defined.js'
 import { type Caller, type Door, type Power, requirePower, requireProfile } from '../tokens/access.js'
 import type { Tokens } from '../tokens/tokens.js'
 import { headerValues, pairs } from './headers.js'
+import type { Places, Shown } from './places.js'
 
 /** One listener, as the guard sees it. */
 interface Entrance {
   readonly door: Door
   /** The only `Host` values accepted; anything else is a rebound name or a mistake. */
   readonly hosts: ReadonlySet<string>
+  /** Absent on the owner's socket, where nobody is a stranger. */
+  readonly places?: Places
 }
 
 export interface Doorkeeper {
   /** Marks every connection of `server` as made through `door`. `hosts`: further names, for the TCP door only. */
-  watch(server: Server, door: Door, hosts: readonly string[]): void
+  watch(server: Server, door: Door, hosts: readonly string[], places?: Places): void
   /** `undefined` for a connection that came through no door; it must be refused. */
   entranceOf(socket: Socket): Entrance | undefined
+  /** The connection has shown this token. Returns false if the token holds its share of places already. */
+  meet(socket: Socket, token: Shown): boolean
 }
 
 const SOCKET_HOSTS = ['authd', 'localhost'] as const
@@ -27,16 +33,26 @@ const SOCKET_HOSTS = ['authd', 'localhost'] as const
 export function createDoorkeeper(): Doorkeeper {
   const entrances = new WeakMap<Socket, Entrance>()
   return {
-    watch(server, door, hosts) {
+    watch(server, door, hosts, places) {
+      places?.watch(server)
       let entrance: Entrance | undefined
       server.on('connection', (socket: Socket) => {
         // The port is known only once the server listens: it may be any free one, or one that systemd opened.
-        entrance ??= { door, hosts: new Set(hostsOf(server, door, hosts)) }
+        entrance ??= { door, hosts: new Set(hostsOf(server, door, hosts)), ...defined({ places }) }
         entrances.set(socket, entrance)
       })
     },
     entranceOf: (socket) => entrances.get(socket),
+    meet: (socket, token) => entrances.get(socket)?.places?.meet(socket, token) ?? true,
   }
+}
+
+/** Throws `too_many_requests` if the token holds its share of places already. */
+export function requirePlace(doorkeeper: Doorkeeper, socket: Socket, token: Shown): void {
+  if (doorkeeper.meet(socket, token)) return
+  throw new BrokerError('too_many_requests', 'this token holds its share of the connections already', {
+    hint: 'close some, or make another token: prefect-auth token create --name NAME',
+  })
 }
 
 function hostsOf(server: Server, door: Door, hosts: readonly string[]): readonly string[] {
@@ -66,6 +82,7 @@ export function createGuard({ doorkeeper, tokens }: { doorkeeper: Doorkeeper; to
       const needs = request.is404 ? undefined : request.routeOptions.config.needs
       const caller = identify(request, entrance.door, tokens)
       if (caller.token === undefined && caller.door !== 'socket' && needs !== 'none') throw tokenRequired()
+      if (caller.token !== undefined) requirePlace(doorkeeper, request.raw.socket, caller.token)
       callers.set(request, caller)
       if (!request.is404) authorise(request, caller, needs)
     },

@@ -6,6 +6,7 @@ import type { Clock } from '../std/clock.js'
 import type { Door } from '../tokens/access.js'
 import { guarded } from './guarded.js'
 import { headerLines, rewriteHeaders } from './headers.js'
+import { BURST, type PlaceLimits } from './places.js'
 
 /** Milliseconds and counts; the defaults suit a machine with one user. */
 export interface ServerLimits {
@@ -13,6 +14,7 @@ export interface ServerLimits {
   /** Until the whole request is here; does not limit held answers and event streams. */
   readonly requestMs: number
   readonly keepAliveMs: number
+  /** The last resort: connections beyond it are dropped unseen. */
   readonly maxConnections: number
   readonly maxHeaderBytes: number
 }
@@ -21,12 +23,14 @@ const LIMITS: ServerLimits = {
   headersMs: 10_000,
   requestMs: 30_000,
   keepAliveMs: 60_000,
-  maxConnections: 1_024,
+  maxConnections: 4_096,
   maxHeaderBytes: 8 * 1024,
 }
 
-/** The owner's own programs may hold more connections than strangers with tokens. */
-const SOCKET_MAX_CONNECTIONS = 4_096
+/** Of the listeners where a token is needed. */
+export const PLACES: PlaceLimits = { strangers: 256, known: 1_792, perToken: 1_024, strangerMs: 3_000 }
+
+const TOKEN_LIMITS = { headersMs: 3_000, maxConnections: PLACES.strangers + PLACES.known + BURST }
 
 /** Not listening yet; whoever makes it listen also closes it. `keepsOwnTime`: requests that `requestMs` does not limit. */
 export function createDoorServer(
@@ -35,8 +39,7 @@ export function createDoorServer(
   overrides: Partial<ServerLimits> = {},
   keepsOwnTime: (request: IncomingMessage) => boolean = () => false,
 ): Server {
-  const own = door === 'socket' ? { maxConnections: SOCKET_MAX_CONNECTIONS } : {}
-  const limits = { ...LIMITS, ...own, ...overrides }
+  const limits = { ...LIMITS, ...(door === 'socket' ? {} : TOKEN_LIMITS), ...overrides }
   // The latest that a time-out is noticed.
   const noticeMs = Math.min(5_000, limits.headersMs)
   const server = createServer(

@@ -1,24 +1,28 @@
 /** Audit lines for requests: who got or changed what through which door, and who was refused. */
 import type { IncomingHttpHeaders } from 'node:http'
+import type { Socket } from 'node:net'
 import type { Audit, AuditAction, AuditEntry } from '../audit/audit.js'
 import type { BrokerError, ErrorCode } from '../base/errors.js'
-import { type Clock, SECOND_MS } from '../std/clock.js'
+import { type Clock, MINUTE_MS, SECOND_MS, type Timer } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
 import type { Caller } from '../tokens/access.js'
+import { createCallers } from './callers.js'
 
 /** Fastify's request, or Node's. */
-type Request = { readonly headers: IncomingHttpHeaders }
+type Request = { readonly headers: IncomingHttpHeaders; readonly socket?: Socket }
 
 type Facts = Pick<AuditEntry, 'profile' | 'fingerprint'>
 
 export interface Trail {
-  /** A secret left the daemon. */
+  /** A secret left the daemon. Of equal hand-outs the first is written at once, the rest of the minute as one counted line. */
   given(request: Request, caller: Caller, action: AuditAction, facts: Facts): void
   /** Something was changed. */
   done(request: Request, caller: Caller, action: AuditAction, facts?: Facts): void
-  /** A caller was refused; other failures are ignored. Limited to a burst, then one line a second. */
+  /** A caller was refused; other failures are ignored. A burst is written line by line, more as counted lines. */
   refused(request: Request, door: AuditEntry['door'], caller: Caller | undefined, error: BrokerError): void
+  /** Writes the counts of the current minute. */
+  close(): void
 }
 
 const REFUSALS: ReadonlySet<ErrorCode> = new Set([
@@ -29,29 +33,96 @@ const REFUSALS: ReadonlySet<ErrorCode> = new Set([
   'power_missing',
   'profile_not_allowed',
   'proxy_path_refused',
+  'too_many_requests',
 ])
 
+/** What callers may ask for as often as they like. */
+const REPEATED: ReadonlySet<AuditAction> = new Set(['credentials', 'env'])
+
+/** How many equal hand-outs a minute have a line of their own: each command of the owner is another program. */
+const GIVEN_BURST = { token: 1, owner: 30 }
 // An attacker can cause any number of refusals.
 const REFUSAL_BURST = 30
 const REFUSAL_EVERY_MS = SECOND_MS
 
-export function createTrail({ audit, clock, log }: { audit: Audit; clock: Clock; log: Log }): Trail {
+export function createTrail({
+  audit,
+  clock,
+  log,
+  findCaller = async () => undefined,
+}: {
+  readonly audit: Audit
+  readonly clock: Clock
+  readonly log: Log
+  readonly findCaller?: (socket: Socket) => Promise<string | undefined>
+}): Trail {
+  const callers = createCallers(audit, findCaller)
+  const write = (request: Request, entry: Countable, isUrgent = false) => {
+    const conn = request.socket === undefined ? undefined : callers.note(request.socket)
+    audit.record({ ...entry, ...defined({ conn }) }, { isUrgent })
+  }
   const mayNote = createBucket(clock)
+  const tally = createTally(audit, clock)
   return {
-    given: (request, caller, action, facts) =>
-      audit.record({ action, outcome: 'given', ...whoOf(request, caller), ...facts }),
+    given(request, caller, action, facts) {
+      const entry = { action, outcome: 'given', ...whoOf(request, caller), ...facts } as const
+      if (!REPEATED.has(action)) return write(request, entry, true)
+      const burst = caller.token === undefined ? GIVEN_BURST.owner : GIVEN_BURST.token
+      if (tally.count(entry, burst)) write(request, entry, true)
+    },
     done: (request, caller, action, facts = {}) =>
-      audit.record({ action, outcome: 'done', ...whoOf(request, caller), ...facts }),
+      write(request, { action, outcome: 'done', ...whoOf(request, caller), ...facts }),
     refused(request, door, caller, { code }) {
-      if (!REFUSALS.has(code) || !mayNote()) return
-      audit.record({
-        action: 'refused',
-        outcome: 'refused',
-        code,
-        ...whoOf(request, caller ?? { door }),
-        door,
-      })
+      if (!REFUSALS.has(code)) return
+      const who = whoOf(request, caller ?? { door })
+      const entry = { action: 'refused', outcome: 'refused', code, ...who, door } as const
+      if (!mayNote()) return void tally.count(entry, 0)
+      write(request, entry)
       log.warn({ code, door, token: caller?.token?.id ?? '' }, 'request refused')
+    },
+    close: () => tally.flush(),
+  }
+}
+
+type Countable = Omit<AuditEntry, 'at' | 'count'>
+
+interface Tally {
+  readonly entry: Countable
+  seen: number
+  /** Without a line of their own. */
+  merged: number
+}
+
+/** What is equal in these is one thing done often. The agent is the caller's to choose, and does not count. */
+function nameOf({ action, code, door, tokenId, profile, fingerprint }: Countable): string {
+  return JSON.stringify([action, code, door, tokenId, profile, fingerprint])
+}
+
+/** Counts what has no line of its own, and writes the counts once a minute: a kill loses a minute's counts, no more. */
+function createTally(audit: Audit, clock: Clock) {
+  let tallies = new Map<string, Tally>()
+  let timer: Timer | undefined
+  const flush = () => {
+    timer?.cancel()
+    timer = undefined
+    const counted = tallies
+    tallies = new Map()
+    for (const { entry, merged } of counted.values()) {
+      if (merged > 0) audit.record({ ...entry, count: merged })
+    }
+  }
+  return {
+    flush,
+    /** Returns true if this one is to have a line of its own. */
+    count(entry: Countable, burst: number): boolean {
+      const name = nameOf(entry)
+      const tally = tallies.get(name) ?? { entry, seen: 0, merged: 0 }
+      tallies.set(name, tally)
+      timer ??= clock.after(MINUTE_MS, flush)
+      tally.seen += 1
+      if (tally.seen <= burst) return true
+      tally.merged += 1
+      return false
     },
   }
 }

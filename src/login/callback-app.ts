@@ -14,6 +14,8 @@ export interface CallbackRequest {
   readonly uiOrigin: string
   /** Unguessable text for the callback's path; if set, requests without it are refused. */
   readonly state?: string
+  /** Its hash instead, after a restart. */
+  readonly stateHash?: string
   /** A well-formed key was delivered. Returns true if it is accepted, false while another one is being checked. */
   onDelivery(key: Secret, via: 'get' | 'post'): boolean
   /** The page reports a failed login in its own, untrusted words. Returns true if the report is accepted. */
@@ -36,8 +38,8 @@ interface CallbackRules {
   /** `localhost:PORT` and its two addresses; empty until the port is bound. */
   readonly hosts: ReadonlySet<string>
   readonly uiOrigin: string
-  /** The first segment of the path, if the login uses one. */
-  readonly state?: string
+  /** Hash of the first segment of the path, if the login uses one. */
+  readonly stateHash?: string
 }
 
 interface Refusal {
@@ -106,7 +108,7 @@ export async function buildCallbackApp(
     const status = statusOf(error)
     return refuse(reply, status, status === 500 ? 'error' : 'body')
   })
-  addRoutes(app, request, rules.state === undefined ? '' : '/:state', refuse)
+  addRoutes(app, request, rules.stateHash === undefined ? '' : '/:state', refuse)
   await app.ready()
   return app
 }
@@ -195,7 +197,7 @@ export function refuseCallback(head: CallbackHead, rules: CallbackRules): Refusa
   if (head.headers['sec-purpose'] !== undefined || head.headers.purpose !== undefined) {
     return { status: 403, why: 'speculation' }
   }
-  return refuseMethod(head, rules) ?? refusePath(head.target, rules.state)
+  return refuseMethod(head, rules) ?? refusePath(head.target, rules.stateHash)
 }
 
 function refuseMethod({ method, headers }: CallbackHead, { uiOrigin }: CallbackRules): Refusal | undefined {
@@ -219,14 +221,16 @@ function refuseMethod({ method, headers }: CallbackHead, { uiOrigin }: CallbackR
   }
 }
 
-function refusePath(target: string, state: string | undefined): Refusal | undefined {
-  if (state === undefined) return undefined
+function refusePath(target: string, stateHash: string | undefined): Refusal | undefined {
+  if (stateHash === undefined) return undefined
   const [, segment = ''] = /^\/([^/?]*)/.exec(target) ?? []
-  return isSame(segment, state) ? undefined : { status: 404, why: 'state' }
+  const [given, wanted] = [hashState(segment), stateHash].map((text) => Buffer.from(text, 'hex'))
+  // In constant time: the duration of a failed attempt must not reveal how much of it was right.
+  const isRight = given !== undefined && given.length === wanted?.length && timingSafeEqual(given, wanted)
+  return isRight ? undefined : { status: 404, why: 'state' }
 }
 
-/** In constant time: the duration of a failed attempt must not reveal how much of it was right. */
-function isSame(one: string, other: string): boolean {
-  const digest = (text: string) => createHash('sha256').update(text).digest()
-  return timingSafeEqual(digest(one), digest(other))
+/** What is kept of the text in a callback's path. */
+export function hashState(state: string): string {
+  return createHash('sha256').update(state).digest('hex')
 }

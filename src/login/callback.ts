@@ -7,9 +7,10 @@ import type { Duplex } from 'node:stream'
 import { setImmediate } from 'node:timers/promises'
 import { BrokerError } from '../base/errors.js'
 import { guarded } from '../http/guarded.js'
+import { BURST, createPlaces } from '../http/places.js'
 import { SECOND_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
-import { buildCallbackApp, type CallbackRequest } from './callback-app.js'
+import { buildCallbackApp, type CallbackRequest, hashState } from './callback-app.js'
 
 export interface LoginCallback {
   /** `http://localhost:PORT`, followed by `/STATE` if there is one. */
@@ -19,14 +20,19 @@ export interface LoginCallback {
   close(): Promise<void>
 }
 
-/** Listens on a fresh port for one login. Rejects with `login_port_unavailable`. */
-export type OpenCallback = (request: CallbackRequest) => Promise<LoginCallback>
+/** Listens on a fresh port for one login, or again on `port`. Rejects with `login_port_unavailable`. */
+export type OpenCallback = (
+  request: CallbackRequest,
+  options?: { readonly port?: number },
+) => Promise<LoginCallback>
 
 interface CallbackTuning {
   /** How long a complete request may take to arrive, in milliseconds. */
   readonly requestTimeoutMs?: number
   /** The port to try; 0 for any free one. */
   readonly pickPort?: () => number
+  /** This port and no other. A family that somebody else has is left out; ours is still closed to them. */
+  readonly port?: number
 }
 
 interface ListenOptions {
@@ -36,19 +42,20 @@ interface ListenOptions {
 }
 
 const ATTEMPTS = 20
-/** A page can hold a few dozen idle connections; they must not keep the delivery out. */
-const MAX_CONNECTIONS = 128
+/** Any page or program can hold connections; they must not keep the delivery out. */
+const PLACES = { strangers: 128, known: 0, perToken: 0, strangerMs: SECOND_MS }
 
 /** The `OpenCallback` of the daemon. Rejects with `login_port_unavailable`. */
 export async function openLoginCallback(
   request: CallbackRequest,
-  { requestTimeoutMs = 5 * SECOND_MS, pickPort = () => 0 }: CallbackTuning = {},
+  { requestTimeoutMs = 5 * SECOND_MS, pickPort = () => 0, port: wanted }: CallbackTuning = {},
 ): Promise<LoginCallback> {
   const { uiOrigin, state } = request
+  const stateHash = state === undefined ? request.stateHash : hashState(state)
   const hosts = new Set<string>()
   const responding = new Set<ServerResponse>()
-  const app = await buildCallbackApp(request, { hosts, uiOrigin, ...defined({ state }) })
-  const { port, servers } = await bindLoopback({
+  const app = await buildCallbackApp(request, { hosts, uiOrigin, ...defined({ stateHash }) })
+  const options: ListenOptions = {
     requestTimeoutMs,
     pickPort,
     handle(incoming, outgoing) {
@@ -56,7 +63,8 @@ export async function openLoginCallback(
       outgoing.once('close', () => responding.delete(outgoing))
       app.routing(incoming, outgoing)
     },
-  })
+  }
+  const { port, servers } = await (wanted === undefined ? bindLoopback(options) : bindAgain(wanted, options))
   for (const name of ['localhost', '127.0.0.1', '[::1]']) hosts.add(`${name}:${port}`)
   let closing: Promise<void> | undefined
 
@@ -105,6 +113,14 @@ async function bindLoopback(options: ListenOptions): Promise<BoundPort> {
   throw unavailable(last)
 }
 
+/** Whatever is left of the port: each family that we hold is one that nobody else can take. */
+async function bindAgain(port: number, options: ListenOptions): Promise<BoundPort> {
+  const attempts = await Promise.allSettled(['127.0.0.1', '::1'].map((host) => listen(host, port, options)))
+  const servers = attempts.flatMap((attempt) => (attempt.status === 'fulfilled' ? [attempt.value] : []))
+  if (servers.length > 0) return { port, servers }
+  throw unavailable(attempts.find((attempt) => attempt.status === 'rejected')?.reason)
+}
+
 async function bindBoth(options: ListenOptions): Promise<BoundPort> {
   const servers = [await listen('127.0.0.1', options.pickPort(), options)]
   const port = portOf(servers[0])
@@ -133,8 +149,9 @@ function listen(host: string, port: number, { handle, requestTimeoutMs }: Listen
     },
     (request, response) => guarded(request.socket, handle)(request, response),
   )
-  server.maxConnections = MAX_CONNECTIONS
+  server.maxConnections = PLACES.strangers + BURST
   server.maxHeadersCount = 0
+  createPlaces(PLACES).watch(server)
   server.on('clientError', (error, socket) => guarded(socket, refuseUnparsed)(error, socket))
   server.on('connect', (_request, socket) => socket.destroy())
   return new Promise((resolve, reject) => {

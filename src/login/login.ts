@@ -4,6 +4,7 @@ import type { BrokerError } from '../base/errors.js'
 import type { KeyFacts } from '../keys/ledger.js'
 import type { Owner, Workspace } from '../prefect/cloud.js'
 import type { Secret } from '../std/secret.js'
+import type { KeptPort } from './ports.js'
 
 export interface LoginRequest {
   readonly profile?: string
@@ -38,6 +39,8 @@ export interface LoginView {
   readonly workspaces?: readonly Workspace[]
   readonly workspace?: Workspace
   readonly refused: number
+  /** The same by our word for the reason: `origin`, `host`, `key`, … */
+  readonly refusedBy: Readonly<Record<string, number>>
   readonly notice?: string
   readonly key?: KeyFacts
   readonly exchange?: ExchangeOutcome
@@ -68,8 +71,12 @@ export interface LoginSessions {
    * `login_state`, `workspace_required`, `workspace_not_found`.
    */
   confirm(id: string, answer: { readonly accept: boolean; readonly workspace?: string }): Promise<LoginView>
-  /** Resolves once the port is closed. Rejects with `login_not_found`, or `login_state` while the key is being stored. */
+  /** The port stays bound for half an hour. Rejects with `login_not_found`, or `login_state` while the key is being stored. */
   cancel(id: string): Promise<LoginView>
+  /** Ports of ended logins that are still bound, so that nobody else gets a late key. */
+  ports(): readonly KeptPort[]
+  /** Binds again the ports that the last run of the daemon left. Never rejects. */
+  resume(): Promise<void>
   /** Cancels pending logins and waits for keys that are being stored; nothing can be started afterwards. */
   close(): Promise<void>
 }

@@ -2,15 +2,14 @@
 
 import { BrokerError } from '../base/errors.js'
 import type { Events, EventType } from '../base/events.js'
-import { type CloudApi, type Owner, verifyKey, type Workspace } from '../prefect/cloud.js'
+import { type CloudApi, verifyKey, type Workspace } from '../prefect/cloud.js'
 import { parseApiKey } from '../prefect/key.js'
 import { type Clock, SECOND_MS, type Timer } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
 import type { Secret } from '../std/secret.js'
-import { cleanText } from '../std/text.js'
-import type { LoginCallback, OpenCallback } from './callback.js'
 import type { KeepDelivery, LoginView } from './login.js'
+import type { LoginPort, LoginPorts } from './ports.js'
 import {
   isOpen,
   isOver,
@@ -26,6 +25,7 @@ import {
 } from './state.js'
 import { startLogin, stepLogin } from './step.js'
 import { type LoginTarget, loginUrl, uiOrigin } from './target.js'
+import { viewLogin } from './view.js'
 
 /** What every login of this daemon works with. */
 export interface LoginParts {
@@ -33,7 +33,7 @@ export interface LoginParts {
   readonly cloud: CloudApi
   readonly events: Events
   readonly log: Log
-  readonly openCallback: OpenCallback
+  readonly ports: Pick<LoginPorts, 'open' | 'lateKeys' | 'forget'>
   readonly keep: KeepDelivery
 }
 
@@ -47,18 +47,22 @@ export interface LoginSession {
   apply(event: LoginEvent): BrokerError | undefined
   /** Cleans and checks what a person typed. Rejects as `LoginSessions.submitKey` does. */
   submitKey(text: Secret, exchange: boolean): Promise<void>
+  /** Examines late keys while it waits for one. Never rejects. */
+  takeLate(): Promise<void>
   /** Resolves with the view once its version differs from `version`, after `ms`, or on abort. Never rejects. */
   waitForChange(version: number, ms: number, signal: AbortSignal): Promise<LoginView>
-  /** Cancels the login if it is open. Resolves once the port is closed and no key is being stored. */
+  /** Cancels the login if it is open. Resolves once no key is being stored. */
   close(): Promise<void>
 }
 
 /** Timers stop while a laptop sleeps, so the clocks are also checked this often, and at every event. */
 const LOOK_MS = 5 * SECOND_MS
+/** Until late keys are examined again after Prefect was not reached. */
+const LATE_AGAIN_MS = 30 * SECOND_MS
 
 /** Opens the port and starts to wait for a key. Rejects with `login_port_unavailable` or `api_url_invalid`. */
 export async function openLoginSession(
-  { clock, cloud, events, openCallback, keep, ...parts }: LoginParts,
+  { clock, cloud, events, ports, keep, ...parts }: LoginParts,
   {
     id,
     target,
@@ -79,33 +83,36 @@ export async function openLoginSession(
   let version = 1
   let expiresAt = clock.now() + rules.timeoutMs
   let endedAt: Moment | undefined
-  let callback: LoginCallback | undefined
-  let closing: Promise<void> | undefined
+  let port: LoginPort | undefined
+  let isTakingLate = false
   let storing: Promise<void> = Promise.resolve()
   let timer: Timer | undefined
 
   function apply(event: LoginEvent): BrokerError | undefined {
     // Nobody can know the port before the URL exists: what comes earlier is not a delivery.
-    if (callback === undefined) return new BrokerError('login_state', 'this login has not started yet')
+    if (port === undefined) return new BrokerError('login_state', 'this login has not started yet')
     const { state: next, effects, refusal } = stepLogin(state, event, momentOf(clock))
-    if (next !== state) enter(next, callback)
+    if (next !== state) enter(next, port)
     for (const effect of effects) perform(effect)
     return refusal
   }
 
-  function enter(next: LoginState, listener: LoginCallback): void {
+  function enter(next: LoginState, own: LoginPort): void {
     const before = state
     state = next
     version += 1
     if (isOpen(next)) expiresAt = next.deadline.wall
-    else closing ??= closeCallback(listener, log)
-    if (isOver(next)) endedAt ??= momentOf(clock)
+    if (isOver(next)) {
+      endedAt ??= momentOf(clock)
+      own.release()
+    }
     setTimer()
     if (next.kind !== before.kind) {
       for (const type of eventsOf(before, next)) events.emit(type, { profile, facts: { login: id } })
       log.info({ state: next.kind }, 'login state changed')
     }
     for (const wake of [...watchers]) wake()
+    if (next.kind === 'waiting' && before.kind !== 'waiting') void takeLate()
   }
 
   function setTimer(): void {
@@ -133,6 +140,34 @@ export async function openLoginSession(
     }
   }
 
+  /** They do not count as checks: whoever delivered junk to the last login must not keep the browser's key out of this one. */
+  async function takeLate(): Promise<void> {
+    if (isTakingLate) return
+    isTakingLate = true
+    try {
+      for (const key of ports.lateKeys(profile, cloudApiUrl)) await examineLate(key)
+    } finally {
+      isTakingLate = false
+    }
+  }
+
+  async function examineLate(key: Secret): Promise<void> {
+    if (state.kind !== 'waiting') return
+    try {
+      const found = await verifyKey(cloud, { cloudApiUrl, key })
+      // Another key came first: this one waits for the next login.
+      if (!isWaiting(state)) return
+      ports.forget(key)
+      apply({ kind: 'late', key, ...found })
+    } catch (error) {
+      if (asBrokerError(error, 'checking a late key', log).kind === 'upstream') {
+        return void clock.after(LATE_AGAIN_MS, () => void takeLate())
+      }
+      ports.forget(key)
+      apply({ kind: 'refused', why: 'late key' })
+    }
+  }
+
   async function store(claim: VerifiedClaim, workspace: Workspace): Promise<void> {
     const { key, via, exchange, owner, workspaces } = claim
     const delivered = { key, via, exchange, owner, workspaces, workspace, ...defined({ isToBeActive }) }
@@ -143,17 +178,18 @@ export async function openLoginSession(
     }
   }
 
-  callback = await openCallback({
-    uiOrigin: uiOrigin(target.cloudUiUrl),
-    ...defined({ state: pathState }),
-    onDelivery: (key) => apply({ kind: 'delivered', key }) === undefined,
-    onFailure: (reason) => apply({ kind: 'page_failed', reason }) === undefined,
-    onRefused(why) {
-      log.debug({ why }, 'request to the login callback refused')
-      apply({ kind: 'refused' })
+  port = await ports.open(
+    { profile, cloudApiUrl, uiOrigin: uiOrigin(target.cloudUiUrl), ...defined({ state: pathState }) },
+    {
+      onDelivery: (key) => apply({ kind: 'delivered', key }) === undefined,
+      onFailure: (reason) => apply({ kind: 'page_failed', reason }) === undefined,
+      onRefused(why) {
+        log.debug({ why }, 'request to the login callback refused')
+        apply({ kind: 'refused', why })
+      },
     },
-  })
-  const url = loginUrl(target.cloudUiUrl, callback.callbackUrl)
+  )
+  const url = loginUrl(target.cloudUiUrl, port.callbackUrl)
   setTimer()
   events.emit('login.started', { profile, facts: { login: id } })
 
@@ -177,6 +213,7 @@ export async function openLoginSession(
       const rejection = apply({ kind: 'typed', key, exchange, ...found })
       if (rejection) throw rejection
     },
+    takeLate,
     waitForChange(since, ms, signal) {
       const now = view()
       // Nothing changes after the end: waiting would only cost time.
@@ -196,7 +233,6 @@ export async function openLoginSession(
     async close() {
       apply({ kind: 'cancelled' })
       await storing
-      await closing
     },
   }
 }
@@ -208,12 +244,9 @@ function eventsOf(before: LoginState, next: LoginState): readonly EventType[] {
   return [`login.${next.kind}`]
 }
 
-async function closeCallback(callback: LoginCallback, log: Log): Promise<void> {
-  try {
-    await callback.close()
-  } catch (error) {
-    log.error({ error }, 'closing the login callback failed')
-  }
+/** A function, so that the compiler does not take the state to be unchanged by what was awaited. */
+function isWaiting({ kind }: LoginState): boolean {
+  return kind === 'waiting'
 }
 
 /** Anything but a `BrokerError` is a bug of ours: logged in full, reported as `internal`. */
@@ -221,51 +254,4 @@ function asBrokerError(error: unknown, what: string, log: Log): BrokerError {
   if (error instanceof BrokerError) return error
   log.error({ error }, 'unexpected error during a login')
   return new BrokerError('internal', `${what} failed unexpectedly`, { cause: error })
-}
-
-interface LoginLabel {
-  readonly id: string
-  readonly profile: string
-  readonly version: number
-  readonly url: string
-  /** Epoch ms: the most recent deadline. */
-  readonly expiresAt: number
-}
-
-/** Pure: the login as callers see it, without its key. */
-export function viewLogin({ url, ...label }: LoginLabel, state: LoginState): LoginView {
-  const { kind, refused, notice } = state
-  const shownUrl = isOpen(state) ? url : undefined
-  return { ...label, state: kind, refused, ...defined({ url: shownUrl, notice }), ...details(state) }
-}
-
-function details(state: LoginState): Partial<LoginView> {
-  switch (state.kind) {
-    case 'waiting':
-    case 'received':
-    case 'cancelled':
-      return {}
-    case 'verified': {
-      const { owner, isOwnerKnown, workspaces, workspace } = state.claim
-      return { owner: shown(owner), isOwnerKnown, workspaces, ...defined({ workspace }) }
-    }
-    case 'confirmed': {
-      const { owner, isOwnerKnown } = state.claim
-      return { owner: shown(owner), isOwnerKnown, workspace: state.workspace }
-    }
-    case 'stored': {
-      const { owner, workspace, outcome } = state
-      return { owner: shown(owner), workspace, ...outcome }
-    }
-    case 'failed':
-    case 'expired':
-      return { error: state.error }
-  }
-}
-
-/** An account can have any name: what a user reads before confirming must not hide or reorder anything. */
-function shown(owner: Owner): Owner {
-  const handle = cleanText(owner.handle)
-  if (owner.kind === 'service_account' || owner.email === undefined) return { ...owner, handle }
-  return { ...owner, handle, email: cleanText(owner.email) }
 }

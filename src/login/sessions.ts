@@ -1,10 +1,13 @@
 /** The logins of the daemon: one pending per profile that callers share; ended ones are kept for ten minutes. */
 
 import { BrokerError, shuttingDown } from '../base/errors.js'
+import type { Document } from '../os/document.js'
 import { createSingleFlight } from '../std/async.js'
 import { MINUTE_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
+import type { OpenCallback } from './callback.js'
 import type { LoginRequest, LoginSessions } from './login.js'
+import { createLoginPorts, type PortList } from './ports.js'
 import { type LoginParts, type LoginSession, openLoginSession } from './session.js'
 import { type LoginRules, later, momentOf, msUntil } from './state.js'
 import type { LoginTarget } from './target.js'
@@ -26,6 +29,9 @@ interface LoginSources {
   /** The profile a login is for: the one named, else the active one. */
   readonly target: (profile?: string) => Promise<LoginTarget>
   readonly policy: LoginPolicy
+  readonly openCallback: OpenCallback
+  /** The ports that the next start binds again. */
+  readonly ports: Document<PortList>
 }
 
 /** Each pending login holds a port. */
@@ -38,13 +44,27 @@ export function createLoginSessions({
   newState,
   target: findTarget,
   policy,
-  ...parts
-}: LoginSources & LoginParts): LoginSessions {
-  const { clock } = parts
+  openCallback,
+  ports: document,
+  ...others
+}: LoginSources & Omit<LoginParts, 'ports'>): LoginSessions {
+  const { clock, log, events } = others
   const logins = new Map<string, LoginSession>()
   const flights = createSingleFlight<LoginSession>()
   const opening = new Set<Promise<LoginSession>>()
   let isClosed = false
+  const ports = createLoginPorts({
+    document,
+    openCallback,
+    clock,
+    log,
+    pendingMs: policy.timeoutMs + policy.confirmMs,
+    onLate(profile, { port, isOver }) {
+      if (isOver) events.emit('login.late_key', { profile, facts: { port } })
+      for (const login of logins.values()) if (login.profile === profile) void login.takeLate()
+    },
+  })
+  const parts: LoginParts = { ...others, ports }
 
   function forgetEnded(): void {
     const now = momentOf(clock)
@@ -85,6 +105,7 @@ export function createLoginSessions({
       const login = await flight
       logins.set(login.id, login)
       if (isClosed) await login.close()
+      void login.takeLate()
       return login
     } finally {
       opening.delete(flight)
@@ -125,10 +146,13 @@ export function createLoginSessions({
       await login.close()
       return login.view()
     },
+    ports: ports.kept,
+    resume: ports.resume,
     async close() {
       isClosed = true
       await Promise.allSettled(opening)
       await Promise.all([...logins.values()].map((login) => login.close()))
+      await ports.close()
     },
   }
 }

@@ -20,6 +20,9 @@ export interface Moment {
   readonly mono: number
 }
 
+/** Counts by reason: `origin`, `host`, `key`, … */
+export type Refusals = Readonly<Record<string, number>>
+
 export function momentOf(clock: Clock): Moment {
   return { wall: clock.now(), mono: clock.monotonic() }
 }
@@ -63,13 +66,13 @@ interface Common {
   readonly rules: LoginRules
   /** How many keys from the browser have been checked. */
   readonly checks: number
-  /** How many requests and keys were refused. */
-  readonly refused: number
+  /** How many requests and keys were refused, by our word for the reason. */
+  readonly refused: Refusals
   /** The last message for the user. */
   readonly notice?: string
 }
 
-type WaitingLogin = Common & { readonly kind: 'waiting'; readonly deadline: Moment }
+export type WaitingLogin = Common & { readonly kind: 'waiting'; readonly deadline: Moment }
 
 export type ReceivedLogin = Common & {
   readonly kind: 'received'
@@ -122,8 +125,15 @@ export type LoginEvent =
   | { readonly kind: 'time' }
   /** The callback received a well-formed key: a claim. */
   | { readonly kind: 'delivered'; readonly key: Secret }
-  /** The callback refused a request. */
-  | { readonly kind: 'refused' }
+  /** The callback refused a request. `why` is one of our own words. */
+  | { readonly kind: 'refused'; readonly why: string }
+  /** A key that arrived after the last login had ended, already accepted by Prefect: examined like any other. */
+  | {
+      readonly kind: 'late'
+      readonly key: Secret
+      readonly owner: Owner
+      readonly workspaces: readonly Workspace[]
+    }
   /** Prefect's page reported a failed login. */
   | { readonly kind: 'page_failed'; readonly reason: string }
   /** Prefect accepted claim number `check`. */
@@ -174,16 +184,6 @@ export function expiredError({ kind, rules, notice }: OpenLogin): BrokerError {
   const missing = kind === 'received' ? 'Prefect did not verify it' : 'nobody confirmed its owner'
   const message = `${expired} a key was received, but ${missing} within ${formatDuration(confirmMs)}${last}`
   return new BrokerError('login_expired', message, { hint: command })
-}
-
-/** `login_required`: Prefect's page reported a failure. `reason` must be clean. */
-export function failedByPage(profile: string, reason: string): BrokerError {
-  const why = reason === '' ? 'without a reason' : `'${reason}'`
-  return new BrokerError(
-    'login_required',
-    `the login of profile '${profile}' failed on Prefect's page: ${why}`,
-    { hint: loginCommand(profile) },
-  )
 }
 
 /** The error that ended the login, else `login_state`: why it accepts no key, answer or cancellation now. */

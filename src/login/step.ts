@@ -7,11 +7,10 @@ import type { BrokerError } from '../base/errors.js'
 import type { Workspace } from '../prefect/cloud.js'
 import { MINUTE_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
-import { cleanText } from '../std/text.js'
+import { cleanText, quoteWord } from '../std/text.js'
 import { joinNotice, judgeOwner, nameOwner, planWorkspace, resolveAnswer } from './rules.js'
 import {
   expiredError,
-  failedByPage,
   isOpen,
   isOver,
   type LoginEvent,
@@ -25,6 +24,7 @@ import {
   type OpenLogin,
   type ReceivedLogin,
   type VerifiedClaim,
+  type WaitingLogin,
 } from './state.js'
 
 /** How many keys from the browser one login checks; after that only a person can provide one. */
@@ -33,14 +33,16 @@ export const MAX_CHECKS = 5
 /** How long to wait before checking a key again: it is kept, because the browser will not deliver it twice. */
 export const CHECK_PAUSES_MS = [1_000, 2_000, 4_000, 8_000, 15_000, 30_000] as const
 
-/** Stops the count of refused requests, so that a flood of requests does not become a flood of changes. */
+/** Stops the count of each reason, so that a flood of requests does not become a flood of changes. */
 const MAX_REFUSED = 1_000
+/** After this many, what the page reports is only counted: every program on this machine can speak as the page. */
+const MAX_PAGE_FAILURES = 5
 
 type EventOf<Kind extends LoginEvent['kind']> = Extract<LoginEvent, { readonly kind: Kind }>
 
 /** A login that waits for a key, starting at `now`. */
 export function startLogin(rules: LoginRules, now: Moment): LoginState {
-  return { kind: 'waiting', rules, checks: 0, refused: 0, deadline: later(now, rules.timeoutMs) }
+  return { kind: 'waiting', rules, checks: 0, refused: {}, deadline: later(now, rules.timeoutMs) }
 }
 
 /** Returns the next state: the same object if nothing changed. */
@@ -53,13 +55,17 @@ export function stepLogin(state: LoginState, event: LoginEvent, now: Moment): Lo
     case 'time':
       return stepTo(state)
     case 'refused':
-      return stepTo(isOver(state) ? state : countRefused(state))
+      return stepTo(isOver(state) ? state : countRefused(state, event.why))
+    case 'late':
+      return state.kind === 'waiting'
+        ? acceptClaim(receivedLate(state, event.key, now), event, now)
+        : stepTo(state)
     case 'joined':
       return stepTo(isOver(state) ? state : noteJoin(state, event))
     case 'delivered':
       return receive(state, event.key, now)
     case 'page_failed':
-      return failByPage(state, event.reason)
+      return notePageFailure(state, event.reason)
     case 'checked':
       return isChecking(state, event.check) ? acceptClaim(state, event, now) : stepTo(state)
     case 'check_failed':
@@ -76,8 +82,19 @@ export function stepLogin(state: LoginState, event: LoginEvent, now: Moment): Lo
   }
 }
 
-function countRefused(state: LoginState): LoginState {
-  return state.refused >= MAX_REFUSED ? state : { ...state, refused: state.refused + 1 }
+function countRefused<State extends LoginState>(state: State, why: string): State {
+  const count = state.refused[why] ?? 0
+  return count >= MAX_REFUSED ? state : { ...state, refused: { ...state.refused, [why]: count + 1 } }
+}
+
+/** The waiting time goes on if the late key is refused. */
+function receivedLate(
+  { rules, checks, refused, deadline }: WaitingLogin,
+  key: ReceivedLogin['key'],
+  now: Moment,
+) {
+  const leftMs = msUntil(deadline, now)
+  return { kind: 'received', rules, checks, refused, key, attempt: 1, leftMs, deadline } as const
 }
 
 function noteJoin(state: LoginState, { request }: EventOf<'joined'>): LoginState {
@@ -101,11 +118,16 @@ function receive(state: LoginState, key: ReceivedLogin['key'], now: Moment): Log
   }
 }
 
-function failByPage(state: LoginState, reason: string): LoginStep {
+/** Shown, and no more: any program on this machine can send it, so it does not end the login. */
+function notePageFailure(state: LoginState, reason: string): LoginStep {
   // Once there is a key, a failure comes from another tab and is not about this login.
   if (state.kind !== 'waiting') return refuse(state, notNow(state))
-  const error = failedByPage(state.rules.profile, cleanText(reason))
-  return stepTo({ ...carried(state), kind: 'failed', error })
+  const counted = countRefused(state, 'failure')
+  if ((counted.refused.failure ?? 0) > MAX_PAGE_FAILURES) return stepTo(counted)
+  const text = cleanText(reason)
+  const why = text === '' ? 'without a reason' : quoteWord(text)
+  const notice = `Prefect's page, or another program on this machine, reports a failed login (${why}); still waiting`
+  return stepTo({ ...counted, notice })
 }
 
 function isChecking(state: LoginState, check: number): state is ReceivedLogin {
@@ -113,7 +135,11 @@ function isChecking(state: LoginState, check: number): state is ReceivedLogin {
 }
 
 /** A claim from the browser: stored at once if the owner is known, else someone is asked. */
-function acceptClaim(state: ReceivedLogin, found: EventOf<'checked'>, now: Moment): LoginStep {
+function acceptClaim(
+  state: ReceivedLogin,
+  found: Omit<EventOf<'late'>, 'kind' | 'key'>,
+  now: Moment,
+): LoginStep {
   const { rules, key } = state
   const { owner, workspaces } = found
   const verdict = judgeOwner(owner, rules.owner)
@@ -167,11 +193,12 @@ function isTemporary({ kind }: BrokerError): boolean {
 
 /** Junk costs the claim, not the login: the remaining waiting time continues. */
 function dropClaim(state: ReceivedLogin, error: BrokerError, now: Moment): LoginStep {
-  const { rules, checks, refused, leftMs } = state
+  const { rules, checks, leftMs } = state
+  const { refused } = countRefused(state, 'key')
   const last = checks >= MAX_CHECKS ? ', but no more keys are accepted from the browser: paste one' : ''
   const notice = `a key was rejected: ${error.message}; still waiting${last}`
   const deadline = later(now, leftMs)
-  return stepTo({ kind: 'waiting', rules, checks, refused: refused + 1, notice, deadline })
+  return stepTo({ kind: 'waiting', rules, checks, refused, notice, deadline })
 }
 
 function ask(

@@ -1,6 +1,6 @@
 /** Append-only files that are rotated by size: `file`, `file.1` (newer) … `file.N` (oldest). */
-import { constants } from 'node:fs'
-import { type FileHandle, open, rename, stat } from 'node:fs/promises'
+import { closeSync, constants, fchmodSync, fstatSync, openSync, readSync, writeSync } from 'node:fs'
+import { type FileHandle, open, readFile, rename, stat } from 'node:fs/promises'
 import { readPlainFile } from './private-files.js'
 import { ignoreMissing } from './system-error.js'
 
@@ -34,6 +34,26 @@ export async function appendToFile(path: string, text: string): Promise<void> {
   }
 }
 
+/** As `appendToFile`, before it returns. For a line that must be there before an answer is. Throws what the system says. */
+export function appendNow(path: string, text: string): void {
+  const file = openSync(path, FLAGS, 0o600)
+  try {
+    const { mode, size } = fstatSync(file)
+    if ((mode & 0o177) !== 0) fchmodSync(file, 0o600)
+    const last = Buffer.alloc(1)
+    const isWhole = size === 0 || (readSync(file, last, 0, 1, size - 1) === 1 && last[0] === 0x0a)
+    writeSync(file, isWhole ? text : `\n${text}`)
+  } finally {
+    closeSync(file)
+  }
+}
+
+/** The lines of a file, oldest first; none if it is missing. */
+export async function linesOf(path: string): Promise<readonly string[]> {
+  const text = await readFile(path, 'utf8').catch(ignoreMissing)
+  return text?.split('\n').filter((line) => line !== '') ?? []
+}
+
 async function endsWithNewline(file: FileHandle, size: number): Promise<boolean> {
   if (size === 0) return true
   const { buffer } = await file.read(Buffer.alloc(1), 0, 1, size - 1)
@@ -62,7 +82,7 @@ export async function readBackwards(
   }
 }
 
-async function sizeOf(path: string): Promise<number> {
+export async function sizeOf(path: string): Promise<number> {
   const found = await stat(path).catch(ignoreMissing)
   return found?.size ?? 0
 }

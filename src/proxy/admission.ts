@@ -1,7 +1,7 @@
 /** Admission to the proxy: who sends the request, and which profile, upstream and path it may reach. */
 import type { IncomingMessage } from 'node:http'
 import { BrokerError } from '../base/errors.js'
-import { type Doorkeeper, refuseForeign, tokenRequired } from '../http/guard.js'
+import { type Doorkeeper, refuseForeign, requirePlace, tokenRequired } from '../http/guard.js'
 import { createGround, isMethodAllowed, type Reach } from '../policy/ground.js'
 import { METHODS } from '../policy/table.js'
 import { parseHttpUrl } from '../prefect/api-url.js'
@@ -94,6 +94,7 @@ export function createAdmission({
       const text = tokenInHeader(authorization)
       const token = text === undefined ? undefined : tokens.recognise(text)
       if (token === undefined) throw invalidToken()
+      requirePlace(doorkeeper, request.socket, token)
       return { caller: { door: entrance.door, token }, token, isStranger: false }
     },
     async admit(request, visitor) {

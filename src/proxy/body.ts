@@ -4,6 +4,7 @@ import { Readable } from 'node:stream'
 import { BrokerError } from '../base/errors.js'
 import { guarded } from '../http/guarded.js'
 import type { Clock } from '../std/clock.js'
+import type { Purse } from './budget.js'
 
 export type ProxyBody =
   | { readonly kind: 'none' }
@@ -23,13 +24,25 @@ export interface BodyLimits {
   readonly unmeasuredBytes: number
   /** How long the client may send nothing of its body. */
   readonly bodyIdleMs: number
+  /** Until a body that is read whole is complete. */
+  readonly wholeMs: number
+  /** What all bodies that are under way may keep in memory, and those of one caller. */
+  readonly keptBytes: number
+  readonly keptPerCaller: number
 }
 
-/** Rejects with `body_too_large`, or `bad_request` if the client leaves or sends nothing for too long. */
+/** What a streamed body may keep in memory while the upstream does not read. */
+const STREAM_BYTES = 128 * 1024
+
+/**
+ * Rejects with `body_too_large`, `too_many_requests`, or `bad_request` if the client leaves or is too slow. What is kept in
+ * memory is taken from `purse`, which is closed by whoever opened it.
+ */
 export async function readBody(
   request: IncomingMessage,
   limits: BodyLimits,
   clock: Clock,
+  purse: Purse,
 ): Promise<ProxyBody> {
   const { 'content-length': length, 'transfer-encoding': encoding } = request.headers
   if (length === undefined && encoding === undefined) return { kind: 'none' }
@@ -37,6 +50,7 @@ export async function readBody(
   if (!Number.isSafeInteger(bytes)) throw new BrokerError('bad_request', 'no body has this Content-Length')
   if (encoding === undefined && bytes === 0) return { kind: 'none' }
   if (encoding === undefined && bytes > limits.bufferBytes) {
+    purse.take(STREAM_BYTES)
     let sent = 0
     const count = (more: number) => {
       sent += more
@@ -45,43 +59,86 @@ export async function readBody(
     return { kind: 'stream', length: bytes, open, sent: () => sent }
   }
   const most = encoding === undefined ? limits.bufferBytes : limits.unmeasuredBytes
-  return { kind: 'whole', bytes: await readWhole(request, most, limits.bodyIdleMs, clock) }
+  return { kind: 'whole', bytes: await readWhole(request, most, limits, clock, purse) }
 }
 
-function readWhole(request: IncomingMessage, most: number, idleMs: number, clock: Clock): Promise<Buffer> {
+function readWhole(
+  request: IncomingMessage,
+  most: number,
+  { bodyIdleMs, wholeMs }: BodyLimits,
+  clock: Clock,
+  purse: Purse,
+): Promise<Buffer> {
   return new Promise((resolve, reject) => {
-    const chunks: Buffer[] = []
-    let size = 0
+    const collected = createCollector(purse)
     let last = clock.monotonic()
-    const fail = (error: BrokerError) => {
+    const fail = (error: unknown) => {
       stop()
       reject(error)
     }
     const watch = watchIdle(
       clock,
-      idleMs,
+      bodyIdleMs,
       () => clock.monotonic() - last,
       () => fail(timedOut()),
     )
+    // A body that drips is never idle.
+    const limit = clock.after(wholeMs, () => fail(timedOut()))
     const onData = guarded(request, (chunk: Buffer) => {
       last = clock.monotonic()
-      size += chunk.length
-      chunks.push(chunk)
-      if (size > most) fail(tooLarge(most))
+      try {
+        collected.add(chunk)
+      } catch (error) {
+        return fail(error)
+      }
+      if (collected.size() > most) fail(tooLarge(most))
     })
     const onEnd = guarded(request, () => {
       stop()
-      const [only] = chunks
-      resolve(chunks.length === 1 && only !== undefined ? only : Buffer.concat(chunks))
+      resolve(collected.bytes())
     })
     const onGone = () => fail(clientLeft())
     const stop = () => {
       watch.cancel()
+      limit.cancel()
       request.off('data', onData).off('end', onEnd).off('close', onGone)
       request.resume()
     }
     request.on('data', onData).on('end', onEnd).on('close', onGone).on('error', onGone)
   })
+}
+
+/** Many small pieces cost far more memory than their bytes, so they are joined; most bodies are one piece. */
+function createCollector(purse: Purse) {
+  let only: Buffer | undefined
+  let joined: Buffer = Buffer.alloc(0)
+  let size = 0
+  const append = (chunk: Buffer) => {
+    if (size + chunk.length > joined.length) {
+      const room = Math.max(joined.length * 2, size + chunk.length, 4 * 1024)
+      purse.take(room - joined.length)
+      const larger = Buffer.alloc(room)
+      joined.copy(larger, 0, 0, size)
+      joined = larger
+    }
+    chunk.copy(joined, size)
+    size += chunk.length
+  }
+  return {
+    /** Throws `too_many_requests`. */
+    add(chunk: Buffer) {
+      if (only === undefined && size === 0) {
+        purse.take(chunk.length)
+        only = chunk
+        return
+      }
+      if (only !== undefined) append(only)
+      only = undefined
+      append(chunk)
+    },
+    size: () => only?.length ?? size,
+    bytes: () => only ?? joined.subarray(0, size),
+  }
 }
 
 function openStream(
@@ -94,7 +151,7 @@ function openStream(
   // Not the request itself: its reader may destroy it before its end, and the client must still be able to read the
   // response. The rest of the body is then discarded.
   const body = new Readable({
-    highWaterMark: 256 * 1024,
+    highWaterMark: STREAM_BYTES,
     read() {
       last = clock.monotonic()
       request.resume()

@@ -6,6 +6,7 @@ import type { Clock } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 import type { Visit } from './admission.js'
 import { type BodyLimits, type ProxyBody, readBody } from './body.js'
+import { createBudget, type Purse } from './budget.js'
 import {
   type Authorizer,
   byName,
@@ -90,9 +91,19 @@ export function createExchange({ renew, authorizer, dispatcherFor, limits, clock
     }
   }
 
+  const budget = createBudget({ total: limits.keptBytes, perHolder: limits.keptPerCaller })
   return async (exchange: Exchange): Promise<void> => {
+    const purse = budget.open(exchange.visit.token?.id ?? 'owner')
+    try {
+      await forward(exchange, purse)
+    } finally {
+      purse.close()
+    }
+  }
+
+  async function forward(exchange: Exchange, purse: Purse): Promise<void> {
     const { visit, request, meter } = exchange
-    const body = await readBody(request, limits, clock)
+    const body = await readBody(request, limits, clock, purse)
     const first = await send(exchange, body)
     if (first.kind === 'answered') return
     const { method } = request

@@ -29,6 +29,7 @@ function refusalOf(error: BrokerError, userAgent?: string): Refusal {
     headers['prefect-maintenance'] = 'true'
   }
   if (error.code === 'method_not_allowed') headers.allow = METHODS.join(', ')
+  if (error.kind === 'too_many') headers['retry-after'] = '1'
   if (error.kind === 'unauthorized') headers['www-authenticate'] = 'Bearer'
   return { status: isToWait ? 503 : statusOf(error), headers, body }
 }

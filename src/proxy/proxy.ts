@@ -55,7 +55,10 @@ export interface ProxyLimits extends BodyLimits, TunnelLimits {
 export const PROXY_LIMITS: ProxyLimits = {
   bufferBytes: 64 * 1024,
   unmeasuredBytes: 5 * 1024 * 1024,
-  bodyIdleMs: MINUTE_MS,
+  bodyIdleMs: 30 * SECOND_MS,
+  wholeMs: MINUTE_MS,
+  keptBytes: 128 * 1024 * 1024,
+  keptPerCaller: 32 * 1024 * 1024,
   answerMs: 5 * MINUTE_MS,
   firstFrameMs: 10 * SECOND_MS,
   strangerBytes: 256 * 1024,
@@ -89,7 +92,7 @@ export function createProxy({
   readonly limits: ProxyLimits
 }): ApiProxy {
   const { dispatcherFor, onRejected } = way
-  const traffic = createTraffic({ tokens, trail, clock, revokeMs: limits.revokeMs })
+  const traffic = createTraffic({ tokens, trail, doorkeeper, clock, revokeMs: limits.revokeMs })
   const admission = createAdmission({ doorkeeper, tokens, credentials, ownAddresses, allowed })
   const authorizer = createAuthorizer()
   const renew = createRenew({ credentials, onRejected, log })

@@ -1,5 +1,6 @@
 /** Traffic: who uses the proxy, counted, noted in the audit log, and cut off when their token dies. */
 import type { IncomingMessage } from 'node:http'
+import type { Doorkeeper } from '../http/guard.js'
 import type { Trail } from '../http/trail.js'
 import { type Clock, HOUR_MS, type Timer } from '../std/clock.js'
 import { defined } from '../std/defined.js'
@@ -75,11 +76,13 @@ export interface Traffic {
 export function createTraffic({
   tokens,
   trail,
+  doorkeeper,
   clock,
   revokeMs,
 }: {
   readonly tokens: Pick<Tokens, 'use'>
   readonly trail: Pick<Trail, 'done'>
+  readonly doorkeeper: Pick<Doorkeeper, 'meet'>
   readonly clock: Clock
   /** How long what is open may outlive its token. */
   readonly revokeMs: number
@@ -101,6 +104,8 @@ export function createTraffic({
   return {
     welcome(request, visitor, profile) {
       noteUse(request, visitor, profile)
+      // A token in a WebSocket's first frame.
+      if (visitor.token !== undefined) doorkeeper.meet(request.socket, visitor.token)
       const { counts, meter } = lineOf(profile, visitor.token?.name)
       counts.requests += 1
       counts.lastAt = clock.now()

@@ -1,6 +1,7 @@
 /** The checks that `doctor` runs over the parts of the daemon; each returns a finding and, if there is one, a command. */
 
 import { BrokerError } from '../base/errors.js'
+import type { Crowd } from '../http/places.js'
 import type { CloudApi, Workspace } from '../prefect/cloud.js'
 import { shownName } from '../profiles/bundled.js'
 import type { ProfileReading } from '../profiles/profile.js'
@@ -120,6 +121,22 @@ export function judgeListeners(listeners: readonly ListenerFacts[]): Finding {
       failed.remedy ??
       'set another port (PREFECT_AUTH_PORT) and restart prefect-authd, or use the unix socket',
   }
+}
+
+/** A listener that was full tells of somebody who wants all of it. */
+export function judgeCrowds(crowds: readonly (Crowd & { readonly door: string })[], now: number): Finding {
+  for (const { door, full, closed } of crowds) {
+    if (full === undefined || now - full.at > DAY_MS) continue
+    const when = formatDuration(Math.ceil(Math.max(1, now - full.at) / MINUTE_MS) * MINUTE_MS)
+    const many = closed.strangers + closed.tokens
+    return {
+      verdict: 'warning',
+      finding: `the ${door} listener was full within the last ${when}, mostly of ${full.by}; ${many} connection(s) closed to make room`,
+      remedy: full.by.startsWith('token') ? 'prefect-auth token ls' : 'prefect-auth audit --since 1h',
+    }
+  }
+  const open = crowds.flatMap(({ tokens }) => tokens).reduce((sum, [, count]) => sum + count, 0)
+  return { verdict: 'ok', finding: `${open} with a token; no listener was full` }
 }
 
 /** What `work` rejected with; `undefined` if it did not. */

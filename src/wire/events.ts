@@ -24,7 +24,15 @@ const auditEntry = z.object({
   token_name: z.string().optional(),
   agent: z.string().optional().meta({ description: "the caller's User-Agent, shortened; a hint, not proof" }),
   code: z.string().optional(),
-  count: z.number().int().optional().meta({ description: 'how many equal hand-outs this entry represents' }),
+  caller: z
+    .string()
+    .optional()
+    .meta({ description: 'program, pid and parents of the caller, as the system tells; or unknown' }),
+  count: z
+    .number()
+    .int()
+    .optional()
+    .meta({ description: 'how many more equal events of the minute before this entry represents' }),
 })
 export type AuditEntry = z.infer<typeof auditEntry>
 export const auditQuery = z.strictObject({ since: time.optional() })

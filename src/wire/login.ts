@@ -44,6 +44,10 @@ export const loginView = z.object({
   refused: z.number().int().meta({
     description: 'requests to the callback that delivered no key: probes, malformed keys, wrong states',
   }),
+  refused_by: z
+    .record(z.string(), z.number().int())
+    .optional()
+    .meta({ description: 'the same by reason: host, origin, method, path, key, failure, …' }),
   notice: z
     .string()
     .optional()

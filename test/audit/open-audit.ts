@@ -155,6 +155,7 @@ t.test('rotates by size, keeps three old files, and reads across all of them', a
     await audit.read(state.now)
   }
   t.strictSame(readdirSync(stateDir).sort(), [
+    'audit-kept.jsonl',
     'audit.jsonl',
     'audit.jsonl.1',
     'audit.jsonl.2',
@@ -167,6 +168,72 @@ t.test('rotates by size, keeps three old files, and reads across all of them', a
     profiles,
     Array.from({ length: profiles.length }, (_, index) => `p${60 - profiles.length + index}`),
   )
+})
+
+t.test('has an urgent line in the file before it returns, in order, and after half a line', async (t) => {
+  const { audit, path, fire } = open(t)
+  const profiles = () =>
+    readFileSync(path, 'utf8')
+      .split('\n')
+      .flatMap((line) => /"profile":"(\w+)"/.exec(line)?.[1] ?? [])
+  audit.record({ ...GIVEN, profile: 'waits' })
+  audit.record({ ...GIVEN, profile: 'urgent' }, { isUrgent: true })
+  t.strictSame(profiles(), ['waits', 'urgent'])
+  fire()
+  t.equal((await audit.read()).length, 2, 'nothing is written twice')
+  truncateSync(path, statSync(path).size - 10)
+  audit.record({ ...GIVEN, profile: 'next' }, { isUrgent: true })
+  t.strictSame(
+    (await audit.read()).map(({ profile }) => profile),
+    ['waits', 'next'],
+  )
+  t.equal(statSync(path).mode & 0o777, 0o600)
+})
+
+t.test('puts a caller into the entries of its connection, and says so if it is unknown', async (t) => {
+  const { audit } = open(t)
+  audit.record({ ...GIVEN, conn: 'a' })
+  audit.record({ ...GIVEN, conn: 'b' })
+  audit.record({ action: 'caller', outcome: 'done', door: 'daemon', conn: 'a', caller: 'curl[7] < bash[6]' })
+  audit.record({ ...GIVEN, door: 'daemon' })
+  t.strictSame(
+    (await audit.read()).map(({ caller }) => caller),
+    ['curl[7] < bash[6]', 'unknown', undefined],
+  )
+})
+
+t.test('an urgent line waits like any other while the disk fails', async (t) => {
+  const stateDir = join(t.testdir({}), 'state')
+  const { audit, fire } = open(t, { stateDir })
+  audit.record(GIVEN, { isUrgent: true })
+  fire()
+  t.equal((await audit.read()).length, 1)
+  audit.record(GIVEN, { isUrgent: true })
+  mkdirSync(stateDir)
+  fire()
+  t.equal((await audit.read()).length, 2)
+})
+
+t.test("one token's flood never pushes another's lines out, and the log stays bounded", async (t) => {
+  const { audit, stateDir, state } = open(t, { maxBytes: 4_000 })
+  const note = async (entry: Partial<AuditEntry>) => {
+    state.now += 1000
+    audit.record({ ...GIVEN, ...entry })
+    await audit.read(state.now)
+  }
+  await note({ profile: 'of the owner' })
+  await note({ tokenId: 'quiet', profile: 'of a job' })
+  await note({ action: 'refused', outcome: 'refused', code: 'token_required', profile: 'of a stranger' })
+  for (let count = 0; count < 300; count += 1) await note({ tokenId: 'loud', profile: `p${count}` })
+  const entries = await audit.read()
+  t.strictSame(
+    entries.slice(0, 3).map(({ profile }) => profile),
+    ['of the owner', 'of a job', 'of a stranger'],
+  )
+  t.equal(entries.at(-1)?.profile, 'p299')
+  const sizes = readdirSync(stateDir).map((name) => statSync(join(stateDir, name)).size)
+  t.ok(Math.max(...sizes) < 4_400, String(sizes))
+  t.equal(sizes.length, 5)
 })
 
 t.test('reads at most the newest 10 000', async (t) => {

@@ -189,3 +189,23 @@ t.test('opens the browser once, but not with --no-browser or for a joined login'
     t.equal(terminal.screen().includes('Opening your browser'), isOpened)
   }
 })
+
+t.test('counts down while it waits, and says what was refused when the time is over', async (t) => {
+  const scripted = await startScriptedLogin(t, {})
+  const terminal = openPseudoTerminal(t, { env: scripted.daemon.env, command: login })
+  await terminal.waitFor(PASTE)
+  scripted.become({ state: 'waiting', expires_at: new Date(Date.now() + 3_600_000).toISOString() })
+  await terminal.waitFor(/\([1-9]\d?:\d\d left\) Waiting for the browser/)
+  const error = {
+    type: 'urn:prefect-auth:login_expired',
+    title: 'expired',
+    status: 409,
+    detail: 'the login expired',
+    code: 'login_expired',
+    kind: 'conflict',
+  }
+  scripted.become({ state: 'expired', refused: 3, refused_by: { origin: 2, host: 1 }, error })
+  await terminal.waitFor("3 requests to the login's port were refused: 2 origin, 1 host")
+  await terminal.waitFor('within half an hour, run prefect-auth login again')
+  t.not(await terminal.ended, 0)
+})

@@ -8,7 +8,7 @@ t.test('uses the default of every setting', async (t) => {
 
   if (outcome.kind !== 'settings') throw new Error(JSON.stringify(outcome))
   t.equal(outcome.settings.port, 4280)
-  t.equal(outcome.settings['login.timeout'], 120_000)
+  t.equal(outcome.settings['login.timeout'], 600_000)
   t.equal(outcome.settings['renewal.key_lifetime'], 30 * 24 * 3_600_000)
   t.equal(outcome.settings['renewal.retire_after'], undefined)
   t.equal(outcome.settings['vault.backend'], 'auto')

@@ -7,11 +7,13 @@ import { startCloudSimulator } from '../../sim/simulator.js'
 import { createEvents } from '../../src/base/events.js'
 import { openLoginCallback } from '../../src/login/callback.js'
 import type { LoginDelivery, LoginView } from '../../src/login/login.js'
+import { NO_PORTS } from '../../src/login/ports.js'
 import { createLoginSessions } from '../../src/login/sessions.js'
 import { systemClock } from '../../src/std/clock.js'
 import { silentLog } from '../../src/std/log.js'
 import { createTestCloud } from '../fixtures/cloud-client.js'
 import { OUTCOME } from '../fixtures/login-parts.js'
+import { memoryDocument } from '../fixtures/memory-parts.js'
 import { openNaiveCallback } from '../fixtures/naive-callback.js'
 import { BROWSER_ATTACKS } from './fixtures/browser-attacks.js'
 import { type Chromium, type ChromiumOptions, startChromium, whyNoChromium } from './fixtures/chromium.js'
@@ -47,6 +49,7 @@ async function start(
     newId: randomUUID,
     newState: randomUUID,
     openCallback: openLoginCallback,
+    ports: memoryDocument(NO_PORTS),
     policy: { timeoutMs: 120_000, confirmMs: 600_000, stateInPath: false },
     target: async (profile = 'cloud') => ({ profile, cloudApiUrl: sim.apiUrl, cloudUiUrl: sim.uiUrl }),
     keep: async (delivery) => {

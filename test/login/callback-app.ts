@@ -1,7 +1,7 @@
 /** Which requests to a login's port may be a delivery, as a table. */
 
 import t from 'tap'
-import { refuseCallback } from '../../src/login/callback-app.js'
+import { hashState, refuseCallback } from '../../src/login/callback-app.js'
 
 const UI = 'https://app.prefect.cloud'
 const RULES = { hosts: new Set(['localhost:1']), uiOrigin: UI }
@@ -38,7 +38,7 @@ t.test('names the reason of a refusal', async (t) => {
 })
 
 t.test('compares the whole first segment with the state', async (t) => {
-  const rules = { ...RULES, state: 'abc' }
+  const rules = { ...RULES, stateHash: hashState('abc') }
   for (const [target, expected] of [
     ['/abc?key=x', undefined],
     ['/abc/?key=x', undefined],

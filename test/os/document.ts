@@ -11,7 +11,7 @@ import {
 import { join } from 'node:path'
 import t from 'tap'
 import { z } from 'zod'
-import { ledgerSchema } from '../../src/daemon/state.js'
+import { ledgerSchema } from '../../src/daemon/state-schemas.js'
 import { writeFileAtomic } from '../../src/os/atomic-file.js'
 import { openDocument } from '../../src/os/document.js'
 import { silentLog } from '../../src/std/log.js'

@@ -44,7 +44,7 @@ function resolveSince(since: Since | undefined, now: number): string | undefined
 
 function describeAudit({ entries }: AuditList): string {
   return formatTable(
-    ['TIME (UTC)', 'ACTION', 'OUTCOME', 'PROFILE', 'LISTENER', 'WHO', 'DETAIL'],
+    ['TIME (UTC)', 'ACTION', 'OUTCOME', 'PROFILE', 'LISTENER', 'WHO', 'DETAIL', 'CALLER'],
     entries.map((entry) => [
       formatTime(entry.at),
       entry.count === undefined || entry.count === 1 ? entry.action : `${entry.action} x${entry.count}`,
@@ -53,6 +53,7 @@ function describeAudit({ entries }: AuditList): string {
       entry.door,
       entry.token_name ?? entry.token ?? entry.agent ?? '',
       entry.code ?? entry.fingerprint ?? '',
+      entry.caller ?? '',
     ]),
   )
 }

@@ -3,6 +3,7 @@
 import type { Command } from 'commander'
 import type { LoginSnapshot } from '../../client/client.js'
 import { failureOf, failWith } from '../../client/failure.js'
+import { SECOND_MS } from '../../std/clock.js'
 import { defined } from '../../std/defined.js'
 import type { LoginView } from '../../wire/login.js'
 import type { WorkspaceView } from '../../wire/profile.js'
@@ -10,7 +11,7 @@ import { askYes, openLine, pickWorkspace, readSecret, requirePerson } from '../a
 import { formatFailure } from '../failure.js'
 import { openBrowser, planBrowser } from '../open-browser.js'
 import { type CommonOptions, common, type Session, type Start } from '../session.js'
-import { describeExpiry, describeOwner, printable, shellWord } from '../text.js'
+import { describeExpiry, describeOwner, formatCountdown, printable, shellWord } from '../text.js'
 
 interface LoginOptions extends CommonOptions {
   readonly workspace?: string
@@ -149,8 +150,22 @@ async function followLogin(flow: LoginFlow, first: LoginSnapshot): Promise<Login
         })
       case 'failed':
       case 'expired':
+        tellRefused(flow.session, view)
         return failWith(endOf(view))
     }
+  }
+}
+
+/** Requests that were no delivery: other programs, or a browser that does not do what the page wants. */
+function tellRefused(session: Session, { refused, refused_by = {}, state }: LoginView): void {
+  if (refused > 0) {
+    const reasons = Object.entries(refused_by).map(([reason, count]) => `${count} ${printable(reason)}`)
+    session.say(`note: ${refused} requests to the login's port were refused: ${reasons.join(', ')}`)
+  }
+  if (state === 'expired') {
+    session.say(
+      'note: if you confirm in the browser within half an hour, run prefect-auth login again to use that key',
+    )
   }
 }
 
@@ -177,7 +192,8 @@ async function waitForKey(flow: LoginFlow, first: LoginSnapshot): Promise<LoginS
   const signal = AbortSignal.any([session.signal, leaving.signal])
   const poll = (login: LoginSnapshot) => session.client.waitForLogin(login, signal)
   let now = first
-  const prompt = openPrompt(flow)
+  const prompt = openPrompt(flow, () => now.view.expires_at)
+  const ticking = prompt === undefined ? undefined : setInterval(prompt.redraw, SECOND_MS)
   let polled = poll(now)
   let pasted = prompt?.next()
   try {
@@ -196,17 +212,20 @@ async function waitForKey(flow: LoginFlow, first: LoginSnapshot): Promise<LoginS
       pasted = prompt?.next()
     }
   } finally {
+    clearInterval(ticking)
     prompt?.close()
     leaving.abort()
     polled.catch(() => undefined)
   }
 }
 
-function openPrompt({ session, canPaste }: LoginFlow) {
+/** Counts down: people have single sign-on and a second factor to go through. */
+function openPrompt({ session, canPaste }: LoginFlow, expiresAt: () => string) {
   if (!canPaste || !session.isInteractive) return undefined
-  const { stdin, stderr } = session.terminal
+  const { stdin, stderr, now } = session.terminal
   return openLine(stdin, stderr, {
-    text: 'Waiting for the browser; or paste an API key here: ',
+    text: () =>
+      `(${formatCountdown(Date.parse(expiresAt()) - now())}) Waiting for the browser; or paste an API key here: `,
     isHidden: true,
   })
 }

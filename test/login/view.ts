@@ -1,10 +1,10 @@
 /** A login as its callers see it. */
 import t from 'tap'
-import { viewLogin } from '../../src/login/session.js'
+import { viewLogin } from '../../src/login/view.js'
 import { KEY, PROD, rules, TERRY } from '../fixtures/login-parts.js'
 
 const LABEL = { id: '1', profile: 'cloud', version: 3, url: 'https://app.prefect.cloud/x', expiresAt: 5 }
-const COMMON = { rules: rules(), checks: 1, refused: 2 }
+const COMMON = { rules: rules(), checks: 1, refused: { origin: 1, key: 1 } }
 const DEADLINE = { wall: 5, mono: 5 }
 
 t.test('shows whose key is waiting for confirmation, but not the key', async (t) => {
@@ -18,7 +18,14 @@ t.test('shows whose key is waiting for confirmation, but not the key', async (t)
     workspaces: [PROD],
   } as const
   const view = viewLogin(LABEL, { ...COMMON, kind: 'verified', claim, deadline: DEADLINE })
-  t.match(view, { ...LABEL, state: 'verified', refused: 2, workspaces: [PROD], isOwnerKnown: false })
+  t.match(view, {
+    ...LABEL,
+    state: 'verified',
+    refused: 2,
+    refusedBy: { origin: 1, key: 1 },
+    workspaces: [PROD],
+    isOwnerKnown: false,
+  })
   t.equal(view.owner?.handle, 'ter [2Jry', 'without control characters')
   t.notOk(Object.values(view).includes(KEY))
 })

@@ -1,0 +1,140 @@
+/** Who is at the other end of a local connection: program, pid and parents, as far as the system tells. */
+import { readFile, readlink } from 'node:fs/promises'
+import type { Socket } from 'node:net'
+import { type Clock, SECOND_MS } from '../std/clock.js'
+import { cleanText } from '../std/text.js'
+import { findExecutable, runProgram } from './run-program.js'
+
+/** `curl[4711] < bash[4700] < sshd[812]`, `user 1001`; `undefined` if it cannot be found out. Never rejects. */
+export type FindCaller = (socket: Socket) => Promise<string | undefined>
+
+const SS = ['/usr/bin/ss', '/bin/ss', '/usr/sbin/ss', '/sbin/ss', '/run/current-system/sw/bin/ss']
+const LSOF = ['/usr/sbin/lsof', '/usr/bin/lsof']
+const MAX_PARENTS = 4
+
+interface Peer {
+  readonly pid?: number
+  /** Of another user, whose processes the system does not show. */
+  readonly uid?: number
+}
+
+export function createFindCaller({
+  clock,
+  platform,
+}: {
+  readonly clock: Clock
+  readonly platform: NodeJS.Platform
+}): FindCaller {
+  const run = async (programs: readonly string[], args: readonly string[]): Promise<string> => {
+    const file = await findExecutable(programs)
+    if (file === undefined) return ''
+    const result = await runProgram({ file, args, env: { LC_ALL: 'C' }, deadlineMs: 2 * SECOND_MS }, clock)
+    return result.kind === 'exited' ? result.stdout : ''
+  }
+  const findPeer = async (socket: Socket): Promise<Peer | undefined> => {
+    const { localPort, remotePort } = socket
+    const isTcp = localPort !== undefined && remotePort !== undefined
+    if (platform === 'linux') {
+      if (isTcp) return parseTcpPeer(await run(SS, ['-tnpeH']), localPort, remotePort)
+      const inode = await inodeOf(socket)
+      return inode === undefined ? undefined : parseUnixPeer(await run(SS, ['-xpH']), inode)
+    }
+    // lsof does not say which unix sockets belong together.
+    if (!isTcp) return undefined
+    return parseLsof(await run(LSOF, ['-nP', `-iTCP:${remotePort}`, '-sTCP:ESTABLISHED', '-Fpn']), remotePort)
+  }
+  return async (socket) => {
+    try {
+      const peer = await findPeer(socket)
+      if (peer?.pid !== undefined) return await describe(peer.pid, platform, run)
+      return peer?.uid === undefined ? undefined : `user ${peer.uid}`
+    } catch {
+      return undefined
+    }
+  }
+}
+
+/** Node does not say which descriptor a socket has; without it nothing can be found. */
+async function inodeOf(socket: Socket): Promise<string | undefined> {
+  const handle: unknown = Reflect.get(socket, '_handle')
+  const fd = typeof handle === 'object' && handle !== null && 'fd' in handle ? handle.fd : undefined
+  if (typeof fd !== 'number' || fd < 0) return undefined
+  const link = await readlink(`/proc/self/fd/${fd}`).catch(() => '')
+  return /^socket:\[(\d+)\]$/.exec(link)?.[1]
+}
+
+/** `u_str ESTAB 0 0 PATH INODE * PEER users:(("curl",pid=1,fd=5))`, of `ss -xpH`. */
+export function parseUnixPeer(table: string, inode: string): Peer | undefined {
+  const rows = table.split('\n').map((line) => / (\d+) +\S+ +(\d+)(?: +users:(.*))?\s*$/.exec(line))
+  const peer = rows.find((row) => row?.[1] === inode)?.[2]
+  if (peer === undefined || peer === '0') return undefined
+  return withPid(rows.find((row) => row?.[1] === peer)?.[3])
+}
+
+/** `ESTAB 0 0 127.0.0.1:40000 127.0.0.1:4280 users:(("curl",pid=1,fd=5)) uid:1000 ino:…`, of `ss -tnpeH`. */
+export function parseTcpPeer(table: string, ourPort: number, theirPort: number): Peer | undefined {
+  for (const line of table.split('\n')) {
+    const [, from, to, rest = ''] = /:(\d+) +\S*:(\d+)(?: +(.*))?$/.exec(line.trimEnd()) ?? []
+    if (from !== String(theirPort) || to !== String(ourPort)) continue
+    // Not told: root.
+    const uid = [...rest.matchAll(/uid:(\d+)/g)].at(-1)?.[1]
+    return { uid: Number(uid ?? 0), ...withPid(rest) }
+  }
+  return undefined
+}
+
+/** The last one: a program chooses its name, which stands before its pid. */
+function withPid(users = ''): Peer {
+  const pid = [...users.matchAll(/,pid=(\d+),fd=\d+\)\)/g)].at(-1)?.[1]
+  return pid === undefined ? {} : { pid: Number(pid) }
+}
+
+/** Lines of `lsof -Fpn`: `p` and a pid, then `n` and `127.0.0.1:FROM->127.0.0.1:TO` for each of its sockets. */
+export function parseLsof(text: string, theirPort: number): Peer | undefined {
+  let pid: number | undefined
+  for (const line of text.split('\n')) {
+    if (line.startsWith('p')) pid = Number(line.slice(1))
+    if (line.startsWith('n') && new RegExp(`:${theirPort}->`).test(line) && pid !== undefined) return { pid }
+  }
+  return undefined
+}
+
+async function describe(
+  pid: number,
+  platform: NodeJS.Platform,
+  run: (programs: readonly string[], args: readonly string[]) => Promise<string>,
+): Promise<string> {
+  const chain: string[] = []
+  for (let at = pid; at > 1 && chain.length <= MAX_PARENTS; ) {
+    const facts = platform === 'linux' ? await linuxFacts(at) : await psFacts(at, run)
+    if (facts === undefined) break
+    chain.push(`${cleanText(facts.name, 32)}[${at}]`)
+    at = facts.parent
+  }
+  return chain.length === 0 ? `a program that has ended[${pid}]` : chain.join(' < ')
+}
+
+interface ProcessFacts {
+  readonly name: string
+  readonly parent: number
+}
+
+/** "pid (name) state ppid …": the name may hold anything, brackets too. */
+async function linuxFacts(pid: number): Promise<ProcessFacts | undefined> {
+  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => undefined)
+  if (stat === undefined) return undefined
+  const end = stat.lastIndexOf(')')
+  const [, parent = '0'] = stat.slice(end + 2).split(' ')
+  return { name: stat.slice(stat.indexOf('(') + 1, end), parent: Number(parent) }
+}
+
+async function psFacts(
+  pid: number,
+  run: (programs: readonly string[], args: readonly string[]) => Promise<string>,
+): Promise<ProcessFacts | undefined> {
+  const [, parent, name] =
+    /^ *(\d+) +(.*\S)/.exec(await run(['/bin/ps'], ['-o', 'ppid=,comm=', '-p', String(pid)])) ?? []
+  return parent === undefined || name === undefined
+    ? undefined
+    : { name: name.slice(name.lastIndexOf('/') + 1), parent: Number(parent) }
+}
