@@ -9,6 +9,7 @@ import { printable } from '../../src/std/text.js'
 import { buildCli } from '../fixtures/built-cli.js'
 import { type Script, startScriptedDaemon } from '../fixtures/scripted-daemon.js'
 
+t.setTimeout(300_000)
 const cli = await buildCli(t)
 const profiles = ['cloud', 'prod'].map((name) => ({
   name,
@@ -156,7 +157,7 @@ const PLACES = [
   'prefect-auth token keep',
   'prefect-auth keys delete',
 ]
-const WORDS = ['', '$', '`', '*', "'", '"', '$(touch pwned)', 'on', 'a']
+const WORDS = ['', '$', "'", '$(touch pwned)', 'on']
 
 /** At every place, in a directory in which nothing may appear; at the first place with every typed word. */
 async function attack(t: Test, shell: string, script: (place: string) => string) {
@@ -229,7 +230,7 @@ t.test('zsh inserts such a name as one quoted word', { skip: has('zsh') }, async
     zpty -w z 'PS1=; autoload -U compinit; compinit -D -u; eval "$(prefect-auth completion zsh)"; print RE""ADY'
     zpty -r z out '*READY*'
     zpty -w -n z $'prefect-auth status -p \\t\\C-aprint -r -- "<END>" \\n'
-    zpty -r z out '*<END> prefect*'; print -r -- "$out"; zpty -d z`
+    zpty -r z out $'*<END> prefect*\\n'; print -r -- "$out"; zpty -d z`
   t.match((await ask('zsh', script, env, cwd)).join('\n'), '<END> prefect-auth status -p $(touch pwned) *')
   t.same(readdirSync(cwd), [])
 })
