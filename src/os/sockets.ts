@@ -1,5 +1,5 @@
 /** Unix sockets: listen for the owner only, and find out whether somebody listens. */
-import { chmod } from 'node:fs/promises'
+import { chmod, lstat } from 'node:fs/promises'
 import { createConnection, type Server } from 'node:net'
 import { BrokerError } from '../base/errors.js'
 import { SECOND_MS } from '../std/clock.js'
@@ -27,7 +27,10 @@ export async function listenOnPath(server: Server, path: string): Promise<void> 
     })
   })
   // Between bind and chmod the private directory keeps others out.
-  await chmod(path, 0o600)
+  await chmod(path, 0o600).catch(async (error: unknown) => {
+    // A file system without modes refuses; ours is what the umask made of it.
+    if (((await lstat(path)).mode & 0o077) !== 0) throw error
+  })
 }
 
 const ANSWER_MS = SECOND_MS
