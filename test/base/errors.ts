@@ -6,6 +6,7 @@ t.test('retries soon only what is temporary and says nothing about the request',
   const soon = Object.keys(ERROR_CODES).filter((code) => retryOf(code) === 'soon')
   t.strictSame(soon, [
     'too_many_requests',
+    'token_parked',
     'disk_failed',
     'profiles_file_changed',
     'vault_locked',

@@ -17,6 +17,7 @@ import t, { type Test } from 'tap'
 import { isBrokerError } from '../../src/base/errors.js'
 import { openProfileStore } from '../../src/profiles/open-profiles.js'
 import type { Overwritten, ProfileEdit } from '../../src/profiles/profile.js'
+import { tableDigest } from '../../src/profiles/reading.js'
 import { type Clock, systemClock } from '../../src/std/clock.js'
 import { silentLog } from '../../src/std/log.js'
 import { sha256Hex } from '../../src/std/secret.js'
@@ -211,4 +212,34 @@ t.test('never replaces a file that appears while the first one is created', asyn
   linkSync(`${path}.away`, path)
   await editing.catch((error: unknown) => t.ok(isBrokerError(error, 'profiles_file_changed')))
   t.match(readFileSync(path, 'utf8'), /profiles\.one/)
+})
+
+t.test('the digest of a table changes with every setting, and with nothing else', async (t) => {
+  const table = '[profiles.one]\nPREFECT_API_URL = "http://127.0.0.1:1/api"\nPREFECT_API_KEY = "pnu_a"\n'
+  const { path, open } = await hold(t, table)
+  const store = await open()
+  const digest = async (text: string) => {
+    writeFileSync(path, text)
+    return tableDigest(await store.refresh({ force: true }), 'one')
+  }
+  const first = await digest(table)
+  t.match(first, /^[0-9a-f]{64}$/)
+  for (const same of [
+    `# a comment\nactive = "two"\n\n${table}\n[profiles.two]\nPREFECT_API_KEY = "pnu_b"\n`,
+    '[profiles.one]\nPREFECT_API_KEY = "pnu_a"\nPREFECT_API_URL = "http://127.0.0.1:1/api"\n',
+  ]) {
+    t.equal(await digest(same), first)
+  }
+  const others = [
+    table.replace('pnu_a', 'pnu_b'),
+    table.replace('127.0.0.1:1', '127.0.0.1:2'),
+    `${table}PREFECT_API_AUTH_STRING = "a:b"\n`,
+    `${table}PREFECT_LOGGING_LEVEL = "DEBUG"\n`,
+    table.replace('PREFECT_API_KEY = "pnu_a"\n', ''),
+    table.replace('"pnu_a"', '"pnu_a b"'),
+  ]
+  const digests = new Set<string | undefined>([first])
+  for (const other of others) digests.add(await digest(other))
+  t.equal(digests.size, others.length + 1)
+  t.equal(await digest('[profiles.two]\n'), undefined)
 })
