@@ -39,7 +39,7 @@ function createHost(): Host {
     env: process.env,
     home: homedir(),
     platform: process.platform,
-    ...defined({ uid, execve }),
+    ...defined({ uid, execve, folder: currentFolder() }),
     version: PACKAGE.version,
     pid: process.pid,
     parentPid: process.ppid,
@@ -50,6 +50,14 @@ function createHost(): Host {
       process.on(signal, listener)
       return () => process.off(signal, listener)
     },
+  }
+}
+
+function currentFolder(): string | undefined {
+  try {
+    return process.cwd()
+  } catch {
+    return undefined
   }
 }
 

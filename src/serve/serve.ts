@@ -4,7 +4,7 @@ import type { Events } from '../base/events.js'
 import type { KeyKeeper } from '../keys/keeper.js'
 import { currentKey, type Ledger, profileRecord } from '../keys/ledger.js'
 import type { CloudDefaults } from '../prefect/cloud.js'
-import type { ProfileStore, ResolvedProfile } from '../profiles/profile.js'
+import type { ProfileReading, ProfileStore, ResolvedProfile } from '../profiles/profile.js'
 import { isSameReading } from '../profiles/reading.js'
 import { listProfiles, resolveProfile } from '../profiles/resolve.js'
 import { createSerial } from '../std/async.js'
@@ -12,7 +12,7 @@ import { type Clock, sleep } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
 import { sha256Hex } from '../std/secret.js'
-import { type AnswerInputs, decideAnswer } from './answer.js'
+import { type AnswerInputs, decideAnswer, unreadFile } from './answer.js'
 import type { Credentials, ProfileState, Served } from './credentials.js'
 
 export interface ServingCredentials extends Credentials {
@@ -51,7 +51,8 @@ export function createCredentials({
   let active = ''
   let isClosed = false
 
-  const inputsFor = (resolved: ResolvedProfile) => gatherInputs({ keeper, renewsAt }, resolved)
+  const inputsFor = (resolved: ResolvedProfile) =>
+    gatherInputs({ keeper, renewsAt, reading: store.reading() }, resolved)
 
   /** Decides all answers, makes new generations durable, then swaps. */
   const settleNow = async (): Promise<void> => {
@@ -98,6 +99,8 @@ export function createCredentials({
   const state = (profile?: string): ProfileState => {
     const found = states.get(profile ?? active)
     if (found !== undefined) return found
+    const unread = unreadFile(store.reading())
+    if (unread !== undefined) throw unread
     // Throws `profile_not_found` with the profiles there are, or resolves a bundled profile that is not in use yet.
     const resolved = resolveProfile({
       file: store.reading().file,
@@ -208,7 +211,12 @@ function gatherInputs(
   {
     keeper,
     renewsAt,
-  }: { readonly keeper: KeyKeeper; readonly renewsAt: ((item: string) => number | undefined) | undefined },
+    reading,
+  }: {
+    readonly keeper: KeyKeeper
+    readonly renewsAt: ((item: string) => number | undefined) | undefined
+    readonly reading: ProfileReading
+  },
   resolved: ResolvedProfile,
 ): AnswerInputs {
   const ledger = keeper.ledger()
@@ -220,6 +228,7 @@ function gatherInputs(
     known,
     keys: Object.values(ledger.keys),
     ...defined({
+      unread: unreadFile(reading),
       current: record && {
         record,
         held: keeper.held(record.item),

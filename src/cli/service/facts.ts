@@ -117,7 +117,14 @@ const PATHS = [
   'SSL_CERT_DIR',
   'NODE_EXTRA_CA_CERTS',
 ]
-const NETWORK = ['PREFECT_CLOUD_API_URL', 'PREFECT_CLOUD_UI_URL', 'HTTPS_PROXY', 'HTTP_PROXY', 'NO_PROXY']
+const NETWORK = [
+  'PREFECT_CLOUD_API_URL',
+  'PREFECT_CLOUD_UI_URL',
+  'HTTPS_PROXY',
+  'HTTP_PROXY',
+  'ALL_PROXY',
+  'NO_PROXY',
+]
 
 /**
  * The variables that the service takes from the caller, sorted by name. `PREFECT_PROFILE`, `PREFECT_API_URL` and
