@@ -79,13 +79,22 @@ const ESCAPES: Readonly<Record<string, string>> = { n: '\n', t: '\t', r: '\r', b
 
 function readString(scan: Scanner): string | undefined {
   const literal = scan.skip(/'''[\s\S]*?'''(?!')|'[^'\n]*'/y)
-  if (literal !== undefined) return literal.startsWith("'''") ? literal.slice(3, -3) : literal.slice(1, -1)
+  if (literal !== undefined) return withoutQuotes(literal, "'''")
   const basic = scan.skip(/"""(?:[^\\]|\\[\s\S])*?"""(?!")|"(?:[^"\\\n]|\\.)*"/y)
   if (basic === undefined) return undefined
-  const inner = basic.startsWith('"""') ? basic.slice(3, -3) : basic.slice(1, -1)
-  return inner.replace(/\\(?:u([\da-fA-F]{4})|U([\da-fA-F]{8})|([\s\S]))/g, (_all, short, long, one) => {
-    if (one !== undefined) return ESCAPES[one] ?? one
-    const code = Number.parseInt(short ?? long, 16)
-    return code <= 0x10ffff ? String.fromCodePoint(code) : ''
-  })
+  return withoutQuotes(basic, '"""').replace(
+    /\\(?:u([\da-fA-F]{4})|U([\da-fA-F]{8})|([\s\S]))/g,
+    (_all, short, long, one) => {
+      if (one !== undefined) return ESCAPES[one] ?? one
+      const code = Number.parseInt(short ?? long, 16)
+      return code <= 0x10ffff ? String.fromCodePoint(code) : ''
+    },
+  )
+}
+
+/** A line break right after three quotes does not count. */
+function withoutQuotes(text: string, long: string): string {
+  return text.startsWith(long) && text.length >= 6
+    ? text.slice(3, -3).replace(/^\r?\n/, '')
+    : text.slice(1, -1)
 }
