@@ -13,7 +13,8 @@ import { condense, countsOf, totalLine } from './tap-output.mjs'
 const ROOT = process.cwd()
 const RUNNER = fileURLToPath(new URL('./run-test-files.mjs', import.meta.url))
 const SHARED_FILES = 20
-const TEST_TIMEOUT_S = 300
+// For a file. Far more than any needs, on a machine that has other work as well.
+const TEST_TIMEOUT_S = 900
 // A test that blocks its process cannot time out; but then its process is silent for longer than any test may take.
 const SILENCE_MS = (TEST_TIMEOUT_S + 60) * 1000
 const MEMORY_BYTES = 256 * 1024 * 1024

@@ -2,18 +2,13 @@
 
 import { BrokerError, isBrokerError } from '../base/errors.js'
 import type { Events } from '../base/events.js'
+import type { Changes } from '../keys/change.js'
+import { plannedFromFile } from '../keys/from-file.js'
 import type { KeyKeeper } from '../keys/keeper.js'
-import { keysOf } from '../keys/ledger.js'
-import {
-  type CloudApi,
-  type CloudTarget,
-  keyClass,
-  type Owner,
-  verifyKey,
-  type Workspace,
-} from '../prefect/cloud.js'
+import { promoted } from '../keys/ledger.js'
+import { type CloudApi, type CloudTarget, type Owner, verifyKey, type Workspace } from '../prefect/cloud.js'
 import { shownName } from '../profiles/bundled.js'
-import type { ProfileStore, ResolvedProfile } from '../profiles/profile.js'
+import type { ResolvedProfile } from '../profiles/profile.js'
 import type { Credentials } from '../serve/credentials.js'
 import type { Secret } from '../std/secret.js'
 
@@ -25,7 +20,7 @@ interface Identity {
 /** Rejects with `profile_has_no_key`, `profile_not_cloud`, `key_rejected`, or as `ProfileStore.edit` and `Vault` do. */
 export async function adoptKey(
   {
-    store,
+    changes,
     keeper,
     credentials,
     cloud,
@@ -34,7 +29,7 @@ export async function adoptKey(
     newId,
     settle,
   }: {
-    readonly store: ProfileStore
+    readonly changes: Changes
     readonly keeper: KeyKeeper
     readonly credentials: Credentials
     readonly cloud: CloudApi
@@ -45,39 +40,32 @@ export async function adoptKey(
   },
   name: string,
 ): Promise<{ readonly fingerprint: string; readonly message: string }> {
-  await store.refresh({ force: true })
-  await settle()
-  const { resolved, keySource } = credentials.state(name)
-  const key = requireAdoptable(resolved)
-  const fingerprint = key.fingerprint()
-  // If the vault's key is served, the one in the file is an old mirror of ours: it only has to leave the file.
-  if (keySource === 'file') {
+  let fingerprint = ''
+  const { reading } = await changes.run([name], async () => {
+    await settle()
+    const { resolved, keySource } = credentials.state(name)
+    const key = requireAdoptable(resolved)
+    fingerprint = key.fingerprint()
+    const planned = plannedFromFile(resolved, { item: `key-${newId()}`, now: now() })
+    // If the vault's key is served, the one in the file is an old mirror of ours: it only has to leave the file.
+    const isServed = keySource === 'file'
     const target = { cloudApiUrl: resolved.cloudApiUrl, key }
-    const identity = await examine({ cloud, keeper }, name, target)
-    const item = findStored(keeper, name, target) ?? `key-${newId()}`
-    if (keeper.ledger().keys[item] === undefined) {
-      const origin = keyClass(key) === 'service_account' ? 'service_account' : 'profile'
-      const { cloudApiUrl } = resolved
-      await keeper.store(key, { item, profile: name, cloudApiUrl, origin, issuedAt: now() })
+    const patch = isServed ? await examine({ cloud, keeper }, name, target) : {}
+    return {
+      act: 'adopt',
+      keys: planned === undefined ? [] : [planned],
+      edits: [{ kind: 'set', name, settings: { PREFECT_API_KEY: undefined } }],
+      commit: (ledger, [record]) =>
+        record === undefined || !isServed
+          ? ledger
+          : promoted(ledger, record.item, { profile: name, patch }, now()),
     }
-    // Every process can read the file: the key counts as handed out.
-    await keeper.markHandedOut(item)
-    await keeper.promote(item, { patch: identity })
-  }
-  await store.edit([{ kind: 'set', name, settings: { PREFECT_API_KEY: undefined } }])
-  await settle()
+  })
   events.emit('key.adopted', { profile: name, facts: { fingerprint } })
   return {
     fingerprint,
-    message: `the key of profile ${shownName(name)} is in the vault and no longer in ${store.reading().path}`,
+    message: `the key of profile ${shownName(name)} is in the vault and no longer in ${reading.path}`,
   }
-}
-
-/** The item that an adoption interrupted by a crash has already stored. */
-function findStored(keeper: KeyKeeper, name: string, { cloudApiUrl, key }: CloudTarget): string | undefined {
-  return keysOf(keeper.ledger(), name).find(
-    (record) => record.cloudApiUrl === cloudApiUrl && keeper.keyOf(record.item)?.equals(key) === true,
-  )?.item
 }
 
 function requireAdoptable({ name, kind, fileKey }: ResolvedProfile): Secret {

@@ -3,13 +3,18 @@
 import type { Audit } from '../audit/audit.js'
 import { isBrokerError } from '../base/errors.js'
 import type { Events } from '../base/events.js'
+import type { Changes } from '../keys/change.js'
+import { plannedFromFile } from '../keys/from-file.js'
 import type { KeyKeeper } from '../keys/keeper.js'
-import type { ProfileReading, ProfileStore } from '../profiles/profile.js'
+import type { Overwritten, ProfileReading, ProfileStore } from '../profiles/profile.js'
 import { isSameReading } from '../profiles/reading.js'
 import type { ProfileState } from '../serve/credentials.js'
 import type { ServingCredentials } from '../serve/serve.js'
 import { createSerial } from '../std/async.js'
+import type { Clock } from '../std/clock.js'
+import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
+import type { Secret } from '../std/secret.js'
 import type { ProfileAdmin } from './profiles.js'
 
 interface ProfileMinderParts {
@@ -20,6 +25,9 @@ interface ProfileMinderParts {
   readonly events: Events
   readonly audit: Audit
   readonly log: Log
+  readonly changes: Changes
+  readonly clock: Clock
+  readonly newId: () => string
   readonly policy: { readonly adopt: 'report' | 'auto'; readonly mirror: boolean }
 }
 
@@ -47,7 +55,11 @@ export function createProfileMinder(deps: ProfileMinderParts): ProfileMinder {
   const lookSoon = () => {
     look().catch((error: unknown) => log.error({ error }, 'profile change not followed; will retry'))
   }
-  const stops = [store.onChange(lookSoon), ...(deps.policy.mirror ? [keeper.onChange(lookSoon)] : [])]
+  const stops = [
+    store.onChange(lookSoon),
+    store.onOverwritten((found) => announceOverwritten(deps.events, found)),
+    ...(deps.policy.mirror ? [keeper.onChange(lookSoon)] : []),
+  ]
   return {
     look,
     async close() {
@@ -66,7 +78,14 @@ function announce(events: Events, { state, problem, file }: ProfileReading): voi
   events.emit('profiles.changed', { facts })
 }
 
-/** Fingerprints of plain-text keys that were reported, and of those that Prefect rejected. */
+/** Another program wrote at the moment of an edit: its text is in the file again, or beside our state. */
+function announceOverwritten(events: Events, { file, isMerged, keptAt }: Overwritten): void {
+  const keys = [...(file?.profiles.values() ?? [])].flatMap(({ apiKey }) => apiKey?.fingerprint() ?? [])
+  const facts = { merged: isMerged, fingerprints: keys, ...defined({ kept_at: keptAt }) }
+  events.emit('profiles.overwritten', { facts })
+}
+
+/** Fingerprints of plain-text keys that were reported, and of those that can be no keys. */
 interface Memory {
   readonly reported: Set<string>
   readonly refused: Set<string>
@@ -86,7 +105,7 @@ async function follow(deps: ProfileMinderParts, state: ProfileState, memory: Mem
 /** Reported once per key; the profile's warnings also offer to adopt it. */
 async function followPlainKey(
   deps: ProfileMinderParts,
-  { resolved, key }: ProfileState,
+  { resolved, key, standing }: ProfileState,
   memory: Memory,
 ): Promise<void> {
   const fingerprint = key?.fingerprint ?? ''
@@ -95,10 +114,13 @@ async function followPlainKey(
     deps.events.emit('profiles.plaintext_key', { profile: resolved.name, facts: { fingerprint } })
     deps.log.warn({ profile: resolved.name, fingerprint }, 'plain-text API key in profiles.toml')
   }
-  if (deps.policy.adopt === 'auto') await adopt(deps, resolved.name, fingerprint, memory)
+  // A key that Prefect refuses is asked about by the renewal; it is adopted once Prefect takes it.
+  if (deps.policy.adopt === 'auto' && standing === undefined) {
+    await adopt(deps, resolved.name, fingerprint, memory)
+  }
 }
 
-/** A rejection by Prefect is final: the key is not tried again at every look. */
+/** What can be no key is not tried again at every look. */
 async function adopt(
   { admin, audit, log }: ProfileMinderParts,
   name: string,
@@ -112,28 +134,47 @@ async function adopt(
     audit.record({ action: 'adopt', outcome: 'done', door: 'daemon', profile: name, fingerprint })
   } catch (error) {
     if (!isBrokerError(error)) throw error
-    if (isBrokerError(error, 'key_rejected', 'key_malformed')) refused.add(fingerprint)
+    if (isBrokerError(error, 'key_malformed')) refused.add(fingerprint)
     log.warn({ profile: name, error }, 'plain-text key not adopted')
   }
 }
 
 /** The key is marked as handed out before it is in a file that any process may read. */
 async function mirror(
-  { store, keeper, log }: ProfileMinderParts,
-  { resolved, outcome }: ProfileState,
+  { changes, keeper, credentials, clock, newId, log }: ProfileMinderParts,
+  state: ProfileState,
 ): Promise<void> {
-  if (outcome.kind !== 'served') return
-  const { apiKey, item, profile } = outcome.served
-  if (apiKey === undefined || item === undefined || resolved.source !== 'file') return
-  if (resolved.fileKey?.fingerprint() === apiKey.fingerprint()) return
-  await keeper.markHandedOut(item)
-  // A log-out may have come in between; from here to the edit nothing can.
-  if (keeper.current(profile)?.item !== item) return
+  const profile = state.resolved.name
+  if (keyToMirror(state) === undefined) return
   try {
-    await store.edit([{ kind: 'set', name: profile, settings: { PREFECT_API_KEY: apiKey } }])
+    let written: Secret | undefined
+    await changes.run([profile], async () => {
+      await credentials.settle()
+      // As it is now: a log-out, or another key in the file, may have come in between.
+      const now = credentials.state(profile)
+      const found = keyToMirror(now)
+      if (found === undefined) return { act: 'mirror' }
+      await keeper.markHandedOut(found.item)
+      written = found.apiKey
+      // What is in the file is a key of ours, and the vault has it; where it does not, it gets it from there.
+      const before = plannedFromFile(now.resolved, { item: `key-${newId()}`, now: clock.now() })
+      const isHeld = before === undefined || keeper.find(before.key, before.about.cloudApiUrl) !== undefined
+      const edit = { kind: 'set', name: profile, settings: { PREFECT_API_KEY: found.apiKey } } as const
+      return { act: 'mirror', edits: [edit], ...(isHeld ? {} : { keys: [before] }) }
+    })
+    const apiKey = written
+    if (apiKey === undefined) return
     log.info({ profile, fingerprint: apiKey.fingerprint() }, 'key mirrored into profiles.toml')
   } catch (error) {
     if (!isBrokerError(error)) throw error
     log.warn({ profile, error }, 'key not mirrored into profiles.toml')
   }
+}
+
+/** The key that is served, if it is one of ours and not in the file. */
+function keyToMirror({ resolved, outcome, keySource }: ProfileState) {
+  if (outcome.kind !== 'served' || resolved.kind !== 'cloud' || keySource !== 'vault') return undefined
+  const { apiKey, item } = outcome.served
+  if (apiKey === undefined || item === undefined || resolved.source !== 'file') return undefined
+  return resolved.fileKey?.fingerprint() === apiKey.fingerprint() ? undefined : { apiKey, item }
 }

@@ -1,8 +1,10 @@
 /** Keys at Prefect: listed as far as its API allows, created with a name and an expiry, deleted by id. */
 
 import { BrokerError, isBrokerError } from '../base/errors.js'
+import type { Disposal } from '../keys/disposal.js'
 import type { KeyKeeper } from '../keys/keeper.js'
-import { type KeyFacts, type KeyRecord, keyFacts } from '../keys/ledger.js'
+import { type KeyFacts, type KeyRecord, keyFacts, profilesServing } from '../keys/ledger.js'
+import type { Turns } from '../keys/turns.js'
 import type { CloudApi, CloudKey } from '../prefect/cloud.js'
 import { shownName } from '../profiles/bundled.js'
 import { type Credentials, type Served, target } from '../serve/credentials.js'
@@ -37,10 +39,12 @@ interface KeyAdminParts {
   readonly credentials: Credentials
   readonly cloud: CloudApi
   readonly keeper: KeyKeeper
+  readonly disposal: Pick<Disposal, 'isInUse'>
+  readonly turns: Turns
 }
 
 export function createKeyAdmin(parts: KeyAdminParts): KeyAdmin {
-  const { credentials, cloud, keeper } = parts
+  const { credentials, cloud, keeper, disposal, turns } = parts
   return {
     async list(profile) {
       const { resolved, outcome } = credentials.state(profile)
@@ -72,19 +76,26 @@ export function createKeyAdmin(parts: KeyAdminParts): KeyAdmin {
     async delete(id, profile) {
       const served = credentials.serve(profile)
       const asked = target(credentials, served)
-      const record = Object.values(keeper.ledger().keys).find(
-        ({ cloudId, cloudApiUrl }) => cloudId === id && cloudApiUrl === asked.cloudApiUrl,
-      )
-      if (record !== undefined && keeper.current(record.profile)?.item === record.item) {
-        throw new BrokerError(
-          'profile_in_use',
-          `key ${id} is the one being served for profile ${shownName(record.profile)}`,
-          { hint: 'prefect-auth logout --revoke' },
+      const { cloudApiUrl } = asked
+      const userId = await userIdOf(parts, served)
+      const records = () =>
+        Object.values(keeper.ledger().keys).filter(
+          (record) => record.cloudId === id && record.cloudApiUrl === cloudApiUrl,
         )
-      }
-      const outcome = await cloud.deleteKey(asked, await userIdOf(parts, served), id)
-      if (record !== undefined) await keeper.forget(record.item)
-      return outcome
+      const names = [served.profile, ...records().map((record) => record.profile)]
+      return turns.run(names, async () => {
+        for (const record of records()) {
+          if (!disposal.isInUse(record)) continue
+          throw new BrokerError(
+            'profile_in_use',
+            `key ${id} is the one being served for profile ${shownName(record.profile)}`,
+            { hint: 'prefect-auth logout --revoke' },
+          )
+        }
+        const outcome = await cloud.deleteKey(asked, userId, id)
+        for (const { item } of records()) await keeper.forget(item)
+        return outcome
+      })
     },
   }
 }
@@ -121,7 +132,7 @@ async function listAtPrefect(parts: KeyAdminParts, served: Served): Promise<read
 }
 
 function entryOf(keeper: KeyKeeper, record: KeyRecord): KeyEntry {
-  const isCurrent = keeper.current(record.profile)?.item === record.item
+  const isCurrent = profilesServing(keeper.ledger(), record.item).length > 0
   return {
     ...keyFacts(record),
     profile: record.profile,

@@ -1,11 +1,15 @@
 /** Log-out: forgets a profile's keys here and, if asked to, deletes at Prefect those whose id is known. */
-import { BrokerError } from '../base/errors.js'
+
 import type { Events } from '../base/events.js'
-import { deleteKeyAtPrefect, targetOf } from '../keys/disposal.js'
+import type { Changes } from '../keys/change.js'
+import { plannedFromFile } from '../keys/from-file.js'
+import type { ChangePlan } from '../keys/intent.js'
+import { rotationsOf } from '../keys/journal.js'
 import type { KeyKeeper } from '../keys/keeper.js'
-import { type KeyRecord, keysOf } from '../keys/ledger.js'
-import type { CloudApi } from '../prefect/cloud.js'
-import type { ProfileEdit, ProfileStore } from '../profiles/profile.js'
+import { keysOf } from '../keys/ledger.js'
+import { NO_ID } from '../keys/revocation.js'
+import type { KeyRotator } from '../keys/rotate.js'
+import type { ProfileReading } from '../profiles/profile.js'
 import type { Credentials } from '../serve/credentials.js'
 import type { Secret } from '../std/secret.js'
 
@@ -17,91 +21,65 @@ export interface LogoutOutcome {
 }
 
 interface LogOutParts {
-  readonly store: ProfileStore
+  readonly changes: Changes
   readonly keeper: KeyKeeper
+  readonly rotator: Pick<KeyRotator, 'recover'>
   readonly credentials: Credentials
-  readonly cloud: CloudApi
   readonly events: Events
   readonly now: () => number
+  readonly newId: () => string
   /** Brings what is served up to date. */
   readonly settle: () => Promise<void>
 }
 
-/** Rejects as `ProfileStore.edit` does; nothing has changed then. */
+/**
+ * Rejects as `ProfileStore.edit` does; nothing has changed then. Whatever the change of this profile before it was, it is
+ * over: a key that a renewal has just minted is among those that are forgotten and revoked.
+ */
 export async function logOut(
-  { store, keeper, credentials, cloud, events, now, settle }: LogOutParts,
+  { changes, keeper, rotator, credentials, events, now, newId, settle }: LogOutParts,
   name: string,
   revoke: boolean,
 ): Promise<LogoutOutcome> {
-  await store.refresh({ force: true })
-  await settle()
-  const ours = keysOf(keeper.ledger(), name)
-  // A profile that is no longer in the file may still have keys here: logging out removes them.
-  const isKeptOnly = ours.length > 0 && !store.reading().file.profiles.has(name)
-  const fileKey = isKeptOnly ? undefined : credentials.state(name).resolved.fileKey
-  // What may be refused comes first: a file that cannot be written leaves everything as it is.
-  if (fileKey !== undefined) await store.edit([removal(name)])
-  const { revoked, notRevoked } = revoke
-    ? await revokeAll({ keeper, cloud, now }, name)
-    : { revoked: [], notRevoked: [] }
-  const inFile = fingerprints(fileKey)
-  const strangers = inFile.filter((fingerprint) => !ours.some((key) => key.fingerprint === fingerprint))
-  const forgotten = [...new Set([...(await keeper.forgetProfile(name)), ...inFile])]
-  // A mirror may have written it again before it was forgotten.
-  if (store.reading().file.profiles.has(name)) await store.edit([removal(name)])
-  await settle()
+  // Settled first while there is a key to ask with: what a renewal has begun must not outlive the log-out at Prefect.
+  if (revoke && rotationsOf({ entries: keeper.ledger().changes ?? {} }, name).length > 0)
+    await rotator.recover()
+  let ours: readonly string[] = []
+  let inFile: readonly string[] = []
+  const plan = async ({ file }: ProfileReading): Promise<ChangePlan> => {
+    await settle()
+    const records = keysOf(keeper.ledger(), name)
+    ours = records.map(({ fingerprint }) => fingerprint)
+    // A profile that is no longer in the file may still have keys here: logging out removes them.
+    const isKeptOnly = records.length > 0 && !file.profiles.has(name)
+    const resolved = isKeptOnly ? undefined : credentials.state(name).resolved
+    const planned = resolved && plannedFromFile(resolved, { item: `key-${newId()}`, now: now() })
+    inFile = fingerprints(resolved?.fileKey)
+    const known = planned && keeper.find(planned.key, planned.about.cloudApiUrl)
+    const item = planned && (known?.item ?? planned.about.item)
+    const { authItem } = keeper.profile(name)
+    const items = [...records.map((record) => record.item), item ?? [], authItem ?? []].flat()
+    return {
+      act: 'logout',
+      // Only for the case that the log-out fails and the file gets its key back.
+      keys: planned === undefined ? [] : [{ ...planned, isOptional: true }],
+      edits: inFile.length > 0 ? [{ kind: 'set', name, settings: { PREFECT_API_KEY: undefined } }] : [],
+      outcome: { forget: { profile: name, items: [...new Set(items)] }, revoke },
+    }
+  }
+  const { revoked: asked } = await changes.run([name], plan)
+  const revoked = asked.flatMap(({ fingerprint, reason }) => (reason === undefined ? [fingerprint] : []))
+  const notRevoked = asked.flatMap(({ fingerprint, reason }) =>
+    reason === undefined ? [] : [{ fingerprint, reason }],
+  )
+  const forgotten = [...new Set([...ours, ...inFile])]
   events.emit('logout.done', { profile: name, facts: { forgotten, revoked } })
-  const unknown = revoke ? strangers.map((fingerprint) => ({ fingerprint, reason: NO_ID })) : []
-  return { forgotten, revoked, notRevoked: [...notRevoked, ...unknown] }
-}
-
-function removal(name: string): ProfileEdit {
-  return { kind: 'set', name, settings: { PREFECT_API_KEY: undefined } }
+  const told = new Set(asked.map(({ fingerprint }) => fingerprint))
+  const unknown = revoke ? inFile.filter((fingerprint) => !told.has(fingerprint)) : []
+  const strangers = unknown.map((fingerprint) => ({ fingerprint, reason: NO_ID }))
+  return { forgotten, revoked, notRevoked: [...notRevoked, ...strangers] }
 }
 
 function fingerprints(key: Secret | undefined): readonly string[] {
   return key === undefined || key.length === 0 ? [] : [key.fingerprint()]
-}
-
-const NO_ID = 'its id at Prefect is not known; delete it on the API keys page of Prefect Cloud (/my/api-keys)'
-
-/** The current key deletes the others, then itself. */
-async function revokeAll(
-  { keeper, cloud, now }: Pick<LogOutParts, 'keeper' | 'cloud' | 'now'>,
-  name: string,
-): Promise<Omit<LogoutOutcome, 'forgotten'>> {
-  const revoked: string[] = []
-  const notRevoked: { fingerprint: string; reason: string }[] = []
-  for (const key of keysCurrentLast(keeper, name)) {
-    if (key.expiresAt !== undefined && key.isExpiryAssumed !== true && key.expiresAt < now()) continue
-    const reason = await revokeOne(keeper, cloud, key)
-    if (reason === undefined) revoked.push(key.fingerprint)
-    else notRevoked.push({ fingerprint: key.fingerprint, reason })
-  }
-  return { revoked, notRevoked }
-}
-
-function keysCurrentLast(keeper: KeyKeeper, name: string): readonly KeyRecord[] {
-  const current = keeper.current(name)
-  const others = keysOf(keeper.ledger(), name).filter(({ item }) => item !== current?.item)
-  return current === undefined ? others : [...others, current]
-}
-
-/** Returns why the key could not be deleted; undefined if it is gone. */
-async function revokeOne(keeper: KeyKeeper, cloud: CloudApi, key: KeyRecord): Promise<string | undefined> {
-  try {
-    switch (await deleteKeyAtPrefect(cloud, key, targetOf(keeper, keeper.current(key.profile)))) {
-      case 'deleted':
-      case 'already_gone':
-        return undefined
-      case 'no_key':
-        return 'there is no key in the vault to delete it with'
-      case 'no_id':
-        return NO_ID
-      case 'other_host':
-        return `it belongs to ${key.cloudApiUrl}, and the current key may not be sent there`
-    }
-  } catch (error) {
-    return error instanceof BrokerError ? error.message : 'an unexpected error'
-  }
 }

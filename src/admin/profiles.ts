@@ -1,19 +1,20 @@
 /** Changes of profiles that the owner asks for: in the file, and of the keys that belong to them. */
 import { BrokerError } from '../base/errors.js'
 import type { Events } from '../base/events.js'
-import type { Journal } from '../keys/journal.js'
+import type { Changes } from '../keys/change.js'
+import type { ChangePlan } from '../keys/intent.js'
 import type { KeyKeeper } from '../keys/keeper.js'
-import type { Document } from '../os/document.js'
+import { keysOf, renamed } from '../keys/ledger.js'
+import type { KeyRotator } from '../keys/rotate.js'
 import { normaliseApiUrl } from '../prefect/api-url.js'
 import type { CloudApi, CloudDefaults } from '../prefect/cloud.js'
 import { BUNDLED_PROFILES, requireNewProfileName, shownName } from '../profiles/bundled.js'
-import type { ProfileEdit, ProfileStore } from '../profiles/profile.js'
+import type { ProfileEdit, ProfileReading, ProfileStore } from '../profiles/profile.js'
 import type { Credentials } from '../serve/credentials.js'
 import type { Secret } from '../std/secret.js'
 import { quoteWord } from '../std/text.js'
 import { adoptKey } from './adopt.js'
 import { type LogoutOutcome, logOut } from './logout.js'
-import { renameProfile } from './rename.js'
 
 export interface ProfileAdmin {
   /** Makes it the active profile. */
@@ -41,7 +42,8 @@ export function createProfileAdmin({
   keeper,
   credentials,
   cloud,
-  journal,
+  changes,
+  rotator,
   events,
   defaults,
   now,
@@ -52,7 +54,8 @@ export function createProfileAdmin({
   readonly keeper: KeyKeeper
   readonly credentials: Credentials
   readonly cloud: CloudApi
-  readonly journal: Document<Journal>
+  readonly changes: Changes
+  readonly rotator: Pick<KeyRotator, 'recover'>
   readonly events: Events
   readonly defaults: CloudDefaults
   readonly now: () => number
@@ -60,68 +63,86 @@ export function createProfileAdmin({
   /** Brings what is served up to date. */
   readonly settle: () => Promise<void>
 }): ProfileAdmin {
-  const keepAuthString = (name: string, apiUrl: string | undefined, authString: Secret | null | undefined) =>
-    authString === undefined
-      ? Promise.resolve()
-      : keeper.storeAuthString(name, apiUrl ?? '', `auth-${newId()}`, authString ?? undefined)
+  /** `null` removes it. */
+  function planAuthString(
+    profile: string,
+    apiUrl: string | undefined,
+    text: Secret | null | undefined,
+  ): Pick<ChangePlan, 'authString' | 'outcome'> {
+    if (text === undefined) return {}
+    if (text === null) return { outcome: { auth: { profile } } }
+    const item = `auth-${newId()}`
+    return { authString: { item, apiUrl: apiUrl ?? '', text }, outcome: { auth: { profile, item } } }
+  }
 
   return {
     async use(name) {
       credentials.state(name)
-      await store.edit([...writeBundled(store, name), { kind: 'set_active', name }])
-      await settle()
+      await changes.run([name], () => ({
+        act: 'use',
+        edits: [...writeBundled(store, name), { kind: 'set_active', name }],
+      }))
     },
 
     async create({ name, apiUrl, authString }) {
       requireNewProfileName(name)
       const url = apiUrl === undefined ? undefined : normaliseApiUrl(apiUrl, defaults)
-      if (store.reading().file.profiles.has(name)) throw exists(name)
       requireHome(name, url, authString)
-      await store.edit([
-        { kind: 'create', name, settings: url === undefined ? {} : { PREFECT_API_URL: url } },
-      ])
-      await keepAuthString(name, url, authString)
-      await settle()
+      await changes.run([name], ({ file }) => {
+        if (file.profiles.has(name)) throw exists(name)
+        const settings = url === undefined ? {} : { PREFECT_API_URL: url }
+        const auth = planAuthString(name, url, authString)
+        return { act: 'create', edits: [{ kind: 'create', name, settings }], ...auth }
+      })
     },
 
     async change(name, { apiUrl, authString }) {
-      const { resolved } = credentials.state(name)
       const url = typeof apiUrl === 'string' ? normaliseApiUrl(apiUrl, defaults) : undefined
-      const effectiveUrl = apiUrl === undefined ? resolved.apiUrl : url
-      requireHome(name, effectiveUrl, authString)
-      // The file first: if it cannot be written, the auth string of the old URL is still there.
-      if (apiUrl !== undefined) await store.edit([{ kind: 'set', name, settings: { PREFECT_API_URL: url } }])
-      await keepAuthString(name, effectiveUrl, authString)
-      // The one in the file would take precedence over the newer one in the vault.
-      if (authString !== undefined && resolved.fileAuthString !== undefined) {
-        await store.edit([{ kind: 'set', name, settings: { PREFECT_API_AUTH_STRING: undefined } }])
-      }
-      await settle()
+      await changes.run([name], async () => {
+        await settle()
+        const { resolved } = credentials.state(name)
+        const effectiveUrl = apiUrl === undefined ? resolved.apiUrl : url
+        requireHome(name, effectiveUrl, authString)
+        // The one in the file would take precedence over the newer one in the vault.
+        const isInFile = authString !== undefined && resolved.fileAuthString !== undefined
+        const settings = {
+          ...(apiUrl === undefined ? {} : { PREFECT_API_URL: url }),
+          ...(isInFile ? { PREFECT_API_AUTH_STRING: undefined } : {}),
+        }
+        const edits = Object.keys(settings).length > 0 ? [{ kind: 'set', name, settings } as const] : []
+        return { act: 'set', edits, ...planAuthString(name, effectiveUrl, authString) }
+      })
     },
 
     async delete(name) {
-      requireInFile(store, name)
-      if (credentials.state().resolved.name === name) {
-        throw new BrokerError('profile_in_use', `profile ${shownName(name)} is the active one`, {
-          hint: 'prefect-auth profile use ANOTHER',
-        })
-      }
-      await store.edit([{ kind: 'delete', name }])
-      await keeper.forgetProfile(name)
-      await settle()
+      await changes.run([name], async (reading) => {
+        requireInFile(reading, name)
+        await settle()
+        if (credentials.state().resolved.name === name) {
+          throw new BrokerError('profile_in_use', `profile ${shownName(name)} is the active one`, {
+            hint: 'prefect-auth profile use ANOTHER',
+          })
+        }
+        const { authItem } = keeper.profile(name)
+        const items = [...keysOf(keeper.ledger(), name).map(({ item }) => item), authItem ?? []].flat()
+        const outcome = { forget: { profile: name, items } }
+        return { act: 'delete', edits: [{ kind: 'delete', name }], outcome }
+      })
     },
 
     async rename(name, to) {
       requireNewProfileName(to)
-      requireInFile(store, name)
-      if (store.reading().file.profiles.has(to)) throw exists(to)
-      await renameProfile({ store, keeper, journal, newId }, name, to)
-      await settle()
+      await changes.run([name, to], (reading) => {
+        requireInFile(reading, name)
+        if (reading.file.profiles.has(to)) throw exists(to)
+        const commit: ChangePlan['commit'] = (ledger) => renamed(ledger, name, to)
+        return { act: 'rename', edits: [{ kind: 'rename', name, to }], commit }
+      })
     },
 
-    adopt: (name) => adoptKey({ store, keeper, credentials, cloud, events, now, newId, settle }, name),
+    adopt: (name) => adoptKey({ changes, keeper, credentials, cloud, events, now, newId, settle }, name),
     logout: (name, { revoke }) =>
-      logOut({ store, keeper, credentials, cloud, events, now, settle }, name, revoke),
+      logOut({ changes, keeper, rotator, credentials, events, now, newId, settle }, name, revoke),
   }
 }
 
@@ -147,8 +168,7 @@ function writeBundled(store: ProfileStore, name: string): readonly ProfileEdit[]
   return [{ kind: 'create', name, settings: { PREFECT_API_URL: bundled.PREFECT_API_URL } }]
 }
 
-function requireInFile(store: ProfileStore, name: string): void {
-  const { file, path } = store.reading()
+function requireInFile({ file, path }: ProfileReading, name: string): void {
   if (file.profiles.has(name)) return
   throw new BrokerError('profile_not_found', `profile ${shownName(name)} is not in ${path}`, {
     hint: 'prefect-auth profile ls',

@@ -1,10 +1,13 @@
 /** The workspaces that a profile's key can see, and choosing one. */
 
+import { BrokerError } from '../base/errors.js'
+import type { Changes } from '../keys/change.js'
 import type { KeyKeeper } from '../keys/keeper.js'
+import { withNote } from '../keys/ledger.js'
 import { type CloudApi, type Workspace, workspaceApiUrl } from '../prefect/cloud.js'
 import { isOwnToken } from '../prefect/proxied.js'
 import { findWorkspace } from '../prefect/workspaces.js'
-import type { ProfileStore } from '../profiles/profile.js'
+import type { ProfileFile } from '../profiles/profile.js'
 import { type Credentials, requireCloud, type Served, target } from '../serve/credentials.js'
 import { defined } from '../std/defined.js'
 
@@ -26,13 +29,13 @@ export function createWorkspaceAdmin({
   credentials,
   cloud,
   keeper,
-  store,
+  changes,
   settle,
 }: {
   readonly credentials: Credentials
   readonly cloud: CloudApi
   readonly keeper: Pick<KeyKeeper, 'note'>
-  readonly store: ProfileStore
+  readonly changes: Changes
   /** Brings what is served up to date. */
   readonly settle: () => Promise<void>
 }): WorkspaceAdmin {
@@ -52,25 +55,30 @@ export function createWorkspaceAdmin({
       return { profile: served.profile, workspaces, ...defined({ currentId }) }
     },
     async choose(profile, wanted) {
-      const { served, workspaces } = await ask(profile)
-      const workspace = findWorkspace(workspaces, wanted)
-      const { cloudApiUrl } = credentials.state(served.profile).resolved
-      const apiUrl = workspaceApiUrl(cloudApiUrl, workspace)
-      await store.edit([
-        {
-          kind: 'set',
-          name: served.profile,
-          settings: { PREFECT_API_URL: apiUrl, ...withoutOwnToken(store, served.profile) },
-        },
-      ])
-      await settle()
-      return { profile: served.profile, workspace, apiUrl }
+      const name = requireCloud(credentials.serve(profile)).profile
+      let chosen: { readonly workspace: Workspace; readonly apiUrl: string } | undefined
+      await changes.run([name], async ({ file }) => {
+        await settle()
+        const served = requireCloud(credentials.serve(name))
+        const workspaces = await cloud.workspaces(target(credentials, served))
+        const workspace = findWorkspace(workspaces, wanted)
+        const apiUrl = workspaceApiUrl(credentials.state(name).resolved.cloudApiUrl, workspace)
+        chosen = { workspace, apiUrl }
+        const settings = { PREFECT_API_URL: apiUrl, ...withoutOwnToken(file, name) }
+        return {
+          act: 'workspace',
+          edits: [{ kind: 'set', name, settings }],
+          commit: (ledger) => withNote(ledger, [name, { workspaces }]),
+        }
+      })
+      if (chosen === undefined) throw new BrokerError('internal', 'no workspace was chosen')
+      return { profile: name, ...chosen }
     },
   }
 }
 
 /** A login through the proxy may have left a token of ours, which is no key at the real URL. */
-function withoutOwnToken(store: ProfileStore, name: string): { readonly PREFECT_API_KEY?: undefined } {
-  const written = store.reading().file.profiles.get(name)?.apiKey
+function withoutOwnToken(file: ProfileFile, name: string): { readonly PREFECT_API_KEY?: undefined } {
+  const written = file.profiles.get(name)?.apiKey
   return written !== undefined && isOwnToken(written) ? { PREFECT_API_KEY: undefined } : {}
 }

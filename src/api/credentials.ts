@@ -164,6 +164,7 @@ function renderCredentials(
       workspace: workspace && renderWorkspaceRef(workspace),
       owner: owner && renderOwner(owner),
       key: key && renderKey(key),
+      state: served.state,
     }),
     generation: served.generation,
     because: served.because,

@@ -97,7 +97,7 @@ function proxyRoute(api: ApiServer, context: RouteContext): void {
       // Throws if there is nothing to serve: a job that could only wait had better not start.
       const served = requirePair(credentials.serve(profile))
       const { resolved } = credentials.state(profile)
-      const { facts, token } = await tokens.createForJob({
+      const { facts, token, isDurable } = await tokens.createForJob({
         name,
         profile: served.profile,
         ...defined({ workspace: resolved.workspace, pid }),
@@ -115,10 +115,12 @@ function proxyRoute(api: ApiServer, context: RouteContext): void {
       })
       const caller = { ...guard.callerOf(request), token: { ...facts, power: 'proxy' as const } }
       trail.given(request, caller, 'token_created', { profile: served.profile })
+      const notice = isDurable ? undefined : NOT_DURABLE
       const body =
         format === 'json'
-          ? `${JSON.stringify({ profile: served.profile, env, replaces: replacedBy(served) })}\n`
+          ? `${JSON.stringify({ profile: served.profile, env, replaces: replacedBy(served), ...defined({ notice }) })}\n`
           : `${renderRemovals(format)}${renderShell(format, env, env)}`
+      if (notice !== undefined) reply.header('prefect-auth-notice', notice)
       return sendVariables(reply, format, body)
     },
   )
@@ -135,6 +137,9 @@ function replacedBy(served: Served): Readonly<Record<string, string>> {
     fingerprint: secret?.fingerprint(),
   })
 }
+
+const NOT_DURABLE =
+  'the state disk cannot be written, so the token of this job ends with the daemon; run: prefect-auth doctor'
 
 function sendVariables(reply: FastifyReply, format: EnvFormat, body: string): FastifyReply {
   const type = format === 'json' ? 'application/json' : 'text/plain'

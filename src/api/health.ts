@@ -11,11 +11,14 @@ import { pickProfile } from './credentials.js'
 
 const readyParams = z.strictObject({ profile: profileName })
 
-export function healthRoutes(api: ApiServer, { credentials, guard, renewal }: RouteContext): void {
-  const degraded = (ready: Ready, { resolved }: ProfileState): Ready => {
-    const trouble = renewal.view(resolved.name)?.trouble
+export function healthRoutes(
+  api: ApiServer,
+  { credentials, guard, inspection, renewal }: RouteContext,
+): void {
+  const degraded = (ready: Ready, { resolved, standing }: ProfileState): Ready => {
+    const trouble = standing ?? renewal.view(resolved.name)?.trouble ?? inspection.trouble()
     return ready.ready && trouble !== undefined
-      ? { ...ready, degraded: trouble.message, hint: trouble.hint }
+      ? { ...ready, degraded: trouble.message, ...defined({ hint: trouble.hint }) }
       : ready
   }
   const look = async (profile: () => string | undefined) => {

@@ -105,6 +105,7 @@ function renderProfileStatus(state: ProfileState, renewal: RenewalView | undefin
       key: key && renderKey(key),
     }),
     key_source: state.keySource,
+    ...defined({ state: state.standing?.kind }),
     generation: state.generation,
     ...readiness(state),
     ...defined({ renewal: renewal && renderRenewal(renewal) }),

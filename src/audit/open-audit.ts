@@ -3,14 +3,17 @@
 import { join } from 'node:path'
 import { BrokerError } from '../base/errors.js'
 import { appendToFile, readBackwards, rotateFile } from '../os/rotating-file.js'
+import { diskFailed } from '../os/system-error.js'
 import { createSerial } from '../std/async.js'
 import { type Clock, SECOND_MS, type Timer } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 import { type Audit, type AuditEntry, formatAuditLine, parseAuditLine } from './audit.js'
 
-interface AuditFile extends Audit {
+export interface AuditFile extends Audit {
   /** The current problem with the disk, for status and doctor. */
   problem(): string | undefined
+  /** What a person should know, also after the disk works again: lines that were lost. */
+  notices(): readonly string[]
 }
 
 export interface AuditFileOptions {
@@ -22,12 +25,13 @@ export interface AuditFileOptions {
   readonly maxBytes?: number
   /** How many rotated files are kept: `audit.jsonl.1` is the newest. */
   readonly keep?: number
+  /** How many lines wait in memory while the disk fails; the oldest are dropped, and counted. */
+  readonly maxPending?: number
 }
 
 const FLUSH_EVERY_MS = 250
 /** While the disk fails. */
 const RETRY_EVERY_MS = 5 * SECOND_MS
-/** How many lines are kept in memory while the disk fails; the oldest are dropped first. */
 const MAX_PENDING = 50_000
 const MAX_READ = 10_000
 
@@ -38,6 +42,7 @@ export function openAuditFile({
   log,
   maxBytes = 10 * 1024 * 1024,
   keep = 3,
+  maxPending = MAX_PENDING,
 }: AuditFileOptions): AuditFile {
   const path = join(stateDir, 'audit.jsonl')
   const turn = createSerial()
@@ -67,19 +72,18 @@ export function openAuditFile({
       await appendToFile(path, lines.join(''))
       if (problem !== undefined) log.info({ path, lost }, 'audit log write recovered')
       problem = undefined
-      lost = 0
     } catch (error) {
       pending = lines.concat(pending)
       trim()
       // Once per outage: a full disk is no reason to fill it with log lines.
       if (problem === undefined) log.error({ error, path }, 'audit log write failed; will retry')
-      problem = `cannot write the audit log: ${error instanceof Error ? error.message : 'unknown error'}`
+      problem = diskFailed('write', path, error).message
       schedule()
     }
   }
 
   function trim(): void {
-    const surplus = pending.length - MAX_PENDING
+    const surplus = pending.length - maxPending
     if (surplus <= 0) return
     lost += surplus
     pending = pending.slice(surplus)
@@ -89,7 +93,7 @@ export function openAuditFile({
     record(entry) {
       if (isClosed) return
       pending.push(formatAuditLine(stamp(clock.now()), entry))
-      if (pending.length > MAX_PENDING * 2) trim()
+      if (pending.length > maxPending * 2) trim()
       schedule()
     },
     read: (since = 0) =>
@@ -98,7 +102,9 @@ export function openAuditFile({
         await flush()
         return readEntries(path, keep, pending, since)
       }),
-    problem: () => problem,
+    problem: () =>
+      problem && `${problem}; ${Math.min(pending.length, maxPending)} lines wait in memory, ${lost} are lost`,
+    notices: () => (lost === 0 ? [] : [`${lost} lines of the audit log were lost while its disk failed`]),
     async close() {
       isClosed = true
       timer?.cancel()

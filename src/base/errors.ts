@@ -37,6 +37,7 @@ export const ERROR_CODES = {
   setting_invalid: { kind: 'invalid', retry: 'never' },
   state_dir_unsafe: { kind: 'unavailable', retry: 'never' },
   state_corrupt: { kind: 'unavailable', retry: 'never' },
+  state_newer: { kind: 'unavailable', retry: 'never' },
   already_running: { kind: 'conflict', retry: 'never' },
   socket_path_too_long: { kind: 'invalid', retry: 'never' },
   disk_failed: { kind: 'unavailable', retry: 'soon' },

@@ -9,6 +9,7 @@ const EVENT_TYPES = [
   'daemon.stopping',
   'profiles.changed',
   'profiles.invalid',
+  'profiles.overwritten',
   'profiles.plaintext_key',
   'credentials.changed',
   'login.started',
@@ -22,7 +23,9 @@ const EVENT_TYPES = [
   'key.stored',
   'key.promoted',
   'key.retired',
+  'key.doubted',
   'key.rejected',
+  'key.accepted',
   'key.exchange_refused',
   'key.adopted',
   'key.deleted',
@@ -34,6 +37,8 @@ const EVENT_TYPES = [
   'token.created',
   'token.revoked',
   'vault.changed',
+  'state.degraded',
+  'state.recovered',
 ] as const
 
 export type EventType = (typeof EVENT_TYPES)[number]

@@ -1,13 +1,13 @@
 /** The daemon program: arguments and environment, signals and exit codes around a running daemon. */
 import { randomBytes } from 'node:crypto'
-import { readFileSync, realpathSync } from 'node:fs'
+import { realpathSync, statSync } from 'node:fs'
 import { homedir, hostname } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { BrokerError } from '../base/errors.js'
 import { resolvePaths } from '../config/paths.js'
-import { flagName, resolveSettings, SETTINGS, variableName } from '../config/settings.js'
+import { flagName, resolveSettings, SETTINGS, type Settings, variableName } from '../config/settings.js'
 import { type Daemon, startDaemon } from '../daemon/daemon.js'
 import {
   type InheritedSockets,
@@ -16,7 +16,7 @@ import {
 } from '../daemon/inherited-sockets.js'
 import { openLog } from '../daemon/open-log.js'
 import { countStart } from '../daemon/starts.js'
-import { ensurePrivateDirectory } from '../os/private-files.js'
+import { ensurePrivateDirectory, readPlainFile } from '../os/private-files.js'
 import type { StatusSnapshot } from '../status/status.js'
 import { SECOND_MS, systemClock } from '../std/clock.js'
 import { defined } from '../std/defined.js'
@@ -32,6 +32,8 @@ async function main(): Promise<void> {
   process.umask(0o077)
   // By default Node opens a debugger port on this signal, through which every key could be read.
   process.on('SIGUSR1', () => undefined)
+  // Who read our output may have gone: that is no reason to end.
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined)
   const flags = readFlags()
   if (flags === undefined) return
   const paths = resolvePaths({
@@ -45,7 +47,7 @@ async function main(): Promise<void> {
   const { env, platform } = process
   const start = await countStart({ env, platform, clock, stateDir: paths.stateDir, log: early })
   if (start.kind === 'given_up') return
-  const file = readConfig(paths.configFile)
+  const file = await readConfig(paths.configFile)
   const outcome = resolveSettings({ flags, env: process.env, ...defined({ file }) })
   if (outcome.kind === 'problems') {
     return fail(
@@ -57,8 +59,10 @@ async function main(): Promise<void> {
   const { settings } = outcome
   // In a terminal the log is written into it.
   await ensurePrivateDirectory(paths.stateDir)
-  const destination = loggedTo(process.stderr.isTTY === true, paths.stateDir)
-  const log = openLog({ level: settings['log.level'], destination: destination ?? 2 })
+  const { log, destination } = openDaemonLog(
+    settings['log.level'],
+    loggedTo(process.stderr.isTTY === true, paths.stateDir),
+  )
   const stop = stopOnce(start.endedWell)
   const daemon = await startDaemon({
     version: VERSION,
@@ -116,11 +120,12 @@ function settingFlags(values: Readonly<Record<string, unknown>>): Record<string,
   return Object.fromEntries(byFlag.filter((entry): entry is [string, string] => typeof entry[1] === 'string'))
 }
 
-function readConfig(path: string): { path: string; text: string } | undefined {
+async function readConfig(path: string): Promise<{ path: string; text: string } | undefined> {
   try {
-    return { path, text: readFileSync(path, 'utf8') }
+    const content = await readPlainFile(path)
+    return content && { path, text: content.toString('utf8') }
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
+    if (error instanceof BrokerError) throw error
     throw new BrokerError('setting_invalid', `cannot read ${path}`, { hint: `ls -l ${path}`, cause: error })
   }
 }
@@ -174,6 +179,20 @@ main().catch((error: unknown) => {
 /** Under systemd and launchd stderr is the log; in a terminal it would bury the greeting. */
 function loggedTo(isTerminal: boolean, stateDir: string): string | undefined {
   return isTerminal ? join(stateDir, 'authd.log') : undefined
+}
+
+/** A disk that takes no log must not prevent the start: stderr takes it then. */
+function openDaemonLog(level: Settings['log.level'], wanted: string | undefined) {
+  if (wanted === undefined) return { log: openLog({ level, destination: 2 }), destination: undefined }
+  try {
+    // Opening a pipe would wait for its reader.
+    if (statSync(wanted, { throwIfNoEntry: false })?.isFile() === false) throw new Error('not a plain file')
+    return { log: openLog({ level, destination: wanted }), destination: wanted }
+  } catch (error) {
+    const log = openLog({ level, destination: 2 })
+    log.warn({ path: wanted, error }, 'log file not opened; logging to stderr')
+    return { log, destination: undefined }
+  }
 }
 
 /** Five lines: addresses, paths, the vault and why, the active profile, what to type next. */

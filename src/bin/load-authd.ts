@@ -13,6 +13,7 @@ import {
   openSync,
   readFileSync,
   renameSync,
+  rmSync,
   writeFileSync,
 } from 'node:fs'
 import { createRequire } from 'node:module'
@@ -120,7 +121,9 @@ function keep(script: Script, path: string, key: string): void {
   const next = `${path}.new`
   try {
     const data = script.createCachedData()
-    writeFileSync(next, Buffer.concat([digest(key, data), data]), { mode: 0o600 })
+    // Whatever is there, a pipe perhaps, is not written to.
+    rmSync(next, { force: true })
+    writeFileSync(next, Buffer.concat([digest(key, data), data]), { mode: 0o600, flag: 'wx' })
     renameSync(next, path)
   } catch {
     // A full or read-only disk: the next start takes as long as this one.

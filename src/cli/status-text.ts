@@ -112,7 +112,7 @@ function describeOthers({ profiles }: Status, name: string): string | undefined 
   if (others.length === 0) return undefined
   const shown = others
     .slice(0, 5)
-    .map((one) => `${printable(one.name)} (${one.ready ? one.kind : 'not ready'})`)
+    .map((one) => `${printable(one.name)} (${one.ready ? (one.state ?? one.kind) : 'not ready'})`)
   return others.length > shown.length ? `${shown.join(', ')}, ...` : shown.join(', ')
 }
 

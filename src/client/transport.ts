@@ -5,6 +5,7 @@ import { lstat } from 'node:fs/promises'
 import { request as httpRequest, type IncomingMessage, type RequestOptions } from 'node:http'
 import { SECOND_MS } from '../std/clock.js'
 import { type Failure, failed, failWith } from './failure.js'
+import { isLockHeld } from './held-lock.js'
 
 export interface SocketRequest {
   readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
@@ -21,6 +22,8 @@ export interface SocketRequest {
 export interface SocketAnswer {
   readonly status: number
   readonly etag: string | undefined
+  /** What the user should know about a good answer. */
+  readonly notice?: string
   readonly text: string
 }
 
@@ -44,13 +47,15 @@ interface TransportDeps {
   /** Our user id: another user's socket is never used. */
   readonly uid?: number
   readonly userAgent: string
+  /** Of the state directory: tells a daemon whose socket was removed from one that does not run. */
+  readonly lockDir?: string
 }
 
 const ANSWER_WITHIN_MS = 30 * SECOND_MS
 /** Longer than anything the daemon sends; whatever else is behind the socket cannot fill our memory. */
 const MAX_ANSWER = 64 * 1024 * 1024
 
-export function createTransport({ candidates, uid, userAgent }: TransportDeps): Transport {
+export function createTransport({ candidates, uid, userAgent, lockDir }: TransportDeps): Transport {
   let answered: string | undefined
 
   async function dial(request: SocketRequest): Promise<IncomingMessage> {
@@ -65,14 +70,21 @@ export function createTransport({ candidates, uid, userAgent }: TransportDeps): 
       }
       tried.push(`${path}: ${outcome.flaw}`)
     }
-    return failWith(notRunning(tried))
+    const isHeld = lockDir !== undefined && (await isLockHeld(lockDir))
+    return failWith(isHeld ? withoutSocket(tried) : notRunning(tried))
   }
 
   return {
     async send(request) {
       const message = await dial(request)
       const text = await readAll(message)
-      return { status: message.statusCode ?? 0, etag: message.headers.etag, text }
+      const notice = message.headers['prefect-auth-notice']
+      return {
+        status: message.statusCode ?? 0,
+        etag: message.headers.etag,
+        text,
+        ...(typeof notice === 'string' && { notice }),
+      }
     },
     async stream(request) {
       const message = await dial(request)
@@ -181,6 +193,18 @@ function notRunning(tried: readonly string[]): Failure {
     kind: 'not_running',
     detail: ['the daemon is not running', ...tried].join('\n  '),
     hint: 'prefect-auth service install      (by hand: prefect-authd; in a checkout: npm start)',
+  }
+}
+
+/** It holds its state, so nobody can start another one; it opens its socket again by itself. */
+function withoutSocket(tried: readonly string[]): Failure {
+  return {
+    code: 'daemon_not_running',
+    kind: 'not_running',
+    detail: ['a daemon runs, but its socket is not here (removed, or under another path)', ...tried].join(
+      '\n  ',
+    ),
+    hint: 'try again in half a minute: prefect-auth status      (or set PREFECT_AUTH_SOCKET as the daemon has it)',
   }
 }
 

@@ -50,6 +50,11 @@ export function socketCandidates(around: Surroundings): readonly string[] {
   return [...new Set(candidates.filter((path) => path !== undefined))]
 }
 
+/** Where the sockets are that say who holds the state directory. */
+export function lockDirectory(around: Surroundings): string {
+  return join(resolveStateDir(around), 'lock')
+}
+
 /** The file that counts failed starts: the daemon writes it, `service` reads and removes it. */
 export function startBookPath(stateDir: string): string {
   return join(stateDir, 'starts.json')

@@ -49,7 +49,10 @@ async function start(options: DaemonOptions, onClose: OnClose): Promise<Daemon['
   broker.credentials.onUse(broker.renewal.glance)
   const app = await buildApp(broker.app)
   onClose(() => app.close())
-  await openDoors(options, app, listeners)
+  const doors = await openDoors(options, app, listeners)
+  const { clock, log } = options
+  const minding = startTicking({ clock, everyMs: TICK_MS, log, run: doors.look })
+  onClose(() => minding.close())
   // What needs the network comes after the listeners are open: a start never waits for Prefect.
   const begun = startWork(options, broker, onClose)
   void begun.then(() => broker.idle.watch(app))

@@ -7,8 +7,9 @@ import { BrokerError, isBrokerError } from '../base/errors.js'
 import { ensurePrivateDirectory } from '../os/private-files.js'
 import { findPortHolder } from '../os/proc.js'
 import { isSocketAlive, listenOnPath } from '../os/sockets.js'
+import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
-import type { ListenerFacts } from '../tokens/access.js'
+import type { Door, ListenerFacts } from '../tokens/access.js'
 import { openInheritedTcp, openInheritedUnix } from './inherited-sockets.js'
 import type { DaemonOptions } from './open-parts.js'
 
@@ -93,26 +94,125 @@ async function describeFailure(error: unknown, port: number): Promise<string> {
   return `port ${port} is taken by ${holder ?? 'another program'}; choose another with the setting port (PREFECT_AUTH_PORT)`
 }
 
+/** The open listeners. */
+export interface Doors {
+  /** Listens again on every unix socket whose file is gone. Never rejects; what failed is in the listener's facts. */
+  look(): Promise<void>
+}
+
 /** Adds every listener to `listeners`, a failed TCP one too. Rejects if a unix socket cannot be opened. */
 export async function openDoors(
   { settings, paths, log, inherited }: DaemonOptions,
-  app: App,
+  app: Pick<App, 'openServer'>,
   listeners: ListenerFacts[],
-): Promise<void> {
-  const main = app.openServer('socket')
-  listeners.push(
+): Promise<Doors> {
+  const watched: WatchedSocket[] = []
+  const open = (door: Door, options?: Parameters<App['openServer']>[1]) => {
+    const server = app.openServer(door, options)
+    // Without descriptors `accept` fails; an error that nobody hears ends the process.
+    server.on('error', (error) => {
+      if (server.listening) log.error({ door, error }, 'connection not accepted')
+    })
+    return server
+  }
+  const add = async (server: Server, facts: ListenerFacts) => {
+    const identity = await identityOf(facts.address)
+    watched.push({ place: listeners.push(facts) - 1, server, facts, identity, isOpen: true })
+  }
+  const main = open('socket')
+  await add(
+    main,
     inherited.unix === undefined
       ? await openUnixListener(main, paths.socket, 'socket')
       : await openInheritedUnix(main, inherited.unix, paths.socket),
   )
   const restricted = settings['listen.restricted_socket']
   if (restricted !== undefined) {
-    listeners.push(await openUnixListener(app.openServer('restricted'), restricted, 'restricted'))
+    const server = open('restricted')
+    await add(server, await openUnixListener(server, restricted, 'restricted'))
   }
+  const doors = createDoors({ watched, listeners, open, log })
   const { port } = settings
-  if (port === 'off' && inherited.tcp === undefined)
-    return void listeners.push({ door: 'tcp', address: 'none', state: 'off' })
-  const tcp = app.openServer('tcp', { hosts: settings['listen.hosts'] })
+  if (port === 'off' && inherited.tcp === undefined) {
+    listeners.push({ door: 'tcp', address: 'none', state: 'off' })
+    return doors
+  }
+  const tcp = open('tcp', { hosts: settings['listen.hosts'] })
   if (inherited.tcp !== undefined) listeners.push(await openInheritedTcp(tcp, inherited.tcp))
   else if (port !== 'off') listeners.push(await openTcpListener(tcp, port, log))
+  return doors
+}
+
+interface WatchedSocket {
+  /** Its index among the listeners. */
+  readonly place: number
+  /** As it was opened. */
+  readonly facts: ListenerFacts
+  server: Server
+  /** Of the socket's file; `undefined`: not open. */
+  identity: string | undefined
+  /** False after an attempt to open it again that failed. */
+  isOpen: boolean
+}
+
+function createDoors({
+  watched,
+  listeners,
+  open,
+  log,
+}: {
+  watched: readonly WatchedSocket[]
+  listeners: ListenerFacts[]
+  open: (door: Door) => Server
+  log: Log
+}): Doors {
+  async function lookAt(one: WatchedSocket): Promise<void> {
+    const { door, address: path, inherited } = one.facts
+    // The daemon is leaving: its sockets go with it.
+    if (one.isOpen && !one.server.listening) return
+    const found = await identityOf(path)
+    if (one.isOpen && found === one.identity) return
+    if (inherited === true) {
+      listeners[one.place] = {
+        ...one.facts,
+        state: 'failed',
+        ...GONE_WITH_SYSTEMD,
+        problem: goneProblem(path),
+      }
+      return
+    }
+    try {
+      // Whoever has taken the path in the meantime keeps it.
+      await clearStale(path)
+      if (one.isOpen) log.warn({ door, path }, 'socket was removed; listening again')
+      one.isOpen = false
+      // Its end unlinks the path, so it comes first. Open connections go on.
+      one.server.close()
+      one.server = open(door)
+      listeners[one.place] = await openUnixListener(one.server, path, door === 'tcp' ? 'socket' : door)
+      one.identity = await identityOf(path)
+      one.isOpen = true
+    } catch (error) {
+      const problem = error instanceof Error ? error.message : 'unknown error'
+      const remedy = isBrokerError(error) ? error.hint : undefined
+      listeners[one.place] = { ...one.facts, state: 'failed', ...defined({ problem, remedy }) }
+      log.error({ door, path, error }, 'socket not opened again; will retry')
+    }
+  }
+  return {
+    async look() {
+      for (const one of watched) await lookAt(one)
+    },
+  }
+}
+
+const GONE_WITH_SYSTEMD = { remedy: 'systemctl --user restart prefect-authd.socket' } as const
+
+function goneProblem(path: string): string {
+  return `the socket ${path} was removed; it is systemd's, and only systemd can open it again`
+}
+
+async function identityOf(path: string): Promise<string | undefined> {
+  const found = await lstat(path, { bigint: true }).catch(() => undefined)
+  return found === undefined ? undefined : `${found.dev}:${found.ino}:${found.birthtimeNs}`
 }

@@ -4,8 +4,8 @@ import { isHalfDone, type Journal } from '../keys/journal.js'
 import type { KeyKeeper } from '../keys/keeper.js'
 import type { LoginSessions } from '../login/login.js'
 import type { Document } from '../os/document.js'
-import type { ServerTime } from '../prefect/server-time.js'
-import { nextDutyAt } from '../renewal/due.js'
+import type { ServerTimes } from '../prefect/server-time.js'
+import { nextDutyInMs } from '../renewal/due.js'
 import type { Renewal } from '../renewal/renewal.js'
 import type { Credentials } from '../serve/credentials.js'
 import type { Examination } from '../status/doctor.js'
@@ -35,6 +35,8 @@ export interface IdleFacts {
   readonly isWorking: boolean
   /** Set by hand; an exit would undo it. */
   readonly hasOwnLogLevel: boolean
+  /** The disk does not have what memory has; an exit would lose it. */
+  readonly isStateBehind?: boolean
   /** Until something must be done without a request; absent: never. */
   readonly dutyInMs?: number
   /** Until systemd's timer starts the daemon again; absent: it does not run. */
@@ -98,6 +100,7 @@ function passingObstacle(facts: IdleFacts): string | undefined {
   if (isWorking) return 'Prefect is being asked'
   if (journalEntries > 0) return 'a key change is not finished'
   if (hasOwnLogLevel) return 'the log level was changed by hand'
+  if (facts.isStateBehind === true) return 'the state could not be written yet'
   if (dutyInMs === undefined) return undefined
   if (wakeInMs === undefined) return 'prefect-authd.timer does not run and a key must be renewed later'
   if (dutyInMs > wakeInMs + WAKE_MARGIN_MS) return undefined
@@ -118,6 +121,7 @@ interface IdleParts {
   /** When systemd starts the daemon again, epoch ms; `undefined`: never. */
   readonly wakeTimer: () => Promise<number | undefined>
   readonly hasOwnLogLevel: () => boolean
+  readonly isStateBehind: () => boolean
   /** Ends the daemon; its listeners are closed by then. */
   readonly leave: () => void
   readonly listeners: readonly ListenerFacts[]
@@ -127,7 +131,7 @@ interface IdleParts {
   readonly logins: LoginSessions
   readonly journal: Document<Journal>
   readonly renewal: Renewal
-  readonly time: ServerTime
+  readonly times: ServerTimes
   /** `renewal.retire_after`, ms; absent: never. */
   readonly retireAfterMs?: number
 }
@@ -238,9 +242,8 @@ function obstacleTo({ listeners, vault }: IdleParts): ReturnType<typeof lastingO
 }
 
 function gather(parts: ActiveParts, app: App): IdleFacts {
-  const { afterMs, listeners, vault, logins, journal, renewal, time } = parts
-  const now = time.clock.now()
-  const dutyAt = nextDutyAt({ ...parts, now: () => now })
+  const { afterMs, listeners, vault, logins, journal, renewal } = parts
+  const dutyInMs = nextDutyInMs(parts)
   return {
     afterMs,
     listeners,
@@ -250,6 +253,7 @@ function gather(parts: ActiveParts, app: App): IdleFacts {
     journalEntries: Object.values(journal.read().entries).filter(isHalfDone).length,
     isWorking: renewal.isBusy(),
     hasOwnLogLevel: parts.hasOwnLogLevel(),
-    ...defined({ dutyInMs: dutyAt === undefined ? undefined : dutyAt - now }),
+    isStateBehind: parts.isStateBehind(),
+    ...defined({ dutyInMs }),
   }
 }

@@ -1,16 +1,15 @@
 /** The parts of a broker: opened here in order, from what the daemon was started with. */
 
-import type { Audit } from '../audit/audit.js'
-import { openAuditFile } from '../audit/open-audit.js'
+import { type AuditFile, openAuditFile } from '../audit/open-audit.js'
 import type { Paths } from '../config/paths.js'
 import type { Settings } from '../config/settings.js'
+import { itemsInUse } from '../keys/ledger.js'
 import type { OpenCallback } from '../login/callback.js'
 import { ensurePrivateDirectory } from '../os/private-files.js'
 import { createProcessIdentifier } from '../os/proc.js'
-import { takeStateLock } from '../os/state-lock.js'
 import type { CloudApi, CloudDefaults, ServiceAccountsApi } from '../prefect/cloud.js'
 import { cloudDefaults, openCloudFromEnv } from '../prefect/open-cloud.js'
-import { createServerTime, type ServerTime } from '../prefect/server-time.js'
+import { createServerTimes, type ServerTimes } from '../prefect/server-time.js'
 import { openProfileStore } from '../profiles/open-profiles.js'
 import type { ProfileStore } from '../profiles/profile.js'
 import type { ProxyWay } from '../proxy/proxy.js'
@@ -23,6 +22,7 @@ import type { ListenerFacts } from '../tokens/access.js'
 import { openVault } from '../vault/open-vault.js'
 import type { Vault } from '../vault/vault.js'
 import type { InheritedSockets } from './inherited-sockets.js'
+import { takeLateLock } from './late-lock.js'
 import type { OpenLog } from './open-log.js'
 import { openState, type State } from './state.js'
 import { createWakeTimer } from './wake-timer.js'
@@ -69,8 +69,8 @@ export interface BrokerParts {
   readonly defaults: CloudDefaults
 
   readonly clock: Clock
-  /** Prefect's time; `cloud` tells it the date of every answer. */
-  readonly time: ServerTime
+  /** Prefect's time, one per origin; `cloud` tells the date of every answer that is Prefect's own. */
+  readonly times: ServerTimes
   readonly random: () => number
   /** 12 hex digits, unique. */
   readonly newId: () => string
@@ -79,7 +79,7 @@ export interface BrokerParts {
   readonly log: OpenLog
 
   readonly state: State
-  readonly audit: Audit & { problem(): string | undefined }
+  readonly audit: AuditFile
   readonly vault: Vault
   readonly store: ProfileStore
   readonly cloud: CloudApi & ServiceAccountsApi
@@ -108,23 +108,26 @@ export async function openParts(
   const { version, settings, paths, configFile, host, env, clock, random, newId, randomToken, log } = options
   const { stateDir } = paths
   await ensurePrivateDirectory(stateDir)
-  const lock = await takeStateLock({ stateDir, clock, newId })
+  const lock = await takeLateLock({ stateDir, clock, newId })
   onClose(() => lock.release())
-  const state = await openState({ stateDir, clock, log: log.child({ part: 'state' }) })
+  const trace = `${paths.socket}.unclean`
+  const state = await openState({ stateDir, clock, log: log.child({ part: 'state' }), trace, lock })
+  onClose(() => state.close())
   const audit = openAuditFile({ stateDir, clock, log: log.child({ part: 'audit' }) })
   onClose(() => audit.close())
-  const vault = await openDaemonVault(options)
+  const vault = await openDaemonVault(options, itemsInUse(state.ledger.read()).length)
   onClose(() => vault.close())
-  const time = createServerTime(clock)
+  const times = createServerTimes(clock)
   const cloud = openCloudFromEnv(env, {
     clock,
     random,
     log: log.child({ part: 'cloud' }),
     userAgent: `prefect-auth-broker/${version}`,
-    onServerDate: time.note,
+    onServerDate: (url, serverAt, receivedAt) => times.of(url).note(serverAt, receivedAt),
   })
   const store = await openProfileStore({
     path: paths.profilesFile,
+    keepIn: stateDir,
     clock,
     log: log.child({ part: 'profiles' }),
   })
@@ -135,7 +138,7 @@ export async function openParts(
     hostname: host.hostname,
     defaults: cloudDefaults(env),
     clock,
-    time,
+    times,
     random,
     newId,
     randomToken,
@@ -155,15 +158,10 @@ export async function openParts(
 }
 
 /** Rejects as `openVault` does. */
-function openDaemonVault({
-  settings,
-  paths,
-  keychainChild,
-  host: { execPath },
-  env,
-  clock,
-  log,
-}: DaemonOptions): Promise<Vault> {
+function openDaemonVault(
+  { settings, paths, keychainChild, host: { execPath }, env, clock, log }: DaemonOptions,
+  namedItems: number,
+): Promise<Vault> {
   const passphraseFile = settings['vault.passphrase_file']
   return openVault({
     settings: {
@@ -172,6 +170,7 @@ function openDaemonVault({
       ...defined({ passphraseFile }),
     },
     stateDir: paths.stateDir,
+    namedItems,
     childPath: keychainChild,
     execPath,
     env,

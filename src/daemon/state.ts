@@ -1,14 +1,22 @@
-/** The state files: ledger, journal and tokens, and their schemas. */
+/** The state files: ledger and tokens, their schemas, and how they are opened, taken over and closed. */
 
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
-import { EMPTY_JOURNAL, type Journal, journalOf } from '../keys/journal.js'
+import type { BrokerError } from '../base/errors.js'
+import { type Journal, journalOf } from '../keys/journal.js'
 import { EMPTY_LEDGER, type Ledger } from '../keys/ledger.js'
-import { type Document, openDocument } from '../os/document.js'
+import { sweepTemporaryFiles } from '../os/atomic-file.js'
+import { findDiskTrouble } from '../os/disk.js'
+import { type Document, type NotedDocument, openDocument, readDocument } from '../os/document.js'
+import { isObject } from '../os/records.js'
 import type { Clock } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 import type { TokenList } from '../tokens/issue.js'
+import { markVaultChoice } from '../vault/choice.js'
+import { bringUpToDate, type OldJournal } from './bring-up.js'
+import { createCleanEnd } from './clean-end.js'
+import { createPermit, type LateLock } from './late-lock.js'
 
 const text = z.string().max(10_000)
 const maybe = text.exactOptional()
@@ -28,7 +36,7 @@ const workspace = z.object({
   workspaceName: maybe,
 })
 
-const keyRecord = z.object({
+const keyRecord = z.looseObject({
   item: text,
   profile: text,
   cloudApiUrl: text,
@@ -42,11 +50,12 @@ const keyRecord = z.object({
   isExpiryAssumed: z.boolean().exactOptional(),
   handedOut: z.boolean(),
   retiredAt: at.exactOptional(),
+  doubt: z.object({ since: at, last: at, refusals: z.int().min(1) }).exactOptional(),
   rejectedAt: at.exactOptional(),
   warned: at.exactOptional(),
 })
 
-const profileRecord = z.object({
+const profileRecord = z.looseObject({
   currentItem: maybe,
   authItem: maybe,
   owner: owner.exactOptional(),
@@ -73,6 +82,18 @@ function byName<T>(value: z.ZodType<T>): z.ZodType<Readonly<Record<string, T>>> 
       return Object.fromEntries(entries)
     })
 }
+
+const undoEdit = z.discriminatedUnion('kind', [
+  z.object({
+    kind: z.literal('set'),
+    name: text,
+    settings: z.record(z.string(), text.nullable()),
+    keyItem: maybe,
+  }),
+  z.object({ kind: z.literal('delete'), name: text }),
+  z.object({ kind: z.literal('rename'), name: text, to: text }),
+  z.object({ kind: z.literal('set_active'), name: text }),
+])
 
 const journalEntry = z.discriminatedUnion('kind', [
   z.object({
@@ -110,6 +131,32 @@ const journalEntry = z.discriminatedUnion('kind', [
     apiUrl: text,
     isToBeActive: z.boolean(),
   }),
+  z.object({
+    kind: z.literal('change'),
+    id: text,
+    profile: text,
+    act: text,
+    step: z.enum(['intended', 'committed']),
+    decidedBy: z.enum(['ledger', 'file']),
+    startedAt: at,
+    tables: z.array(
+      z.object({
+        profile: text,
+        found: text.nullable(),
+        written: text.nullable(),
+        item: maybe,
+        generation: z.int().min(0),
+      }),
+    ),
+    undo: z.array(undoEdit),
+    created: z.array(text),
+    keys: z.array(z.object({ item: text, profile: maybe })),
+    outcome: z.object({
+      forget: z.object({ profile: text, items: z.array(text) }).exactOptional(),
+      auth: z.object({ profile: text, item: maybe }).exactOptional(),
+      revoke: z.boolean().exactOptional(),
+    }),
+  }),
 ])
 
 export const ledgerSchema: z.ZodType<Ledger> = z.object({
@@ -122,71 +169,165 @@ export const ledgerSchema: z.ZodType<Ledger> = z.object({
 /** Of the first version, which kept the journal in a file of its own. */
 const journalSchema: z.ZodType<Journal> = z.object({ entries: byName(journalEntry) })
 
+const tokenRecord = z.looseObject({
+  id: text,
+  name: text,
+  power: z.enum(['inspect', 'proxy', 'use']),
+  profiles: z.array(text),
+  createdAt: at,
+  expiresAt: at,
+  hash: z.string().length(64),
+  workspace: z.object({ accountId: text, workspaceId: text }).exactOptional(),
+  job: z.object({ pid: at.exactOptional(), process: maybe, idleMs: at }).exactOptional(),
+})
+
 const tokensSchema: z.ZodType<TokenList> = z.object({
-  tokens: z.array(
-    z.object({
-      id: text,
-      name: text,
-      power: z.enum(['inspect', 'proxy', 'use']),
-      profiles: z.array(text),
-      createdAt: at,
-      expiresAt: at,
-      hash: z.string().length(64),
-      workspace: z.object({ accountId: text, workspaceId: text }).exactOptional(),
-      job: z.object({ pid: at.exactOptional(), process: maybe, idleMs: at }).exactOptional(),
-    }),
-  ),
+  tokens: z.array(tokenRecord),
   leftAt: at.exactOptional(),
 })
 
-export interface State {
-  readonly ledger: Document<Ledger>
-  readonly journal: Document<Journal>
-  readonly tokens: Document<TokenList>
-  /** What a person should know about how they were opened. */
-  readonly notices: readonly string[]
+/** The generation must never go back, and the key must be found again, even if the rest is not understood. */
+function salvageProfile(raw: unknown): unknown {
+  if (!isObject(raw)) return undefined
+  const kept = Object.entries(profileRecord.shape).filter(
+    ([name, schema]) => schema.safeParse(raw[name]).success,
+  )
+  const fields = Object.fromEntries(kept.flatMap(([name]) => (name in raw ? [[name, raw[name]]] : [])))
+  return { workspaces: [], generation: 0, digest: '', ...fields }
 }
 
-/** Rejects as `openDocument` does. Only the holder of the state lock may call this. */
-export async function openState({
-  stateDir,
-  clock,
-  log,
-}: {
+/** Of ledger.json and tokens.json. 1: without a format, the journal in a file of its own. */
+const FORMAT = 2
+
+export interface State {
+  readonly ledger: NotedDocument<Ledger>
+  readonly journal: Document<Journal>
+  readonly tokens: NotedDocument<TokenList>
+  /** What a person should know about how they were opened. */
+  readonly notices: readonly string[]
+  /** Why the disk does not have what memory has. */
+  trouble(): BrokerError | undefined
+  /** Calls back when trouble begins or ends, and at once if there is any. */
+  onTrouble(listener: (trouble: BrokerError | undefined) => void): void
+  /** Writes what the disk lacks. Never rejects. */
+  retry(): Promise<void>
+  /** Marks a clean end, if the disk has everything. Nothing may be handed out after it. Never rejects. */
+  close(): Promise<void>
+}
+
+export interface StateOptions {
   readonly stateDir: string
   readonly clock: Clock
   readonly log: Log
-}): Promise<State> {
-  const base = { now: () => clock.now(), log }
+  /** A file outside the state directory: see `createCleanEnd`. */
+  readonly trace?: string
+  /** Nothing is written while it is not held. Default: it is held. */
+  readonly lock?: Pick<LateLock, 'permit' | 'retry'>
+}
+
+const HELD: Pick<LateLock, 'permit' | 'retry'> = { permit: () => undefined, retry: async () => false }
+
+/** Rejects as `openDocument` does. Only the holder of the state lock writes. */
+export async function openState({ stateDir, clock, log, trace, lock = HELD }: StateOptions): Promise<State> {
+  const permit = createPermit(lock)
+  if (permit.isGiven()) await sweep(stateDir)
+  let disk = await findDiskTrouble(stateDir)
+  const { listen, onProblem } = createTroubleSignal(() => trouble())
+  const base = { now: () => clock.now(), log, permit: permit.require, format: FORMAT, onProblem }
   const path = (name: string) => join(stateDir, name)
   const ledger = await openDocument({
     ...base,
     path: path('ledger.json'),
     schema: ledgerSchema,
+    records: {
+      profiles: { schema: profileRecord, salvage: salvageProfile },
+      keys: { schema: keyRecord },
+      changes: { schema: journalEntry },
+    },
     empty: EMPTY_LEDGER,
   })
-  const oldJournal = await takeOverJournal(base, path('journal.json'), ledger)
-  const tokens = await openDocument({
+  const tokens = await openDocument<TokenList>({
     ...base,
     path: path('tokens.json'),
     schema: tokensSchema,
+    records: { tokens: { schema: tokenRecord } },
     empty: { tokens: [] },
   })
-  const notices = [ledger.notice, oldJournal, tokens.notice].flatMap((notice) => notice ?? [])
-  return { ledger, journal: journalOf(ledger), tokens, notices }
+  if (ledger.format === 1 || tokens.format === 1) await markVaultChoice(stateDir, log)
+  const end = createCleanEnd(stateDir, log, trace)
+  const oldPath = path('journal.json')
+  const oldJournal = await readOldJournal(base, oldPath, ledger.format)
+  const begun = await bringUpToDate(ledger, oldJournal, await end.take(ledger.seq()))
+  if (begun.isDurable) {
+    for (const file of [oldPath, `${oldPath}.previous`])
+      await rm(file, { force: true }).catch(() => undefined)
+  }
+  if (tokens.format === 1) await tokens.note((list) => ({ ...list }))
+  const trouble = () => ledger.problem() ?? tokens.problem() ?? disk
+  const retry = async () => {
+    if (await permit.retry()) {
+      if ((await ledger.isOurs()) && (await tokens.isOurs())) await sweep(stateDir)
+      else permit.withdraw(stateDir)
+    }
+    disk = await findDiskTrouble(stateDir)
+    await ledger.retry()
+    await tokens.retry()
+    onProblem()
+  }
+  return {
+    ledger,
+    journal: journalOf(ledger),
+    tokens,
+    notices: [...ledger.notices, ...begun.notices, ...tokens.notices],
+    trouble,
+    onTrouble: listen,
+    retry,
+    async close() {
+      await retry()
+      if (ledger.problem() !== undefined || tokens.problem() !== undefined || !permit.isGiven()) return
+      await end.leave(ledger.seq()).catch((error: unknown) => log.warn({ error }, 'clean end not marked'))
+    },
+  }
 }
 
-/** Moves the entries of a journal file into the ledger, durably, before the file goes. Returns what a person should know. */
-async function takeOverJournal(
-  base: Pick<Parameters<typeof openDocument>[0], 'now' | 'log'>,
-  path: string,
-  ledger: Document<Ledger>,
-): Promise<string | undefined> {
-  const old = await openDocument({ ...base, path, schema: journalSchema, empty: EMPTY_JOURNAL })
-  const { entries } = old.read()
-  if (Object.keys(entries).length > 0) {
-    await ledger.update((current) => ({ ...current, changes: { ...entries, ...current.changes } }))
+/** Tells listeners once when trouble begins, and once when it ends. */
+function createTroubleSignal(trouble: () => BrokerError | undefined) {
+  const listeners = new Set<(trouble: BrokerError | undefined) => void>()
+  let isTold = false
+  const onProblem = () => {
+    const found = trouble()
+    if ((found !== undefined) === isTold) return
+    isTold = !isTold
+    for (const listener of listeners) listener(found)
   }
-  for (const file of [path, `${path}.previous`]) await rm(file, { force: true })
-  return old.notice
+  return {
+    onProblem,
+    listen(listener: (trouble: BrokerError | undefined) => void) {
+      listeners.add(listener)
+      isTold = trouble() !== undefined
+      if (isTold) listener(trouble())
+    },
+  }
+}
+
+/** Files that killed writers left. They may hold keys. */
+async function sweep(stateDir: string): Promise<void> {
+  await sweepTemporaryFiles(stateDir)
+  await sweepTemporaryFiles(join(stateDir, 'vault'))
+}
+
+/** Beside a ledger that has a format, whatever is left of it was taken over before. */
+async function readOldJournal(
+  base: Pick<Parameters<typeof readDocument>[0], 'now' | 'log' | 'permit' | 'format'>,
+  path: string,
+  format = 1,
+): Promise<OldJournal> {
+  if (format !== 1) return undefined
+  return readDocument<Journal>({
+    ...base,
+    path,
+    schema: journalSchema,
+    records: { entries: { schema: journalEntry } },
+    empty: { entries: {} },
+  })
 }

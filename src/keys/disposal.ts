@@ -1,27 +1,49 @@
-/** How a key of ours ends: deleted at Prefect, or no longer accepted by it. */
+/** How a key of ours ends: deleted at Prefect. */
 
-import type { Events } from '../base/events.js'
 import type { CloudApi, CloudTarget } from '../prefect/cloud.js'
-import type { Log } from '../std/log.js'
+import type { ProfileStore } from '../profiles/profile.js'
+import { isInUse, type KeyIdentity } from './identity.js'
 import type { KeyKeeper } from './keeper.js'
 import type { KeyRecord } from './ledger.js'
 
 /**
- * `no_key`: there is no key to ask with. `no_id`: Prefect never told us the key's id. `other_host`: the asking key belongs
+ * `in_use`: some profile uses this very key, or the file has it. `no_key`: there is no key to ask with. `no_id`: Prefect never told us the key's id. `other_host`: the asking key belongs
  * to another host and may not be sent to this one.
  */
-type Deletion = 'deleted' | 'already_gone' | 'no_key' | 'no_id' | 'other_host'
+type Deletion = 'deleted' | 'already_gone' | 'in_use' | 'no_key' | 'no_id' | 'other_host'
 
-/** Deletes `doomed` at Prefect with the key of `by`; the ledger stays as it is. Rejects as `CloudApi.deleteKey` does. */
-export async function deleteKeyAtPrefect(
-  cloud: Pick<CloudApi, 'deleteKey'>,
-  { cloudApiUrl, userId, cloudId }: KeyRecord,
-  by: CloudTarget | undefined,
-): Promise<Deletion> {
-  if (by === undefined) return 'no_key'
-  if (cloudId === undefined || userId === undefined) return 'no_id'
-  if (by.cloudApiUrl !== cloudApiUrl) return 'other_host'
-  return cloud.deleteKey(by, userId, cloudId)
+/** The one way by which a key of ours is deleted at Prefect. */
+export interface Disposal {
+  /** Whether the key must live on: see `isInUse` of `identity`; or it is in the profile file. */
+  isInUse(key: KeyIdentity & { readonly item?: string }): boolean
+  /** Deletes `doomed` at Prefect with the key of `by`; the ledger stays as it is. Rejects as `CloudApi.deleteKey` does. */
+  delete(doomed: KeyRecord, by: CloudTarget | undefined): Promise<Deletion>
+}
+
+export function createDisposal({
+  cloud,
+  keeper,
+  store,
+}: {
+  readonly cloud: Pick<CloudApi, 'deleteKey'>
+  readonly keeper: Pick<KeyKeeper, 'ledger'>
+  readonly store: Pick<ProfileStore, 'reading'>
+}): Disposal {
+  const isUsed: Disposal['isInUse'] = (key) => {
+    if (isInUse(keeper.ledger(), key)) return true
+    const written = [...store.reading().file.profiles.values()].map(({ apiKey }) => apiKey?.fingerprint())
+    return key.fingerprint !== undefined && written.includes(key.fingerprint)
+  }
+  return {
+    isInUse: isUsed,
+    async delete(doomed, by) {
+      const { cloudApiUrl, userId, cloudId } = doomed
+      if (by === undefined) return 'no_key'
+      if (cloudId === undefined || userId === undefined) return 'no_id'
+      if (by.cloudApiUrl !== cloudApiUrl) return 'other_host'
+      return isUsed(doomed) ? 'in_use' : cloud.deleteKey(by, userId, cloudId)
+    },
+  }
 }
 
 /** The key that `record` describes, with its host; undefined if there is none or memory does not have it. */
@@ -32,25 +54,4 @@ export function targetOf(
   const key = record === undefined ? undefined : keeper.keyOf(record.item)
   if (record === undefined || key === undefined) return undefined
   return { cloudApiUrl: record.cloudApiUrl, key }
-}
-
-/** Takes a key out of service that Prefect no longer accepts, and says so. `settle` brings what is served up to date. */
-export async function rejectKey(
-  {
-    keeper,
-    settle,
-    events,
-    log,
-  }: {
-    readonly keeper: Pick<KeyKeeper, 'markRejected'>
-    readonly settle: () => Promise<void>
-    readonly events: Events
-    readonly log: Log
-  },
-  { profile, item, fingerprint }: Pick<KeyRecord, 'profile' | 'item' | 'fingerprint'>,
-): Promise<void> {
-  await keeper.markRejected(item)
-  await settle()
-  log.warn({ profile, fingerprint }, 'key rejected by Prefect')
-  events.emit('key.rejected', { profile, facts: { fingerprint } })
 }

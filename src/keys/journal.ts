@@ -29,7 +29,7 @@ export interface RotationEntry {
   readonly cloudId?: string
 }
 
-/** A login whose key is stored under `item`: the key must become current and the profile get its URL, both or neither. */
+/** A login as the first version noted it, without what it found: see `ChangeEntry`. */
 export interface LoginEntry {
   readonly kind: 'login'
   readonly id: string
@@ -41,7 +41,7 @@ export interface LoginEntry {
   readonly isToBeActive: boolean
 }
 
-/** A profile that is being renamed to `to`: the file and the ledger must agree. */
+/** Written by the first version only: see `ChangeEntry`. */
 export interface RenameEntry {
   readonly kind: 'rename'
   readonly id: string
@@ -65,7 +65,80 @@ export interface BotEntry {
   readonly startedAt: number
 }
 
-type JournalEntry = RotationEntry | LoginEntry | RenameEntry | BotEntry
+/** What a change found in the profile file and what it writes there: digests of the profile's table, null where there is none. */
+export interface TableNote {
+  readonly profile: string
+  readonly found: string | null
+  readonly written: string | null
+  /** The profile's current key, and the generation of its answer, when the change began. */
+  readonly item?: string
+  readonly generation: number
+}
+
+/** An edit that takes one of ours back. A key's text is not here: it is in the vault under `keyItem`. */
+export type UndoEdit =
+  | {
+      readonly kind: 'set'
+      readonly name: string
+      /** null: the setting was not there. */
+      readonly settings: Readonly<Record<string, string | null>>
+      readonly keyItem?: string
+    }
+  | { readonly kind: 'delete'; readonly name: string }
+  | { readonly kind: 'rename'; readonly name: string; readonly to: string }
+  | { readonly kind: 'set_active'; readonly name: string }
+
+/**
+ * A change of profiles and their keys. While it is `intended` nobody has seen any of it, and it is undone after a crash;
+ * what it decided is applied and the entry dropped, or `committed` if keys are to be deleted at Prefect, in one write.
+ */
+export interface ChangeEntry {
+  readonly kind: 'change'
+  readonly id: string
+  /** The first of `tables`, for the log. */
+  readonly profile: string
+  readonly act: string
+  readonly step: 'intended' | 'committed'
+  /** `file`: what it writes there cannot be taken back, so it is done once that is written. */
+  readonly decidedBy: 'ledger' | 'file'
+  /** Epoch ms. */
+  readonly startedAt: number
+  readonly tables: readonly TableNote[]
+  /** In the order in which they are applied. */
+  readonly undo: readonly UndoEdit[]
+  /** Items that did not exist before. */
+  readonly created: readonly string[]
+  /** Every key that it needs, those known before too; `profile`: the key was in that profile's table of the file. */
+  readonly keys: readonly { readonly item: string; readonly profile?: string }[]
+  /** What becomes of the ledger, besides what only the running change knows. */
+  readonly outcome: ChangeOutcome
+}
+
+export interface ChangeOutcome {
+  /** Items of this profile that are forgotten. */
+  readonly forget?: { readonly profile: string; readonly items: readonly string[] }
+  /** The profile's auth string is the one under `item`; without one there is none. */
+  readonly auth?: { readonly profile: string; readonly item?: string }
+  /** Whether the forgotten keys are deleted at Prefect first. */
+  readonly revoke?: boolean
+}
+
+export type JournalEntry = RotationEntry | LoginEntry | RenameEntry | BotEntry | ChangeEntry
+
+/** Items that an entry may still make current, or put back into the file. */
+export function itemsNeeded(entry: JournalEntry): readonly string[] {
+  switch (entry.kind) {
+    case 'change':
+      return entry.step === 'intended' ? entry.keys.map(({ item }) => item) : []
+    case 'rotation':
+      return entry.step === 'lost' ? [] : [entry.item]
+    case 'login':
+    case 'service_account':
+      return [entry.item]
+    case 'rename':
+      return []
+  }
+}
 
 export interface Journal {
   readonly entries: Readonly<Record<string, JournalEntry>>
@@ -93,14 +166,9 @@ export function isHalfDone(entry: JournalEntry): boolean {
   return entry.kind !== 'rotation' || entry.step !== 'lost'
 }
 
-/** Writes or replaces an entry, durably. A login replaces an unfinished older one of the same profile. */
+/** Writes or replaces an entry, durably. */
 export async function writeEntry(journal: Document<Journal>, entry: JournalEntry): Promise<void> {
-  await journal.update(({ entries }) => {
-    const kept = Object.entries(entries).filter(
-      ([, other]) => !(entry.kind === 'login' && other.kind === 'login' && other.profile === entry.profile),
-    )
-    return { entries: { ...Object.fromEntries(kept), [entry.id]: entry } }
-  })
+  await journal.update(({ entries }) => ({ entries: { ...entries, [entry.id]: entry } }))
 }
 
 export async function dropEntry(journal: Document<Journal>, id: string): Promise<void> {

@@ -1,74 +1,32 @@
 /** The keys we hold: one vault item and one ledger record each, and all secrets in memory. */
 import { BrokerError, isBrokerError } from '../base/errors.js'
-import type { Document } from '../os/document.js'
-import { type Clock, SECOND_MS } from '../std/clock.js'
+import type { NotedDocument } from '../os/document.js'
+import type { ServerTimes } from '../prefect/server-time.js'
+import type { Clock } from '../std/clock.js'
 import type { Log } from '../std/log.js'
-import { Secret } from '../std/secret.js'
+import type { Secret } from '../std/secret.js'
 import type { Vault } from '../vault/vault.js'
+import { type Envelope, openEnvelope, sealEnvelope } from './envelope.js'
+import { mergedKey } from './identity.js'
+import { createItemLoader, type HeldSecret } from './item-loader.js'
 import {
   buried,
   currentKey,
   forgotten,
   itemsInUse,
   type KeyRecord,
-  keysOf,
   type Ledger,
-  noted,
   type ProfileNote,
   type ProfileRecord,
   profileRecord,
+  profilesServing,
   promoted,
-  renamed,
-  reset,
   withKey,
-  withProfile,
+  withNote,
+  withoutChange,
 } from './ledger.js'
 
-interface Envelope {
-  readonly kind: 'api_key' | 'auth_string'
-  readonly profile: string
-  /** The API base that the secret belongs to. */
-  readonly apiUrl: string
-  readonly secret: Secret
-}
-
-/** The text that goes into the vault. */
-export function sealEnvelope({ kind, profile, apiUrl, secret }: Envelope): Secret {
-  return new Secret(JSON.stringify({ v: 1, kind, profile, api_url: apiUrl, secret: secret.reveal() })) // what the vault keeps
-}
-
-/** Reads what came out of the vault. Throws `vault_corrupt` for anything that `sealEnvelope` did not write. */
-function openEnvelope(item: string, sealed: Secret): Envelope {
-  const content = parseObject(sealed)
-  const { kind, profile, api_url: apiUrl, secret } = content
-  if (
-    content.v === 1 &&
-    (kind === 'api_key' || kind === 'auth_string') &&
-    typeof profile === 'string' &&
-    typeof apiUrl === 'string' &&
-    typeof secret === 'string'
-  ) {
-    return { kind, profile, apiUrl, secret: new Secret(secret) }
-  }
-  throw new BrokerError('vault_corrupt', `the vault item ${item} is not what was stored`, {
-    hint: 'prefect-auth login',
-  })
-}
-
-function parseObject(sealed: Secret): Readonly<Record<string, unknown>> {
-  try {
-    const value: unknown = JSON.parse(sealed.reveal()) // read back from the vault
-    return typeof value === 'object' && value !== null ? { ...value } : {}
-  } catch {
-    return {}
-  }
-}
-
-/** What memory has for an item. */
-export type HeldSecret =
-  | { readonly kind: 'held'; readonly secret: Secret; readonly apiUrl: string }
-  | { readonly kind: 'missing' }
-  | { readonly kind: 'failed'; readonly error: BrokerError }
+export type { HeldSecret }
 
 /** The key, if `held` is what `record` describes: the same host, the same fingerprint. */
 export function genuineKey(record: KeyRecord, held: HeldSecret): Secret | undefined {
@@ -76,8 +34,10 @@ export function genuineKey(record: KeyRecord, held: HeldSecret): Secret | undefi
   return held.secret.fingerprint() === record.fingerprint ? held.secret : undefined
 }
 
-/** A key to store: its record without what storing it determines. */
-type NewKey = Omit<KeyRecord, 'fingerprint' | 'handedOut' | 'retiredAt' | 'rejectedAt' | 'warned'>
+/** A key to store: its record without what storing it determines. `handedOut`: others may have it already. */
+export type NewKey = Omit<KeyRecord, 'fingerprint' | 'handedOut' | 'doubt' | 'rejectedAt' | 'warned'> & {
+  readonly handedOut?: boolean
+}
 
 export interface KeyKeeper {
   /** Reads what the ledger names and memory lacks, and deletes forgotten items. Never rejects; `held` reports failures per item. */
@@ -95,8 +55,17 @@ export interface KeyKeeper {
   profile(name: string): ProfileRecord
   /** The record of the profile's current key, with its item. */
   current(profile: string): KeyRecord | undefined
-  /** Puts a key into the vault and its record into the ledger; it is not served yet. */
+  /** The record of this very key, if there is one. */
+  find(key: Secret, cloudApiUrl: string): KeyRecord | undefined
+  /**
+   * Puts a key into the vault and its record into the ledger; it is not served yet. A key that is known keeps its record
+   * and item, with what is new about it.
+   */
   store(key: Secret, about: NewKey): Promise<KeyRecord>
+  /** Puts an auth string into the vault; nothing names it yet. */
+  putAuthString(item: string, profile: string, apiUrl: string, text: Secret): Promise<void>
+  /** One durable change of the ledger; what it forgets is then deleted from the vault. */
+  apply(change: (ledger: Ledger) => Ledger): Promise<void>
   /**
    * Makes a stored key the current one and retires the key before it: one atomic write. Returns false, and changes nothing,
    * if `replacing` is given and another item is current.
@@ -104,42 +73,43 @@ export interface KeyKeeper {
   promote(
     item: string,
     options?: {
+      /** Default: the profile that the key was stored for. */
+      readonly profile?: string
       readonly patch?: Partial<Pick<ProfileRecord, 'owner' | 'workspaces'>>
       readonly replacing?: string
+      /** The journal's entry that is done with this. */
+      readonly settles?: string
     },
   ): Promise<boolean>
-  /** Changes what is known of a profile besides its keys. */
+  /** Changes what is known of a profile besides its keys. Like every note and mark: in memory if the disk fails. */
   note(profile: string, patch: ProfileNote): Promise<void>
-  /** Keeps a server profile's auth string; `undefined` forgets it. */
-  storeAuthString(profile: string, apiUrl: string, item: string, text: Secret | undefined): Promise<void>
+  /** The same for several profiles, in one write. */
+  noteAll(notes: readonly (readonly [profile: string, patch: ProfileNote])[]): Promise<void>
   /** Removes the record from the ledger, then the item from the vault; every `load` retries the latter. */
   forget(item: string): Promise<void>
-  /** Forgets all keys of a profile and everything known of it but its generation, which never goes back. Returns their fingerprints. */
-  forgetProfile(name: string): Promise<readonly string[]>
   markHandedOut(item: string): Promise<void>
-  markRejected(item: string): Promise<void>
+  /** Changes what is known of a key. */
+  noteKey(item: string, change: (record: KeyRecord) => KeyRecord): Promise<void>
   /** Prefect set another expiry for this key. Epoch ms. */
   noteExpiry(item: string, expiresAt: number): Promise<void>
   /** Notes that the warning this many days before expiry is being given. */
   markWarned(item: string, days: number): Promise<void>
-  /** Moves records from one profile name to another. */
-  renameProfile(from: string, to: string): Promise<void>
   /** Called after every change of the ledger or of what is held. */
   onChange(listener: () => void): () => void
 }
-
-const RETRY_MS = 2 * SECOND_MS
 
 /** While it runs, a locked or hung keyring stops changes, not jobs: secrets are served from memory. */
 export function createKeyKeeper({
   vault,
   ledger,
   clock,
+  times,
   log,
 }: {
   readonly vault: Vault
-  readonly ledger: Document<Ledger>
+  readonly ledger: NotedDocument<Ledger>
   readonly clock: Clock
+  readonly times: ServerTimes
   readonly log: Log
 }): KeyKeeper {
   const secrets = new Map<string, HeldSecret>()
@@ -154,8 +124,13 @@ export function createKeyKeeper({
     changed()
   }
 
-  const profile = (name: string) => profileRecord(ledger.read(), name)
+  /** What has happened is so, even if the disk does not take it now. */
+  const observe = async (change: (current: Ledger) => Ledger): Promise<void> => {
+    await ledger.note(change)
+    changed()
+  }
 
+  const profile = (name: string) => profileRecord(ledger.read(), name)
   const kindOf = (item: string): Envelope['kind'] =>
     Object.hasOwn(ledger.read().keys, item) ? 'api_key' : 'auth_string'
 
@@ -175,10 +150,10 @@ export function createKeyKeeper({
     }
   }
 
-  const patchKey = (item: string, patch: Partial<KeyRecord>) =>
-    update((current) => {
+  const noteKey = (item: string, change: (record: KeyRecord) => KeyRecord) =>
+    observe((current) => {
       const record = current.keys[item]
-      return record === undefined ? current : withKey(current, { ...record, ...patch })
+      return record === undefined ? current : withKey(current, change(record))
     })
 
   /** Never rejects for one item: what the vault cannot delete now stays doomed, and the next `load` retries it. */
@@ -193,101 +168,101 @@ export function createKeyKeeper({
         log.warn({ item, error }, 'vault delete failed; will retry')
       }
     }
-    if (done.length > 0) await ledger.update((current) => buried(current, done))
+    if (done.length > 0) await ledger.note((current) => buried(current, done))
   }
 
-  let lastLoadAt = Number.NEGATIVE_INFINITY
-  const load = async () => {
-    lastLoadAt = clock.monotonic()
-    const current = ledger.read()
-    for (const item of itemsInUse(current)) {
-      if (secrets.get(item)?.kind !== 'held') secrets.set(item, await read(item))
-    }
-    await bury(current.doomed ?? []).catch((error: unknown) =>
+  const buryDoomed = () =>
+    bury(ledger.read().doomed ?? []).catch((error: unknown) =>
       log.warn({ error }, 'deleted vault items could not be noted'),
     )
-    changed()
+
+  const keyOf = (item: string): Secret | undefined => {
+    const record = ledger.read().keys[item]
+    const held = secrets.get(item)
+    return record === undefined || held === undefined ? undefined : genuineKey(record, held)
   }
 
+  const find = (key: Secret, cloudApiUrl: string): KeyRecord | undefined => {
+    const fingerprint = key.fingerprint()
+    // A fingerprint has 48 bits: where the text is known, that decides.
+    const isIt = ({ item }: KeyRecord) => keyOf(item)?.equals(key) ?? true
+    const found = Object.values(ledger.read().keys).filter(
+      (record) => record.fingerprint === fingerprint && record.cloudApiUrl === cloudApiUrl && isIt(record),
+    )
+    return found.find(({ item }) => profilesServing(ledger.read(), item).length > 0) ?? found[0]
+  }
+
+  const loader = createItemLoader({
+    secrets,
+    wanted: () => itemsInUse(ledger.read()),
+    read,
+    show: changed,
+    bury: buryDoomed,
+    clock,
+  })
   const hasFailed = () => [...secrets.values()].some(({ kind }) => kind === 'failed')
-  let retrying: Promise<void> | undefined
   return {
-    load,
-    async retryFailed() {
-      if (retrying === undefined && !(hasFailed() && clock.monotonic() - lastLoadAt > RETRY_MS)) return false
-      retrying ??= load().finally(() => {
-        retrying = undefined
-      })
-      await retrying
-      return true
-    },
+    load: loader.load,
+    retryFailed: async () => hasFailed() && loader.retry(),
     hasFailed,
     release() {
+      loader.interrupt()
       const error = new BrokerError('vault_locked', 'the vault was locked', { hint: 'prefect-auth unlock' })
       for (const item of secrets.keys()) secrets.set(item, { kind: 'failed', error })
       changed()
     },
     held: (item) => secrets.get(item) ?? { kind: 'missing' },
-    keyOf(item) {
-      const record = ledger.read().keys[item]
-      const held = secrets.get(item)
-      return record === undefined || held === undefined ? undefined : genuineKey(record, held)
-    },
+    keyOf,
     ledger: () => ledger.read(),
     profile,
     current: (name) => currentKey(ledger.read(), name),
+    find,
     async store(key, about) {
-      const { item, profile, cloudApiUrl: apiUrl } = about
-      await vault.put(item, sealEnvelope({ kind: 'api_key', profile, apiUrl, secret: key }))
-      secrets.set(item, { kind: 'held', secret: key, apiUrl })
+      const known = find(key, about.cloudApiUrl)
+      const item = known?.item ?? about.item
+      const { profile, cloudApiUrl: apiUrl } = about
+      if (keyOf(item) === undefined) {
+        await vault.put(item, sealEnvelope({ kind: 'api_key', profile, apiUrl, secret: key }))
+        secrets.set(item, { kind: 'held', secret: key, apiUrl })
+      }
       const fingerprint = key.fingerprint()
-      // The same key under another item may have been handed out already.
-      const handedOut = Object.values(ledger.read().keys).some(
-        (other) => other.fingerprint === fingerprint && other.handedOut,
-      )
-      const record: KeyRecord = { ...about, fingerprint, handedOut }
-      await update((current) => withKey(current, record))
-      return record
+      const isOut = ({ handedOut, ...other }: KeyRecord) => handedOut && other.fingerprint === fingerprint
+      const handedOut = about.handedOut === true || Object.values(ledger.read().keys).some(isOut)
+      const fresh: KeyRecord = { ...about, item, fingerprint, handedOut }
+      await update((current) => withKey(current, mergedKey(current.keys[item], fresh)))
+      return ledger.read().keys[item] ?? fresh
+    },
+    async putAuthString(item, profile, apiUrl, secret) {
+      await vault.put(item, sealEnvelope({ kind: 'auth_string', profile, apiUrl, secret }))
+      secrets.set(item, { kind: 'held', secret, apiUrl })
+    },
+    async apply(change) {
+      await update(change)
+      await buryDoomed()
     },
     async promote(item, options = {}) {
-      await update((current) => promoted(current, item, options, clock.now()))
-      const record = ledger.read().keys[item]
-      return record !== undefined && profile(record.profile).currentItem === item
-    },
-    note: (name, patch) =>
-      update((current) => withProfile(current, name, noted(profileRecord(current, name), patch))),
-    async storeAuthString(name, apiUrl, item, authString) {
-      const before = profile(name).authItem
-      if (authString !== undefined) {
-        const envelope = { kind: 'auth_string', profile: name, apiUrl, secret: authString } as const
-        await vault.put(item, sealEnvelope(envelope))
-        secrets.set(item, { kind: 'held', secret: authString, apiUrl })
-      }
+      const { settles, ...how } = options
       await update((current) => {
-        const { authItem: _, ...rest } = profileRecord(current, name)
-        const next = withProfile(current, name, authString === undefined ? rest : { ...rest, authItem: item })
-        return before === undefined || before === item ? next : forgotten(next, before)
+        const now = times.of(current.keys[item]?.cloudApiUrl ?? '').clock.now()
+        const next = promoted(current, item, how, now)
+        return next === current || settles === undefined ? next : withoutChange(next, settles)
       })
-      if (before !== undefined && before !== item) await bury([before])
+      const record = ledger.read().keys[item]
+      return record !== undefined && profile(how.profile ?? record.profile).currentItem === item
     },
+    note: (name, patch) => observe((current) => withNote(current, [name, patch])),
+    noteAll: (notes) => observe((current) => notes.reduce(withNote, current)),
     async forget(item) {
       await update((current) => forgotten(current, item))
-      await bury([item])
-    },
-    async forgetProfile(name) {
-      const keys = keysOf(ledger.read(), name)
-      const items = [...keys.map(({ item }) => item), profile(name).authItem ?? []].flat()
-      await update((current) => items.reduce(forgotten, reset(current, name)))
-      await bury(items)
-      return keys.map(({ fingerprint }) => fingerprint)
+      await buryDoomed()
     },
     async markHandedOut(item) {
-      if (ledger.read().keys[item]?.handedOut === false) await patchKey(item, { handedOut: true })
+      if (ledger.read().keys[item]?.handedOut === false)
+        await noteKey(item, (record) => ({ ...record, handedOut: true }))
     },
-    markRejected: (item) => patchKey(item, { rejectedAt: clock.now() }),
-    noteExpiry: (item, expiresAt) => patchKey(item, { expiresAt }),
-    markWarned: (item, days) => patchKey(item, { warned: days }),
-    renameProfile: (from, to) => update((current) => renamed(current, from, to)),
+    noteKey,
+    noteExpiry: (item, expiresAt) => noteKey(item, (record) => ({ ...record, expiresAt })),
+    markWarned: (item, days) => noteKey(item, (record) => ({ ...record, warned: days })),
     onChange(listener) {
       listeners.add(listener)
       return () => listeners.delete(listener)

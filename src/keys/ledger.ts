@@ -2,7 +2,7 @@
 
 import type { Owner, Workspace } from '../prefect/cloud.js'
 import { defined } from '../std/defined.js'
-import type { Journal } from './journal.js'
+import type { Journal, JournalEntry } from './journal.js'
 
 export type KeyOrigin = 'browser' | 'pasted' | 'minted' | 'service_account' | 'profile'
 
@@ -28,7 +28,15 @@ export interface KeyRecord {
   readonly handedOut: boolean
   /** When another key replaced it. */
   readonly retiredAt?: number
-  /** When Prefect answered 401 to it. */
+  /** Prefect has begun to refuse it; see `verdict.ts`; times in epoch ms. */
+  readonly doubt?: {
+    /** The first refusal. */
+    readonly since: number
+    /** The last refusal that counted. */
+    readonly last: number
+    readonly refusals: number
+  }
+  /** When Prefect's refusals were believed; it is asked about again. */
   readonly rejectedAt?: number
   /** The last expiry warning that was given: this many days before. */
   readonly warned?: number
@@ -93,9 +101,15 @@ export function currentKey(ledger: Ledger, name: string): KeyRecord | undefined 
   return currentItem === undefined ? undefined : ledger.keys[currentItem]
 }
 
-/** All keys of the profile: the current one and retired ones. */
-export function keysOf({ keys }: Ledger, name: string): readonly KeyRecord[] {
-  return Object.values(keys).filter(({ profile }) => profile === name)
+/** All keys of the profile: the current one, which another profile may have too, and retired ones. */
+export function keysOf(ledger: Ledger, name: string): readonly KeyRecord[] {
+  const { currentItem } = profileRecord(ledger, name)
+  return Object.values(ledger.keys).filter(({ profile, item }) => profile === name || item === currentItem)
+}
+
+/** The profiles that are served this item. */
+export function profilesServing({ profiles }: Ledger, item: string): readonly string[] {
+  return Object.entries(profiles).flatMap(([name, { currentItem }]) => (currentItem === item ? [name] : []))
 }
 
 export function withProfile(ledger: Ledger, name: string, record: ProfileRecord): Ledger {
@@ -106,9 +120,19 @@ export function withKey(ledger: Ledger, record: KeyRecord): Ledger {
   return { ...ledger, keys: { ...ledger.keys, [record.item]: record } }
 }
 
-export function noted(record: ProfileRecord, patch: ProfileNote): ProfileRecord {
+function noted(record: ProfileRecord, patch: ProfileNote): ProfileRecord {
   const { exchangeRefused, ...rest } = { ...record, ...patch }
   return exchangeRefused === undefined ? rest : { ...rest, exchangeRefused }
+}
+
+/** The journal without this entry. */
+export function withoutChange(ledger: Ledger, id: string): Ledger {
+  const { [id]: _, ...changes } = ledger.changes ?? {}
+  return { ...ledger, changes }
+}
+
+export function withChange(ledger: Ledger, entry: JournalEntry): Ledger {
+  return { ...ledger, changes: { ...ledger.changes, [entry.id]: entry } }
 }
 
 /**
@@ -118,20 +142,31 @@ export function noted(record: ProfileRecord, patch: ProfileNote): ProfileRecord 
 export function promoted(
   ledger: Ledger,
   item: string,
-  { patch = {}, replacing }: { readonly patch?: Partial<ProfileRecord>; readonly replacing?: string },
+  {
+    patch = {},
+    replacing,
+    profile = ledger.keys[item]?.profile ?? '',
+  }: {
+    readonly patch?: Partial<ProfileRecord>
+    readonly replacing?: string
+    /** Default: the profile that the key was stored for. */
+    readonly profile?: string
+  },
   now: number,
 ): Ledger {
   const record = ledger.keys[item]
   if (record === undefined) return ledger
-  const { exchangeRefused: _, ...before } = profileRecord(ledger, record.profile)
+  const { exchangeRefused: _, ...before } = profileRecord(ledger, profile)
   if (replacing !== undefined && before.currentItem !== replacing) return ledger
-  const { retiredAt: __, ...live } = record
-  const old = currentKey(ledger, record.profile)
+  const { retiredAt: __, ...known } = record
+  const isOthers = profilesServing(ledger, item).some((name) => name !== profile)
+  const live = isOthers ? known : { ...known, profile }
+  const old = currentKey(ledger, profile)
   const retired =
-    old === undefined || old.item === item ? ledger : withKey(ledger, { ...old, retiredAt: now })
+    old === undefined || old.item === item ? ledger : replaced(ledger, old, { from: profile, at: now })
   // Only a renewal passes `replacing`. Same write, so that a crash cannot separate the two.
   const renewal = replacing === undefined ? {} : { lastRenewal: { at: now, outcome: 'done' as const } }
-  return withProfile(withKey(retired, live), record.profile, {
+  return withProfile(withKey(retired, live), profile, {
     ...before,
     ...patch,
     ...renewal,
@@ -139,19 +174,47 @@ export function promoted(
   })
 }
 
+/** A key that `from` no longer uses is retired, or stays the key of another profile. */
+function replaced(
+  ledger: Ledger,
+  old: KeyRecord,
+  { from, at }: { readonly from: string; readonly at: number },
+): Ledger {
+  const other = profilesServing(ledger, old.item).find((name) => name !== from)
+  return withKey(ledger, other === undefined ? { ...old, retiredAt: at } : { ...old, profile: other })
+}
+
 /** Removes the record; its item stays doomed until the vault has deleted it. */
 export function forgotten(ledger: Ledger, item: string): Ledger {
-  const { [item]: record, ...keys } = ledger.keys
-  const rest = { ...ledger, keys, doomed: [...new Set([...(ledger.doomed ?? []), item])] }
-  if (record === undefined) return rest
-  const { currentItem, ...profile } = profileRecord(ledger, record.profile)
-  return currentItem === item ? withProfile(rest, record.profile, profile) : rest
+  const { [item]: _, ...keys } = ledger.keys
+  const rest: Ledger = { ...ledger, keys, doomed: [...new Set([...(ledger.doomed ?? []), item])] }
+  return profilesServing(ledger, item).reduce((current, name) => {
+    const { currentItem: __, ...profile } = profileRecord(current, name)
+    return withProfile(current, name, profile)
+  }, rest)
+}
+
+/** Forgets the items as far as no other profile is served them: those become the other profile's alone. */
+export function forgottenFor(ledger: Ledger, name: string, items: readonly string[]): Ledger {
+  return items.reduce((current, item) => {
+    const other = profilesServing(current, item).find((one) => one !== name)
+    if (other === undefined) return forgotten(current, item)
+    const record = current.keys[item]
+    const moved = record === undefined ? current : withKey(current, { ...record, profile: other })
+    const { currentItem, ...profile } = profileRecord(moved, name)
+    return currentItem === item ? withProfile(moved, name, profile) : moved
+  }, ledger)
 }
 
 /** The vault has deleted these. */
 export function buried({ doomed = [], ...rest }: Ledger, items: readonly string[]): Ledger {
   const left = doomed.filter((item) => !items.includes(item))
   return left.length === 0 ? rest : { ...rest, doomed: left }
+}
+
+/** What is noted of one profile, in the ledger. */
+export function withNote(ledger: Ledger, [name, patch]: readonly [string, ProfileNote]): Ledger {
+  return withProfile(ledger, name, noted(profileRecord(ledger, name), patch))
 }
 
 /** Everything of `from` now belongs to `to`. Both keep their generation: none is ever used twice. */
@@ -166,8 +229,15 @@ export function renamed(ledger: Ledger, from: string, to: string): Ledger {
       key.profile === from ? { ...key, profile: to } : key,
     ]),
   )
+  const changes = Object.fromEntries(
+    Object.entries(ledger.changes ?? {}).map(([id, entry]) => [
+      id,
+      entry.kind !== 'change' && entry.profile === from ? { ...entry, profile: to } : entry,
+    ]),
+  )
+  const moved = ledger.changes === undefined ? { ...ledger, keys } : { ...ledger, keys, changes }
   const count = Math.max(generation, profileRecord(ledger, to).generation)
-  const left = withProfile({ ...ledger, keys }, from, { ...NOTHING_KNOWN, generation })
+  const left = withProfile(moved, from, { ...NOTHING_KNOWN, generation })
   return withProfile(left, to, { ...record, generation: count, digest: '' })
 }
 
@@ -175,6 +245,28 @@ export function renamed(ledger: Ledger, from: string, to: string): Ledger {
 export function reset(ledger: Ledger, name: string): Ledger {
   const { generation, digest } = profileRecord(ledger, name)
   return withProfile(ledger, name, { ...NOTHING_KNOWN, generation, digest })
+}
+
+/** More than a daemon can count while its disk fails. */
+const SKIPPED_GENERATIONS = 1_000_000
+
+/**
+ * After an end that left no mark: any key may have been given without its mark, and any generation may have been used that was
+ * not written.
+ */
+export function afterUncleanEnd(ledger: Ledger): Ledger {
+  const keys = mapValues(ledger.keys, (key) => (key.handedOut ? key : { ...key, handedOut: true }))
+  const profiles = mapValues(ledger.profiles, (record) =>
+    record.generation === 0 ? record : { ...record, generation: record.generation + SKIPPED_GENERATIONS },
+  )
+  return { ...ledger, keys, profiles }
+}
+
+function mapValues<T>(
+  map: Readonly<Record<string, T>>,
+  change: (value: T) => T,
+): Readonly<Record<string, T>> {
+  return Object.fromEntries(Object.entries(map).map(([name, value]) => [name, change(value)]))
 }
 
 /** Every item that the ledger names: current and retired keys, and auth strings. */

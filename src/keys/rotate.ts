@@ -4,17 +4,20 @@ import { BrokerError, type ErrorCode, isBrokerError } from '../base/errors.js'
 import type { Events } from '../base/events.js'
 import type { Document } from '../os/document.js'
 import type { CloudApi, MintedKey, Owner } from '../prefect/cloud.js'
+import type { ServerTimes } from '../prefect/server-time.js'
 import { shownName } from '../profiles/bundled.js'
 import { createSingleFlight } from '../std/async.js'
-import { type Clock, SECOND_MS } from '../std/clock.js'
+import { type Clock, MINUTE_MS, SECOND_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
 import type { Secret } from '../std/secret.js'
 import type { Vault } from '../vault/vault.js'
+import type { Disposal } from './disposal.js'
 import { dropEntry, type Journal, type RotationEntry, writeEntry } from './journal.js'
 import type { KeyKeeper } from './keeper.js'
 import type { KeyRecord } from './ledger.js'
-import { createSettlement } from './settlement.js'
+import { createSettlement, overtaken } from './settlement.js'
+import type { Turns } from './turns.js'
 
 export interface KeyRotator {
   /**
@@ -32,6 +35,9 @@ export interface KeyRotator {
   recover(): Promise<void>
 }
 
+/** More than seconds are rounded, less than any life. */
+const LIFE_TOLERANCE_MS = 5 * MINUTE_MS
+
 /** Errors after which certainly nothing was minted. */
 const CERTAINLY_NOT_MINTED: readonly ErrorCode[] = [
   'key_rejected',
@@ -48,22 +54,28 @@ export function createKeyRotator({
   keeper,
   vault,
   cloud,
+  disposal,
+  turns,
   journal,
   events,
   clock,
+  times,
   newId,
   random,
   log,
   hostname,
   lifetimeMs,
-  isTimeSure = () => true,
 }: {
   readonly keeper: KeyKeeper
   readonly vault: Pick<Vault, 'prove'>
   readonly cloud: CloudApi
+  readonly disposal: Disposal
+  readonly turns: Turns
   readonly journal: Document<Journal>
   readonly events: Events
   readonly clock: Clock
+  /** A key lives as long as asked by the time of its own server. */
+  readonly times: ServerTimes
   readonly newId: () => string
   /** In [0, 1). */
   readonly random: () => number
@@ -72,8 +84,6 @@ export function createKeyRotator({
   readonly hostname: string
   /** `renewal.key_lifetime`, ms. */
   readonly lifetimeMs: number
-  /** Whether the clock was compared with Prefect's lately: what cannot be undone waits for that. Default: always. */
-  readonly isTimeSure?: () => boolean
 }): KeyRotator {
   const rotations = createSingleFlight<KeyRecord>()
   const recoveries = createSingleFlight<void>()
@@ -81,13 +91,15 @@ export function createKeyRotator({
   const settlement = createSettlement({
     keeper,
     cloud,
+    disposal,
+    turns,
     journal,
     events,
     clock,
+    times,
     random,
     log,
     lifetimeMs,
-    isTimeSure,
   })
 
   async function rotate(profile: string, current: KeyRecord | undefined): Promise<KeyRecord> {
@@ -95,18 +107,21 @@ export function createKeyRotator({
     if (current === undefined || oldKey === undefined) {
       throw new BrokerError('login_required', `profile ${shownName(profile)} has no stored key to replace`)
     }
-    const entry = plan(current)
+    // Another change of this profile may have had its turn first.
+    if (keeper.profile(profile).currentItem !== current.item) throw overtaken({ profile })
+    const entry = plan(profile, current)
     underWay.add(entry.id)
     try {
       await writeEntry(journal, entry)
       const minted = await mint(entry, oldKey)
+      await requireAskedLife(entry, minted)
       return await settlement.finish(await store(entry, minted))
     } finally {
       underWay.delete(entry.id)
     }
   }
 
-  function plan({ profile, item, cloudApiUrl }: KeyRecord): RotationEntry {
+  function plan(profile: string, { item, cloudApiUrl }: KeyRecord): RotationEntry {
     const id = newId()
     return {
       kind: 'rotation',
@@ -118,8 +133,29 @@ export function createKeyRotator({
       keyName: keyName(hostname, profile, id),
       userId: userIdOf(keeper.profile(profile).owner, profile),
       cloudApiUrl,
-      startedAt: clock.now(),
+      startedAt: times.of(cloudApiUrl).clock.now(),
     }
+  }
+
+  /** Prefect's time, never later than it is: a key must not live longer than asked. */
+  function mintingTime(cloudApiUrl: string): number {
+    const time = times.of(cloudApiUrl)
+    return Math.min(time.clock.now(), clock.now() - (time.skewMs() ?? 0))
+  }
+
+  /** A key that lives longer than asked is deleted: the time that Prefect had told was wrong. */
+  async function requireAskedLife(entry: RotationEntry, minted: MintedKey): Promise<void> {
+    const { id, createdAt, expiresAt } = minted
+    if (createdAt === undefined || expiresAt === undefined) return
+    if (expiresAt - createdAt <= lifetimeMs + LIFE_TOLERANCE_MS) return
+    times.of(entry.cloudApiUrl).note(createdAt, clock.now())
+    await settlement
+      .abandon({ ...entry, cloudId: id })
+      .catch((error: unknown) =>
+        log.warn({ key: id, error }, 'unwanted key not deleted at Prefect; will retry'),
+      )
+    const until = new Date(expiresAt).toISOString().slice(0, 10)
+    throw new BrokerError('prefect_failed', `the minted key would live until ${until}, longer than asked`)
   }
 
   async function mint(entry: RotationEntry, key: Secret): Promise<MintedKey> {
@@ -130,7 +166,8 @@ export function createKeyRotator({
     })
     try {
       // Prefect returns whole seconds: ask for what will be compared later.
-      const expiresAt = Math.floor((clock.now() + lifetimeMs) / SECOND_MS) * SECOND_MS
+      const now = mintingTime(entry.cloudApiUrl)
+      const expiresAt = Math.floor((now + lifetimeMs) / SECOND_MS) * SECOND_MS
       return await cloud.createKey({ cloudApiUrl: entry.cloudApiUrl, key }, entry.userId, {
         name: entry.keyName,
         expiresAt,
@@ -157,7 +194,7 @@ export function createKeyRotator({
         cloudId: id,
         userId: entry.userId,
         name,
-        issuedAt: createdAt ?? clock.now(),
+        issuedAt: createdAt ?? times.of(entry.cloudApiUrl).clock.now(),
         ...defined({ expiresAt }),
       })
       await writeEntry(journal, stored)
@@ -179,7 +216,7 @@ export function createKeyRotator({
     JSON.stringify([profile, current?.item])
   return {
     rotate: (profile, current = keeper.current(profile)) =>
-      rotations.run(flightOf(profile, current), () => rotate(profile, current)),
+      rotations.run(flightOf(profile, current), () => turns.run([profile], () => rotate(profile, current))),
     isRotating: (profile) => rotations.isRunning(flightOf(profile, keeper.current(profile))),
     recover: () => recoveries.run('all', () => settlement.recover(underWay)),
   }

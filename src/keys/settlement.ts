@@ -1,17 +1,19 @@
 /** The second half of a rotation, from the stored key on: verify, promote and retire, or abandon. */
-import { BrokerError, isBrokerError } from '../base/errors.js'
+import { BrokerError, type ErrorCode, isBrokerError } from '../base/errors.js'
 import type { Events } from '../base/events.js'
 import type { Document } from '../os/document.js'
 import type { CloudApi, CloudTarget } from '../prefect/cloud.js'
+import { isPast, type ServerTimes } from '../prefect/server-time.js'
 import { shownName } from '../profiles/bundled.js'
 import { type Clock, SECOND_MS, sleep } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 import type { Secret } from '../std/secret.js'
 import { backoffMs } from '../std/time.js'
-import { deleteKeyAtPrefect } from './disposal.js'
+import type { Disposal } from './disposal.js'
 import { dropEntry, type Journal, type RotationEntry, writeEntry } from './journal.js'
 import type { KeyKeeper } from './keeper.js'
-import type { KeyRecord } from './ledger.js'
+import { type KeyRecord, profilesServing } from './ledger.js'
+import type { Turns } from './turns.js'
 
 interface Settlement {
   /**
@@ -23,7 +25,7 @@ interface Settlement {
   abandon(entry: RotationEntry): Promise<void>
   /** Deletes the minted key at Prefect with any key of ours that may. Returns true if it is certainly gone. */
   deleteMinted(entry: RotationEntry): Promise<boolean>
-  /** Settles every entry but those `underWay` (ids), and forgets expired keys. Never rejects. */
+  /** Settles every entry but those `underWay` (ids), each in its profile's turn, and forgets expired keys. Never rejects. */
   recover(underWay: ReadonlySet<string>): Promise<void>
 }
 
@@ -32,36 +34,41 @@ const VERIFY_ATTEMPTS = 4
 export function createSettlement({
   keeper,
   cloud,
+  disposal,
+  turns,
   journal,
   events,
   clock,
+  times,
   random,
   log,
   lifetimeMs,
-  isTimeSure,
 }: {
   readonly keeper: KeyKeeper
   readonly cloud: CloudApi
+  readonly disposal: Disposal
+  readonly turns: Turns
   readonly journal: Document<Journal>
   readonly events: Events
   readonly clock: Clock
+  /** What cannot be undone waits until the time of the key's own server is known. */
+  readonly times: ServerTimes
   /** In [0, 1). */
   readonly random: () => number
   readonly log: Log
   /** `renewal.key_lifetime`, ms. */
   readonly lifetimeMs: number
-  /** Whether the clock was compared with Prefect's lately: what cannot be undone waits for that. */
-  readonly isTimeSure: () => boolean
 }): Settlement {
   async function finish(entry: RotationEntry): Promise<KeyRecord> {
     const record = keeper.ledger().keys[entry.item]
     try {
       await verify(entry, requireStored(keeper, entry))
-      if (record === undefined || !(await keeper.promote(entry.item, { replacing: entry.oldItem }))) {
+      const { item, profile, oldItem: replacing, id: settles } = entry
+      if (record === undefined || !(await keeper.promote(item, { profile, replacing, settles }))) {
         throw overtaken(entry)
       }
     } catch (error) {
-      if (!isUndecided(error)) {
+      if (await isDecided(entry, error)) {
         await abandon(entry).catch((failure: unknown) =>
           log.warn(
             { key: entry.cloudId, error: failure },
@@ -73,7 +80,6 @@ export function createSettlement({
     }
     events.emit('key.promoted', { profile: entry.profile, facts: { fingerprint: record.fingerprint } })
     await retire(entry)
-    await dropEntry(journal, entry.id)
     return record
   }
 
@@ -85,18 +91,38 @@ export function createSettlement({
         const known = keeper.profile(entry.profile).workspaces
         const ids = new Set(seen.map(({ workspaceId }) => workspaceId))
         if (known.length === 0 || known.some(({ workspaceId }) => ids.has(workspaceId))) return
-        throw new BrokerError(
-          'prefect_unexpected',
-          'the newly minted key sees none of the workspaces of the old one',
-        )
+        // An empty list may be temporary.
+        const code = seen.length === 0 ? 'prefect_unexpected' : 'workspace_none'
+        throw new BrokerError(code, 'the newly minted key sees none of the workspaces of the old one')
       } catch (error) {
-        const isFinal = isBrokerError(error, 'prefect_forbidden', 'prefect_unexpected', 'shutting_down')
-        if (attempt >= VERIFY_ATTEMPTS || isFinal) throw error
+        const isFinal = isBrokerError(error, ...FINAL)
+        // Whoever waits, to log out for one, does not wait for Prefect: the entry is settled later.
+        if (attempt >= VERIFY_ATTEMPTS || isFinal || turns.isWanted(entry.profile)) throw error
         log.warn({ profile: entry.profile, attempt, error }, 'new key not verified; will retry')
         const policy = { firstMs: SECOND_MS, maxMs: 8 * SECOND_MS }
         await sleep(clock, 200 + backoffMs(attempt, policy, random))
       }
     }
+  }
+
+  /**
+   * Whether a failed verification says that the new key is of no use. What is not Prefect's own word about this very key says
+   * nothing, and a refusal counts only if Prefect accepts the old key at the same time: otherwise the new one may be the only
+   * key that is left.
+   */
+  async function isDecided(entry: RotationEntry, error: unknown): Promise<boolean> {
+    if (isBrokerError(error, ...DECIDED)) return true
+    const old = keeper.keyOf(entry.oldItem)
+    if (!isBrokerError(error, 'key_rejected') || old === undefined) return false
+    return cloud.workspaces({ cloudApiUrl: entry.cloudApiUrl, key: old }).then(
+      () => true,
+      () => false,
+    )
+  }
+
+  /** Whether a key that was asked for in this entry has expired by now, by Prefect's own time. */
+  function isDead({ startedAt, cloudApiUrl }: RotationEntry): boolean {
+    return isPast(times.of(cloudApiUrl), startedAt + lifetimeMs)
   }
 
   async function abandon(entry: RotationEntry): Promise<void> {
@@ -108,14 +134,17 @@ export function createSettlement({
 
   /** A key that may have been minted: deleted, or kept in the journal until it has expired. */
   async function settleLost(entry: RotationEntry): Promise<void> {
-    const isDead = isTimeSure() && clock.now() > entry.startedAt + lifetimeMs
-    if (isDead || (await deleteMinted(entry))) await dropEntry(journal, entry.id)
+    if (isDead(entry) || (await deleteMinted(entry))) await dropEntry(journal, entry.id)
   }
 
   async function deleteMinted(entry: RotationEntry): Promise<boolean> {
-    const { userId, cloudApiUrl } = entry
-    // The old key belongs to the user who minted; another key may have replaced it.
-    for (const item of new Set([entry.oldItem, keeper.current(entry.profile)?.item])) {
+    const { userId, cloudApiUrl, cloudId } = entry
+    if (cloudId !== undefined && disposal.isInUse({ cloudApiUrl, cloudId })) return true
+    // The old key belongs to the user who minted; another key may have replaced it, here or in another profile.
+    const { profiles } = keeper.ledger()
+    const others = Object.values(profiles).filter(({ owner }) => owner?.id === userId)
+    const current = keeper.current(entry.profile)?.item
+    for (const item of new Set([entry.oldItem, current, ...others.map(({ currentItem }) => currentItem)])) {
       const key = item === undefined ? undefined : keeper.keyOf(item)
       if (item === undefined || key === undefined || item === entry.item) continue
       if (keeper.ledger().keys[item]?.cloudApiUrl !== cloudApiUrl) continue
@@ -139,7 +168,7 @@ export function createSettlement({
     const key = keeper.keyOf(entry.item)
     if (old.handedOut || key === undefined) return
     try {
-      const outcome = await deleteKeyAtPrefect(cloud, old, { cloudApiUrl: entry.cloudApiUrl, key })
+      const outcome = await disposal.delete(old, { cloudApiUrl: entry.cloudApiUrl, key })
       if (outcome === 'deleted' || outcome === 'already_gone') await keeper.forget(old.item)
     } catch (error) {
       log.warn({ key: old.cloudId, error }, 'replaced key not deleted at Prefect; left to expire')
@@ -147,6 +176,7 @@ export function createSettlement({
   }
 
   async function recoverEntry(entry: RotationEntry): Promise<void> {
+    // Of the first version, which promoted before it dropped the entry.
     if (keeper.current(entry.profile)?.item === entry.item) {
       await retire(entry)
       return dropEntry(journal, entry.id)
@@ -155,7 +185,7 @@ export function createSettlement({
     const { cloudId } = record ?? entry
     const known = cloudId === undefined ? entry : { ...entry, cloudId }
     // The ledger is written after the vault: a record means that the item is there.
-    if (entry.step !== 'lost' && record !== undefined) {
+    if (entry.step !== 'lost' && record !== undefined && !isDead(known)) {
       await keeper.load()
       await finish(known)
       return
@@ -174,23 +204,31 @@ export function createSettlement({
         const { id, profile, step } = entry
         try {
           log.info({ entry: id, profile, step }, 'settling a journal entry')
-          await recoverEntry(entry)
+          await turns.run([profile], async () => {
+            // As it is by now: it may have been settled, or renamed, while others had their turn.
+            const now = journal.read().entries[id]
+            if (now?.kind === 'rotation' && !underWay.has(id)) await recoverEntry(now)
+          })
         } catch (error) {
           log.warn({ entry: id, profile, error }, 'journal entry not settled; will retry')
         }
       }
-      if (!isTimeSure()) return
-      await purgeExpired(keeper, clock.now()).catch((error: unknown) =>
+      await purgeExpired(keeper, times).catch((error: unknown) =>
         log.warn({ error }, 'expired keys not forgotten; will retry'),
       )
     },
   }
 }
 
-/** A failure that says nothing about the key: what is stored stays stored, and the next look decides. */
-function isUndecided(error: unknown): boolean {
-  return !isBrokerError(error) || error.retry === 'soon'
-}
+/** Failures of a verification that asking again at once would not change. */
+const FINAL: readonly ErrorCode[] = [
+  'prefect_forbidden',
+  'prefect_unexpected',
+  'workspace_none',
+  'shutting_down',
+]
+/** Failures after which the new key can never become current. After any other it stays stored, and the next look decides. */
+const DECIDED: readonly ErrorCode[] = ['login_state', 'workspace_none', 'vault_corrupt', 'key_malformed']
 
 /** The key, if the vault has it. A locked vault is not an empty one. */
 function requireStored(keeper: KeyKeeper, entry: RotationEntry): Secret {
@@ -200,7 +238,7 @@ function requireStored(keeper: KeyKeeper, entry: RotationEntry): Secret {
   throw held.kind === 'failed' ? held.error : overtaken(entry)
 }
 
-function overtaken({ profile }: RotationEntry): BrokerError {
+export function overtaken({ profile }: Pick<RotationEntry, 'profile'>): BrokerError {
   return new BrokerError(
     'login_state',
     `the key of profile ${shownName(profile)} changed during the rotation`,
@@ -218,8 +256,10 @@ async function idsByName(
 }
 
 /** Retired keys are kept until they expire: until then a job may use them, and only we can revoke them. */
-async function purgeExpired(keeper: KeyKeeper, now: number): Promise<void> {
-  for (const { item, retiredAt, expiresAt } of Object.values(keeper.ledger().keys)) {
-    if (retiredAt !== undefined && expiresAt !== undefined && expiresAt < now) await keeper.forget(item)
+async function purgeExpired(keeper: KeyKeeper, times: ServerTimes): Promise<void> {
+  for (const { item, retiredAt, expiresAt, cloudApiUrl } of Object.values(keeper.ledger().keys)) {
+    if (retiredAt === undefined || expiresAt === undefined) continue
+    const isServed = profilesServing(keeper.ledger(), item).length > 0
+    if (!isServed && isPast(times.of(cloudApiUrl), expiresAt)) await keeper.forget(item)
   }
 }

@@ -139,6 +139,8 @@ function listen(host: string, port: number, { handle, requestTimeoutMs }: Listen
     server.once('error', reject)
     server.listen({ host, port, exclusive: true }, () => {
       server.off('error', reject)
+      // Without descriptors `accept` fails; an error that nobody hears ends the process.
+      server.on('error', () => undefined)
       resolve(server)
     })
   })

@@ -1,7 +1,8 @@
 /** Writes files atomically: readers, and restarts after a crash, see the old or the new content. */
 import { randomBytes } from 'node:crypto'
-import { type FileHandle, open, rename, unlink } from 'node:fs/promises'
-import { dirname } from 'node:path'
+import { type FileHandle, open, readdir, rename, unlink } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
+import { systemCode } from './system-error.js'
 
 interface AtomicWrite {
   /** Permission bits of the new file; default 0600. */
@@ -35,20 +36,62 @@ export async function writeFileAtomic(
 async function fill(file: FileHandle, content: string | Uint8Array, mode: number): Promise<void> {
   try {
     await file.writeFile(content)
-    // The umask may have removed bits at creation.
-    await file.chmod(mode)
-    await file.sync()
+    await setMode(file, mode)
+    await unlessUnsupported(() => file.sync())
   } finally {
     await file.close()
   }
 }
 
-/** Makes renames and unlinks in `directory` durable. */
+/** The umask may have removed bits at creation. A file system that keeps no modes has none that could be set. */
+async function setMode(file: FileHandle, mode: number): Promise<void> {
+  if (((await file.stat()).mode & 0o777) === mode) return
+  await file.chmod(mode).catch((error: unknown) => {
+    if (!['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EINVAL'].includes(systemCode(error) ?? '')) throw error
+  })
+}
+
+/** Makes renames and unlinks in `directory` durable, as far as its file system can. */
 export async function syncDirectory(directory: string): Promise<void> {
-  const handle = await open(directory, 'r')
+  await unlessUnsupported(async () => {
+    const handle = await open(directory, 'r')
+    try {
+      await handle.sync()
+    } finally {
+      await handle.close()
+    }
+  })
+}
+
+/** Some file systems (vfat, FUSE, network shares) sync neither directories nor files on demand; EIO is a failure, though. */
+async function unlessUnsupported(sync: () => Promise<void>): Promise<void> {
   try {
-    await handle.sync()
-  } finally {
-    await handle.close()
+    await sync()
+  } catch (error) {
+    if (!UNSUPPORTED.includes(systemCode(error) ?? '')) throw error
   }
+}
+
+const UNSUPPORTED = ['EINVAL', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EBADF', 'EISDIR', 'EPERM', 'EACCES']
+
+const TEMPORARY = /^(.+)\.(?:[0-9a-f]{12}|previous)\.tmp$/
+
+/**
+ * Deletes the temporary files that killed writers left in `directory`, of the files that `isOurs` accepts: they may hold
+ * keys. Never rejects. Nobody else may be writing.
+ */
+export async function sweepTemporaryFiles(
+  directory: string,
+  isOurs: (name: string) => boolean = () => true,
+): Promise<void> {
+  const names = await readdir(directory).catch(() => [])
+  for (const name of names) {
+    const [, target] = TEMPORARY.exec(name) ?? []
+    if (target !== undefined && isOurs(target)) await unlink(join(directory, name)).catch(() => undefined)
+  }
+}
+
+/** The same for one file in a directory that others use, too. */
+export async function sweepTemporaryFilesOf(path: string): Promise<void> {
+  await sweepTemporaryFiles(dirname(path), (target) => target === basename(path))
 }

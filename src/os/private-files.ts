@@ -1,6 +1,6 @@
 /** Directories and files that hold secrets: ours alone, or rejected with the command that repairs them. */
 import { constants, type Stats } from 'node:fs'
-import { lstat, mkdir, open, stat } from 'node:fs/promises'
+import { type FileHandle, lstat, mkdir, open, stat } from 'node:fs/promises'
 import { platform, userInfo } from 'node:os'
 import { dirname } from 'node:path'
 import { BrokerError } from '../base/errors.js'
@@ -41,19 +41,44 @@ export async function checkPrivateFile(path: string): Promise<boolean> {
  * made on the opened file: nobody can exchange it between check and read.
  */
 export async function readPrivateFile(path: string): Promise<Buffer | undefined> {
-  // A link would make open fail with ELOOP, and a pipe would block it: both are rejected by name first.
+  // A link would make open fail with ELOOP: it is rejected by name first.
   if (!(await checkPrivateFile(path))) return undefined
-  return orDiskFailed('read', path, async () => {
-    const flags = constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0)
-    const file = await open(path, flags).catch(ignoreMissing)
-    if (file === undefined) return undefined
-    try {
-      await requirePrivateFile(path, await file.stat())
-      return await file.readFile()
-    } finally {
-      await file.close()
-    }
+  return orDiskFailed('read', path, () =>
+    withPlainFile(path, constants.O_NOFOLLOW ?? 0, async (file, facts) => {
+      await requirePrivateFile(path, facts)
+      return file.readFile()
+    }),
+  )
+}
+
+/**
+ * The content of a file that anybody may write, a link's target too; `undefined` if there is none. Rejects with the system's
+ * error, and with `state_dir_unsafe` if it is a pipe, a device, a socket or a directory: reading one may never end.
+ */
+export async function readPlainFile(path: string): Promise<Buffer | undefined> {
+  return withPlainFile(path, 0, (file) => file.readFile())
+}
+
+/** Opens without waiting for a pipe's other end, and works on plain files only. */
+async function withPlainFile<T>(
+  path: string,
+  flags: number,
+  work: (file: FileHandle, facts: Stats) => Promise<T>,
+): Promise<T | undefined> {
+  const nonBlocking = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0)
+  const file = await open(path, nonBlocking | flags).catch((error: unknown) => {
+    // A socket cannot be opened at all.
+    if (systemCode(error) === 'ENXIO') throw notPlain(path, 'a device, pipe or socket')
+    return ignoreMissing(error)
   })
+  if (file === undefined) return undefined
+  try {
+    const facts = await file.stat()
+    if (!facts.isFile()) throw notPlain(path, nameOf(facts))
+    return await work(file, facts)
+  } finally {
+    await file.close()
+  }
 }
 
 /** Not Node's recursive mkdir, which never ends if the system refuses with ENOENT, as in /proc. */
@@ -70,12 +95,7 @@ async function makeDirectory(path: string): Promise<void> {
 }
 
 async function requirePrivateFile(path: string, facts: Stats): Promise<void> {
-  if (!facts.isFile()) {
-    throw unsafe(
-      `cannot use ${path}: it is ${nameOf(facts)}, not a plain file`,
-      `mv ${quoteWord(path)} ${quoteWord(`${path}.old`)}`,
-    )
-  }
+  if (!facts.isFile()) throw notPlain(path, nameOf(facts))
   await requireOurs(path, facts, '600')
 }
 
@@ -104,6 +124,13 @@ async function ownUid(): Promise<number> {
   } catch {
     return (await stat('/proc/self')).uid
   }
+}
+
+function notPlain(path: string, what: string): BrokerError {
+  return unsafe(
+    `cannot use ${path}: it is ${what}, not a plain file`,
+    `mv ${quoteWord(path)} ${quoteWord(`${path}.old`)}`,
+  )
 }
 
 function unsafe(message: string, hint: string): BrokerError {

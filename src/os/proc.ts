@@ -1,5 +1,6 @@
-/** Identities of other processes: who listens on a loopback port, and whether a pid is still the same. */
+/** Identities: of this host and its boot, of who listens on a loopback port, of processes by pid. */
 import { readdir, readFile, readlink } from 'node:fs/promises'
+import { hostname } from 'node:os'
 import { type Clock, SECOND_MS } from '../std/clock.js'
 import { runProgram } from './run-program.js'
 
@@ -74,4 +75,40 @@ async function startByPs(pid: number, clock: Clock): Promise<string | undefined>
   const result = await runProgram({ ...call, deadlineMs: 2 * SECOND_MS }, clock)
   if (result.kind !== 'exited' || result.code !== 0) return undefined
   return result.stdout.trim() || undefined
+}
+
+/** Which machine this is. Two hosts that share a home directory differ in `id`, two kernels in `boot`. */
+export interface HostIdentity {
+  /** For people. */
+  readonly name: string
+  readonly id: string
+  /** The same in all containers of a machine; another one after each boot. */
+  readonly boot: string
+}
+
+/** Never rejects. Where the system does not tell the boot, it is that of the host: a refusal by a socket counts. */
+export async function identifyHost(clock: Clock, platform: string): Promise<HostIdentity> {
+  const name = hostname()
+  if (platform === 'linux') {
+    const read = (path: string) => readFile(path, 'utf8').catch(() => '')
+    const [machine, boot] = await Promise.all([
+      read('/etc/machine-id'),
+      read('/proc/sys/kernel/random/boot_id'),
+    ])
+    // Hosts that boot from one image have one machine id.
+    const id = `${machine.trim()} ${name}`
+    return { name, id, boot: boot.trim() || id }
+  }
+  const args = ['-n', 'kern.uuid', 'kern.bootsessionuuid']
+  const call = { file: '/usr/sbin/sysctl', args, env: { LC_ALL: 'C' }, deadlineMs: 2 * SECOND_MS }
+  const result = platform === 'darwin' ? await runProgram(call, clock) : undefined
+  // A Mac takes its name from the network: it may have another one after a crash.
+  const [id = name, boot = id] = result?.kind === 'exited' ? result.stdout.split('\n').filter(Boolean) : []
+  return { name, id, boot }
+}
+
+/** Whether a process of this kernel listens on a unix socket that was bound to a path that ends so. Linux only. */
+export async function isBoundInKernel(end: string): Promise<boolean> {
+  const table = await readFile('/proc/net/unix', 'utf8').catch(() => '')
+  return table.split('\n').some((line) => line.endsWith(end))
 }

@@ -1,17 +1,26 @@
 /** Append-only files that are rotated by size: `file`, `file.1` (newer) … `file.N` (oldest). */
 import { constants } from 'node:fs'
-import { type FileHandle, open, readFile, rename, stat } from 'node:fs/promises'
+import { type FileHandle, open, rename, stat } from 'node:fs/promises'
+import { readPlainFile } from './private-files.js'
 import { ignoreMissing } from './system-error.js'
 
-const FLAGS = constants.O_RDWR | constants.O_APPEND | constants.O_CREAT | constants.O_NOFOLLOW
+/** A pipe or device in the file's place must not make the writer wait. */
+const FLAGS =
+  constants.O_RDWR |
+  constants.O_APPEND |
+  constants.O_CREAT |
+  (constants.O_NOFOLLOW ?? 0) |
+  (constants.O_NONBLOCK ?? 0)
 
 /** Appends `text` whole or not at all, as far as the disk allows. Creates the file, and keeps it, 0600. */
 export async function appendToFile(path: string, text: string): Promise<void> {
   // Opened each time (a few times a second at most), so that a file may be moved or removed at any moment.
   const file = await open(path, FLAGS, 0o600)
   try {
-    const { size, mode } = await file.stat()
-    if ((mode & 0o177) !== 0) await file.chmod(0o600)
+    const facts = await file.stat()
+    if (!facts.isFile()) throw new Error(`${path} is not a plain file`)
+    const { size, mode } = facts
+    if ((mode & 0o177) !== 0) await file.chmod(0o600).catch(() => undefined)
     // After a crash in the middle of a line, the next line must not continue it.
     const separator = (await endsWithNewline(file, size)) ? '' : '\n'
     try {
@@ -47,8 +56,8 @@ export async function readBackwards(
   take: (line: string) => boolean,
 ): Promise<void> {
   for (let number = 0; number <= keep; number += 1) {
-    const text = await readFile(number === 0 ? path : `${path}.${number}`, 'utf8').catch(ignoreMissing)
-    const lines = text?.split('\n').reverse() ?? []
+    const content = await readPlainFile(number === 0 ? path : `${path}.${number}`)
+    const lines = content?.toString('utf8').split('\n').reverse() ?? []
     if (!lines.every((line) => line === '' || take(line))) return
   }
 }

@@ -26,8 +26,10 @@ export async function listenOnPath(server: Server, path: string): Promise<void> 
       resolve()
     })
   })
-  // Between bind and chmod the private directory keeps others out.
-  await chmod(path, 0o600)
+  // Between bind and chmod the private directory keeps others out; and for good on a file system that keeps no modes.
+  await chmod(path, 0o600).catch((error: unknown) => {
+    if (!['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS'].includes(systemCode(error) ?? '')) throw error
+  })
 }
 
 const ANSWER_MS = SECOND_MS

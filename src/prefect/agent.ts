@@ -1,8 +1,8 @@
 /** Connections to Prefect Cloud: trusted certificates, proxies, and keep-alive. */
 
-import { readFile } from 'node:fs/promises'
 import type { Agent, Dispatcher, ProxyAgent } from 'undici'
 import { BrokerError } from '../base/errors.js'
+import { readPlainFile } from '../os/private-files.js'
 import { SECOND_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import { type ProxySettings, planProxyRoute, resolveProxySettings } from './way-out.js'
@@ -125,7 +125,9 @@ async function readCertificates(path: string): Promise<string> {
   const hint = 'set SSL_CERT_FILE to a file of PEM certificates, or unset it, and restart prefect-authd'
   let text: string
   try {
-    text = await readFile(path, 'utf8')
+    const content = await readPlainFile(path)
+    if (content === undefined) throw new Error('there is no such file')
+    text = content.toString('utf8')
   } catch (cause) {
     throw new BrokerError('setting_invalid', `cannot read ${path}, the file that SSL_CERT_FILE names`, {
       hint,

@@ -7,7 +7,7 @@ import { plainText } from '../std/text.js'
 import type { CloudKey, CloudUser, MintedKey, ServiceAccount, Workspace } from './cloud.js'
 import type { CloudAnswer } from './exchange.js'
 import { isSendableKey } from './key.js'
-import { describeBody, isPage, parseJson, unexpected } from './refusals.js'
+import { describeBody, isJson, parseJson, unexpected } from './refusals.js'
 
 /** Goes into URLs. */
 const id = z.string().regex(/^[A-Za-z0-9_-]{1,100}$/)
@@ -91,7 +91,7 @@ export function readAnswer<T>(
   answer: CloudAnswer,
   asked: { readonly host: string; readonly purpose: string },
 ): T {
-  const json = isPage(answer) ? undefined : parseJson(answer.text)
+  const json = isJson(answer) ? parseJson(answer.text) : undefined
   if (json === undefined) throw unexpected(asked, describeBody(answer))
   const read = schema.safeParse(json)
   if (read.success) return read.data

@@ -9,7 +9,7 @@ import type { CloudTarget } from './cloud.js'
 import { type CloudAnswer, type CloudRequest, type Exchanged, exchange } from './exchange.js'
 import { isSendableKey } from './key.js'
 import { CHECK_NETWORK, describeNetworkError, type NetworkFailure } from './network-errors.js'
-import { type AskedOf, describeRefusal, isPage, unexpected } from './refusals.js'
+import { type AskedOf, describeRefusal, isOwnRefusal, unexpected } from './refusals.js'
 import { isRetryStatus, parseHttpDate, parseRetryAfter, planRetry } from './retry.js'
 import { type ProxySettings, parseCloudAddress } from './way-out.js'
 
@@ -32,8 +32,8 @@ export interface CallOptions {
   readonly tls: TlsSettings
   readonly proxy: ProxySettings
   readonly timeouts?: Partial<CloudTimeouts>
-  /** For every answer with a `Date`: the server's time and ours when it came, epoch ms. */
-  readonly onServerDate?: (serverAt: number, receivedAt: number) => void
+  /** For every answer of the server's own with a `Date`: its URL, its time, and ours when it came, epoch ms. */
+  readonly onServerDate?: (url: string, serverAt: number, receivedAt: number) => void
   readonly userAgent: string
 }
 
@@ -50,10 +50,13 @@ interface CloudCall {
 export interface Answered {
   readonly answer: CloudAnswer
   readonly asked: AskedOf
+  /** Call it once the answer proved to be Prefect's own: then its `Date` is believed. */
+  believe(): void
 }
 
 type Attempted =
-  | { readonly kind: 'done'; readonly answer: CloudAnswer }
+  /** `receivedAt`: our time, epoch ms. */
+  | { readonly kind: 'done'; readonly answer: CloudAnswer; readonly receivedAt: number }
   | {
       readonly kind: 'failed'
       readonly error: BrokerError
@@ -107,7 +110,8 @@ export function createCloudCaller(options: CallOptions): CloudCaller {
       )
       running.set(abort, { isMint: call.method === 'POST', end: work.catch(() => undefined) })
       try {
-        return { answer: await work, asked }
+        const { answer, receivedAt } = await work
+        return { answer, asked, believe: () => tellTime(options, request, answer, receivedAt) }
       } finally {
         timer.cancel()
         running.delete(abort)
@@ -147,13 +151,15 @@ function createCloudAttempt({
     }
   }
 
-  const judge = (answer: CloudAnswer, call: CloudCall, asked: AskedOf): Attempted => {
+  const judge = (answer: CloudAnswer, request: CloudRequest, call: CloudCall, asked: AskedOf): Attempted => {
     const { status, headers } = answer
     const now = clock.now()
-    const serverAt = parseHttpDate(headers.get('date'))
+    if ((status >= 200 && status < 300) || call.accept?.includes(status)) {
+      return { kind: 'done', answer, receivedAt: now }
+    }
     // A login page of the network that answers instead of Prefect has its own time.
-    if (serverAt !== undefined && !isPage(answer)) onServerDate?.(serverAt, now)
-    if ((status >= 200 && status < 300) || call.accept?.includes(status)) return { kind: 'done', answer }
+    if (isOwnRefusal(answer)) tellTime({ onServerDate }, request, answer, now)
+    const serverAt = parseHttpDate(headers.get('date'))
     const retryAfterMs = parseRetryAfter(headers.get('retry-after'), { serverAt, now })
     const error = describeRefusal(answer, asked, retryAfterMs === undefined ? undefined : now + retryAfterMs)
     return { kind: 'failed', error, isRetryable: isRetryStatus(status), retryAfterMs }
@@ -161,13 +167,23 @@ function createCloudAttempt({
 
   return async (request, call, asked, signal) => {
     const got = await send(request, signal)
-    if (got.kind === 'answer') return judge(got.answer, call, asked)
+    if (got.kind === 'answer') return judge(got.answer, request, call, asked)
     if (got.kind === 'too_large') return failed(unexpected(asked, `more than ${got.limit} bytes`), false)
     const failure: NetworkFailure = describeNetworkError(got.error, { ...asked, phase: got.phase })
     // The certificates may have been repaired by the time of the next call.
     if (failure.isUntrusted) agent.forget()
     return failed(failure.error, failure.isRetryable)
   }
+}
+
+function tellTime(
+  { onServerDate }: { readonly onServerDate?: CallOptions['onServerDate'] | undefined },
+  { url }: CloudRequest,
+  { headers }: CloudAnswer,
+  receivedAt: number,
+): void {
+  const serverAt = parseHttpDate(headers.get('date'))
+  if (serverAt !== undefined) onServerDate?.(url.origin, serverAt, receivedAt)
 }
 
 function failed(error: BrokerError, isRetryable: boolean): Attempted {
@@ -185,7 +201,7 @@ async function persist(
   { clock, log, random, totalMs, asked, signal }: Persistence,
   { method, purpose }: CloudCall,
   attempt: () => Promise<Attempted>,
-): Promise<CloudAnswer> {
+): Promise<Extract<Attempted, { kind: 'done' }>> {
   const startedAt = clock.monotonic()
   for (let tries = 1; ; tries += 1) {
     const outcome = await attempt()
@@ -193,7 +209,7 @@ async function persist(
     const facts = { method, host: asked.host, purpose, tries, tookMs }
     if (outcome.kind === 'done') {
       log.debug({ ...facts, status: outcome.answer.status }, 'Prefect Cloud request done')
-      return outcome.answer
+      return outcome
     }
     const { error, isRetryable, retryAfterMs } = outcome
     log.debug({ ...facts, code: error.code, reason: error.message }, 'Prefect Cloud request failed')

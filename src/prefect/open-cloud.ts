@@ -15,7 +15,7 @@ import {
 import { type Answered, type CallOptions, createCloudCaller } from './call.js'
 import type { CloudApi, CloudDefaults, CloudTarget, ServiceAccountsApi } from './cloud.js'
 import { isProxyBase } from './proxied.js'
-import { describeBody, isJsonObject, unexpected } from './refusals.js'
+import { describeBody, isOwnRefusal, unexpected } from './refusals.js'
 import { pathSegment, resolveProxySettings } from './way-out.js'
 
 /** As Prefect's own clients send them: `/me/` has a trailing slash, the others have none. */
@@ -56,7 +56,9 @@ export function createCloudHttp(options: CallOptions): CloudApi & ServiceAccount
     },
     async listKeys(target, userId) {
       const answered = await get(target, PATHS.keys(userId), 'list the keys', [404, 405])
-      return answered.answer.status >= 400 ? undefined : read(keysAnswer, answered)
+      if (answered.answer.status < 400) return read(keysAnswer, answered)
+      requireOwnRefusal(answered)
+      return undefined
     },
     async deleteKey(target, userId, keyId) {
       const path = PATHS.key(userId, keyId)
@@ -68,8 +70,10 @@ export function createCloudHttp(options: CallOptions): CloudApi & ServiceAccount
       })
       if (isGone(answered)) return 'already_gone'
       const { answer, asked } = answered
-      if (answer.text.trim() === '' || isJsonObject(answer)) return 'deleted'
-      throw unexpected(asked, describeBody(answer))
+      // Prefect sends 204 without a body; anything else may be anybody's.
+      if (answer.status !== 204) throw unexpected(asked, describeBody(answer))
+      answered.believe()
+      return 'deleted'
     },
     async serviceAccounts(target, accountId, name) {
       const body = JSON.stringify({ service_accounts: { name: { any_: [name] } } })
@@ -90,15 +94,22 @@ export function createCloudHttp(options: CallOptions): CloudApi & ServiceAccount
   }
 }
 
-function read<T>(schema: z.ZodType<T>, { answer, asked }: Answered): T {
-  return readAnswer(schema, answer, asked)
+function read<T>(schema: z.ZodType<T>, { answer, asked, believe }: Answered): T {
+  const found = readAnswer(schema, answer, asked)
+  believe()
+  return found
 }
 
 /** Only Prefect's own 404, in JSON, says that a key is gone; a proxy's "404 page not found" says nothing about keys. */
-function isGone({ answer, asked }: Answered): boolean {
-  if (answer.status !== 404) return false
-  if (isJsonObject(answer)) return true
-  throw unexpected(asked, describeBody(answer))
+function isGone(answered: Answered): boolean {
+  if (answered.answer.status !== 404) return false
+  requireOwnRefusal(answered)
+  return true
+}
+
+function requireOwnRefusal({ answer, asked, believe }: Answered): void {
+  if (!isOwnRefusal(answer)) throw unexpected(asked, describeBody(answer))
+  believe()
 }
 
 /** RFC 3339, UTC, rounded down to seconds: a key must not live longer than requested. */

@@ -29,9 +29,8 @@ export function describeRefusal(
 ): BrokerError {
   const { status } = answer
   if (status >= 300 && status < 400) return describeRedirect(answer, asked)
-  // Someone else's page must not make a key look dead: only Prefect may.
-  if (isPage(answer) && status < 500 && status !== 403 && status !== 429)
-    return unexpected(asked, describeBody(answer))
+  // Someone else's refusal must not make a key look dead, nor a key at Prefect look gone: only Prefect's own may.
+  if (status < 500 && status !== 429 && !isOwnRefusal(answer)) return unexpected(asked, describeBody(answer))
   const { code, hint } = classify(status, asked.key)
   const detail = readDetail(answer, asked.key)
   const message = `cannot ${asked.purpose}: ${asked.host} answered ${status}${detail === '' ? '' : `: ${detail}`}`
@@ -63,18 +62,40 @@ export function unexpected(
 }
 
 /** Whether it is a web page, not an answer of an API. */
-export function isPage({ headers, text }: CloudAnswer): boolean {
+function isPage({ headers, text }: CloudAnswer): boolean {
   return (
     /^(text\/html|application\/xhtml)/i.test(headers.get('content-type') ?? '') ||
     /^\s*<(!doctype|html)/i.test(text)
   )
 }
 
+/** Whether it is JSON by its content type and its text. */
+export function isJson(answer: CloudAnswer): boolean {
+  const type = answer.headers.get('content-type') ?? ''
+  return /^application\/([a-z0-9.+-]+\+)?json\s*(;|$)/i.test(type) && parseJson(answer.text) !== undefined
+}
+
+/**
+ * Whether it is a refusal of Prefect's own, by its form: JSON with `detail`, or with `exception_message` but for a 401, which
+ * only a self-hosted server sends like that.
+ */
+export function isOwnRefusal(answer: CloudAnswer): boolean {
+  if (answer.status < 400 || !isJson(answer)) return false
+  const body = parseJson(answer.text)
+  if (field(body, 'detail') !== undefined) return true
+  return answer.status !== 401 && typeof field(body, 'exception_message') === 'string'
+}
+
 /** "200 and a web page (text/html, 512 characters)" */
 export function describeBody(answer: CloudAnswer): string {
   const type = plainText(answer.headers.get('content-type') ?? 'no content type', 60)
   if (answer.text.trim() === '') return `${answer.status} and an empty body`
-  const what = isPage(answer) ? 'a web page' : 'something that is not JSON'
+  const isText = parseJson(answer.text) === undefined
+  const what = isPage(answer)
+    ? 'a web page'
+    : isText
+      ? 'something that is not JSON'
+      : "JSON that is not Prefect's"
   return `${answer.status} and ${what} (${type}, ${answer.text.length} characters)`
 }
 
@@ -109,12 +130,6 @@ function readIssue(issue: unknown): string {
 
 function field(value: unknown, name: string): unknown {
   return typeof value === 'object' && value !== null ? Reflect.get(value, name) : undefined
-}
-
-/** Whether the body is a JSON object. */
-export function isJsonObject(answer: CloudAnswer): boolean {
-  const body = isPage(answer) ? undefined : parseJson(answer.text)
-  return typeof body === 'object' && body !== null
 }
 
 /** `undefined` if it is not JSON (JSON itself has no undefined). */

@@ -1,23 +1,52 @@
-/** Prefect's time, from the `Date` of its answers; it corrects a clock of ours that is off by minutes. */
+/** Prefect's time, one per origin, from the `Date` of its answers; it corrects a clock of ours that is off by minutes. */
 import { type Clock, HOUR_MS, MINUTE_MS } from '../std/clock.js'
 
+/** The time at one origin. */
 export interface ServerTime {
-  /** Prefect's time in an answer, and ours when it arrived. Epoch ms. */
+  /** The server's time in an answer of its own, and ours when it arrived. Epoch ms. */
   note(serverAt: number, receivedAt: number): void
-  /** Our wall clock minus Prefect's; `undefined` before the first answer since the start or `forget`. */
+  /** Our wall clock minus the server's; `undefined` before the first answer since the start or `forget`. */
   skewMs(): number | undefined
-  /** Prefect's time in its last answer. Epoch ms. */
+  /** The server's time in its last answer. Epoch ms. */
   toldAt(): number | undefined
-  /** Whether Prefect answered less than twelve (awake) hours ago, and the wall clock has not moved since. */
+  /** Whether the server answered less than twelve (awake) hours ago, and the wall clock has not moved since. */
   isFresh(): boolean
   /** The wall clock was moved, or the machine slept: the measured difference is void. */
   forget(): void
-  /** Our clock, with Prefect's wall time if ours is off by more than five minutes. */
+  /** Our clock, with the server's wall time if ours is off by more than five minutes. */
   readonly clock: Clock
+}
+
+/** A server tells the time for its own keys only: a staging host in 2035 says nothing about the real Cloud. */
+export interface ServerTimes {
+  /** `url`: any URL of the origin. */
+  of(url: string): ServerTime
+  /** Whether any of them is fresh. */
+  isAnyFresh(): boolean
+  /** The same for every origin: see `ServerTime.forget`. */
+  forget(): void
 }
 
 const MAX_SKEW_MS = 5 * MINUTE_MS
 const FRESH_MS = 12 * HOUR_MS
+
+export function createServerTimes(clock: Clock): ServerTimes {
+  const times = new Map<string, ServerTime>()
+  return {
+    of(url) {
+      const origin = URL.canParse(url) ? new URL(url).origin : url
+      const known = times.get(origin)
+      if (known !== undefined) return known
+      const time = createServerTime(clock)
+      times.set(origin, time)
+      return time
+    },
+    isAnyFresh: () => [...times.values()].some((time) => time.isFresh()),
+    forget() {
+      for (const time of times.values()) time.forget()
+    },
+  }
+}
 
 export function createServerTime(clock: Clock): ServerTime {
   let skew: number | undefined
@@ -42,4 +71,10 @@ export function createServerTime(clock: Clock): ServerTime {
       after: (ms, run) => clock.after(ms, run),
     },
   }
+}
+
+/** Whether the server's own time is past `at`, as far as its answers tell. Our clock alone never says so. */
+export function isPast({ toldAt, isFresh, clock }: ServerTime, at: number): boolean {
+  const told = toldAt()
+  return (told !== undefined && told > at) || (isFresh() && clock.now() > at)
 }

@@ -5,11 +5,12 @@
 import type { TomlTable } from 'smol-toml'
 import { BrokerError } from '../base/errors.js'
 import { Secret } from '../std/secret.js'
+import { cleanText } from '../std/text.js'
 import { isBundledProfileName, requireNewProfileName, shownName } from './bundled.js'
 import * as splice from './layout.js'
 import { type Layout, readLayout } from './layout.js'
 import type { ProfileEdit } from './profile.js'
-import { isSameDocument, parseProfiles, profilesOf } from './toml.js'
+import { fingerprintOf, isSameDocument, parseProfiles, profilesOf } from './toml.js'
 
 /** The settings that we may write; any may be removed. Others would stop some client that reads the same file. */
 const WRITABLE = ['PREFECT_API_URL', 'PREFECT_API_KEY']
@@ -17,7 +18,7 @@ const BYTE_ORDER_MARK = '\ufeff'
 
 /**
  * Applies all edits in order, or none. Throws `profiles_file_invalid` (not TOML, or in a form that cannot be changed
- * safely), `profile_exists`, `profile_not_found` or `profile_name_invalid`. An empty text becomes what Prefect would write.
+ * safely), `profiles_file_changed` (a value is not the expected one), `profile_exists`, `profile_not_found` or `profile_name_invalid`. An empty text becomes what Prefect would write.
  */
 export function editProfiles(text: string, edits: readonly ProfileEdit[]): string {
   const mark = text.startsWith(BYTE_ORDER_MARK) ? BYTE_ORDER_MARK : ''
@@ -32,11 +33,31 @@ function applyEdit(text: string, edit: ProfileEdit): string {
       if (profilesOf(treeOf(text))[edit.name] !== undefined) throw exists(edit.name)
       return createProfile(text, edit.name, edit.settings)
     case 'set':
+      requireExpected(text, edit.name, edit.expected ?? {})
       return changeSettings(text, edit.name, edit.settings)
     case 'delete':
       return deleteProfile(text, edit.name)
     case 'rename':
       return renameProfile(text, edit.name, edit.to)
+  }
+}
+
+/** Throws `profiles_file_changed` if a setting of the profile has another value than its fingerprint here says. */
+function requireExpected(
+  text: string,
+  name: string,
+  expected: Readonly<Record<string, string | null>>,
+): void {
+  const table = profilesOf(treeOf(text))[name] ?? {}
+  const say = (fingerprint: string | null) => fingerprint ?? 'no value'
+  for (const [setting, wanted] of Object.entries(expected)) {
+    const found = fingerprintOf(table, setting)
+    if (found === wanted) continue
+    throw new BrokerError(
+      'profiles_file_changed',
+      `cannot change profile ${shownName(name)}: another program has changed its ${cleanText(setting, 60)} (expected ${say(wanted)}, found ${say(found)})`,
+      { hint: 'prefect-auth status' },
+    )
   }
 }
 

@@ -2,23 +2,15 @@
  * Opens the profile file: the last good reading outlives every bad state of the file, changes are seen within a second,
  * and nothing is written except by `edit`.
  */
-import { isBrokerError } from '../base/errors.js'
+import { dirname } from 'node:path'
 import { type FileWatch, watchFile } from '../os/watch-file.js'
 import { createSerial } from '../std/async.js'
-import { type Clock, SECOND_MS, sleep, type Timer } from '../std/clock.js'
+import { type Clock, SECOND_MS, type Timer } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 import { startTicking } from '../std/tick.js'
-import type { ProfileEdit, ProfileReading, ProfileStore } from './profile.js'
-import {
-  isBlank,
-  isSameReading,
-  judgeFile,
-  nextReading,
-  readProfilesFile,
-  replaceProfilesFile,
-  textForEdit,
-  unread,
-} from './reading.js'
+import { createEditor } from './editor.js'
+import type { ProfileReading, ProfileStore } from './profile.js'
+import { isSameReading, judgeFile, nextReading, readProfilesFile, unread } from './reading.js'
 
 /** A look younger than this is fresh enough for a request. */
 const FRESH_MS = SECOND_MS
@@ -34,13 +26,15 @@ interface ProfileStoreDependencies {
   readonly path: string
   readonly clock: Clock
   readonly log: Log
+  /** Private directory for copies of texts that could be lost; default beside the file. */
+  readonly keepIn?: string
   /** `false`: no watching; the tick and `refresh` still look. */
   readonly watch?: boolean
 }
 
 /** Resolves after the first look, whatever it found. */
 export async function openProfileStore(dependencies: ProfileStoreDependencies): Promise<ProfileStore> {
-  const { path, clock, log, watch = true } = dependencies
+  const { path, clock, log, watch = true, keepIn = dirname(path) } = dependencies
   // Looks and edits take turns: no look sees half an edit, and no edit starts from an old look.
   const serial = createSerial()
   let running: Promise<void> | undefined
@@ -55,6 +49,8 @@ export async function openProfileStore(dependencies: ProfileStoreDependencies): 
   const onStir = () => void lookSoon()
   const watcher = watch ? watchFile({ path, clock, log, onStir }) : undefined
   const looker = createLooker({ path, clock, log, watcher, run: serial.run })
+  const editor = createEditor({ path, clock, log, keepIn, run: serial.run })
+  await editor.sweep()
   await serial.run(() => looker.look('final'))
   const ticking = startTicking({ clock, everyMs: TICK_MS, log, run: lookSoon })
 
@@ -67,19 +63,19 @@ export async function openProfileStore(dependencies: ProfileStoreDependencies): 
     },
     edit: (edits) =>
       serial.run(async () => {
-        const once = () => editFile(edits, looker.reading(), clock)
-        await once().catch((error) => {
-          if (!isBrokerError(error, 'profiles_file_changed')) throw error
-          return once()
-        })
-        await looker.look('final')
+        try {
+          await editor.edit(edits, looker.reading)
+        } finally {
+          await looker.look('final')
+        }
         return looker.reading()
       }),
     onChange: looker.onChange,
+    onOverwritten: editor.onOverwritten,
     async close() {
       looker.close()
       await ticking.close()
-      await serial.run(async () => undefined)
+      await serial.run(editor.close)
       await watcher?.close()
     },
   }
@@ -155,20 +151,4 @@ function createLooker({ path, clock, log, watcher, run }: LookerDependencies): L
       listeners.clear()
     },
   }
-}
-
-/** Reads, changes and writes once; rejects with `profiles_file_changed` if another program wrote in between. */
-async function editFile(edits: readonly ProfileEdit[], reading: ProfileReading, clock: Clock): Promise<void> {
-  const { path, file } = reading
-  let base = await readProfilesFile(path)
-  if (isBlank(base) && file.profiles.size > 0) {
-    // Prefect may have truncated it and be about to write.
-    await sleep(clock, GRACE_MS)
-    base = await readProfilesFile(path)
-  }
-  const text = textForEdit(base, reading)
-  // Loaded only here: edits are rare, and a start is faster without the second parser.
-  const { editProfiles } = await import('./edit.js')
-  const edited = editProfiles(text, edits)
-  if (edited !== text) await replaceProfilesFile(path, edited, base)
 }

@@ -77,9 +77,24 @@ export type ProfileEdit =
       readonly name: string
       /** `undefined` removes the setting. Creates the profile if it is missing. */
       readonly settings: Readonly<Record<string, string | Secret | undefined>>
+      /**
+       * What the file must say for the edit to happen, by setting: the fingerprint of the value (`Secret.fingerprint()`), or
+       * null for "not set". Otherwise nothing is written and `profiles_file_changed` is thrown.
+       */
+      readonly expected?: Readonly<Record<string, string | null>>
     }
   | { readonly kind: 'delete'; readonly name: string }
   | { readonly kind: 'rename'; readonly name: string; readonly to: string }
+
+/** A text that another program wrote into the file in the very moment in which an edit of ours replaced it. */
+export interface Overwritten {
+  /** What it says, if it can be parsed. */
+  readonly file?: ProfileFile
+  /** Our edit was applied to that text, and the file holds both. */
+  readonly isMerged: boolean
+  /** The private copy of the text, if it could not be merged. */
+  readonly keptAt?: string
+}
 
 /** The profile file as the daemon holds it: always the last good reading. */
 export interface ProfileStore {
@@ -94,5 +109,7 @@ export interface ProfileStore {
   edit(edits: readonly ProfileEdit[]): Promise<ProfileReading>
   /** Calls `listener` after every change of content, state or problem. Returns how to stop. */
   onChange(listener: (reading: ProfileReading) => void): () => void
+  /** Calls `listener` for every overwritten text, also for those found before it came. Returns how to stop. */
+  onOverwritten(listener: (found: Overwritten) => void): () => void
   close(): Promise<void>
 }

@@ -1,15 +1,15 @@
-/** One look at `profiles.toml`: reading it, replacing it, and what a look makes of the reading before. */
+/** One look at `profiles.toml`: reading it, and what a look makes of the reading before. */
 
-import { constants } from 'node:fs'
-import { type FileHandle, lstat, mkdir, open, readlink, realpath } from 'node:fs/promises'
-import { dirname, resolve } from 'node:path'
-import { BrokerError, isBrokerError } from '../base/errors.js'
-import { writeFileAtomic } from '../os/atomic-file.js'
+import { constants, type Stats } from 'node:fs'
+import { type FileHandle, lstat, open } from 'node:fs/promises'
+import { BrokerError } from '../base/errors.js'
+import { systemCode } from '../os/system-error.js'
 import { defined } from '../std/defined.js'
+import { sha256Hex } from '../std/secret.js'
 import type { ProfileFile, ProfileReading } from './profile.js'
 import { MAX_PROFILES_BYTES, parseProfiles } from './toml.js'
 
-type FoundFile =
+export type FoundFile =
   | { readonly kind: 'text'; readonly text: string; readonly mode: number }
   | { readonly kind: 'missing' }
   /** `problem` completes a sentence that starts with the file's name. */
@@ -19,9 +19,10 @@ type FoundFile =
 export async function readProfilesFile(path: string): Promise<FoundFile> {
   let handle: FileHandle | undefined
   try {
+    // Without O_NONBLOCK a pipe would be waited for.
     handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
     const found = await handle.stat()
-    if (!found.isFile()) return { kind: 'unreadable', problem: 'is not a regular file' }
+    if (!found.isFile()) return { kind: 'unreadable', problem: notAFile(found) }
     if (found.size > MAX_PROFILES_BYTES) return { kind: 'invalid', problem: 'is larger than 1 MiB' }
     const text = decode(await handle.readFile())
     if (text === undefined) return { kind: 'invalid', problem: 'is not UTF-8' }
@@ -29,65 +30,28 @@ export async function readProfilesFile(path: string): Promise<FoundFile> {
   } catch (error) {
     const code = systemCode(error)
     if (code === 'ENOENT' || code === 'ENOTDIR') return { kind: 'missing' }
-    return { kind: 'unreadable', problem: `cannot be read (${code})` }
+    // A socket cannot be opened at all.
+    const special = code === 'ENXIO' ? await lstat(path).catch(() => undefined) : undefined
+    if (special !== undefined) return { kind: 'unreadable', problem: notAFile(special) }
+    return { kind: 'unreadable', problem: `cannot be read (${code ?? 'unknown error'})` }
   } finally {
     await handle?.close()
   }
 }
 
-/**
- * Replaces the file if it still contains what `expected` says. A link stays a link: its target is replaced. A new file is
- * 0600 in a directory of 0700. Rejects with `profiles_file_changed` (another program wrote first) or `disk_failed`.
- */
-export async function replaceProfilesFile(path: string, text: string, expected: FoundFile): Promise<void> {
-  const mode = expected.kind === 'text' ? expected.mode : 0o600
-  const beforeRename = async () => {
-    if (isSame(await readProfilesFile(path), expected)) return
-    throw new BrokerError('profiles_file_changed', `cannot change ${path}: another program has changed it`, {
-      hint: 'try again',
-    })
-  }
-  try {
-    const target = await targetOf(path)
-    await mkdir(dirname(target), { recursive: true, mode: 0o700 })
-    await writeFileAtomic(target, text, { mode, beforeRename })
-  } catch (error) {
-    if (isBrokerError(error)) throw error
-    throw new BrokerError('disk_failed', `cannot write ${path} (${systemCode(error)}); it is unchanged`, {
-      cause: error,
-      hint: `check the permissions of ${dirname(path)} and the free space`,
-    })
-  }
+function notAFile(found: Stats): string {
+  if (found.isDirectory()) return 'is a directory, not a file'
+  if (found.isFIFO()) return 'is a pipe, not a file'
+  return found.isSocket() ? 'is a socket, not a file' : 'is a device, not a file'
 }
 
-function isSame(now: FoundFile, before: FoundFile): boolean {
-  if (now.kind === 'text' && before.kind === 'text') return now.text === before.text
-  return now.kind === 'missing' && before.kind === 'missing'
-}
-
-/** Where to write: through a link, even if its target does not exist yet. */
-async function targetOf(path: string): Promise<string> {
-  try {
-    return await realpath(path)
-  } catch {
-    const isLink = await lstat(path).then(
-      (found) => found.isSymbolicLink(),
-      () => false,
-    )
-    return isLink ? resolve(dirname(path), await readlink(path)) : path
-  }
-}
-
-function decode(bytes: Uint8Array): string | undefined {
+/** UTF-8, or `undefined`. */
+export function decode(bytes: Uint8Array): string | undefined {
   try {
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
   } catch {
     return undefined
   }
-}
-
-function systemCode(error: unknown): string {
-  return error instanceof Error && 'code' in error ? String(error.code) : 'unknown error'
 }
 
 /** What one look at the disk means. */
@@ -156,6 +120,21 @@ export function isSameReading(before: ProfileReading, now: ProfileReading): bool
     before.problem === now.problem &&
     before.warnings?.join() === now.warnings?.join()
   )
+}
+
+/**
+ * SHA-256 of everything that a profile's table says, in any order; `undefined` if the file has no such table. Equal digests:
+ * nobody has changed a setting of the profile.
+ */
+export function tableDigest({ file }: ProfileReading, name: string): string | undefined {
+  const entry = file.profiles.get(name)
+  if (entry === undefined) return undefined
+  const { settings, apiKey, authString, notStrings, unusable } = entry
+  const values = Object.entries(settings)
+  if (apiKey !== undefined) values.push(['PREFECT_API_KEY', apiKey.reveal()]) // to be hashed
+  if (authString !== undefined) values.push(['PREFECT_API_AUTH_STRING', authString.reveal()]) // to be hashed
+  const sorted = values.sort(([one], [other]) => (one < other ? -1 : 1))
+  return sha256Hex(JSON.stringify([sorted, [...(notStrings ?? [])].sort(), [...(unusable ?? [])].sort()]))
 }
 
 /** Nothing but white space, which a program leaves that truncates the file before it writes. */

@@ -101,6 +101,12 @@ export function profilesOf({ profiles }: TomlTable): Record<string, TomlTable> {
   return own
 }
 
+/** `Secret.fingerprint()` of the setting's value as Prefect reads it; null if it is not set. */
+export function fingerprintOf(table: TomlTable, setting: string): string | null {
+  const value = Object.hasOwn(table, setting) ? table[setting] : undefined
+  return value === undefined ? null : new Secret(asPrefectReads(value)).fingerprint()
+}
+
 /** Whether both say the same, in any order of keys; an empty `profiles` equals none. */
 export function isSameDocument(one: TomlTable, other: TomlTable): boolean {
   return canonical(one) === canonical(other)

@@ -1,4 +1,4 @@
-/** A proxied request: sent to the upstream, its response streamed back, resent with a newer key. */
+/** A proxied request: sent to the upstream, its response streamed back, sent once more after a 401. */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Dispatcher } from 'undici'
 import { pairs } from '../http/headers.js'
@@ -68,16 +68,17 @@ export function createExchange({ renew, authorizer, dispatcherFor, limits, clock
   const secondTry = async (
     outcome: Outcome,
     visit: Visit,
-    { mayResend, isRead }: { readonly mayResend: boolean; readonly isRead: boolean },
+    { mayResend, isRead, isLast }: Readonly<Record<'mayResend' | 'isRead' | 'isLast', boolean>>,
   ): Promise<{ readonly visit: Visit; readonly because: string } | undefined> => {
     switch (outcome.kind) {
       case 'answered':
         return undefined
       case 'rejected': {
+        if (isLast) throw keyRejected(visit.served.profile)
         const renewed = await renew(visit)
         // The client still has the body: once parked, it sends the request again.
         if (!mayResend) throw keyRejected(visit.served.profile)
-        return { visit: renewed, because: 'there is a newer key' }
+        return { visit: renewed, because: 'Prefect rejected the key' }
       }
       case 'failed': {
         const { error, wasSent, begun } = outcome
@@ -96,13 +97,17 @@ export function createExchange({ renew, authorizer, dispatcherFor, limits, clock
     if (first.kind === 'answered') return
     const { method } = request
     const isRead = (method === 'GET' || method === 'HEAD') && body.kind === 'none'
-    const again = await secondTry(first, visit, { mayResend: body.kind !== 'stream', isRead })
+    const again = await secondTry(first, visit, {
+      mayResend: body.kind !== 'stream',
+      isRead,
+      isLast: false,
+    })
     if (again === undefined) return
     meter.replay()
     log.debug({ profile: visit.served.profile, because: again.because }, 'proxied request sent again')
     const second = await send({ ...exchange, visit: again.visit }, body)
     // Nothing is sent a third time.
-    await secondTry(second, again.visit, { mayResend: false, isRead: false })
+    await secondTry(second, again.visit, { mayResend: false, isRead: false, isLast: true })
   }
 }
 

@@ -4,6 +4,7 @@ import type { Duplex } from 'node:stream'
 import { BrokerError, type ErrorCode, isBrokerError } from '../base/errors.js'
 import { headerLines } from '../http/headers.js'
 import { statusOf } from '../http/problem.js'
+import { shownName } from '../profiles/bundled.js'
 
 interface Refusal {
   readonly status: number
@@ -104,11 +105,13 @@ export function isParked({ code }: BrokerError): boolean {
   return PARKED.has(code)
 }
 
-/** Prefect answered 401 to the key that we hold. */
+/** Prefect answered 401 to the key that we hold: the job waits until the key is accepted again, or replaced. */
 export function keyRejected(profile: string): BrokerError {
-  return new BrokerError('key_rejected', `Prefect rejected the key of profile '${profile}'`, {
-    hint: `prefect-auth login --profile ${profile}`,
-  })
+  return new BrokerError(
+    'key_rejected',
+    `Prefect refused the key of profile ${shownName(profile)} just now, and is asked again`,
+    { hint: 'prefect-auth status' },
+  )
 }
 
 /** What the client gets for a failed connection. If the request was sent, it decides itself whether to send it again. */

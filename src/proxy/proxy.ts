@@ -37,7 +37,7 @@ export interface ProxyWay {
   /** The dispatcher for an origin, with its certificates and company proxies; it keeps connections alive. */
   dispatcherFor(origin: string): Promise<Dispatcher>
   /**
-   * Prefect answered 401 to what we hold for the profile. Looks again, and renews if that is due; resolves when
+   * Prefect answered 401 to what we hold for the profile. Asks Prefect about it, and renews it if that is due; resolves when
    * `credentials` serve the best there is. Never rejects.
    */
   onRejected(profile: string, fingerprint: string): Promise<void>

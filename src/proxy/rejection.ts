@@ -1,19 +1,14 @@
-/** Rejected keys: what happens when Prefect answers 401 to a key in use. */
+/** What happens when Prefect answers 401 to a job's request: the key is looked at, and the request sent once more. */
 import { isBrokerError } from '../base/errors.js'
-import type { Events } from '../base/events.js'
-import { rejectKey } from '../keys/disposal.js'
-import type { KeyKeeper } from '../keys/keeper.js'
 import type { CloudApi } from '../prefect/cloud.js'
 import type { Credentials } from '../serve/credentials.js'
-import type { ServingCredentials } from '../serve/serve.js'
 import { createSingleFlight } from '../std/async.js'
 import { type Clock, SECOND_MS } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 import type { Visit } from './admission.js'
 import { fingerprintOf } from './headers.js'
-import { keyRejected } from './parking.js'
 
-/** Resolves with the visit and a newer key. Rejects with `key_rejected` if there is none, or as `serve` throws. */
+/** Resolves with the visit and the best key there is, which may be the same. Rejects as `serve` throws. */
 export type Renew = (visit: Visit) => Promise<Visit>
 
 export function createRenew({
@@ -22,7 +17,7 @@ export function createRenew({
   log,
 }: {
   readonly credentials: Pick<Credentials, 'refresh' | 'serve'>
-  /** Looks for a newer key, and renews it if that is due; never rejects. */
+  /** Asks Prefect about the key, and renews it if that is due; never rejects. */
   readonly onRejected: (profile: string, fingerprint: string) => Promise<void>
   readonly log: Log
 }): Renew {
@@ -34,82 +29,55 @@ export function createRenew({
       log.warn({ profile, fingerprint: rejected }, 'Prefect rejected the key of a proxied request')
       await onRejected(profile, rejected)
     }
-    const served = credentials.serve(profile)
-    if (fingerprintOf(served) === rejected) throw keyRejected(profile)
-    return { ...visit, served }
+    return { ...visit, served: credentials.serve(profile) }
   }
 }
 
 /** A key that Prefect was asked about is not asked about again before this. */
 const ASK_AGAIN_MS = 5 * SECOND_MS
-/** Prefect must have rejected it every time for this long: a bad minute at Prefect takes no key out of service. */
-const REJECTED_AFTER_MS = 15 * SECOND_MS
-
-interface Doubt {
-  readonly fingerprint: string
-  readonly since: number
-  readonly askedAt: number
-}
-
-interface RejectionParts {
-  readonly credentials: Pick<ServingCredentials, 'refresh' | 'state' | 'settle'>
-  readonly keeper: Pick<KeyKeeper, 'markRejected'>
-  readonly cloud: Pick<CloudApi, 'workspaces'>
-  readonly events: Events
-  readonly clock: Clock
-  readonly log: Log
-  /** Renews the key if that is due; resolves when it is over, whatever the outcome. */
-  readonly renew?: (profile: string) => Promise<void>
-}
 
 /**
- * Returns what to call after a 401. One 401 proves nothing: the file and the vault are read again, then Prefect is asked
- * about the key itself. Only if it keeps answering 401 is the key rejected. Concurrent calls for a profile share one check.
- * Never rejects.
+ * Returns what to call after a 401. It proves nothing, and may be anybody's: the file and the vault are read again, then
+ * Prefect is asked about the key itself, and its answer decides what the key is worth. Concurrent calls for a profile share
+ * one question. Never rejects.
  */
-export function createProxyRejection(parts: RejectionParts) {
-  const { log, clock } = parts
+export function createProxyRejection({
+  credentials,
+  cloud,
+  clock,
+  log,
+  renew,
+}: {
+  readonly credentials: Pick<Credentials, 'refresh' | 'state'>
+  readonly cloud: Pick<CloudApi, 'workspaces'>
+  readonly clock: Clock
+  readonly log: Log
+  /** Asks about a key of the vault, and renews it if that is due; resolves when it is over, whatever the outcome. */
+  readonly renew: (profile: string) => Promise<void>
+}) {
   const flights = createSingleFlight<void>()
-  const doubts = new Map<string, Doubt>()
+  const asked = new Map<string, { readonly fingerprint: string; readonly at: number }>()
+
+  async function ask(profile: string, fingerprint: string): Promise<void> {
+    await credentials.refresh()
+    const { outcome, resolved, keySource } = credentials.state(profile)
+    if (outcome.kind === 'refused' || outcome.served.apiKey?.fingerprint() !== fingerprint) return
+    if (keySource === 'vault') return renew(profile)
+    // A key in the file is the user's own: it is served until the user changes it.
+    await cloud.workspaces({ cloudApiUrl: resolved.cloudApiUrl, key: outcome.served.apiKey })
+  }
+
   return (profile: string, fingerprint: string): Promise<void> =>
     flights.run(profile, async () => {
+      const before = asked.get(profile)
       const now = clock.monotonic()
-      const known = doubts.get(profile)
-      const before = known?.fingerprint === fingerprint ? known : undefined
-      if (before !== undefined && now - before.askedAt < ASK_AGAIN_MS) return
-      const since = before?.since ?? now
+      if (before?.fingerprint === fingerprint && now - before.at < ASK_AGAIN_MS) return
+      asked.set(profile, { fingerprint, at: now })
       try {
-        const isRefused = await check(parts, profile, fingerprint, now - since >= REJECTED_AFTER_MS)
-        if (isRefused) doubts.set(profile, { fingerprint, since, askedAt: clock.monotonic() })
-        else doubts.delete(profile)
+        await ask(profile, fingerprint)
       } catch (error) {
-        log.warn({ profile, error }, 'rejected key could not be checked')
+        if (isBrokerError(error, 'key_rejected')) return
+        log.warn({ profile, error }, 'refused key could not be asked about')
       }
     })
-}
-
-/** Returns true if Prefect rejects this very key. `isLong`: it has done so for long enough to be believed. */
-async function check(
-  { credentials, keeper, cloud, events, log, renew }: RejectionParts,
-  profile: string,
-  fingerprint: string,
-  isLong: boolean,
-): Promise<boolean> {
-  await credentials.refresh()
-  await renew?.(profile)
-  const { outcome, resolved } = credentials.state(profile)
-  if (outcome.kind === 'refused') return false
-  const { apiKey, item } = outcome.served
-  if (apiKey === undefined || apiKey.fingerprint() !== fingerprint) return false
-  try {
-    await cloud.workspaces({ cloudApiUrl: resolved.cloudApiUrl, key: apiKey })
-    return false
-  } catch (error) {
-    if (!isBrokerError(error, 'key_rejected')) throw error
-  }
-  // A key in the file is the user's own: it is served until the user changes it.
-  if (!isLong || item === undefined) return true
-  const settle = () => credentials.settle()
-  await rejectKey({ keeper, settle, events, log }, { profile, item, fingerprint })
-  return true
 }

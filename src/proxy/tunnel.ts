@@ -122,7 +122,7 @@ async function openFor(
   }
 }
 
-/** A 401 to our own key is not for the client: tries once more with a newer one. Rejects with `key_rejected`. */
+/** A 401 to our own key is not for the client: tries once more with the best there is. Rejects with `key_rejected`. */
 async function dialWithKey(
   visit: Visit,
   request: IncomingMessage,

@@ -1,28 +1,31 @@
 /** One attempt to renew one key: finish what was begun, ask Prefect about the key, then make a new one. */
-import { BrokerError, isBrokerError } from '../base/errors.js'
+import { BrokerError, type ErrorCode, isBrokerError } from '../base/errors.js'
 import type { Events } from '../base/events.js'
 import { type Journal, type RotationEntry, rotationsOf } from '../keys/journal.js'
 import type { KeyKeeper } from '../keys/keeper.js'
 import type { KeyRecord } from '../keys/ledger.js'
 import type { KeyRotator } from '../keys/rotate.js'
+import { isEnded } from '../keys/verdict.js'
+import type { Verdicts } from '../keys/verdicts.js'
 import type { Document } from '../os/document.js'
 import { type CloudApi, verifyKey } from '../prefect/cloud.js'
-import type { ServerTime } from '../prefect/server-time.js'
+import type { ServerTimes } from '../prefect/server-time.js'
 import { shownName } from '../profiles/bundled.js'
 import type { Credentials } from '../serve/credentials.js'
 import { SECOND_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
+import { loginCommand, quoteWord } from '../std/text.js'
 import { describeSetback, type Setback } from './backoff.js'
-import { type CurrentKey, findCurrentKey, isDue } from './due.js'
+import { type CurrentKey, findHeldKey, isDue } from './due.js'
 
 export type Attempt =
   /** `record`: the new key; absent if it was promoted by a recovery and is gone again. */
   | { readonly kind: 'renewed'; readonly record?: KeyRecord }
   /** `current`: the key as looked up after Prefect was asked. */
   | { readonly kind: 'not_due'; readonly current?: CurrentKey }
-  /** Prefect no longer accepts the key. */
-  | { readonly kind: 'rejected' }
+  /** Prefect does not accept the key: it is doubted, or rejected. */
+  | { readonly kind: 'refused' }
 
 interface RenewalAttempts {
   /**
@@ -50,7 +53,8 @@ export function createRenewalAttempts({
   rotator,
   journal,
   events,
-  time,
+  verdicts,
+  times,
   settle,
   log,
 }: {
@@ -60,11 +64,12 @@ export function createRenewalAttempts({
   readonly rotator: KeyRotator
   readonly journal: Document<Journal>
   readonly events: Events
-  readonly time: ServerTime
+  readonly verdicts: Pick<Verdicts, 'end'>
+  readonly times: ServerTimes
   readonly settle: () => Promise<void>
   readonly log: Log
 }): RenewalAttempts {
-  const find = (profile: string) => findCurrentKey({ keeper, credentials }, profile)
+  const find = (profile: string) => findHeldKey({ keeper, credentials }, profile)
   const countEntries = (profile: string, isCounted: (entry: RotationEntry) => boolean) =>
     rotationsOf(journal.read(), profile).filter(isCounted).length
   const isPending = (profile: string) => countEntries(profile, ({ step }) => step !== 'lost') > 0
@@ -94,10 +99,10 @@ export function createRenewalAttempts({
     if (current === undefined) {
       throw new BrokerError('login_required', `profile ${shownName(profile)} has no stored key to renew`)
     }
-    if ((await ask(current)) === 'rejected') return { kind: 'rejected' }
+    if ((await ask(current)) === 'refused') return { kind: 'refused' }
     // Only now is the time known, and the key may have been replaced while Prefect was asked.
     const next = find(profile)
-    if (!isForced && !isDue(next?.plan, time.clock.now())) {
+    if (!isForced && !isDue(next?.plan, times.of(current.record.cloudApiUrl).clock.now())) {
       return { kind: 'not_due', ...defined({ current: next }) }
     }
     const { fingerprint } = current.record
@@ -106,32 +111,28 @@ export function createRenewalAttempts({
   }
 
   /**
-   * `rejected`: Prefect said 401 twice, or could not say but sent a date past the key's expiry. Rejects with every failure
-   * that says nothing about the key, and with `owner_mismatch` if the key's owner has changed.
+   * `refused`: Prefect said 401, or could not say but its own time is past the key's expiry. Rejects with every failure that
+   * says nothing about the key, and with `owner_mismatch` if the key's owner has changed.
    */
-  async function ask(current: CurrentKey): Promise<'good' | 'rejected'> {
+  async function ask(current: CurrentKey): Promise<'good' | 'refused'> {
     const { record, key } = current
-    const target = { cloudApiUrl: record.cloudApiUrl, key }
+    const { cloudApiUrl } = record
+    // A key that was rejected and whose life is over does not come back.
+    if (record.rejectedAt !== undefined && isEnded(record, times.of(cloudApiUrl))) return 'refused'
     try {
-      const { owner, workspaces } = await verifyKey(cloud, target)
+      const { owner, workspaces } = await verifyKey(cloud, { cloudApiUrl, key })
       requireSameOwner(current, owner.id)
       // An empty list may be temporary: keep the names that are known.
       if (workspaces.length > 0) await keeper.note(record.profile, { workspaces })
       return 'good'
     } catch (error) {
-      if (!isBrokerError(error, 'key_rejected')) {
-        if (isPastExpiry(record, time.toldAt(), error)) return 'rejected'
-        throw error
+      if (isBrokerError(error, ...NOT_ACCEPTED) && isEnded(record, times.of(cloudApiUrl))) {
+        await verdicts.end(record)
+        return 'refused'
       }
-    }
-    // A single 401 may be a glitch: the next call confirms it, or says what else is wrong.
-    try {
-      await cloud.workspaces(target)
-    } catch (error) {
-      if (isBrokerError(error, 'key_rejected')) return 'rejected'
+      if (isBrokerError(error, 'key_rejected')) return 'refused'
       throw error
     }
-    throw new BrokerError('prefect_failed', 'Prefect rejected the key, and accepted it a moment later')
   }
 
   return {
@@ -153,7 +154,8 @@ export function createRenewalAttempts({
         profile,
         facts: { code, message, setback, retry_in_s: Math.ceil(delay / SECOND_MS) },
       })
-      const lastRenewal = { at: time.clock.now(), outcome: 'failed', code, message } as const
+      const { cloudApiUrl = '' } = keeper.current(profile) ?? {}
+      const lastRenewal = { at: times.of(cloudApiUrl).clock.now(), outcome: 'failed', code, message } as const
       await keeper
         .note(profile, { lastRenewal })
         .catch((failure: unknown) => log.warn({ profile, error: failure }, 'failed renewal not noted'))
@@ -170,15 +172,27 @@ function requireSameOwner({ owner, record }: CurrentKey, id: string): void {
   )
 }
 
-/** Whether Prefect, without saying so itself, sent a date past the key's expiry. `toldAt`: that date, epoch ms. */
-function isPastExpiry(
-  { expiresAt, isExpiryAssumed }: KeyRecord,
-  toldAt: number | undefined,
-  error: unknown,
-): boolean {
-  const isResponse = isBrokerError(error, 'prefect_failed', 'prefect_rate_limited', 'prefect_forbidden')
-  if (!isResponse || toldAt === undefined || expiresAt === undefined) return false
-  return isExpiryAssumed !== true && toldAt > expiresAt
+/** Answers that are no acceptance; with a `Date` past the key's expiry, they are its end. */
+const NOT_ACCEPTED: readonly ErrorCode[] = [
+  'key_rejected',
+  'prefect_failed',
+  'prefect_rate_limited',
+  'prefect_forbidden',
+]
+
+/** Prefect's refusal for who asked for a renewal. */
+export function keyRefused(profile: string, isDoubted: boolean): BrokerError {
+  const name = shownName(profile)
+  if (!isDoubted) {
+    return new BrokerError('key_rejected', `Prefect no longer accepts the key of profile ${name}`, {
+      hint: loginCommand(profile),
+    })
+  }
+  return new BrokerError(
+    'key_rejected',
+    `Prefect refused the key of profile ${name} just now; it is still served, and Prefect is asked again`,
+    { hint: `in a few minutes: prefect-auth renew --now --profile ${quoteWord(profile)}` },
+  )
 }
 
 function unsettled(profile: string): BrokerError {

@@ -3,6 +3,7 @@
 import type { KeyKeeper } from '../keys/keeper.js'
 import type { KeyRecord, LastRenewal, ProfileRecord } from '../keys/ledger.js'
 import type { Owner } from '../prefect/cloud.js'
+import type { ServerTimes } from '../prefect/server-time.js'
 import type { Credentials } from '../serve/credentials.js'
 import { MINUTE_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
@@ -17,23 +18,25 @@ export interface CurrentKey {
   readonly plan: RenewalPlan
 }
 
+interface Holders {
+  readonly keeper: Pick<KeyKeeper, 'current' | 'keyOf' | 'profile'>
+  readonly credentials: Pick<Credentials, 'states'>
+}
+
+/** As `findHeldKey`, but undefined for a rejected one: what is not served is not renewed. */
+export function findCurrentKey(holders: Holders, profile: string): CurrentKey | undefined {
+  const current = findHeldKey(holders, profile)
+  return current?.record.rejectedAt === undefined ? current : undefined
+}
+
 /**
- * Undefined if nothing is served from the vault: no key, a rejected one, a locked vault, a key in the file, a profile that
- * points at another host. What is not served is not renewed.
+ * Undefined if Prefect could not be asked about a key from the vault: no key, a locked vault, a key in the file, a profile
+ * that points at another host.
  */
-export function findCurrentKey(
-  {
-    keeper,
-    credentials,
-  }: {
-    readonly keeper: Pick<KeyKeeper, 'current' | 'keyOf' | 'profile'>
-    readonly credentials: Pick<Credentials, 'states'>
-  },
-  profile: string,
-): CurrentKey | undefined {
+export function findHeldKey({ keeper, credentials }: Holders, profile: string): CurrentKey | undefined {
   const record = keeper.current(profile)
   const key = record === undefined ? undefined : keeper.keyOf(record.item)
-  if (record === undefined || key === undefined || record.rejectedAt !== undefined) return undefined
+  if (record === undefined || key === undefined) return undefined
   const state = credentials.states().find(({ resolved }) => resolved.name === profile)
   if (state?.resolved.kind !== 'cloud' || state.keySource !== 'vault') return undefined
   if (state.resolved.cloudApiUrl !== record.cloudApiUrl) return undefined
@@ -69,8 +72,7 @@ export function renewalMoment(
 export interface NextDutyDeps {
   readonly keeper: KeyKeeper
   readonly credentials: Credentials
-  /** Epoch ms, corrected by Prefect's. */
-  readonly now: () => number
+  readonly times: ServerTimes
   /** `renewal.retire_after`; absent: never. */
   readonly retireAfterMs?: number
 }
@@ -78,27 +80,32 @@ export interface NextDutyDeps {
 /** What was due a moment ago is done by the next tick: until then it still counts as ahead. */
 const JUST_NOW_MS = MINUTE_MS
 
-/** When the daemon next has something to do without being asked, epoch ms; in the past if a renewal is overdue. */
-export function nextDutyAt({ keeper, credentials, now, retireAfterMs }: NextDutyDeps): number | undefined {
+/** In how many ms the daemon has something to do without being asked; negative if a renewal is overdue. */
+export function nextDutyInMs({
+  keeper,
+  credentials,
+  times,
+  retireAfterMs,
+}: NextDutyDeps): number | undefined {
   const { profiles, keys } = keeper.ledger()
-  const after = now() - JUST_NOW_MS
-  const moments = [
-    ...Object.keys(profiles).flatMap((profile) =>
-      renewalOrWarning(findCurrentKey({ keeper, credentials }, profile), after),
-    ),
-    ...Object.values(keys).flatMap((record) => deletion(record, retireAfterMs, after)),
+  const nowFor = ({ cloudApiUrl }: KeyRecord) => times.of(cloudApiUrl).clock.now()
+  const waits = [
+    ...Object.keys(profiles).flatMap((profile) => {
+      const current = findCurrentKey({ keeper, credentials }, profile)
+      return current === undefined ? [] : renewalOrWarning(current, nowFor(current.record))
+    }),
+    ...Object.values(keys).flatMap((record) => deletion(record, retireAfterMs, nowFor(record))),
   ]
-  return moments.length === 0 ? undefined : Math.min(...moments)
+  return waits.length === 0 ? undefined : Math.min(...waits)
 }
 
-function renewalOrWarning(current: CurrentKey | undefined, after: number): readonly number[] {
-  switch (current?.plan.kind) {
+function renewalOrWarning({ plan, record }: CurrentKey, now: number): readonly number[] {
+  switch (plan.kind) {
     case 'renew':
-      return [current.plan.at]
+      return [plan.at - now]
     case 'not_renewable':
-      return warningsAfter(current.record, after)
+      return warningsAfter(record, now - JUST_NOW_MS).map((at) => at - now)
     case 'not_needed':
-    case undefined:
       return []
   }
 }
@@ -107,9 +114,9 @@ function renewalOrWarning(current: CurrentKey | undefined, after: number): reado
 function deletion(
   { retiredAt, cloudId, handedOut }: KeyRecord,
   retireAfterMs: number | undefined,
-  after: number,
+  now: number,
 ): readonly number[] {
   if (retireAfterMs === undefined || retiredAt === undefined || cloudId === undefined || !handedOut) return []
-  const at = retiredAt + retireAfterMs
-  return at > after ? [at] : []
+  const wait = retiredAt + retireAfterMs - now
+  return wait > -JUST_NOW_MS ? [wait] : []
 }

@@ -2,20 +2,24 @@
 
 import { BrokerError } from '../base/errors.js'
 import type { Events } from '../base/events.js'
+import type { Disposal } from '../keys/disposal.js'
 import { isHalfDone, type Journal } from '../keys/journal.js'
 import type { KeyKeeper } from '../keys/keeper.js'
 import type { KeyFacts, KeyRecord } from '../keys/ledger.js'
 import type { KeyRotator } from '../keys/rotate.js'
+import type { Turns } from '../keys/turns.js'
+import type { Verdicts } from '../keys/verdicts.js'
 import type { Document } from '../os/document.js'
 import type { CloudApi, ServiceAccountsApi } from '../prefect/cloud.js'
-import type { ServerTime } from '../prefect/server-time.js'
+import type { ServerTimes } from '../prefect/server-time.js'
 import { shownName } from '../profiles/bundled.js'
 import type { Served } from '../serve/credentials.js'
 import type { ServingCredentials } from '../serve/serve.js'
-import { type Clock, HOUR_MS } from '../std/clock.js'
+import { type Clock, HOUR_MS, MINUTE_MS, SECOND_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
 import { quoteWord } from '../std/text.js'
+import { type BackoffPolicy, backoffMs } from '../std/time.js'
 import type { Vault } from '../vault/vault.js'
 import { planFor } from './due.js'
 import { createKeyRenewer, type KeyRenewer } from './renewer.js'
@@ -47,16 +51,21 @@ export interface Renewal extends KeyRenewer {
 }
 
 const CLEAR_EVERY_MS = HOUR_MS
+/** What cannot be finished yet is tried again after this, doubled each time. */
+const URGENT_AGAIN: BackoffPolicy = { firstMs: 10 * SECOND_MS, maxMs: 10 * MINUTE_MS }
 
 export function createRenewal({
   keeper,
   credentials,
   vault,
   cloud,
+  disposal,
+  turns,
   rotator,
   journal,
   events,
-  time,
+  verdicts,
+  times,
   clock,
   settle,
   newId,
@@ -68,11 +77,14 @@ export function createRenewal({
   readonly credentials: ServingCredentials
   readonly vault: Pick<Vault, 'prove'>
   readonly cloud: CloudApi & ServiceAccountsApi
+  readonly disposal: Disposal
+  readonly turns: Turns
   readonly rotator: KeyRotator
   readonly journal: Document<Journal>
   readonly events: Events
-  readonly time: ServerTime
-  /** The machine's own; `time` corrects it. */
+  readonly verdicts: Pick<Verdicts, 'end' | 'of'>
+  readonly times: ServerTimes
+  /** The machine's own; `times` correct it. */
   readonly clock: Clock
   /** Brings what is served up to date. */
   readonly settle: () => Promise<void>
@@ -87,10 +99,13 @@ export function createRenewal({
     keeper,
     credentials,
     cloud,
+    disposal,
+    turns,
     rotator,
     journal,
     events,
-    time,
+    verdicts,
+    times,
     clock,
     random,
     log,
@@ -102,17 +117,22 @@ export function createRenewal({
     keeper,
     vault,
     cloud,
+    turns,
     journal,
     events,
-    clock: time.clock,
+    times,
     newId,
     log,
   })
   let clearedAt = Number.NEGATIVE_INFINITY
   let wasSure = false
+  let urgentAt = Number.NEGATIVE_INFINITY
+  let urgentTries = 0
+  const isUrgent = () =>
+    Object.values(journal.read().entries).some((entry) => entry.kind === 'rotation' && isHalfDone(entry))
   return {
     ...renewer,
-    admin: createRenewalAdmin({ keeper, credentials, renewer, now: () => time.clock.now() }),
+    admin: createRenewalAdmin({ keeper, credentials, renewer, times }),
     serviceAccounts,
     async renewIfDue(profile) {
       try {
@@ -123,15 +143,14 @@ export function createRenewal({
     },
     async recover() {
       await serviceAccounts.recover()
-      const isUrgent = Object.values(journal.read().entries).some(
-        (entry) => entry.kind === 'rotation' && isHalfDone(entry),
-      )
       // Expired keys are cleared away only when the time is known, which it is not at the start.
-      const isCleared = clock.monotonic() - clearedAt < CLEAR_EVERY_MS && (wasSure || !time.isFresh())
-      if (!isUrgent && isCleared) return
+      const isCleared = clock.monotonic() - clearedAt < CLEAR_EVERY_MS && (wasSure || !times.isAnyFresh())
+      if (!(isUrgent() && clock.monotonic() >= urgentAt) && isCleared) return
       clearedAt = clock.monotonic()
-      wasSure = time.isFresh()
+      wasSure = times.isAnyFresh()
       await rotator.recover()
+      urgentTries = isUrgent() ? urgentTries + 1 : 0
+      urgentAt = clock.monotonic() + backoffMs(Math.max(1, urgentTries), URGENT_AGAIN, () => 1)
     },
   }
 }
@@ -140,17 +159,22 @@ function createRenewalAdmin({
   keeper,
   credentials,
   renewer,
-  now,
+  times,
 }: {
   readonly keeper: KeyKeeper
   readonly credentials: ServingCredentials
   readonly renewer: KeyRenewer
-  /** Epoch ms, corrected by Prefect's. */
-  readonly now: () => number
+  readonly times: ServerTimes
 }): RenewalAdmin {
   return {
     async renew(asked, { ifDue }) {
       await credentials.refresh()
+      const { name } = credentials.state(asked).resolved
+      // A rejected key is asked about once more: Prefect may take it again.
+      if (keeper.current(name)?.rejectedAt !== undefined) {
+        await renewer.renew(name, { isForced: false })
+        await credentials.settle()
+      }
       const served = credentials.serve(asked)
       const { profile } = served
       const record = requireOurs(keeper, served)
@@ -169,7 +193,10 @@ function createRenewalAdmin({
       if (key === undefined) throw noKey(profile)
       return kind === 'renewed' ? { kind, key } : { kind, key, ...defined({ at: key.renewsAt }) }
     },
-    view: (profile) => viewRenewal(keeper.ledger(), profile, now()),
+    view(profile) {
+      const { cloudApiUrl = '' } = keeper.current(profile) ?? {}
+      return viewRenewal(keeper.ledger(), profile, times.of(cloudApiUrl).clock.now())
+    },
   }
 }
 

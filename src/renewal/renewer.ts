@@ -1,22 +1,27 @@
 /** Renews keys before they expire: on ticks, at use, after sleep, and when asked. */
-import { BrokerError, isBrokerError, shuttingDown } from '../base/errors.js'
+import { isBrokerError, shuttingDown } from '../base/errors.js'
 import type { Events } from '../base/events.js'
-import { rejectKey } from '../keys/disposal.js'
+import type { Disposal } from '../keys/disposal.js'
 import type { Journal } from '../keys/journal.js'
 import type { KeyKeeper } from '../keys/keeper.js'
+import type { KeyRecord } from '../keys/ledger.js'
 import type { KeyRotator } from '../keys/rotate.js'
+import type { Turns } from '../keys/turns.js'
+import { askAgainMs, isEnded } from '../keys/verdict.js'
+import type { Verdicts } from '../keys/verdicts.js'
 import type { Document } from '../os/document.js'
 import type { CloudApi } from '../prefect/cloud.js'
-import type { ServerTime } from '../prefect/server-time.js'
-import { shownName } from '../profiles/bundled.js'
+import type { ServerTimes } from '../prefect/server-time.js'
 import type { Credentials } from '../serve/credentials.js'
 import { createSingleFlight } from '../std/async.js'
-import { type Clock, DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, type Timer } from '../std/clock.js'
+import { type Clock, DAY_MS, MINUTE_MS, type Timer } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
-import { type Attempt, createRenewalAttempts } from './attempt.js'
+import { type Attempt, createRenewalAttempts, keyRefused } from './attempt.js'
 import { classifySetback, createRenewalHolds } from './backoff.js'
-import { type CurrentKey, findCurrentKey, isDue, planFor } from './due.js'
+import { createClockWatch } from './clock-watch.js'
+import { type CurrentKey, findHeldKey, isDue, planFor } from './due.js'
+import { createFileKeyWatch } from './file-keys.js'
 import type { RenewalPlan } from './plan.js'
 import { createKeyRetirer } from './retire.js'
 import { findWarning } from './view.js'
@@ -34,8 +39,6 @@ export interface KeyRenewer {
   close(): Promise<void>
 }
 
-/** How often Prefect is asked about a key in use, in awake time: a revoked one is found before a job finds it. */
-const ASK_EVERY_MS = 12 * HOUR_MS
 const ASK_PAST_EXPIRY_MS = 10 * MINUTE_MS
 /** The least time between two requests because of a wall clock that keeps jumping. */
 const ASK_AFTER_JUMP_MS = MINUTE_MS
@@ -44,10 +47,13 @@ export function createKeyRenewer({
   keeper,
   credentials,
   cloud,
+  disposal,
+  turns,
   rotator,
   journal,
   events,
-  time,
+  verdicts,
+  times,
   clock,
   random,
   log,
@@ -57,11 +63,14 @@ export function createKeyRenewer({
   readonly keeper: KeyKeeper
   readonly credentials: Credentials
   readonly cloud: CloudApi
+  readonly disposal: Disposal
+  readonly turns: Turns
   readonly rotator: KeyRotator
   readonly journal: Document<Journal>
   readonly events: Events
-  readonly time: ServerTime
-  /** The machine's own; `time` corrects it. */
+  readonly verdicts: Pick<Verdicts, 'end' | 'of'>
+  readonly times: ServerTimes
+  /** The machine's own; `times` correct it. */
   readonly clock: Clock
   /** In [0, 1). */
   readonly random: () => number
@@ -77,12 +86,12 @@ export function createKeyRenewer({
   const looks = createSingleFlight<void>()
   const retirer = createKeyRetirer({
     keeper,
-    cloud,
+    disposal,
+    turns,
     events,
     holds,
     log,
-    clock: time.clock,
-    isTimeSure: () => time.isFresh(),
+    times,
     ...defined({ retireAfterMs }),
   })
   const attempts = createRenewalAttempts({
@@ -92,13 +101,16 @@ export function createKeyRenewer({
     rotator,
     journal,
     events,
-    time,
+    verdicts,
+    times,
     settle,
     log,
   })
+  const askAboutFileKeys = createFileKeyWatch({ credentials, cloud, verdicts, clock, log })
   const timers = new Set<Timer>()
   const askedAt = new Map<string, number>()
   const running = new Set<Promise<unknown>>()
+  /** Of `clock.monotonic()`. */
   let nextAt = Number.NEGATIVE_INFINITY
   let isClosed = false
 
@@ -107,7 +119,12 @@ export function createKeyRenewer({
     nextAt = Number.NEGATIVE_INFINITY
   })
 
-  const find = (profile: string) => findCurrentKey({ keeper, credentials }, profile)
+  const find = (profile: string) => findHeldKey({ keeper, credentials }, profile)
+
+  const timeOf = ({ record }: CurrentKey) => times.of(record.cloudApiUrl)
+
+  const isDueNow = (current: CurrentKey | undefined) =>
+    current !== undefined && isDue(current.plan, timeOf(current).clock.now())
 
   const track = async <T>(work: Promise<T>): Promise<T> => {
     const over = work.then(
@@ -134,15 +151,14 @@ export function createKeyRenewer({
     { isForced }: { readonly isForced: boolean },
   ): Promise<Attempt> {
     const item = current?.record.item ?? profile
-    const wasDue = isForced || isDue(current?.plan, time.clock.now())
+    const wasDue = isForced || isDueNow(current)
     const lostBefore = attempts.lostKeys(profile)
     askedAt.set(item, clock.monotonic())
     try {
       const outcome = await attempts.run(profile, current, { isForced })
       holds.clear(item)
-      if (outcome.kind === 'rejected' && current !== undefined) {
-        await rejectKey({ keeper, settle, events, log }, current.record)
-      }
+      const wasGood = current?.record.doubt === undefined && current?.record.rejectedAt === undefined
+      if (outcome.kind === 'refused' || !wasGood) await settle()
       if (outcome.kind === 'renewed') await attempts.announce(profile, outcome.record)
       return outcome
     } catch (error) {
@@ -151,7 +167,7 @@ export function createKeyRenewer({
       const delay = holds.set(item, { setback, lifeMs: lifeOf(current), error })
       wakeIn(delay, profile)
       // Asking about a key that is not due is no renewal, and its failure is no failed one.
-      if (wasDue || isDue(current?.plan, time.clock.now())) {
+      if (wasDue || isDueNow(current)) {
         await attempts.fail(profile, { error, setback, delay })
       }
       throw error
@@ -171,22 +187,27 @@ export function createKeyRenewer({
   function wantsAttempt(profile: string, current: CurrentKey | undefined): boolean {
     const isPending = attempts.isPending(profile)
     if (current === undefined) return isPending && holds.isOver(profile)
-    const { item, expiresAt } = current.record
+    const { record } = current
+    const { item, expiresAt, doubt, rejectedAt } = record
     if (!holds.isOver(item)) return false
-    if (isPending || isDue(current.plan, time.clock.now())) return true
+    const { clock: prefects, isFresh } = timeOf(current)
     const since = clock.monotonic() - (askedAt.get(item) ?? Number.NEGATIVE_INFINITY)
-    if (since >= ASK_EVERY_MS || (!time.isFresh() && since >= ASK_AFTER_JUMP_MS)) return true
-    return expiresAt !== undefined && time.clock.now() >= expiresAt && since >= ASK_PAST_EXPIRY_MS
+    const isTime = since >= askAgainMs(record, prefects.now())
+    if (rejectedAt !== undefined) return isTime && (isPending || !isEnded(record, timeOf(current)))
+    if (doubt !== undefined) return isTime
+    if (isTime || isPending || isDueNow(current)) return true
+    if (!isFresh() && since >= ASK_AFTER_JUMP_MS) return true
+    return expiresAt !== undefined && prefects.now() >= expiresAt && since >= ASK_PAST_EXPIRY_MS
   }
 
-  /** Returns when a glance should look again, epoch ms. What is held back has timers and ticks. Never rejects. */
+  /** Returns when a glance should look again, monotonic ms. What is held back has timers and ticks. Never rejects. */
   async function look(profile: string): Promise<number> {
     let current = find(profile)
     if (!isClosed && wantsAttempt(profile, current)) {
       try {
         const outcome = await attempt(profile, current, { isForced: false })
         if (outcome.kind === 'renewed' && outcome.record !== undefined) {
-          return glanceAt(planFor(outcome.record, keeper.profile(profile)))
+          return glanceAt(planFor(outcome.record, keeper.profile(profile)), outcome.record)
         }
         current = outcome.kind === 'not_due' ? outcome.current : find(profile)
       } catch (error) {
@@ -200,17 +221,19 @@ export function createKeyRenewer({
     } catch (error) {
       log.warn({ profile, error }, 'expiry warning not noted; will retry')
     }
-    return glanceAt(current.plan)
+    return glanceAt(current.plan, current.record)
   }
 
-  function glanceAt(plan: RenewalPlan): number {
-    return plan.kind === 'renew' && plan.at > time.clock.now() ? plan.at : Number.POSITIVE_INFINITY
+  function glanceAt(plan: RenewalPlan, { cloudApiUrl }: KeyRecord): number {
+    const now = times.of(cloudApiUrl).clock.now()
+    if (plan.kind !== 'renew' || plan.at <= now) return Number.POSITIVE_INFINITY
+    return clock.monotonic() + plan.at - now
   }
 
   /** Gives each warning once. */
   async function warn(current: CurrentKey): Promise<void> {
     const { profile, item } = current.record
-    const warning = findWarning(current, time.clock.now())
+    const warning = findWarning(current, timeOf(current).clock.now())
     if (warning === undefined) return
     // Noted first: after a crash it is in the status only, which is better than warning twice.
     await keeper.markWarned(item, warning.days)
@@ -221,6 +244,7 @@ export function createKeyRenewer({
   async function lookAtAll(): Promise<void> {
     nextAt = Number.POSITIVE_INFINITY
     const moments = await Promise.all(Object.keys(keeper.ledger().profiles).map(look))
+    if (!isClosed) await askAboutFileKeys()
     if (!isClosed) await retirer.run()
     // Whatever changed during the looks has set it back already.
     nextAt = Math.min(nextAt, ...moments)
@@ -230,7 +254,7 @@ export function createKeyRenewer({
     const jump = watch.look()
     if (jump === 0) return
     log.info({ ms: jump }, 'wall clock moved, or machine slept')
-    time.forget()
+    times.forget()
     holds.skip(Math.max(0, jump))
     nextAt = Number.NEGATIVE_INFINITY
   }
@@ -244,7 +268,7 @@ export function createKeyRenewer({
     tick,
     glance() {
       noticeJump()
-      if (isClosed || time.clock.now() < nextAt || looks.isRunning('all')) return
+      if (isClosed || clock.monotonic() < nextAt || looks.isRunning('all')) return
       tick().catch((error: unknown) => log.error({ error }, 'looking at the keys failed'))
     },
     async renew(profile, { isForced }) {
@@ -254,12 +278,8 @@ export function createKeyRenewer({
       if (outcome.kind === 'not_due' && isForced) {
         outcome = await attempt(profile, find(profile), { isForced })
       }
-      if (outcome.kind !== 'rejected') return outcome.kind
-      throw new BrokerError(
-        'key_rejected',
-        `Prefect no longer accepts the key of profile ${shownName(profile)}`,
-        { hint: 'prefect-auth login' },
-      )
+      if (outcome.kind !== 'refused') return outcome.kind
+      throw keyRefused(profile, find(profile)?.record.rejectedAt === undefined)
     },
     isBusy: () => running.size > 0,
     async close() {
@@ -275,26 +295,4 @@ export function createKeyRenewer({
 function lifeOf(current: CurrentKey | undefined): number {
   const { issuedAt = 0, expiresAt = 30 * DAY_MS } = current?.record ?? {}
   return expiresAt - issuedAt
-}
-
-interface ClockWatch {
-  /** How far the wall clock moved against the monotonic one since the last call, ms; 0 for a little drift. */
-  look(): number
-}
-
-/** More than any drift between two calls, less than any sleep that matters. */
-const TOLERANCE_MS = 5 * SECOND_MS
-
-export function createClockWatch(clock: Clock): ClockWatch {
-  let wall = clock.now()
-  let mono = clock.monotonic()
-  return {
-    look() {
-      const [nowWall, nowMono] = [clock.now(), clock.monotonic()]
-      const jump = nowWall - wall - (nowMono - mono)
-      wall = nowWall
-      mono = nowMono
-      return Math.abs(jump) > TOLERANCE_MS ? jump : 0
-    },
-  }
 }

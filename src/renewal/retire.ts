@@ -1,11 +1,12 @@
 /** Deletes replaced keys at Prefect: at once if never handed out, else after `renewal.retire_after`. */
 
 import type { Events } from '../base/events.js'
-import { deleteKeyAtPrefect, targetOf } from '../keys/disposal.js'
+import { type Disposal, targetOf } from '../keys/disposal.js'
 import type { KeyKeeper } from '../keys/keeper.js'
 import type { KeyRecord } from '../keys/ledger.js'
-import type { CloudApi } from '../prefect/cloud.js'
-import { type Clock, DAY_MS } from '../std/clock.js'
+import type { Turns } from '../keys/turns.js'
+import type { ServerTimes } from '../prefect/server-time.js'
+import { DAY_MS } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 import type { RenewalHolds } from './backoff.js'
 
@@ -16,39 +17,40 @@ interface KeyRetirer {
 
 export function createKeyRetirer({
   keeper,
-  cloud,
+  disposal,
+  turns,
   events,
-  clock,
-  isTimeSure,
+  times,
   holds,
   log,
   retireAfterMs,
 }: {
   readonly keeper: KeyKeeper
-  readonly cloud: Pick<CloudApi, 'deleteKey'>
+  readonly disposal: Disposal
+  readonly turns: Turns
   readonly events: Events
-  /** Corrected by Prefect's: a clock that jumps must not delete a key under a running job. */
-  readonly clock: Clock
-  /** Whether that clock was compared with Prefect's lately. */
-  readonly isTimeSure: () => boolean
+  /** A clock of ours that jumps must not delete a key under a running job. */
+  readonly times: ServerTimes
   readonly holds: RenewalHolds
   readonly log: Log
   /** `renewal.retire_after`; absent: never. */
   readonly retireAfterMs?: number
 }): KeyRetirer {
-  function isDue({ retiredAt, cloudId, userId, handedOut }: KeyRecord): boolean {
+  function isDue({ retiredAt, cloudId, userId, handedOut, cloudApiUrl }: KeyRecord): boolean {
     if (retiredAt === undefined || cloudId === undefined || userId === undefined) return false
     if (!handedOut) return true
-    return retireAfterMs !== undefined && isTimeSure() && clock.now() >= retiredAt + retireAfterMs
+    const { isFresh, clock } = times.of(cloudApiUrl)
+    return retireAfterMs !== undefined && isFresh() && clock.now() >= retiredAt + retireAfterMs
   }
 
   /** The key that replaced it deletes it. Only if both are the same user's; at another host it is left alone. */
   async function remove(old: KeyRecord): Promise<void> {
     const { profile, item, fingerprint } = old
     const current = keeper.current(profile)
-    if (current?.rejectedAt !== undefined) return
+    // The old key may be the one that still works.
+    if (current?.rejectedAt !== undefined || current?.doubt !== undefined) return
     if (keeper.profile(profile).owner?.id !== old.userId) return
-    const outcome = await deleteKeyAtPrefect(cloud, old, targetOf(keeper, current))
+    const outcome = await disposal.delete(old, targetOf(keeper, current))
     if (outcome !== 'deleted' && outcome !== 'already_gone') return
     await keeper.forget(item)
     events.emit('key.deleted', { profile, facts: { fingerprint } })
@@ -60,7 +62,10 @@ export function createKeyRetirer({
       for (const record of Object.values(keeper.ledger().keys).filter(isDue)) {
         if (!holds.isOver(record.item)) continue
         try {
-          await remove(record)
+          await turns.run([record.profile], async () => {
+            const now = keeper.ledger().keys[record.item]
+            if (now !== undefined && isDue(now)) await remove(now)
+          })
         } catch (error) {
           const lifeMs = (record.expiresAt ?? record.issuedAt + DAY_MS) - record.issuedAt
           holds.set(record.item, { setback: 'not_now', lifeMs, error })

@@ -5,6 +5,7 @@ import type { Events } from '../base/events.js'
 import { type BotEntry, dropEntry, type Journal, writeEntry } from '../keys/journal.js'
 import type { KeyKeeper } from '../keys/keeper.js'
 import { type KeyFacts, type KeyRecord, keyFacts } from '../keys/ledger.js'
+import type { Turns } from '../keys/turns.js'
 import type { Document } from '../os/document.js'
 import {
   type CloudApi,
@@ -13,10 +14,11 @@ import {
   type ServiceAccountsApi,
   verifyKey,
 } from '../prefect/cloud.js'
+import type { ServerTimes } from '../prefect/server-time.js'
 import { shownName } from '../profiles/bundled.js'
 import { type Served, target } from '../serve/credentials.js'
 import type { ServingCredentials } from '../serve/serve.js'
-import { type Clock, DAY_MS } from '../std/clock.js'
+import { DAY_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
 import { quoteWord } from '../std/text.js'
@@ -44,10 +46,10 @@ interface ServiceAccountParts {
   readonly keeper: KeyKeeper
   readonly vault: Pick<Vault, 'prove'>
   readonly cloud: CloudApi & ServiceAccountsApi
+  readonly turns: Turns
   readonly journal: Document<Journal>
   readonly events: Events
-  /** Corrected by Prefect's. */
-  readonly clock: Clock
+  readonly times: ServerTimes
   readonly newId: () => string
   readonly log: Log
 }
@@ -61,23 +63,27 @@ type Wanted = Parameters<ServiceAccountAdmin['rotate']>[0]
 export function createServiceAccountAdmin(
   parts: ServiceAccountParts,
 ): ServiceAccountAdmin & { recover(): Promise<void> } {
-  const { journal, log } = parts
+  const { journal, log, turns } = parts
   const underWay = new Set<string>()
   return {
-    async rotate(wanted) {
-      const entry = await plan(parts, wanted)
-      underWay.add(entry.id)
-      try {
-        return await rotate(parts, wanted, entry)
-      } finally {
-        underWay.delete(entry.id)
-      }
-    },
+    rotate: (wanted) =>
+      turns.run([wanted.profile], async () => {
+        const entry = await plan(parts, wanted)
+        underWay.add(entry.id)
+        try {
+          return await rotate(parts, wanted, entry)
+        } finally {
+          underWay.delete(entry.id)
+        }
+      }),
     async recover() {
       for (const entry of Object.values(journal.read().entries)) {
         if (entry.kind !== 'service_account' || underWay.has(entry.id)) continue
         try {
-          await recoverOne(parts, entry)
+          await turns.run([entry.profile], async () => {
+            const now = journal.read().entries[entry.id]
+            if (now?.kind === 'service_account' && !underWay.has(now.id)) await recoverOne(parts, now)
+          })
         } catch (error) {
           log.warn({ profile: entry.profile, error }, 'service account key not in use yet; will retry')
         }
@@ -92,7 +98,7 @@ interface Planned extends BotEntry {
 }
 
 async function plan(
-  { credentials, keeper, cloud, clock, newId }: ServiceAccountParts,
+  { credentials, keeper, cloud, times, newId }: ServiceAccountParts,
   wanted: Wanted,
 ): Promise<Planned> {
   await credentials.refresh()
@@ -128,7 +134,7 @@ async function plan(
     accountId,
     name: wanted.name,
     cloudApiUrl: owner.cloudApiUrl,
-    startedAt: clock.now(),
+    startedAt: times.of(owner.cloudApiUrl).clock.now(),
     owner,
     account,
     ...defined({ oldItem }),
@@ -147,8 +153,9 @@ function requireSuitable(profile: string, current: KeyRecord | undefined, asking
 }
 
 async function rotate(parts: ServiceAccountParts, wanted: Wanted, planned: Planned) {
-  const { vault, cloud, journal, keeper, clock } = parts
+  const { vault, cloud, journal, keeper, times } = parts
   const { owner, account, ...entry } = planned
+  const { clock } = times.of(entry.cloudApiUrl)
   await vault.prove()
   await writeEntry(journal, entry)
   const oldKeyLivesMs = wanted.oldKeyLivesMs ?? DAY_MS
@@ -191,10 +198,11 @@ async function takeIntoUse(
       `the key of profile ${shownName(entry.profile)} changed during the rotation`,
     )
   }
-  await keeper.promote(entry.item, { patch: { owner, workspaces } })
-  await dropEntry(journal, entry.id)
+  const patch = { owner, workspaces }
+  await keeper.promote(entry.item, { profile: entry.profile, patch, settles: entry.id })
   await credentials.settle()
-  const { profile, fingerprint } = record
+  const { profile } = entry
+  const { fingerprint } = record
   events.emit('key.promoted', { profile, facts: { fingerprint } })
   return record
 }

@@ -25,6 +25,8 @@ export interface AnswerInputs {
     /** When it will be renewed, epoch ms. */
     readonly renewsAt?: number
   }
+  /** Prefect has refused the key in the file, and not accepted it since. */
+  readonly isFileKeyDoubted?: boolean
   /** What memory has for the profile's auth string, if one was stored. */
   readonly auth?: { readonly item: string; readonly held: HeldSecret }
 }
@@ -34,7 +36,7 @@ type Found =
   | {
       readonly kind: 'found'
       readonly source: 'vault' | 'file'
-      readonly part: Pick<Served, 'apiKey' | 'authString' | 'key' | 'item'>
+      readonly part: Pick<Served, 'apiKey' | 'authString' | 'key' | 'item' | 'state'>
     }
   | { readonly kind: 'none' }
   | {
@@ -50,13 +52,15 @@ export function decideAnswer(inputs: AnswerInputs): ProfileState {
   const { resolved, known } = inputs
   const { owner, workspaces, generation, exchangeRefused } = known
   const found = find(inputs)
+  const standing = standingOf(inputs, found)
+  const doubt = standing?.kind === 'doubted' ? [`${standing.message}: ${standing.hint}`] : []
   const state = {
     resolved,
     generation,
     workspaces,
-    notices: [...resolved.warnings, ...(exchangeRefused === undefined ? [] : [exchangeRefused])],
+    notices: [...resolved.warnings, ...(exchangeRefused === undefined ? [] : [exchangeRefused]), ...doubt],
     // The owner is that of the stored key: nobody has asked whose key is in the file.
-    ...defined({ owner: found.kind === 'found' && found.source === 'file' ? undefined : owner }),
+    ...defined({ owner: found.kind === 'found' && found.source === 'file' ? undefined : owner, standing }),
   }
   if (found.kind === 'refused') {
     const { source, error, key } = found
@@ -81,6 +85,24 @@ export function unreadFile({ isUnread, state, path, problem }: ProfileReading): 
   return new BrokerError(code, problem ?? `cannot read ${path}`, {
     hint: `fix ${quoteWord(path)}, then check: prefect-auth status`,
   })
+}
+
+/** What to say of a key that Prefect refuses. A key in the file is the user's own, and served as long as it is there. */
+function standingOf({ resolved, current }: AnswerInputs, found: Found): ProfileState['standing'] {
+  const { name } = resolved
+  if (found.kind === 'refused') {
+    if (found.key === undefined || current?.record.rejectedAt === undefined) return undefined
+    return { kind: 'rejected', message: found.error.message, hint: loginCommand(name) }
+  }
+  if (found.kind === 'none' || found.part.state === undefined) return undefined
+  const since = found.source === 'vault' ? current?.record.doubt?.since : undefined
+  const when =
+    since === undefined ? '' : ` since ${new Date(since).toISOString().slice(0, 16).replace('T', ' ')} UTC`
+  return {
+    kind: 'doubted',
+    message: `Prefect has refused the key of profile ${shownName(name)}${when}; it is still served while Prefect is asked again`,
+    hint: `prefect-auth renew --now --profile ${quoteWord(name)}`,
+  }
 }
 
 function served(
@@ -138,7 +160,9 @@ function findKey(inputs: AnswerInputs): Found {
   const ours = known.filter(({ profile }) => profile === resolved.name)
   if (ours.length > 0 && held.kind === 'found') return held
   if (ours.some(({ rejectedAt }) => rejectedAt !== undefined)) return held
-  return { kind: 'found', source: 'file', part: { apiKey: fileKey, key: { fingerprint, origin: 'profile' } } }
+  const state = inputs.isFileKeyDoubted === true ? ('doubted' as const) : undefined
+  const key = { fingerprint, origin: 'profile' } as const
+  return { kind: 'found', source: 'file', part: { apiKey: fileKey, key, ...defined({ state }) } }
 }
 
 function findHeldKey({ resolved, current }: AnswerInputs): Found {
@@ -155,7 +179,12 @@ function findHeldKey({ resolved, current }: AnswerInputs): Found {
   if (key.cloudApiUrl !== cloudApiUrl) return hostMismatch(resolved, key, facts)
   const apiKey = genuineKey(key, held)
   if (apiKey !== undefined) {
-    return { kind: 'found', source: 'vault', part: { apiKey, key: facts, item: key.item } }
+    const state = key.doubt === undefined ? undefined : ('doubted' as const)
+    return {
+      kind: 'found',
+      source: 'vault',
+      part: { apiKey, key: facts, item: key.item, ...defined({ state }) },
+    }
   }
   if (held.kind === 'failed') return { kind: 'refused', source: 'vault', error: held.error, key: facts }
   const what =

@@ -20,6 +20,8 @@ export interface Served {
   readonly workspace?: { readonly accountId: string; readonly workspaceId: string; readonly handle?: string }
   readonly owner?: Owner
   readonly key?: KeyFacts
+  /** Prefect has begun to refuse the key. */
+  readonly state?: 'doubted'
   /** The vault item of the key or auth string; absent for one from the file. */
   readonly item?: string
   readonly generation: number
@@ -39,6 +41,12 @@ export interface ProfileState {
   /** Workspaces with known names. */
   readonly workspaces: readonly Workspace[]
   readonly key?: KeyFacts
+  /** Absent: Prefect accepts the key, as far as we know. */
+  readonly standing?: {
+    readonly kind: 'doubted' | 'rejected'
+    readonly message: string
+    readonly hint: string
+  }
   readonly notices: readonly string[]
 }
 

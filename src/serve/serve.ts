@@ -3,21 +3,29 @@
 import type { Events } from '../base/events.js'
 import type { KeyKeeper } from '../keys/keeper.js'
 import { currentKey, type Ledger, profileRecord } from '../keys/ledger.js'
+import type { Verdicts } from '../keys/verdicts.js'
 import type { CloudDefaults } from '../prefect/cloud.js'
-import type { ProfileReading, ProfileStore, ResolvedProfile } from '../profiles/profile.js'
+import type { ProfileFile, ProfileReading, ProfileStore, ResolvedProfile } from '../profiles/profile.js'
 import { isSameReading } from '../profiles/reading.js'
 import { listProfiles, resolveProfile } from '../profiles/resolve.js'
 import { createSerial } from '../std/async.js'
 import { type Clock, sleep } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
-import { sha256Hex } from '../std/secret.js'
 import { type AnswerInputs, decideAnswer, unreadFile } from './answer.js'
+import { digestOf, isSame } from './compare.js'
 import type { Credentials, ProfileState, Served } from './credentials.js'
+import { createHolds } from './holds.js'
 
 export interface ServingCredentials extends Credentials {
   /** Brings all answers up to date with the file and the keys; resolves when they are served. */
   settle(): Promise<void>
+  /**
+   * From now on the answers of these profiles stay as they are, whatever becomes of the file and the keys, until the result
+   * is called; the next `settle` shows what has changed, in one generation. One hold at a time per profile. `file`: what
+   * the answers are made of if there are none yet; default: the file as it is.
+   */
+  hold(profiles: readonly string[], file?: ProfileFile): () => void
   /** Calls back before every lookup; must cost next to nothing. Returns the way to stop. */
   onUse(listener: () => void): () => void
   close(): Promise<void>
@@ -33,6 +41,7 @@ export function createCredentials({
   clock,
   log,
   defaults,
+  verdicts,
   renewsAt,
 }: {
   readonly store: ProfileStore
@@ -41,6 +50,8 @@ export function createCredentials({
   readonly clock: Clock
   readonly log: Log
   readonly defaults: CloudDefaults
+  /** What Prefect says of keys that have no record: those in the file. */
+  readonly verdicts?: Pick<Verdicts, 'of' | 'onChange'>
   /** When the key under this item will be renewed, if known. Epoch ms. */
   readonly renewsAt?: (item: string) => number | undefined
 }): ServingCredentials {
@@ -51,39 +62,52 @@ export function createCredentials({
   let active = ''
   let isClosed = false
 
-  const inputsFor = (resolved: ResolvedProfile) =>
-    gatherInputs({ keeper, renewsAt, reading: store.reading() }, resolved)
+  const holds = createHolds()
+
+  const inputsFor = (resolved: ResolvedProfile, ledger = keeper.ledger()) =>
+    gatherInputs({ keeper, verdicts, renewsAt, reading: store.reading() }, ledger, resolved)
 
   /** Decides all answers, makes new generations durable, then swaps. */
-  const settleNow = async (): Promise<void> => {
+  const settleNow = async (endHolds: () => void): Promise<void> => {
     const { file } = store.reading()
-    const resolved = profilesToServe(file, defaults, profilesWithSecrets(keeper.ledger()))
+    const all = profilesToServe(file, defaults, profilesWithSecrets(keeper.ledger()))
+    const kept = holds.kept()
+    const resolved = all.filter(({ name }) => !kept.includes(name))
+    const drafts = resolved.map((profile) => {
+      const inputs = inputsFor(profile)
+      const draft = decideAnswer(inputs)
+      return { profile, draft, digest: digestOf(draft), known: inputs.known }
+    })
+    const isNew = ({ digest, known }: (typeof drafts)[number]) => digest !== known.digest
+    const notes = drafts
+      .filter(isNew)
+      .map(
+        ({ profile, digest, known }) => [profile.name, { generation: known.generation + 1, digest }] as const,
+      )
+    // One durable write, however many profiles changed.
+    if (notes.length > 0) await keeper.noteAll(notes)
     const next = new Map<string, ProfileState>()
     const changes: string[] = []
-    for (const profile of resolved) {
-      const state = await settleProfile(profile, states.get(profile.name))
-      if (states.get(profile.name)?.generation !== state.generation) changes.push(profile.name)
+    for (const found of drafts) {
+      const { profile, draft } = found
+      const before = states.get(profile.name)
+      const same = before !== undefined && isSame(before, draft) ? before : draft
+      const state = isNew(found) ? decideAnswer(inputsFor(profile)) : same
+      if (before?.generation !== state.generation) changes.push(profile.name)
       next.set(profile.name, state)
     }
+    for (const name of kept) {
+      const held = states.get(name)
+      if (held !== undefined) next.set(name, held)
+    }
     states = next
-    active = resolveProfile({ file, defaults }).name
+    endHolds()
+    if (holds.isEmpty() || active === '') active = resolveProfile({ file, defaults }).name
     for (const name of changes) announce(events, next.get(name))
     for (const wake of [...waiters]) wake()
   }
 
-  async function settleProfile(
-    resolved: ResolvedProfile,
-    before: ProfileState | undefined,
-  ): Promise<ProfileState> {
-    const inputs = inputsFor(resolved)
-    const draft = decideAnswer(inputs)
-    const digest = digestOf(draft)
-    if (digest === inputs.known.digest) return before !== undefined && isSame(before, draft) ? before : draft
-    await keeper.note(resolved.name, { generation: inputs.known.generation + 1, digest })
-    return decideAnswer(inputsFor(resolved))
-  }
-
-  const settle = () => serial.run(settleNow)
+  const settle = () => serial.run(() => holds.settle(settleNow))
   const settleSoon = () => {
     settle().catch((error: unknown) => log.error({ error }, 'settling credentials failed'))
   }
@@ -95,19 +119,21 @@ export function createCredentials({
     }
   }
   const stops = [store.onChange(settleSoon), keeper.onChange(settleSoon)]
+  if (verdicts !== undefined) stops.push(verdicts.onChange(settleSoon))
 
   const state = (profile?: string): ProfileState => {
     const found = states.get(profile ?? active)
     if (found !== undefined) return found
-    const unread = unreadFile(store.reading())
+    const held = holds.of(profile ?? active)
+    const unread = held === undefined ? unreadFile(store.reading()) : undefined
     if (unread !== undefined) throw unread
     // Throws `profile_not_found` with the profiles there are, or resolves a bundled profile that is not in use yet.
     const resolved = resolveProfile({
-      file: store.reading().file,
+      file: held?.file ?? store.reading().file,
       defaults,
       ...defined({ requested: profile }),
     })
-    return decideAnswer(inputsFor(resolved))
+    return decideAnswer(inputsFor(resolved, held?.ledger))
   }
 
   const serve = (profile?: string): Served => {
@@ -118,6 +144,7 @@ export function createCredentials({
 
   return {
     settle,
+    hold: (profiles, file = store.reading().file) => holds.begin(profiles, file, keeper.ledger()),
     onUse(listener) {
       users.add(listener)
       return () => users.delete(listener)
@@ -138,6 +165,7 @@ export function createCredentials({
         if (answer.item !== undefined) await keeper.markHandedOut(answer.item)
         if (isGivenSafely(keeper, answer)) break
         // Replaced before it was marked: a key that was never handed out may be deleted at Prefect by now.
+        await holds.of(answer.profile)?.over
         await settle()
         answer = serve(answer.profile)
       }
@@ -210,23 +238,28 @@ function profilesToServe(
 function gatherInputs(
   {
     keeper,
+    verdicts,
     renewsAt,
     reading,
   }: {
     readonly keeper: KeyKeeper
+    readonly verdicts: Pick<Verdicts, 'of'> | undefined
     readonly renewsAt: ((item: string) => number | undefined) | undefined
     readonly reading: ProfileReading
   },
+  ledger: Ledger,
   resolved: ResolvedProfile,
 ): AnswerInputs {
-  const ledger = keeper.ledger()
   const known = profileRecord(ledger, resolved.name)
   const record = currentKey(ledger, resolved.name)
   const { authItem } = known
+  const { cloudApiUrl, fileKey } = resolved
+  const fileStanding = fileKey && verdicts?.of(cloudApiUrl, fileKey.fingerprint())
   return {
     resolved,
     known,
     keys: Object.values(ledger.keys),
+    isFileKeyDoubted: fileStanding !== undefined && fileStanding !== 'good',
     ...defined({
       unread: unreadFile(reading),
       current: record && {
@@ -237,33 +270,6 @@ function gatherInputs(
       auth: authItem === undefined ? undefined : { item: authItem, held: keeper.held(authItem) },
     }),
   }
-}
-
-/** Identifies an answer without revealing it: everything that a caller sees, with secrets as fingerprints. */
-function digestOf({ outcome }: ProfileState): string {
-  const facts =
-    outcome.kind === 'refused'
-      ? ['refused', outcome.error.code]
-      : tellable({ ...outcome.served, generation: 0 })
-  return sha256Hex(JSON.stringify(facts)).slice(0, 32)
-}
-
-/** Whether nothing that is shown or used has changed: the object, and its rendered answer, can be kept. */
-function isSame(before: ProfileState, after: ProfileState): boolean {
-  return JSON.stringify(comparable(before)) === JSON.stringify(comparable(after))
-}
-
-function comparable({ outcome, resolved, ...rest }: ProfileState): unknown {
-  const { fileKey, fileAuthString } = resolved
-  const inFile = [fileKey?.fingerprint(), fileAuthString?.fingerprint()]
-  if (outcome.kind === 'served') return { ...rest, resolved, inFile, served: tellable(outcome.served) }
-  const { code, message, hint } = outcome.error
-  return { ...rest, resolved, inFile, refused: [code, message, hint] }
-}
-
-/** All secrets print alike, in JSON too: only their fingerprints tell them apart. */
-function tellable({ apiKey, authString, ...rest }: Served): unknown {
-  return { ...rest, apiKey: apiKey?.fingerprint(), authString: authString?.fingerprint() }
 }
 
 function announce(events: Events, state: ProfileState | undefined): void {

@@ -37,6 +37,7 @@ interface ExaminationParts {
   readonly notices: () => readonly string[]
   /** Our clock minus Prefect's at its last response, ms; `undefined` before the first. */
   readonly clockSkewMs: () => number | undefined
+  readonly trouble: () => { readonly message: string; readonly hint?: string | undefined } | undefined
   readonly auditProblem: () => string | undefined
   readonly now: () => number
 }
@@ -64,6 +65,7 @@ export function planExaminations({
   listeners,
   notices,
   clockSkewMs,
+  trouble,
   auditProblem,
   now,
 }: ExaminationParts): readonly Examination[] {
@@ -73,13 +75,11 @@ export function planExaminations({
     { name: 'profiles file', examine: async () => judgeFile(credentials.reading()) },
     { name: 'plain-text keys', examine: async () => judgePlainKeys(credentials.states()) },
     { name: 'active profile', examine: async () => judgeActive(credentials.state(), now()) },
+    { name: 'keys', examine: async () => judgeKeys(credentials.states()) },
     { name: 'prefect', examine: () => examinePrefect(credentials, cloud) },
     { name: 'clock', examine: async () => judgeClock(clockSkewMs()) },
     { name: 'audit log', examine: async () => judgeProblem(auditProblem(), 'written') },
-    {
-      name: 'state',
-      examine: async () => judgeProblem(notices().join('; ') || undefined, 'nothing to report'),
-    },
+    { name: 'state', examine: async () => judgeState(trouble(), notices()) },
   ]
 }
 
@@ -114,9 +114,11 @@ export function judgeListeners(listeners: readonly ListenerFacts[]): Finding {
     return { verdict: 'ok', finding: `listening on ${open.map(({ address }) => address).join(' and ')}` }
   }
   return {
-    verdict: 'warning',
+    verdict: failed.door === 'socket' ? 'problem' : 'warning',
     finding: failed.problem ?? `cannot open ${failed.address}`,
-    remedy: 'set another port (PREFECT_AUTH_PORT) and restart prefect-authd, or use the unix socket',
+    remedy:
+      failed.remedy ??
+      'set another port (PREFECT_AUTH_PORT) and restart prefect-authd, or use the unix socket',
   }
 }
 
@@ -188,6 +190,19 @@ export function judgePlainKeys(profiles: readonly Pick<ProfileState, 'keySource'
   }
 }
 
+/** What Prefect's answers so far say of the keys of all profiles; a rejected one is worse than a doubted one. */
+export function judgeKeys(profiles: readonly Pick<ProfileState, 'standing'>[]): Finding {
+  const standings = profiles.flatMap(({ standing }) => standing ?? [])
+  const worst = standings.find(({ kind }) => kind === 'rejected') ?? standings[0]
+  if (worst === undefined) return { verdict: 'ok', finding: 'Prefect refuses none of them' }
+  const others = standings.length === 1 ? '' : ` (and ${standings.length - 1} more)`
+  return {
+    verdict: worst.kind === 'rejected' ? 'problem' : 'warning',
+    finding: `${worst.message}${others}`,
+    remedy: worst.hint,
+  }
+}
+
 /** `now`: epoch ms. */
 export function judgeActive(
   { resolved, outcome, key }: Pick<ProfileState, 'resolved' | 'outcome' | 'key'>,
@@ -246,6 +261,16 @@ export function judgeClock(skewMs: number | undefined): Finding {
     finding: `this machine's clock is ${off} ${skewMs > 0 ? 'ahead of' : 'behind'} Prefect's`,
     remedy: 'timedatectl set-ntp true',
   }
+}
+
+/** `trouble`: why the disk does not have what is served. */
+export function judgeState(
+  trouble: { readonly message: string; readonly hint?: string | undefined } | undefined,
+  notices: readonly string[],
+): Finding {
+  if (trouble === undefined) return judgeProblem(notices.join('; ') || undefined, 'nothing to report')
+  const finding = [`${trouble.message}; what memory has is served`, ...notices].join('; ')
+  return { verdict: 'problem', finding, ...defined({ remedy: trouble.hint }) }
 }
 
 function judgeProblem(problem: string | undefined, good: string): Finding {

@@ -30,16 +30,25 @@ export interface StatusSnapshot {
   /** By profile; only profiles that we hold a key for. */
   readonly renewals: ReadonlyMap<string, RenewalView>
   readonly logins: readonly LoginView[]
+  /** What the owner should know; the trouble of the state disk is among it. */
   readonly notices: readonly string[]
 }
 
 export interface Inspection {
+  /** Why the state on the disk is behind what is served. */
+  trouble(): Trouble | undefined
   status(): StatusSnapshot
   /** Never rejects: a check that fails is `unknown`. */
   doctor(): Promise<readonly Check[]>
 }
 
+interface Trouble {
+  readonly message: string
+  readonly hint?: string | undefined
+}
+
 interface InspectionParts {
+  readonly trouble: () => Trouble | undefined
   readonly credentials: Credentials
   readonly vault: Vault
   readonly logins: LoginSessions
@@ -60,10 +69,12 @@ export function createInspection({
   daemon,
   listeners,
   notices,
+  trouble,
   examinations,
   renewal,
 }: InspectionParts): Inspection {
   return {
+    trouble,
     status() {
       const profiles = credentials.states()
       return {
@@ -75,9 +86,15 @@ export function createInspection({
         profiles,
         renewals: new Map(viewRenewals(profiles, renewal)),
         logins: logins.list().filter(({ state }) => !ENDED.includes(state)),
-        notices: notices(),
+        notices: [...degraded(trouble()), ...notices()],
       }
     },
     doctor: () => examine(examinations),
   }
+}
+
+function degraded(trouble: Trouble | undefined): readonly string[] {
+  if (trouble === undefined) return []
+  const { message, hint = 'prefect-auth doctor' } = trouble
+  return [`${message}; what memory has is served, and will be written once it can be (${hint})`]
 }

@@ -14,6 +14,8 @@ export interface ListenerFacts {
   readonly address: string
   readonly state: 'listening' | 'off' | 'failed'
   readonly problem?: string
+  /** A command against the problem. */
+  readonly remedy?: string
   /** The service manager opened it, and keeps it open while the daemon is not running. */
   readonly inherited?: true
 }

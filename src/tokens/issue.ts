@@ -1,7 +1,7 @@
 /** Issues, recognises, ages and revokes narrow tokens. */
 
 import { BrokerError } from '../base/errors.js'
-import type { Document } from '../os/document.js'
+import type { NotedDocument } from '../os/document.js'
 import { type Clock, DAY_MS, HOUR_MS, MINUTE_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import { sha256Hex } from '../std/secret.js'
@@ -28,7 +28,7 @@ export interface TokenList {
 }
 
 interface TokenParts {
-  readonly document: Document<TokenList>
+  readonly document: NotedDocument<TokenList>
   readonly clock: Clock
   /** 32 random bytes as 43 characters of base64url. */
   readonly randomToken: () => string
@@ -44,6 +44,11 @@ const LENGTH = PREFIX.length + 43
 const IDLE_WITH_JOB_MS = 14 * DAY_MS
 const IDLE_WITHOUT_JOB_MS = DAY_MS
 const MAX_JOB_TOKENS = 256
+/**
+ * Expired tokens that are kept. No clock of ours is believed so far that it may erase them for good: set right, it revives
+ * them. Past this number, those that expired first go, so that the list does not grow.
+ */
+const MAX_EXPIRED_TOKENS = 1000
 /**
  * A daemon that exits when idle is woken once an hour. If more time has passed since it exited, the machine was asleep or off
  * for the rest, and so were the jobs.
@@ -86,14 +91,20 @@ export function createTokens({
   async function add(wanted: Omit<TokenRecord, 'id' | 'hash' | 'createdAt'>) {
     const token = `${PREFIX}${randomToken()}`
     const record = { ...wanted, id: newId(), createdAt: clock.now(), hash: sha256Hex(token) }
-    await document.update(({ tokens }) => {
-      // Expired ones are removed whenever one is added, so that the list does not grow.
-      const active = tokens.filter(isActive)
-      const others = wanted.job === undefined ? [] : active.filter(({ job }) => job !== undefined)
-      const removed = surplus(others, idleMs)
-      return { tokens: [...active.filter((one) => !removed.includes(one)), record] }
+    // A job must be able to start while the disk fails. What lives for a fixed time must outlive this daemon.
+    const isDurable = await (wanted.job === undefined ? change : document.note)(({ tokens }) => {
+      // A job's age is counted in awake time, which no clock that is set wrong can change: that one is over.
+      const kept = tokens.filter((one) => one.job === undefined || isActive(one))
+      const jobs = wanted.job === undefined ? [] : kept.filter(({ job }) => job !== undefined)
+      const removed = [...surplus(jobs, idleMs), ...longExpired(kept.filter((one) => !isActive(one)))]
+      return { tokens: [...kept.filter((one) => !removed.includes(one)), record] }
     })
-    return { facts: factsOf(record), token }
+    return { facts: factsOf(record), token, isDurable }
+  }
+
+  async function change(to: (list: TokenList) => TokenList): Promise<true> {
+    await document.update(to)
+    return true
   }
 
   function grow(ms: number): void {
@@ -104,7 +115,7 @@ export function createTokens({
 
   async function writeAges(over: ReadonlySet<string>, leftAt?: number): Promise<void> {
     unwrittenMs = 0
-    await document.update(({ tokens }) => ({
+    await document.note(({ tokens }) => ({
       ...defined({ leftAt }),
       tokens: tokens
         .filter(({ id }) => !over.has(id))
@@ -142,14 +153,17 @@ export function createTokens({
     },
     list: () => document.read().tokens.filter(isActive).map(factsOf),
     async revoke(id) {
-      if (!document.read().tokens.some((token) => token.id === id && isActive(token))) {
+      if (!document.read().tokens.some((token) => token.id === id)) {
         throw new BrokerError('token_not_found', `there is no token '${id}'`, {
           hint: 'prefect-auth token ls',
         })
       }
-      await document.update(({ tokens }) => ({ tokens: tokens.filter((token) => token.id !== id) }))
+      const isDurable = await document.note(({ tokens }) => ({
+        tokens: tokens.filter((token) => token.id !== id),
+      }))
       lastUsed.delete(id)
       idle.delete(id)
+      if (!isDurable) throw revokedInMemory(id)
     },
     recognise(presented) {
       if (presented.length !== LENGTH || !presented.startsWith(PREFIX)) return undefined
@@ -187,10 +201,24 @@ export function createTokens({
   }
 }
 
+function revokedInMemory(id: string): BrokerError {
+  return new BrokerError(
+    'disk_failed',
+    `token '${id}' is revoked, but that could not be written: it may be valid again after a restart`,
+    { hint: 'prefect-auth doctor' },
+  )
+}
+
 /** The tokens to remove so that one more fits: those unused for longest. */
 function surplus(jobs: readonly TokenRecord[], idleMs: (job: TokenRecord) => number): readonly TokenRecord[] {
   const over = jobs.length - (MAX_JOB_TOKENS - 1)
   return over <= 0 ? [] : [...jobs].sort((a, b) => idleMs(b) - idleMs(a)).slice(0, over)
+}
+
+/** The expired tokens to remove. */
+function longExpired(expired: readonly TokenRecord[]): readonly TokenRecord[] {
+  const over = expired.length - MAX_EXPIRED_TOKENS
+  return over <= 0 ? [] : [...expired].sort((a, b) => a.expiresAt - b.expiresAt).slice(0, over)
 }
 
 interface Entry {

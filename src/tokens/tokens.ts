@@ -27,6 +27,8 @@ interface NewToken {
   readonly facts: TokenFacts
   /** The only time that the token itself is available. */
   readonly token: string
+  /** False: it could not be written, and ends with this daemon unless the disk works again before. */
+  readonly isDurable: boolean
 }
 
 export interface Tokens {
@@ -47,7 +49,7 @@ export interface Tokens {
   }): Promise<NewToken>
   /** Active tokens only. */
   list(): readonly TokenFacts[]
-  /** Takes effect with the next request. Rejects with `token_not_found`. */
+  /** Takes effect with the next request. Rejects with `token_not_found`, and with `disk_failed` if it may not last. */
   revoke(id: string): Promise<void>
   /** Returns `undefined` if it is unknown, revoked or expired. Memory only, constant time; counts as use. */
   recognise(presented: string): KnownToken | undefined

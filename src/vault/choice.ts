@@ -1,10 +1,14 @@
 /** The choice of a vault: made at the first start, recorded in `vault.json`, never changed by a setting. */
 
+import { rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { BrokerError } from '../base/errors.js'
 import { writeFileAtomic } from '../os/atomic-file.js'
+import { requireKnownFormat } from '../os/document.js'
+import { readPrivateFile } from '../os/private-files.js'
 import { diskFailed } from '../os/system-error.js'
+import type { Log } from '../std/log.js'
 import { quoteWord } from '../std/text.js'
 import { KEY_WRAPS, type KeyWrapKind } from './data-key.js'
 
@@ -27,26 +31,62 @@ type VaultPlan =
 
 export interface VaultFacts {
   readonly settings: VaultSettings
-  /** What `vault.json` says. */
+  /** What `vault.json` says, if it can be read. */
   readonly recorded: VaultChoice | undefined
+  /** There is a `vault.json`, and it cannot be read. */
+  readonly isDamaged?: boolean
+  /** How many items of a vault the ledger names. */
+  readonly namedItems?: number
   /** A data key in the state directory, with or without `vault.json`. */
   readonly found: { readonly wrap: KeyWrapKind; readonly store: string } | undefined
   readonly stateDir: string
 }
 
-/** Throws `setting_invalid` if the settings contradict the choice, `state_corrupt` if the files contradict each other. */
-export function planVault({ settings, recorded, found, stateDir }: VaultFacts): VaultPlan {
-  if (recorded === undefined && found === undefined) return { kind: 'decide' }
-  const choice = recorded ?? adopted(found)
-  if (choice === undefined) return { kind: 'decide' }
+/**
+ * Throws `setting_invalid` if the settings contradict the choice, and `state_corrupt` if the files contradict each other, or if
+ * a new choice would hide keys that the ledger names.
+ */
+export function planVault(facts: VaultFacts): VaultPlan {
+  const { settings, recorded, found, stateDir } = facts
+  const choice = recorded ?? adopted(facts)
+  if (choice === undefined) {
+    requireNothingToHide(facts)
+    return { kind: 'decide' }
+  }
   requireAgreement(settings, choice, stateDir)
   requireSameStore(choice, found, stateDir)
   return { kind: 'open', choice, isNew: recorded === undefined }
 }
 
 /** A file vault without its `vault.json`: a new choice must not hide its keys. */
-function adopted(found: VaultFacts['found']): VaultChoice | undefined {
-  return found && { backend: 'file', because: 'a file vault was found in the state directory', ...found }
+function adopted({ found, isDamaged = false }: VaultFacts): VaultChoice | undefined {
+  const because = 'a file vault was found in the state directory'
+  return (
+    found && {
+      backend: 'file',
+      because: isDamaged ? `${because}; vault.json was damaged` : because,
+      ...found,
+    }
+  )
+}
+
+function requireNothingToHide({ isDamaged = false, namedItems = 0, stateDir }: VaultFacts): void {
+  if (!isDamaged && namedItems === 0) return
+  const path = `${stateDir}/vault.json`
+  const what = `${path} is ${isDamaged ? 'damaged' : 'missing'}`
+  if (namedItems === 0) {
+    throw new BrokerError('state_corrupt', `cannot read which vault was chosen: ${what}`, {
+      hint: `restore it from a backup, or choose again: mv ${quoteWord(path)} ${quoteWord(`${path}.corrupt`)}`,
+    })
+  }
+  const keys = namedItems === 1 ? '1 key' : `${namedItems} keys`
+  throw new BrokerError(
+    'state_corrupt',
+    `cannot find the vault: ${what}, and a new vault would not have the ${keys} of ledger.json`,
+    {
+      hint: `restore it from a backup; or start over and log in again: mv ${quoteWord(stateDir)} ${quoteWord(`${stateDir}.old`)}`,
+    },
+  )
 }
 
 function requireAgreement(settings: VaultSettings, choice: VaultChoice, stateDir: string): void {
@@ -83,8 +123,11 @@ function requireSameStore(choice: VaultChoice, found: VaultFacts['found'], state
   )
 }
 
+/** 2: with a ledger that has a format. The first version refuses it, so that it leaves such a ledger alone. */
+const VERSION = 2
+
 const facts = {
-  version: z.literal(1),
+  version: z.union([z.literal(1), z.literal(VERSION)]),
   store: z.uuid(),
   because: z.string().max(4000),
   chosen_at: z.iso.datetime(),
@@ -99,30 +142,60 @@ function choicePath(stateDir: string): string {
   return join(stateDir, 'vault.json')
 }
 
-/** `undefined` before the first start. Rejects with `state_corrupt`, and with what `readFile` rejects with. */
+type RecordedChoice =
+  | { readonly kind: 'missing' | 'damaged' }
+  | { readonly kind: 'good'; readonly choice: VaultChoice }
+
+/** Rejects with `state_newer`, and with what `readFile` rejects with. */
 export async function readVaultChoice(
   stateDir: string,
   readFile: (path: string) => Promise<Buffer | undefined>,
-): Promise<VaultChoice | undefined> {
+): Promise<RecordedChoice> {
   const path = choicePath(stateDir)
   const content = await readFile(path)
-  if (content === undefined) return undefined
+  if (content === undefined) return { kind: 'missing' }
+  const raw = parseJson(content)
+  requireKnownFormat(path, raw, VERSION)
+  const parsed = document.safeParse(raw)
+  if (!parsed.success) return { kind: 'damaged' }
+  const { version: _, chosen_at: __, ...choice } = parsed.data
+  return { kind: 'good', choice }
+}
+
+function parseJson(content: Buffer): unknown {
   try {
-    const { version: _, chosen_at: __, ...choice } = document.parse(JSON.parse(content.toString()))
-    return choice
-  } catch (cause) {
-    throw new BrokerError('state_corrupt', `cannot read which vault was chosen: ${path} is damaged`, {
-      hint: `restore it from a backup, or choose again: mv ${quoteWord(path)} ${quoteWord(`${path}.corrupt`)}`,
-      cause,
-    })
+    return JSON.parse(content.toString())
+  } catch {
+    return undefined
   }
 }
 
-/** Durable when it resolves. `now` in epoch ms. */
+/** Durable when it resolves. `now` in epoch ms. A damaged file is kept under another name. */
 export async function writeVaultChoice(stateDir: string, choice: VaultChoice, now: number): Promise<void> {
-  const content = { version: 1, ...choice, chosen_at: new Date(now).toISOString() }
+  const time = new Date(now).toISOString()
   const path = choicePath(stateDir)
-  await writeFileAtomic(path, `${JSON.stringify(content, undefined, 2)}\n`).catch((cause: unknown) => {
-    throw diskFailed('write', path, cause)
-  })
+  try {
+    if ((await readVaultChoice(stateDir, readPrivateFile)).kind === 'damaged') {
+      await rename(path, `${path}.corrupt-${time.replaceAll(':', '-')}`)
+    }
+    await replaceChoice(path, { version: VERSION, ...choice, chosen_at: time })
+  } catch (cause) {
+    throw cause instanceof BrokerError ? cause : diskFailed('write', path, cause)
+  }
+}
+
+/** So that the first version does not open a ledger that it would misread. Never rejects. */
+export async function markVaultChoice(stateDir: string, log: Log): Promise<void> {
+  const path = choicePath(stateDir)
+  try {
+    const parsed = document.safeParse(parseJson((await readPrivateFile(path)) ?? Buffer.alloc(0)))
+    if (!parsed.success || parsed.data.version === VERSION) return
+    await replaceChoice(path, { ...parsed.data, version: VERSION })
+  } catch (error) {
+    log.warn({ path, error }, 'format of the vault choice not raised; will retry at the next start')
+  }
+}
+
+async function replaceChoice(path: string, content: z.infer<typeof document>): Promise<void> {
+  await writeFileAtomic(path, `${JSON.stringify(content, undefined, 2)}\n`)
 }

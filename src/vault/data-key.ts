@@ -4,7 +4,9 @@ import { join } from 'node:path'
 import { z } from 'zod'
 import { BrokerError, isBrokerError } from '../base/errors.js'
 import { writeFileAtomic } from '../os/atomic-file.js'
+import { requireKnownFormat } from '../os/document.js'
 import { diskFailed } from '../os/system-error.js'
+import { type Clock, SECOND_MS } from '../std/clock.js'
 import type { Secret } from '../std/secret.js'
 import { quoteWord } from '../std/text.js'
 import type { VaultDescription } from './vault.js'
@@ -44,8 +46,10 @@ export interface RecordFiles {
   remove(item: string): Promise<void>
 }
 
+const VERSION = 1
+
 const envelope = z.strictObject({
-  version: z.literal(1),
+  version: z.literal(VERSION),
   /** Part of every record's additional data, so that records of two stores are never mixed up. */
   store: z.uuid(),
   wrap: z.enum(KEY_WRAPS),
@@ -68,8 +72,11 @@ export async function readDataKey(dir: string, readFile: ReadFile): Promise<Data
   const content = await readFile(dataKeyPath(dir))
   if (content === undefined) return undefined
   try {
-    return envelope.parse(JSON.parse(content.toString()))
+    const raw: unknown = JSON.parse(content.toString())
+    requireKnownFormat(dataKeyPath(dir), raw, VERSION)
+    return envelope.parse(raw)
   } catch (cause) {
+    if (isBrokerError(cause)) throw cause
     throw damaged(dir, cause)
   }
 }
@@ -88,7 +95,13 @@ export function createDataKeyFile({ dir, store, wrap, found }: DataKeyDependenci
     async make(passphrase) {
       const key = randomBytes(DATA_KEY_BYTES)
       const sealed = await wrap.seal(key, store, passphrase)
-      const made: DataKeyEnvelope = { version: 1, store, wrap: wrap.kind, sealed, check: checkOf(key, store) }
+      const made: DataKeyEnvelope = {
+        version: VERSION,
+        store,
+        wrap: wrap.kind,
+        sealed,
+        check: checkOf(key, store),
+      }
       // What cannot be opened must not be written: the first record would be lost with it.
       await openEnvelope(made, passphrase)
       await writeFileAtomic(dataKeyPath(dir), `${JSON.stringify(made, undefined, 2)}\n`).catch(
@@ -140,9 +153,13 @@ interface KeyHolder {
 
 type Problem = NonNullable<VaultDescription['problem']>
 
+/** A vault that could not be opened a moment ago is not tried again for every item that is asked for. */
+const SAME_MOMENT_MS = SECOND_MS
+
 /** Calls must come one at a time. */
-export function createKeyHolder(dataKey: DataKeyFile, wrap: KeyWrap): KeyHolder {
+export function createKeyHolder(dataKey: DataKeyFile, wrap: KeyWrap, clock: Clock): KeyHolder {
   let key: Uint8Array | undefined
+  let failure: { readonly error: unknown; readonly at: number } | undefined
   let problem: Problem | undefined
   let isLockedByHand = false
   let isUnlockedByHand = false
@@ -167,8 +184,14 @@ export function createKeyHolder(dataKey: DataKeyFile, wrap: KeyWrap): KeyHolder 
   return {
     async require() {
       if (key !== undefined) return key
-      if (!isLockedByHand) return open()
-      throw vaultLocked()
+      if (isLockedByHand) throw vaultLocked()
+      if (failure !== undefined && clock.monotonic() - failure.at < SAME_MOMENT_MS) throw failure.error
+      try {
+        return await open()
+      } catch (error) {
+        failure = { error, at: clock.monotonic() }
+        throw error
+      }
     },
     async unlock(passphrase) {
       if (passphrase.length === 0) throw new BrokerError('bad_request', 'the passphrase is empty')

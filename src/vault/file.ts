@@ -6,9 +6,10 @@ import { join } from 'node:path'
 import { z } from 'zod'
 import { BrokerError, isBrokerError } from '../base/errors.js'
 import { syncDirectory, writeFileAtomic } from '../os/atomic-file.js'
+import { requireKnownFormat } from '../os/document.js'
 import { diskFailed, ignoreMissing } from '../os/system-error.js'
 import { createSerial } from '../std/async.js'
-import type { Clock } from '../std/clock.js'
+import { type Clock, SECOND_MS, sleep } from '../std/clock.js'
 import { Secret } from '../std/secret.js'
 import { createKeyHolder, type DataKeyFile, type KeyWrap, type RecordFiles } from './data-key.js'
 import { proveVault, requireItemName, requireSmallValue, type Vault } from './vault.js'
@@ -41,8 +42,11 @@ export function createRecordFiles({ dir, store, clock, readFile }: RecordFilesDe
     const content = await readFile(path)
     if (content === undefined) return undefined
     try {
-      return unseal(envelope.parse(JSON.parse(content.toString())), store, item, key)
+      const raw: unknown = JSON.parse(content.toString())
+      requireKnownFormat(path, raw, VERSION)
+      return unseal(envelope.parse(raw), store, item, key)
     } catch (cause) {
+      if (isBrokerError(cause)) throw cause
       throw new BrokerError(
         'vault_corrupt',
         `cannot read '${item}' from the vault: the record ${path} is damaged`,
@@ -129,18 +133,21 @@ interface FileVaultDependencies {
   readonly dataKey: DataKeyFile
   readonly wrap: KeyWrap
   readonly because: string
+  readonly clock: Clock
 }
 
+/** How long a start waits for what wraps the data key. */
+const FIRST_OPEN_MS = SECOND_MS
 const PROBE_ITEM = 'probe'
 
 /**
- * Opens the vault if that needs no person. A vault that stays locked or unavailable is not an error here: every later call
+ * Opens the vault if that needs no person, and waits a second for that. A vault that stays locked or unavailable is not an error here: every later call
  * rejects. Rejects with `vault_corrupt`, `disk_failed` or `state_dir_unsafe`. Besides the codes of {@link Vault}, calls
  * reject with `disk_failed`, and with `state_dir_unsafe` if others can reach a file.
  */
 export async function openFileVault(dependencies: FileVaultDependencies): Promise<Vault> {
-  const { records, dataKey, wrap, because } = dependencies
-  const holder = createKeyHolder(dataKey, wrap)
+  const { records, dataKey, wrap, because, clock } = dependencies
+  const holder = createKeyHolder(dataKey, wrap, clock)
   // One at a time: writes to one item keep their order, and scrypt takes 128 MiB per passphrase.
   const serial = createSerial()
 
@@ -175,8 +182,11 @@ export async function openFileVault(dependencies: FileVaultDependencies): Promis
     close: () => serial.run(async () => holder.forget()),
   }
 
-  await serial.run(holder.require).catch((error: unknown) => {
+  const first = serial.run(holder.require).catch((error: unknown) => {
     if (!isBrokerError(error, 'vault_locked', 'vault_unavailable', 'vault_passphrase_wrong')) throw error
   })
+  // Whatever comes later, every call says it.
+  first.catch(() => undefined)
+  await Promise.race([first, sleep(clock, FIRST_OPEN_MS)])
   return vault
 }

@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { BrokerError, shuttingDown } from '../base/errors.js'
 import { createSerial } from '../std/async.js'
+import { type Clock, SECOND_MS, sleep } from '../std/clock.js'
 import { Secret } from '../std/secret.js'
 import { plainText } from '../std/text.js'
 import {
@@ -71,6 +72,8 @@ function parse(base64: string): unknown {
 
 interface KeychainVaultDependencies {
   readonly ask: AskKeychain
+  /** With it, a keychain that does not answer the first question is waited for a second only. */
+  readonly clock?: Clock
   /** Distinguishes locked from missing, which keytar cannot; absent if the system's own errors do. */
   readonly preflight?: Preflight
   /** Part of the probe item's name: two daemons must not test with the same one. */
@@ -82,6 +85,9 @@ interface KeychainVaultDependencies {
 type Standing = Pick<VaultDescription, 'state' | 'problem'>
 type Answered = Exclude<KeychainReply, { kind: 'failed' | 'no_module' }>
 
+/** How long a start waits to hear how the keychain is. */
+const FIRST_LOOK_MS = SECOND_MS
+
 /**
  * Checks once whether the keychain can be used. One that cannot is not an error here: every later call rejects. A `put` that
  * rejected with `vault_timeout` may still have taken effect.
@@ -90,47 +96,70 @@ export async function openKeychainVault(dependencies: KeychainVaultDependencies)
   const { store, because } = dependencies
   const items = createItems(dependencies)
   const serial = createSerial()
+  const underWay = new Set<Promise<unknown>>()
   let standing: Standing = { state: 'ready' }
   let isClosed = false
 
-  const observed = <T>(item: string, work: () => Promise<T>): Promise<T> =>
-    serial.run(async () => {
-      requireItemName(item)
-      if (isClosed) throw shuttingDown()
-      try {
-        const result = await work()
-        standing = { state: 'ready' }
-        return result
-      } catch (error) {
-        standing = standingAfter(error) ?? standing
-        throw error
-      }
-    })
+  const observe = async <T>(item: string, work: () => Promise<T>): Promise<T> => {
+    requireItemName(item)
+    if (isClosed) throw shuttingDown()
+    try {
+      const result = await work()
+      standing = { state: 'ready' }
+      return result
+    } catch (error) {
+      standing = standingAfter(error) ?? standing
+      throw error
+    }
+  }
+  /** Writes keep their order. */
+  const inTurn = <T>(item: string, work: () => Promise<T>) => serial.run(() => observe(item, work))
+  /** One item that hangs holds up no other. */
+  const sideBySide = <T>(item: string, work: () => Promise<T>): Promise<T> => {
+    const call = observe(item, work)
+    underWay.add(call)
+    const done = () => underWay.delete(call)
+    call.then(done, done)
+    return call
+  }
 
   const probe = `probe:${store}`
   const vault: Vault = {
     describe: () => ({ backend: 'keychain', atRest: 'os keychain', because, ...standing }),
-    get: (item) => observed(item, () => items.read(item)),
-    put: (item, value) => observed(item, () => items.write(item, value)),
-    delete: (item) => observed(item, () => items.remove(item)),
+    get: (item) => sideBySide(item, () => items.read(item)),
+    put: (item, value) => inTurn(item, () => items.write(item, value)),
+    delete: (item) => inTurn(item, () => items.remove(item)),
     prove: () => proveVault(vault, probe, new Secret(randomBytes(16).toString('hex'))),
     unlock: notLockable,
     lock: notLockable,
-    // The running call has a deadline, and a write should end rather than be cut off.
+    // The running calls have a deadline, and a write should end rather than be cut off.
     async close() {
       isClosed = true
       await serial.run(async () => undefined)
+      await Promise.allSettled(underWay)
     },
   }
-  await observed(probe, () => items.look('use the keychain')).catch(() => undefined)
+  const first = sideBySide(probe, () => items.look('use the keychain')).catch(() => undefined)
+  const { clock } = dependencies
+  await (clock === undefined ? first : Promise.race([first, sleep(clock, FIRST_LOOK_MS)]))
   return vault
 }
 
 /** The calls to a keychain, each failing with an error that says what to do. */
 function createItems({ ask, preflight, platform }: KeychainVaultDependencies) {
+  let looking: Promise<KeychainTrouble | undefined> | undefined
+
+  /** Calls that begin while somebody looks share that look. */
   async function look(action: string): Promise<void> {
-    const trouble = preflight && troubleOf(await preflight())
+    looking ??= lookNow().finally(() => {
+      looking = undefined
+    })
+    const trouble = await looking
     if (trouble) throw errorOf(action, trouble)
+  }
+
+  async function lookNow(): Promise<KeychainTrouble | undefined> {
+    return preflight && troubleOf(await preflight())
   }
 
   async function request(action: string, wanted: KeychainRequest): Promise<Answered> {
@@ -140,8 +169,9 @@ function createItems({ ask, preflight, platform }: KeychainVaultDependencies) {
       const trouble = reply.kind === 'failed' ? troubleOfComplaint : troubleOfModule
       throw errorOf(action, trouble(plainText(reply.message, 300), platform))
     }
-    // keytar also says "nothing" of a keyring that was locked, or restarted, after the first check.
-    if (reply.kind === 'nothing') await look(action)
+    // keytar also says "nothing" of a keyring that was locked, or restarted, after the first check: a look begun since.
+    const trouble = reply.kind === 'nothing' ? await lookNow() : undefined
+    if (trouble) throw errorOf(action, trouble)
     return reply
   }
 

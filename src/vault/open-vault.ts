@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { platform as osPlatform } from 'node:os'
 import { join } from 'node:path'
-import { BrokerError } from '../base/errors.js'
+import { BrokerError, isBrokerError } from '../base/errors.js'
 import { ensurePrivateDirectory, readPrivateFile } from '../os/private-files.js'
 import { type Clock, SECOND_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
@@ -21,6 +21,7 @@ import { openKeychainVault } from './keychain.js'
 import { createKeychainProcess } from './keychain-process.js'
 import { createPreflight } from './keychain-trouble.js'
 import type { Vault } from './vault.js'
+import { createWaitingVault } from './waiting.js'
 import { createPassphraseWrap, findPassphrase } from './wrap-passphrase.js'
 import { createKeyFileWrap, createSystemdWrap, probeSystemdWrap } from './wrap-systemd.js'
 
@@ -42,6 +43,8 @@ export interface VaultDependencies {
   readonly deadlineMs?: number
   /** Absolute path of systemd-creds. */
   readonly systemdCreds?: string
+  /** How many items of a vault the ledger names: without a recorded choice they must not be hidden by a new vault. */
+  readonly namedItems?: number
   /** scrypt's N for a new passphrase. */
   readonly passphraseCost?: number
 }
@@ -65,25 +68,67 @@ const KEYCHAIN_VARIABLES = [
  * earlier that is unavailable today is not an error here: `describe()` and every call say so.
  */
 export async function openVault(dependencies: VaultDependencies): Promise<Vault> {
-  const { settings, stateDir, clock, log } = dependencies
+  const { settings, stateDir, log, namedItems } = dependencies
   await ensurePrivateDirectory(stateDir)
+  const recorded = await readVaultChoice(stateDir, readPrivateFile)
   const plan = planVault({
     settings,
     stateDir,
-    recorded: await readVaultChoice(stateDir, readPrivateFile),
+    recorded: recorded.kind === 'good' ? recorded.choice : undefined,
+    isDamaged: recorded.kind === 'damaged',
     found: await readDataKey(vaultDir(stateDir), readPrivateFile),
+    ...defined({ namedItems }),
   })
-  const choice = plan.kind === 'open' ? plan.choice : await decide(dependencies)
-  const vault = await openChosen(choice, dependencies)
-  if (plan.kind === 'decide' || plan.isNew) {
-    await writeVaultChoice(stateDir, choice, clock.now())
-    const { atRest, because } = vault.describe()
-    log.info({ backend: choice.backend, at_rest: atRest, because }, 'vault chosen')
+  if (plan.kind === 'decide') return openNew(dependencies)
+  const vault = await openChosen(plan.choice, dependencies)
+  if (plan.isNew) {
+    // The data key alone identifies this vault, so the choice may be written later.
+    await record(plan.choice, vault, dependencies).catch((error: unknown) =>
+      log.error({ error }, 'vault choice not written; will retry at the next start'),
+    )
   }
-  if (vault.describe().atRest === 'not protected') {
-    log.warn({ key_file: dataKeyPath(vaultDir(stateDir)) }, 'at rest: not protected')
-  }
+  warnIfUnprotected(vault, dependencies)
   return vault
+}
+
+function warnIfUnprotected(vault: Vault, { stateDir, log }: VaultDependencies): void {
+  if (vault.describe().atRest !== 'not protected') return
+  log.warn({ key_file: dataKeyPath(vaultDir(stateDir)) }, 'at rest: not protected')
+}
+
+/** Nothing may be stored in a vault that the next start would not find: while the disk fails, the choice waits. */
+async function openNew(dependencies: VaultDependencies): Promise<Vault> {
+  const attempt = async () => {
+    // A data key that an attempt has made identifies the vault: it is not made twice.
+    const found = await readDataKey(vaultDir(dependencies.stateDir), readPrivateFile)
+    const plan = planVault({ ...dependencies, recorded: undefined, found })
+    const choice = plan.kind === 'open' ? plan.choice : await decide(dependencies)
+    const vault = await openChosen(choice, dependencies)
+    await record(choice, vault, dependencies)
+    warnIfUnprotected(vault, dependencies)
+    return vault
+  }
+  try {
+    return await attempt()
+  } catch (error) {
+    if (!isBrokerError(error, 'disk_failed')) throw error
+    dependencies.log.error({ error }, 'vault not created; will retry')
+    return createWaitingVault(
+      dependencies.settings.backend === 'keychain' ? 'keychain' : 'file',
+      attempt,
+      error,
+    )
+  }
+}
+
+async function record(
+  choice: VaultChoice,
+  vault: Vault,
+  { stateDir, clock, log }: VaultDependencies,
+): Promise<void> {
+  await writeVaultChoice(stateDir, choice, clock.now())
+  const { atRest, because } = vault.describe()
+  log.info({ backend: choice.backend, at_rest: atRest, because }, 'vault chosen')
 }
 
 async function decide(dependencies: VaultDependencies): Promise<VaultChoice> {
@@ -154,6 +199,7 @@ function openKeychain(choice: VaultChoice, dependencies: VaultDependencies): Pro
   return openKeychainVault({
     ask: createKeychainProcess({ execPath, childPath, env, deadlineMs, clock }),
     ...(platform === 'linux' && { preflight: createPreflight({ env, deadlineMs, clock }) }),
+    clock,
     store: choice.store,
     because: choice.because,
     platform,
@@ -180,6 +226,7 @@ async function openFile(
   }
   const wrap = createWrap(choice.wrap, dependencies)
   return openFileVault({
+    clock,
     wrap,
     because,
     dataKey: createDataKeyFile({ dir, store, wrap, found }),

@@ -1,9 +1,9 @@
 /** Wraps the data key with a passphrase: scrypt stretches it, AES-256-GCM seals. Finds passphrases, too. */
 import { createCipheriv, createDecipheriv, randomBytes, scrypt } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
 import { isAbsolute, join } from 'node:path'
 import { z } from 'zod'
 import { BrokerError } from '../base/errors.js'
+import { readPlainFile } from '../os/private-files.js'
 import { Secret } from '../std/secret.js'
 import { dataKeyDamaged, type KeyWrap, vaultLocked } from './data-key.js'
 
@@ -12,6 +12,8 @@ interface PassphraseWrapDependencies {
   readonly findPassphrase: () => Promise<Secret | undefined>
   /** scrypt's N for new seals: 2^17 takes 0.4 s and 128 MiB. Opening uses the N of the seal. */
   readonly cost?: number
+  /** Default scrypt. */
+  readonly stretch?: typeof stretchWithScrypt
 }
 
 const COST = 2 ** 17
@@ -28,7 +30,14 @@ const sealedKey = z.strictObject({
   tag: z.base64().length(24),
 })
 
-export function createPassphraseWrap({ findPassphrase, cost = COST }: PassphraseWrapDependencies): KeyWrap {
+export function createPassphraseWrap({
+  findPassphrase,
+  cost = COST,
+  stretch = stretchWithScrypt,
+}: PassphraseWrapDependencies): KeyWrap {
+  /** The last wrong passphrase, and the salt it was tried with: for every item and retry it would be stretched again. */
+  let wrong: { readonly passphrase: Secret; readonly salt: string } | undefined
+
   async function require(passphrase: Secret | undefined): Promise<Secret> {
     const found = passphrase ?? (await findPassphrase())
     if (found !== undefined && found.length > 0) return found
@@ -58,20 +67,27 @@ export function createPassphraseWrap({ findPassphrase, cost = COST }: Passphrase
       const parsed = sealedKey.safeParse(sealed)
       if (!parsed.success) throw dataKeyDamaged()
       const { n, ...rest } = parsed.data
-      const wrapping = await stretch(await require(passphrase), bytesOf(rest.salt), n)
+      const used = await require(passphrase)
+      if (wrong?.salt === rest.salt && wrong.passphrase.equals(used)) throw wrongPassphrase()
+      const wrapping = await stretch(used, bytesOf(rest.salt), n)
       try {
         const decipher = createDecipheriv('aes-256-gcm', wrapping, bytesOf(rest.nonce), { authTagLength: 16 })
         decipher.setAAD(additionalData(store)).setAuthTag(bytesOf(rest.tag))
         return Buffer.concat([decipher.update(bytesOf(rest.sealed)), decipher.final()])
       } catch (cause) {
-        // A damaged seal looks the same, but a wrong passphrase is far more likely.
-        throw new BrokerError('vault_passphrase_wrong', 'cannot open the vault: the passphrase is wrong', {
-          hint: 'prefect-auth unlock',
-          cause,
-        })
+        wrong = { passphrase: used, salt: rest.salt }
+        throw wrongPassphrase(cause)
       }
     },
   }
+}
+
+/** A damaged seal looks the same, but a wrong passphrase is far more likely. */
+function wrongPassphrase(cause?: unknown): BrokerError {
+  return new BrokerError('vault_passphrase_wrong', 'cannot open the vault: the passphrase is wrong', {
+    hint: 'prefect-auth unlock',
+    cause,
+  })
 }
 
 function additionalData(store: string): Buffer {
@@ -79,7 +95,7 @@ function additionalData(store: string): Buffer {
 }
 
 /** NFC, because another system may type the same passphrase in another Unicode form. */
-function stretch(passphrase: Secret, salt: Buffer, n: number): Promise<Buffer> {
+function stretchWithScrypt(passphrase: Secret, salt: Buffer, n: number): Promise<Buffer> {
   const text = passphrase.reveal().normalize('NFC') // to be stretched into a key
   const parameters = { N: n, r: BLOCK_SIZE, p: 1, maxmem: 256 * n * BLOCK_SIZE }
   return new Promise((resolve, reject) => {
@@ -118,7 +134,7 @@ export async function findPassphrase(sources: PassphraseSources): Promise<Secret
     )
   }
   if (credentialsDirectory === undefined || !isAbsolute(credentialsDirectory)) return undefined
-  const content = await readFile(join(credentialsDirectory, 'passphrase')).catch(() => undefined)
+  const content = await readPlainFile(join(credentialsDirectory, 'passphrase')).catch(() => undefined)
   return content && firstLine(content)
 }
 

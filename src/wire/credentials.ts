@@ -22,6 +22,10 @@ export const credentials = z.object({
   workspace: workspaceRef.optional(),
   owner: owner.optional(),
   key: keyView.optional(),
+  state: z
+    .literal('doubted')
+    .optional()
+    .meta({ description: 'Prefect has begun to refuse the key; it is asked again. Absent: all is well' }),
   generation: z.number().int(),
   because: z.string(),
   in_file: z
@@ -73,7 +77,7 @@ export const proxyTraffic = z.object({
   profile: profileName,
   token: z.string().optional().meta({ description: 'absent: the owner, over the unix socket' }),
   requests: z.number().int(),
-  replays: z.number().int().meta({ description: 'sent a second time, with a newer key' }),
+  replays: z.number().int().meta({ description: 'sent a second time, after a 401 or on a new connection' }),
   parked: z
     .number()
     .int()

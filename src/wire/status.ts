@@ -34,6 +34,10 @@ const profileStatus = z.object({
   owner: owner.optional(),
   key: keyView.optional(),
   key_source: z.enum(['vault', 'file', 'none']),
+  state: z.enum(['doubted', 'rejected']).optional().meta({
+    description:
+      'doubted: Prefect has begun to refuse the key, which is still served; rejected: it is not served',
+  }),
   generation: z.number().int(),
   ready: z.boolean(),
   reason: z.string().optional().meta({ description: 'why it is not ready' }),

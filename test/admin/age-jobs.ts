@@ -4,6 +4,7 @@ import { BrokerError } from '../../src/base/errors.js'
 import { createTokens, type TokenList } from '../../src/tokens/issue.js'
 import { createFakeBroker } from '../fixtures/fake-broker.js'
 import { createManualClock } from '../fixtures/manual-clock.js'
+import { memoryDocument } from '../fixtures/memory-parts.js'
 
 const MINUTE = 60_000
 
@@ -13,16 +14,9 @@ async function setStage() {
   const away = new Set<string>()
   const file: { state: 'good' | 'invalid' } = { state: 'good' }
   const { credentials } = deps
-  let list: TokenList = { tokens: [] }
   let made = 0
   const tokens = createTokens({
-    document: {
-      read: () => list,
-      update: async (change) => {
-        list = change(list)
-        return list
-      },
-    },
+    document: memoryDocument<TokenList>({ tokens: [] }),
     clock,
     randomToken: () => String(++made).padStart(43, '0'),
     newId: () => `tok${made}`,

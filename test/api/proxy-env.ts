@@ -1,4 +1,5 @@
 /** `POST /v1/env`: what a job gets, and its token. */
+
 import { spawnSync } from 'node:child_process'
 import t from 'tap'
 import { buildApp } from '../../src/api/app.js'
@@ -6,6 +7,7 @@ import { BrokerError } from '../../src/base/errors.js'
 import { createTokens, type TokenList } from '../../src/tokens/issue.js'
 import { ask, json, startApi } from '../fixtures/api-under-test.js'
 import { WORKSPACE } from '../fixtures/fake-broker.js'
+import { memoryDocument } from '../fixtures/memory-parts.js'
 
 const job = { mode: 'proxy', name: 'prefect worker start' }
 
@@ -88,16 +90,10 @@ t.test('fails with a reason as JSON, and with a failing line in a shell', async 
 
 t.test('remembers the workspace in which a job began', async (t) => {
   const api = await withListener(t, 'listening')
-  const list: { tokens: TokenList } = { tokens: { tokens: [] } }
+  const document = memoryDocument<TokenList>({ tokens: [] })
   const tokens = createTokens({
     clock: api.broker.deps.clock,
-    document: {
-      read: () => list.tokens,
-      update: async (change) => {
-        list.tokens = change(list.tokens)
-        return list.tokens
-      },
-    },
+    document,
     randomToken: () => 'r'.repeat(43),
     newId: () => 'one',
   })

@@ -1,4 +1,5 @@
 /** The audit log: batched, rotated, readable after a crash, and harmless while the disk fails. */
+import { execFileSync } from 'node:child_process'
 import {
   appendFileSync,
   existsSync,
@@ -185,7 +186,10 @@ t.test('logs a failing disk once and its recovery once, and loses nothing', asyn
     fire()
     t.equal((await audit.read()).length, count + 1, 'what is in memory is read')
   }
-  t.match(audit.problem(), /cannot write the audit log: ENOENT/)
+  t.match(
+    audit.problem(),
+    /cannot write .*audit\.jsonl: no such file or directory; 3 lines wait in memory, 0 are lost/,
+  )
   t.equal(lines.length, 1)
   mkdirSync(stateDir)
   fire()
@@ -230,7 +234,37 @@ t.test('makes a readable file private and does not follow a link', async (t) => 
   })
   linked.audit.record(GIVEN)
   await linked.audit.read()
-  t.match(linked.audit.problem(), 'ELOOP')
+  t.match(linked.audit.problem(), 'it is a symbolic link')
   t.equal(statSync(join(linked.stateDir, 'target')).size, 0)
   t.ok(existsSync(stateDir))
+})
+
+t.test(
+  'keeps a bounded number of lines while the disk fails; counts and reports those it lost',
+  async (t) => {
+    const stateDir = join(t.testdir({}), 'state')
+    const { audit, path, fire } = open(t, { stateDir, maxPending: 5 })
+    for (let count = 0; count < 30; count += 1) audit.record({ ...GIVEN, profile: `p${count}` })
+    fire()
+    await audit.read()
+    t.match(audit.problem(), /5 lines wait in memory, 25 are lost/)
+    mkdirSync(stateDir)
+    fire()
+    const kept = (await audit.read()).map(({ profile }) => profile)
+    t.strictSame(kept, ['p25', 'p26', 'p27', 'p28', 'p29'], 'the newest are kept')
+    t.equal(audit.problem(), undefined)
+    t.strictSame(audit.notices(), ['25 lines of the audit log were lost while its disk failed'])
+    t.equal(readFileSync(path, 'utf8').trim().split('\n').length, 5)
+  },
+)
+
+t.test('a pipe in place of the log makes neither a line nor the close wait', async (t) => {
+  const stateDir = t.testdir({})
+  execFileSync('mkfifo', [join(stateDir, 'audit.jsonl')])
+  const { audit, fire } = open(t, { stateDir })
+  audit.record(GIVEN)
+  fire()
+  await t.rejects(audit.read(), { code: 'disk_failed' })
+  t.match(audit.problem(), /1 lines wait/)
+  await audit.close()
 })

@@ -6,6 +6,8 @@ import { join } from 'node:path'
 import t from 'tap'
 import { failureOf } from '../../src/client/failure.js'
 import { createTransport } from '../../src/client/transport.js'
+import { takeStateLock } from '../../src/os/state-lock.js'
+import { systemClock } from '../../src/std/clock.js'
 import { startScriptedDaemon } from '../fixtures/scripted-daemon.js'
 
 const uid = process.getuid?.() ?? 0
@@ -110,4 +112,24 @@ t.test('cancels an aborted request at once', async (t) => {
   t.match(failureOf(await pending.catch((e: unknown) => e)), { kind: 'cancelled' })
   const again = transport.send({ method: 'GET', path: '/v1/logins/1', signal: abort.signal })
   t.match(failureOf(await again.catch((e: unknown) => e)), { kind: 'cancelled' })
+})
+
+t.test('tells a daemon whose socket is gone from one that does not run', async (t) => {
+  const folder = makeFolder(t)
+  const stateDir = join(folder, 's')
+  const send = (lockDir: string) =>
+    createTransport({ candidates: [join(folder, 'none.sock')], uid, userAgent, lockDir })
+      .send({ method: 'GET', path: '/livez' })
+      .catch((error: unknown) => failureOf(error))
+  const lockDir = join(stateDir, 'lock')
+  t.match(await send(lockDir), { detail: /^the daemon is not running\n/ })
+  const lock = await takeStateLock({ stateDir, clock: systemClock(), newId: () => 'a1b2c3d4e5f6' })
+  t.match(await send(lockDir), {
+    code: 'daemon_not_running',
+    kind: 'not_running',
+    detail: /^a daemon runs, but its socket is not here.*\n.*none\.sock/,
+    hint: /try again in half a minute/,
+  })
+  await lock.release()
+  t.match(await send(lockDir), { detail: /^the daemon is not running\n/ })
 })

@@ -1,13 +1,20 @@
 import { spawn } from 'node:child_process'
 import { chmodSync, existsSync, mkdirSync, statSync, writeFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
+import {
+  createServer as createHttpServer,
+  type Server as HttpServer,
+  request as httpRequest,
+} from 'node:http'
 import { createServer, type Server } from 'node:net'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import t, { type Test } from 'tap'
-import { openTcpListener, openUnixListener } from '../../src/daemon/doors.js'
+import { openDoors, openTcpListener, openUnixListener } from '../../src/daemon/doors.js'
 import { findPortHolder } from '../../src/os/proc.js'
 import { silentLog } from '../../src/std/log.js'
+import type { ListenerFacts } from '../../src/tokens/access.js'
+import { daemonOptions } from '../fixtures/daemon-options.js'
 
 async function makeDir(t: Test): Promise<string> {
   const dir = await mkdtemp(join(tmpdir(), 'pab-'))
@@ -118,4 +125,151 @@ t.test('nobody holds a free port', async (t) => {
   t.match(await findPortHolder(port), new RegExp(`\\(pid ${process.pid}\\)`))
   await new Promise((resolve) => one.close(resolve))
   t.equal(await findPortHolder(port), undefined)
+})
+
+/** The doors of a daemon, with a server behind each that echoes. */
+async function openBoth(t: Test) {
+  const dir = await makeDir(t)
+  const paths = { main: join(dir, 'run', 'authd.sock'), restricted: join(dir, 'boxes', 'restricted.sock') }
+  const servers: HttpServer[] = []
+  const app = {
+    openServer: () => {
+      const one = createHttpServer((request, response) => request.pipe(response))
+      servers.push(one)
+      t.after(() => {
+        one.close()
+        one.closeAllConnections()
+      })
+      return one
+    },
+  }
+  const listeners: ListenerFacts[] = []
+  const options = daemonOptions(dir)
+  const doors = await openDoors(
+    {
+      ...options,
+      paths: { ...options.paths, socket: paths.main },
+      settings: { ...options.settings, port: 'off', 'listen.restricted_socket': paths.restricted },
+    },
+    app,
+    listeners,
+  )
+  return { dir, paths, doors, listeners, servers }
+}
+
+/** What the echo behind the socket answers; the code of the error if there is none. */
+function echo(path: string): Promise<string> {
+  return new Promise((resolve) => {
+    const sent = httpRequest({ socketPath: path, method: 'POST', agent: false }, (message) => {
+      message.setEncoding('utf8').on('data', resolve)
+    })
+    sent.on('error', (error) => resolve('code' in error ? String(error.code) : error.message))
+    sent.end('hello')
+  })
+}
+
+t.test('listens again where the file or the directory of a socket was removed', async (t) => {
+  const { paths, doors, listeners } = await openBoth(t)
+  for (const path of [paths.main, paths.restricted]) {
+    for (const gone of [path, dirname(path)]) {
+      await rm(gone, { recursive: true })
+      t.equal(await echo(path), 'ENOENT')
+      await doors.look()
+      t.equal(await echo(path), 'hello', `${gone} was removed`)
+      t.equal(statSync(path).mode & 0o777, 0o600)
+      t.equal(statSync(dirname(path)).mode & 0o777, 0o700)
+      t.match(listeners, [{ state: 'listening' }, { state: 'listening' }, { door: 'tcp' }])
+    }
+  }
+})
+
+t.test('leaves a socket alone that is still there', async (t) => {
+  const { paths, doors, servers } = await openBoth(t)
+  const { ino } = statSync(paths.main)
+  await doors.look()
+  t.equal(statSync(paths.main).ino, ino)
+  t.equal(servers.length, 2)
+})
+
+t.test('an open connection goes on while its listener is replaced', async (t) => {
+  const { paths, doors } = await openBoth(t)
+  const heard = new Promise<string>((resolve) => {
+    const sent = httpRequest({ socketPath: paths.main, method: 'POST', agent: false }, (message) => {
+      message.setEncoding('utf8').once('data', async () => {
+        await rm(paths.main)
+        await doors.look()
+        message.once('data', resolve)
+        sent.end('second')
+      })
+    })
+    sent.write('first')
+  })
+  t.equal(await heard, 'second')
+  t.equal(await echo(paths.main), 'hello')
+})
+
+t.test('a path that somebody has taken is left to them, and taken back when they are gone', async (t) => {
+  const { paths, doors, listeners } = await openBoth(t)
+  await rm(paths.main)
+  const other = createServer((socket) => socket.end())
+  await new Promise<void>((resolve) => other.listen(paths.main, resolve))
+  await doors.look()
+  t.match(listeners[0], { state: 'failed', problem: /another program answers there/ })
+  t.ok(existsSync(paths.main), 'their socket is still there')
+  await doors.look()
+  t.ok(existsSync(paths.main))
+  await new Promise((resolve) => other.close(resolve))
+  await doors.look()
+  t.match(listeners[0], { state: 'listening' })
+  t.equal(await echo(paths.main), 'hello')
+})
+
+t.test('a directory that cannot be made again is tried at every look', async (t) => {
+  const { dir, paths, doors, listeners } = await openBoth(t)
+  await rm(join(dir, 'run'), { recursive: true })
+  writeFileSync(join(dir, 'run'), 'in the way')
+  for (let round = 0; round < 2; round += 1) {
+    await doors.look()
+    t.match(listeners[0], { state: 'failed', problem: /not a directory/ })
+  }
+  await rm(join(dir, 'run'))
+  await doors.look()
+  t.match(listeners[0], { state: 'listening' })
+  t.equal(await echo(paths.main), 'hello')
+})
+
+t.test('never opens a listener again that the daemon has closed', async (t) => {
+  const { paths, doors, servers } = await openBoth(t)
+  for (const one of servers) one.close()
+  await doors.look()
+  t.notOk(existsSync(paths.main))
+  t.equal(servers.length, 2)
+})
+
+t.test("says that only systemd can open systemd's socket again", async (t) => {
+  const dir = await makeDir(t)
+  const path = join(dir, 'run', 'authd.sock')
+  mkdirSync(dirname(path), { mode: 0o700 })
+  const systemd = createServer()
+  await new Promise<void>((resolve) => systemd.listen(path, resolve))
+  t.after(() => systemd.close())
+  chmodSync(path, 0o600)
+  const descriptor = Number(Reflect.get(Object(Reflect.get(systemd, '_handle')), 'fd'))
+  const fixture = new URL('fixtures/inherited-doors.ts', import.meta.url).pathname
+  const child = spawn(process.execPath, ['--import=tsx', fixture, dir, path], {
+    stdio: ['ignore', 'pipe', 'inherit', descriptor],
+  })
+  let printed = ''
+  child.stdout?.setEncoding('utf8').on('data', (text: string) => {
+    printed += text
+  })
+  await new Promise((resolve) => child.on('close', resolve))
+  t.match(JSON.parse(printed), [
+    { verdict: 'ok' },
+    {
+      verdict: 'problem',
+      finding: /was removed; it is systemd's/,
+      remedy: 'systemctl --user restart prefect-authd.socket',
+    },
+  ])
 })

@@ -49,6 +49,7 @@ const STAYS: readonly (readonly [string, IdleFacts, RegExp, number?])[] = [
   ['a login', { ...IDLE, logins: 1 }, /login/],
   ['Prefect is being asked', { ...IDLE, isWorking: true }, /being asked/],
   ['the journal', { ...IDLE, journalEntries: 1 }, /not finished/],
+  ['a state that is not on the disk', { ...IDLE, isStateBehind: true }, /could not be written/],
   ['a log level by hand', { ...IDLE, hasOwnLogLevel: true }, /log level/],
   ['a renewal that is overdue', { ...IDLE, dutyInMs: -HOUR }, /must be renewed/],
   ['a renewal just before the timer', { ...IDLE, dutyInMs: HOUR - 1 }, /before the timer fires/],

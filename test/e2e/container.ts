@@ -25,7 +25,7 @@ socket.write(["GET /proxy/cloud/api" + process.env.WORKSPACE + "/events/in HTTP/
   "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "", ""].join(String.fromCharCode(13, 10)))
 socket.pipe(process.stdout)`
 
-t.setTimeout(200_000)
+t.setTimeout(880_000)
 
 const canUnshare =
   spawnSync('unshare', [...UNSHARE, 'sh', '-c', 'mount -t tmpfs none /mnt && ip link']).status === 0

@@ -130,10 +130,10 @@ for (const which of ['2', '3'] as const) {
   t.test(`Prefect ${which} and we write the same file`, { buffered: true, timeout: 600_000 }, async (t) => {
     const client = findPrefect(which, t)
     if (client === undefined) return
-    await t.test('what it writes is followed', { timeout: 300_000 }, (t) => followClient(t, client))
-    await t.test('what we write is read by it', { timeout: 300_000 }, (t) => readByClient(t, client))
+    await t.test('what it writes is followed', { timeout: 880_000 }, (t) => followClient(t, client))
+    await t.test('what we write is read by it', { timeout: 880_000 }, (t) => readByClient(t, client))
     if (which === '3')
-      await t.test('a new file is byte for byte its own', { timeout: 300_000 }, (t) =>
+      await t.test('a new file is byte for byte its own', { timeout: 880_000 }, (t) =>
         writesTheSame(t, client),
       )
   })

@@ -13,7 +13,7 @@ import { findPrefect, type PrefectClient, prefectEnv, startPrefectServer } from 
 import { REAL_KEY, startJob } from '../fixtures/real-worker.js'
 import { startShipped, until } from '../fixtures/shipped.js'
 
-t.setTimeout(290_000)
+t.setTimeout(880_000)
 
 const FLOW = `from prefect import flow
 
@@ -26,7 +26,7 @@ if __name__ == "__main__":
 `
 
 for (const which of ['3', '2'] as const) {
-  t.test(`Prefect ${which}`, { timeout: 290_000 }, async (t) => {
+  t.test(`Prefect ${which}`, { timeout: 880_000 }, async (t) => {
     const prefect = findPrefect(which, t)
     if (prefect === undefined) return
     const stage = await setStage(t, prefect)

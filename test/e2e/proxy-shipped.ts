@@ -8,7 +8,7 @@ import { startShipped } from '../fixtures/shipped.js'
 
 const FLOW = fileURLToPath(new URL('../fixtures/basic_flow.py', import.meta.url))
 
-t.setTimeout(300_000)
+t.setTimeout(880_000)
 
 for (const which of ['3', '2'] satisfies Which[]) {
   t.test(`Prefect ${which} runs a flow and reads Cloud through the proxy, and holds no key`, async (t) => {

@@ -57,7 +57,7 @@ const QUIET = {
 }
 
 for (const which of ['3', '2'] as const) {
-  t.test(`a worker of Prefect ${which} outlives its keys`, { timeout: 290_000 }, async (t) => {
+  t.test(`a worker of Prefect ${which} outlives its keys`, { timeout: 880_000 }, async (t) => {
     const prefect = findPrefect(which, t)
     if (prefect === undefined) return
     const stage = await setStage(t, prefect)

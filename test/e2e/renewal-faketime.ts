@@ -17,7 +17,7 @@ function needsFaketime(): { skip: string } | Record<string, never> {
   return { skip: `not installed: ${LIBRARY}` }
 }
 
-t.setTimeout(200_000)
+t.setTimeout(880_000)
 
 t.test(
   'a real daemon through eight months in a minute: keys renewed in time, no gaps',

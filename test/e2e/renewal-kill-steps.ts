@@ -2,13 +2,13 @@
 import t from 'tap'
 import { killRenewals, STEPS, untilAsked } from '../fixtures/kill-renewals.js'
 
-t.setTimeout(300_000)
+t.setTimeout(880_000)
 
 const rounds = process.env.PAB_LONG === '1' ? 400 : 52
 
 t.test(
   `killed ${rounds} times at every step in turn, it never serves a wrong key`,
-  { timeout: 290_000 },
+  { timeout: 880_000 },
   (t) =>
     killRenewals(t, {
       rounds,

@@ -116,5 +116,5 @@ t.test('names the remedy without a manager, and as root', { skip }, async (t) =>
     env: { PATH: process.env.PATH, HOME: home },
   })
   t.equal(asRoot.status, 2)
-  t.match(asRoot.stderr, /never needs root/)
+  t.match(asRoot.stderr, /by the user whose keys it holds, not by root/)
 })

@@ -69,7 +69,7 @@ t.test('no process is left, the sockets listen, and the next request is answered
      systemctl --user stop prefect-authd.timer
      say timer "$(prefect-auth service status)"
      say tcp "$(curl -qsS --noproxy '*' http://127.0.0.1:4280/livez)"
-     grep -c 'the daemon leaves' "$XDG_RUNTIME_DIR/authd.log"; systemctl --user is-failed prefect-authd.service`,
+     grep -c 'idle; exiting until the next request' "$XDG_RUNTIME_DIR/authd.log"; systemctl --user is-failed prefect-authd.service`,
     {},
     170_000,
   )
@@ -115,7 +115,7 @@ t.test('the timer starts it again for a renewal that became due', { skip }, asyn
       `${IDLE} every20s; login; say first "$(prefect-auth env | key)"
        gone || why
        due_in -1; say away "$(is prefect-authd.service)"
-       until grep -q 'the key was renewed' "$XDG_RUNTIME_DIR/authd.log"; do sleep 0.2; done
+       until grep -q 'key renewed' "$XDG_RUNTIME_DIR/authd.log"; do sleep 0.2; done
        say renewed yes; gone || why; say left "$(is prefect-authd.service)"
        until [ "$(is prefect-authd.service)" = active ]; do sleep 0.1; done; say returned $(($(date +%s) % 20))
        say second "$(prefect-auth env | key)"; prefect-auth doctor | grep renewal`,
@@ -143,7 +143,7 @@ t.test(
         `${IDLE} login; say key "$(prefect-auth env | key)"; gone || why
        due_in 45; ask /livez >/dev/null; first=$(pid)
        sleep 20; [ "$first" = "$(pid)" ] && say soon "$(why)"
-       until grep -q 'the key was renewed' "$XDG_RUNTIME_DIR/authd.log"; do sleep 0.2; done
+       until grep -q 'key renewed' "$XDG_RUNTIME_DIR/authd.log"; do sleep 0.2; done
        [ "$first" = "$(pid)" ] && say renewed same
        gone 600 || why; ask /livez >/dev/null; first=$(pid)
        curl -qsN --max-time 25 --unix-socket "$S" http://authd/v1/events >/dev/null; [ "$first" = "$(pid)" ] && say watched "$(why)"

@@ -18,7 +18,7 @@ import {
   type Which,
 } from '../fixtures/real-prefect.js'
 
-t.setTimeout(300_000)
+t.setTimeout(880_000)
 
 const FLOW = fileURLToPath(new URL('../fixtures/basic_flow.py', import.meta.url))
 const VERSIONS: readonly Which[] = ['3', '2']

@@ -4,6 +4,7 @@ import t, { type Test } from 'tap'
 import type { Fault, FaultMatcher } from '../../sim/faults/faults.js'
 import { type Simulator, type SimulatorOptions, startCloudSimulator } from '../../sim/simulator.js'
 import type { ErrorCode } from '../../src/base/errors.js'
+import { Secret } from '../../src/std/secret.js'
 import { makeRoot, openBroker, type TestBroker } from '../fixtures/broker.js'
 
 const MINT = { method: 'POST', path: /\/api_keys$/ }
@@ -216,11 +217,14 @@ const VERIFY_FAULTS: readonly {
     outcome: 'prefect_unexpected',
   },
   { name: 'a page', fault: { kind: 'html' }, times: 1, outcome: 'prefect_unexpected' },
+  { name: '404', fault: status(404), times: 99, outcome: 'prefect_not_found' },
+  { name: '400', fault: status(400), times: 99, outcome: 'prefect_refused' },
+  { name: 'nothing', fault: { kind: 'html', page: '' }, times: 99, outcome: 'prefect_unexpected' },
 ]
 
 for (const { name, fault, times, outcome } of VERIFY_FAULTS) {
   t.test(
-    `verifying answered by ${name}: ${outcome === 'done' ? 'tried again, promoted' : 'undone'}`,
+    `verifying answered by ${name}: ${outcome === 'done' ? 'tried again, promoted' : 'decides nothing'}`,
     async (t) => {
       const stage = await setStage(t)
       const { broker, sim, old } = stage
@@ -232,13 +236,37 @@ for (const { name, fault, times, outcome } of VERIFY_FAULTS) {
         await t.rejects(broker.rotator.rotate('cloud'), { code: outcome })
         await broker.credentials.settle()
         t.equal(broker.served(), old)
-        t.equal(living(stage).length, 0, 'the new key is deleted at Prefect')
-        t.equal(Object.keys(broker.keeper.ledger().keys).length, 1)
+        t.match(entries(broker), [{ step: 'stored' }])
+        await broker.rotator.recover()
+        t.match(entries(broker), times > 1 ? [{ step: 'stored' }] : [], 'nor at the next look')
+        sim.faults.clear()
+        await broker.rotator.recover()
+        await broker.credentials.settle()
+        t.not(broker.served(), old, 'what was minted is not forgotten')
+        t.equal(living(stage).length, 1)
       }
       t.strictSame(entries(broker), [])
     },
   )
 }
+
+t.test('undoes a rotation whose key never works while the old one does', async (t) => {
+  const stage = await setStage(t)
+  const { broker, sim, old } = stage
+  const hold = holdNext(sim, WORKSPACES)
+  const failed = t.rejects(broker.rotator.rotate('cloud'), { code: 'key_rejected' })
+  await hold.struck()
+  for (const record of Object.values(broker.keeper.ledger().keys)) {
+    if (record.fingerprint !== new Secret(old).fingerprint())
+      sim.keys.revoke(broker.keeper.keyOf(record.item)?.reveal() ?? '')
+  }
+  hold.release()
+  await failed
+  await broker.credentials.settle()
+  t.equal(broker.served(), old)
+  t.equal(Object.keys(broker.keeper.ledger().keys).length, 1)
+  t.strictSame(entries(broker), [])
+})
 
 t.test('keeps the new key if Prefect is unreachable while verifying, and finishes later', async (t) => {
   const stage = await setStage(t)
@@ -259,8 +287,9 @@ t.test('keeps the new key if Prefect is unreachable while verifying, and finishe
 t.test('keeps the id of an unverified key until it can be deleted', async (t) => {
   const stage = await setStage(t)
   const outage = stage.sim.faults.always(DELETE, status(503))
-  stage.sim.faults.next(WORKSPACES, status(403))
-  await t.rejects(stage.broker.rotator.rotate('cloud'), { code: 'prefect_forbidden' })
+  const elsewhere = { account_id: 'a1', account_handle: 'eve', workspace_id: 'w1', workspace_handle: 'eve' }
+  stage.sim.faults.next(WORKSPACES, { kind: 'status', status: 200, body: [elsewhere] })
+  await t.rejects(stage.broker.rotator.rotate('cloud'), { code: 'workspace_none' })
   const [left] = living(stage)
   t.match(entries(stage.broker), [{ step: 'lost', cloudId: left?.id }])
   outage.disarm()
@@ -271,7 +300,7 @@ t.test('keeps the id of an unverified key until it can be deleted', async (t) =>
   t.equal(again.served(), stage.old)
 })
 
-t.test('lets a login during a rotation win, whenever it comes', async (t) => {
+t.test('a login during a rotation has its turn after it, and wins', async (t) => {
   for (const moment of ['minting', 'verifying'] as const) {
     const stage = await setStage(t)
     const { broker, sim } = stage
@@ -279,14 +308,14 @@ t.test('lets a login during a rotation win, whenever it comes', async (t) => {
     const delivery = await broker.delivery(fresh)
     const hold = holdNext(sim, moment === 'minting' ? MINT : WORKSPACES)
     const rotation = broker.rotator.rotate('cloud')
-    const failed = t.rejects(rotation, { code: 'login_state' })
     await hold.struck()
-    await broker.logins.keep(delivery)
+    const login = broker.logins.keep(delivery)
     hold.release()
-    await failed
+    await Promise.all([rotation, login])
     await broker.credentials.settle()
     t.equal(broker.served(), fresh, moment)
     t.strictSame(entries(broker), [])
+    await broker.renewer.tick()
     const minted = sim.keys.all().filter(({ name }) => name.startsWith('prefect-auth '))
     t.strictSame(
       minted.map(({ deletedAt }) => deletedAt !== undefined),
@@ -305,23 +334,30 @@ t.test('shares one rotation between concurrent callers', async (t) => {
   t.equal(living(stage).length, 1)
 })
 
-t.test('promotes nothing after a log-out during a rotation, and names the key in the journal', async (t) => {
-  const stage = await setStage(t)
-  const { broker, sim } = stage
-  let release = () => {}
-  const until = new Promise<void>((resolve) => {
-    release = resolve
+for (const revoke of [false, true]) {
+  const how = revoke ? ', and no key is left at Prefect' : ''
+  t.test(`a log-out during a rotation has its turn after it${how}`, async (t) => {
+    const stage = await setStage(t)
+    const { broker, sim } = stage
+    let release = () => {}
+    const until = new Promise<void>((resolve) => {
+      release = resolve
+    })
+    const armed = sim.faults.next(WORKSPACES, { kind: 'hold', until })
+    const rotation = broker.rotator.rotate('cloud')
+    while (armed.struck === 0) await new Promise((resolve) => setTimeout(resolve, 5))
+    const logout = broker.profiles.logout('cloud', { revoke })
+    release()
+    await Promise.all([rotation, logout])
+    t.equal(broker.served(), 'login_required')
+    t.strictSame(broker.keeper.ledger().keys, {})
+    t.strictSame(entries(broker), [])
+    if (revoke) t.strictSame(living(stage), [])
+    const again = await stage.reopen()
+    await again.recover()
+    t.equal(again.served(), 'login_required', 'nor does a start bring it back')
   })
-  const armed = sim.faults.next(WORKSPACES, { kind: 'hold', until })
-  const failed = t.rejects(broker.rotator.rotate('cloud'), { code: 'login_state' })
-  while (armed.struck === 0) await new Promise((resolve) => setTimeout(resolve, 5))
-  await broker.profiles.logout('cloud', { revoke: false })
-  release()
-  await failed
-  await broker.credentials.settle()
-  t.equal(broker.served(), 'login_required')
-  t.match(entries(broker), [{ step: 'lost', cloudId: living(stage)[0]?.id }])
-})
+}
 
 t.test("does not exchange a service account's key, nor ask Prefect to", async (t) => {
   const sim = await startCloudSimulator({ bots: [{ name: 'ci', account: 'prefect' }] })

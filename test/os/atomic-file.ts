@@ -2,7 +2,7 @@ import { fork } from 'node:child_process'
 import { readdirSync, readFileSync, statSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { writeFileAtomic } from '../../src/os/atomic-file.js'
+import { sweepTemporaryFiles, sweepTemporaryFilesOf, writeFileAtomic } from '../../src/os/atomic-file.js'
 import { onSmallDisk, whyNoSmallDisk } from '../fixtures/small-disk.js'
 
 t.test('writes content and mode, whatever the umask says', async (t) => {
@@ -85,3 +85,20 @@ t.test(
     })
   },
 )
+
+t.test('deletes the temporary files that a killed writer left, and no other file', async (t) => {
+  const dir = t.testdir({
+    'doc.json': '',
+    'doc.json.0a1b2c3d4e5f.tmp': 'half',
+    'doc.json.previous.tmp': '',
+    'other.json.0a1b2c3d4e5f.tmp': 'half',
+    'doc.json.tmp': 'of an editor',
+    'doc.json.swp.tmp': '',
+  })
+  await sweepTemporaryFilesOf(join(dir, 'doc.json'))
+  const others = ['doc.json', 'doc.json.swp.tmp', 'doc.json.tmp']
+  t.strictSame(readdirSync(dir).sort(), [...others, 'other.json.0a1b2c3d4e5f.tmp'])
+  await sweepTemporaryFiles(dir)
+  t.strictSame(readdirSync(dir).sort(), others)
+  await sweepTemporaryFiles(join(dir, 'missing'))
+})

@@ -1,9 +1,26 @@
 import { execFileSync } from 'node:child_process'
-import { chmodSync, chownSync, mkdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  chownSync,
+  mkdirSync,
+  mkdtempSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { isBrokerError } from '../../src/base/errors.js'
-import { checkPrivateFile, ensurePrivateDirectory, readPrivateFile } from '../../src/os/private-files.js'
+import {
+  checkPrivateFile,
+  ensurePrivateDirectory,
+  readPlainFile,
+  readPrivateFile,
+} from '../../src/os/private-files.js'
+import { appendToFile, readBackwards } from '../../src/os/rotating-file.js'
 
 const modeOf = (path: string) => statSync(path).mode & 0o777
 
@@ -89,4 +106,35 @@ t.test('says that a directory cannot be created', async (t) => {
   await t.rejects(ensurePrivateDirectory(join(root, 'file', 'x')), { code: 'disk_failed' })
   // Node's own recursive mkdir never comes back from this one.
   await t.rejects(ensurePrivateDirectory('/proc/nothing/here'), { code: 'disk_failed', message: /proc/ })
+})
+
+t.test('a pipe, device, socket or directory in place of a file makes no reader or writer wait', async (t) => {
+  // A short path, for the socket.
+  const dir = mkdtempSync(join(tmpdir(), 'pab-'))
+  t.after(() => rmSync(dir, { recursive: true }))
+  const at = (name: string) => join(dir, name)
+  execFileSync('mkfifo', ['-m', '600', at('pipe')])
+  mkdirSync(at('directory'), { mode: 0o700 })
+  symlinkSync('/dev/zero', at('device'))
+  const server = createServer().listen(at('socket'))
+  await new Promise((resolve) => server.once('listening', resolve))
+  t.after(() => server.close())
+  for (const name of ['pipe', 'directory', 'device', 'socket']) {
+    const refused = { code: 'state_dir_unsafe', message: new RegExp(at(name)), hint: /mv / }
+    await t.rejects(readPlainFile(at(name)), refused, name)
+    await t.rejects(readPrivateFile(at(name)), { code: 'state_dir_unsafe' }, name)
+    await t.rejects(appendToFile(at(name), 'line\n'), Error, name)
+    await t.rejects(
+      readBackwards(at(name), 0, () => true),
+      refused,
+      name,
+    )
+  }
+})
+
+t.test('reads a plain file, through links too, and knows a missing one', async (t) => {
+  const dir = t.testdir({ file: 'text', link: t.fixture('symlink', 'file') })
+  t.equal((await readPlainFile(join(dir, 'file')))?.toString(), 'text')
+  t.equal((await readPlainFile(join(dir, 'link')))?.toString(), 'text')
+  t.equal(await readPlainFile(join(dir, 'missing')), undefined)
 })

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import t from 'tap'
 import { type ProgramCall, runProgram } from '../../src/os/run-program.js'
@@ -69,3 +70,20 @@ t.test('a held stdin stays open while the program runs', async (t) => {
   t.match(await node(script, { isStdinHeld: true }), { stdout: 'still open\n' })
   t.match(await node(script), { stdout: 'ended\n' })
 })
+
+t.test(
+  'without descriptors, or with too long a list, a program is not started, and that is all',
+  async (t) => {
+    const fixture = new URL('fixtures/no-descriptors.ts', import.meta.url).pathname
+    const command = `ulimit -n 64; exec "${process.execPath}" --import=tsx "${fixture}"`
+    const { status, stdout, stderr } = spawnSync('/bin/sh', ['-c', command], { encoding: 'utf8' })
+    t.equal(status, 0, stderr.slice(0, 500))
+    const results: unknown = JSON.parse(stdout || '[]')
+    if (!Array.isArray(results)) throw new Error('no list')
+    t.match(results.at(0), { kind: 'exited', stdout: 'hello\n' })
+    for (const one of results.slice(1, -2)) t.match(one, { kind: /^(not_started|exited)$/ })
+    t.match(results.at(1), { kind: 'not_started', reason: /EMFILE|EAGAIN/ })
+    t.match(results.at(-2), { kind: 'exited', stdout: 'hello\n' }, 'later it is')
+    t.match(results.at(-1), { kind: 'not_started', reason: /E2BIG/ })
+  },
+)

@@ -1,6 +1,6 @@
-import { type ChildProcess, fork, spawn } from 'node:child_process'
+import { type ChildProcess, fork, spawn, spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { readdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { build } from 'esbuild'
 import t, { type Test } from 'tap'
 import { isBrokerError } from '../../src/base/errors.js'
+import type { HostIdentity } from '../../src/os/proc.js'
 import { takeStateLock } from '../../src/os/state-lock.js'
 import { MINUTE_MS, systemClock } from '../../src/std/clock.js'
 
@@ -74,9 +75,27 @@ async function startOne(t: Test, taker: string, stateDir: string): Promise<Start
   return starter
 }
 
-function take(stateDir: string, patienceMs = PATIENT_MS) {
+function take(stateDir: string, patienceMs = PATIENT_MS, host?: HostIdentity) {
   const newId = () => randomBytes(6).toString('hex')
-  return takeStateLock({ stateDir, clock: systemClock(), newId, patienceMs })
+  return takeStateLock({ stateDir, clock: systemClock(), newId, patienceMs, ...(host && { host }) })
+}
+
+const ALPHA = { name: 'alpha', id: 'machine 1 alpha', boot: 'boot 1' }
+const BETA = { name: 'beta', id: 'machine 2 beta', boot: 'boot 2' }
+
+/** What a daemon on this host leaves when it is killed: its name, behind which nobody listens. Returns the name. */
+async function leaveDead(stateDir: string, host: HostIdentity, isHidden = false): Promise<string> {
+  const lock = await take(stateDir, PATIENT_MS, host)
+  const [name = ''] = readdirSync(join(stateDir, 'lock')).filter((one) => !one.startsWith('.'))
+  await lock.release()
+  const left = isHidden ? `.${name.slice(1)}` : name
+  bindAndDie(join(stateDir, 'lock', left))
+  return left
+}
+
+function bindAndDie(path: string): void {
+  const script = `require('node:net').createServer().listen(process.argv[1], () => process.kill(process.pid, 'SIGKILL'))`
+  spawnSync(process.execPath, ['-e', script, path])
 }
 
 t.test(
@@ -181,3 +200,74 @@ t.test('rejects a state directory whose path is too long for a socket', async (t
   const stateDir = join(await makeStateDir(t), 'x'.repeat(90))
   await t.rejects(take(stateDir), { code: 'socket_path_too_long', hint: /PREFECT_AUTH_STATE_DIR/ })
 })
+
+t.test('a socket of another host that refuses is not dead', async (t) => {
+  const stateDir = await makeStateDir(t)
+  const name = await leaveDead(stateDir, ALPHA)
+  await t.rejects(take(stateDir, PATIENT_MS, BETA), {
+    code: 'already_running',
+    message: /^a prefect-authd on the host 'alpha' already uses .*: two hosts must not share it$/,
+    hint: new RegExp(`PREFECT_AUTH_STATE_DIR=.*\\$\\(hostname\\).*rm .*${name}$`),
+  })
+  t.strictSame(readdirSync(join(stateDir, 'lock')), [name], 'and its name stays')
+  rmSync(join(stateDir, 'lock', name))
+  await (await take(stateDir, PATIENT_MS, BETA)).release()
+})
+
+t.test(
+  'what is dead: of this host before it was started again, of another container of this boot',
+  async (t) => {
+    for (const [who, host] of [
+      ['the same host and boot', ALPHA],
+      ['the same host after a reboot', { ...ALPHA, boot: 'boot 3' }],
+      ['another container on the same machine', { ...BETA, boot: ALPHA.boot }],
+    ] as const) {
+      const stateDir = await makeStateDir(t)
+      await leaveDead(stateDir, ALPHA)
+      const lock = await take(stateDir, PATIENT_MS, host)
+      t.equal(readdirSync(join(stateDir, 'lock')).length, 1, who)
+      await lock.release()
+    }
+  },
+)
+
+t.test('never unlinks what a starter on another host has not made visible yet', async (t) => {
+  const stateDir = await makeStateDir(t)
+  const name = await leaveDead(stateDir, ALPHA, true)
+  const own = await leaveDead(stateDir, BETA, true)
+  const lock = await take(stateDir, PATIENT_MS, BETA)
+  const names = () => readdirSync(join(stateDir, 'lock'))
+  while (names().includes(own)) await new Promise((resolve) => setImmediate(resolve))
+  await lock.release()
+  t.strictSame(names(), [name])
+})
+
+t.test('a name of an older version, which says no host, is dead if it refuses', async (t) => {
+  const stateDir = await makeStateDir(t)
+  await (await take(stateDir)).release()
+  bindAndDie(join(stateDir, 'lock', '001795000000000-a1b2c3'))
+  await (await take(stateDir, PATIENT_MS, BETA)).release()
+  t.strictSame(readdirSync(join(stateDir, 'lock')), [])
+})
+
+t.test(
+  'a holder whose socket lies under another mount',
+  { skip: process.platform === 'linux' ? false : 'needs /proc/net/unix' },
+  async (t) => {
+    const stateDir = await makeStateDir(t)
+    const directory = join(stateDir, 'lock')
+    const lock = await take(stateDir)
+    const [name = ''] = readdirSync(directory)
+    renameSync(directory, `${directory}.below`)
+    mkdirSync(directory, { mode: 0o700 })
+    bindAndDie(join(directory, name))
+    await t.rejects(take(stateDir), {
+      code: 'already_running',
+      message: /another container or mount namespace/,
+    })
+    rmSync(directory, { recursive: true })
+    renameSync(`${directory}.below`, directory)
+    await lock.release()
+    await (await take(stateDir)).release()
+  },
+)

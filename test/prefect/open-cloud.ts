@@ -195,7 +195,7 @@ t.test("reports the server's date with the time of its arrival", async (t) => {
       response.setHeader('date', turn === 1 ? 'Fri, 20 Nov 2026 10:00:05 GMT' : 'yesterday')
       json(response, 200, [])
     },
-    { onServerDate: (serverAt, receivedAt) => dates.push([serverAt, receivedAt]) },
+    { onServerDate: (_url, serverAt, receivedAt) => dates.push([serverAt, receivedAt]) },
   )
   const before = Date.now()
   await cloud.workspaces(at)

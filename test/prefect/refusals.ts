@@ -39,8 +39,26 @@ const FAULTS: readonly Fault[] = [
   {
     name: '401 with an empty body',
     behave: (response) => response.writeHead(401).end(),
-    code: 'key_rejected',
-    says: /401$/,
+    code: 'prefect_unexpected',
+    says: /401 and an empty body$/,
+  },
+  {
+    name: "401 with a body that is not Prefect's",
+    behave: (response) => json(response, 401, { error: 'proxy authentication required' }),
+    code: 'prefect_unexpected',
+    says: /401 and JSON that is not Prefect's/,
+  },
+  {
+    name: '401 of a self-hosted server',
+    behave: (response) => json(response, 401, { exception_message: 'Unauthorized' }),
+    code: 'prefect_unexpected',
+    says: /401 and JSON that is not Prefect's/,
+  },
+  {
+    name: '401 as text',
+    behave: (response) => response.writeHead(401, { 'content-type': 'text/plain' }).end('{"detail":"no"}'),
+    code: 'prefect_unexpected',
+    says: /401 and JSON that is not Prefect's \(text\/plain/,
   },
   {
     name: "401 with a web page, which is not Prefect's word",
@@ -55,7 +73,7 @@ const FAULTS: readonly Fault[] = [
     says: /403: Only users/,
     hint: /allow list.*role.*network/,
   },
-  { name: '403 with a web page', behave: html(403), code: 'prefect_forbidden', says: /403$/ },
+  { name: '403 with a web page', behave: html(403), code: 'prefect_unexpected', says: /403 and a web page/ },
   { name: '404', behave: detail(404, 'Not Found'), code: 'prefect_not_found', says: /404: Not Found/ },
   { name: '404 with a web page', behave: html(404), code: 'prefect_unexpected', says: /web page/ },
   { name: '400', behave: detail(400, 'no'), code: 'prefect_refused', says: /400: no/ },
@@ -120,6 +138,12 @@ const FAULTS: readonly Fault[] = [
     behave: body(PAGE),
     code: 'prefect_unexpected',
     says: /a web page/,
+  },
+  {
+    name: 'JSON as text',
+    behave: body('[]', 'text/plain'),
+    code: 'prefect_unexpected',
+    says: /200 and JSON that is not Prefect's/,
   },
   { name: 'an empty body', behave: body(''), code: 'prefect_unexpected', says: /200 and an empty body/ },
   {

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { createServerTime } from '../../src/prefect/server-time.js'
-import { createClockWatch } from '../../src/renewal/renewer.js'
+import { createClockWatch } from '../../src/renewal/clock-watch.js'
 import { createManualClock } from '../fixtures/manual-clock.js'
 
 const MINUTE = 60_000

@@ -17,7 +17,7 @@ import t, { type Test } from 'tap'
 import { isBrokerError } from '../../src/base/errors.js'
 import { openProfileStore } from '../../src/profiles/open-profiles.js'
 import type { ProfileEdit, ProfileReading, ProfileStore } from '../../src/profiles/profile.js'
-import { replaceProfilesFile } from '../../src/profiles/reading.js'
+import { replaceProfilesFile } from '../../src/profiles/replace.js'
 import { type Clock, systemClock } from '../../src/std/clock.js'
 import { silentLog } from '../../src/std/log.js'
 import { createManualClock } from '../fixtures/manual-clock.js'
@@ -140,7 +140,7 @@ const bad: { name: string; spoil(path: string): void; state: ProfileReading['sta
       mkdirSync(path)
     },
     state: 'unreadable',
-    problem: /is not a regular file|cannot be read/,
+    problem: /is a directory, not a file/,
   },
   {
     name: 'a pipe that nobody writes to',
@@ -149,7 +149,7 @@ const bad: { name: string; spoil(path: string): void; state: ProfileReading['sta
       execFileSync('mkfifo', [path])
     },
     state: 'unreadable',
-    problem: /is not a regular file/,
+    problem: /is a pipe, not a file/,
   },
 ]
 

@@ -77,11 +77,42 @@ t.test('parks the job if there is no newer key, or it is rejected as well', asyn
   const same = await ask(proxy.socket, `${proxy.base}/flows`)
   t.match(same, parked)
   t.match(json(same), { code: 'key_rejected' })
-  t.equal(seen.length, 1, 'the same key is not tried twice')
+  t.equal(seen.length, 2, 'the same key is tried once more')
   proxy.whenRejected(() => serveCloud(proxy.broker, url, 'pnu_also_bad'))
   t.match(await ask(proxy.socket, `${proxy.base}/flows`), parked)
-  t.equal(seen.length, 3, 'and nothing is sent a third time')
+  t.equal(seen.length, 4, 'and nothing is sent a third time')
+  proxy.whenRejected(() =>
+    proxy.broker.refuse('cloud', new BrokerError('login_required', 'there is no key any more')),
+  )
+  t.match(await ask(proxy.socket, `${proxy.base}/flows`), parked)
+  t.equal(seen.length, 5, 'nor a second time without a key')
 })
+
+t.test(
+  'sends a request again with the same key after a hiccup of Prefect, or of a proxy in between',
+  async (t) => {
+    for (const [type, text] of [
+      ['application/json', '{"detail":"Invalid authentication credentials"}'],
+      ['text/html', '<html>proxy authentication required</html>'],
+      ['text/plain', ''],
+    ] as const) {
+      let turn = 0
+      const bodies: string[] = []
+      const { url } = await startUpstream(t, (request, response) => {
+        void bodyOf(request).then((body) => {
+          bodies.push(body.toString())
+          turn += 1
+          response.writeHead(turn === 1 ? 401 : 200, { 'content-type': type }).end(turn === 1 ? text : 'done')
+        })
+      })
+      const proxy = await startProxy(t, url)
+      const answer = await ask(proxy.socket, `${proxy.base}/flows`, { method: 'POST', body: { a: 1 } })
+      t.match(answer, { status: 200, text: 'done' })
+      t.same(bodies, ['{"a":1}', '{"a":1}'])
+      t.equal(proxy.rejections.length, 1)
+    }
+  },
+)
 
 t.test('parks a request with a large body so that the client sends it again', async (t) => {
   const { url, seen } = await startPicky(t, 'pnu_new')

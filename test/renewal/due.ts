@@ -1,5 +1,5 @@
 import t from 'tap'
-import { nextDutyAt } from '../../src/renewal/due.js'
+import { nextDutyInMs } from '../../src/renewal/due.js'
 import { DAY, setRenewalStage } from '../fixtures/renewal-stage.js'
 
 t.test('names the next duty: the renewal, and the deletion of the key before', async (t) => {
@@ -9,9 +9,10 @@ t.test('names the next duty: the renewal, and the deletion of the key before', a
     isHandedOut: true,
     retireAfterMs,
   })
-  const { keeper, credentials } = broker
+  const { keeper, credentials, times } = broker
+  const at = (ms: number | undefined) => (ms === undefined ? undefined : clock.now() + ms)
   const next = (more: { readonly retireAfterMs?: number } = { retireAfterMs }) =>
-    nextDutyAt({ keeper, credentials, now: () => clock.now(), ...more })
+    at(nextDutyInMs({ keeper, credentials, times, ...more }))
   const planned = credentials.state('cloud').key?.expiresAt ?? 0
   const first = next() ?? 0
   t.ok(first < planned - 10 * DAY && first >= planned - 12 * DAY, 'after two thirds of its life')
@@ -26,8 +27,9 @@ t.test('names the next duty: the renewal, and the deletion of the key before', a
 
 t.test('names the next warning for a key that cannot be renewed', async (t) => {
   const { broker, clock } = await setRenewalStage(t, { ageMs: 0 })
-  const { keeper, credentials } = broker
-  const next = () => nextDutyAt({ keeper, credentials, now: () => clock.now() })
+  const { keeper, credentials, times } = broker
+  const at = (ms: number | undefined) => (ms === undefined ? undefined : clock.now() + ms)
+  const next = () => at(nextDutyInMs({ keeper, credentials, times }))
   const item = keeper.profile('cloud').currentItem ?? ''
   const expiresAt = keeper.ledger().keys[item]?.expiresAt ?? 0
   await keeper.note('cloud', { owner: { kind: 'service_account', id: 'b', handle: 'bot' } })

@@ -1,6 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { startCloudSimulator } from '../../sim/simulator.js'
+import { createTurns } from '../../src/keys/turns.js'
 import { createServiceAccountAdmin } from '../../src/renewal/service-accounts.js'
 import { silentLog } from '../../src/std/log.js'
 import { makeRoot, openBroker, type TestBroker } from '../fixtures/broker.js'
@@ -28,9 +29,10 @@ async function setStage(t: Test) {
 }
 
 function adminOf(broker: TestBroker) {
-  const { credentials, keeper, vault, botCloud: cloud, journal, events, time } = broker
+  const { credentials, keeper, vault, botCloud: cloud, journal, events, times } = broker
   return createServiceAccountAdmin({
-    ...{ credentials, keeper, vault, cloud, journal, events, clock: time.clock, log: silentLog() },
+    turns: createTurns(),
+    ...{ credentials, keeper, vault, cloud, journal, events, times, log: silentLog() },
     newId: () => `bot${Math.random().toString(16).slice(2)}`,
   })
 }

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import t, { type Test } from 'tap'
 import { startCloudSimulator } from '../../sim/simulator.js'
-import { sealEnvelope } from '../../src/keys/keeper.js'
+import { sealEnvelope } from '../../src/keys/envelope.js'
 import { Secret } from '../../src/std/secret.js'
 import { makeRoot, openBroker, type TestBroker } from '../fixtures/broker.js'
 
@@ -151,7 +151,10 @@ t.test('does not serve a rejected key, not even from a mirror', async (t) => {
   const { sim, broker } = await setStage(t)
   const key = sim.issueKey()
   await broker.logins.keep(await broker.delivery(key))
-  await broker.keeper.markRejected(broker.keeper.profile('cloud').currentItem ?? '')
+  await broker.keeper.noteKey(broker.keeper.profile('cloud').currentItem ?? '', (record) => ({
+    ...record,
+    rejectedAt: 1,
+  }))
   await broker.credentials.settle()
   t.equal(broker.served(), 'login_required')
   await broker.write(`${await broker.file()}PREFECT_API_KEY = "${key}"\n`)
@@ -197,7 +200,9 @@ t.test('keeps names like __proto__ over a restart', async (t) => {
   await broker.write(`[profiles.__proto__]\nPREFECT_API_URL = "${sim.workspaceUrl('prefect/terry')}"\n`)
   await broker.logins.keep(await broker.delivery(key, { profile: '__proto__' }))
   t.equal(broker.served('__proto__'), key)
+  const { generation } = broker.credentials.serve('__proto__')
+  await broker.close()
   const again = await reopen()
   t.equal(again.served('__proto__'), key)
-  t.equal(again.credentials.serve('__proto__').generation, broker.credentials.serve('__proto__').generation)
+  t.equal(again.credentials.serve('__proto__').generation, generation)
 })

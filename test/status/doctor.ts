@@ -9,6 +9,7 @@ import {
   judgeActive,
   judgeClock,
   judgeFile,
+  judgeKeys,
   judgeListeners,
   judgePlainKeys,
   judgeReach,
@@ -46,7 +47,21 @@ const clockOff = (finding: string) => ({ verdict: 'problem', finding, remedy: 't
 const renewable = (at: string) => ({ plan: { kind: 'renew', at: Date.parse(at) } }) as const
 const stuck = { plan: { kind: 'not_renewable', why: 'it was pasted', hint: 'prefect-auth login' } } as const
 
+const standing = (kind: 'doubted' | 'rejected') =>
+  ({ standing: { kind, message: `the key is ${kind}`, hint: 'prefect-auth login' } }) as const
+
 for (const [name, found, expected] of [
+  ['keys that Prefect accepts are ok', judgeKeys([{}, {}]), { verdict: 'ok' }],
+  [
+    'a doubted key of any profile is a warning',
+    judgeKeys([{}, standing('doubted')]),
+    { verdict: 'warning', finding: 'the key is doubted', remedy: 'prefect-auth login' },
+  ],
+  [
+    'a rejected key of any profile is a problem',
+    judgeKeys([standing('doubted'), standing('rejected')]),
+    { verdict: 'problem', finding: 'the key is rejected (and 1 more)' },
+  ],
   [
     'open listeners are ok',
     judgeListeners([
@@ -206,6 +221,7 @@ t.test('finds what is wrong and names the command that fixes it', async (t) => {
         listeners: () => [{ door: 'tcp', address: 'x', state: 'failed', problem: 'port 1 is taken by x' }],
         notices: () => ['ledger.json was corrupt'],
         clockSkewMs: () => skewMs,
+        trouble: () => undefined,
         auditProblem: () => undefined,
         now: () => Date.now(),
       }),

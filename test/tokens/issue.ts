@@ -7,7 +7,7 @@ import t, { type Test } from 'tap'
 import { openState } from '../../src/daemon/state.js'
 import { DAY_MS } from '../../src/std/clock.js'
 import { silentLog } from '../../src/std/log.js'
-import { createTokens } from '../../src/tokens/issue.js'
+import { createTokens, type TokenList } from '../../src/tokens/issue.js'
 import { createManualClock } from '../fixtures/manual-clock.js'
 
 async function setStage(t: Test, running: { isThere?: boolean } = {}) {
@@ -51,7 +51,7 @@ t.test('refuses an expired or revoked token at once and permanently', async (t) 
     tokens.list().map(({ id }) => id),
     [long.facts.id],
   )
-  await t.rejects(tokens.revoke(short.facts.id), { code: 'token_not_found' })
+  await tokens.revoke(short.facts.id)
   await tokens.revoke(long.facts.id)
   t.equal(tokens.recognise(long.token), undefined)
   t.equal((await open()).recognise(long.token), undefined)
@@ -81,15 +81,51 @@ t.test('reports the last use to the minute', async (t) => {
   t.equal(tokens.list()[0]?.lastUsedAt, Math.floor(clock.now() / 60_000) * 60_000)
 })
 
-t.test('removes expired tokens when one is added', async (t) => {
-  const { tokens, clock, file } = await setStage(t)
-  for (let index = 0; index < 5; index += 1) {
-    await tokens.create({ ...WANTED, lifeMs: 1_000 })
-    clock.pass(2_000)
+t.test('erases no token because of a clock that is ahead', async (t) => {
+  for (const ahead of [DAY_MS, 365 * DAY_MS]) {
+    const { tokens, clock, open } = await setStage(t)
+    const { token, facts } = await tokens.create(WANTED)
+    const doomed = await tokens.create(WANTED)
+    clock.sleep(ahead)
+    t.equal(tokens.recognise(token), undefined, 'it counts as expired')
+    await tokens.create(WANTED)
+    await tokens.createForJob({ name: 'worker', profile: 'cloud' })
+    await tokens.revoke(doomed.facts.id)
+    await tokens.age(1000)
+    await tokens.close()
+    const next = await open()
+    await next.resume()
+    clock.sleep(-ahead)
+    t.match(next.recognise(token), { id: facts.id }, 'until the clock is right again')
+    t.equal(next.recognise(doomed.token), undefined, 'but for those that were revoked')
   }
-  await tokens.create(WANTED)
-  const { tokens: kept } = JSON.parse(readFileSync(file, 'utf8'))
-  t.equal(kept.length, 1)
+})
+
+t.test('the list of expired tokens does not grow without end', async (t) => {
+  let list: TokenList = { tokens: [] }
+  const clock = createManualClock()
+  const tokens = createTokens({
+    document: {
+      read: () => list,
+      async update(change) {
+        list = change(list)
+        return list
+      },
+      async note(change) {
+        list = change(list)
+        return true
+      },
+    },
+    clock,
+    randomToken: () => randomBytes(32).toString('base64url'),
+    newId: () => randomBytes(6).toString('hex'),
+  })
+  for (let index = 0; index < 1010; index += 1) await tokens.create({ ...WANTED, lifeMs: 1_000 + index })
+  clock.pass(DAY_MS / 2)
+  const { facts } = await tokens.create(WANTED)
+  t.equal(list.tokens.length, 1001)
+  t.ok(list.tokens.some(({ id }) => id === facts.id))
+  t.equal(Math.min(...list.tokens.map(({ expiresAt, createdAt }) => expiresAt - createdAt)), 1_010)
 })
 
 t.test('keeps the age and the use of a job token across a restart', async (t) => {
@@ -136,3 +172,50 @@ t.test('does not count a month with the machine off as unused', async (t) => {
   await next.resume()
   t.ok(next.recognise(token))
 })
+
+t.test(
+  'while the disk fails a job gets a token that ends with the daemon; other changes are refused',
+  async (t) => {
+    const stateDir = t.testdir()
+    const clock = createManualClock()
+    const disk = { isFull: false }
+    const lock = {
+      permit() {
+        if (disk.isFull) throw Object.assign(new Error('full'), { code: 'ENOSPC' })
+      },
+      retry: async () => false,
+    }
+    const state = await openState({ stateDir, clock, log: silentLog(), lock })
+    const parts = {
+      clock,
+      randomToken: () => randomBytes(32).toString('base64url'),
+      newId: () => randomBytes(6).toString('hex'),
+    }
+    const tokens = createTokens({ ...parts, document: state.tokens })
+    const timed = await tokens.create(WANTED)
+    t.equal(timed.isDurable, true)
+
+    disk.isFull = true
+    const job = await tokens.createForJob({ name: 'a job', profile: 'cloud' })
+    t.equal(job.isDurable, false)
+    t.ok(tokens.recognise(job.token), 'it works')
+    await t.rejects(tokens.create(WANTED), { code: 'disk_failed' })
+    await tokens.age(2 * DAY_MS)
+    await t.rejects(tokens.revoke(timed.facts.id), {
+      code: 'disk_failed',
+      message: /is revoked, but .* could not be written/,
+    })
+    t.equal(tokens.recognise(timed.token), undefined, 'a revoked token is refused at once')
+    const reopened = async () => {
+      const { tokens: document } = await openState({ stateDir, clock, log: silentLog() })
+      return createTokens({ ...parts, document })
+    }
+    t.equal((await reopened()).recognise(job.token), undefined)
+
+    disk.isFull = false
+    await state.retry()
+    const again = await reopened()
+    t.ok(again.recognise(job.token), 'once the disk works, it outlives the daemon')
+    t.equal(again.recognise(timed.token), undefined)
+  },
+)

@@ -79,7 +79,7 @@ const DAMAGES: readonly (readonly [name: string, damage: (content: string) => st
   ['with one bit of the nonce changed', (content) => flip(content, 'nonce')],
   ['with another tag', (content) => flip(content, 'tag')],
   ['with a tag of four bytes', (content) => content.replace(/"tag":"[^"]*"/, '"tag":"AAAAAA=="')],
-  ['from a later version', (content) => content.replace('"version":1', '"version":2')],
+  ['of version 0', (content) => content.replace('"version":1', '"version":0')],
   ['with a field that we do not know', (content) => content.replace('{', '{"more":1,')],
 ]
 for (const [name, damage] of DAMAGES) {
@@ -100,6 +100,19 @@ for (const [name, damage] of DAMAGES) {
     t.equal(readFileSync(join(path, '..', kept[0] ?? ''), 'utf8'), damaged, 'the damaged one is kept aside')
   })
 }
+
+t.test('a record of a newer version is refused by name and never overwritten', async (t) => {
+  t.testdir()
+  const vault = await open(t, 'key-file')
+  await vault.put('key:a', new Secret('precious'))
+  const path = onlyRecordOf(t)
+  const newer = readFileSync(path, 'utf8').replace('"version":1', '"version":2')
+  writeFileSync(path, newer)
+  const refused = { code: 'state_newer', message: new RegExp(path) }
+  await t.rejects(vault.get('key:a'), refused)
+  await t.rejects(vault.put('key:a', new Secret('new')), refused)
+  t.equal(readFileSync(path, 'utf8'), newer)
+})
 
 t.test("one item's record under another item's name does not open", async (t) => {
   t.testdir()

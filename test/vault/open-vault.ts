@@ -1,4 +1,13 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { systemClock } from '../../src/std/clock.js'
@@ -98,15 +107,63 @@ t.test('rejects a setting that contradicts the choice, with a remedy', async (t)
   t.equal((await same.vault.get('key:a'))?.reveal(), 'precious')
 })
 
-t.test('does not start with a damaged vault.json, and does not change it', async (t) => {
-  t.testdir()
-  await open(t, { backend: 'file' })
-  for (const damage of ['', '{', '{"version":1}', '{"version":2,"backend":"keychain"}']) {
-    writeFileSync(fileOf(t, 'vault.json'), damage)
+const DAMAGES = ['', '{', '{"version":1}', '{"version":2,"backend":"keychain"}', '[]']
+
+t.test(
+  'opens the file vault of the data key if vault.json is damaged, and keeps the damaged one',
+  async (t) => {
+    for (const damage of DAMAGES) {
+      t.testdir()
+      const { vault } = await open(t, { backend: 'file' })
+      await vault.put('key:a', new Secret('precious'))
+      writeFileSync(fileOf(t, 'vault.json'), damage)
+      await t.rejects(open(t, { backend: 'keychain' }), { code: 'setting_invalid' })
+      const again = await open(t, { backend: 'auto' })
+      t.equal((await again.vault.get('key:a'))?.reveal(), 'precious', damage)
+      t.match(again.vault.describe().because, /vault\.json was damaged/)
+      const kept = readdirSync(stateDir(t)).filter((name) => name.startsWith('vault.json.corrupt-'))
+      t.strictSame(
+        kept.map((name) => readFileSync(fileOf(t, name), 'utf8')),
+        [damage],
+      )
+    }
+  },
+)
+
+t.test('without a data key, a damaged vault.json is not replaced by another choice', async (t) => {
+  for (const damage of DAMAGES) {
+    t.testdir({ state: { 'vault.json': damage } })
+    chmodSync(stateDir(t), 0o700)
+    chmodSync(fileOf(t, 'vault.json'), 0o600)
     for (const backend of ['auto', 'file', 'keychain'] as const) {
       await t.rejects(open(t, { backend }), { code: 'state_corrupt', message: /vault\.json/, hint: /mv / })
     }
     t.equal(readFileSync(fileOf(t, 'vault.json'), 'utf8'), damage)
+  }
+})
+
+t.test('chooses no new vault while the ledger names keys of one that is not recorded', async (t) => {
+  for (const backend of ['auto', 'file', 'keychain'] as const) {
+    t.testdir()
+    const opening = open(t, { backend }, { namedItems: 2 })
+    const message = /vault\.json is missing, and a new vault would not have the 2 keys of ledger\.json/
+    await t.rejects(opening, { code: 'state_corrupt', message, hint: /restore it from a backup; .*mv / })
+    t.notOk(existsSync(fileOf(t, 'vault.json')))
+  }
+})
+
+t.test('refuses files of a newer version by name, and changes nothing', async (t) => {
+  t.testdir()
+  await open(t, { backend: 'file' })
+  for (const name of ['vault.json', 'vault/data-key.json']) {
+    const path = fileOf(t, name)
+    const good = readFileSync(path, 'utf8')
+    const newer = good.replace(/"version": \d/, '"version": 9')
+    writeFileSync(path, newer)
+    const refused = { code: 'state_newer', message: new RegExp(`${path}.*format 9`), hint: /npm install/ }
+    await t.rejects(open(t, { backend: 'auto' }), refused)
+    t.equal(readFileSync(path, 'utf8'), newer)
+    writeFileSync(path, good)
   }
 })
 

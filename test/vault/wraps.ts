@@ -1,13 +1,16 @@
-import { randomBytes } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { chmodSync, existsSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import { BrokerError } from '../../src/base/errors.js'
 import { systemClock } from '../../src/std/clock.js'
 import { silentLog } from '../../src/std/log.js'
 import { Secret } from '../../src/std/secret.js'
+import { createKeyHolder } from '../../src/vault/data-key.js'
 import { openVault } from '../../src/vault/open-vault.js'
 import { createPassphraseWrap } from '../../src/vault/wrap-passphrase.js'
 import { createKeyFileWrap, createSystemdWrap, probeSystemdWrap } from '../../src/vault/wrap-systemd.js'
+import { createManualClock } from '../fixtures/manual-clock.js'
 import { vaultContract } from '../fixtures/vault-contract.js'
 
 const clock = systemClock()
@@ -25,6 +28,53 @@ t.test('the passphrase wrap, at its real cost', async (t) => {
   await t.rejects(wrap.open(sealed, 'store', new Secret('Correct horse')), { code: 'vault_passphrase_wrong' })
   await t.rejects(wrap.open(sealed, 'another store', passphrase), { code: 'vault_passphrase_wrong' })
   await t.rejects(wrap.open(sealed, 'store'), { code: 'vault_locked', hint: 'prefect-auth unlock' })
+})
+
+t.test('stretches a wrong passphrase once, however often it is tried', async (t) => {
+  let tried = new Secret('wrong')
+  let stretched = 0
+  const wrap = createPassphraseWrap({
+    findPassphrase: async () => tried,
+    cost: 2 ** 10,
+    stretch: async (passphrase) => {
+      stretched += 1
+      return createHash('sha256').update(passphrase.reveal()).digest() // a quick stand-in for scrypt
+    },
+  })
+  const sealed = await wrap.seal(key, 'store', new Secret('right'))
+  stretched = 0
+  for (let item = 0; item < 26; item += 1) {
+    await t.rejects(wrap.open(sealed, 'store'), { code: 'vault_passphrase_wrong' })
+  }
+  t.equal(stretched, 1)
+  tried = new Secret('right')
+  t.same(Buffer.from(await wrap.open(sealed, 'store')), key, 'another passphrase is tried')
+  const other = await wrap.seal(key, 'store', new Secret('wrong'))
+  t.same(Buffer.from(await wrap.open(other, 'store', new Secret('wrong'))), key, 'and so is another seal')
+})
+
+t.test('asks what wraps the data key once for all items of a moment', async (t) => {
+  const manual = createManualClock()
+  let opened = 0
+  const wrap = { ...createKeyFileWrap(), kind: 'systemd-creds' } as const
+  const dataKey = {
+    isMade: () => true,
+    make: async () => key,
+    open: async () => {
+      opened += 1
+      if (opened > 2) return key
+      throw new BrokerError('vault_unavailable', 'no answer in time')
+    },
+  }
+  const holder = createKeyHolder(dataKey, wrap, manual)
+  for (let item = 0; item < 26; item += 1) {
+    await t.rejects(holder.require(), { code: 'vault_unavailable' })
+  }
+  t.equal(opened, 1)
+  manual.pass(2000)
+  await t.rejects(holder.require(), { code: 'vault_unavailable' })
+  manual.pass(2000)
+  t.same(await holder.require(), key)
 })
 
 t.test('rejects a seal that demands too much memory', async (t) => {

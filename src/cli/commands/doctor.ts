@@ -95,7 +95,8 @@ async function ask({ client, terminal }: Session): Promise<{ status: Status | un
     const finding = {
       verdict: 'problem' as const,
       finding: failure.detail.split('\n')[0] ?? failure.detail,
-      remedy: failure.kind === 'not_running' ? 'prefect-auth service install' : (failure.hint ?? ''),
+      // Without what is only said beside the command.
+      remedy: failure.hint?.split('      ')[0] ?? '',
     }
     return { status: undefined, finding }
   }

@@ -1,6 +1,6 @@
 /** The command of `exec`: found as a shell finds it, given its environment, and run as a child. */
 
-import { spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { constants, readFileSync } from 'node:fs'
 import { access, open, stat } from 'node:fs/promises'
 import { constants as os } from 'node:os'
@@ -95,7 +95,13 @@ const FROM_TERMINAL: readonly NodeJS.Signals[] = ['SIGINT', 'SIGQUIT', 'SIGWINCH
 export function runChild(plan: ChildPlan, host: Host): Promise<number> {
   const [argv0 = plan.file, ...args] = plan.argv
   return new Promise((resolve) => {
-    const child = spawn(plan.file, args, { argv0, env: { ...plan.env }, stdio: 'inherit' })
+    let child: ChildProcess
+    try {
+      child = spawn(plan.file, args, { argv0, env: { ...plan.env }, stdio: 'inherit' })
+    } catch {
+      // Arguments that are too long, no memory: thrown, not sent.
+      return resolve(126)
+    }
     const undo = RELAYED.map((signal) =>
       host.onSignal(signal, () => {
         if (FROM_TERMINAL.includes(signal) && isInForeground(host)) return

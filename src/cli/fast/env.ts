@@ -6,6 +6,7 @@ import { defined } from '../../std/defined.js'
 import { isShadow, SHADOW_NAMES } from '../../wire/env-names.js'
 import { DIALECTS, type EnvFormat } from '../../wire/kinds.js'
 import { exitCodeOf, formatFailure, formatFault, isWithoutPair, usageError } from '../failure.js'
+import { printable } from '../text.js'
 import { settingsOfEnv } from './around.js'
 import { type Around, connect, type Host, leftBehind, lookAround, profileOfEnv } from './host.js'
 import { type FastPlan, parseEnvArguments } from './options.js'
@@ -101,7 +102,7 @@ export interface ProxyJob {
 /** The daemon's text. Makes a token. */
 export async function fetchProxyEnv(
   transport: Transport,
-  { env }: Pick<Host, 'env'>,
+  { env, writeErr }: Pick<Host, 'env' | 'writeErr'>,
   { profile, format, name, pid, around }: ProxyJob,
 ): Promise<string> {
   const own = settingsOfEnv(env)
@@ -123,6 +124,7 @@ export async function fetchProxyEnv(
     }),
   }
   const answer = await transport.send({ method: 'POST', path: '/v1/env', body })
+  if (answer.notice !== undefined) writeErr(`prefect-auth: ${printable(answer.notice)}\n`)
   if (answer.status === 200) return answer.text
   // Never asked twice: a second request might succeed, and make a token that nobody gets.
   throw failed(parseProblem(answer.status, answer.text))

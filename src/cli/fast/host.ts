@@ -1,6 +1,6 @@
 /** The process that `env` and `exec` run in, what its environment says, and its connection to the daemon. */
 import { createTransport, type SocketRequest, type Transport } from '../../client/transport.js'
-import { type Surroundings, socketCandidates } from '../../config/paths.js'
+import { lockDirectory, type Surroundings, socketCandidates } from '../../config/paths.js'
 import { defined } from '../../std/defined.js'
 import { CALLERS_FILE_HEADER, type CallersFile, formatCallersFile } from '../../wire/callers-file.js'
 import { PROXY_ONLY_NAMES } from '../../wire/env-names.js'
@@ -29,6 +29,7 @@ export interface Host extends Surroundings {
 export function connect(host: Host, command: string, around: Around = lookAround(host)): Transport {
   const transport = createTransport({
     candidates: socketCandidates(host),
+    lockDir: lockDirectory(host),
     userAgent: `prefect-auth/${host.version} ${command}`,
     ...defined({ uid: host.uid }),
   })

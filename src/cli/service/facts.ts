@@ -1,5 +1,5 @@
 /** What the service has to know of this machine: Node, paths, settings and the caller's environment. */
-import { readFileSync } from 'node:fs'
+import { readFileSync, statSync } from 'node:fs'
 import { realpath } from 'node:fs/promises'
 import { dirname, isAbsolute, join, resolve } from 'node:path'
 import { failWith } from '../../client/failure.js'
@@ -61,7 +61,8 @@ function readSettings(terminal: Terminal): Settings {
 
 function readIfThere(path: string): string | undefined {
   try {
-    return readFileSync(path, 'utf8')
+    // Reading a pipe would never end.
+    return statSync(path).isFile() ? readFileSync(path, 'utf8') : undefined
   } catch {
     return undefined
   }

@@ -1,7 +1,8 @@
 /** The files of a service: written if they differ, and removed without a trace. */
-import { chmod, mkdir, readFile, rmdir, unlink } from 'node:fs/promises'
+import { chmod, mkdir, rmdir, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { writeFileAtomic } from '../../os/atomic-file.js'
+import { readPlainFile } from '../../os/private-files.js'
 
 export interface ServiceFile {
   readonly path: string
@@ -37,7 +38,8 @@ export async function removeFiles(
 }
 
 async function readText(path: string): Promise<string | undefined> {
-  return readFile(path, 'utf8').catch(() => undefined)
+  const content = await readPlainFile(path).catch(() => undefined)
+  return content?.toString('utf8')
 }
 
 function succeeds(work: Promise<unknown>): Promise<boolean> {

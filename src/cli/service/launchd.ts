@@ -1,9 +1,10 @@
 /** The service as a launchd agent of the logged-in user. Not tested on macOS: see docs/service.md. */
 import { existsSync } from 'node:fs'
-import { mkdir, readFile, unlink } from 'node:fs/promises'
+import { mkdir, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { failWith } from '../../client/failure.js'
 import { startBookPath } from '../../config/paths.js'
+import { readPlainFile } from '../../os/private-files.js'
 import { findOutdated, removeFiles, writeFiles } from './files.js'
 import type { ManagerParts, ServiceManager, ServiceState } from './manager.js'
 import { LABEL, planLaunchd, resolveServicePlaces } from './plan.js'
@@ -79,7 +80,7 @@ export function parsePrinted(text: string): Pick<ServiceState, 'state' | 'pid' |
 /** Why the daemon stays down; `undefined` if it did not give up. */
 async function readGivenUp(stateDir: string): Promise<string | undefined> {
   try {
-    const book: unknown = JSON.parse(await readFile(startBookPath(stateDir), 'utf8'))
+    const book: unknown = JSON.parse(String(await readPlainFile(startBookPath(stateDir))))
     if (typeof book !== 'object' || book === null || !('givenUpAt' in book)) return undefined
     if (typeof book.givenUpAt !== 'number') return undefined
     return `every start failed; the daemon gave up at ${new Date(book.givenUpAt).toISOString()}`

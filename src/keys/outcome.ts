@@ -1,0 +1,69 @@
+/** What a change does to the ledger: the outcome that its entry names, or what is left once it is undone. Pure. */
+
+import type { ChangeEntry } from './journal.js'
+import {
+  forgotten,
+  forgottenFor,
+  type Ledger,
+  profileRecord,
+  profilesServing,
+  reset,
+  withKey,
+  withProfile,
+} from './ledger.js'
+
+/** Applies what the entry names, as far as nothing newer has taken its place. */
+export function decide(ledger: Ledger, { outcome, tables }: ChangeEntry, now: number): Ledger {
+  const { forget, auth, revoke } = outcome
+  let next = ledger
+  if (auth !== undefined) next = withAuthItem(next, auth.profile, auth.item)
+  if (forget === undefined) return next
+  const found = tables.find(({ profile }) => profile === forget.profile)?.item
+  const { currentItem, authItem } = profileRecord(next, forget.profile)
+  next = withoutRotations(next, forget.items)
+  const isOthers = (item: string) => profilesServing(ledger, item).some((name) => name !== forget.profile)
+  const own = forget.items.filter((item) => !isOthers(item))
+  if (revoke === true) next = own.reduce((one, item) => retired(one, item, now), next)
+  else next = forgottenFor(next, forget.profile, forget.items)
+  // A key that came later keeps what is known of its owner.
+  if (currentItem !== undefined && currentItem !== found && !forget.items.includes(currentItem)) return next
+  if (authItem !== undefined && forget.items.includes(authItem)) next = forgotten(next, authItem)
+  return reset(next, forget.profile)
+}
+
+/**
+ * What an undone change leaves: nothing of what it created, but keys of the file that are `missing` there now, which the
+ * vault alone has.
+ */
+export function retiredFor(
+  ledger: Ledger,
+  { created }: ChangeEntry,
+  missing: readonly string[],
+  now: number,
+): Ledger {
+  const gone = created.filter((item) => !missing.includes(item) && profilesServing(ledger, item).length === 0)
+  const kept = missing.filter((item) => profilesServing(ledger, item).length === 0)
+  return kept.reduce((next, item) => retired(next, item, now), gone.reduce(forgotten, ledger))
+}
+
+function retired(ledger: Ledger, item: string, now: number): Ledger {
+  const record = ledger.keys[item]
+  return record === undefined ? ledger : withKey(ledger, { retiredAt: now, ...record })
+}
+
+function withAuthItem(ledger: Ledger, name: string, item: string | undefined): Ledger {
+  const { authItem: before, ...rest } = profileRecord(ledger, name)
+  const next = withProfile(ledger, name, item === undefined ? rest : { ...rest, authItem: item })
+  return before === undefined || before === item ? next : forgotten(next, before)
+}
+
+/** A key that waits to be verified is not made current once it is forgotten: only Prefect may still have it. */
+function withoutRotations(ledger: Ledger, items: readonly string[]): Ledger {
+  const changes = Object.fromEntries(
+    Object.entries(ledger.changes ?? {}).map(([id, entry]) => {
+      const isLost = entry.kind === 'rotation' && items.includes(entry.item)
+      return [id, isLost ? ({ ...entry, step: 'lost' } as const) : entry]
+    }),
+  )
+  return { ...ledger, changes }
+}

@@ -1,0 +1,107 @@
+/** Takes the edits of an undecided change back, where the file still says what they wrote. */
+
+import { BrokerError } from '../base/errors.js'
+import type { ProfileEdit, ProfileFile, ProfileStore } from '../profiles/profile.js'
+import { defined } from '../std/defined.js'
+import type { Secret } from '../std/secret.js'
+import { expecting, tableDigest } from './file-edits.js'
+import type { ChangeEntry, UndoEdit } from './journal.js'
+import type { KeyKeeper } from './keeper.js'
+
+interface PutBack {
+  /** The file says what the change wrote, and that cannot be taken back: it is done. */
+  readonly isDecided: boolean
+  /** Items whose key was in the file when the change began, and is not there now. */
+  readonly missing: readonly string[]
+}
+
+/** Rejects as `ProfileStore.edit` does, and if a key that belongs into the file cannot be read from the vault now. */
+export async function putBack(
+  entry: ChangeEntry,
+  {
+    store,
+    keeper,
+    isUntouched,
+  }: {
+    readonly store: ProfileStore
+    readonly keeper: KeyKeeper
+    /** The edits were refused: there is nothing to take back. */
+    readonly isUntouched: boolean
+  },
+): Promise<PutBack> {
+  const reading = await store.refresh({ force: true })
+  if (isUntouched) return { isDecided: false, missing: missingFrom(reading.file, entry, keeper) }
+  const { state, path, problem } = reading
+  if (state === 'invalid' || state === 'unreadable' || state === 'empty') {
+    throw new BrokerError('profiles_file_unreadable', `cannot look at ${path}: ${problem ?? state}`)
+  }
+  let file: ProfileFile = state === 'missing' ? { profiles: new Map() } : reading.file
+  const isWritten = isAs(file, entry, 'written')
+  if (entry.decidedBy === 'file') {
+    return { isDecided: isWritten && !isAs(file, entry, 'found'), missing: missingFrom(file, entry, keeper) }
+  }
+  if (isWritten && !isAs(file, entry, 'found') && entry.undo.length > 0) {
+    file = (await store.edit(entry.undo.map((edit) => editOf(file, edit, keeper)))).file
+  }
+  return { isDecided: false, missing: missingFrom(file, entry, keeper) }
+}
+
+/** The file as it was before the change, as far as the profiles of the change go; undefined if it does not say what was written. */
+export function fileBefore(
+  file: ProfileFile,
+  entry: ChangeEntry,
+  keeper: KeyKeeper,
+): ProfileFile | undefined {
+  if (!isAs(file, entry, 'written') || isAs(file, entry, 'found')) return undefined
+  return entry.undo.reduce((now, edit) => before(now, edit, keeper), file)
+}
+
+function before(file: ProfileFile, undo: UndoEdit, keeper: KeyKeeper): ProfileFile {
+  if (undo.kind === 'set_active') return { ...file, active: undo.name }
+  const profiles = new Map(file.profiles)
+  const table = profiles.get(undo.name)
+  if (undo.kind !== 'set') profiles.delete(undo.name)
+  if (table === undefined) return { ...file, profiles }
+  if (undo.kind === 'rename') profiles.set(undo.to, { ...table, name: undo.to })
+  if (undo.kind === 'set') {
+    const { PREFECT_API_KEY: _, ...plain } = undo.settings
+    const settings = Object.entries({ ...table.settings, ...plain }).flatMap(([name, value]) =>
+      value === null ? [] : [[name, value] as const],
+    )
+    const apiKey = undo.keyItem === undefined ? undefined : keeper.keyOf(undo.keyItem)
+    profiles.set(undo.name, { ...table, settings: Object.fromEntries(settings), ...defined({ apiKey }) })
+  }
+  return { ...file, profiles }
+}
+
+function isAs(file: ProfileFile, { tables }: ChangeEntry, which: 'found' | 'written'): boolean {
+  return tables.every((table) => tableDigest(file, table.profile) === table[which])
+}
+
+function editOf(file: ProfileFile, undo: UndoEdit, keeper: KeyKeeper): ProfileEdit {
+  if (undo.kind !== 'set') return undo
+  const { kind, name, keyItem } = undo
+  const plain = Object.entries(undo.settings).map(
+    ([setting, value]) => [setting, value ?? undefined] as const,
+  )
+  const key = keyItem === undefined ? [] : [['PREFECT_API_KEY', requireKey(keeper, keyItem)] as const]
+  const settings: Record<string, string | Secret | undefined> = Object.fromEntries([...plain, ...key])
+  return expecting(file, { kind, name, settings })
+}
+
+function requireKey(keeper: KeyKeeper, item: string): Secret {
+  const key = keeper.keyOf(item)
+  if (key !== undefined) return key
+  const held = keeper.held(item)
+  if (held.kind === 'failed') throw held.error
+  throw new BrokerError('vault_unavailable', `the vault does not have ${item}`)
+}
+
+function missingFrom(file: ProfileFile, { keys }: ChangeEntry, keeper: KeyKeeper): readonly string[] {
+  return keys.flatMap(({ item, profile }) => {
+    if (profile === undefined) return []
+    const fingerprint = keeper.ledger().keys[item]?.fingerprint
+    const isThere = file.profiles.get(profile)?.apiKey?.fingerprint() === fingerprint
+    return fingerprint === undefined || isThere ? [] : [item]
+  })
+}

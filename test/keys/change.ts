@@ -1,0 +1,192 @@
+/** Changes beside each other, beside other programs, and after a failure: nothing newer is touched, no key is lost. */
+import { writeFile } from 'node:fs/promises'
+import t, { type Test } from 'tap'
+import { startCloudSimulator } from '../../sim/simulator.js'
+import { BrokerError } from '../../src/base/errors.js'
+import type { BrokerEvent } from '../../src/base/events.js'
+import { makeRoot, openBroker, type TestBroker } from '../fixtures/broker.js'
+
+async function setStage(t: Test) {
+  const sim = await startCloudSimulator({ accounts: [{ handle: 'prefect', workspaces: ['terry', 'other'] }] })
+  const root = await makeRoot(t)
+  const opened: TestBroker[] = []
+  t.after(async () => {
+    for (const one of opened) await one.close()
+    await sim.close()
+  })
+  const open = async (prepare?: (broker: TestBroker) => unknown) => {
+    const broker = await openBroker({ root, sim })
+    opened.push(broker)
+    prepare?.(broker)
+    await broker.recover()
+    return broker
+  }
+  const broker = await open()
+  return { sim, broker, open }
+}
+
+const diskFull = () => new BrokerError('disk_failed', 'disk full')
+
+function table(url: string, key?: string): string {
+  const line = key === undefined ? '' : `PREFECT_API_KEY = "${key}"\n`
+  return `active = "cloud"\n\n[profiles.cloud]\nPREFECT_API_URL = "${url}"\n${line}`
+}
+
+function heldKeys({ ledger, keeper }: TestBroker): readonly (string | undefined)[] {
+  return Object.keys(ledger.read().keys).map((item) => keeper.keyOf(item)?.reveal())
+}
+
+t.test(
+  'a login that failed is over: what the user writes afterwards stays, also after a start',
+  async (t) => {
+    for (const where of ['before store.edit', 'after store.edit', 'before ledger.update'] as const) {
+      const { sim, broker, open } = await setStage(t)
+      await broker.write(table(sim.workspaceUrl('prefect/terry')))
+      const delivery = await broker.delivery(sim.issueKey())
+      // From the edit on nothing can be written: neither the commit nor the way back.
+      const mend =
+        where === 'before ledger.update'
+          ? breakAfterEdit(broker)
+          : broker.saboteur.fail('store.edit', where === 'before store.edit' ? 'before' : 'after', diskFull)
+      await t.rejects(broker.logins.keep(delivery), { code: 'disk_failed' })
+      mend()
+      const own = table(sim.workspaceUrl('prefect/other'), sim.issueKey({ name: "the user's own" }))
+      await writeFile(broker.profilesFile, own)
+      await broker.close()
+      const again = await open()
+      await again.recover()
+      t.equal(await again.file(), own, where)
+      t.equal(again.served(), /KEY = "(\w+)"/.exec(own)?.[1], where)
+      t.strictSame(again.journal.read().entries, {}, where)
+    }
+  },
+)
+
+function breakAfterEdit(broker: TestBroker): () => void {
+  const mends: (() => void)[] = []
+  broker.saboteur.onStep((name) => {
+    if (name !== 'after store.edit' || mends.length > 0) return
+    mends.push(broker.saboteur.fail('ledger.update', 'before', diskFull))
+    mends.push(broker.saboteur.fail('store.edit', 'before', diskFull))
+  })
+  return () => {
+    for (const mend of mends) mend()
+    broker.saboteur.onStep(() => undefined)
+  }
+}
+
+t.test('while a change cannot be undone, others see what was before, also after a start', async (t) => {
+  const { sim, broker, open } = await setStage(t)
+  const old = sim.issueKey()
+  await broker.logins.keep(await broker.delivery(old))
+  const { apiUrl } = broker.credentials.serve('cloud')
+  const delivery = await broker.delivery(sim.issueKey())
+  const workspace = delivery.workspaces[1] ?? delivery.workspace
+  const mend = breakAfterEdit(broker)
+  await t.rejects(broker.logins.keep({ ...delivery, workspace }), { code: 'disk_failed' })
+  t.match(await broker.file(), workspace.workspaceId, 'the file has the new URL')
+  t.equal(broker.served(), old)
+  t.equal(broker.credentials.serve('cloud').apiUrl, apiUrl, 'and the answer the old one')
+  await broker.close()
+  mend()
+  const again = await open((next) => next.saboteur.fail('store.edit', 'before', diskFull))
+  t.match(await again.file(), workspace.workspaceId, 'still in the file')
+  t.equal(again.served(), old)
+  t.equal(again.credentials.serve().apiUrl, apiUrl)
+  again.saboteur.fail('store.edit', 'before', diskFull)()
+  await again.recover()
+  t.notMatch(await again.file(), workspace.workspaceId)
+  t.equal(again.served(), old)
+  t.equal(again.credentials.serve('cloud').apiUrl, apiUrl)
+  t.strictSame(again.journal.read().entries, {})
+})
+
+t.test('an adoption never removes a key that was written while the older was examined', async (t) => {
+  const { sim, broker } = await setStage(t)
+  const [older, newer] = [sim.issueKey({ name: 'older' }), sim.issueKey({ name: 'newer' })]
+  const url = sim.workspaceUrl('prefect/terry')
+  await broker.write(table(url, older))
+  broker.saboteur.onStep((name) => {
+    if (name === 'before cloud.workspaces') void writeFile(broker.profilesFile, table(url, newer))
+  })
+  await t.rejects(broker.profiles.adopt('cloud'), { code: 'profiles_file_changed' })
+  broker.saboteur.onStep(() => undefined)
+  t.match(await broker.file(), newer)
+  t.equal(broker.served(), newer)
+  t.ok(heldKeys(broker).includes(older), 'and the older is kept, for the file has it no more')
+  t.ok((await broker.profiles.adopt('cloud')).fingerprint)
+  t.equal(broker.served(), newer)
+})
+
+t.test('a key of the file that a login replaces is in the vault', async (t) => {
+  const { sim, broker } = await setStage(t)
+  const plain = sim.issueKey({ name: 'plain' })
+  await broker.write(table(sim.workspaceUrl('prefect/terry'), plain))
+  await broker.logins.keep(await broker.delivery(sim.issueKey()))
+  t.notMatch(await broker.file(), plain)
+  t.ok(heldKeys(broker).includes(plain))
+  t.match(
+    Object.values(broker.ledger.read().keys).find(({ origin }) => origin === 'profile'),
+    { handedOut: true, retiredAt: Number },
+  )
+})
+
+t.test('one change is one generation and one event', async (t) => {
+  const { sim, broker } = await setStage(t)
+  await broker.logins.keep(await broker.delivery(sim.issueKey()))
+  const changed: BrokerEvent[] = []
+  broker.events.onEvent((event) => void (event.type === 'credentials.changed' && changed.push(event)))
+  const generation = () => broker.credentials.serve('cloud').generation
+  const before = generation()
+  const delivery = await broker.delivery(sim.issueKey())
+  await broker.logins.keep({ ...delivery, workspace: delivery.workspaces[1] ?? delivery.workspace })
+  t.equal(generation(), before + 1, 'a login to another workspace')
+  await broker.workspaces.choose('cloud', 'prefect/terry')
+  t.equal(generation(), before + 2, 'another workspace')
+  t.equal(changed.length, 2)
+  await broker.profiles.rename('cloud', 'work')
+  t.strictSame(
+    changed.slice(2).map(({ profile }) => profile),
+    ['work'],
+  )
+})
+
+t.test('acts on one profile take turns, and every one ends', async (t) => {
+  const { sim, broker } = await setStage(t)
+  await broker.logins.keep(await broker.delivery(sim.issueKey()))
+  const delivery = await broker.delivery(sim.issueKey(), { exchange: true })
+  const acts = [
+    () => broker.rotator.rotate('cloud'),
+    () => broker.profiles.rename('cloud', 'work'),
+    () => broker.profiles.rename('work', 'cloud'),
+    () => broker.logins.keep(delivery),
+    () => broker.workspaces.choose('cloud', 'prefect/other'),
+    () => broker.profiles.logout('cloud', { revoke: true }),
+    () => broker.logins.keep(delivery),
+    () => broker.recover(),
+    () => broker.minder.look(),
+  ]
+  await Promise.allSettled(acts.map((act) => act()))
+  await broker.recover()
+  t.strictSame(broker.journal.read().entries, {})
+  t.ok(sim.keys.find(broker.served() ?? ''), 'the last login counts')
+  const living = sim.keys.all().filter(({ name, deletedAt }) => name.startsWith('prefect-auth') && !deletedAt)
+  const known = Object.values(broker.ledger.read().keys).map(({ cloudId }) => cloudId)
+  for (const { id } of living) t.ok(known.includes(id), 'every minted key that lives is known')
+})
+
+t.test('a log-out that revokes, killed at Prefect, goes on at the next start', async (t) => {
+  const { sim, broker, open } = await setStage(t)
+  await broker.logins.keep(await broker.delivery(sim.issueKey(), { exchange: true }))
+  const minted = broker.served() ?? ''
+  broker.saboteur.onStep((name) => {
+    if (name === 'before cloud.deleteKey') broker.saboteur.arm(0)
+  })
+  await broker.profiles.logout('cloud', { revoke: true }).catch(() => undefined)
+  await broker.close()
+  const again = await open()
+  t.equal(again.served(), 'login_required')
+  t.type(sim.keys.find(minted)?.deletedAt, 'number')
+  t.strictSame(again.ledger.read().keys, {})
+  t.strictSame(again.journal.read().entries, {})
+})
