@@ -1,7 +1,8 @@
 // Bundles the programs into dist/: start-up of a bundle is less than half of unbundled modules.
-import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { build } from 'esbuild'
+import { bundledPackages, copyKeychainModules, renderNotices, renderSbom } from './bundled.mjs'
 import { installBuild } from './install-build.mjs'
 import { ownFolder } from './own-folder.mjs'
 
@@ -12,6 +13,7 @@ const shared = {
   legalComments: 'none',
   logLevel: 'warning',
   external: ['keytar'],
+  metafile: true,
   sourcemap: process.env.PAB_SOURCEMAP === '1' ? 'inline' : false,
 }
 
@@ -47,7 +49,7 @@ const banner = {
 }
 
 const outdir = ownFolder('dist.new')
-await Promise.all([
+const builds = await Promise.all([
   // One function, whose compiled form load-authd.ts keeps.
   build({
     ...shared,
@@ -84,7 +86,21 @@ await Promise.all([
   }),
 ])
 
-const { version } = JSON.parse(readFileSync('package.json', 'utf8'))
+const KEYTAR = 'node_modules/keytar'
+copyKeychainModules(KEYTAR, outdir)
+const manifest = JSON.parse(readFileSync('package.json', 'utf8'))
+const packages = bundledPackages(
+  builds.map(({ metafile }) => metafile),
+  // The second is compiled into the modules of the first.
+  [KEYTAR, 'node_modules/node-addon-api'],
+)
+// A build outside a checkout has no lock file, and its list no hashes.
+const lock = existsSync('package-lock.json')
+  ? JSON.parse(readFileSync('package-lock.json', 'utf8'))
+  : { packages: {} }
+writeFileSync(join(outdir, 'THIRD_PARTY_NOTICES'), renderNotices(packages))
+writeFileSync(join(outdir, 'sbom.cdx.json'), renderSbom(manifest, packages, lock))
+const { version } = manifest
 const front = readFileSync('src/bin/prefect-auth.sh', 'utf8')
 writeFileSync(join(outdir, 'prefect-auth'), front.replaceAll('@VERSION@', version))
 // npm does this for what is installed; a checkout runs from here.

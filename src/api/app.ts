@@ -4,6 +4,7 @@ import fastify, { type FastifyReply, type FastifyRequest, type RouteOptions } fr
 import { BrokerError, shuttingDown } from '../base/errors.js'
 import { createHolds } from '../http/conditional.js'
 import { createDoorkeeper, createGuard, type Guard } from '../http/guard.js'
+import { guarded } from '../http/guarded.js'
 import { createProblems } from '../http/problem.js'
 import { type ApiServer, compileValidator, WITHOUT_AJV } from '../http/schema.js'
 import {
@@ -65,6 +66,7 @@ export interface App {
   readonly routes: readonly RouteFacts[]
   /** Traffic through the proxy since the start. */
   readonly proxyTraffic: ApiProxy['traffic']
+  readonly proxyStrangers: ApiProxy['strangers']
   /** Who is connected, and how many changes are under way, even if their callers have gone. */
   presence(): Presence & { readonly acts: number }
   /** Stops accepting connections at once; open ones go on. */
@@ -102,16 +104,18 @@ export async function buildApp(deps: AppDeps): Promise<App> {
     doorkeeper,
     way,
     ownAddresses: own.list,
+    allowed: deps.proxyAllow ?? [],
     limits: { ...PROXY_LIMITS, ...deps.proxyLimits },
   })
   const api = await buildServer(
-    { ...context, proxyTraffic: proxy.traffic },
+    { ...context, proxyTraffic: proxy.traffic, proxyStrangers: proxy.strangers },
     acts,
     (request) => doorkeeper.entranceOf(request.raw.socket)?.door,
   )
   return {
     routes: context.book.routes(),
     proxyTraffic: proxy.traffic,
+    proxyStrangers: proxy.strangers,
     openServer(door, { hosts = [], limits } = {}) {
       const server = createDoorServer(
         door,
@@ -122,11 +126,13 @@ export async function buildApp(deps: AppDeps): Promise<App> {
         limits,
         isProxied,
       )
-      server.on('upgrade', (request, socket, head) => {
-        const isWebSocket = request.headers.upgrade?.toLowerCase() === 'websocket'
-        if (isWebSocket && isProxied(request)) proxy.upgrade(request, socket, head)
-        else reenter(server, request, socket, head)
-      })
+      server.on('upgrade', (request, socket, head) =>
+        guarded(socket, () => {
+          const isWebSocket = request.headers.upgrade?.toLowerCase() === 'websocket'
+          if (isWebSocket && isProxied(request)) proxy.upgrade(request, socket, head)
+          else reenter(server, request, socket, head)
+        })(),
+      )
       doorkeeper.watch(server, door, hosts)
       presence.watch(server)
       own.add(server, hosts)
@@ -176,7 +182,7 @@ async function buildServer(context: RouteContext, acts: ActBook, doorOf: DoorOf)
     schemaController: WITHOUT_AJV,
     // Room for the longest profile name with every character percent-encoded.
     routerOptions: { maxParamLength: 1_000 },
-    frameworkErrors: (error, request, reply) => refuse(guarded(guard, request, error), request, reply),
+    frameworkErrors: (error, request, reply) => refuse(guardsRefusal(guard, request, error), request, reply),
   })
   api.addHook('onRequest', (request, reply, done) => {
     reply.header('cache-control', 'no-store')
@@ -216,7 +222,7 @@ function createRefusal({ trail, guard, clock, log }: RouteContext, doorOf: DoorO
 }
 
 /** The refusal of the guard, if it has one: the router's own refusals skip the hooks. */
-function guarded(guard: Guard, request: FastifyRequest, error: unknown): unknown {
+function guardsRefusal(guard: Guard, request: FastifyRequest, error: unknown): unknown {
   try {
     guard.admit(request)
     return error

@@ -43,6 +43,8 @@ export interface AppDeps {
   /** How the proxy reaches Prefect. */
   readonly way: ProxyWay
   readonly proxyLimits?: Partial<ProxyLimits>
+  /** Operations that go through the proxy besides those of its table: `METHOD /path/{template}`. */
+  readonly proxyAllow?: readonly string[]
   /** Takes effect at once. */
   readonly setLogLevel: (level: (typeof logLevels)[number]) => void
   /** Starts the shutdown and returns; called after `POST /v1/shutdown` was answered. */
@@ -59,4 +61,6 @@ export type RouteContext = AppDeps & {
   readonly book: RouteBook
   /** What went through the proxy since the start. */
   readonly proxyTraffic: ApiProxy['traffic']
+  /** Who was refused there without a token. */
+  readonly proxyStrangers: ApiProxy['strangers']
 }

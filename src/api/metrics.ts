@@ -160,6 +160,7 @@ export function renderTraffic(line: ProxyTraffic): ProxyTrafficView {
     sockets: line.sockets,
     sockets_opened: line.socketsOpened,
     last_at: renderTime(line.lastAt),
+    ...defined({ refused: line.refused.length === 0 ? undefined : [...line.refused] }),
   }
 }
 

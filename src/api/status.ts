@@ -1,7 +1,7 @@
 /** Status and doctor: one snapshot of everything that the caller may see, and the checks. No secrets. */
 
 import type { ApiServer } from '../http/schema.js'
-import type { ProxyTraffic } from '../proxy/traffic.js'
+import type { ProxyTraffic, Strangers } from '../proxy/traffic.js'
 import type { RenewalView } from '../renewal/view.js'
 import type { ProfileState } from '../serve/credentials.js'
 import type { DaemonFacts, StatusSnapshot } from '../status/status.js'
@@ -17,7 +17,7 @@ import { renderProfilesFile, renderWorkspaceOf } from './profiles.js'
 import { renderKey, renderOwner, renderTime, seesAll, withoutUserinfo } from './view.js'
 
 export function statusRoutes(api: ApiServer, context: RouteContext): void {
-  const { credentials, guard, inspection, proxyTraffic } = context
+  const { credentials, guard, inspection, proxyTraffic, proxyStrangers } = context
   api.get(
     '/v1/status',
     {
@@ -26,7 +26,8 @@ export function statusRoutes(api: ApiServer, context: RouteContext): void {
     },
     async (request, reply) => {
       await credentials.refresh()
-      return reply.send(renderStatus(inspection.status(), proxyTraffic(), guard.callerOf(request)))
+      const proxy = { traffic: proxyTraffic(), strangers: proxyStrangers() }
+      return reply.send(renderStatus(inspection.status(), proxy, guard.callerOf(request)))
     },
   )
   api.get(
@@ -49,7 +50,16 @@ export function statusRoutes(api: ApiServer, context: RouteContext): void {
   )
 }
 
-function renderStatus(snapshot: StatusSnapshot, traffic: readonly ProxyTraffic[], caller: Caller): Status {
+interface ProxyFacts {
+  readonly traffic: readonly ProxyTraffic[]
+  readonly strangers: Strangers
+}
+
+function renderStrangers({ refused, lastAt }: Strangers): Status['proxy_strangers'] {
+  return refused === 0 ? undefined : { refused, ...defined({ last_at: renderTime(lastAt) }) }
+}
+
+function renderStatus(snapshot: StatusSnapshot, proxy: ProxyFacts, caller: Caller): Status {
   const mine = (profile: string) => reachesProfile(caller, profile)
   return {
     daemon: renderDaemon(snapshot.daemon),
@@ -73,7 +83,8 @@ function renderStatus(snapshot: StatusSnapshot, traffic: readonly ProxyTraffic[]
         state,
         expires_at: renderTime(expiresAt),
       })),
-    proxy: visibleTraffic(traffic, caller).map(renderTraffic),
+    proxy: visibleTraffic(proxy.traffic, caller).map(renderTraffic),
+    ...defined({ proxy_strangers: renderStrangers(proxy.strangers) }),
     // A notice may name any profile.
     notices: seesAll(caller) ? [...snapshot.notices] : [],
   }

@@ -8,7 +8,14 @@ import { defined } from '../std/defined.js'
 import { parseDuration } from '../std/time.js'
 import type { TokenFacts } from '../tokens/tokens.js'
 import { empty } from '../wire/common.js'
-import { createTokenAnswer, createTokenBody, type TokenView, tokenList, tokenParams } from '../wire/tokens.js'
+import {
+  createTokenAnswer,
+  createTokenBody,
+  keepTokensBody,
+  type TokenView,
+  tokenList,
+  tokenParams,
+} from '../wire/tokens.js'
 import type { RouteContext } from './context.js'
 import { renderTime } from './view.js'
 
@@ -17,6 +24,7 @@ const MAX_LIFE_MS = 365 * DAY_MS
 
 export function tokenRoutes(api: ApiServer, context: RouteContext): void {
   createRoute(api, context)
+  keepRoute(api, context)
   const { events, guard, tokens, trail } = context
   api.get(
     '/v1/tokens',
@@ -70,6 +78,27 @@ function createRoute(api: ApiServer, { credentials, events, guard, tokens, trail
   )
 }
 
+/** The owner says that whoever was found on our port may know the tokens, or cannot have got them. */
+function keepRoute(api: ApiServer, { events, guard, tokens, trail }: RouteContext): void {
+  api.post(
+    '/v1/tokens/keep',
+    {
+      config: { needs: 'admin', summary: 'End the parking of a token, or of all' },
+      schema: { body: keepTokensBody, response: { 200: tokenList } },
+    },
+    async (request, reply) => {
+      const { id, all } = request.body
+      if ((id === undefined) === (all === undefined)) {
+        throw new BrokerError('bad_request', "the body must have either 'id' or 'all'")
+      }
+      const kept = await tokens.keep(id)
+      for (const token of kept) events.emit('token.kept', { facts: { id: token.id, name: token.name } })
+      trail.done(request, guard.callerOf(request), 'token_kept')
+      return reply.send({ tokens: kept.map(renderToken) })
+    },
+  )
+}
+
 /** A token for one profile stays in the workspace where it began; with several profiles there is no such workspace. */
 function workspaceOf(names: readonly string[], credentials: Credentials) {
   const [only, ...others] = names
@@ -94,6 +123,6 @@ function renderToken(token: TokenFacts): TokenView {
     profiles: [...token.profiles],
     created_at: renderTime(token.createdAt),
     expires_at: renderTime(token.expiresAt),
-    ...defined({ last_used_at: renderTime(token.lastUsedAt) }),
+    ...defined({ last_used_at: renderTime(token.lastUsedAt), parked_at: renderTime(token.parkedAt) }),
   }
 }

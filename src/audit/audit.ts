@@ -15,6 +15,7 @@ const ACTIONS = [
   'key_rotated',
   'token_created',
   'token_revoked',
+  'token_kept',
   'login',
   'logout',
   'adopt',

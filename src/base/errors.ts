@@ -31,6 +31,7 @@ export const ERROR_CODES = {
   token_invalid: { kind: 'unauthorized', retry: 'never' },
   power_missing: { kind: 'denied', retry: 'never' },
   profile_not_allowed: { kind: 'denied', retry: 'never' },
+  token_parked: { kind: 'unavailable', retry: 'soon' },
   token_not_found: { kind: 'not_found', retry: 'never' },
   proxy_path_refused: { kind: 'denied', retry: 'never' },
   // settings and this machine

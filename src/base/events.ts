@@ -36,6 +36,8 @@ const EVENT_TYPES = [
   'logout.done',
   'token.created',
   'token.revoked',
+  'token.parked',
+  'token.kept',
   'vault.changed',
   'state.degraded',
   'state.recovered',

@@ -1,16 +1,18 @@
 /** The program `prefect-auth`: `env` and `exec` take the fast path, everything else loads the full command line. */
 
 import { readFileSync, writeSync } from 'node:fs'
-import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { isatty } from 'node:tty'
 import { fileURLToPath } from 'node:url'
 import type { Host } from '../cli/fast/host.js'
+import { commandFirst } from '../cli/fast/options.js'
 import type { Terminal } from '../cli/session.js'
 import { defined } from '../std/defined.js'
+import { findHome } from './home.js'
 
 const PACKAGE = findPackage()
-const [command, ...rest] = process.argv.slice(2)
+const argv = commandFirst(process.argv.slice(2))
+const [command, ...rest] = argv
 process.exitCode = await run()
 
 async function run(): Promise<number> {
@@ -18,7 +20,7 @@ async function run(): Promise<number> {
   const fast = await runFast(host)
   if (fast !== 'help') return fast
   const { runCli } = await import('../cli/main.js')
-  return runCli(process.argv.slice(2), createTerminal(host))
+  return runCli(argv, createTerminal(host))
 }
 
 async function runFast(host: Host): Promise<number | 'help'> {
@@ -37,7 +39,7 @@ function createHost(): Host {
   const uid = process.getuid?.()
   return {
     env: process.env,
-    home: homedir(),
+    home: findHome('prefect-auth'),
     platform: process.platform,
     ...defined({ uid, execve, folder: currentFolder() }),
     version: PACKAGE.version,

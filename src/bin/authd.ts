@@ -1,7 +1,7 @@
 /** The daemon program: arguments and environment, signals and exit codes around a running daemon. */
 import { randomBytes } from 'node:crypto'
 import { realpathSync, statSync } from 'node:fs'
-import { homedir, hostname } from 'node:os'
+import { hostname } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
@@ -20,9 +20,14 @@ import { ensurePrivateDirectory, readPlainFile } from '../os/private-files.js'
 import type { StatusSnapshot } from '../status/status.js'
 import { SECOND_MS, systemClock } from '../std/clock.js'
 import { defined } from '../std/defined.js'
+import { startTicking } from '../std/tick.js'
+import { closeDebugger, findDebugger } from './debugger.js'
+import { findHome } from './home.js'
 import { VERSION } from './version.js'
 
 const USAGE = 2
+/** How often a debugger port is looked for: at the moments at which the daemon wakes anyway. */
+const DEBUGGER_MS = 30 * SECOND_MS
 const IDLE = 'idle'
 /** Its listeners are closed by then: clients wait until it is gone. */
 const LEAVE_WITHIN_MS = 20 * SECOND_MS
@@ -34,11 +39,17 @@ async function main(): Promise<void> {
   process.on('SIGUSR1', () => undefined)
   // Who read our output may have gone: that is no reason to end.
   for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined)
+  const debug = findDebugger(process)
+  if (debug !== undefined) {
+    // Not only refused: until the process has ended the port would stay open.
+    closeDebugger()
+    return fail(1, debug.message, debug.hint)
+  }
   const flags = readFlags()
   if (flags === undefined) return
   const paths = resolvePaths({
     env: process.env,
-    home: homedir(),
+    home: findHome('prefect-authd'),
     platform: process.platform,
     ...defined({ uid: process.getuid?.() }),
   })
@@ -76,6 +87,7 @@ async function main(): Promise<void> {
       execPath: process.execPath,
       hostname: hostname(),
       platform: process.platform,
+      ...defined({ uid: process.getuid?.() }),
     },
     inherited: takeInheritedSockets(),
     keychainChild: join(dirname(realpathSync(fileURLToPath(import.meta.url))), 'keychain-child.js'),
@@ -85,6 +97,15 @@ async function main(): Promise<void> {
     newId: () => randomBytes(6).toString('hex'),
     randomToken: () => randomBytes(32).toString('base64url'),
     onShutdown: (why) => stop(why === 'idle' ? IDLE : 'asked to shut down'),
+  })
+  startTicking({
+    clock,
+    everyMs: DEBUGGER_MS,
+    log,
+    run: async () => {
+      if (closeDebugger())
+        log.error({}, 'a debugger port was open: closed; whoever used it may have read keys')
+    },
   })
   stop.arm(daemon, (reason) => log.info({ reason }, 'stopping'))
   process.stdout.write(greeting(daemon.snapshot(), destination))

@@ -3,8 +3,14 @@
  *
  * Reads a line of JSON, asks the keychain, writes a line of JSON. Dies with its parent, and after a while in any case.
  */
+import { existsSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
 import type { KeychainReply, KeychainRequest } from '../vault/keychain.js'
+
+type Keytar = Pick<typeof import('keytar'), 'getPassword' | 'setPassword' | 'deletePassword'>
 
 /** Far above every deadline of the parent. */
 const LIFE_MS = 30_000
@@ -23,10 +29,9 @@ lines.once('line', (line) => {
 lines.once('close', die)
 
 async function answer(request: KeychainRequest): Promise<KeychainReply> {
-  let keytar: typeof import('keytar')
+  let keytar: Keytar
   try {
-    const module = await import('keytar')
-    keytar = module.default ?? module
+    keytar = loadShipped() ?? (await loadInstalled())
   } catch (error) {
     return { kind: 'no_module', message: messageOf(error) }
   }
@@ -46,6 +51,34 @@ async function answer(request: KeychainRequest): Promise<KeychainReply> {
   } catch (error) {
     return { kind: 'failed', message: messageOf(error) }
   }
+}
+
+/** The module for this system in our own package; `undefined` if there is none. Throws if it cannot be loaded. */
+function loadShipped(): Keytar | undefined {
+  const { platform, arch } = process
+  // Alpine has another C library, and some ARM systems another name.
+  const systems = [`${platform}-${arch}`, `${platform}musl-${arch}`, `${platform}-${arch}v7l`]
+  const folder = join(dirname(fileURLToPath(import.meta.url)), 'keytar')
+  const files = systems
+    .map((system) => join(folder, system, 'keytar.node'))
+    .filter((file) => existsSync(file))
+  const load = createRequire(import.meta.url)
+  let failure: unknown
+  for (const file of files) {
+    try {
+      return load(file)
+    } catch (error) {
+      failure ??= error
+    }
+  }
+  if (failure !== undefined) throw failure
+  return undefined
+}
+
+/** In a checkout, where the package is installed for development. */
+async function loadInstalled(): Promise<Keytar> {
+  const module = await import('keytar')
+  return module.default ?? module
 }
 
 function messageOf(error: unknown): string {

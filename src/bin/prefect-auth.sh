@@ -90,6 +90,42 @@ __pab_ask() {
 200') __pab_body=${__pab_body%?200} ;;
     *) return 1 ;;
   esac
+  [ "$2" != sh ] || __pab_is_known && return
+  echo "prefect-auth: this version does not know the shape of the daemon's response; nothing of it was run" >&2
+  return 1
+}
+
+# Whether every line of the body is `export NAME='…';` or `unset NAME;`, of Prefect's names alone: what another version, or
+# another program, would have a shell run is not run. auth.js, which goes on, reads other forms and reports the rest.
+__pab_is_known() {
+  __pab_rest=$__pab_body
+  while [ -n "$__pab_rest" ]; do
+    case $__pab_rest in
+      'export '*) __pab_verb='export' __pab_rest=${__pab_rest#export } ;;
+      'unset '*) __pab_verb='unset' __pab_rest=${__pab_rest#unset } ;;
+      # A note is a comment up to the end of its line.
+      '# '*'
+'*) __pab_rest=${__pab_rest#*'
+'} && continue ;;
+      *) return 1 ;;
+    esac
+    __pab_name=${__pab_rest%%[!A-Za-z0-9_]*}
+    case $__pab_name in PREFECT_?* | prefect_?* | NO_PROXY | no_proxy) ;; *) return 1 ;; esac
+    __pab_rest=${__pab_rest#"$__pab_name"}
+    if [ "$__pab_verb" = export ]; then
+      case $__pab_rest in "='"*) __pab_rest=${__pab_rest#??} ;; *) return 1 ;; esac
+      # To the end of the quoted value, in which '\'' stands for a quote.
+      while :; do
+        case $__pab_rest in *\'*) __pab_rest=${__pab_rest#*\'} ;; *) return 1 ;; esac
+        case $__pab_rest in "\\''"*) __pab_rest=${__pab_rest#???} ;; *) break ;; esac
+      done
+    fi
+    case $__pab_rest in
+      ';
+'*) __pab_rest=${__pab_rest#??} ;;
+      *) return 1 ;;
+    esac
+  done
 }
 
 __pab_env() {

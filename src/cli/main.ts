@@ -10,6 +10,7 @@ import { addLogin } from './commands/login.js'
 import { addAdopt, addLogout } from './commands/logout.js'
 import { addLogs } from './commands/logs.js'
 import { addProfile } from './commands/profile.js'
+import { addReport } from './commands/report.js'
 import { addService } from './commands/service.js'
 import { addMetrics, addStatus, addVersion } from './commands/status.js'
 import { addToken } from './commands/token.js'
@@ -75,7 +76,8 @@ export function createProgram(start: Start, terminal: Terminal): Command {
   addEnv(program)
   addExec(program)
   program.commandsGroup('Inspect:')
-  for (const add of [addStatus, addDoctor, addLogs, addEvents, addAudit, addMetrics]) add(program, start)
+  for (const add of [addStatus, addDoctor, addLogs, addEvents, addAudit, addMetrics, addReport])
+    add(program, start)
   program.commandsGroup('Manage:')
   for (const add of [addWorkspace, addProfile, addKeys, addRenew, addToken, addVault]) add(program, start)
   program.commandsGroup('Other:')

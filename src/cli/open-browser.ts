@@ -1,4 +1,6 @@
 /** Opens the login page if there can be a browser here; otherwise says what to do. */
+import { type ChildProcess, spawn } from 'node:child_process'
+
 interface BrowserPlan {
   readonly isToBeOpened: boolean
   /** Printed under the URL. */
@@ -18,10 +20,16 @@ interface BrowserSurroundings {
 /** Decides whether to open a browser. */
 export function planBrowser(around: BrowserSurroundings): BrowserPlan {
   const { env, platform, isInteractive, isUnwanted, url } = around
+  // Editors set it where they open pages at the user's desk and forward the port: containers, Codespaces, remote windows.
+  const hasHelper = isRemoteEditor(env) && browserOf(env) !== undefined
   const hasDisplay = Boolean(
-    env.DISPLAY || env.WAYLAND_DISPLAY || platform === 'darwin' || platform === 'win32',
+    browserOf(env) !== undefined ||
+      env.DISPLAY ||
+      env.WAYLAND_DISPLAY ||
+      platform === 'darwin' ||
+      platform === 'win32',
   )
-  if ((env.SSH_CONNECTION || env.SSH_TTY) && !(env.DISPLAY || env.WAYLAND_DISPLAY)) {
+  if (!hasHelper && (env.SSH_CONNECTION || env.SSH_TTY) && !(env.DISPLAY || env.WAYLAND_DISPLAY)) {
     return { isToBeOpened: false, advice: adviceForSsh(url) }
   }
   if (isUnwanted) return { isToBeOpened: false, advice: 'Open the page in a browser on this machine.' }
@@ -40,6 +48,15 @@ export function planBrowser(around: BrowserSurroundings): BrowserPlan {
   return { isToBeOpened: true, advice: 'Opening your browser.' }
 }
 
+function isRemoteEditor(env: BrowserSurroundings['env']): boolean {
+  return Boolean(env.REMOTE_CONTAINERS || env.CODESPACES || env.VSCODE_IPC_HOOK_CLI)
+}
+
+/** The program that `BROWSER` names; `undefined` for a command line, which the desktop's own tools understand. */
+function browserOf({ BROWSER }: BrowserSurroundings['env']): string | undefined {
+  return BROWSER && /^[^\s:%]+$/.test(BROWSER) ? BROWSER : undefined
+}
+
 /** The browser runs on another machine, but the key is delivered to a port of this one. */
 function adviceForSsh(url: string): string {
   const port = callbackPort(url)
@@ -56,9 +73,11 @@ function callbackPort(url: string): string | undefined {
   }
 }
 
-/** Asks the desktop to open an http or https URL. Returns false if it is known to have failed. */
-export async function openBrowser(url: string): Promise<boolean> {
+/** Asks `BROWSER`, else the desktop, to open an http or https URL. Returns false if it is known to have failed. */
+export async function openBrowser(url: string, env: BrowserSurroundings['env'] = {}): Promise<boolean> {
   if (!/^https?:\/\//.test(url)) return false
+  const browser = browserOf(env)
+  if (browser !== undefined) return started(spawn(browser, [url], { stdio: 'ignore', detached: true }))
   try {
     const { default: open } = await import('open')
     const child = await open(url)
@@ -67,4 +86,12 @@ export async function openBrowser(url: string): Promise<boolean> {
   } catch {
     return false
   }
+}
+
+function started(child: ChildProcess): Promise<boolean> {
+  child.unref()
+  return new Promise((resolve) => {
+    child.on('spawn', () => resolve(true))
+    child.on('error', () => resolve(false))
+  })
 }

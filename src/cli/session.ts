@@ -87,6 +87,15 @@ export function withJson(command: Command): Command {
 
 const ENDING = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 
+export interface ListOptions extends CommonOptions {
+  readonly names?: boolean
+}
+
+/** Adds `--names`, which completions use. */
+export function withNames(command: Command): Command {
+  return command.option('--names', 'print only the names, one per line')
+}
+
 /** Runs `work` and resolves with the exit code: what `work` returns, 0 if that is nothing, 130 if it was interrupted. */
 export async function runSession(
   terminal: Terminal,

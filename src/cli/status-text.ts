@@ -84,7 +84,7 @@ function facts(
     ['old keys', profile?.renewal === undefined ? undefined : describeOldKeys(profile.renewal)],
     ['stored in', describeStore(profile, vault)],
     ['others', describeOthers(status, name)],
-    ...describeTraffic(status.proxy, now).map((line, at) => [at === 0 ? 'proxy' : '', line] as const),
+    ...describeProxy(status, now).map((line, at) => [at === 0 ? 'proxy' : '', line] as const),
     ['daemon', `${printable(daemon.version)}, pid ${daemon.pid}, ${up}${address}`],
   ]
 }
@@ -215,8 +215,18 @@ export function describeOldKeys({ old_keys }: RenewalView): string | undefined {
   return `${old_keys.length} still valid: ${shown.join(', ')}${more}`
 }
 
+const MAX_REFUSED = 3
+
 /** The busiest come first; `--json` and `/metrics` have the rest. */
 const MAX_LINES = 8
+
+function describeProxy({ proxy, proxy_strangers }: Status, now: number): readonly string[] {
+  const lines = describeTraffic(proxy, now)
+  if (proxy_strangers === undefined) return lines
+  const last = proxy_strangers.last_at
+  const when = last === undefined ? '' : `, last ${formatRelative(last, now)}`
+  return [...lines, `${counted(proxy_strangers.refused, 'request')} without a valid token refused${when}`]
+}
 
 function describeTraffic(traffic: readonly ProxyTrafficView[], now: number): readonly string[] {
   const lines = traffic.slice(0, MAX_LINES).map((line) => describeLine(line, now))
@@ -233,6 +243,9 @@ function describeLine(line: ProxyTrafficView, now: number): string {
     ...some(line.replays, (many) => counted(many, 'replay')),
     ...some(line.parked, (many) => `${many} told to wait`),
     `last ${formatRelative(line.last_at, now)}`,
+    ...(line.refused ?? [])
+      .slice(0, MAX_REFUSED)
+      .map(({ operation, count }) => `refused ${printable(operation)} (${counted(count, 'time')})`),
   ]
   const who = line.token === undefined ? 'the owner' : `'${printable(line.token)}'`
   return `${printable(line.profile)} by ${who}: ${facts.join(', ')}`

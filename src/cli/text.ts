@@ -76,6 +76,11 @@ export function counted(count: number, noun: string): string {
   return `${count} ${noun}${count === 1 ? '' : 's'}`
 }
 
+/** One name per line, for completions and scripts. A name that does not fit on one line, or that steers a terminal, is left out. */
+export function formatNames(names: readonly string[]): string {
+  return names.filter((name) => name !== '' && printable(name) === name).join('\n')
+}
+
 /** Columns as wide as needed, two spaces apart, the last one ragged. An empty cell is shown as `-`. */
 export function formatTable(header: readonly string[], rows: readonly (readonly string[])[]): string {
   const cells = [header, ...rows.map((row) => row.map((cell) => printable(cell) || '-'))]

@@ -15,9 +15,10 @@ import {
 } from '../wire/keys.js'
 import { type LoginBody, type LoginView, loginView, logoutAnswer } from '../wire/login.js'
 import { adoptAnswer, profileList, profileView, setWorkspaceAnswer, workspaceList } from '../wire/profile.js'
-import { doctor, status, vaultAnswer } from '../wire/status.js'
-import { type CreateTokenBody, createTokenAnswer, tokenList } from '../wire/tokens.js'
+import { doctor, type Status, status, vaultAnswer } from '../wire/status.js'
+import { type CreateTokenBody, createTokenAnswer, type KeepTokensBody, tokenList } from '../wire/tokens.js'
 import { failWith, parseProblem } from './failure.js'
+import { parseTolerantly } from './tolerant.js'
 import type { SocketAnswer, SocketRequest, Transport } from './transport.js'
 
 interface Caller {
@@ -38,10 +39,13 @@ function createCaller(transport: Transport): Caller {
   return { ask, call: async (schema, request) => understand(schema, await ask(request)) }
 }
 
-/** Throws `not_understood` if the response does not match: the daemon has another version. */
+/** Throws `not_understood` if the response does not match, whatever is left out: the daemon has another version. */
 function understand<T>(schema: z.ZodType<T>, answer: SocketAnswer): T {
-  const parsed = schema.safeParse(parseJson(answer.text))
+  const body = parseJson(answer.text)
+  const parsed = schema.safeParse(body)
   if (parsed.success) return parsed.data
+  const tolerated = parseTolerantly(schema, body)
+  if (tolerated !== undefined) return tolerated.value
   const where = parsed.error.issues[0]?.path.join('.') ?? ''
   return failWith({
     code: 'not_understood',
@@ -85,7 +89,14 @@ export function createClient(transport: Transport) {
 
 function createReadCalls({ ask, call }: Caller) {
   return {
-    status: () => call(status, { method: 'GET', path: '/v1/status' }),
+    /** What could not be read of it is a notice. */
+    status: async (): Promise<Status> => {
+      const answer = await ask({ method: 'GET', path: '/v1/status' })
+      const read = parseTolerantly(status, parseJson(answer.text))
+      if (read === undefined) return understand(status, answer)
+      const missing = read.without.map((where) => `this version cannot read part of the status: ${where}`)
+      return { ...read.value, notices: [...read.value.notices, ...missing] }
+    },
     doctor: () => call(doctor, { method: 'GET', path: '/v1/doctor' }),
     metrics: async () => (await ask({ method: 'GET', path: '/metrics' })).text,
     audit: (since?: string) => call(auditList, { method: 'GET', path: `/v1/audit${query({ since })}` }),
@@ -155,6 +166,7 @@ function createKeyCalls({ call }: Caller) {
     createToken: (body: CreateTokenBody) =>
       call(createTokenAnswer, { method: 'POST', path: '/v1/tokens', body }),
     tokens: () => call(tokenList, { method: 'GET', path: '/v1/tokens' }),
+    keepTokens: (body: KeepTokensBody) => call(tokenList, { method: 'POST', path: '/v1/tokens/keep', body }),
     revokeToken: (id: string) =>
       call(empty, { method: 'DELETE', path: `/v1/tokens/${encodeURIComponent(id)}` }),
   }

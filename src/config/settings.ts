@@ -47,6 +47,17 @@ const names = z.union(
   },
 )
 
+/** Nothing that makes or reads keys can be allowed, and no other account or workspace can be named. */
+const operation = z
+  .string()
+  .regex(
+    /^(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (?:\/(?!\.{1,2}(?:\/|$))[\w.~-]+|\/\{\w+\})+\/?$/,
+    'operations like `DELETE /accounts/{account}/workspaces/{workspace}/user_access/{id}`',
+  )
+  .refine((text) => !/\/(?:bots|service[_-]?accounts|(?:rotate[_-])?api[_-]?keys?)/i.test(text), {
+    error: 'operations that do not create or read API keys',
+  })
+
 /** Every setting with its default and its meaning in one line; the README's table is made from these. */
 export const SETTINGS = {
   port: { schema: port, default: 4280, meaning: 'loopback TCP port; 0: any free one; off: no TCP' },
@@ -59,6 +70,12 @@ export const SETTINGS = {
     schema: z.string().startsWith('/', 'an absolute path'),
     default: undefined,
     meaning: 'path of a second unix socket, which requires a token; for mounting into containers',
+  },
+  'proxy.allow': {
+    schema: names.pipe(z.array(operation)),
+    default: [],
+    meaning:
+      'operations to let through the proxy besides those it lets through anyway, as `status` names them: `DELETE /admin/storage`',
   },
   idle_exit: {
     // With less, systemd would see too many starts and close the sockets.

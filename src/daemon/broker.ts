@@ -25,6 +25,7 @@ import { renewalMoment } from '../renewal/due.js'
 import { createRenewal } from '../renewal/renewal.js'
 import { createCredentials } from '../serve/serve.js'
 import { planExaminations, planRenewalExamination } from '../status/doctor.js'
+import { noticesOfJobs, planJobExamination } from '../status/jobs.js'
 import { notifyPeople } from '../status/notify.js'
 import { createInspection } from '../status/status.js'
 import { type Clock, MINUTE_MS, SECOND_MS, sleep } from '../std/clock.js'
@@ -60,6 +61,20 @@ export async function createBroker(parts: BrokerParts) {
       await settleOldEntries({ store, keeper, journal, log })
       await changes.recover({ isOnline: false })
       await settle()
+    },
+    /** Another user was found on our TCP port: what jobs sent there may be in his hands. Never rejects. */
+    async parkJobs(): Promise<void> {
+      try {
+        const count = await tokens.parkJobs()
+        if (count === 0) return
+        core.events.emit('token.parked', { facts: { count } })
+        log.warn(
+          { count, hint: 'prefect-auth token ls' },
+          'job tokens parked: another user holds the TCP port',
+        )
+      } catch (error) {
+        log.error({ error }, 'job tokens were not parked')
+      }
     },
     /** Finishes what a crash or an unreachable Prefect left in the journal. */
     async recover(): Promise<void> {
@@ -267,7 +282,7 @@ function createFeatures(parts: BrokerParts, core: Core) {
 
 /** The parts of the HTTP API. */
 function createAppParts(parts: BrokerParts, core: Core, features: Features): AppDeps {
-  const { clock, times, log, audit, vault, facts, agent } = parts
+  const { clock, times, log, audit, vault, facts, agent, settings } = parts
   const { events, keeper, cloud, credentials, settle, tokens } = core
   const { renewal, profiles, logins, idle } = features
   const startedAt = clock.now()
@@ -278,7 +293,7 @@ function createAppParts(parts: BrokerParts, core: Core, features: Features): App
     vault,
     logins,
     renewal: renewal.admin,
-    notices: () => [...notices(), ...idle.notices(), ...audit.notices()],
+    notices: () => [...notices(), ...idle.notices(), ...audit.notices(), ...noticesOfJobs(tokens.list())],
     trouble: () => parts.state.trouble(),
     daemon: () => ({ ...facts, startedAt, logLevel: log.level() }),
     listeners,
@@ -295,6 +310,7 @@ function createAppParts(parts: BrokerParts, core: Core, features: Features): App
         now: () => clock.now(),
       }),
       planRenewalExamination({ credentials, renewal: renewal.admin }),
+      planJobExamination({ tokens, listeners }),
       ...idle.examinations,
     ],
   })
@@ -325,6 +341,7 @@ function createAppParts(parts: BrokerParts, core: Core, features: Features): App
     keys: createKeyAdmin({ ...keys, disposal, turns }),
     vault: createVaultAdmin({ vault, keeper, events, settle }),
     way: { dispatcherFor: agent.dispatcherFor, onRejected },
+    proxyAllow: settings['proxy.allow'],
     setLogLevel: (level) => log.setLevel(level),
     shutdown: () => parts.onShutdown('asked'),
   }

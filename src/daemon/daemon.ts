@@ -53,6 +53,7 @@ async function start(options: DaemonOptions, onClose: OnClose): Promise<Daemon['
   const { clock, log } = options
   const minding = startTicking({ clock, everyMs: TICK_MS, log, run: doors.look })
   onClose(() => minding.close())
+  if (listeners.some(({ isForeign }) => isForeign)) await broker.parkJobs()
   // What needs the network comes after the listeners are open: a start never waits for Prefect.
   const begun = startWork(options, broker, onClose)
   void begun.then(() => broker.idle.watch(app))

@@ -4,9 +4,11 @@ import type { Server } from 'node:net'
 import { dirname } from 'node:path'
 import type { App } from '../api/app.js'
 import { BrokerError, isBrokerError } from '../base/errors.js'
+import { isHeldByOther } from '../os/port-owner.js'
 import { ensurePrivateDirectory } from '../os/private-files.js'
 import { findPortHolder } from '../os/proc.js'
 import { isSocketAlive, listenOnPath } from '../os/sockets.js'
+import { systemCode } from '../os/system-error.js'
 import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
 import type { Door, ListenerFacts } from '../tokens/access.js'
@@ -67,6 +69,7 @@ export async function openTcpListener(
   server: Server,
   port: number,
   log: Log,
+  isForeign: (port: number) => Promise<boolean> = async () => false,
 ): Promise<ListenerFacts & { port?: number }> {
   try {
     await new Promise<void>((resolve, reject) => {
@@ -80,18 +83,21 @@ export async function openTcpListener(
     const actual = typeof address === 'object' && address !== null ? address.port : port
     return { door: 'tcp', address: `http://127.0.0.1:${actual}`, state: 'listening', port: actual }
   } catch (error) {
-    const problem = await describeFailure(error, port)
+    const isTaken = systemCode(error) === 'EADDRINUSE'
+    const foreign = isTaken && (await isForeign(port)) ? ({ isForeign: true } as const) : {}
+    const problem = await describeFailure(error, port, foreign.isForeign === true)
     log.warn({ port, problem }, 'TCP port not opened; the unix socket is not affected')
-    return { door: 'tcp', address: `http://127.0.0.1:${port}`, state: 'failed', problem }
+    return { door: 'tcp', address: `http://127.0.0.1:${port}`, state: 'failed', problem, ...foreign }
   }
 }
 
-async function describeFailure(error: unknown, port: number): Promise<string> {
-  if (!(error instanceof Error && 'code' in error && error.code === 'EADDRINUSE')) {
+async function describeFailure(error: unknown, port: number, isForeign: boolean): Promise<string> {
+  if (systemCode(error) !== 'EADDRINUSE') {
     return `cannot open port ${port}: ${error instanceof Error ? error.message : 'unknown error'}`
   }
   const holder = await findPortHolder(port)
-  return `port ${port} is taken by ${holder ?? 'another program'}; choose another with the setting port (PREFECT_AUTH_PORT)`
+  const whose = isForeign ? ' of another user' : ''
+  return `port ${port} is taken by ${holder ?? 'another program'}${whose}; choose another with the setting port (PREFECT_AUTH_PORT)`
 }
 
 /** The open listeners. */
@@ -102,7 +108,7 @@ export interface Doors {
 
 /** Adds every listener to `listeners`, a failed TCP one too. Rejects if a unix socket cannot be opened. */
 export async function openDoors(
-  { settings, paths, log, inherited }: DaemonOptions,
+  { settings, paths, log, inherited, clock, host }: DaemonOptions,
   app: Pick<App, 'openServer'>,
   listeners: ListenerFacts[],
 ): Promise<Doors> {
@@ -139,7 +145,11 @@ export async function openDoors(
   }
   const tcp = open('tcp', { hosts: settings['listen.hosts'] })
   if (inherited.tcp !== undefined) listeners.push(await openInheritedTcp(tcp, inherited.tcp))
-  else if (port !== 'off') listeners.push(await openTcpListener(tcp, port, log))
+  else if (port !== 'off') {
+    const { uid } = host
+    const isForeign = async (held: number) => uid !== undefined && (await isHeldByOther(held, uid, clock))
+    listeners.push(await openTcpListener(tcp, port, log, isForeign))
+  }
   return doors
 }
 

@@ -18,9 +18,11 @@ import { createDesktopNotifier } from '../status/notify-desktop.js'
 import type { DaemonFacts } from '../status/status.js'
 import type { Clock } from '../std/clock.js'
 import { defined } from '../std/defined.js'
+import { keyFingerprints } from '../std/secret.js'
 import type { ListenerFacts } from '../tokens/access.js'
 import { openVault } from '../vault/open-vault.js'
 import type { Vault } from '../vault/vault.js'
+import { openFingerprintKey } from './fingerprint-key.js'
 import type { InheritedSockets } from './inherited-sockets.js'
 import { takeLateLock } from './late-lock.js'
 import type { OpenLog } from './open-log.js'
@@ -42,6 +44,8 @@ export interface DaemonOptions {
     readonly execPath: string
     readonly hostname: string
     readonly platform: NodeJS.Platform
+    /** Absent on systems without user ids. */
+    readonly uid?: number
   }
   /** Sockets that systemd opened; none without socket activation. */
   readonly inherited: InheritedSockets
@@ -110,6 +114,7 @@ export async function openParts(
   await ensurePrivateDirectory(stateDir)
   const lock = await takeLateLock({ stateDir, clock, newId })
   onClose(() => lock.release())
+  keyFingerprints(await openFingerprintKey(stateDir, log.child({ part: 'state' })))
   const trace = `${paths.socket}.unclean`
   const state = await openState({ stateDir, clock, log: log.child({ part: 'state' }), trace, lock })
   onClose(() => state.close())

@@ -178,6 +178,7 @@ const tokenRecord = z.looseObject({
   expiresAt: at,
   hash: z.string().length(64),
   workspace: z.object({ accountId: text, workspaceId: text }).exactOptional(),
+  parkedAt: at.exactOptional(),
   job: z.object({ pid: at.exactOptional(), process: maybe, idleMs: at }).exactOptional(),
 })
 

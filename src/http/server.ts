@@ -4,6 +4,7 @@ import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Clock } from '../std/clock.js'
 import type { Door } from '../tokens/access.js'
+import { guarded } from './guarded.js'
 import { headerLines, rewriteHeaders } from './headers.js'
 
 /** Milliseconds and counts; the defaults suit a machine with one user. */
@@ -48,15 +49,18 @@ export function createDoorServer(
       maxHeaderSize: limits.maxHeaderBytes,
       insecureHTTPParser: false,
     },
-    (request, response) => {
-      if (!keepsOwnTime(request)) limitBody(request, limits.requestMs)
-      handle(request, response)
-    },
+    (request, response) =>
+      guarded(request.socket, () => {
+        if (!keepsOwnTime(request)) limitBody(request, limits.requestMs)
+        handle(request, response)
+      })(),
   )
+  // Node drops what comes after the 2000th header, and a server behind us would read it.
+  server.maxHeadersCount = 0
   checkWhileConnected(server, noticeMs)
   server.maxConnections = limits.maxConnections
-  server.on('clientError', refuseUnparsed)
-  server.on('connect', (_request, socket) => refuse(socket, 400, 'CONNECT is not supported'))
+  server.on('clientError', (error, socket) => guarded(socket, refuseUnparsed)(error, socket))
+  server.on('connect', (_request, socket) => guarded(socket, refuse)(socket, 400, 'CONNECT is not supported'))
   return server
 }
 
@@ -65,11 +69,12 @@ function limitBody(request: IncomingMessage, ms: number): void {
   const { 'content-length': length, 'transfer-encoding': encoding } = request.headers
   if (length === undefined && encoding === undefined) return
   const { socket } = request
-  const late = setTimeout(() => {
+  const onLate = guarded(socket, () => {
     const error: NodeJS.ErrnoException = new Error('the body did not arrive')
     error.code = 'ERR_HTTP_REQUEST_TIMEOUT'
     if (!request.complete) refuseUnparsed(error, socket)
-  }, ms)
+  })
+  const late = setTimeout(onLate, ms)
   late.unref()
   request.once('close', () => clearTimeout(late))
 }

@@ -6,6 +6,7 @@ import type { AddressInfo } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { setImmediate } from 'node:timers/promises'
 import { BrokerError } from '../base/errors.js'
+import { guarded } from '../http/guarded.js'
 import { SECOND_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import { buildCallbackApp, type CallbackRequest } from './callback-app.js'
@@ -130,10 +131,11 @@ function listen(host: string, port: number, { handle, requestTimeoutMs }: Listen
       maxHeaderSize: 8 * 1024,
       insecureHTTPParser: false,
     },
-    handle,
+    (request, response) => guarded(request.socket, handle)(request, response),
   )
   server.maxConnections = MAX_CONNECTIONS
-  server.on('clientError', refuseUnparsed)
+  server.maxHeadersCount = 0
+  server.on('clientError', (error, socket) => guarded(socket, refuseUnparsed)(error, socket))
   server.on('connect', (_request, socket) => socket.destroy())
   return new Promise((resolve, reject) => {
     server.once('error', reject)

@@ -16,13 +16,14 @@ export async function ensurePrivateDirectory(path: string): Promise<void> {
     await makeDirectory(path)
     return lstat(path)
   })
+  await requireOwner(path, facts)
   if (!facts.isDirectory()) {
     throw unsafe(
       `cannot use ${path}: it is ${nameOf(facts)}, not a directory`,
       `mv ${quoteWord(path)} ${quoteWord(`${path}.old`)}`,
     )
   }
-  await requireOurs(path, facts, '700')
+  requireClosed(path, facts, '700')
 }
 
 /**
@@ -95,21 +96,27 @@ async function makeDirectory(path: string): Promise<void> {
 }
 
 async function requirePrivateFile(path: string, facts: Stats): Promise<void> {
+  await requireOwner(path, facts)
   if (!facts.isFile()) throw notPlain(path, nameOf(facts))
-  await requireOurs(path, facts, '600')
+  requireClosed(path, facts, '600')
 }
 
-async function requireOurs(path: string, facts: Stats, mode: '600' | '700'): Promise<void> {
+/** Before anything else is said about it: what belongs to others is neither moved nor changed by a hint of ours. */
+async function requireOwner(path: string, facts: Stats): Promise<void> {
   // Node reads neither owners nor modes on Windows.
   if (platform() === 'win32') return
   const us = await ownUid()
   if (facts.uid !== us) {
     throw unsafe(
       `cannot use ${path}: it belongs to user ${facts.uid}, not to user ${us}`,
-      `sudo chown ${us} ${quoteWord(path)}`,
+      // Never advice to take it from its owner: under sudo that would give the user's own state to root.
+      `ls -ld ${quoteWord(path)}      (run prefect-authd as user ${facts.uid}, or choose another place)`,
     )
   }
-  if ((facts.mode & 0o077) === 0) return
+}
+
+function requireClosed(path: string, facts: Stats, mode: '600' | '700'): void {
+  if (platform() === 'win32' || (facts.mode & 0o077) === 0) return
   const found = (facts.mode & 0o777).toString(8)
   throw unsafe(
     `cannot use ${path}: mode ${found} lets other users reach it`,

@@ -2,8 +2,10 @@
 import type { IncomingMessage } from 'node:http'
 import { BrokerError } from '../base/errors.js'
 import { type Doorkeeper, refuseForeign, tokenRequired } from '../http/guard.js'
-import { parseHttpUrl, type WorkspaceIds } from '../prefect/api-url.js'
-import { decode, type ProxyTarget, parseProxyTarget, tokenInHeader } from '../prefect/proxied.js'
+import { createGround, isMethodAllowed, type Reach } from '../policy/ground.js'
+import { METHODS } from '../policy/table.js'
+import { parseHttpUrl } from '../prefect/api-url.js'
+import { type ProxyTarget, parseProxyTarget, tokenInHeader } from '../prefect/proxied.js'
 import type { ResolvedProfile } from '../profiles/profile.js'
 import type { Credentials, Served } from '../serve/credentials.js'
 import { defined } from '../std/defined.js'
@@ -37,6 +39,8 @@ export interface Upstream {
   readonly userinfo?: string
 }
 
+type FlawFinder = ReturnType<typeof createGround>
+
 export interface Admission {
   /**
    * Returns who sent the request. With `mayUpgrade`, a WebSocket handshake may leave its token for the first frame.
@@ -44,9 +48,9 @@ export interface Admission {
    */
   identify(request: IncomingMessage, options?: { readonly mayUpgrade?: boolean }): Visitor
   /**
-   * Resolves with where the request may go. Rejects with `not_found`, `power_missing`, `profile_not_allowed`,
-   * `profile_not_cloud`, `proxy_path_refused`, `prefect_unreachable` if the profile points at this proxy, and whatever
-   * `credentials.serve` throws.
+   * Resolves with where the request of a known sender may go. Rejects with `not_found`, `power_missing`,
+   * `profile_not_allowed`, `method_not_allowed`, `profile_not_cloud`, `proxy_path_refused`, `prefect_unreachable` if the
+   * profile points at this proxy, and whatever `credentials.serve` throws.
    */
   admit(request: IncomingMessage, visitor: Visitor): Promise<Visit>
 }
@@ -56,13 +60,17 @@ export function createAdmission({
   tokens,
   credentials,
   ownAddresses,
+  allowed,
 }: {
   readonly doorkeeper: Doorkeeper
   readonly tokens: Pick<Tokens, 'recognise'>
   readonly credentials: Pick<Credentials, 'refresh' | 'state' | 'serve'>
   /** `host:port` of our own TCP listeners: never an upstream. */
   readonly ownAddresses: () => readonly string[]
+  /** Operations that the owner adds: `METHOD /path/{template}`. */
+  readonly allowed: readonly string[]
 }): Admission {
+  const findFlaw = createGround(allowed)
   // A resolved profile never changes, so its URL is parsed once and not for each request.
   const upstreams = new WeakMap<ResolvedProfile, Upstream>()
   const findUpstream = (profile: ResolvedProfile): Upstream => {
@@ -89,14 +97,15 @@ export function createAdmission({
       return { caller: { door: entrance.door, token }, token, isStranger: false }
     },
     async admit(request, visitor) {
-      const target = parseProxyTarget(request.url ?? '')
-      if (target === undefined) throw notProxied()
-      if (!visitor.isStranger) requireReach(visitor.caller, target.profile)
+      const target = targetOf(request)
+      // Before anything is looked up: a stranger learns not even which profiles there are.
+      if (visitor.isStranger) throw tokenRequired()
+      requireReach(visitor.caller, target.profile)
       await credentials.refresh()
       const { resolved } = credentials.state(target.profile)
+      requireOperation(request.method ?? '', target, findFlaw, () => reachOf(resolved, visitor.token))
       const served = credentials.serve(target.profile)
       const upstream = findUpstream(resolved)
-      refusePath(request.method ?? '', target, resolved, visitor.token)
       if (ownAddresses().includes(upstream.host)) throw pointsAtUs(target.profile)
       return { ...visitor, target, served, upstream }
     },
@@ -154,103 +163,42 @@ function unescaped(text: string): string {
   }
 }
 
-/** Throws `proxy_path_refused`. */
-function refusePath(
+/** The profile's own, and the one it had when the token was made: a running job stays where it began. */
+function reachOf({ kind, workspace }: ResolvedProfile, token: KnownToken | undefined): Reach {
+  if (kind !== 'cloud') return { kind: 'server' }
+  return { kind, workspaces: [workspace, token?.workspace].filter((one) => one !== undefined) }
+}
+
+/** Throws `method_not_allowed`, `proxy_path_refused`. */
+function requireOperation(
   method: string,
   { path, profile }: ProxyTarget,
-  { kind, workspace }: ResolvedProfile,
-  token: KnownToken | undefined,
+  findFlaw: FlawFinder,
+  reach: () => Reach,
 ): void {
-  const scope: PathScope =
-    kind === 'cloud' ? { kind, workspaces: ownWorkspaces(workspace, token?.workspace) } : { kind: 'server' }
-  const flaw = findPathFlaw(method, path, scope)
+  if (!isMethodAllowed(method)) {
+    throw new BrokerError('method_not_allowed', `the proxy accepts only ${METHODS.join(', ')}`)
+  }
+  const flaw = findFlaw(method, path, reach())
   if (flaw === undefined) return
   throw new BrokerError('proxy_path_refused', `the proxy does not forward this path: ${flaw}`, {
     hint: `prefect-auth profile inspect ${profile}`,
   })
 }
 
-/** The profile's own, and the one it had when the token was made: a running job stays where it began. */
-function ownWorkspaces(...ids: readonly (WorkspaceIds | undefined)[]): readonly WorkspaceIds[] {
-  return ids.filter((one) => one !== undefined)
-}
-
-/** What kind of API the profile has, and which of its workspaces are the caller's own. */
-type PathScope =
-  | { readonly kind: 'cloud'; readonly workspaces: readonly WorkspaceIds[] }
-  | { readonly kind: 'server' }
-
-/**
- * Written, or readable, in more than one way: percent-encoded separators and dots (also encoded twice), backslashes,
- * control characters, percent signs that encode nothing.
- */
-const AMBIGUOUS = /[\\\p{Cc}#]|%(?:25)*(?:2e|2f|5c|7f|[01][0-9a-f])|%(?![0-9a-f]{2})/iu
-const DOT_SEGMENT = /(?:^|\/)\.{1,2}(?:;[^/]*)?(?=\/|$)/
-/** Most paths: nothing in them can be read in two ways, and that is seen at once. */
-const PLAIN_PATH = /^[\w~/-]*$/
-const PLAIN = /^[\w.~-]*$/
-/** Whatever creates or reads keys, by the names in Prefect's API and by names it might get. */
-const KEY_NOUN = /^(?:bots|service[_-]?accounts|(?:rotate[_-])?api[_-]?keys?)/i
-const READABLE = new Set(['health', 'ready', 'version', 'hello', 'csrf-token', 'admin', 'collections'])
-
-const IS_AMBIGUOUS = 'it is ambiguous'
-const IS_ABOUT_KEYS = 'it creates or reads API keys'
-
-/**
- * Why this path, below the API's base, is refused; `undefined` if it may pass. Refuses by default: a token reaches its own
- * account and workspace, and the few paths above them that Prefect's clients read. Pure.
- */
-export function findPathFlaw(method: string, path: string, scope: PathScope): string | undefined {
-  if (path.includes('//') || (!PLAIN_PATH.test(path) && (AMBIGUOUS.test(path) || DOT_SEGMENT.test(path)))) {
-    return IS_AMBIGUOUS
-  }
-  const segments = path.split('/').slice(1).map(decode)
-  if (segments.includes(undefined)) return IS_AMBIGUOUS
-  const known = segments.map((segment) => segment ?? '')
-  return scope.kind === 'cloud' ? findCloudFlaw(method, known, scope.workspaces) : findServerFlaw(known)
-}
-
-function findCloudFlaw(
-  method: string,
-  segments: readonly string[],
-  workspaces: readonly WorkspaceIds[],
-): string | undefined {
-  const [first = '', second = '', third = ''] = segments
-  if (first === 'accounts') return findAccountFlaw(segments.slice(1), workspaces)
-  const isRead = method === 'GET' || method === 'HEAD'
-  if (first === '' || (READABLE.has(first) && isRead)) return undefined
-  const isMe = first === 'me' && third === '' && ['', 'workspaces', 'accounts'].includes(second)
-  return isMe && isRead ? undefined : "it is outside the profile's account and workspace"
-}
-
-/** `rest` is what follows `/accounts/`. */
-function findAccountFlaw(rest: readonly string[], workspaces: readonly WorkspaceIds[]): string | undefined {
-  const [account = '', noun = '', id = '', ...below] = rest
-  const own = workspaces.filter(({ accountId }) => accountId === account.toLowerCase())
-  if (own.length === 0) return 'it belongs to another account'
-  if (noun === 'workspaces' && !['', 'filter', 'count'].includes(id)) {
-    if (!own.some(({ workspaceId }) => workspaceId === id.toLowerCase()))
-      return 'it belongs to another workspace'
-    return KEY_NOUN.test(below[0] ?? '') ? IS_ABOUT_KEYS : undefined
-  }
-  // No part of these paths is a name that a user chose: nothing needs a percent sign, and no part may be about keys.
-  if (!rest.every((segment) => PLAIN.test(segment))) return IS_AMBIGUOUS
-  return rest.slice(1).some((segment) => KEY_NOUN.test(segment)) ? IS_ABOUT_KEYS : undefined
-}
-
-/** A server has no accounts; but a profile may point at anything. */
-function findServerFlaw(segments: readonly string[]): string | undefined {
-  const [first = '', , third = ''] = segments
-  const isOfKeys = (first === 'users' || first === 'accounts') && KEY_NOUN.test(third)
-  return isOfKeys ? IS_ABOUT_KEYS : undefined
-}
-
 /** For somebody else's key and for a dead token: neither is ever passed on. */
-function invalidToken(): BrokerError {
+export function invalidToken(): BrokerError {
   // Prefect's own words for a 401.
   return new BrokerError('token_invalid', 'Invalid authentication credentials', {
     hint: 'the proxy accepts only active prefect-auth tokens: prefect-auth token ls',
   })
+}
+
+/** Throws `not_found`. */
+export function targetOf({ url }: IncomingMessage): ProxyTarget {
+  const target = parseProxyTarget(url ?? '')
+  if (target === undefined) throw notProxied()
+  return target
 }
 
 function notProxied(): BrokerError {

@@ -2,12 +2,19 @@
 import type { IncomingMessage } from 'node:http'
 import { Readable } from 'node:stream'
 import { BrokerError } from '../base/errors.js'
+import { guarded } from '../http/guarded.js'
 import type { Clock } from '../std/clock.js'
 
 export type ProxyBody =
   | { readonly kind: 'none' }
   | { readonly kind: 'whole'; readonly bytes: Buffer }
-  | { readonly kind: 'stream'; readonly length: number; open(): Readable }
+  | {
+      readonly kind: 'stream'
+      readonly length: number
+      open(): Readable
+      /** How many bytes of it have come so far. */
+      sent(): number
+    }
 
 export interface BodyLimits {
   /** Bodies up to this length are read whole before they are sent: cheaper, and they can be sent again. */
@@ -27,9 +34,15 @@ export async function readBody(
   const { 'content-length': length, 'transfer-encoding': encoding } = request.headers
   if (length === undefined && encoding === undefined) return { kind: 'none' }
   const bytes = Number(length ?? 0)
+  if (!Number.isSafeInteger(bytes)) throw new BrokerError('bad_request', 'no body has this Content-Length')
   if (encoding === undefined && bytes === 0) return { kind: 'none' }
   if (encoding === undefined && bytes > limits.bufferBytes) {
-    return { kind: 'stream', length: bytes, open: () => openStream(request, limits.bodyIdleMs, clock) }
+    let sent = 0
+    const count = (more: number) => {
+      sent += more
+    }
+    const open = () => openStream(request, limits.bodyIdleMs, clock, count)
+    return { kind: 'stream', length: bytes, open, sent: () => sent }
   }
   const most = encoding === undefined ? limits.bufferBytes : limits.unmeasuredBytes
   return { kind: 'whole', bytes: await readWhole(request, most, limits.bodyIdleMs, clock) }
@@ -50,17 +63,17 @@ function readWhole(request: IncomingMessage, most: number, idleMs: number, clock
       () => clock.monotonic() - last,
       () => fail(timedOut()),
     )
-    const onData = (chunk: Buffer) => {
+    const onData = guarded(request, (chunk: Buffer) => {
       last = clock.monotonic()
       size += chunk.length
       chunks.push(chunk)
       if (size > most) fail(tooLarge(most))
-    }
-    const onEnd = () => {
+    })
+    const onEnd = guarded(request, () => {
       stop()
       const [only] = chunks
       resolve(chunks.length === 1 && only !== undefined ? only : Buffer.concat(chunks))
-    }
+    })
     const onGone = () => fail(clientLeft())
     const stop = () => {
       watch.cancel()
@@ -71,7 +84,12 @@ function readWhole(request: IncomingMessage, most: number, idleMs: number, clock
   })
 }
 
-function openStream(request: IncomingMessage, idleMs: number, clock: Clock): Readable {
+function openStream(
+  request: IncomingMessage,
+  idleMs: number,
+  clock: Clock,
+  count: (more: number) => void,
+): Readable {
   let last = clock.monotonic()
   // Not the request itself: its reader may destroy it before its end, and the client must still be able to read the
   // response. The rest of the body is then discarded.
@@ -91,10 +109,11 @@ function openStream(request: IncomingMessage, idleMs: number, clock: Clock): Rea
   // Only a client that is asked for more can be idle.
   const idle = () => (request.isPaused() ? 0 : clock.monotonic() - last)
   const watch = watchIdle(clock, idleMs, idle, () => body.destroy(timedOut()))
-  const onData = (chunk: Buffer) => {
+  const onData = guarded(request, (chunk: Buffer) => {
     last = clock.monotonic()
+    count(chunk.length)
     if (!body.push(chunk)) request.pause()
-  }
+  })
   const onEnd = () => body.push(null)
   const onGone = () => {
     if (!request.complete) body.destroy(clientLeft())

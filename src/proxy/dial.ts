@@ -1,9 +1,8 @@
-/** WebSockets to the upstream: opens one or returns its refusal, and joins it to the client's. */
+/** WebSockets to the upstream: opens one, or returns its refusal. */
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { Dispatcher } from 'undici'
 import { rewriteHeaders } from '../http/headers.js'
-import { type Clock, SECOND_MS } from '../std/clock.js'
 import type { Visit } from './admission.js'
 import { handshakeHeaders, headerTexts, localLocation, responseHeaders } from './headers.js'
 
@@ -12,7 +11,6 @@ export type Dialled =
   | {
       readonly kind: 'refused'
       readonly status: number
-      readonly reason: string
       /** Flat, with a length. */
       readonly headers: readonly string[]
       readonly body: Buffer
@@ -27,15 +25,17 @@ interface Dial {
   readonly answerMs: number
   /** The client has gone. */
   readonly signal: AbortSignal
+  /** The client's handshake was accepted before: without extensions, and with `prefect`. */
+  readonly isAccepted: boolean
 }
 
 const REFUSAL_BYTES = 256 * 1024
 
 /** Never rejects. */
 export function dial(options: Dial): Promise<Dialled> {
-  const { visit, request, authorization, dispatcher, answerMs } = options
+  const { visit, request, authorization, dispatcher, answerMs, isAccepted } = options
   const { target, upstream } = visit
-  const headers = handshakeHeaders(request.rawHeaders)
+  const headers = handshakeHeaders(request.rawHeaders, isAccepted)
   if (authorization !== undefined) headers.push('authorization', authorization)
   return new Promise((resolve) => {
     dispatcher.dispatch(
@@ -60,7 +60,7 @@ function createHandler(
   const chunks: Buffer[] = []
   let size = 0
   let wasSent = false
-  let refusal: { readonly status: number; readonly reason: string; readonly headers: string[] } | undefined
+  let refusal: { readonly status: number; readonly headers: string[] } | undefined
   return {
     onConnect(abort) {
       wasSent = true
@@ -71,13 +71,13 @@ function createHandler(
     onUpgrade(_status, headers, socket) {
       resolve({ kind: 'open', socket, headers: headerTexts(headers) })
     },
-    onHeaders(status, rawHeaders, _resume, reason) {
+    onHeaders(status, rawHeaders) {
       if (status < 200) return true
       const ours = { origin: `http://${request.headers.host ?? ''}`, prefix: visit.target.prefix }
       const headers = responseHeaders(headerTexts(rawHeaders), (location) =>
         localLocation(location, visit.upstream, ours),
       )
-      refusal = { status, reason, headers }
+      refusal = { status, headers }
       return true
     },
     onData(chunk) {
@@ -87,7 +87,8 @@ function createHandler(
     },
     onComplete() {
       if (refusal === undefined) return resolve({ kind: 'failed', error: undefined, wasSent })
-      const body = Buffer.concat(chunks)
+      // Half of a body would be sent as if it were the whole.
+      const body = size > REFUSAL_BYTES ? Buffer.alloc(0) : Buffer.concat(chunks)
       resolve({ kind: 'refused', ...refusal, headers: withLength(refusal.headers, body.length), body })
     },
     onError(error) {
@@ -97,37 +98,8 @@ function createHandler(
 }
 
 function withLength(headers: readonly string[], length: number): readonly string[] {
-  const others = rewriteHeaders(headers, (name, value) => (name === 'content-length' ? undefined : value))
+  const isDropped = (name: string) =>
+    name === 'content-length' || (length === 0 && name === 'content-encoding')
+  const others = rewriteHeaders(headers, (name, value) => (isDropped(name) ? undefined : value))
   return [...others, 'content-length', String(length)]
-}
-
-/** The two ends of a WebSocket. */
-export interface Pair {
-  readonly client: Duplex
-  readonly upstream: Duplex
-}
-
-/** After one side has closed, how long the rest of what it sent may take to arrive. */
-const LINGER_MS = 2 * SECOND_MS
-
-/** Joins two sockets. `onClose` is called once, when both are closed. */
-export function splice(one: Duplex, other: Duplex, clock: Clock, onClose: () => void): void {
-  let open = 2
-  const cut = () => {
-    one.destroy()
-    other.destroy()
-  }
-  const join = (from: Duplex, to: Duplex) => {
-    from.pipe(to)
-    from.on('error', cut)
-    from.on('close', () => {
-      open -= 1
-      if (open === 0) return onClose()
-      // Bytes already written still go out; a side that never hangs up is cut.
-      to.end()
-      clock.after(LINGER_MS, cut)
-    })
-  }
-  join(one, other)
-  join(other, one)
 }

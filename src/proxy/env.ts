@@ -70,6 +70,8 @@ function extendNoProxy(before: string): string {
   // Python and curl obey `*` only if it stands alone, and then it covers this machine as well.
   if (before.trim() === '*') return '*'
   const known = before.split(',').map((entry) => entry.trim())
+  // It exempts every host, but for curl and Python's urllib only if it stands alone.
+  if (known.includes('*')) return '*'
   const missing = ['127.0.0.1', 'localhost'].filter((host) => !known.includes(host))
   return [...known.filter((entry) => entry !== ''), ...missing].join(',')
 }

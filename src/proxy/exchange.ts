@@ -60,7 +60,7 @@ export function createExchange({ renew, authorizer, dispatcherFor, limits, clock
         createHandler(visit, response, resolve),
       )
     })
-    meter.bytes(lengthOf(body), outcome.kind === 'answered' ? outcome.bytes : 0)
+    meter.bytes(sentOf(body), outcome.kind === 'answered' ? outcome.bytes : 0)
     return outcome
   }
 
@@ -122,14 +122,15 @@ function openBody(body: ProxyBody) {
   }
 }
 
-function lengthOf(body: ProxyBody): number {
+/** What went out, and not what was announced. */
+function sentOf(body: ProxyBody): number {
   switch (body.kind) {
     case 'none':
       return 0
     case 'whole':
       return body.bytes.length
     case 'stream':
-      return body.length
+      return body.sent()
   }
 }
 
@@ -187,7 +188,7 @@ function createHandler(
       abort = cancel
       if (isOver) cancel(new Error('the client has gone'))
     },
-    onHeaders(status, rawHeaders, resume, reason) {
+    onHeaders(status, rawHeaders, resume) {
       const raw = headerTexts(rawHeaders)
       if (status < 200) {
         inform(response, status, raw)
@@ -199,7 +200,8 @@ function createHandler(
         return true
       }
       response.sendDate = false
-      response.writeHead(status, reason, responseHeaders(raw, relocate))
+      // Without the upstream's own words for it: anything may be in them.
+      response.writeHead(status, responseHeaders(raw, relocate))
       begun = true
       if (status === 304) {
         // It may state the length of what it leaves out (RFC 9110 8.6), which undici waits for and then calls an error.
@@ -240,12 +242,16 @@ function createHandler(
   }
 }
 
-/** Passes on informational responses, as far as Node can send them. */
+/** Passes on informational responses, as far as Node can send them: what it cannot is no reason to lose the answer. */
 function inform(response: ServerResponse, status: number, raw: readonly string[]): void {
-  if (status === 102) response.writeProcessing()
-  if (status !== 103) return
-  const hints = byName(raw)
-  if (hints.link !== undefined) response.writeEarlyHints(hints)
+  try {
+    if (status === 102) response.writeProcessing()
+    if (status !== 103) return
+    const { link } = byName(raw)
+    if (link !== undefined) response.writeEarlyHints({ link })
+  } catch {
+    return
+  }
 }
 
 function addTrailers(response: ServerResponse, trailers: readonly (string | Buffer)[] | null): void {

@@ -1,154 +1,92 @@
-/** The first WebSocket message: held until its sender is known, then sent with the real key. */
-import { isBrokerError } from '../base/errors.js'
+/** The first message of a WebSocket: whose it is, and what Prefect gets in its place. Pure. */
+import { BrokerError } from '../base/errors.js'
+import { tokenRequired } from '../http/guard.js'
 import { tokenInFrame } from '../prefect/proxied.js'
-import type { Clock } from '../std/clock.js'
 import type { Tokens } from '../tokens/tokens.js'
-import { requireReach, type Visit, type Visitor } from './admission.js'
-import { type Pair, splice } from './dial.js'
-import { closeFrame, type FirstMessage, readFrame, type Verdict } from './frames.js'
+import { invalidToken, type Visitor } from './admission.js'
+import { isParked } from './parking.js'
 
-interface Waiting {
-  readonly pair: Pair
-  readonly first: FirstMessage
-  /** What the client has already sent. */
-  readonly head: Buffer
-  readonly isStranger: boolean
-  /** Called once, when both sockets are closed. */
-  readonly closed: () => void
+export interface AuthMessage {
+  readonly token: unknown
+  /** The same message with another token. */
+  withToken(token: string | null): string
 }
 
-/**
- * Joins the sockets once the first message has passed. Until then only whole frames go to the client, so that a refusal can
- * be sent between two of them.
- */
-export function awaitFirst(
-  { pair, first, head, isStranger, closed }: Waiting,
-  {
-    clock,
-    limits,
-  }: {
-    readonly clock: Clock
-    readonly limits: { readonly bufferBytes: number; readonly firstFrameMs: number }
-  },
-): void {
-  const { client, upstream } = pair
-  let down: Buffer = Buffer.alloc(0)
-  const stop = () => {
-    late?.cancel()
-    client.off('data', onUp).off('close', onGone).off('end', onGone).off('error', onGone)
-    upstream.off('data', onDown).off('close', onEnd).off('end', onEnd).off('error', onEnd)
-    upstream.off('drain', onDrain)
+/** `other`: not an auth message. `odd`: one that no client of Prefect sends. */
+type FirstMessageText =
+  | { readonly kind: 'auth'; readonly message: AuthMessage }
+  | { readonly kind: 'odd' | 'other' }
+
+/** Reads the text of a first message; `undefined` if it has none. */
+export function readFirst(text: string | undefined): FirstMessageText {
+  const fields = fieldsOf(text)
+  if (fields?.type !== 'auth') return { kind: 'other' }
+  const { token } = fields
+  // A value inside a value inside a value would be taken apart by recursion.
+  if (Object.values(fields).some((value) => typeof value === 'object' && value !== null))
+    return { kind: 'odd' }
+  return {
+    kind: 'auth',
+    message: { token, withToken: (other) => JSON.stringify({ ...fields, token: other }) },
   }
-  const end = (last?: Buffer) => {
-    stop()
-    client.on('error', () => undefined)
-    upstream.on('error', () => undefined).destroy()
-    if (last === undefined) client.destroy()
-    else client.end(last, () => client.destroy())
-    closed()
-  }
-  const refuse = (code: number, reason: string) => end(closeFrame(code, reason))
-  const onGone = () => end()
-  const onEnd = () => end(down)
-  const onUp = (chunk: Buffer) => {
-    const progress = first.push(chunk)
-    if (progress.kind === 'refused') return refuse(progress.code, progress.reason)
-    const isTaken = progress.forward.length === 0 || upstream.write(progress.forward)
-    if (progress.kind === 'waiting') {
-      // An upstream that does not read: its pings are not kept in our memory.
-      if (!isTaken) client.pause()
-      return
-    }
-    stop()
-    client.pause()
-    upstream.pause()
-    if (down.length > 0) client.write(down)
-    splice(client, upstream, clock, closed)
-  }
-  const onDrain = () => client.resume()
-  const onDown = (chunk: Buffer) => {
-    down = Buffer.concat([down, chunk])
-    for (let reading = readFrame(down, limits.bufferBytes); reading.kind !== 'incomplete'; ) {
-      if (reading.kind === 'large') return end(down)
-      client.write(reading.frame.bytes)
-      down = reading.rest
-      reading = readFrame(down, limits.bufferBytes)
-    }
-  }
-  const late = isStranger
-    ? clock.after(limits.firstFrameMs, () => refuse(1008, 'no token was sent'))
-    : undefined
-  client.on('close', onGone).on('end', onGone).on('error', onGone)
-  upstream.on('data', onDown).on('close', onEnd).on('end', onEnd).on('error', onEnd)
-  upstream.on('drain', onDrain)
-  client.on('data', onUp).resume()
-  if (head.length > 0) onUp(head)
 }
 
-/** What Prefect's clients take for a refusal. */
-const POLICY_VIOLATION = 1008
-const TRY_AGAIN_LATER = 1013
-
-interface Judgement {
-  readonly verdict: Verdict
-  /** Who sent the message. */
-  readonly visitor?: Visitor
-}
-
-/** Decides on the text of the first message; `undefined` if it is not text. */
-export function judgeFirstMessage(
-  text: string | undefined,
-  visit: Visit,
-  {
-    tokens,
-    frameToken,
-  }: {
-    readonly tokens: Pick<Tokens, 'recognise'>
-    /** The token that Prefect gets, as of now: the handshake may be a while ago. Throws as `credentials.serve` does. */
-    readonly frameToken: (profile: string) => string | null
-  },
-): Judgement {
-  const message = parseAuth(text)
-  if (message === undefined) {
-    if (!visit.isStranger) return { verdict: { kind: 'pass' }, visitor: visit }
-    return { verdict: refuse("Expected 'auth' message") }
-  }
-  const visitor = visitorOf(message.token, visit, tokens)
-  if (visitor === undefined) return { verdict: refuse('Invalid token') }
+function fieldsOf(text = ''): Readonly<Record<string, unknown>> | undefined {
   try {
-    requireReach(visitor.caller, visit.target.profile)
-    const token = frameToken(visit.target.profile)
-    return { verdict: { kind: 'replace', text: JSON.stringify({ ...message.rest, token }) }, visitor }
-  } catch (error) {
-    if (!isBrokerError(error)) throw error
-    const isForbidden = error.kind === 'denied'
-    return { verdict: refuse(error.code, isForbidden ? POLICY_VIOLATION : TRY_AGAIN_LATER) }
-  }
-}
-
-/** Without a token in the message, it is whoever the handshake was from. `undefined` if nobody is known. */
-function visitorOf(token: unknown, visit: Visit, tokens: Pick<Tokens, 'recognise'>): Visitor | undefined {
-  if (typeof token !== 'string') return visit.isStranger ? undefined : visit
-  const text = tokenInFrame(token)
-  const known = text === undefined ? undefined : tokens.recognise(text)
-  if (known === undefined) return undefined
-  return { caller: { door: visit.caller.door, token: known }, token: known, isStranger: false }
-}
-
-function refuse(reason: string, code = POLICY_VIOLATION): Verdict {
-  return { kind: 'refuse', code, reason }
-}
-
-function parseAuth(
-  text: string | undefined,
-): { readonly token: unknown; readonly rest: Readonly<Record<string, unknown>> } | undefined {
-  if (text === undefined) return undefined
-  try {
-    const message: unknown = JSON.parse(text)
-    if (typeof message !== 'object' || message === null || !('type' in message)) return undefined
-    if (message.type !== 'auth') return undefined
-    return { token: 'token' in message ? message.token : undefined, rest: { ...message } }
+    const value: unknown = JSON.parse(text)
+    return typeof value === 'object' && value !== null ? { ...value } : undefined
   } catch {
     return undefined
   }
+}
+
+/**
+ * Who sent an auth message: without a token in it, whoever the handshake was from. Throws `token_required`,
+ * `token_invalid`.
+ */
+export function senderOf(
+  { token }: Pick<AuthMessage, 'token'>,
+  visitor: Visitor,
+  tokens: Pick<Tokens, 'recognise'>,
+): Visitor {
+  if (typeof token !== 'string') {
+    if (visitor.isStranger) throw tokenRequired()
+    return visitor
+  }
+  const text = tokenInFrame(token)
+  const known = text === undefined ? undefined : tokens.recognise(text)
+  if (known === undefined) throw invalidToken()
+  return { caller: { door: visitor.caller.door, token: known }, token: known, isStranger: false }
+}
+
+/** Prefect's own words for a message that does not authenticate. */
+export function authExpected(): BrokerError {
+  return new BrokerError('token_required', "Expected 'auth' message")
+}
+
+interface Close {
+  readonly code: number
+  readonly reason: string
+}
+
+/** To Prefect's clients 1008 is final, and after 1011 they try again. */
+const POLICY_VIOLATION = 1008
+const INTERNAL_ERROR = 1011
+
+/** How a WebSocket ends on which an error cannot be answered otherwise. */
+export function closeFor(error: BrokerError): Close {
+  const isTemporary = isParked(error) || error.retry === 'soon' || error.kind === 'internal'
+  return { code: isTemporary ? INTERNAL_ERROR : POLICY_VIOLATION, reason: WORDS[error.code] ?? error.code }
+}
+
+/** As Prefect says them. */
+const WORDS: Readonly<Record<string, string>> = {
+  token_required: "Expected 'auth' message",
+  token_invalid: 'Invalid token',
+}
+
+/** How a WebSocket ends whose upstream refused the handshake, after the client's was accepted. */
+export function closeForStatus(status: number): Close {
+  const isTemporary = status >= 500 || status === 408 || status === 425 || status === 429
+  return { code: isTemporary ? INTERNAL_ERROR : POLICY_VIOLATION, reason: `Prefect answered ${status}` }
 }

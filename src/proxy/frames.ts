@@ -1,7 +1,7 @@
-/** WebSocket frames: reads them, and finds a client's first message and puts another in its place. */
+/** WebSocket frames: reads and writes them, and finds a client's first message. */
 import { constants, inflateRawSync } from 'node:zlib'
 
-interface Frame {
+export interface Frame {
   readonly isFinal: boolean
   /** The three reserved bits; the first marks a compressed message (RFC 7692). */
   readonly reserved: number
@@ -20,10 +20,10 @@ type Reading =
   | { readonly kind: 'incomplete' }
   | { readonly kind: 'large' }
 
-const OPCODE = { continuation: 0, text: 1, binary: 2, close: 8 } as const
+export const OPCODE = { continuation: 0, text: 1, binary: 2, close: 8, ping: 9, pong: 10 } as const
 
 /** The first frame of `bytes`, with a payload of at most `most` bytes. */
-export function readFrame(bytes: Buffer, most: number): Reading {
+function readFrame(bytes: Buffer, most: number): Reading {
   if (bytes.length < 2) return { kind: 'incomplete' }
   const [first = 0, second = 0] = bytes
   const isMasked = (second & 0x80) !== 0
@@ -55,20 +55,28 @@ function lengthOf(bytes: Buffer, short: number): number {
 }
 
 /** One final frame. A client's must be masked. */
-function writeFrame(opcode: number, payload: Buffer, mask?: Buffer): Buffer {
-  const bit = mask === undefined ? 0 : 0x80
-  const head = [0x80 | opcode]
-  if (payload.length < 126) head.push(bit | payload.length)
-  else if (payload.length < 65_536) head.push(bit | 126, payload.length >> 8, payload.length & 0xff)
-  else throw new RangeError('frame too long')
-  if (mask === undefined) return Buffer.concat([Buffer.from(head), payload])
-  return Buffer.concat([Buffer.from(head), mask, masked(payload, mask)])
+export function writeFrame(opcode: number, payload: Buffer, mask?: Buffer): Buffer {
+  const head = [Buffer.from([0x80 | opcode, ...lengthBytes(payload.length, mask === undefined ? 0 : 0x80)])]
+  if (mask === undefined) return Buffer.concat([...head, payload])
+  return Buffer.concat([...head, mask, masked(payload, mask)])
 }
 
+function lengthBytes(length: number, bit: number): readonly number[] {
+  if (length < 126) return [bit | length]
+  if (length < 65_536) return [bit | 126, length >> 8, length & 0xff]
+  const long = Buffer.alloc(8)
+  long.writeBigUInt64BE(BigInt(length))
+  return [bit | 127, ...long]
+}
+
+/** What no reason of ours exceeds: a control frame has at most 125 bytes. */
+const REASON_BYTES = 123
+
 export function closeFrame(code: number, reason: string): Buffer {
-  const payload = Buffer.alloc(2 + Buffer.byteLength(reason))
+  const text = Buffer.from(reason).subarray(0, REASON_BYTES)
+  const payload = Buffer.alloc(2 + text.length)
   payload.writeUInt16BE(code, 0)
-  payload.write(reason, 2)
+  text.copy(payload, 2)
   return writeFrame(OPCODE.close, payload)
 }
 
@@ -81,46 +89,56 @@ function masked(payload: Buffer, mask: Buffer): Buffer {
   return out
 }
 
-/** What to do with the first message. */
-export type Verdict =
-  | { readonly kind: 'pass' }
-  | { readonly kind: 'replace'; readonly text: string }
-  | { readonly kind: 'refuse'; readonly code: number; readonly reason: string }
+interface Message {
+  /** `undefined` if it is too long, or compressed and cannot be read. */
+  readonly text: string | undefined
+  /** The client's own: nobody else could predict it. */
+  readonly mask: Buffer | undefined
+  /** As it came; if it is too long, as much of it as has come. */
+  readonly bytes: Buffer
+}
 
+/** `controls`: pings, pongs and closes that came before, or between its fragments. */
 type Progress =
-  | { readonly kind: 'waiting'; readonly forward: Buffer }
-  | { readonly kind: 'done'; readonly forward: Buffer }
-  | { readonly kind: 'refused'; readonly code: number; readonly reason: string }
+  | { readonly kind: 'waiting'; readonly controls: readonly Frame[] }
+  | {
+      readonly kind: 'whole'
+      readonly controls: readonly Frame[]
+      readonly message: Message
+      /** What came after it. */
+      readonly rest: Buffer
+    }
+  | { readonly kind: 'broken'; readonly code: number; readonly reason: string }
 
 export interface FirstMessage {
-  /** Takes bytes of the client; returns what to forward to the upstream. Not to be called once it is done or refused. */
+  /** Takes bytes of the client. Not to be called once the message is whole, or broken. */
   push(chunk: Buffer): Progress
 }
 
 /** No auth message is longer. */
 const MOST_BYTES = 64 * 1024
 
-/**
- * Finds the first message, however it is fragmented. `judge` is called once, with its text, or `undefined` if it is not
- * text or too long. Pings before it are forwarded at once: Prefect's clients wait for the pong before they authenticate.
- */
-export function createFirstMessage(judge: (text: string | undefined) => Verdict): FirstMessage {
+/** Finds the first message, however it is fragmented. */
+export function createFirstMessage(): FirstMessage {
   let waiting: Buffer = Buffer.alloc(0)
   const parts: Frame[] = []
   let size = 0
   return {
     push(chunk) {
       waiting = waiting.length === 0 ? chunk : Buffer.concat([waiting, chunk])
-      const forward: Buffer[] = []
+      const controls: Frame[] = []
       for (;;) {
         const reading = readFrame(waiting, MOST_BYTES)
-        if (reading.kind === 'incomplete') return { kind: 'waiting', forward: Buffer.concat(forward) }
-        if (reading.kind === 'large') return settle(judge(undefined), forward, parts, waiting)
+        if (reading.kind === 'incomplete') return { kind: 'waiting', controls }
+        if (reading.kind === 'large') {
+          const message = { ...messageOf(parts, [waiting]), text: undefined }
+          return { kind: 'whole', controls, message, rest: Buffer.alloc(0) }
+        }
         const { frame, rest } = reading
         waiting = rest
-        if (frame.mask === undefined) return { kind: 'refused', code: 1002, reason: 'frames must be masked' }
+        if (frame.mask === undefined) return { kind: 'broken', code: 1002, reason: 'frames must be masked' }
         if (frame.opcode >= OPCODE.close) {
-          forward.push(frame.bytes)
+          controls.push(frame)
           continue
         }
         parts.push(frame)
@@ -128,36 +146,21 @@ export function createFirstMessage(judge: (text: string | undefined) => Verdict)
         size += frame.bytes.length
         const isLong = size > MOST_BYTES
         if (!frame.isFinal && !isLong) continue
-        return settle(judge(isLong ? undefined : textOf(parts)), forward, parts, rest)
+        const message = { ...messageOf(parts), text: isLong ? undefined : textOf(parts) }
+        return { kind: 'whole', controls, message, rest }
       }
     },
   }
 }
 
-function settle(
-  verdict: Verdict,
-  forward: readonly Buffer[],
-  parts: readonly Frame[],
-  rest: Buffer,
-): Progress {
-  switch (verdict.kind) {
-    case 'refuse':
-      return { kind: 'refused', code: verdict.code, reason: verdict.reason }
-    case 'pass':
-      return { kind: 'done', forward: Buffer.concat([...forward, ...parts.map(({ bytes }) => bytes), rest]) }
-    case 'replace': {
-      // The client's own mask: nobody else could predict it.
-      const frame = writeFrame(OPCODE.text, Buffer.from(verdict.text), parts[0]?.mask)
-      return { kind: 'done', forward: Buffer.concat([...forward, frame, rest]) }
-    }
-  }
+function messageOf(parts: readonly Frame[], more: readonly Buffer[] = []) {
+  return { mask: parts[0]?.mask, bytes: Buffer.concat([...parts.map(({ bytes }) => bytes), ...more]) }
 }
 
+/** Of a binary message too: nobody knows how strict the reader is. */
 function textOf(parts: readonly Frame[]): string | undefined {
-  const [first] = parts
-  if (first?.opcode !== OPCODE.text) return undefined
   const payload = Buffer.concat(parts.map(({ payload }) => payload))
-  if ((first.reserved & 4) === 0) return payload.toString()
+  if (((parts[0]?.reserved ?? 0) & 4) === 0) return payload.toString()
   try {
     // RFC 7692 7.2.2: the sender leaves out these four bytes.
     return inflateRawSync(Buffer.concat([payload, Buffer.from([0, 0, 0xff, 0xff])]), {
@@ -167,4 +170,45 @@ function textOf(parts: readonly Frame[]): string | undefined {
   } catch {
     return undefined
   }
+}
+
+export interface Boundary {
+  /** Takes bytes in order, without keeping them. */
+  take(chunk: Buffer): void
+  /** Whether the bytes so far end where a frame does: only there another frame may be put in. */
+  isBetween(): boolean
+}
+
+export function createBoundary(): Boundary {
+  let head: Buffer = Buffer.alloc(0)
+  /** Bytes of the frame under way that are yet to come. */
+  let left = 0
+  return {
+    take(chunk) {
+      let rest = chunk
+      while (rest.length > 0) {
+        const skipped = Math.min(left, rest.length)
+        left -= skipped
+        rest = rest.subarray(skipped)
+        if (rest.length === 0) return
+        head = Buffer.concat([head, rest.subarray(0, 1)])
+        rest = rest.subarray(1)
+        const whole = lengthOfFrame(head)
+        if (whole === undefined) continue
+        left = whole - head.length
+        head = Buffer.alloc(0)
+      }
+    },
+    isBetween: () => left === 0 && head.length === 0,
+  }
+}
+
+/** Head and payload; `undefined` while the length is not there yet. */
+function lengthOfFrame(head: Buffer): number | undefined {
+  if (head.length < 2) return undefined
+  const second = head[1] ?? 0
+  const short = second & 0x7f
+  const size = 2 + (short === 126 ? 2 : short === 127 ? 8 : 0)
+  if (head.length < size) return undefined
+  return size + ((second & 0x80) === 0 ? 0 : 4) + lengthOf(head, short)
 }

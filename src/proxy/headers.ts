@@ -17,17 +17,31 @@ const HOP_BY_HOP: ReadonlySet<string> = new Set([
   'upgrade',
 ])
 
-/** Ours to set: whom we talk to, as whom, how long the body is, and that nobody is behind us. */
+/**
+ * Ours to set: whom we talk to, as whom, how long the body is, and that nobody is behind us. And what a job must not say:
+ * cookies, which are somebody else's login, and another method than the one that was looked at.
+ */
 const OWN: ReadonlySet<string> = new Set([
   'authorization',
   'content-length',
+  'cookie',
+  'cookie2',
   'expect',
   'forwarded',
   'host',
+  'http-method-override',
+  'method-override',
   'trailer',
   'via',
+  'x-host',
+  'x-http-method',
+  'x-http-path-override',
+  'x-method',
   'x-real-ip',
 ])
+
+/** Servers behind us might believe these more than the path that was looked at. */
+const DISGUISE = /^x-(?:forwarded|original|rewrite)-|-override$/
 
 /** The request's headers without those of its connection, and without whatever `Connection` names. */
 export function requestHeaders(raw: readonly string[]): string[] {
@@ -36,21 +50,26 @@ export function requestHeaders(raw: readonly string[]): string[] {
   for (let index = 0; index + 1 < raw.length; index += 2) {
     const name = raw[index] ?? ''
     const lower = name.toLowerCase()
-    if (HOP_BY_HOP.has(lower) || OWN.has(lower) || named?.has(lower)) continue
-    if (lower.startsWith('x-forwarded-')) continue
+    // To a CGI-like server, `X_Original_URL` is `X-Original-URL`.
+    const plain = lower.includes('_') ? lower.replaceAll('_', '-') : lower
+    if (HOP_BY_HOP.has(plain) || OWN.has(plain) || named?.has(lower)) continue
+    if (plain.startsWith('x-') && DISGUISE.test(plain)) continue
     kept.push(name, raw[index + 1] ?? '')
   }
   return kept
 }
 
-/** The response's headers without those of its connection; `relocate` maps the target of a redirect. */
+/** The upstream's login is ours, and no job's. */
+const COOKIES: ReadonlySet<string> = new Set(['set-cookie', 'set-cookie2'])
+
+/** The response's headers without those of its connection, and without cookies; `relocate` maps the target of a redirect. */
 export function responseHeaders(raw: readonly string[], relocate: (location: string) => string): string[] {
   const named = namedByConnection(raw)
   const kept: string[] = []
   for (let index = 0; index + 1 < raw.length; index += 2) {
     const name = raw[index] ?? ''
     const lower = name.toLowerCase()
-    if (HOP_BY_HOP.has(lower) || named?.has(lower)) continue
+    if (HOP_BY_HOP.has(lower) || COOKIES.has(lower) || named?.has(lower)) continue
     const value = raw[index + 1] ?? ''
     kept.push(name, lower === 'location' ? relocate(value) : value)
   }
@@ -98,25 +117,33 @@ export function headerTexts(raw: readonly (Buffer | string)[] | null): string[] 
 
 /**
  * A WebSocket client's headers for the upstream. An extension that we do not know might change what frames look like, and
- * the first one has to be read: of those offered, only permessage-deflate is passed on.
+ * the first one has to be read: of those offered, only permessage-deflate is passed on. None is if the handshake was
+ * accepted before (`isAccepted`): the client was told so.
  */
-export function handshakeHeaders(raw: readonly string[]): string[] {
-  return rewriteHeaders(requestHeaders(raw), (name, value) => {
-    if (name !== 'sec-websocket-extensions') return value === '' ? undefined : value
-    const offers = deflateOffers(value)
-    return offers === '' ? undefined : offers
+export function handshakeHeaders(raw: readonly string[], isAccepted: boolean): string[] {
+  const kept = rewriteHeaders(requestHeaders(raw), (name, value) => {
+    if (isAccepted && SETTLED.has(name)) return undefined
+    const passed = name === 'sec-websocket-extensions' ? deflateOffers(value) : value
+    return passed === '' ? undefined : passed
   })
+  return isAccepted ? [...kept, 'sec-websocket-protocol', SUBPROTOCOL] : kept
 }
 
+/** What an accepted handshake has decided. */
+const SETTLED: ReadonlySet<string> = new Set(['sec-websocket-extensions', 'sec-websocket-protocol'])
+
+/** Who offers it authenticates by the first message. */
+export const SUBPROTOCOL = 'prefect'
+
 /**
- * The upstream's handshake headers for the client. If messages are compressed, the client must not refer back to its first
- * one: the upstream gets that one from us, uncompressed, and would have nothing to look it up in.
+ * The upstream's handshake headers for the client, without cookies. If messages are compressed, the client must not refer
+ * back to its first one: the upstream gets that one from us, uncompressed, and would have nothing to look it up in.
  */
-export function acceptedHeaders(raw: readonly string[], isFirstRead: boolean): readonly string[] {
-  if (!isFirstRead) return raw
-  return rewriteHeaders(raw, (name, value) =>
-    name === 'sec-websocket-extensions' ? withoutContext(value) : value,
-  )
+export function acceptedHeaders(raw: readonly string[]): readonly string[] {
+  return rewriteHeaders(raw, (name, value) => {
+    if (COOKIES.has(name)) return undefined
+    return name === 'sec-websocket-extensions' ? withoutContext(value) : value
+  })
 }
 
 function deflateOffers(offers: string): string {

@@ -4,6 +4,7 @@ import type { Duplex } from 'node:stream'
 import { BrokerError, type ErrorCode, isBrokerError } from '../base/errors.js'
 import { headerLines } from '../http/headers.js'
 import { statusOf } from '../http/problem.js'
+import { METHODS } from '../policy/table.js'
 import { shownName } from '../profiles/bundled.js'
 
 interface Refusal {
@@ -27,6 +28,7 @@ function refusalOf(error: BrokerError, userAgent?: string): Refusal {
     headers['retry-after'] = String(retryAfterS(userAgent))
     headers['prefect-maintenance'] = 'true'
   }
+  if (error.code === 'method_not_allowed') headers.allow = METHODS.join(', ')
   if (error.kind === 'unauthorized') headers['www-authenticate'] = 'Bearer'
   return { status: isToWait ? 503 : statusOf(error), headers, body }
 }
@@ -54,17 +56,20 @@ export function writeAnswer(
   socket: Duplex,
   answer: {
     readonly status: number
-    readonly reason?: string
     readonly headers: readonly string[]
     readonly body: Buffer
   },
 ): void {
-  const { status, reason = STATUS_CODES[status] ?? '', headers, body } = answer
+  const { status, headers, body } = answer
   if (!socket.writable) {
     socket.destroy()
     return
   }
-  socket.write(`HTTP/1.1 ${status} ${reason}\r\n${headerLines(headers)}connection: close\r\n\r\n`, 'latin1')
+  // Never the upstream's own words: anything may be in them.
+  socket.write(
+    `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n${headerLines(headers)}connection: close\r\n\r\n`,
+    'latin1',
+  )
   // Half-closed is not closed: a peer that never hangs up would keep the connection.
   socket.end(body, () => socket.destroy())
 }
@@ -99,6 +104,7 @@ const PARKED: ReadonlySet<ErrorCode> = new Set([
   'profile_not_cloud',
   'prefect_unreachable',
   'shutting_down',
+  'token_parked',
 ])
 
 export function isParked({ code }: BrokerError): boolean {

@@ -4,20 +4,22 @@ import type { Duplex } from 'node:stream'
 import type { Dispatcher } from 'undici'
 import { type BrokerError, shuttingDown } from '../base/errors.js'
 import type { Doorkeeper } from '../http/guard.js'
+import { guarded } from '../http/guarded.js'
 import { toBrokerError } from '../http/problem.js'
 import type { Trail } from '../http/trail.js'
+import { operationOf } from '../policy/ground.js'
 import { isProxyTarget, parseProxyTarget } from '../prefect/proxied.js'
 import type { Credentials } from '../serve/credentials.js'
 import { type Clock, MINUTE_MS, SECOND_MS } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 import type { Tokens } from '../tokens/tokens.js'
-import { createAdmission } from './admission.js'
+import { createAdmission, type Visitor } from './admission.js'
 import type { BodyLimits } from './body.js'
 import { createExchange } from './exchange.js'
 import { createAuthorizer } from './headers.js'
 import { isParked, sendRefusal, writeRefusal } from './parking.js'
 import { createRenew } from './rejection.js'
-import { createTraffic, type ProxyTraffic } from './traffic.js'
+import { createTraffic, type Meter, type ProxyTraffic, type Strangers } from './traffic.js'
 import { createTunnel, type TunnelLimits } from './tunnel.js'
 
 export interface ApiProxy {
@@ -28,6 +30,8 @@ export interface ApiProxy {
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void
   /** What went through since the daemon started. */
   traffic(): readonly ProxyTraffic[]
+  /** Who was refused without a token. */
+  strangers(): Strangers
   /** Cuts every WebSocket and refuses new requests; requests under way go on. */
   stop(): void
 }
@@ -54,6 +58,7 @@ export const PROXY_LIMITS: ProxyLimits = {
   bodyIdleMs: MINUTE_MS,
   answerMs: 5 * MINUTE_MS,
   firstFrameMs: 10 * SECOND_MS,
+  strangerBytes: 256 * 1024,
   strangers: 64,
   revokeMs: 500,
 }
@@ -67,6 +72,7 @@ export function createProxy({
   doorkeeper,
   way,
   ownAddresses,
+  allowed,
   limits,
 }: {
   readonly clock: Clock
@@ -78,25 +84,16 @@ export function createProxy({
   readonly way: ProxyWay
   /** `host:port` of our own TCP listeners: never an upstream. */
   readonly ownAddresses: () => readonly string[]
+  /** Operations that go through besides those of the table: `METHOD /path/{template}`. */
+  readonly allowed: readonly string[]
   readonly limits: ProxyLimits
 }): ApiProxy {
   const { dispatcherFor, onRejected } = way
   const traffic = createTraffic({ tokens, trail, clock, revokeMs: limits.revokeMs })
-  const admission = createAdmission({ doorkeeper, tokens, credentials, ownAddresses })
+  const admission = createAdmission({ doorkeeper, tokens, credentials, ownAddresses, allowed })
   const authorizer = createAuthorizer()
   const renew = createRenew({ credentials, onRejected, log })
   const exchange = createExchange({ renew, authorizer, dispatcherFor, limits, clock, log })
-  const openTunnel = createTunnel({
-    admission,
-    authorizer,
-    renew,
-    dispatcherFor,
-    traffic,
-    tokens,
-    credentials,
-    limits,
-    clock,
-  })
   let isStopping = false
 
   const serve = async (request: IncomingMessage, response: ServerResponse) => {
@@ -114,44 +111,77 @@ export function createProxy({
     }
   }
 
+  const openTunnel = createTunnel({
+    admission,
+    authorizer,
+    renew,
+    dispatcherFor,
+    traffic,
+    tokens,
+    limits,
+    clock,
+    frameToken: ({ target }) => authorizer.frameToken(credentials.serve(target.profile)),
+    report: (request, thrown, visitor) => void report(request, thrown, visitor),
+  })
+
   const connect = async (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     if (isStopping) throw shuttingDown()
     await openTunnel({ request, socket, head })
   }
 
   /** Logs, audits and counts a failure; returns it as the client may see it. */
-  const report = (request: IncomingMessage, thrown: unknown): BrokerError => {
+  const report = (request: IncomingMessage, thrown: unknown, known?: Visitor): BrokerError => {
     const error = toBrokerError(thrown)
     const door = doorkeeper.entranceOf(request.socket)?.door
-    const profile = parseProxyTarget(request.url ?? '')?.profile
     if (error.kind === 'internal') log.error({ err: error.cause ?? error }, 'proxied request failed')
-    if (door !== undefined) trail.refused(request, door, undefined, error)
-    if (isParked(error) && profile !== undefined) {
-      traffic.meter(profile, tokenName(request)).park()
-      log.debug({ profile, code: error.code }, 'proxied request parked')
-    }
+    const visitor = known ?? whoSent(request)
+    // Only names of callers that were let in are counted: others must not fill the counts with theirs.
+    const caller = visitor?.isStranger === false ? visitor.caller : undefined
+    if (door !== undefined) trail.refused(request, door, caller, error)
+    const profile = parseProxyTarget(request.url ?? '')?.profile
+    if (caller === undefined) traffic.turnAway()
+    else if (profile !== undefined) count(request, error, () => traffic.meter(profile, caller.token?.name))
     return error
   }
 
-  /** Only of a caller that was let in: others must not fill the counts with names. */
-  const tokenName = (request: IncomingMessage): string | undefined => {
+  /** Looks for the meter only if it counts: callers must not fill the counts with names of no profile. */
+  const count = (request: IncomingMessage, error: BrokerError, meter: () => Meter): void => {
+    if (isParked(error)) {
+      meter().park()
+      log.debug({ code: error.code }, 'proxied request parked')
+    }
+    if (error.code === 'proxy_path_refused' || error.code === 'method_not_allowed') {
+      meter().refuse(operationOf(request.method ?? '', parseProxyTarget(request.url ?? '')?.path ?? ''))
+    }
+  }
+
+  const whoSent = (request: IncomingMessage): Visitor | undefined => {
     try {
-      return admission.identify(request, { mayUpgrade: true }).token?.name
+      return admission.identify(request, { mayUpgrade: true })
     } catch {
       return undefined
     }
   }
 
+  const bug = (err: unknown) => log.error({ err }, 'proxied request could not be refused')
+
   return {
     takes: ({ url }) => isProxyTarget(url ?? ''),
     handle(request, response) {
-      serve(request, response).catch((thrown: unknown) => sendRefusal(response, report(request, thrown)))
+      const refuse = guarded(
+        response,
+        (thrown: unknown) => sendRefusal(response, report(request, thrown)),
+        bug,
+      )
+      serve(request, response).catch(refuse)
     },
     upgrade(request, socket, head) {
       socket.on('error', () => socket.destroy())
-      connect(request, socket, head).catch((thrown: unknown) => writeRefusal(socket, report(request, thrown)))
+      const refuse = guarded(socket, (thrown: unknown) => writeRefusal(socket, report(request, thrown)), bug)
+      connect(request, socket, head).catch(refuse)
     },
     traffic: traffic.read,
+    strangers: traffic.strangers,
     stop() {
       isStopping = true
       traffic.sockets.stop()

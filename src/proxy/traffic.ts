@@ -24,11 +24,28 @@ export interface ProxyTraffic {
   readonly socketsOpened: number
   /** Epoch ms. */
   readonly lastAt: number
+  /** What was not forwarded, the newest first. */
+  readonly refused: readonly RefusedOperation[]
+}
+
+export interface RefusedOperation {
+  /** `DELETE /accounts/{account}/workspaces/{workspace}` */
+  readonly operation: string
+  readonly count: number
+}
+
+/** Requests that were refused because nobody knows who sent them. */
+export interface Strangers {
+  readonly refused: number
+  /** Epoch ms; absent if there was none. */
+  readonly lastAt?: number
 }
 
 export interface Meter {
   replay(): void
   park(): void
+  /** Notes an operation that was not forwarded. */
+  refuse(operation: string): void
   bytes(up: number, down: number): void
   /** Counts an open socket; call the function that it returns when the socket has closed. */
   socket(): () => void
@@ -48,6 +65,9 @@ export interface Traffic {
   meter(profile: string, tokenName: string | undefined): Meter
   readonly requests: Live
   readonly sockets: Live
+  /** Counts a request that showed no token, or none that is good. */
+  turnAway(): void
+  strangers(): Strangers
   /** Busiest first. */
   read(): readonly ProxyTraffic[]
 }
@@ -65,6 +85,7 @@ export function createTraffic({
   readonly revokeMs: number
 }): Traffic {
   const lines = new Map<string, Line>()
+  let strangers: Strangers = { refused: 0 }
   const noteUse = createUseNotes(trail, clock)
   const lineOf = (profile: string, tokenName: string | undefined): Line => {
     const name = JSON.stringify([profile, tokenName])
@@ -72,7 +93,8 @@ export function createTraffic({
     if (known !== undefined) return known
     if (lines.size >= MAX_LINES) forgetOldest(lines)
     const counts = emptyCounts(profile, tokenName)
-    const line = { counts, meter: createMeter(counts, clock) }
+    const refused = new Map<string, number>()
+    const line = { counts, refused, meter: createMeter(counts, refused, clock) }
     lines.set(name, line)
     return line
   }
@@ -87,16 +109,31 @@ export function createTraffic({
     meter: (profile, tokenName) => lineOf(profile, tokenName).meter,
     requests: createLive(tokens, clock, revokeMs),
     sockets: createLive(tokens, clock, revokeMs),
-    read: () =>
-      [...lines.values()].map(({ counts }) => ({ ...counts })).sort((a, b) => b.requests - a.requests),
+    turnAway() {
+      strangers = { refused: add(strangers.refused, 1), lastAt: clock.now() }
+    },
+    strangers: () => strangers,
+    read: () => [...lines.values()].map(view).sort((a, b) => b.requests - a.requests),
   }
 }
 
-type Counts = { -readonly [Name in keyof ProxyTraffic]: ProxyTraffic[Name] }
+type Counts = { -readonly [Name in keyof Omit<ProxyTraffic, 'refused'>]: ProxyTraffic[Name] }
 
 interface Line {
   readonly counts: Counts
+  /** In the order of their last time. */
+  readonly refused: Map<string, number>
   readonly meter: Meter
+}
+
+function view({ counts, refused }: Line): ProxyTraffic {
+  const operations = Array.from(refused, ([operation, count]) => ({ operation, count }))
+  return { ...counts, refused: operations.reverse() }
+}
+
+/** No count gets larger than what a reader of JSON takes for a whole number. */
+function add(count: number, more: number): number {
+  return Math.min(count + more, Number.MAX_SAFE_INTEGER)
 }
 
 /** Users choose the names: beyond this many, the line that was unused for longest goes. */
@@ -117,7 +154,10 @@ function emptyCounts(profile: string, token: string | undefined): Counts {
   }
 }
 
-function createMeter(counts: Counts, clock: Clock): Meter {
+/** Callers choose the paths: beyond this many, the operation that was refused longest ago goes. */
+const MAX_REFUSED = 50
+
+function createMeter(counts: Counts, refused: Map<string, number>, clock: Clock): Meter {
   return {
     replay() {
       counts.replays += 1
@@ -126,9 +166,17 @@ function createMeter(counts: Counts, clock: Clock): Meter {
       counts.parked += 1
       counts.lastAt = clock.now()
     },
+    refuse(operation) {
+      const before = refused.get(operation) ?? 0
+      refused.delete(operation)
+      const [oldest] = refused.keys()
+      if (refused.size >= MAX_REFUSED && oldest !== undefined) refused.delete(oldest)
+      refused.set(operation, add(before, 1))
+      counts.lastAt = clock.now()
+    },
     bytes(up, down) {
-      counts.bytesUp += up
-      counts.bytesDown += down
+      counts.bytesUp = add(counts.bytesUp, up)
+      counts.bytesDown = add(counts.bytesDown, down)
     },
     socket() {
       counts.sockets += 1

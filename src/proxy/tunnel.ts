@@ -1,55 +1,39 @@
 /** A WebSocket through the proxy: handshake, first message, then two joined sockets. */
 import type { IncomingMessage } from 'node:http'
-import type { Duplex } from 'node:stream'
 import type { Dispatcher } from 'undici'
 import { BrokerError } from '../base/errors.js'
-import { headerLines } from '../http/headers.js'
-import type { Credentials } from '../serve/credentials.js'
-import type { Clock } from '../std/clock.js'
-import type { Tokens } from '../tokens/tokens.js'
-import { type Admission, authenticatesByFrame, type Visit, type Visitor } from './admission.js'
-import { type Dialled, dial, type Pair, splice } from './dial.js'
-import { awaitFirst, judgeFirstMessage } from './first-frame.js'
-import { createFirstMessage, type Verdict } from './frames.js'
-import { type Authorizer, acceptedHeaders } from './headers.js'
+import { toBrokerError } from '../http/problem.js'
+import { type Admission, targetOf, type Visit, type Visitor } from './admission.js'
+import { type Dialled, dial } from './dial.js'
+import { authExpected, closeFor, closeForStatus, readFirst, senderOf } from './first-frame.js'
+import { closeFrame, OPCODE, writeFrame } from './frames.js'
+import type { Authorizer } from './headers.js'
+import { bytesOf, type Guest, type JoinParts, join, trackPair } from './joined.js'
 import { keyRejected, upstreamFailed, writeAnswer } from './parking.js'
 import type { Renew } from './rejection.js'
-import type { Meter, Traffic } from './traffic.js'
+import { acceptHandshake, awaitIntroduction, type Introduction, type StrangerLimits } from './stranger.js'
+import { farewell, keepEarly, splice } from './wires.js'
 
-/** A client that wants a WebSocket. */
-interface Guest {
-  readonly request: IncomingMessage
-  readonly socket: Duplex
-  /** What it has already sent. */
-  readonly head: Buffer
-}
-
-export interface TunnelLimits {
-  /** How much is kept of what a client sends before the handshake is over, and of a frame before the first message. */
+export interface TunnelLimits extends StrangerLimits {
+  /** How much is kept of what a client sends before the upstream has answered the handshake. */
   readonly bufferBytes: number
   /** Until Prefect's response begins. */
   readonly answerMs: number
-  /** Until a WebSocket whose handshake had no token has sent one in its first frame. */
-  readonly firstFrameMs: number
-  /** How many of those may be open. */
+  /** How many WebSockets without a token may be open. */
   readonly strangers: number
 }
 
-interface TunnelParts {
+interface TunnelParts extends JoinParts {
   readonly admission: Admission
-  readonly authorizer: Authorizer
+  readonly authorizer: Pick<Authorizer, 'header'>
   readonly renew: Renew
   readonly dispatcherFor: (origin: string) => Promise<Dispatcher>
-  readonly traffic: Pick<Traffic, 'welcome' | 'sockets'>
-  readonly tokens: Pick<Tokens, 'recognise'>
-  readonly credentials: Pick<Credentials, 'serve'>
   readonly limits: TunnelLimits
-  readonly clock: Clock
 }
 
 /**
- * The function that it returns resolves once the sockets are joined or the upstream's refusal was passed on, and rejects
- * with the refusal to send instead.
+ * The function that it returns resolves once the sockets are joined or the client was refused, and rejects with the refusal
+ * to send instead of a handshake.
  */
 export function createTunnel(parts: TunnelParts) {
   const { admission, limits } = parts
@@ -57,13 +41,17 @@ export function createTunnel(parts: TunnelParts) {
   return async (guest: Guest): Promise<void> => {
     const { request } = guest
     const visitor = admission.identify(request, { mayUpgrade: true })
-    const leavePlace = visitor.isStranger ? takePlace() : () => undefined
-    let isJoined = false
+    if (request.method !== 'GET') {
+      throw new BrokerError('bad_request', 'a WebSocket handshake must be a GET request')
+    }
+    if (!visitor.isStranger) return openFor(await admission.admit(request, visitor), guest, parts)
+    targetOf(request)
+    const leavePlace = takePlace()
     try {
-      const visit = await admission.admit(request, visitor)
-      isJoined = await openFor(visit, guest, leavePlace, parts)
+      acceptHandshake(request, guest.socket)
+      await serveStranger(visitor, guest, leavePlace, parts)
     } finally {
-      if (!isJoined) leavePlace()
+      leavePlace()
     }
   }
 }
@@ -84,39 +72,112 @@ function createPlaces(most: number): () => () => void {
   }
 }
 
-/** Resolves with true if the two sides are joined; otherwise the client has its response. */
-async function openFor(
-  visit: Visit,
+/** The handshake is accepted: from here on, whatever goes wrong is a close frame. Never rejects. */
+async function serveStranger(
+  visitor: Visitor,
   { request, socket, head }: Guest,
   leavePlace: () => void,
   parts: TunnelParts,
-): Promise<boolean> {
-  const gone = new AbortController()
-  const early: Buffer[] = head.length === 0 ? [] : [head]
-  let earlyBytes = head.length
-  const keep = (chunk: Buffer) => {
-    early.push(chunk)
-    earlyBytes += chunk.length
-    // Nobody has anything to say before the handshake is over: this client wants to fill our memory.
-    if (earlyBytes > parts.limits.bufferBytes) socket.destroy()
+): Promise<void> {
+  const { clock, limits, traffic, report } = parts
+  const forget = traffic.sockets.track(undefined, () => socket.destroy())
+  const before = bytesOf(socket)
+  let sender = visitor
+  try {
+    const introduction = await awaitIntroduction(socket, head, limits, clock)
+    if (introduction === undefined) return
+    const first = readFirst(introduction.text)
+    if (first.kind !== 'auth') throw authExpected()
+    sender = senderOf(first.message, visitor, parts.tokens)
+    leavePlace()
+    const visit = await parts.admission.admit(request, sender)
+    const withKey = () => first.message.withToken(parts.frameToken(visit))
+    const { mask, rest } = introduction
+    await introduce({ request, socket, head: rest }, visit, { mask, withKey, before }, parts)
+  } catch (thrown) {
+    report(request, thrown, sender)
+    const { code, reason } = closeFor(toBrokerError(thrown))
+    farewell(socket, closeFrame(code, reason), clock)
+  } finally {
+    forget()
   }
-  const leave = () => gone.abort()
-  // Read from now on: only a reader notices that the other side leaves.
-  socket.on('data', keep).on('close', leave).on('end', leave)
-  const dialled = await dialWithKey(visit, request, gone.signal, parts)
-  socket.off('data', keep).off('end', leave)
-  socket.pause()
+}
+
+/** Dials for a client that is known now, and sends its first message with the key. Rejects if there is no upstream. */
+async function introduce(
+  guest: Guest,
+  visit: Visit,
+  {
+    mask,
+    withKey,
+    before,
+  }: {
+    readonly mask: Introduction['mask']
+    readonly withKey: () => string
+    readonly before: ReturnType<typeof bytesOf>
+  },
+  parts: TunnelParts,
+): Promise<void> {
+  const { request, socket } = guest
+  const { clock, dispatcherFor, limits, traffic } = parts
+  const keeping = keepEarly(guest, limits.bufferBytes, 'pause')
+  const dialled = await dial({
+    ...{ visit, request, signal: keeping.signal, answerMs: limits.answerMs, isAccepted: true },
+    // As the client does it: by the first message alone.
+    authorization: undefined,
+    dispatcher: await dispatcherFor(visit.upstream.origin),
+  })
+  const early = keeping.stop()
+  switch (dialled.kind) {
+    case 'open': {
+      if (keeping.signal.aborted || isUnexpected(dialled.headers)) {
+        dialled.socket.destroy()
+        if (keeping.signal.aborted) return void socket.destroy()
+        throw upstreamFailed(visit.upstream.origin, undefined, true)
+      }
+      const pair = { client: socket, upstream: dialled.socket }
+      const welcome = (visitor: Visitor) => traffic.welcome(request, visitor, visit.target.profile)
+      const track = trackPair(pair, before, welcome, traffic.sockets)
+      track.known(visit)
+      const text = writeFrame(OPCODE.text, Buffer.from(withKey()), mask)
+      dialled.socket.write(Buffer.concat([text, early]))
+      splice(socket, dialled.socket, clock, track.closed)
+      return
+    }
+    case 'refused': {
+      const { code, reason } = closeForStatus(dialled.status)
+      traffic.welcome(request, visit, visit.target.profile)
+      farewell(socket, closeFrame(code, reason), clock)
+      return
+    }
+    case 'failed':
+      throw upstreamFailed(visit.upstream.origin, dialled.error, dialled.wasSent)
+  }
+}
+
+/** Whether the upstream chose what the client was not told: its frames would look different. */
+function isUnexpected(headers: readonly string[]): boolean {
+  return headers.some(
+    (name, index) =>
+      index % 2 === 0 && name.toLowerCase() === 'sec-websocket-extensions' && headers[index + 1] !== '',
+  )
+}
+
+/** For a client whose handshake had a token: the upstream's answer is the client's. */
+async function openFor(visit: Visit, guest: Guest, parts: TunnelParts): Promise<void> {
+  const { request, socket } = guest
+  // Nobody has anything to say before the handshake is over: who does wants to fill our memory.
+  const keeping = keepEarly(guest, parts.limits.bufferBytes, 'destroy')
+  const dialled = await dialWithKey(visit, request, keeping.signal, parts)
+  const head = keeping.stop()
   switch (dialled.kind) {
     case 'open':
-      if (gone.signal.aborted) {
-        dialled.socket.destroy()
-        return false
-      }
-      join({ request, socket, head: Buffer.concat(early) }, visit, dialled, leavePlace, parts)
-      return true
+      if (keeping.signal.aborted) dialled.socket.destroy()
+      else join({ request, socket, head }, visit, dialled, parts)
+      return
     case 'refused':
       writeAnswer(socket, dialled)
-      return false
+      return
     case 'failed':
       throw upstreamFailed(visit.upstream.origin, dialled.error, dialled.wasSent)
   }
@@ -131,94 +192,13 @@ async function dialWithKey(
 ): Promise<Dialled> {
   const once = async (now: Visit) =>
     dial({
-      visit: now,
-      request,
-      signal,
-      answerMs: limits.answerMs,
-      authorization: now.isStranger ? undefined : authorizer.header(now.served, now.upstream),
+      ...{ visit: now, request, signal, answerMs: limits.answerMs, isAccepted: false },
+      authorization: authorizer.header(now.served, now.upstream),
       dispatcher: await dispatcherFor(now.upstream.origin),
     })
   const first = await once(visit)
-  if (visit.isStranger || first.kind !== 'refused' || first.status !== 401) return first
+  if (first.kind !== 'refused' || first.status !== 401) return first
   const second = await once(await renew(visit))
   if (second.kind !== 'refused' || second.status !== 401) return second
   throw keyRejected(visit.served.profile)
-}
-
-function join(
-  { request, socket, head }: Guest,
-  visit: Visit,
-  { socket: upstream, headers }: Extract<Dialled, { kind: 'open' }>,
-  leavePlace: () => void,
-  { authorizer, credentials, tokens, traffic, limits, clock }: TunnelParts,
-): void {
-  const isFirstRead = authenticatesByFrame(request)
-  const pair = { client: socket, upstream }
-  const profile = visit.target.profile
-  const welcome = (visitor: Visitor) => traffic.welcome(request, visitor, profile)
-  const track = trackPair(pair, { welcome, leavePlace, live: traffic.sockets })
-  socket.write(
-    `HTTP/1.1 101 Switching Protocols\r\n${headerLines(acceptedHeaders(headers, isFirstRead))}\r\n`,
-    'latin1',
-  )
-  if (!visit.isStranger) track.known(visit)
-  if (!isFirstRead) {
-    if (head.length > 0) upstream.write(head)
-    splice(socket, upstream, clock, track.closed)
-    return
-  }
-  const frameToken = (name: string) => authorizer.frameToken(credentials.serve(name))
-  const first = createFirstMessage((text): Verdict => {
-    const { verdict, visitor } = judgeFirstMessage(text, visit, { tokens, frameToken })
-    if (visitor !== undefined && verdict.kind !== 'refuse') track.known(visitor)
-    return verdict
-  })
-  awaitFirst({ pair, first, head, isStranger: visit.isStranger, closed: track.closed }, { clock, limits })
-}
-
-/** Counts the pair, and cuts it when its token dies. */
-function trackPair(
-  { client, upstream }: Pair,
-  {
-    welcome,
-    leavePlace,
-    live,
-  }: {
-    readonly welcome: (visitor: Visitor) => Meter
-    readonly leavePlace: () => void
-    readonly live: Traffic['sockets']
-  },
-) {
-  const cut = () => {
-    client.destroy()
-    upstream.destroy()
-  }
-  let forget = live.track(undefined, cut)
-  let meter: Meter | undefined
-  let leave: (() => void) | undefined
-  const before = bytesOf(client)
-  return {
-    known(visitor: Visitor) {
-      if (meter !== undefined) return
-      meter = welcome(visitor)
-      leave = meter.socket()
-      leavePlace()
-      forget()
-      forget = live.track(visitor.token?.id, cut)
-    },
-    closed() {
-      leavePlace()
-      forget()
-      leave?.()
-      const after = bytesOf(client)
-      meter?.bytes(after.read - before.read, after.written - before.written)
-    },
-  }
-}
-
-function bytesOf(socket: Duplex): { readonly read: number; readonly written: number } {
-  const read = 'bytesRead' in socket && typeof socket.bytesRead === 'number' ? socket.bytesRead : 0
-  const written =
-    'bytesWritten' in socket && typeof socket.bytesWritten === 'number' ? socket.bytesWritten : 0
-  return { read, written }
 }

@@ -2,10 +2,21 @@
  * A string that must never be printed: it prints as `[secret]`, and `.reveal()` is the only way out.
  */
 
-import { hash } from 'node:crypto'
+import { createHmac, hash, randomBytes } from 'node:crypto'
 import { inspect } from 'node:util'
 
 const PRINTED = '[secret]'
+
+/** What Prefect, and we, make: never chosen by a person. */
+const IS_RANDOM = /^(?:pn[a-z]|pab)_/
+
+/** Of this process, until the installation's own is known. */
+let fingerprintKey: Uint8Array = randomBytes(32)
+
+/** Makes the fingerprints of passwords last from run to run. Call it before the first secret is read. */
+export function keyFingerprints(key: Uint8Array): void {
+  fingerprintKey = key
+}
 
 /** Holds one secret string. Equality and identity go by `fingerprint()`, never by the text. */
 export class Secret {
@@ -20,9 +31,14 @@ export class Secret {
     return this.#text
   }
 
-  /** `sha256:` and the first 12 hex digits of the text's SHA-256: identifies a secret without revealing it. */
+  /**
+   * Identifies a secret without revealing it. Of a key, which is random: `sha256:` and the first 12 hex digits of its SHA-256.
+   * Of anything that a person may have thought of, such as `user:password`: `hmac:` and 12 digits, with the key of
+   * `keyFingerprints`. Whoever reads a log cannot try out passwords against it.
+   */
   fingerprint(): string {
-    return `sha256:${sha256Hex(this.#text).slice(0, 12)}`
+    if (IS_RANDOM.test(this.#text)) return `sha256:${sha256Hex(this.#text).slice(0, 12)}`
+    return `hmac:${createHmac('sha256', fingerprintKey).update(this.#text).digest('hex').slice(0, 12)}`
   }
 
   equals(other: Secret): boolean {

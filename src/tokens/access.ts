@@ -18,6 +18,8 @@ export interface ListenerFacts {
   readonly remedy?: string
   /** The service manager opened it, and keeps it open while the daemon is not running. */
   readonly inherited?: true
+  /** Another user's program has the port. */
+  readonly isForeign?: true
 }
 
 /** A caller that the guard let in. `token` is absent for the owner on the main socket. */

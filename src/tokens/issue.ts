@@ -69,6 +69,7 @@ export function createTokens({
   const idle = new Map<string, number>()
   const byHash = createIndex()
   let unwrittenMs = 0
+  let isUnclean = false
   let agedAt = clock.monotonic()
 
   const idleMs = ({ id, job }: TokenRecord) => idle.get(id) ?? job?.idleMs ?? 0
@@ -154,9 +155,7 @@ export function createTokens({
     list: () => document.read().tokens.filter(isActive).map(factsOf),
     async revoke(id) {
       if (!document.read().tokens.some((token) => token.id === id)) {
-        throw new BrokerError('token_not_found', `there is no token '${id}'`, {
-          hint: 'prefect-auth token ls',
-        })
+        throw unknownToken(id)
       }
       const isDurable = await document.note(({ tokens }) => ({
         tokens: tokens.filter((token) => token.id !== id),
@@ -165,12 +164,36 @@ export function createTokens({
       idle.delete(id)
       if (!isDurable) throw revokedInMemory(id)
     },
+    async parkJobs() {
+      const open = jobs().filter(({ parkedAt }) => parkedAt === undefined)
+      if (open.length === 0) return 0
+      const parkedAt = clock.now()
+      await document.update((list) => ({
+        ...list,
+        tokens: list.tokens.map((record) => (record.job === undefined ? record : { parkedAt, ...record })),
+      }))
+      return open.length
+    },
+    async keep(id) {
+      const kept = document.read().tokens.filter((token) => (id === undefined ? true : token.id === id))
+      if (id !== undefined && !kept.some(isActive)) throw unknownToken(id)
+      await document.update((list) => ({
+        ...list,
+        tokens: list.tokens.map((record) => (kept.includes(record) ? unparked(record) : record)),
+      }))
+      return kept
+        .filter((record) => isActive(record) && record.parkedAt !== undefined)
+        .map(unparked)
+        .map(factsOf)
+    },
+    endedUnclean: () => isUnclean,
     recognise(presented) {
       if (presented.length !== LENGTH || !presented.startsWith(PREFIX)) return undefined
       const hash = sha256Hex(presented)
       const found = byHash(document.read(), hash)
       if (found === undefined || !isEqual(found.record.hash, hash) || !isActive(found.record))
         return undefined
+      if (found.record.parkedAt !== undefined) throw parked(found.record)
       touch(found.record)
       return found.known
     },
@@ -189,6 +212,7 @@ export function createTokens({
     },
     async resume() {
       const { leftAt } = document.read()
+      isUnclean = leftAt === undefined && jobs().length > 0
       if (leftAt === undefined) return
       grow(Math.min(Math.max(clock.now() - leftAt, 0), MOST_AWAY_MS))
       await writeAges(await findOver())
@@ -207,6 +231,25 @@ function revokedInMemory(id: string): BrokerError {
     `token '${id}' is revoked, but that could not be written: it may be valid again after a restart`,
     { hint: 'prefect-auth doctor' },
   )
+}
+
+function unknownToken(id: string): BrokerError {
+  return new BrokerError('token_not_found', `there is no token '${id}'`, { hint: 'prefect-auth token ls' })
+}
+
+/** 503 and not 401: a running job cannot get another token, and would end. */
+function parked({ id }: TokenRecord): BrokerError {
+  return new BrokerError(
+    'token_parked',
+    'this token is parked: another user held the TCP port of prefect-authd and may have it',
+    {
+      hint: `prefect-auth token keep ${id}      (or, if you do not know who it was: prefect-auth token revoke ${id})`,
+    },
+  )
+}
+
+function unparked({ parkedAt: _, ...record }: TokenRecord): TokenRecord {
+  return record
 }
 
 /** The tokens to remove so that one more fits: those unused for longest. */

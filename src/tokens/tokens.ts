@@ -16,6 +16,8 @@ export interface TokenFacts {
   readonly lastUsedAt?: number
   /** Made for one job: it expires only when unused. `expiresAt` is when it would if it were never used again. */
   readonly isJob?: true
+  /** When another user was found on our TCP port, who may have this token: it is refused until the owner decides. */
+  readonly parkedAt?: number
   /** The workspace of its profile when it was made: a job stays in the workspace it started in. */
   readonly workspace?: WorkspaceIds
 }
@@ -51,7 +53,15 @@ export interface Tokens {
   list(): readonly TokenFacts[]
   /** Takes effect with the next request. Rejects with `token_not_found`, and with `disk_failed` if it may not last. */
   revoke(id: string): Promise<void>
-  /** Returns `undefined` if it is unknown, revoked or expired. Memory only, constant time; counts as use. */
+  /** Parks every job's token, durably; resolves with how many were not parked before. */
+  parkJobs(): Promise<number>
+  /** Ends the parking of one token, or of all; resolves with those. Rejects with `token_not_found`. */
+  keep(id?: string): Promise<readonly TokenFacts[]>
+  /** Whether the last run ended without `close` while jobs had tokens. Known after `resume`. */
+  endedUnclean(): boolean
+  /**
+   * Returns `undefined` if it is unknown, revoked or expired. Throws `token_parked`. Memory only, constant time; counts as use.
+   */
   recognise(presented: string): KnownToken | undefined
   /** Counts as use, for a connection that is still open. Returns false if the token is unknown, revoked or expired. */
   use(id: string): boolean

@@ -99,8 +99,10 @@ export function troubleOfComplaint(message: string, platform: string): KeychainT
 export function troubleOfModule(message: string, platform: string): KeychainTrouble {
   const code = 'vault_unavailable'
   if (/cannot find (package|module) 'keytar'/i.test(message)) {
-    const hint = 'npm install --global --include=optional prefect-auth-broker'
-    return { code, what: 'the optional package keytar is not installed', hint }
+    // The package has it for every system that is supported; a copy without it is not whole, or the system is another.
+    const hint =
+      'npm install --global prefect-auth-broker      (or keep keys in files: prefect-authd --vault-backend=file)'
+    return { code, what: 'the keychain module keytar is not installed for this system', hint }
   }
   const what = `the package keytar cannot be loaded: ${message}`
   return {

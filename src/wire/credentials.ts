@@ -87,5 +87,11 @@ export const proxyTraffic = z.object({
   sockets: z.number().int().meta({ description: 'open now' }),
   sockets_opened: z.number().int(),
   last_at: time,
+  refused: z
+    .array(z.object({ operation: z.string(), count: z.number().int() }))
+    .optional()
+    .meta({
+      description: 'operations that were not forwarded, the newest first; `proxy.allow` can add them',
+    }),
 })
 export type ProxyTrafficView = z.infer<typeof proxyTraffic>

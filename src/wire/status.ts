@@ -67,6 +67,10 @@ export const status = z.object({
     .array(proxyTraffic)
     .default([])
     .meta({ description: 'traffic through the proxy since the start, the busiest first' }),
+  proxy_strangers: z
+    .object({ refused: z.number().int(), last_at: time.optional() })
+    .optional()
+    .meta({ description: 'requests to the proxy that showed no token, or none that is active' }),
   notices: z.array(z.string()),
 })
 export type Status = z.infer<typeof status>

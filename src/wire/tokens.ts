@@ -25,9 +25,18 @@ const tokenView = z.object({
   created_at: time,
   expires_at: time,
   last_used_at: time.optional(),
+  parked_at: time.optional().meta({
+    description:
+      'another user was found on our TCP port, and may have it: refused until it is kept or revoked',
+  }),
 })
 export type TokenView = z.infer<typeof tokenView>
 /** The only answer that shows the token. */
 export const createTokenAnswer = tokenView.extend({ token: z.string() })
 export const tokenList = z.object({ tokens: z.array(tokenView) })
+export const keepTokensBody = z.strictObject({
+  id: z.string().min(1).max(64).optional(),
+  all: z.literal(true).optional(),
+})
+export type KeepTokensBody = z.infer<typeof keepTokensBody>
 export const tokenParams = z.strictObject({ id: z.string().min(1).max(64) })

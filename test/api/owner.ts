@@ -179,6 +179,7 @@ const cases: readonly Case[] = [
     audit: 'token_created',
   },
   { ask: 'GET /v1/tokens', schema: tokenList },
+  { ask: 'POST /v1/tokens/keep', body: { all: true }, schema: tokenList, audit: 'token_kept' },
   { ask: 'DELETE /v1/tokens/tok1', schema: empty, audit: 'token_revoked' },
   { ask: 'GET /v1/audit', schema: auditList },
   {

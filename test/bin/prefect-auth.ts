@@ -169,6 +169,55 @@ for (const shell of SHELLS) {
   })
 }
 
+/** Responses of another version, or of no daemon: each would run something. */
+const UNKNOWN = [
+  `touch ${evil}\n`,
+  `export PREFECT_API_URL='x'; touch ${evil};\n`,
+  `export PREFECT_API_URL='x';touch ${evil}\n`,
+  `export PREFECT_API_URL='x'$(touch ${evil});\n`,
+  `export PREFECT_API_URL=$(touch ${evil});\n`,
+  `export PREFECT_API_URL="$(touch ${evil})";\n`,
+  `export PREFECT_API_URL='x\n`,
+  `export PREFECT_API_URL='x'\\''; touch ${evil};\n`,
+  `export PREFECT_API_URL='x'\\'y'; touch ${evil};'';\n`,
+  `export PREFECT_API_URL='x'\\''$(touch ${evil})'';\n`,
+  `export PREFECT_API_URL='a';\n\ntouch ${evil};\n`,
+  `unset PREFECT_API_KEY; touch ${evil};\n`,
+  `unset PREFECT_API_KEY $(touch ${evil});\n`,
+  `unset PREFECT_API_KEY\ntouch ${evil};\n`,
+  `unset -f PREFECT_API_KEY;\n`,
+  `export -p;\n`,
+  `export PATH='${front.dir}';\n`,
+  `export LD_PRELOAD='${evil}';\n`,
+  `unset PATH;\n`,
+  `export PREFECT_='x';\n`,
+  `export PREFECT_A[0]='x';\n`,
+  ` export PREFECT_API_URL='x';\n`,
+  `export PREFECT_API_URL='x';\r\n`,
+  `export PREFECT_API_URL='x';`,
+  '<html>portal</html>',
+  `# prefect-auth 2\nexport PREFECT_API_URL='x';\n`,
+]
+
+for (const shell of SHELLS) {
+  t.test(`${shell}: runs and prints no response of a shape that it does not know`, async (t) => {
+    for (const [index, body] of UNKNOWN.entries()) {
+      const other = await startScriptedDaemon(t, { 'GET /v1/env': { text: body } })
+      const around = { PREFECT_AUTH_SOCKET: other.socket }
+      for (const args of [['exec', 'true'], ['env']]) {
+        const run = await front.run(args, { shell, env: around })
+        t.match(
+          run,
+          { stdout: `NODE ${JSON.stringify(args)}\n`, stderr: /does not know the shape/ },
+          `${index}: ${body}`,
+        )
+      }
+      await other.close()
+    }
+    t.equal(existsSync(evil), false)
+  })
+}
+
 execFileSync('mkdir', [join(front.dir, 'only-node')])
 for (const tool of ['readlink', 'id']) symlinkSync(`/usr/bin/${tool}`, join(front.dir, 'only-node', tool))
 symlinkSync(process.execPath, join(front.dir, 'only-node', 'node'))
@@ -194,6 +243,8 @@ t.test('uses no link to a socket, and no socket of another user', async (t) => {
   t.match((await front.run(['env'], { env: { PREFECT_AUTH_SOCKET: theirs } })).stdout, /^NODE /)
 })
 
+const said = (place: string) => renderShell('sh', { PREFECT_API_URL: place })
+
 t.test('looks in the runtime directory first, then in the state directory', { skip }, async (t) => {
   const home = join(front.dir, 'sh')
   execFileSync('mkdir', ['-p', join(home, 'run/prefect-auth'), join(home, '.local/state/prefect-auth/run')])
@@ -202,12 +253,12 @@ t.test('looks in the runtime directory first, then in the state directory', { sk
     join(home, '.local/state/prefect-auth/run/authd.sock'),
   ]
   for (const place of places) {
-    const other = await startScriptedDaemon(t, { 'GET /v1/env': { text: place } })
+    const other = await startScriptedDaemon(t, { 'GET /v1/env': { text: said(place) } })
     renameSync(other.socket, place)
   }
   const around = { XDG_RUNTIME_DIR: join(home, 'run') }
-  t.equal((await front.run(['env'], { env: around })).stdout, places[0])
-  t.equal((await front.run(['env'])).stdout, places[1])
+  t.equal((await front.run(['env'], { env: around })).stdout, said(places[0] ?? ''))
+  t.equal((await front.run(['env'])).stdout, said(places[1] ?? ''))
   t.match((await front.run(['env'], { env: { PREFECT_AUTH_STATE_DIR: 'relative' } })).stdout, /^NODE /)
 })
 

@@ -54,6 +54,22 @@ t.test('unsets what the proxy alone needed when a shell leaves the proxy', async
   t.equal(stdout, TEXT, 'but keeps what the user set')
 })
 
+t.test('prints nothing that would run more than setting and removing the variables of Prefect', async (t) => {
+  for (const text of [
+    'touch x\n',
+    "export PATH='/x';\n",
+    "export PREFECT_API_URL='x'; touch x;\n",
+    '<html>\n',
+  ]) {
+    const daemon = await startScriptedDaemon(t, { 'GET /v1/env': { text } })
+    t.match(await cli.run(['env'], { env: daemon.env }), {
+      code: 1,
+      stdout: "echo 'prefect-auth: not_understood' >&2; false\n",
+      stderr: /version/,
+    })
+  }
+})
+
 t.test('prints a line that fails in the shell, the reason on stderr, and exits with a code', async (t) => {
   const daemon = await startScriptedDaemon(t, {
     'GET /v1/env': LOGIN,

@@ -1,7 +1,7 @@
 /** The fast path: the arguments of env and exec, and what they load. */
 import { build } from 'esbuild'
 import t from 'tap'
-import { parseEnvArguments, parseExecArguments } from '../../src/cli/fast/options.js'
+import { commandFirst, parseEnvArguments, parseExecArguments } from '../../src/cli/fast/options.js'
 import { ENV_FORMATS } from '../../src/wire/kinds.js'
 
 t.test('parses the profile and format of env', async (t) => {
@@ -69,4 +69,20 @@ t.test('loads no package, because start-up is the cost', async (t) => {
     loaded.filter((path) => !path.startsWith('src/')),
     [],
   )
+})
+
+t.test("takes the profile before the command as well, which is Prefect's own order", async (t) => {
+  const table = [
+    ['-p x env --format fish', 'env -p x --format fish'],
+    ['--profile x exec -- cmd -p y', 'exec --profile x -- cmd -p y'],
+    ['--profile=x workspace ls', 'workspace ls --profile=x'],
+    ['-px --json status', 'status -px --json'],
+    ['-p x', '-p x'],
+    ['-p', '-p'],
+    ['status -p x', 'status -p x'],
+    ['--help', '--help'],
+    ['-p x --watch', '-p x --watch'],
+    ['', ''],
+  ] as const
+  for (const [typed, meant] of table) t.same(commandFirst(typed.split(' ')), meant.split(' '), typed)
 })

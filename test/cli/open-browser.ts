@@ -1,6 +1,9 @@
 /** Whether a browser is opened, and the advice if it is not. */
+import { chmodSync, existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import t from 'tap'
-import { planBrowser } from '../../src/cli/open-browser.js'
+import { openBrowser, planBrowser } from '../../src/cli/open-browser.js'
+import { until } from '../fixtures/shipped.js'
 
 const url = 'https://app.prefect.cloud/auth/client?callback=http%3A//localhost%3A41231&g=true'
 const desk = { env: { DISPLAY: ':0' }, platform: 'linux', isInteractive: true, isUnwanted: false, url }
@@ -25,4 +28,25 @@ t.test('opens none elsewhere, and gives advice that fits', async (t) => {
   for (const [changes, advice] of table) {
     t.match(planBrowser({ ...desk, ...changes }), { isToBeOpened: false, advice })
   }
+})
+
+t.test('uses the program that an editor names, also without a display or over SSH', async (t) => {
+  const inContainer = { BROWSER: '/vscode/helper.sh', REMOTE_CONTAINERS: 'true' }
+  t.match(planBrowser({ ...desk, env: inContainer }), { isToBeOpened: true })
+  t.match(planBrowser({ ...desk, env: { ...inContainer, SSH_TTY: '/dev/pts/0' } }), { isToBeOpened: true })
+  t.match(planBrowser({ ...desk, env: { BROWSER: 'firefox', SSH_TTY: '/dev/pts/0' } }), {
+    isToBeOpened: false,
+  })
+  t.match(planBrowser({ ...desk, env: { BROWSER: 'w3m %s:lynx' } }), { isToBeOpened: false })
+  const dir = t.testdir({ helper: '#!/bin/sh\necho "$#:$1" >"$0.said"\n' })
+  chmodSync(join(dir, 'helper'), 0o755)
+  const url = 'https://h/auth?callback=http%3A//localhost%3A1&g=$(touch x)'
+  t.equal(await openBrowser(url, { BROWSER: join(dir, 'helper') }), true)
+  await until(
+    () => existsSync(join(dir, 'helper.said')) && readFileSync(join(dir, 'helper.said'), 'utf8') !== '',
+    () => 'not run',
+  )
+  t.equal(readFileSync(join(dir, 'helper.said'), 'utf8'), `1:${url}\n`)
+  t.equal(await openBrowser(url, { BROWSER: join(dir, 'missing') }), false)
+  t.equal(await openBrowser('file:///etc/passwd', { BROWSER: join(dir, 'helper') }), false)
 })

@@ -123,6 +123,16 @@ t.test('prints proxy traffic per profile and token name', async (t) => {
   )
   t.match(text({ proxy: Array.from({ length: 11 }, () => line) }), 'and 3 more: prefect-auth metrics')
   t.notMatch(text({ proxy: [{ ...line, token: 'x\u001b[2J' }] }), '\u001b')
+  const refused = [
+    { operation: 'DELETE /admin/storage', count: 2 },
+    { operation: 'x\u001b[2J', count: 1 },
+  ]
+  t.match(text({ proxy: [{ ...line, refused }] }), 'refused DELETE /admin/storage (2 times)')
+  t.notMatch(text({ proxy: [{ ...line, refused }] }), '\u001b')
+  t.match(
+    text({ proxy_strangers: { refused: 3, last_at: line.last_at } }),
+    'proxy      3 requests without a valid token refused, last 20 seconds ago',
+  )
 })
 
 t.test('keeps text from elsewhere from controlling the terminal', async (t) => {

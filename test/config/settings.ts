@@ -84,6 +84,16 @@ t.test('names a bad or unknown setting, its source and what is allowed', async (
     ],
     [{ flags: {}, env: {}, file: { path: '/c.toml', text: '[profiles]\nmirror = "yes"' } }, /true or false/],
     [{ flags: {}, env: {}, file: { path: '/c.toml', text: '__proto__ = 1\n' } }, /unknown setting __proto__/],
+    ...['TRACE /x', 'GET x', 'get /x', 'GET /x y', 'GET /../x', 'GET /{a', '/x'].map(
+      (operation): [Parameters<typeof resolveSettings>[0], RegExp] => [
+        { flags: {}, env: { PREFECT_AUTH_PROXY_ALLOW: operation } },
+        /proxy\.allow in the environment variable PREFECT_AUTH_PROXY_ALLOW is not valid: expected operations like/,
+      ],
+    ),
+    [
+      { flags: {}, env: { PREFECT_AUTH_PROXY_ALLOW: 'POST /users/{id}/api_keys' } },
+      /do not create or read API keys/,
+    ],
   ]
   for (const [sources, expected] of cases) {
     const outcome = resolveSettings(sources)

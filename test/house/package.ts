@@ -4,9 +4,17 @@ import { readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
+import { importsOf, sourceFiles } from '../fixtures/source-files.js'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+
+/** Where the keychain works: all that keytar has a module for and the daemon runs on. */
+const SYSTEMS = [
+  ...['darwin-arm64', 'darwin-x64'],
+  ...['linux-arm', 'linux-arm64', 'linux-armv7l', 'linux-ia32', 'linux-x64'],
+  ...['linuxmusl-arm', 'linuxmusl-arm64', 'linuxmusl-x64'],
+]
 
 interface Packed {
   readonly size: number
@@ -27,20 +35,25 @@ function pack(): Packed {
 }
 
 t.test(
-  'the tarball has at most 1.5 MB and contains the programs, the templates and three texts',
+  'the tarball has at most 1.5 MB and contains the programs, the templates, the docs and four texts',
   async (t) => {
     const { size, files } = pack()
     t.ok(size <= 1_500_000, `${size} bytes`)
-    const paths = files.map(({ path }) => path).filter((path) => !path.startsWith('dist/chunks/'))
+    const paths = files.map(({ path }) => path).filter((path) => !/^(dist\/chunks|docs)\//.test(path))
     t.same(paths.sort(), [
       'CHANGELOG.md',
       'LICENSE',
       'README.md',
+      'SECURITY.md',
+      'dist/THIRD_PARTY_NOTICES',
       'dist/auth.js',
       'dist/authd.cjs',
       'dist/authd.js',
       'dist/keychain-child.js',
+      'dist/keytar/LICENSE.md',
+      ...SYSTEMS.map((system) => `dist/keytar/${system}/keytar.node`),
       'dist/prefect-auth',
+      'dist/sbom.cdx.json',
       'launchd/io.github.prefect-auth-broker.plist',
       'package.json',
       'systemd/prefect-authd-tcp.socket',
@@ -52,13 +65,60 @@ t.test(
   },
 )
 
-t.test('has one run-time dependency, an optional one, and no install scripts', async (t) => {
-  t.equal(manifest.dependencies, undefined)
-  t.equal(manifest.peerDependencies, undefined)
-  t.same(Object.keys(manifest.optionalDependencies), ['keytar'])
+t.test('has no run-time dependency and no install scripts', async (t) => {
+  for (const kind of ['dependencies', 'peerDependencies', 'optionalDependencies', 'bundleDependencies'])
+    t.equal(manifest[kind], undefined, kind)
   for (const name of ['preinstall', 'install', 'postinstall', 'prepare'])
     t.equal(manifest.scripts[name], undefined)
 })
+
+t.test('names every package that is bundled, with its licence, in the notices and in the SBOM', async (t) => {
+  const read = (name: string) => readFileSync(join(root, 'dist', name), 'utf8')
+  const notices = read('THIRD_PARTY_NOTICES')
+  const noted = [...notices.matchAll(/^-{80}\n(\S+) (\S+)\nLicence: (.+)\n/gm)].map(
+    ([, name = '', version = '', licence = '']) => ({ name, version, licence }),
+  )
+  const { components, ...bom } = JSON.parse(read('sbom.cdx.json'))
+  t.match(bom, {
+    bomFormat: 'CycloneDX',
+    specVersion: '1.6',
+    metadata: { component: { version: manifest.version } },
+  })
+  interface Component {
+    readonly name: string
+    readonly version: string
+    readonly purl: string
+    readonly licenses: readonly { readonly license?: { readonly id: string }; readonly expression?: string }[]
+  }
+  t.same(
+    components.map(({ name, version, licenses: [first] }: Component) => ({
+      name,
+      version,
+      licence: first?.license?.id ?? first?.expression,
+    })),
+    noted,
+    'one list',
+  )
+  for (const { purl } of components) t.match(purl, /^pkg:npm\/(%40[^/]+\/)?[^/@]+@\d/)
+  // A second look at what is bundled, by another way: what the sources import, and what that needs.
+  const names = new Set(noted.map(({ name }) => name))
+  const imported = sourceFiles('src').flatMap((file) =>
+    importsOf(file).filter((from) => !/^(src|node:)/.test(from)),
+  )
+  for (const name of imported) t.ok(names.has(name === 'keytar' ? '@github/keytar' : packageOf(name)), name)
+  for (const { name, version, licence } of noted) {
+    t.match(licence, /^(MIT|ISC|BSD-[23]-Clause|Apache-2\.0|0BSD|BlueOak-1\.0\.0)$/, `${name} ${version}`)
+  }
+  t.ok((notices.match(/Permission is hereby granted/g)?.length ?? 0) > 40)
+})
+
+/** `zod` of `zod/v4`. */
+function packageOf(name: string): string {
+  return name
+    .split('/')
+    .slice(0, name.startsWith('@') ? 2 : 1)
+    .join('/')
+}
 
 t.test('every program is executable in a checkout and names its interpreter', async (t) => {
   for (const path of Object.values<string>(manifest.bin)) {

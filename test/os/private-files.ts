@@ -86,8 +86,14 @@ t.test(
     chmodSync(join(root, 'file'), 0o600)
     chownSync(dir, 12345, 12345)
     chownSync(join(root, 'file'), 12345, 12345)
-    await t.rejects(ensurePrivateDirectory(dir), { code: 'state_dir_unsafe', hint: /^sudo chown 0 / })
-    await t.rejects(readPrivateFile(join(root, 'file')), { code: 'state_dir_unsafe', hint: /^sudo chown 0 / })
+    await t.rejects(ensurePrivateDirectory(dir), {
+      code: 'state_dir_unsafe',
+      hint: /^ls -ld .*run prefect-authd as user 12345/,
+    })
+    await t.rejects(readPrivateFile(join(root, 'file')), {
+      code: 'state_dir_unsafe',
+      hint: /^ls -ld .*run prefect-authd as user 12345/,
+    })
   },
 )
 

@@ -31,12 +31,13 @@ t.test('refuses a wrong token in every shape of a first message', async (t) => {
       else t.match(said, /auth_success/, `${name}: the naive one lets it in`)
       t.equal(heard.at(-1)?.authorization, `Bearer ${REAL_KEY}`, 'under its own key')
       fooled.socket.destroy()
+      const dialled = heard.length
 
       const ours = await knock(proxy.tcp.port, packets)
       const bytes = Buffer.from(await ours.closed(), 'latin1')
       const close = bytes.subarray(bytes.lastIndexOf(0x88))
       t.equal(close.readUInt16BE(2), 1008, `${name}: ours says no`)
-      t.match(heard.at(-1), { authorization: undefined, messages: [] }, 'and Prefect hears nothing')
+      t.equal(heard.length, dialled, 'and Prefect is not even dialled')
     }
   }
 })

@@ -4,6 +4,7 @@ import { createServer, type Socket } from 'node:net'
 import t, { type Test } from 'tap'
 import { ask } from '../fixtures/api-under-test.js'
 import { OWN, openRaw, portOf, REAL_KEY, startProxy, startUpstream } from '../fixtures/proxy-under-test.js'
+import { handshakeText } from './fixtures/frame-disguises.js'
 import { startNaiveProxy } from './fixtures/naive-proxy.js'
 import { settled } from './fixtures/stillness.js'
 
@@ -66,7 +67,7 @@ t.test('stops reading from Prefect for a client that does not read', async (t) =
   t.equal(other.status, 200)
 })
 
-t.test('cuts off a stranger that sends before Prefect has answered the handshake', async (t) => {
+t.test('cuts off a stranger that sends what is no token, and dials for it nobody', async (t) => {
   // Takes every connection and says nothing.
   const sockets = new Set<Socket>()
   const silent = createServer((socket) => sockets.add(socket.on('error', () => undefined)))
@@ -83,7 +84,7 @@ t.test('cuts off a stranger that sends before Prefect has answered the handshake
       'Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n' +
       'Sec-WebSocket-Protocol: prefect\r\n\r\n',
   )
-  while (sockets.size === 0) await pause(5)
+  await raw.hear(/\r\n\r\n/)
   const piece = Buffer.alloc(MB)
   let sent = 0
   for (; sent < 40 && !raw.isClosed(); sent += 1) {
@@ -92,6 +93,13 @@ t.test('cuts off a stranger that sends before Prefect has answered the handshake
   }
   await raw.closed()
   t.ok(raw.isClosed(), `it was cut, not listened to for ${sent} MB`)
+  const pings = openRaw(t, proxy.tcp)
+  pings.say(handshakeText(proxy.tcp.port, `${proxy.base}/events/out`))
+  const ping = Buffer.concat([Buffer.from([0x89, 0x80 | 100, 1, 2, 3, 4]), Buffer.alloc(100)])
+  for (let count = 0; count < 10_000 && !pings.isClosed(); count += 1) pings.say(ping)
+  await pings.closed()
+  t.pass('nor to pings without end')
+  t.equal(sockets.size, 0, 'nobody was dialled')
 })
 
 t.test('stops reading pings before the first message if Prefect does not read', async (t) => {
@@ -115,11 +123,12 @@ t.test('stops reading pings before the first message if Prefect does not read', 
     deaf.close()
   })
   const proxy = await startProxy(t, `http://127.0.0.1:${portOf(deaf)}`)
+  const token = await proxy.broker.token('proxy', ['cloud'])
   const raw = openRaw(t, proxy.tcp)
   raw.say(
     `GET ${proxy.base}/events/out HTTP/1.1\r\nHost: 127.0.0.1:${proxy.tcp.port}\r\nConnection: Upgrade\r\n` +
       'Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n' +
-      'Sec-WebSocket-Protocol: prefect\r\n\r\n',
+      `Sec-WebSocket-Protocol: prefect\r\nAuthorization: Bearer ${token}\r\n\r\n`,
   )
   await raw.hear(/\r\n\r\n/)
   const ping = Buffer.concat([Buffer.from([0x89, 0x80 | 100, 1, 2, 3, 4]), Buffer.alloc(100)])

@@ -39,7 +39,7 @@ t.test('keeps all but the headers of the connection and its own', async (t) => {
   ]
   t.same(
     responseHeaders(response, (location) => `/here${location}`),
-    ['Set-Cookie', 'a', 'Content-Length', '1', 'Location', '/here/x'],
+    ['Content-Length', '1', 'Location', '/here/x'],
   )
   t.equal(contentLength(response), 1)
   t.equal(contentLength(['X', '1']), undefined)
@@ -48,17 +48,60 @@ t.test('keeps all but the headers of the connection and its own', async (t) => {
 
 t.test('offers only permessage-deflate, and asks for messages without context', async (t) => {
   const name = 'Sec-WebSocket-Extensions'
-  t.same(handshakeHeaders([name, 'x-strange, permessage-deflate; a=1', 'X', '1']), [
+  t.same(handshakeHeaders([name, 'x-strange, permessage-deflate; a=1', 'X', '1'], false), [
     name,
     'permessage-deflate; a=1',
     'X',
     '1',
   ])
-  t.same(handshakeHeaders([name, 'x-strange']), [])
-  const accepted = [name, 'permessage-deflate', 'X', '1']
-  t.same(acceptedHeaders(accepted, false), accepted)
-  t.same(acceptedHeaders(accepted, true), [name, 'permessage-deflate; client_no_context_takeover', 'X', '1'])
-  t.same(acceptedHeaders([name, 'x-other'], true), [name, 'x-other'])
+  t.same(handshakeHeaders([name, 'x-strange'], false), [])
+  const accepted = [name, 'permessage-deflate', 'X', '1', 'Set-Cookie', 'a=b']
+  t.same(acceptedHeaders(accepted), [name, 'permessage-deflate; client_no_context_takeover', 'X', '1'])
+  t.same(acceptedHeaders([name, 'x-other']), [name, 'x-other'])
+})
+
+t.test('offers no extension, and `prefect` alone, for a handshake that was accepted before', async (t) => {
+  const offered = [
+    ...['Sec-WebSocket-Extensions', 'permessage-deflate', 'Sec-WebSocket-Protocol', 'other'],
+    ...['sec-websocket-protocol', 'prefect', 'X', '1'],
+  ]
+  t.same(handshakeHeaders(offered, true), ['X', '1', 'sec-websocket-protocol', 'prefect'])
+})
+
+t.test('drops cookies, and whatever names another path or method, however it is written', async (t) => {
+  const hostile = [
+    ...[
+      'Cookie',
+      'COOKIE',
+      'Cookie2',
+      'X-Original-URL',
+      'X-Original-URI',
+      'X-Original-Method',
+      'X-Original-Host',
+    ],
+    ...['X-Rewrite-URL', 'X-Rewrite-Uri', 'X-HTTP-Method-Override', 'X-HTTP-Method', 'X-Method-Override'],
+    ...[
+      'X-Method',
+      'x_original_url',
+      'X_HTTP_Method_Override',
+      'X-HTTP_Method-Override',
+      'HTTP-Method-Override',
+    ],
+    ...[
+      'X-Forwarded-For',
+      'X_Forwarded_Host',
+      'X-Host',
+      'Authorization',
+      'Content_Length',
+      'Transfer_Encoding',
+    ],
+  ]
+  t.same(requestHeaders(hostile.flatMap((name) => [name, '1'])), [])
+  const kept = ['X-Prefect-Worker-Id', 'Prefect-Csrf-Token', 'X-Request-Id', 'User-Agent', 'X-Originally']
+  t.same(
+    requestHeaders(kept.flatMap((name) => [name, '1'])),
+    kept.flatMap((name) => [name, '1']),
+  )
 })
 
 t.test('maps a redirect below the API to itself and leaves all others alone', async (t) => {

@@ -194,7 +194,7 @@ t.test('forwards any method and any content type', async (t) => {
   }
 })
 
-t.test('returns responses unchanged', async (t) => {
+t.test('returns responses unchanged but for reason phrases and cookies', async (t) => {
   const zipped = gzipSync(Buffer.from('{"hello":"world"}'))
   const { url } = await startUpstream(t, (request, response) => {
     const answers: Record<string, () => void> = {
@@ -231,10 +231,10 @@ t.test('returns responses unchanged', async (t) => {
   const gzip = await get('/gzip')
   t.ok(gzip.includes(zipped.toString('latin1')), 'compressed bytes untouched')
   t.match(gzip, /content-encoding: gzip/i)
-  t.match(await get('/cookies'), /set-cookie: a=1\r\nset-cookie: b=2/i)
+  t.notMatch(await get('/cookies'), /set-cookie/i)
   t.match(await get('/204'), /^HTTP\/1\.1 204 No Content\r\n(?![\s\S]*(content-length|transfer-encoding))/i)
   t.match(await get('/304'), /^HTTP\/1\.1 304[\s\S]*etag: "x"/i)
-  t.match(await get('/404'), /^HTTP\/1\.1 404 Nichts da\r\n[\s\S]*\{"detail":"Not Found"\}/)
+  t.match(await get('/404'), /^HTTP\/1\.1 404 Not Found\r\n[\s\S]*\{"detail":"Not Found"\}/)
   t.match(await get('/409'), /retry-after: Fri, 20 Nov/i)
   t.match(await get('/500'), /^HTTP\/1\.1 500[\s\S]*exception_message/)
   t.match(

@@ -1,5 +1,6 @@
 /** WebSockets through the proxy: handshakes, first messages in every shape, closes, refusals. */
 import { once } from 'node:events'
+import { STATUS_CODES } from 'node:http'
 import t from 'tap'
 import { WebSocket } from 'ws'
 import { BrokerError } from '../../src/base/errors.js'
@@ -76,6 +77,7 @@ t.test('keeps compression working after replacing the first message', async (t) 
   const proxy = await startProxy(t, url)
   const token = await proxy.broker.token('proxy', ['cloud'])
   const socket = openSocket(t, proxy.tcp, `${proxy.base}/events/out`, {
+    token,
     protocols: ['prefect'],
     deflate: true,
   })
@@ -94,8 +96,12 @@ t.test('keeps compression working after replacing the first message', async (t) 
 t.test('does not offer unknown extensions to Prefect', async (t) => {
   const { url, heard } = await startPrefect(t)
   const proxy = await startProxy(t, url)
+  const token = await proxy.broker.token('proxy', ['cloud'])
   const raw = openRaw(t, proxy.tcp)
-  raw.say(handshakeText(proxy.tcp.port, `${proxy.base}/events/out`, 'x-strange, permessage-deflate; a=1'))
+  const known = `Authorization: Bearer ${token}\r\n`
+  raw.say(
+    handshakeText(proxy.tcp.port, `${proxy.base}/events/out`, 'x-strange, permessage-deflate; a=1', known),
+  )
   await raw.hear(/\r\n\r\n/)
   t.equal(heard[0]?.extensions, 'permessage-deflate; a=1')
 })
@@ -126,8 +132,10 @@ t.test('closes with 1008 after a first message without an active token, and forw
     const [code] = await once(socket, 'close')
     t.equal(code, 1008, String(message).slice(0, 30))
   }
-  for (const { messages: said } of heard) t.same(said, [])
-  t.equal(heard.length, messages.length)
+  t.same(heard, [], 'Prefect is not even dialled')
+  const refused = proxy.broker.audit.filter(({ action }) => action === 'refused')
+  t.equal(refused.length, messages.length, 'each is in the audit log')
+  t.equal(proxy.app.proxyStrangers().refused, messages.length - 2, 'and counted, if nobody knows who it was')
 })
 
 t.test('refuses a client that sends no token in time, or offers no first frame', async (t) => {
@@ -141,7 +149,7 @@ t.test('refuses a client that sends no token in time, or offers no first frame',
     await statusOf(openSocket(t, proxy.tcp, `${proxy.base}/events/in`, { token: `pab_${'x'.repeat(43)}` })),
     401,
   )
-  t.equal(heard.length, 1)
+  t.same(heard, [])
 })
 
 t.test('limits how many sockets may wait without a token', async (t) => {
@@ -173,14 +181,87 @@ t.test('passes on a refused upgrade unchanged', async (t) => {
     raw.say(handshakeText(1, `${proxy.base}/x`).replace('127.0.0.1:1', 'authd'))
     t.match(
       await raw.closed(),
-      new RegExp(`^HTTP/1.1 ${status} No\r\nX-Why: because[\\s\\S]*\\{"detail":"no"\\}$`),
+      new RegExp(
+        `^HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nX-Why: because[\\s\\S]*\\{"detail":"no"\\}$`,
+      ),
     )
   }
-  const { url } = await startPrefect(t, { refuse: () => 401 })
+})
+
+t.test('closes with 1008 what Prefect refuses for good, and with 1011 what it may take later', async (t) => {
+  const endOf = async (url: string) => {
+    const proxy = await startProxy(t, url)
+    const token = await proxy.broker.token('proxy', ['cloud'])
+    const socket = openSocket(t, proxy.tcp, `${proxy.base}/work_pools/p/workers/connect`, {
+      protocols: ['prefect'],
+    })
+    await once(socket, 'open')
+    socket.send(auth(token))
+    const [code] = await once(socket, 'close')
+    return code
+  }
+  for (const [status, code] of [
+    ...[401, 403, 404, 405, 426].map((one) => [one, 1008] as const),
+    [429, 1011],
+    [500, 1011],
+    [503, 1011],
+  ] as const) {
+    const { url } = await startPrefect(t, { refuse: () => status })
+    t.equal(await endOf(url), code, String(status))
+  }
+  t.equal(await endOf('http://127.0.0.1:9'), 1011, 'nobody there')
+})
+
+t.test('tells a known client by the close code whether to come back', async (t) => {
+  const { url, heard } = await startPrefect(t)
   const proxy = await startProxy(t, url)
-  const stranger = openRaw(t, proxy.tcp)
-  stranger.say(handshakeText(proxy.tcp.port, `${proxy.base}/x`))
-  t.match(await stranger.closed(), /^HTTP\/1\.1 401 No/, 'without our key it is the client’s own 401')
+  const token = await proxy.broker.token('proxy', ['cloud'])
+  const elsewhere = `/proxy/cloud/api/accounts/${OTHER}/workspaces/${OTHER}/events/out`
+  const cases: readonly (readonly [path: string, code: number, before?: () => void])[] = [
+    [elsewhere, 1008],
+    ['/proxy/cloud/api/anything', 1008],
+    [`${proxy.base}/user_access`, 1008],
+    [
+      `${proxy.base}/x`,
+      1011,
+      () => proxy.broker.refuse('cloud', new BrokerError('login_required', 'no key')),
+    ],
+  ]
+  for (const [path, code, before] of cases) {
+    before?.()
+    const socket = openSocket(t, proxy.tcp, path, { protocols: ['prefect'] })
+    await once(socket, 'open')
+    socket.send(auth(token))
+    const [heardCode] = await once(socket, 'close')
+    t.equal(heardCode, code, path)
+  }
+  t.same(heard, [])
+})
+
+t.test('holds a socket without the subprotocol to the same rules', async (t) => {
+  const { url, heard } = await startPrefect(t)
+  const proxy = await startProxy(t, url)
+  const token = await proxy.broker.token('proxy', ['cloud'])
+  for (const protocols of [[], ['prefect']]) {
+    for (const key of ['pnu_somebodyelses0123456789', REAL_KEY, `pab_${'x'.repeat(43)}`]) {
+      for (const message of [
+        auth(key),
+        Buffer.from(auth(key)),
+        auth(key).replace('"type"', '"a":1, "type"'),
+      ]) {
+        const socket = openSocket(t, proxy.tcp, `${proxy.base}/events/in`, { token, protocols })
+        await once(socket, 'open')
+        socket.send(message)
+        const [code] = await once(socket, 'close')
+        t.equal(code, 1008)
+      }
+    }
+  }
+  for (const { messages } of heard) t.same(messages, [])
+  const unread = openSocket(t, proxy.tcp, `${proxy.base}/events/in`, { token, protocols: ['prefect'] })
+  await once(unread, 'open')
+  unread.send('{"type":"auth","token":"pnu_x","a":NaN}')
+  t.equal((await once(unread, 'close'))[0], 1008, 'what Python reads and we cannot is not passed on')
 })
 
 t.test('retries a 401 to our key with a newer one, or parks', async (t) => {

@@ -1,6 +1,6 @@
 import { format, inspect } from 'node:util'
 import t from 'tap'
-import { Secret, sha256Hex } from '../../src/std/secret.js'
+import { keyFingerprints, Secret, sha256Hex } from '../../src/std/secret.js'
 
 const TEXT = 'pnu_do-not-print-me'
 
@@ -29,4 +29,18 @@ t.test('compares secrets by text and identifies them by fingerprint', async (t) 
   t.equal(sha256Hex(''), 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855')
   t.equal(secret.length, TEXT.length)
   t.equal(secret.startsWith('pnu_'), true)
+})
+
+t.test('a password cannot be searched for by its fingerprint', async (t) => {
+  const password = new Secret('admin:summer2026')
+  const before = password.fingerprint()
+  t.match(before, /^hmac:[0-9a-f]{12}$/)
+  t.notMatch(before, sha256Hex('admin:summer2026').slice(0, 12))
+  t.equal(new Secret('admin:summer2026').fingerprint(), before, 'and is identified by it all the same')
+  t.not(new Secret('admin:summer2025').fingerprint(), before)
+  keyFingerprints(Buffer.alloc(32, 1))
+  const keyed = password.fingerprint()
+  t.not(keyed, before, 'other installations have others')
+  keyFingerprints(Buffer.alloc(32, 1))
+  t.equal(password.fingerprint(), keyed)
 })

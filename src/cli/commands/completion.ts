@@ -24,18 +24,60 @@ function renderCompletion(shell: Shell, commands: readonly CommandShape[]): stri
   }
 }
 
-/** Asks the daemon for the profile names; there are none while it is not running. */
-const PROFILES = 'prefect-auth profile ls --names 2>/dev/null'
-const NAMES_PROFILE = ['profile use', 'profile inspect', 'profile set', 'profile delete', 'profile rename']
+/**
+ * What the daemon and Prefect name, and where such a name is completed. These names are text from strangers (a cloned
+ * repository's profiles.toml, an account's workspaces): no script may expand, split or evaluate them.
+ */
+const NAMED = [
+  {
+    list: 'profile ls',
+    paths: ['use', 'inspect', 'set', 'delete', 'rename'].map((verb) => `profile ${verb}`),
+  },
+  { list: 'workspace ls', paths: ['workspace set'] },
+  { list: 'token ls', paths: ['token keep', 'token revoke'] },
+  { list: 'keys ls', paths: ['keys delete'] },
+] as const
 
-function wordsOf({ subcommands, options }: CommandShape): string {
-  return [...subcommands.map(({ name }) => name), ...options.map(({ flag }) => flag)].join(' ')
+/** Options whose value is such a name. */
+const NAMING_OPTIONS = [
+  { list: 'profile ls', short: 'p', long: 'profile' },
+  { list: 'workspace ls', short: 'w', long: 'workspace' },
+] as const
+
+/** Prints one name per line; nothing while the daemon is not running. */
+function namesCommand(list: string): string {
+  return `prefect-auth ${list} --names 2>/dev/null`
 }
 
+function wordsOf({ subcommands, options }: CommandShape): readonly string[] {
+  return [...subcommands.map(({ name }) => name), ...options.map(({ flag }) => flag)]
+}
+
+/** For bash 3.2 as well, which macOS has: no mapfile, no compopt, no process substitution (off in POSIX mode). */
 function renderBash(commands: readonly CommandShape[]): string {
   return `# eval "$(prefect-auth completion bash)"
+# Adds the lines of stdin that begin with $1. Only reads, compares and quotes them: compgen -W would run a $(…) in one.
+_prefect_auth_add() {
+  local line quoted
+  case "$1" in [\\'\\"]*) return ;; esac
+  while IFS= read -r line; do
+    [ -n "$line" ] || continue
+    printf -v quoted %q "$line"
+    case "$line" in
+      "$1"*) COMPREPLY+=("$quoted") ;;
+      *) case "$quoted" in "$1"*) COMPREPLY+=("$quoted") ;; esac ;;
+    esac
+  done
+}
+# $1: the word, then a command that prints names. None that would be taken for an option.
+_prefect_auth_names() {
+  local names word="$1"
+  shift
+  names="$(prefect-auth "$@" --names 2>/dev/null | command grep -v '^-')"
+  _prefect_auth_add "$word" <<< "$names"
+}
 _prefect_auth() {
-  local word="\${COMP_WORDS[COMP_CWORD]}" before="\${COMP_WORDS[COMP_CWORD-1]}" path="" i words
+  local word="\${COMP_WORDS[COMP_CWORD]}" before="\${COMP_WORDS[COMP_CWORD-1]}" path="" i words=""
   COMPREPLY=()
   for ((i = 1; i < COMP_CWORD; i++)); do
     case "\${COMP_WORDS[i]}" in
@@ -43,17 +85,20 @@ _prefect_auth() {
       *) case " ${allNames(commands)} " in *" \${path:+$path }\${COMP_WORDS[i]}|"*) path="\${path:+$path }\${COMP_WORDS[i]}" ;; esac ;;
     esac
     if [ "$path" = exec ] && [ "\${COMP_WORDS[i]}" = -- ]; then
-      COMPREPLY=($(compgen -c -- "$word")); return
+      words="$(compgen -c -- "$word")"
+      _prefect_auth_add "$word" <<< "$words"; return
     fi
   done
-  if [ "$before" = -p ] || [ "$before" = --profile ]; then
-    COMPREPLY=($(compgen -W "$(${PROFILES})" -- "$word")); return
-  fi
-  case "$path" in
-${commands.map((one) => `    '${one.path}') words='${wordsOf(one)}' ;;`).join('\n')}
+  case "$before" in
+${NAMING_OPTIONS.map(({ list, short, long }) => `    -${short}|--${long}) _prefect_auth_names "$word" ${list}; return ;;`).join('\n')}
   esac
-  case "$path" in ${NAMES_PROFILE.map((path) => `'${path}'`).join('|')}) words="$words $(${PROFILES})" ;; esac
-  COMPREPLY=($(compgen -W "$words" -- "$word"))
+  case "$path" in
+${commands.map((one) => `    '${one.path}') words='${wordsOf(one).join('\n')}' ;;`).join('\n')}
+  esac
+  _prefect_auth_add "$word" <<< "$words"
+  case "$path" in
+${NAMED.map(({ list, paths }) => `    ${paths.map(quote).join('|')}) _prefect_auth_names "$word" ${list} ;;`).join('\n')}
+  esac
 }
 complete -F _prefect_auth prefect-auth
 `
@@ -74,7 +119,15 @@ function renderZsh(commands: readonly CommandShape[]): string {
   })
   return `#compdef prefect-auth
 # eval "$(prefect-auth completion zsh)"
+# $1: names, one per line. Quoted throughout, whatever options are set; compadd quotes what it inserts.
+_prefect_auth_names() {
+  emulate -L zsh
+  local -a found
+  found=("\${(@f)1}")
+  compadd -- "\${(@)found:#(|-*)}"
+}
 _prefect_auth() {
+  emulate -L zsh
   local -a items names
   local path_='' i
   names=(${commands.flatMap(({ path }) => (path === '' ? [] : [quote(path)])).join(' ')})
@@ -86,13 +139,15 @@ _prefect_auth() {
       path_="\${path_:+$path_ }$words[i]"
     fi
   done
-  if [[ $words[CURRENT-1] == (-p|--profile) ]]; then
-    compadd -- \${(f)"$(${PROFILES})"}; return
-  fi
+  case $words[CURRENT-1] in
+${NAMING_OPTIONS.map(({ list, short, long }) => `    (-${short}|--${long}) _prefect_auth_names "$(${namesCommand(list)})"; return ;;`).join('\n')}
+  esac
   case $path_ in
 ${cases.join('\n')}
   esac
-  case $path_ in (${NAMES_PROFILE.map(quote).join('|')}) compadd -- \${(f)"$(${PROFILES})"} ;; esac
+  case $path_ in
+${NAMED.map(({ list, paths }) => `    (${paths.map(quote).join('|')}) _prefect_auth_names "$(${namesCommand(list)})" ;;`).join('\n')}
+  esac
   _describe 'prefect-auth' items
 }
 compdef _prefect_auth prefect-auth
@@ -129,9 +184,13 @@ function __prefect_auth_in
   test (count $words) -ge $size; and test "$words[1..$size]" = "$argv"
 end
 complete -c prefect-auth -n 'not __prefect_auth_in exec' -f
-complete -c prefect-auth -s p -l profile -x -a '(${PROFILES})'
+# The names that "prefect-auth $argv --names" prints, but none that would be taken for an option.
+function __prefect_auth_names
+  prefect-auth $argv --names 2>/dev/null | string match -v -- '-*'
+end
+${NAMING_OPTIONS.map(({ list, short, long }) => `complete -c prefect-auth -s ${short} -l ${long} -x -a '(__prefect_auth_names ${list})'`).join('\n')}
 ${lines.join('\n')}
-${NAMES_PROFILE.map((path) => `complete -c prefect-auth -f -n '__prefect_auth_in ${path}' -a '(${PROFILES})'`).join('\n')}
+${NAMED.flatMap(({ list, paths }) => paths.map((path) => `complete -c prefect-auth -f -n '__prefect_auth_in ${path}' -a '(__prefect_auth_names ${list})'`)).join('\n')}
 `
 }
 

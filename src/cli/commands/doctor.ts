@@ -26,14 +26,19 @@ export function addDoctor(program: Command, start: Start): void {
     .description('check for problems; exit code 1 if there is one, 4 if the daemon is not running')
     .action((options: CommonOptions) =>
       start('doctor', options, async (session) => {
-        const here = await checkHere(session)
-        const inside = here.status === undefined ? [] : (await session.client.doctor()).checks
-        const doctor = { checks: [...here.checks, ...inside] }
+        const { isRunning, ...doctor } = await runDoctor(session)
         session.answer(doctor, () => describeDoctor(doctor, session.colors))
-        if (here.status === undefined) return NOT_RUNNING
+        if (!isRunning) return NOT_RUNNING
         return doctor.checks.some(({ verdict }) => verdict === 'problem') ? 1 : 0
       }),
     )
+}
+
+/** All checks: those of this side, and the daemon's if it is running. */
+export async function runDoctor(session: Session): Promise<Doctor & { readonly isRunning: boolean }> {
+  const here = await checkHere(session)
+  const inside = here.status === undefined ? [] : (await session.client.doctor()).checks
+  return { checks: [...here.checks, ...inside], isRunning: here.status !== undefined }
 }
 
 function describeDoctor({ checks }: Doctor, colors: Colors): string {

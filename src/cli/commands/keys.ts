@@ -5,8 +5,16 @@ import { DAY_MS, SECOND_MS } from '../../std/clock.js'
 import { defined } from '../../std/defined.js'
 import { parseDuration } from '../../std/time.js'
 import type { KeyList, RenewAnswer, RotateBotAnswer } from '../../wire/keys.js'
-import { type CommonOptions, common, profileName, type Session, type Start } from '../session.js'
-import { formatDate, formatTable, formatTime, printable } from '../text.js'
+import {
+  type CommonOptions,
+  common,
+  type ListOptions,
+  profileName,
+  type Session,
+  type Start,
+  withNames,
+} from '../session.js'
+import { formatDate, formatNames, formatTable, formatTime, printable } from '../text.js'
 
 interface CreateOptions extends CommonOptions {
   /** Milliseconds; `never`. */
@@ -18,11 +26,13 @@ const DEFAULT_LIFETIME_MS = 30 * DAY_MS
 
 export function addKeys(program: Command, start: Start): void {
   const keys = program.command('keys').description('list, create and delete API keys')
-  common(keys.command('ls'))
+  withNames(common(keys.command('ls')))
     .description('list the keys: in use, retired, and listed at Prefect')
-    .action((options: CommonOptions) =>
+    .action((options: ListOptions) =>
       start('keys ls', options, async (session) => {
         const list = await session.client.keys(session.profile)
+        if (options.names === true)
+          return session.answer(list, () => formatNames(list.keys.flatMap(({ id }) => id ?? [])))
         session.answer(list, () => describeKeys(list))
         if (!session.isJson) for (const notice of list.notices) session.say(`note: ${printable(notice)}`)
       }),

@@ -80,7 +80,7 @@ async function showPage(session: Session, view: LoginView, isUnwanted: boolean):
   const { env, platform } = session.terminal
   const { isInteractive } = session
   const plan = planBrowser({ env, platform, isInteractive, isUnwanted, url })
-  const isOpen = plan.isToBeOpened && (await openBrowser(url))
+  const isOpen = plan.isToBeOpened && (await openBrowser(url, env))
   const failedToOpen = 'The browser did not start: open the page yourself.'
   session.say(plan.isToBeOpened && !isOpen ? failedToOpen : plan.advice)
   session.say(`If the browser asks whether ${hostOf(url)} may access apps on this device, allow it once.`)

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
 import { type Command, InvalidArgumentError } from 'commander'
+import pc from 'picocolors'
 import { failed, failWith } from '../../client/failure.js'
 import { resolvePaths } from '../../config/paths.js'
 import { systemClock } from '../../std/clock.js'
@@ -46,6 +47,19 @@ async function showLogs(session: Session, source: string | undefined, options: L
   }
   const readable = ['--output', 'cat', '-n', lines, ...(follow ? ['--follow'] : [])]
   return runAndCopy(session, 'journalctl', [...JOURNAL, ...readable])
+}
+
+/** The last lines of the newest log, readable and without colours; none if there is no log. */
+export async function lastLogLines(session: Session, count: number): Promise<readonly string[]> {
+  const lines: string[] = []
+  const plain = {
+    ...session,
+    isJson: false,
+    colors: pc.createColors(false),
+    print: (line: string) => void lines.push(line),
+  }
+  await showLogs(plain, undefined, { lines: count })
+  return lines
 }
 
 /** A daemon started by hand writes the file, perhaps long ago: then the service's journal is newer. */

@@ -5,12 +5,17 @@ import { defined } from '../../std/defined.js'
 import type { ProfileList, ProfileView } from '../../wire/profile.js'
 import { readSecret } from '../ask.js'
 import { usageError } from '../failure.js'
-import { type CommonOptions, common, profileName, type Session, type Start, withJson } from '../session.js'
-import { describeWorkspace, formatFacts, formatTable, printable } from '../text.js'
-
-interface ListOptions extends CommonOptions {
-  readonly names?: boolean
-}
+import {
+  type CommonOptions,
+  common,
+  type ListOptions,
+  profileName,
+  type Session,
+  type Start,
+  withJson,
+  withNames,
+} from '../session.js'
+import { describeWorkspace, formatFacts, formatNames, formatTable, printable } from '../text.js'
 
 interface ValueOptions extends CommonOptions {
   /** `false` for `--no-api-url`. */
@@ -29,13 +34,12 @@ export function addProfile(program: Command, start: Start): void {
 }
 
 function addReading(profile: Command, start: Start): void {
-  withJson(profile.command('ls'))
+  withNames(withJson(profile.command('ls')))
     .description('list all profiles; * marks the active one')
-    .option('--names', 'print only the names, one per line')
     .action((options: ListOptions) =>
       start('profile ls', options, async (session) => {
         const list = await session.client.profiles()
-        const names = () => list.profiles.map(({ name }) => printable(name)).join('\n')
+        const names = () => formatNames(list.profiles.map(({ name }) => name))
         session.answer(list, options.names === true ? names : () => describeProfiles(list))
       }),
     )

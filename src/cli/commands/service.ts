@@ -1,12 +1,21 @@
 /** `prefect-auth service`: has the system start the daemon at login and on the first request. */
 import type { Command } from 'commander'
+import { scrub } from '../../std/text.js'
+import { askYes } from '../ask.js'
+import { cancelled } from '../failure.js'
 import type { ServiceFile } from '../service/files.js'
-import { type Installation, openServiceManager, type ServiceLook } from '../service/service.js'
+import {
+  type CarriedEnv,
+  type Installation,
+  openServiceManager,
+  type ServiceLook,
+} from '../service/service.js'
 import { type Colors, type CommonOptions, type Session, type Start, withJson } from '../session.js'
 import { printable } from '../text.js'
 
 interface PrintOptions extends CommonOptions {
   readonly print?: boolean
+  readonly yes?: boolean
 }
 
 export function addService(program: Command, start: Start): void {
@@ -16,8 +25,11 @@ export function addService(program: Command, start: Start): void {
   withJson(service.command('install'))
     .description('install or update the service, start the daemon and wait until it responds')
     .option('--print', 'print what would be written, and change nothing')
+    .option('-y, --yes', 'do not ask whether to take over the variables of this shell')
     .action((options: PrintOptions) =>
-      start('service install', options, (session) => install(session, options.print === true)),
+      start('service install', options, (session) =>
+        install(session, options.print === true, options.yes === true),
+      ),
     )
   withJson(service.command('uninstall'))
     .description('remove the service; keys, settings and state are kept')
@@ -32,13 +44,32 @@ export function addService(program: Command, start: Start): void {
     .action((options: CommonOptions) => start('service status', options, showState))
 }
 
-async function install(session: Session, isPrintOnly: boolean): Promise<void> {
+/**
+ * A proxy, certificates or addresses that a cloned repository's `.envrc` set in this shell would be the service's for good:
+ * each is named before it is written.
+ */
+export function describeCarried(env: CarriedEnv): readonly string[] {
+  const pairs = Object.entries(env)
+  if (pairs.length === 0) return []
+  return [
+    'From your environment the service gets, until it is installed again:',
+    ...pairs.map(([name, value]) => `  ${name}=${printable(scrub(value))}`),
+  ]
+}
+
+async function install(session: Session, isPrintOnly: boolean, isAgreed: boolean): Promise<void> {
   const manager = openServiceManager(session)
   if (isPrintOnly) {
-    const files = await manager.plan()
+    const { files, env } = await manager.plan()
+    for (const line of describeCarried(env)) session.say(line)
     return session.answer({ files }, () => describePlan(files))
   }
-  const installation = await manager.install()
+  const installation = await manager.install(async (env) => {
+    const lines = describeCarried(env)
+    for (const line of lines) session.say(line)
+    if (lines.length === 0 || isAgreed || !session.isInteractive) return
+    if (!(await askYes(session, 'Install the service with them?'))) throw cancelled()
+  })
   session.answer(installation, () => describeInstallation(installation, session.colors))
 }
 

@@ -3,9 +3,10 @@ import { type Command, InvalidArgumentError, Option } from 'commander'
 import { defined } from '../../std/defined.js'
 import { parseDuration } from '../../std/time.js'
 import { tokenPowers } from '../../wire/tokens.js'
+import { usageError } from '../failure.js'
 import type { Session } from '../session.js'
-import { type CommonOptions, type Start, withJson } from '../session.js'
-import { formatTable, formatTime, printable } from '../text.js'
+import { type CommonOptions, type ListOptions, type Start, withJson, withNames } from '../session.js'
+import { formatNames, formatTable, formatTime, printable } from '../text.js'
 
 interface CreateOptions {
   readonly json?: boolean
@@ -13,6 +14,10 @@ interface CreateOptions {
   readonly power: (typeof tokenPowers)[number]
   readonly profile?: readonly string[]
   readonly expiresIn: string
+}
+
+interface KeepOptions extends CommonOptions {
+  readonly all?: boolean
 }
 
 export function addToken(program: Command, start: Start): void {
@@ -26,13 +31,21 @@ export function addToken(program: Command, start: Start): void {
     .action(({ profile, ...options }: CreateOptions) =>
       start('token create', options, (session) => createToken(session, options, profile)),
     )
-  withJson(token.command('ls'))
+  withNames(withJson(token.command('ls')))
     .description('list the active tokens')
-    .action((options: CommonOptions) =>
+    .action((options: ListOptions) =>
       start('token ls', options, async (session) => {
         const list = await session.client.tokens()
+        if (options.names === true)
+          return session.answer(list, () => formatNames(list.tokens.map(({ id }) => id)))
         session.answer(list, () => (list.tokens.length === 0 ? 'No tokens' : describe(list.tokens)))
       }),
+    )
+  withJson(token.command('keep [id]'))
+    .description('end the parking of a token: another user held our TCP port, and you know who it was')
+    .option('--all', 'of all parked tokens')
+    .action((id: string | undefined, options: KeepOptions) =>
+      start('token keep', options, (session) => keepTokens(session, id, options.all === true)),
     )
   withJson(token.command('revoke <id>'))
     .description('revoke a token at once, by its id from token ls')
@@ -68,9 +81,28 @@ async function createToken(
   )
 }
 
+async function keepTokens(session: Session, id: string | undefined, isAll: boolean): Promise<void> {
+  if ((id === undefined) !== isAll) {
+    throw usageError(
+      'name one token, or all of them',
+      'prefect-auth token ls      (then: token keep ID, or token keep --all)',
+    )
+  }
+  const answer = await session.client.keepTokens(id === undefined ? { all: true } : { id })
+  session.answer(answer, () =>
+    answer.tokens.length === 0
+      ? 'No token was parked'
+      : answer.tokens
+          .map(({ id, name }) => `Token ${printable(id)} (${printable(name)}) is accepted again`)
+          .join('\n'),
+  )
+}
+
 function describe(tokens: Awaited<ReturnType<Session['client']['tokens']>>['tokens']): string {
+  const isAnyParked = tokens.some(({ parked_at }) => parked_at !== undefined)
+  const parkedColumn = (text: string) => (isAnyParked ? [text] : [])
   return formatTable(
-    ['ID', 'NAME', 'POWER', 'PROFILES', 'EXPIRES (UTC)', 'LAST USED (UTC)'],
+    ['ID', 'NAME', 'POWER', 'PROFILES', 'EXPIRES (UTC)', 'LAST USED (UTC)', ...parkedColumn('STATE')],
     tokens.map((token) => [
       token.id,
       token.name,
@@ -78,6 +110,7 @@ function describe(tokens: Awaited<ReturnType<Session['client']['tokens']>>['toke
       token.profiles.join(','),
       formatTime(token.expires_at),
       token.last_used_at === undefined ? 'never' : formatTime(token.last_used_at),
+      ...parkedColumn(token.parked_at === undefined ? 'active' : 'parked'),
     ]),
   )
 }

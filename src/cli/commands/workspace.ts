@@ -2,8 +2,16 @@
 import type { Command } from 'commander'
 import { failWith } from '../../client/failure.js'
 import { pickWorkspace, requirePerson } from '../ask.js'
-import { type CommonOptions, common, profileName, type Session, type Start } from '../session.js'
-import { formatTable, printable } from '../text.js'
+import {
+  type CommonOptions,
+  common,
+  type ListOptions,
+  profileName,
+  type Session,
+  type Start,
+  withNames,
+} from '../session.js'
+import { formatNames, formatTable, printable } from '../text.js'
 
 interface SetOptions extends CommonOptions {
   readonly workspace?: string
@@ -11,9 +19,11 @@ interface SetOptions extends CommonOptions {
 
 export function addWorkspace(program: Command, start: Start): void {
   const workspace = program.command('workspace').description('list and choose workspaces')
-  common(workspace.command('ls'))
+  withNames(common(workspace.command('ls')))
     .description('list the workspaces that the key can access')
-    .action((options: CommonOptions) => start('workspace ls', options, listWorkspaces))
+    .action((options: ListOptions) =>
+      start('workspace ls', options, (session) => listWorkspaces(session, options.names === true)),
+    )
   common(workspace.command('set [workspace]'))
     .description('choose the workspace by handle, id or page URL, or from a list')
     .option('-w, --workspace <handle/handle>', 'the same as the argument')
@@ -22,8 +32,10 @@ export function addWorkspace(program: Command, start: Start): void {
     )
 }
 
-async function listWorkspaces(session: Session): Promise<void> {
+async function listWorkspaces(session: Session, isNamesOnly: boolean): Promise<void> {
   const answer = await session.client.workspaces(await profileName(session))
+  const names = () => formatNames(answer.workspaces.map(({ handle }) => handle))
+  if (isNamesOnly) return session.answer(answer, names)
   session.answer(answer, () =>
     formatTable(
       ['', 'WORKSPACE', 'NAME', 'ID'],

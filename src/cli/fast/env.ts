@@ -53,7 +53,7 @@ async function fetchEnv(
     ...(mayBeNone ? ['allow_none=true'] : []),
   ]
   const answer = await transport.send({ method: 'GET', path: `/v1/env?${query.join('&')}` })
-  if (answer.status === 200) return answer.text
+  if (answer.status === 200) return known(format, answer.text)
   throw failed(parseProblem(answer.status, answer.text))
 }
 
@@ -66,6 +66,23 @@ function namesToRemove(env: Host['env'], isProxied: boolean): readonly string[] 
       (name) => isShadow(name) && !SHADOW_NAMES.includes(name) && /^\w+$/.test(name),
     ),
   ]
+}
+
+const NAME = '(?:PREFECT_\\w+|prefect_\\w+|NO_PROXY|no_proxy)'
+/** The statements that the daemon of this version renders for `sh`, and its notes, which are comments. */
+const KNOWN_IN_SH = new RegExp(
+  `^(?:(?:export ${NAME}='(?:[^']|'\\\\'')*'|unset ${NAME});\\n)*(?:# [^\\n]*\\n)*$`,
+)
+
+/** Returns `text`. Throws `not_understood` if a shell would run more of it than setting and removing Prefect's variables. */
+function known(format: EnvFormat, text: string): string {
+  if (format !== 'sh' || KNOWN_IN_SH.test(text)) return text
+  throw failed({
+    code: 'not_understood',
+    kind: 'no_answer',
+    detail: "this version does not know the shape of the daemon's response; nothing of it is printed",
+    hint: 'prefect-auth version      (restart the daemon if the two versions differ)',
+  })
 }
 
 function refuse(host: Host, format: EnvFormat, error: unknown): number {
@@ -125,7 +142,7 @@ export async function fetchProxyEnv(
   }
   const answer = await transport.send({ method: 'POST', path: '/v1/env', body })
   if (answer.notice !== undefined) writeErr(`prefect-auth: ${printable(answer.notice)}\n`)
-  if (answer.status === 200) return answer.text
+  if (answer.status === 200) return known(format, answer.text)
   // Never asked twice: a second request might succeed, and make a token that nobody gets.
   throw failed(parseProblem(answer.status, answer.text))
 }

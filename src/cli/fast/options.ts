@@ -22,6 +22,24 @@ export type FastPlan =
   | { readonly kind: 'help' }
   | { readonly kind: 'usage'; readonly message: string }
 
+/** `-p NAME COMMAND …`, which is Prefect's own order, as `COMMAND … -p NAME`. Other orders are returned as they are. */
+export function commandFirst(argv: readonly string[]): readonly string[] {
+  let at = 0
+  for (let word = argv[at]; word !== undefined; word = argv[at]) {
+    if (word === '-p' || word === '--profile') at += 2
+    else if (/^(--profile=|-p).|^--json$/.test(word)) at += 1
+    else break
+  }
+  const [command, ...rest] = argv.slice(at)
+  if (at === 0 || command === undefined || command.startsWith('-')) return argv
+  const options = argv.slice(0, at)
+  // What follows exec's own options belongs to its command.
+  if (command === 'exec' || command === 'env') return [command, ...options, ...rest]
+  const end = rest.indexOf('--')
+  if (end < 0) return [command, ...rest, ...options]
+  return [command, ...rest.slice(0, end), ...options, ...rest.slice(end)]
+}
+
 /** What `prefect-auth env …` asks for; `args` are the words after `env`. */
 export function parseEnvArguments(args: readonly string[]): FastPlan {
   if (args.some(looksLikeKey)) return usage(KEY_ARGUMENT.detail)

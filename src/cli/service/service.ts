@@ -31,9 +31,13 @@ export interface ServiceLook extends ServiceState {
   readonly outdated?: readonly string[]
 }
 
+/** Variables of the caller that the service will have from now on. */
+export type CarriedEnv = Readonly<Record<string, string>>
+
 interface Service {
-  plan(): Promise<readonly ServiceFile[]>
-  install(): Promise<Installation>
+  plan(): Promise<{ readonly files: readonly ServiceFile[]; readonly env: CarriedEnv }>
+  /** Asks `agree` before anything is changed; it rejects to prevent the installation. */
+  install(agree: (env: CarriedEnv) => Promise<void>): Promise<Installation>
   uninstall(): Promise<readonly string[]>
   /** Reads the state without starting anything. */
   look(): Promise<ServiceLook>
@@ -51,13 +55,17 @@ export function openServiceManager(session: Session): Service {
   const facts = () => lookAround(terminal, run, clock)
 
   return {
-    plan: async () => manager.plan(await facts()),
-    async install() {
+    async plan() {
+      const known = await facts()
+      return { files: manager.plan(known), env: known.env }
+    },
+    async install(agree) {
       refuseRoot(session)
       const before = await manager.state()
       const found = before.state === 'running' ? await daemonOf(session) : undefined
       if (before.state === 'stopped' || before.state === 'not_installed') await refuseStranger(session)
       const known = await facts()
+      await agree(known.env)
       const isStale = found !== undefined && found.version !== terminal.version
       const written = await manager.install(known, isStale)
       const daemon = await waitForAnswer(session)

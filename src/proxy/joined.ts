@@ -1,0 +1,168 @@
+/** A WebSocket whose client is known: relayed at once, with the client's first message read before it goes on. */
+import type { IncomingMessage } from 'node:http'
+import type { Duplex } from 'node:stream'
+import { guarded } from '../http/guarded.js'
+import { headerLines } from '../http/headers.js'
+import { toBrokerError } from '../http/problem.js'
+import type { Clock } from '../std/clock.js'
+import type { Tokens } from '../tokens/tokens.js'
+import { authenticatesByFrame, requireReach, type Visit, type Visitor } from './admission.js'
+import type { Dialled } from './dial.js'
+import { authExpected, closeFor, readFirst, senderOf } from './first-frame.js'
+import { closeFrame, createBoundary, createFirstMessage, OPCODE, writeFrame } from './frames.js'
+import { acceptedHeaders } from './headers.js'
+import type { Meter, Traffic } from './traffic.js'
+import { farewell, type Pair, splice } from './wires.js'
+
+/** A client that wants a WebSocket. */
+export interface Guest {
+  readonly request: IncomingMessage
+  readonly socket: Duplex
+  /** What it has already sent. */
+  readonly head: Buffer
+}
+
+export interface JoinParts {
+  readonly traffic: Pick<Traffic, 'welcome' | 'sockets'>
+  readonly tokens: Pick<Tokens, 'recognise'>
+  readonly clock: Clock
+  /** The token that Prefect gets, as of now: the handshake may be a while ago. Throws as `credentials.serve` does. */
+  readonly frameToken: (visit: Visit) => string | null
+  /** Logs, audits and counts what ends a WebSocket whose handshake was accepted. */
+  readonly report: (request: IncomingMessage, thrown: unknown, visitor: Visitor) => void
+}
+
+/** Answers the client's handshake, and joins the sockets once the client's first message was read. */
+export function join(
+  { request, socket: client, head }: Guest,
+  visit: Visit,
+  { socket: upstream, headers }: Extract<Dialled, { kind: 'open' }>,
+  parts: JoinParts,
+): void {
+  const { clock, report, traffic } = parts
+  const welcome = (visitor: Visitor) => traffic.welcome(request, visitor, visit.target.profile)
+  const track = trackPair({ client, upstream }, bytesOf(client), welcome, traffic.sockets)
+  track.known(visit)
+  client.write(`HTTP/1.1 101 Switching Protocols\r\n${headerLines(acceptedHeaders(headers))}\r\n`, 'latin1')
+  const first = createFirstMessage()
+  const between = createBoundary()
+  const stop = () => {
+    client.off('data', onUp).off('close', onGone).off('end', onGone).off('drain', onClientDrain)
+    client.off('error', onGone).pause()
+    upstream.off('data', onDown).off('close', onEnd).off('end', onEnd).off('drain', onUpstreamDrain)
+    upstream.off('error', onEnd).pause()
+  }
+  const end = (last?: Buffer) => {
+    stop()
+    upstream.on('error', () => undefined).destroy()
+    if (last === undefined) client.destroy()
+    else farewell(client, last, clock)
+    track.closed()
+  }
+  const refuse = (code: number, reason: string) =>
+    end(between.isBetween() ? closeFrame(code, reason) : undefined)
+  const onGone = () => end()
+  const onEnd = () => end(Buffer.alloc(0))
+  const onClientDrain = () => upstream.resume()
+  const onUpstreamDrain = () => client.resume()
+  const cut = { destroy: () => end() }
+  const onUp = guarded(cut, (chunk: Buffer) => {
+    const progress = first.push(chunk)
+    if (progress.kind === 'broken') return refuse(progress.code, progress.reason)
+    const forward = progress.controls.map(({ bytes }) => bytes)
+    if (progress.kind === 'waiting') {
+      // An upstream that does not read: its pings are not kept in our memory.
+      if (forward.length > 0 && !upstream.write(Buffer.concat(forward))) client.pause()
+      return
+    }
+    let sent: Buffer
+    try {
+      sent = forUpstream(progress.message, request, visit, parts)
+    } catch (thrown) {
+      report(request, thrown, visit)
+      const { code, reason } = closeFor(toBrokerError(thrown))
+      return refuse(code, reason)
+    }
+    stop()
+    upstream.write(Buffer.concat([...forward, sent, progress.rest]))
+    splice(client, upstream, clock, track.closed)
+  })
+  const onDown = guarded(cut, (chunk: Buffer) => {
+    between.take(chunk)
+    if (!client.write(chunk)) upstream.pause()
+  })
+  client.on('close', onGone).on('end', onGone).on('error', onGone).on('drain', onClientDrain)
+  upstream.on('close', onEnd).on('end', onEnd).on('error', onEnd).on('drain', onUpstreamDrain)
+  upstream.on('data', onDown).resume()
+  client.on('data', onUp).resume()
+  if (head.length > 0) onUp(head)
+}
+
+/** The first message of a known client as Prefect gets it. Throws the refusal. */
+function forUpstream(
+  {
+    text,
+    mask,
+    bytes,
+  }: { readonly text: string | undefined; readonly mask: Buffer | undefined; readonly bytes: Buffer },
+  request: IncomingMessage,
+  visit: Visit,
+  parts: JoinParts,
+): Buffer {
+  const first = readFirst(text)
+  if (first.kind === 'auth') {
+    const sender = senderOf(first.message, visit, parts.tokens)
+    if (sender !== visit) requireReach(sender.caller, visit.target.profile)
+    return writeFrame(OPCODE.text, Buffer.from(first.message.withToken(parts.frameToken(visit))), mask)
+  }
+  if (first.kind === 'odd' || authenticatesByFrame(request)) throw authExpected()
+  return bytes
+}
+
+/** Counts the pair, and cuts it when its token dies. */
+export function trackPair(
+  { client, upstream }: Pair,
+  before: Bytes,
+  welcome: (visitor: Visitor) => Meter,
+  live: Traffic['sockets'],
+) {
+  const cut = () => {
+    client.destroy()
+    upstream.destroy()
+  }
+  let forget = live.track(undefined, cut)
+  let meter: Meter | undefined
+  let leave: (() => void) | undefined
+  let isOver = false
+  return {
+    known(visitor: Visitor) {
+      if (meter !== undefined) return
+      meter = welcome(visitor)
+      leave = meter.socket()
+      forget()
+      forget = live.track(visitor.token?.id, cut)
+    },
+    /** May be called more than once. */
+    closed() {
+      if (isOver) return
+      isOver = true
+      forget()
+      leave?.()
+      const after = bytesOf(client)
+      meter?.bytes(after.read - before.read, after.written - before.written)
+    },
+  }
+}
+
+/** What went through a socket so far. */
+interface Bytes {
+  readonly read: number
+  readonly written: number
+}
+
+export function bytesOf(socket: Duplex): Bytes {
+  const read = 'bytesRead' in socket && typeof socket.bytesRead === 'number' ? socket.bytesRead : 0
+  const written =
+    'bytesWritten' in socket && typeof socket.bytesWritten === 'number' ? socket.bytesWritten : 0
+  return { read, written }
+}
