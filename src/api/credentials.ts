@@ -4,6 +4,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { BrokerError, isBrokerError } from '../base/errors.js'
 import { entityTag, matchesTag, preferredWaitMs, sendTagged } from '../http/conditional.js'
 import type { ApiServer } from '../http/schema.js'
+import type { ResolvedProfile } from '../profiles/profile.js'
 import type { Credentials, Served } from '../serve/credentials.js'
 import { defined } from '../std/defined.js'
 import { type Caller, reachesProfile, requireProfile } from '../tokens/access.js'
@@ -13,12 +14,13 @@ import {
   credentials as credentialsSchema,
   type PrefectEnv,
 } from '../wire/credentials.js'
+import { readsOurFile } from './callers-file.js'
 import type { RouteContext } from './context.js'
 import { renderKey, renderOwner, renderWorkspaceRef, seesAll } from './view.js'
 
 export function credentialsRoutes(api: ApiServer, context: RouteContext): void {
   const { credentials, guard, metrics, trail } = context
-  const bodyOf = createBodies()
+  const bodyOf = createBodies(credentials)
   api.get(
     '/v1/credentials',
     {
@@ -28,6 +30,7 @@ export function credentialsRoutes(api: ApiServer, context: RouteContext): void {
     async (request, reply) => {
       const current = await currentAnswer(context, request, reply, request.query.profile)
       if (current === undefined) return reply.hijack()
+      const isOurFile = await readsOurFile(request, credentials.reading().path)
       const isKnown = matchesTag(request.headers['if-none-match'], tagOf(current))
       const served = isKnown ? current : await credentials.markHandedOut(current)
       if (!isKnown) {
@@ -36,7 +39,7 @@ export function credentialsRoutes(api: ApiServer, context: RouteContext): void {
         const facts = { profile, ...defined({ fingerprint: key?.fingerprint }) }
         trail.given(request, guard.callerOf(request), 'credentials', facts)
       }
-      return sendTagged(request, reply, tagOf(served), () => bodyOf(served))
+      return sendTagged(request, reply, tagOf(served), () => bodyOf(served, isOurFile))
     },
   )
 }
@@ -134,19 +137,24 @@ function tagOf(served: Served): string {
   return entityTag(served.profile, served.generation)
 }
 
-/** An answer is an immutable object, so its JSON is made once. */
-function createBodies(): (served: Served) => string {
+/** An answer is an immutable object, so its JSON is made once; that for callers with another profile file each time. */
+function createBodies(credentials: Credentials): (served: Served, isOurFile: boolean) => string {
   const bodies = new WeakMap<Served, string>()
-  return (served) => {
-    const known = bodies.get(served)
+  return (served, isOurFile) => {
+    const known = isOurFile ? bodies.get(served) : undefined
     if (known !== undefined) return known
-    const body = JSON.stringify(renderCredentials(served))
-    bodies.set(served, body)
+    const { resolved } = credentials.state(served.profile)
+    const body = JSON.stringify(renderCredentials(served, resolved, isOurFile))
+    if (isOurFile) bodies.set(served, body)
     return body
   }
 }
 
-function renderCredentials(served: Served): CredentialsView {
+function renderCredentials(
+  served: Served,
+  { source, notes = [] }: ResolvedProfile,
+  isOurFile: boolean,
+): CredentialsView {
   const { workspace, owner, key } = served
   return {
     profile: served.profile,
@@ -160,10 +168,14 @@ function renderCredentials(served: Served): CredentialsView {
     }),
     generation: served.generation,
     because: served.because,
+    ...defined({
+      in_file: isOurFile && source === 'file' ? true : undefined,
+      notes: notes.length > 0 ? [...notes] : undefined,
+    }),
   }
 }
 
-/** What the caller's environment must hold; what is absent must be unset there. */
+/** The pair as variables; what has no value is absent. */
 export function renderEnv(served: Served): PrefectEnv {
   return defined({
     PREFECT_API_URL: served.apiUrl,

@@ -1,15 +1,18 @@
 /** Variables for a process: the credentials (GET), or the way through the proxy for a job (POST). */
 
 import type { FastifyReply } from 'fastify'
-import { BrokerError } from '../base/errors.js'
+import { BrokerError, type ErrorCode } from '../base/errors.js'
 import type { ApiServer } from '../http/schema.js'
-import { renderShell } from '../http/shell.js'
+import { renderRemovals, renderShell } from '../http/shell.js'
+import { loginCommandFor, shownName } from '../profiles/bundled.js'
 import { planProxyEnv } from '../proxy/env.js'
+import type { Credentials, Served } from '../serve/credentials.js'
 import { defined } from '../std/defined.js'
-import { loginCommand } from '../std/text.js'
 import type { ListenerFacts } from '../tokens/access.js'
-import { envQuery, proxyEnvBody } from '../wire/credentials.js'
+import { envQuery, type PrefectEnv, proxyEnvBody } from '../wire/credentials.js'
+import { wholeEnv } from '../wire/env-names.js'
 import type { EnvFormat } from '../wire/kinds.js'
+import { readsOurFile } from './callers-file.js'
 import type { RouteContext } from './context.js'
 import { pickProfile, renderEnv } from './credentials.js'
 
@@ -30,14 +33,29 @@ function directRoute(api: ApiServer, { credentials, guard, metrics, trail }: Rou
       schema: { querystring: envQuery },
     },
     async (request, reply) => {
-      const { profile, format } = request.query
+      const { profile, format, allow_none: mayBeNone = false } = request.query
       const caller = guard.callerOf(request)
       await credentials.refresh()
-      const current = credentials.serve(pickProfile(caller, profile, credentials))
+      const isOurFile = await readsOurFile(request, credentials.reading().path)
+      const asked = pickProfile(caller, profile, credentials)
+      if (mayBeNone && isWithoutPair(credentials, asked)) {
+        return sendVariables(reply, format, renderDirect(format, {}, []))
+      }
+      const current = requirePair(credentials.serve(asked))
+      const { resolved } = credentials.state(current.profile)
+      // A token's caller may be in a container, where there is no such file.
+      const isChosen = profile !== undefined && caller.token === undefined && isOurFile
+      const chosen = isChosen && resolved.source === 'file' ? resolved.name : undefined
+      const render = (served: Served) =>
+        renderDirect(
+          format,
+          { ...renderEnv(served), ...defined({ PREFECT_PROFILE: chosen }) },
+          resolved.notes,
+        )
       // What cannot be rendered is not handed out.
-      renderDirect(format, renderEnv(current))
+      render(current)
       const served = await credentials.markHandedOut(current)
-      const body = renderDirect(format, renderEnv(served))
+      const body = render(served)
       metrics.handedOut(served.profile)
       trail.given(request, caller, 'env', {
         profile: served.profile,
@@ -48,8 +66,14 @@ function directRoute(api: ApiServer, { credentials, guard, metrics, trail }: Rou
   )
 }
 
-function renderDirect(format: EnvFormat, env: ReturnType<typeof renderEnv>): string {
-  return format === 'json' ? `${JSON.stringify(env)}\n` : renderShell(format, env)
+type Variables = PrefectEnv & { readonly PREFECT_PROFILE?: string }
+
+function renderDirect(format: EnvFormat, env: Variables, notes: readonly string[] = []): string {
+  const whole = wholeEnv(env)
+  if (format === 'json') return `${JSON.stringify(whole)}\n`
+  // Comments, and last: every shell skips them, and a caller who joins the lines loses nothing.
+  const comments = notes.map((note) => `# ${note}\n`).join('')
+  return `${renderRemovals(format)}${renderShell(format, whole, whole)}${comments}`
 }
 
 function proxyRoute(api: ApiServer, context: RouteContext): void {
@@ -65,30 +89,53 @@ function proxyRoute(api: ApiServer, context: RouteContext): void {
       schema: { body: proxyEnvBody },
     },
     async (request, reply) => {
-      const { profile, format, name, pid, no_proxy: noProxy } = request.body
+      const { profile, format, name, pid, no_proxy: noProxy, no_proxy_small: small } = request.body
+      const { custom_headers: variable, headers_in_files: inFiles } = request.body
       const address = tcpAddress(inspection.status().listeners)
       await credentials.refresh()
+      const isOurFile = await readsOurFile(request, credentials.reading().path)
       // Throws if there is nothing to serve: a job that could only wait had better not start.
-      const served = credentials.serve(profile)
+      const served = requirePair(credentials.serve(profile))
       const { resolved } = credentials.state(profile)
-      if (resolved.kind === 'none') throw withoutApi(resolved.name)
       const { facts, token, isDurable } = await tokens.createForJob({
         name,
         profile: served.profile,
         ...defined({ workspace: resolved.workspace, pid }),
       })
-      const env = planProxyEnv({ address, resolved, token, ...defined({ noProxy }) })
+      const isChosen = profile !== undefined && isOurFile && resolved.source === 'file'
+      const env = wholeEnv({
+        ...planProxyEnv({
+          address,
+          resolved,
+          token,
+          headers: defined({ variable, inFiles }),
+          ...defined({ noProxy, smallNoProxy: small }),
+        }),
+        ...defined({ PREFECT_PROFILE: isChosen ? resolved.name : undefined }),
+      })
       const caller = { ...guard.callerOf(request), token: { ...facts, power: 'proxy' as const } }
       trail.given(request, caller, 'token_created', { profile: served.profile })
       const notice = isDurable ? undefined : NOT_DURABLE
       const body =
         format === 'json'
-          ? `${JSON.stringify({ profile: served.profile, env, ...defined({ notice }) })}\n`
-          : renderShell(format, env, env)
+          ? `${JSON.stringify({ profile: served.profile, env, replaces: replacedBy(served), ...defined({ notice }) })}\n`
+          : `${renderRemovals(format)}${renderShell(format, env, env)}`
       if (notice !== undefined) reply.header('prefect-auth-notice', notice)
       return sendVariables(reply, format, body)
     },
   )
+}
+
+/** What `env` without the proxy sets for this profile: in the caller's environment it is ours, and nothing foreign. */
+function replacedBy(served: Served): Readonly<Record<string, string>> {
+  const { PREFECT_API_URL, PREFECT_CLOUD_API_URL, PREFECT_CLOUD_UI_URL } = wholeEnv(renderEnv(served))
+  const secret = served.apiKey ?? served.authString
+  return defined({
+    PREFECT_API_URL,
+    PREFECT_CLOUD_API_URL,
+    PREFECT_CLOUD_UI_URL,
+    fingerprint: secret?.fingerprint(),
+  })
 }
 
 const NOT_DURABLE =
@@ -109,8 +156,24 @@ function tcpAddress(listeners: readonly ListenerFacts[]): string {
   })
 }
 
-function withoutApi(profile: string): BrokerError {
-  return new BrokerError('profile_not_cloud', `profile '${profile}' has no API URL`, {
-    hint: loginCommand(profile),
+/** Throws `login_required` for a profile that leads nowhere: Prefect would start a server of its own for the job. */
+function requirePair(served: Served): Served {
+  if (served.kind !== 'none') return served
+  const { profile, because } = served
+  throw new BrokerError('login_required', `profile ${shownName(profile)} has no API URL (${because})`, {
+    hint: loginCommandFor(profile),
   })
 }
+
+/** Whether there is no pair to be had for this profile. Throws if there is one that cannot be served at the moment. */
+function isWithoutPair(credentials: Credentials, profile: string | undefined): boolean {
+  const { outcome } = credentials.state(profile)
+  if (outcome.kind === 'served') return outcome.served.kind === 'none'
+  return WITHOUT_PAIR.has(outcome.error.code)
+}
+
+const WITHOUT_PAIR: ReadonlySet<ErrorCode> = new Set([
+  'login_required',
+  'profiles_file_invalid',
+  'profiles_file_unreadable',
+])

@@ -210,8 +210,8 @@ function renderProfile(state: ProfileState, entry: ProfileEntry | undefined): Pr
   }
 }
 
-export function renderProfilesFile({ path, state, problem }: ProfileReading): ProfileList['file'] {
-  return { path, state, ...defined({ problem }) }
+export function renderProfilesFile({ path, state, problem, warnings }: ProfileReading): ProfileList['file'] {
+  return { path, state, ...defined({ problem, warnings: warnings && [...warnings] }) }
 }
 
 /** The workspace that the profile's URL names, with its handle if Prefect has told it. */

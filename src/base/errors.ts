@@ -53,6 +53,7 @@ export const ERROR_CODES = {
   profiles_file_invalid: { kind: 'conflict', retry: 'never' },
   profiles_file_unreadable: { kind: 'unavailable', retry: 'never' },
   profiles_file_changed: { kind: 'conflict', retry: 'soon' },
+  profiles_file_mismatch: { kind: 'conflict', retry: 'never' },
   api_url_invalid: { kind: 'invalid', retry: 'never' },
   // workspaces and owners
   workspace_required: { kind: 'conflict', retry: 'never' },

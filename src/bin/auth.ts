@@ -41,7 +41,7 @@ function createHost(): Host {
     env: process.env,
     home: findHome('prefect-auth'),
     platform: process.platform,
-    ...defined({ uid, execve }),
+    ...defined({ uid, execve, folder: currentFolder() }),
     version: PACKAGE.version,
     pid: process.pid,
     parentPid: process.ppid,
@@ -52,6 +52,14 @@ function createHost(): Host {
       process.on(signal, listener)
       return () => process.off(signal, listener)
     },
+  }
+}
+
+function currentFolder(): string | undefined {
+  try {
+    return process.cwd()
+  } catch {
+    return undefined
   }
 }
 

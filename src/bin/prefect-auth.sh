@@ -57,8 +57,25 @@ __pab_is_ours() {
   [ ! -L "$__pab_socket" ] && [ -S "$__pab_socket" ] && [ -O "$__pab_socket" ]
 }
 
+# Whether Prefect finds nothing here but its usual profile file; what else it finds is for auth.js to judge.
+__pab_is_plain() {
+  case ${HOME-} in '' | [!/]* | *[!A-Za-z0-9._/-]*) return 1 ;; esac
+  [ -z "${PREFECT_HOME-}${PREFECT_PROFILES_PATH-}${PREFECT_API-}${PREFECT_CLOUD-}${PREFECT_CLIENT-}" ] || return 1
+  [ -z "${PREFECT_CLIENT_CUSTOM_HEADERS-}${PREFECT_API_TLS_INSECURE_SKIP_VERIFY-}${PREFECT_API_SSL_CERT_FILE-}" ] || return 1
+  [ -z "${prefect_api-}${prefect_cloud-}${prefect_api_url-}${prefect_api_key-}${prefect_api_auth_string-}" ] || return 1
+  [ -z "${prefect_cloud_api_url-}${prefect_cloud_ui_url-}" ] || return 1
+  [ ! -e prefect.toml ] && __pab_lacks .env prefect_ && __pab_lacks pyproject.toml 'prefect["'"'"']?([] .]|=[^=])'
+}
+
+__pab_lacks() {
+  [ ! -e "$1" ] && return
+  command grep -qiE "$2" "$1" 2>/dev/null
+  [ $? -eq 1 ]
+}
+
 # Requests the credentials as text; sets __pab_body. $1: env or exec, $2: the format.
 __pab_ask() {
+  __pab_is_plain || return 1
   case $__pab_profile in
     *[!A-Za-z0-9._-]* | pnu_* | pnb_*) return 1 ;;
   esac
@@ -66,7 +83,7 @@ __pab_ask() {
   __pab_find_socket || return 1
   __pab_body=$(
     command curl -q -s -g --noproxy '*' --max-time 10 --unix-socket "$__pab_socket" -A "prefect-auth/@VERSION@ $1" \
-      -w '\n%{http_code}' "http://authd/v1/env?format=$2${__pab_profile:+&profile=$__pab_profile}" 2>/dev/null
+      -H "prefect-auth-profiles-file: $HOME/.prefect/profiles.toml" -w '\n%{http_code}' "http://authd/v1/env?format=$2${__pab_profile:+&profile=$__pab_profile}" 2>/dev/null
   ) || return 1
   case $__pab_body in
     *'
@@ -86,6 +103,10 @@ __pab_is_known() {
     case $__pab_rest in
       'export '*) __pab_verb='export' __pab_rest=${__pab_rest#export } ;;
       'unset '*) __pab_verb='unset' __pab_rest=${__pab_rest#unset } ;;
+      # A note is a comment up to the end of its line.
+      '# '*'
+'*) __pab_rest=${__pab_rest#*'
+'} && continue ;;
       *) return 1 ;;
     esac
     __pab_name=${__pab_rest%%[!A-Za-z0-9_]*}
@@ -147,7 +168,8 @@ __pab_exec() {
   __pab_names=
   if [ -z "${BASH_VERSION-}" ]; then
     [ -r "/proc/$$/environ" ] || return
-    command grep -zqv '^[A-Za-z_][A-Za-z0-9_]*=' "/proc/$$/environ" 2>/dev/null &
+    # Nor may a name be one of Prefect's in other letters, which Prefect takes for the same.
+    LC_ALL=C command grep -zqvE "$__pab_fit" "/proc/$$/environ" 2>/dev/null &
     __pab_names=$!
   fi
   __pab_ask exec sh
@@ -162,6 +184,9 @@ __pab_exec() {
   exec "$@"
 }
 
+__pab_fit='^(PREFECT_[A-Z0-9_]*|[A-OQ-Za-oq-z_][A-Za-z0-9_]*|[Pp]([A-QS-Za-qs-z0-9_][A-Za-z0-9_]*)?'
+__pab_fit="$__pab_fit|[Pp][Rr]([A-DF-Za-df-z0-9_][A-Za-z0-9_]*)?|[Pp][Rr][Ee]([A-EG-Za-eg-z0-9_][A-Za-z0-9_]*)?)="
+
 # A command that the shell would not run as given is for auth.js, which says why.
 __pab_is_command() {
   case $1 in
@@ -171,8 +196,10 @@ __pab_is_command() {
   esac
 }
 
-# Whether the caller's environment has no other values; if it has, auth.js reports them.
+# Whether the caller's environment has no other values, and the profile nothing to note; if it has, auth.js reports them.
 __pab_agrees() {
+  case $__pab_body in *'
+# '*) return 1 ;; esac
   [ -z "${PREFECT_API_URL-}${PREFECT_API_KEY-}${PREFECT_API_AUTH_STRING-}${PREFECT_CLOUD_API_URL-}${PREFECT_CLOUD_UI_URL-}" ] ||
     (
       __pab_1=${PREFECT_API_URL-} __pab_2=${PREFECT_API_KEY-} __pab_3=${PREFECT_API_AUTH_STRING-}

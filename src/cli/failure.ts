@@ -1,11 +1,13 @@
 /** Failures as people and scripts see them: two lines on stderr and an exit code. */
-import { type Failure, failed } from '../client/failure.js'
+import { type Failure, failed, failureOf } from '../client/failure.js'
 import { defined } from '../std/defined.js'
 import { printable, printableLines } from './text.js'
 
 /** The exit code that the contract gives to a failure. */
 export function exitCodeOf(failure: Failure): number {
   if (failure.code === 'prefect_unreachable') return 5
+  // The pair that the caller means cannot be had here, as without a login.
+  if (failure.code === 'profiles_file_mismatch') return 3
   switch (failure.kind) {
     case 'usage':
       return 2
@@ -18,6 +20,12 @@ export function exitCodeOf(failure: Failure): number {
     default:
       return 1
   }
+}
+
+/** Whether the daemon has no pair for this profile at all, with which `--allow-none` does not mind. */
+export function isWithoutPair(error: unknown): boolean {
+  const code = failureOf(error)?.code
+  return code === 'login_required' || code === 'profiles_file_invalid' || code === 'profiles_file_unreadable'
 }
 
 /** `prefect-auth: what failed (code)`, then the hint on its own line, ready to be copied. */

@@ -3,8 +3,10 @@
 import { defined } from '../std/defined.js'
 import { Secret } from '../std/secret.js'
 import type { ProxyTrafficView } from '../wire/credentials.js'
+import { isShadow } from '../wire/env-names.js'
 import type { RenewalView } from '../wire/keys.js'
 import type { ProfileStatus, Status } from '../wire/status.js'
+import { isFromProxy } from './fast/standing.js'
 import type { Colors } from './session.js'
 import {
   counted,
@@ -25,6 +27,8 @@ interface StatusTextInput {
   readonly because: string | undefined
   /** The caller's environment: its variables override what the daemon serves. */
   readonly env: Readonly<Record<string, string | undefined>>
+  /** What else stands around this command. */
+  readonly standing?: readonly Finding[]
   /** The version of this command. */
   readonly version: string
   /** Epoch ms. */
@@ -113,7 +117,7 @@ function describeOthers({ profiles }: Status, name: string): string | undefined 
 }
 
 function findFindings(
-  { status, env, version }: StatusTextInput,
+  { status, env, version, standing = [] }: StatusTextInput,
   name: string,
   profile: ProfileStatus | undefined,
 ): Finding[] {
@@ -122,8 +126,10 @@ function findFindings(
   return [
     ...(profile === undefined ? [missing] : findProfileFindings(profile)),
     ...(profile === undefined ? [] : findOverrides(env, profile)),
+    ...standing,
     ...(vault.problem === undefined ? [] : [{ text: vault.problem.message, hint: vault.problem.hint }]),
     ...(status.profiles_file.problem === undefined ? [] : [{ text: status.profiles_file.problem }]),
+    ...(status.profiles_file.warnings ?? []).map((text) => ({ text })),
     ...listeners.flatMap(({ problem }) => (problem === undefined ? [] : [{ text: problem }])),
     ...status.notices.map((text) => ({ text })),
     ...(daemon.version === version ? [] : [differentVersions(daemon.version, version)]),
@@ -139,7 +145,7 @@ function findProfileFindings(profile: ProfileStatus): Finding[] {
   const { ready, reason, hint, notices } = profile
   const unready = { text: reason ?? 'not ready', ...defined({ hint }) }
   const nowhere = { text: `profile '${profile.name}' has no Prefect API URL`, hint: 'prefect-auth login' }
-  const state = profile.kind === 'none' ? [nowhere] : ready ? [] : [unready]
+  const state = !ready ? [unready] : profile.kind === 'none' ? [nowhere] : []
   const trouble = profile.renewal?.trouble
   const renewal = trouble === undefined ? [] : [{ text: trouble.message, hint: trouble.hint }]
   return [...state, ...renewal, ...notices.map((text) => ({ text }))]
@@ -158,12 +164,17 @@ function findOverrides(env: StatusTextInput['env'], profile: ProfileStatus): Fin
  * does not count while it is current.
  */
 export function overridingVariables(
-  { PREFECT_API_URL: url, PREFECT_API_KEY: key }: StatusTextInput['env'],
+  env: StatusTextInput['env'],
   profile: ProfileStatus | undefined,
 ): readonly string[] {
+  const { PREFECT_API_URL: url, PREFECT_API_KEY: key, PREFECT_API_AUTH_STRING: auth } = env
+  const isSet = (value: string | undefined): value is string => Boolean(value) && !isFromProxy(value ?? '')
   return [
-    ...(url && url !== profile?.api_url ? ['PREFECT_API_URL'] : []),
-    ...(key && new Secret(key).fingerprint() !== profile?.key?.fingerprint ? ['PREFECT_API_KEY'] : []),
+    ...(isSet(url) && url !== profile?.api_url ? ['PREFECT_API_URL'] : []),
+    ...(isSet(key) && new Secret(key).fingerprint() !== profile?.key?.fingerprint ? ['PREFECT_API_KEY'] : []),
+    // Prefect 3 prefers it to a key.
+    ...(isSet(auth) && profile?.kind === 'cloud' ? ['PREFECT_API_AUTH_STRING'] : []),
+    ...Object.keys(env).filter((name) => isShadow(name) && isSet(env[name])),
   ]
 }
 

@@ -2,11 +2,12 @@
 import type { FastifyRequest } from 'fastify'
 import type { ErrorCode } from '../base/errors.js'
 import { BrokerError } from '../base/errors.js'
-import { ENV_NAMES, type PrefectEnv } from '../wire/credentials.js'
-import { PROXY_EXTRA_NAMES } from '../wire/env-names.js'
+import type { PrefectEnv } from '../wire/credentials.js'
+import { ENV_NAMES, PROFILE_VARIABLE, PROXY_EXTRA_NAMES, SHADOW_NAMES } from '../wire/env-names.js'
 import { DIALECTS, ENV_FORMATS, type ShellFormat } from '../wire/kinds.js'
 
-type ExtraName = (typeof PROXY_EXTRA_NAMES)[number]
+const EXTRA_NAMES = [PROFILE_VARIABLE, ...PROXY_EXTRA_NAMES] as const
+type ExtraName = (typeof EXTRA_NAMES)[number]
 type EnvName = (typeof ENV_NAMES)[number] | ExtraName
 
 /** How a format sets a variable, by its own quoting rules. */
@@ -32,11 +33,21 @@ export function renderShell(
     const value = env[name]
     return value === undefined ? (DIALECTS[format].unset(name) ?? []) : set(name, representable(name, value))
   })
-  for (const name of PROXY_EXTRA_NAMES) {
+  for (const name of EXTRA_NAMES) {
     const value = others[name]
     if (value !== undefined) lines.push(set(name, representable(name, value)))
   }
   return lines.map((line) => `${line}\n`).join('')
+}
+
+/**
+ * Removes what Prefect 3 might prefer to our variables. Goes before `renderShell`: Windows takes a name in small letters for the
+ * same variable.
+ */
+export function renderRemovals(format: ShellFormat): string {
+  return SHADOW_NAMES.flatMap((name) => DIALECTS[format].unset(name) ?? [])
+    .map((line) => `${line}\n`)
+    .join('')
 }
 
 function representable(name: EnvName, value: string): string {

@@ -4,7 +4,13 @@ import { BrokerError } from '../base/errors.js'
 import type { KeyKeeper } from '../keys/keeper.js'
 import { inferCloudUiUrl } from '../prefect/api-url.js'
 import type { CloudDefaults, Owner } from '../prefect/cloud.js'
-import { isBundledProfileName, requireNewProfileName, shownName } from '../profiles/bundled.js'
+import {
+  CLOUD_PROFILE,
+  isBundledProfileName,
+  isNeverCloud,
+  requireNewProfileName,
+  shownName,
+} from '../profiles/bundled.js'
 import type { ProfileReading, ProfileStore } from '../profiles/profile.js'
 import { resolveProfile } from '../profiles/resolve.js'
 import { defined } from '../std/defined.js'
@@ -23,8 +29,6 @@ export interface LoginTarget {
   readonly isToBeActive?: boolean
 }
 
-const DEFAULT_PROFILE = 'cloud'
-
 /**
  * The active profile if none is requested; if that is one of Prefect's bundled ones, `cloud`, which then becomes active. A
  * name that does not exist yet is a new profile. Rejects with `profile_not_cloud`, `profile_name_invalid`,
@@ -42,12 +46,15 @@ export async function findLoginTarget(
   requireWritable(reading)
   const { file } = reading
   const active = resolveProfile({ file, defaults }).name
-  const isReplacing = requested === undefined && isBundledProfileName(active) && active !== DEFAULT_PROFILE
-  const name = requested ?? (isReplacing ? DEFAULT_PROFILE : active)
+  const isReplacing = requested === undefined && isNeverCloud(active)
+  const name = requested ?? (isReplacing ? CLOUD_PROFILE : active)
   const isKnown = file.profiles.has(name) || isBundledProfileName(name)
   if (!isKnown) requireNewProfileName(name)
   const resolved = isKnown ? resolveProfile({ file, defaults, requested: name }) : undefined
   if (resolved?.kind === 'server') throw notCloud(resolved)
+  // `default` in the file is where users of Prefect 2 have all their settings.
+  const isOwn = name === 'default' && resolved?.source === 'file'
+  if (resolved?.kind === 'none' && isNeverCloud(name) && !isOwn) throw bundled(name)
   const cloudApiUrl = resolved?.cloudApiUrl ?? defaults.cloudApiUrl
   return {
     profile: name,
@@ -73,7 +80,12 @@ export function requireWritable({ state, path, problem }: ProfileReading): void 
 
 function notCloud({ name, apiUrl }: { readonly name: string; readonly apiUrl?: string }): BrokerError {
   const message = `profile ${shownName(name)} points to a self-hosted Prefect server (${apiUrl ?? 'no URL'}), which uses no API keys`
-  return new BrokerError('profile_not_cloud', message, { hint: loginCommand(DEFAULT_PROFILE) })
+  return new BrokerError('profile_not_cloud', message, { hint: loginCommand(CLOUD_PROFILE) })
+}
+
+function bundled(name: string): BrokerError {
+  const message = `profile ${shownName(name)} is one of Prefect's own, which a login does not turn into a profile of Prefect Cloud`
+  return new BrokerError('profile_not_cloud', message, { hint: loginCommand(CLOUD_PROFILE) })
 }
 
 /**

@@ -1,7 +1,7 @@
 /** What is known of Prefect's profiles: built-in ones, harmless settings, names for new ones. */
 
 import { BrokerError } from '../base/errors.js'
-import { cleanText } from '../std/text.js'
+import { cleanText, loginCommand } from '../std/text.js'
 import { newProfileName } from '../wire/common.js'
 import type { ProfileEntry } from './profile.js'
 
@@ -67,6 +67,19 @@ export const FALLBACK_PROFILE = 'ephemeral'
 /** Whether a profile of this name is built into Prefect, whatever the user's file says. */
 export function isBundledProfileName(name: string): boolean {
   return BUNDLED_PROFILES.has(name)
+}
+
+/** Whether a login may not turn this profile into one of Prefect Cloud: Prefect's own clients rely on what it means. */
+export function isNeverCloud(name: string): boolean {
+  return isBundledProfileName(name) && name !== CLOUD_PROFILE
+}
+
+/** The one bundled profile that is meant for Prefect Cloud. */
+export const CLOUD_PROFILE = 'cloud'
+
+/** `prefect-auth login --profile work`; without a name for a bundled profile, which a login replaces by `cloud`. */
+export function loginCommandFor(name: string): string {
+  return isNeverCloud(name) ? 'prefect-auth login' : loginCommand(name)
 }
 
 /** Throws `profile_name_invalid` for a name that we would not create. A file may already contain any other name. */

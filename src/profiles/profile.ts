@@ -34,6 +34,8 @@ export interface ProfileReading {
   readonly state: 'good' | 'missing' | 'empty' | 'invalid' | 'unreadable'
   /** Why `file` is older than the file on disk: a sentence, with the line if there is one. Never a value from the file. */
   readonly problem?: string
+  /** The file has never been read since the start, so that nothing is known of any profile: not even that there is none. */
+  readonly isUnread?: true
   /** What the user should know about the file itself (permissions, a byte order mark), each with its remedy. */
   readonly warnings?: readonly string[]
 }
@@ -60,6 +62,10 @@ export interface ResolvedProfile {
   readonly fileAuthString?: Secret
   /** What the user should know about this profile: sentences, each with its remedy. */
   readonly warnings: readonly string[]
+  /** Settings that Prefect's clients obey beside the pair or in place of it: sentences without a value. */
+  readonly notes?: readonly string[]
+  /** `PREFECT_CLIENT_CUSTOM_HEADERS`, which may contain secrets. */
+  readonly customHeaders?: Secret
 }
 
 /** One change of the file. Names and values are checked before anything is written. */

@@ -76,12 +76,11 @@ export function unread(path: string, now: number): HeldReading {
 }
 
 export function judgeFile(path: string, found: FoundFile): Finding {
-  const still = 'the last good version stays in effect'
-  if (found.kind === 'missing') return { state: 'missing', problem: `${path} is gone; ${still}` }
-  if (found.kind !== 'text') return { state: found.kind, problem: `${path} ${found.problem}; ${still}` }
-  if (isBlank(found)) return { state: 'empty', problem: `${path} is empty; ${still}` }
+  if (found.kind === 'missing') return { state: 'missing', problem: `${path} is gone` }
+  if (found.kind !== 'text') return { state: found.kind, problem: `${path} ${found.problem}` }
+  if (isBlank(found)) return { state: 'empty', problem: `${path} is empty` }
   const parsed = parseProfiles(found.text)
-  if (parsed.kind === 'invalid') return { state: 'invalid', problem: `${path} ${parsed.problem}; ${still}` }
+  if (parsed.kind === 'invalid') return { state: 'invalid', problem: `${path} ${parsed.problem}` }
   const warnings = fileWarnings(path, found, parsed.file)
   return { state: 'good', text: found.text, file: parsed.file, warnings }
 }
@@ -99,8 +98,17 @@ export function nextReading({ reading, text }: HeldReading, finding: Finding, no
   const { state, problem } = finding
   // As long as there was no good file, a missing or empty one is not a problem.
   const isHarmless = text === undefined && (state === 'missing' || state === 'empty')
-  const shown = isHarmless ? undefined : problem
-  const next = { path, file: reading.file, readAt, state, ...defined({ problem: shown }) }
+  const isUnread = text === undefined && !isHarmless
+  const effect = isUnread ? 'no profile is known until it is fixed' : 'the last good version stays in effect'
+  const shown = isHarmless ? undefined : `${problem}; ${effect}`
+  const next = {
+    path,
+    file: reading.file,
+    readAt,
+    state,
+    ...defined({ problem: shown }),
+    ...(isUnread && { isUnread }),
+  }
   return { reading: next, ...defined({ text }) }
 }
 

@@ -14,10 +14,10 @@ import { inferCloudUiUrl, isCloudApiUrl, parseHttpUrl, workspaceIdsOf } from '..
 import type { CloudDefaults } from '../prefect/cloud.js'
 import { isOwnToken, isProxyBase, unproxiedUrl, upstreamUrlOf } from '../prefect/proxied.js'
 import { defined } from '../std/defined.js'
-import type { Secret } from '../std/secret.js'
+import { Secret } from '../std/secret.js'
 import { BUNDLED_PROFILES, FALLBACK_PROFILE, isBundledProfileName, shownName } from './bundled.js'
 import type { ProfileEntry, ProfileFile, ProfileKind, ResolvedProfile } from './profile.js'
-import { profileWarnings } from './warnings.js'
+import { profileNotes, profileWarnings } from './warnings.js'
 
 interface ProfileQuestion {
   readonly file: ProfileFile
@@ -68,6 +68,7 @@ function resolve(name: string, file: ProfileFile, defaults: CloudDefaults): Reso
     ...cloud,
     ...defined({ apiUrl, workspace }),
     ...secretsOf(entry),
+    ...obeyedBeside(entry),
     warnings: [...(isActive ? activeWarnings(name, file) : []), ...(isRead ? profileWarnings(known) : [])],
   }
 }
@@ -103,6 +104,15 @@ function secretsOf({ apiKey, authString }: ProfileEntry): { fileKey?: Secret; fi
   // One of our tokens instead of a key: a client that ran through the proxy wrote it. It is never adopted.
   const foreign = (secret: Secret | undefined) => (secret && isOwnToken(secret) ? undefined : secret)
   return defined({ fileKey: foreign(apiKey), fileAuthString: foreign(authString) })
+}
+
+function obeyedBeside(entry: ProfileEntry): Pick<ResolvedProfile, 'notes' | 'customHeaders'> {
+  const headers = entry.settings.PREFECT_CLIENT_CUSTOM_HEADERS
+  const notes = profileNotes(entry)
+  return defined({
+    notes: notes.length > 0 ? notes : undefined,
+    customHeaders: headers === undefined ? undefined : new Secret(headers),
+  })
 }
 
 function becauseOf(

@@ -20,10 +20,40 @@ export function profileWarnings(findings: ProfileFindings): string[] {
     ...urlWarnings(findings),
     ...secretWarnings(findings),
     ...typeWarnings(findings.entry),
+    ...noteWarnings(findings.entry),
     ...aliasWarnings(findings.entry),
     ...oldClientWarnings(findings.entry),
   ]
   return warnings.filter((warning) => warning !== undefined)
+}
+
+/**
+ * Settings that Prefect's clients obey beside the key or in place of it, one sentence each, without a value. They are comments in
+ * the text of `env`, so nothing of the file may be in them.
+ */
+export function profileNotes({ settings }: ProfileEntry): string[] {
+  const isSkipping = /^(?:1|true|t|yes|y|on)$/i.test(settings.PREFECT_API_TLS_INSECURE_SKIP_VERIFY ?? '')
+  return [
+    hasAuthorization(settings.PREFECT_CLIENT_CUSTOM_HEADERS)
+      ? 'PREFECT_CLIENT_CUSTOM_HEADERS of the profile contains an Authorization, which Prefect 3 sends in place of the key'
+      : undefined,
+    isSkipping
+      ? 'PREFECT_API_TLS_INSECURE_SKIP_VERIFY of the profile switches the verification of TLS certificates off'
+      : undefined,
+    settings.PREFECT_API_SSL_CERT_FILE
+      ? 'PREFECT_API_SSL_CERT_FILE of the profile decides which TLS certificates are trusted'
+      : undefined,
+  ].filter((note) => note !== undefined)
+}
+
+function hasAuthorization(headers: string | undefined): boolean {
+  try {
+    const value: unknown = JSON.parse(headers ?? '{}')
+    if (typeof value !== 'object' || value === null) return false
+    return Object.keys(value).some((name) => name.toLowerCase() === 'authorization')
+  } catch {
+    return false
+  }
 }
 
 function urlWarnings({ entry, kind, cloud }: ProfileFindings): (string | undefined)[] {
@@ -90,6 +120,14 @@ function typeWarnings({ notStrings = [] }: ProfileEntry): string[] {
     (name) =>
       `${name} is not a string in profiles.toml, so Prefect 3 does not start; put its value in quotes`,
   )
+}
+
+function noteWarnings(entry: ProfileEntry): string[] {
+  const hint = `run: prefect config unset --profile ${argument(entry.name)}`
+  // An own CA is what the user wants, and no reason for a warning.
+  return profileNotes(entry)
+    .filter((note) => !note.startsWith('PREFECT_API_SSL_CERT_FILE'))
+    .map((note) => `${note}; ${hint} ${note.split(' ')[0]}`)
 }
 
 function aliasWarnings({ settings }: ProfileEntry): (string | undefined)[] {

@@ -1,6 +1,8 @@
 /** The environment variables of a job that goes through the proxy. Pure. */
 import { proxyPrefix, tokenAuthString } from '../prefect/proxied.js'
 import type { ResolvedProfile } from '../profiles/profile.js'
+import { defined } from '../std/defined.js'
+import { type CustomHeaderSources, planCustomHeaders } from './custom-headers.js'
 
 interface ProxyEnvInputs {
   /** `http://127.0.0.1:PORT` */
@@ -9,6 +11,9 @@ interface ProxyEnvInputs {
   readonly token: string
   /** `NO_PROXY` as the caller has it. */
   readonly noProxy?: string
+  /** `no_proxy`, if the caller has another one. */
+  readonly smallNoProxy?: string
+  readonly headers?: Omit<CustomHeaderSources, 'profile'>
 }
 
 type ProxyEnv = Readonly<Partial<Record<ProxyEnvName, string>>>
@@ -19,20 +24,28 @@ type ProxyEnvName =
   | 'PREFECT_CLOUD_API_URL'
   | 'PREFECT_CLOUD_UI_URL'
   | 'PREFECT_SILENCE_API_URL_MISCONFIGURATION'
+  | 'PREFECT_CLIENT_CUSTOM_HEADERS'
   | 'NO_PROXY'
   | 'no_proxy'
 
-/** A variable that is absent must be unset. Prefect takes a URL for Cloud's if it starts with the Cloud URL, letter by letter. */
-export function planProxyEnv({ address, resolved, token, noProxy }: ProxyEnvInputs): ProxyEnv {
+/** Prefect takes a URL for Cloud's if it starts with the Cloud URL, letter by letter. */
+export function planProxyEnv({
+  address,
+  resolved,
+  token,
+  noProxy = '',
+  smallNoProxy = noProxy,
+  headers,
+}: ProxyEnvInputs): ProxyEnv {
   const base = `${address}${proxyPrefix(resolved.name)}`
-  // Python reads both names, and the lower-case one first.
-  const exempt = extendNoProxy(noProxy ?? '')
+  const ofProfile = defined({ profile: resolved.customHeaders?.reveal() }) // only their names are used
   const ways = {
     PREFECT_API_KEY: token,
     // Prefect 2 takes every path but /api for a mistake, and warns at each start.
     PREFECT_SILENCE_API_URL_MISCONFIGURATION: 'true',
-    NO_PROXY: exempt,
-    no_proxy: exempt,
+    NO_PROXY: extendNoProxy(noProxy),
+    no_proxy: extendNoProxy(smallNoProxy),
+    ...defined({ PREFECT_CLIENT_CUSTOM_HEADERS: planCustomHeaders({ ...headers, ...ofProfile }, token) }),
   }
   if (resolved.kind === 'cloud') {
     const { apiUrl = '', cloudApiUrl, cloudUiUrl } = resolved
@@ -45,10 +58,17 @@ export function planProxyEnv({ address, resolved, token, noProxy }: ProxyEnvInpu
     }
   }
   // Prefect 2 knows no auth string and sends the key to any server; Prefect 3 prefers the auth string.
-  return { ...ways, PREFECT_API_URL: base, PREFECT_API_AUTH_STRING: tokenAuthString(token) }
+  return {
+    ...ways,
+    PREFECT_API_URL: base,
+    PREFECT_API_AUTH_STRING: tokenAuthString(token),
+    PREFECT_CLOUD_API_URL: resolved.cloudApiUrl,
+  }
 }
 
 function extendNoProxy(before: string): string {
+  // Python and curl obey `*` only if it stands alone, and then it covers this machine as well.
+  if (before.trim() === '*') return '*'
   const known = before.split(',').map((entry) => entry.trim())
   // It exempts every host, but for curl and Python's urllib only if it stands alone.
   if (known.includes('*')) return '*'

@@ -5,12 +5,14 @@ import { genuineKey, type HeldSecret } from '../keys/keeper.js'
 import { type KeyFacts, type KeyRecord, keyFacts, type ProfileRecord } from '../keys/ledger.js'
 import { workspaceHandle } from '../prefect/cloud.js'
 import { shownName } from '../profiles/bundled.js'
-import type { ResolvedProfile } from '../profiles/profile.js'
+import type { ProfileReading, ResolvedProfile } from '../profiles/profile.js'
 import { defined } from '../std/defined.js'
 import { loginCommand, quoteWord } from '../std/text.js'
 import type { ProfileState, Served } from './credentials.js'
 
 export interface AnswerInputs {
+  /** The profile file has never been read: nobody knows where the profile leads. */
+  readonly unread?: BrokerError
   readonly resolved: ResolvedProfile
   /** What is known of the profile. */
   readonly known: ProfileRecord
@@ -57,7 +59,8 @@ export function decideAnswer(inputs: AnswerInputs): ProfileState {
     generation,
     workspaces,
     notices: [...resolved.warnings, ...(exchangeRefused === undefined ? [] : [exchangeRefused]), ...doubt],
-    ...defined({ owner, standing }),
+    // The owner is that of the stored key: nobody has asked whose key is in the file.
+    ...defined({ owner: found.kind === 'found' && found.source === 'file' ? undefined : owner, standing }),
   }
   if (found.kind === 'refused') {
     const { source, error, key } = found
@@ -73,6 +76,15 @@ export function decideAnswer(inputs: AnswerInputs): ProfileState {
     ...defined({ key: part.key }),
     outcome: { kind: 'served', served: served(resolved, known, part) },
   }
+}
+
+/** Why no profile can be served; `undefined` if the profile file has been read, or there is none. */
+export function unreadFile({ isUnread, state, path, problem }: ProfileReading): BrokerError | undefined {
+  if (isUnread !== true) return undefined
+  const code = state === 'unreadable' ? 'profiles_file_unreadable' : 'profiles_file_invalid'
+  return new BrokerError(code, problem ?? `cannot read ${path}`, {
+    hint: `fix ${quoteWord(path)}, then check: prefect-auth status`,
+  })
 }
 
 /** What to say of a key that Prefect refuses. A key in the file is the user's own, and served as long as it is there. */
@@ -120,6 +132,7 @@ function served(
 }
 
 function find(inputs: AnswerInputs): Found {
+  if (inputs.unread !== undefined) return { kind: 'refused', source: 'none', error: inputs.unread }
   switch (inputs.resolved.kind) {
     case 'cloud':
       return findKey(inputs)

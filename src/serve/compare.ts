@@ -18,8 +18,8 @@ export function isSame(before: ProfileState, after: ProfileState): boolean {
 }
 
 function comparable({ outcome, resolved, ...rest }: ProfileState): unknown {
-  const { fileKey, fileAuthString } = resolved
-  const inFile = [fileKey?.fingerprint(), fileAuthString?.fingerprint()]
+  const { fileKey, fileAuthString, customHeaders } = resolved
+  const inFile = [fileKey, fileAuthString, customHeaders].map((secret) => secret?.fingerprint())
   if (outcome.kind === 'served') return { ...rest, resolved, inFile, served: tellable(outcome.served) }
   const { code, message, hint } = outcome.error
   return { ...rest, resolved, inFile, refused: [code, message, hint] }

@@ -5,14 +5,14 @@ import type { KeyKeeper } from '../keys/keeper.js'
 import { currentKey, type Ledger, profileRecord } from '../keys/ledger.js'
 import type { Verdicts } from '../keys/verdicts.js'
 import type { CloudDefaults } from '../prefect/cloud.js'
-import type { ProfileFile, ProfileStore, ResolvedProfile } from '../profiles/profile.js'
+import type { ProfileFile, ProfileReading, ProfileStore, ResolvedProfile } from '../profiles/profile.js'
 import { isSameReading } from '../profiles/reading.js'
 import { listProfiles, resolveProfile } from '../profiles/resolve.js'
 import { createSerial } from '../std/async.js'
 import { type Clock, sleep } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
-import { type AnswerInputs, decideAnswer } from './answer.js'
+import { type AnswerInputs, decideAnswer, unreadFile } from './answer.js'
 import { digestOf, isSame } from './compare.js'
 import type { Credentials, ProfileState, Served } from './credentials.js'
 import { createHolds } from './holds.js'
@@ -65,7 +65,7 @@ export function createCredentials({
   const holds = createHolds()
 
   const inputsFor = (resolved: ResolvedProfile, ledger = keeper.ledger()) =>
-    gatherInputs({ keeper, verdicts, renewsAt }, ledger, resolved)
+    gatherInputs({ keeper, verdicts, renewsAt, reading: store.reading() }, ledger, resolved)
 
   /** Decides all answers, makes new generations durable, then swaps. */
   const settleNow = async (endHolds: () => void): Promise<void> => {
@@ -125,6 +125,8 @@ export function createCredentials({
     const found = states.get(profile ?? active)
     if (found !== undefined) return found
     const held = holds.of(profile ?? active)
+    const unread = held === undefined ? unreadFile(store.reading()) : undefined
+    if (unread !== undefined) throw unread
     // Throws `profile_not_found` with the profiles there are, or resolves a bundled profile that is not in use yet.
     const resolved = resolveProfile({
       file: held?.file ?? store.reading().file,
@@ -238,10 +240,12 @@ function gatherInputs(
     keeper,
     verdicts,
     renewsAt,
+    reading,
   }: {
     readonly keeper: KeyKeeper
     readonly verdicts: Pick<Verdicts, 'of'> | undefined
     readonly renewsAt: ((item: string) => number | undefined) | undefined
+    readonly reading: ProfileReading
   },
   ledger: Ledger,
   resolved: ResolvedProfile,
@@ -257,6 +261,7 @@ function gatherInputs(
     keys: Object.values(ledger.keys),
     isFileKeyDoubted: fileStanding !== undefined && fileStanding !== 'good',
     ...defined({
+      unread: unreadFile(reading),
       current: record && {
         record,
         held: keeper.held(record.item),

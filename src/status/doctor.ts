@@ -172,10 +172,14 @@ export function judgeFile({
   state,
   path,
   problem,
-}: Pick<ProfileReading, 'state' | 'path' | 'problem'>): Finding {
+  isUnread,
+  warnings = [],
+}: Pick<ProfileReading, 'state' | 'path' | 'problem' | 'isUnread' | 'warnings'>): Finding {
   switch (state) {
     case 'good':
-      return { verdict: 'ok', finding: path }
+      return warnings.length === 0
+        ? { verdict: 'ok', finding: path }
+        : { verdict: 'warning', finding: warnings.join('; ') }
     case 'missing':
       return { verdict: 'ok', finding: `${path} does not exist yet` }
     case 'empty':
@@ -183,7 +187,9 @@ export function judgeFile({
     case 'unreadable':
       return {
         verdict: 'problem',
-        finding: `${path}: ${problem ?? state}; the last valid version is in use`,
+        finding: isUnread
+          ? (problem ?? `${path} is ${state}`)
+          : `${path}: ${problem ?? state}; the last valid version is in use`,
         remedy: `fix ${path}`,
       }
   }

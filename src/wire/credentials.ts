@@ -5,7 +5,7 @@ import { ENV_FORMATS } from './kinds.js'
 
 export const credentialsQuery = z.strictObject({ profile: profileName.optional() })
 
-/** What a process needs in its environment; an absent name must be unset there. */
+/** The pair itself; `GET /v1/env` adds what a process needs so that no other source fills the gaps. */
 const prefectEnv = z.object({
   PREFECT_API_URL: z.string().optional(),
   PREFECT_API_KEY: z.string().optional(),
@@ -14,8 +14,6 @@ const prefectEnv = z.object({
   PREFECT_CLOUD_UI_URL: z.string().optional(),
 })
 export type PrefectEnv = z.infer<typeof prefectEnv>
-
-export { ENV_NAMES } from './env-names.js'
 
 export const credentials = z.object({
   profile: profileName,
@@ -30,12 +28,21 @@ export const credentials = z.object({
     .meta({ description: 'Prefect has begun to refuse the key; it is asked again. Absent: all is well' }),
   generation: z.number().int(),
   because: z.string(),
+  in_file: z
+    .boolean()
+    .optional()
+    .meta({ description: "the profile is in the caller's profile file, so PREFECT_PROFILE can name it" }),
+  notes: z
+    .array(z.string())
+    .optional()
+    .meta({ description: 'settings of the profile that a client obeys beside this pair or in place of it' }),
 })
 export type Credentials = z.infer<typeof credentials>
 
 export const envQuery = z.strictObject({
   profile: profileName.optional(),
   format: z.enum(ENV_FORMATS).default('sh'),
+  allow_none: z.stringbool().optional().meta({ description: 'true: without a pair, the variables of none' }),
 })
 
 export const proxyEnvBody = z.strictObject({
@@ -50,6 +57,19 @@ export const proxyEnvBody = z.strictObject({
     .optional()
     .meta({ description: "the job's process: while it runs, an unused token stays active, up to 14 days" }),
   no_proxy: z.string().max(4_000).optional().meta({ description: 'the NO_PROXY to extend' }),
+  no_proxy_small: z
+    .string()
+    .max(4_000)
+    .optional()
+    .meta({ description: 'the no_proxy to extend, if it is another' }),
+  custom_headers: z
+    .string()
+    .max(8_000)
+    .optional()
+    .meta({ description: 'the PREFECT_CLIENT_CUSTOM_HEADERS of the job, if an Authorization is among them' }),
+  headers_in_files: z.array(z.string().max(100)).max(20).optional().meta({
+    description: 'names of custom headers in files of its directory that take the place of the token',
+  }),
 })
 
 /** Proxy traffic of one profile and token name since the daemon started. */

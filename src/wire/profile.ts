@@ -26,6 +26,10 @@ export const profilesFileView = z.object({
   path: z.string(),
   state: z.enum(['good', 'missing', 'empty', 'invalid', 'unreadable']),
   problem: z.string().optional(),
+  warnings: z
+    .array(z.string())
+    .optional()
+    .meta({ description: 'about the file itself, each with its remedy' }),
 })
 
 export const profileList = z.object({

@@ -8,17 +8,18 @@ import { AUTH_STRING, CLOUD_KEY } from '../fixtures/fake-broker.js'
 
 const run = promisify(execFile)
 
-t.test('eval "$(curl … /v1/env)" sets what there is and removes what there is not', async (t) => {
+t.test('eval "$(curl … /v1/env)" sets what there is, and empties or removes what there is not', async (t) => {
   const api = await startApi(t)
   const socket = 'socketPath' in api.socket ? api.socket.socketPath : ''
   const script = (path: string) =>
-    `export PREFECT_API_KEY=old PREFECT_CLOUD_UI_URL=old
+    `export PREFECT_API_KEY=old PREFECT_CLOUD_UI_URL=old prefect_api_key=small PREFECT_API='{}'
      eval "$(curl -qsS --unix-socket '${socket}' 'http://authd${path}')"; echo "outcome $?"
-     printf '%s|%s|%s|%s' "$PREFECT_API_URL" "$PREFECT_API_KEY" "$PREFECT_API_AUTH_STRING" "$PREFECT_CLOUD_UI_URL"`
+     printf '%s|%s|%s|%s' "$PREFECT_API_URL" "\${PREFECT_API_KEY-unset}" "\${PREFECT_API_AUTH_STRING-unset}" "$PREFECT_CLOUD_UI_URL"
+     printf '|%s|%s|%s' "\${PREFECT_PROFILE-unset}" "\${prefect_api_key-unset}" "\${PREFECT_API-unset}"`
   const cloud = await run('sh', ['-c', script('/v1/env')])
-  t.match(cloud.stdout, /^outcome 0\nhttps:\/\/api.prefect.cloud.*\|pnu_[^|]*\|\|$/)
+  t.match(cloud.stdout, /^outcome 0\nhttps:\/\/api.prefect.cloud.*\|pnu_[^|]*\|\|\|unset\|unset\|unset$/)
   const server = await run('sh', ['-c', script('/v1/env?profile=server')])
-  t.equal(server.stdout, `outcome 0\nhttp://me:hush@localhost:4200/api||${AUTH_STRING}|`)
+  t.equal(server.stdout, `outcome 0\nhttp://me:hush@localhost:4200/api||${AUTH_STRING}||server|unset|unset`)
   api.broker.refuse(
     'cloud',
     new BrokerError('login_required', 'no key; $(touch owned)', { hint: '`touch owned`' }),
@@ -31,16 +32,16 @@ t.test('eval "$(curl … /v1/env)" sets what there is and removes what there is 
 t.test('renders the same variables in every format', async (t) => {
   const api = await startApi(t)
   const cases = [
-    ['sh', `export PREFECT_API_KEY='${CLOUD_KEY}';`, 'unset PREFECT_API_AUTH_STRING;', 'text/plain'],
-    ['fish', `set -gx PREFECT_API_KEY '${CLOUD_KEY}';`, 'set -e PREFECT_API_AUTH_STRING;', 'text/plain'],
+    ['sh', `export PREFECT_API_KEY='${CLOUD_KEY}';`, "export PREFECT_API_AUTH_STRING='';", 'text/plain'],
+    ['fish', `set -gx PREFECT_API_KEY '${CLOUD_KEY}';`, "set -gx PREFECT_API_AUTH_STRING '';", 'text/plain'],
     [
       'powershell',
       `$Env:PREFECT_API_KEY = '${CLOUD_KEY}'`,
-      'Remove-Item Env:PREFECT_API_AUTH_STRING -ErrorAction SilentlyContinue',
+      "$Env:PREFECT_API_AUTH_STRING = ''",
       'text/plain',
     ],
-    ['dotenv', `PREFECT_API_KEY=${CLOUD_KEY}`, '', 'text/plain'],
-    ['json', `"PREFECT_API_KEY":"${CLOUD_KEY}"`, '', 'application/json'],
+    ['dotenv', `PREFECT_API_KEY=${CLOUD_KEY}`, 'PREFECT_API_AUTH_STRING=\n', 'text/plain'],
+    ['json', `"PREFECT_API_KEY":"${CLOUD_KEY}"`, '"PREFECT_API_AUTH_STRING":""', 'application/json'],
   ] as const
   for (const [format, set, removed, type] of cases) {
     const answer = await ask(api.socket, `/v1/env?format=${format}`)
@@ -57,6 +58,48 @@ t.test('renders the same variables in every format', async (t) => {
     fingerprint: 'sha256:0123456789ab',
   })
   t.equal(api.broker.handedOut.length, 7)
+})
+
+t.test('a profile that leads nowhere is no answer, unless that is wanted', async (t) => {
+  const api = await startApi(t)
+  t.equal((await ask(api.socket, '/v1/env?profile=empty')).text, FAIL('login_required'))
+  const none = await ask(api.socket, '/v1/env?profile=empty&allow_none=true&format=json')
+  t.same(json(none), {
+    PREFECT_API_KEY: '',
+    PREFECT_API_AUTH_STRING: '',
+    PREFECT_CLOUD_API_URL: 'https://api.prefect.cloud/api',
+  })
+  t.equal(api.broker.handedOut.length, 0)
+  for (const code of ['login_required', 'profiles_file_invalid', 'vault_locked'] as const) {
+    api.broker.refuse('cloud', new BrokerError(code, 'no pair'))
+    const { status } = await ask(api.socket, '/v1/env?allow_none=true')
+    t.equal(status, code === 'vault_locked' ? 503 : 200, code)
+  }
+})
+
+t.test('a token for a container chooses no profile, and neither does another file', async (t) => {
+  const api = await startApi(t)
+  const token = await api.broker.token('use')
+  t.notMatch((await ask(api.tcp, '/v1/env?profile=server', { token })).text, 'PREFECT_PROFILE')
+  const headers = { 'prefect-auth-profiles-file': '/home/other/profiles.toml' }
+  t.notMatch((await ask(api.socket, '/v1/env?profile=server', { headers })).text, 'PREFECT_PROFILE')
+  const answer = json(await ask(api.socket, '/v1/credentials?profile=server', { headers }))
+  t.equal(answer.in_file, undefined)
+  const chosen = { 'prefect-auth-profiles-file': '/home/other/profiles.toml PREFECT_HOME' }
+  for (const path of ['/v1/env?format=json', '/v1/credentials']) {
+    const refused = await ask(api.socket, path, { headers: chosen })
+    t.match(json(refused), {
+      status: 409,
+      code: 'profiles_file_mismatch',
+      detail: /PREFECT_HOME.*\/home\/other/,
+    })
+  }
+  for (const nonsense of ['', 'relative', '/%zz', '/a b c']) {
+    const { status } = await ask(api.socket, '/v1/env', {
+      headers: { 'prefect-auth-profiles-file': nonsense },
+    })
+    t.ok(status === 200 || nonsense === '/a b c', nonsense)
+  }
 })
 
 const FAIL = (code: string) => `echo 'prefect-auth: ${code}' >&2; false\n`

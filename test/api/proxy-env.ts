@@ -63,7 +63,7 @@ t.test('gives a server job the token as its auth string', async (t) => {
   t.match(said, /PREFECT_API_AUTH_STRING=prefect-auth:pab_[\w-]{43}\n/)
   t.match(said, /PREFECT_SILENCE_API_URL_MISCONFIGURATION=true\n/)
   t.match(said, /NO_PROXY=127\.0\.0\.1,localhost\n/)
-  t.match(said, /\[\]\n/, 'nothing of an earlier profile stays')
+  t.match(said, /\[https:\/\/api\.prefect\.cloud\/api\]\n/, 'nothing of an earlier profile stays')
 })
 
 t.test('fails with a reason as JSON, and with a failing line in a shell', async (t) => {

@@ -9,6 +9,7 @@ import { renderShell } from '../../src/http/shell.js'
 import { problem, startScriptedDaemon } from '../fixtures/scripted-daemon.js'
 import { makeFront, SHELLS } from './fixtures/shell-front.js'
 
+t.setTimeout(300_000)
 const front = makeFront(t)
 const evil = join(front.dir, 'evil')
 const NASTY = `a'b"c\\d $(touch ${evil}) \`touch ${evil}\`\n; touch ${evil} #é\t!`
@@ -17,6 +18,7 @@ const text = renderShell('sh', served)
 const daemon = await startScriptedDaemon(t, {
   'GET /v1/env': ({ query }) => {
     if (query.profile === 'gone') return problem('profile_not_found', 'not_found', 404, 'no such profile')
+    if (query.profile === 'noted') return { text: `${text}# a note\n` }
     if (query.profile === 'cut')
       return {
         handle: (response) => {
@@ -120,6 +122,14 @@ for (const shell of SHELLS) {
     ['a program that begins with a dash', ['exec', '--', '-x'], {}],
     ['a key in place of a program', ['exec', 'pnu_123'], {}],
     ['a caller with another URL', ['exec', 'true'], { PREFECT_API_URL: 'http://other' }],
+    ['custom headers', ['exec', 'true'], { PREFECT_CLIENT_CUSTOM_HEADERS: '{}' }],
+    ['unverified TLS', ['exec', 'true'], { PREFECT_API_TLS_INSECURE_SKIP_VERIFY: '1' }],
+    ['a CA', ['exec', 'true'], { PREFECT_API_SSL_CERT_FILE: '/ca' }],
+    ['another home', ['env'], { PREFECT_HOME: '/elsewhere' }],
+    ['another profile file', ['env'], { PREFECT_PROFILES_PATH: '/elsewhere' }],
+    ['a group of settings', ['exec', 'true'], { PREFECT_API: '{}' }],
+    ['a name in small letters', ['exec', 'true'], { prefect_api_key: 'x' }],
+    ['a home that needs encoding', ['env'], { HOME: '/home/a b', PREFECT_AUTH_SOCKET: daemon.socket }],
     ['a relative socket', ['env'], { PREFECT_AUTH_SOCKET: 'authd.sock' }],
     ['no socket', ['env'], { PREFECT_AUTH_SOCKET: '/nowhere/s' }],
     ['a path without curl', ['env'], { PATH: `${front.dir}/only-node` }],
@@ -129,6 +139,29 @@ for (const shell of SHELLS) {
       t.equal(run.stdout, `NODE ${JSON.stringify(args)}\n`)
     })
   }
+
+  t.test(`${shell}: leaves a directory that names settings of Prefect to Node, and no other`, async (t) => {
+    for (const [file, content, isPlain] of [
+      ['prefect.toml', '', false],
+      ['.env', 'export prefect_API_url=x\n', false],
+      ['.env', 'OTHER=prefect\n', true],
+      ['pyproject.toml', '[tool.prefect]\n', false],
+      ['pyproject.toml', '[tool]\n"prefect".profiles_path = "x"\n', false],
+      ['pyproject.toml', '[tool]\nprefect = { }\n', false],
+      ['pyproject.toml', 'dependencies = ["prefect>=3", "prefect==3.9", "prefect[aws]~=3"]\n', true],
+    ] as const) {
+      const cwd = t.testdir({ [file]: content })
+      for (const args of [['env'], ['exec', 'sh', '-c', 'echo ran']]) {
+        const { stdout } = await front.run(args, { shell, env, cwd })
+        t.equal(stdout.startsWith('NODE '), !isPlain, `${file} ${content} ${args[0]}`)
+      }
+    }
+  })
+
+  t.test(`${shell}: a profile with notes is for Node, which prints them`, async (t) => {
+    t.match((await front.run(['exec', '-p', 'noted', 'true'], { shell, env })).stdout, /^NODE /)
+    t.equal((await front.run(['env', '-p', 'noted'], { shell, env })).stdout, `${text}# a note\n`)
+  })
 
   t.test(`${shell}: exec accepts equal values in the caller's environment`, async (t) => {
     const run = await front.run(['exec', 'sh', '-c', 'echo ran'], { shell, env: { ...env, ...served } })

@@ -39,7 +39,7 @@ t.test('gives a job a token and our address, and none of the caller’s credenti
   t.equal(outcome.code, 0)
   t.same(
     lines.filter((line) => !line.startsWith('PREFECT_AUTH_')),
-    Object.entries(job.env)
+    Object.entries({ ...job.env, PREFECT_API_AUTH_STRING: '' })
       .map(([name, value]) => `${name}=${value}`)
       .sort((one, other) => (one < other ? -1 : 1)),
   )

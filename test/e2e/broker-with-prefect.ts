@@ -71,7 +71,7 @@ for (const which of ['3', '2'] satisfies Which[]) {
     await logIn(t, broker, key)
 
     const ran = await broker.cli(['exec', '--', prefect.python, FLOW], {
-      env: prefectEnv(join(broker.home, 'no-profiles')),
+      env: prefectEnv(join(broker.home, '.prefect')),
     })
 
     t.equal(ran.code, 0, ran.stderr)

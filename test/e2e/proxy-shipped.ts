@@ -28,7 +28,7 @@ for (const which of ['3', '2'] satisfies Which[]) {
       input: cloud.issueKey({ name: 'pasted' }),
     })
     t.equal(login.code, 0, login.stderr)
-    const env = prefectEnv(join(broker.home, 'no-profiles'))
+    const env = prefectEnv(join(broker.home, '.prefect'))
     const through = (...command: string[]) => broker.cli(['exec', '--proxy', '--', ...command], { env })
 
     const seen = await through('sh', '-c', 'env')

@@ -170,6 +170,7 @@ async function setStage(t: Test, prefect: PrefectClient) {
   }
   await logIn()
   const env = prefectEnv(work, {
+    PREFECT_PROFILES_PATH: join(broker.home, '.prefect', 'profiles.toml'),
     PREFECT_WORKER_QUERY_SECONDS: '2',
     PREFECT_WORKER_HEARTBEAT_SECONDS: '5',
   })

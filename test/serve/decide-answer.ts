@@ -177,9 +177,9 @@ t.test('a stored key comes with its facts, its owner and the name of the workspa
 })
 
 t.test('a key from the file has no known owner, and no item', async (t) => {
-  const { outcome } = decideAnswer(inFile(stranger))
+  const { outcome, owner } = decideAnswer(inFile(stranger))
   if (outcome.kind === 'refused') throw outcome.error
-  t.strictSame([outcome.served.owner, outcome.served.item], [undefined, undefined])
+  t.strictSame([owner, outcome.served.owner, outcome.served.item], [undefined, undefined, undefined])
   t.match(outcome.served.key, { origin: 'profile', fingerprint: stranger.fingerprint() })
 })
 
@@ -207,4 +207,17 @@ t.test('a refusal names the command that fixes it, and shows the key that is not
   if (outcome.kind !== 'refused') throw new Error('nothing can be served')
   t.equal(outcome.error.hint, 'prefect-auth login --profile cloud')
   t.equal(key?.fingerprint, ours.fingerprint())
+})
+
+t.test('a file that was never read leaves every profile without an answer', async (t) => {
+  const unread = new BrokerError('profiles_file_invalid', 'line 1')
+  for (const inputs of [
+    stored,
+    inFile(stranger),
+    { ...stored, resolved: server },
+    { ...stored, resolved: none },
+  ]) {
+    const { outcome, keySource } = decideAnswer({ ...inputs, unread })
+    t.match([outcome, keySource], [{ kind: 'refused', error: unread }, 'none'])
+  }
 })

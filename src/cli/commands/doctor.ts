@@ -7,10 +7,12 @@ import type { Command } from 'commander'
 import { failureOf } from '../../client/failure.js'
 import { socketCandidates } from '../../config/paths.js'
 import { isSocketAlive } from '../../os/sockets.js'
+import { defined } from '../../std/defined.js'
 import type { Doctor, Status } from '../../wire/status.js'
 import { findCommand } from '../fast/child.js'
 import { openServiceManager, type ServiceLook } from '../service/service.js'
 import { type Colors, type CommonOptions, common, type Session, type Start } from '../session.js'
+import { findOtherFile, findStanding } from '../standing-here.js'
 import { overridingVariables } from '../status-text.js'
 import { counted, printable, shellWord } from '../text.js'
 
@@ -81,6 +83,8 @@ async function checkHere(session: Session): Promise<Here> {
     ...(service === undefined ? [] : checkService(service, env)),
     ['session', checkSession(terminal.platform, env)],
     ['environment', checkEnvironment(asked.status, session.profile, env)],
+    ['profile path', await checkProfilesPath(terminal, asked.status)],
+    ['surroundings', checkSurroundings(terminal, asked.status, session.profile)],
     ['exec', await checkExec(terminal.execve !== undefined, env.PATH)],
   ]
   return { status: asked.status, checks: checks.map(([name, finding]) => ({ name, ...finding })) }
@@ -197,6 +201,27 @@ function checkEnvironment(status: Status | undefined, named: string | undefined,
     finding: `set in this shell and used by a plain prefect: ${names.join(', ')}`,
     remedy: `unset ${names.join(' ')}`,
   }
+}
+
+async function checkProfilesPath(
+  terminal: Session['terminal'],
+  status: Status | undefined,
+): Promise<Finding> {
+  const other = status === undefined ? undefined : await findOtherFile(terminal, status)
+  if (other === undefined) return { verdict: 'ok', finding: 'this shell chooses no other profile file' }
+  return { verdict: 'problem', finding: other.text, ...defined({ remedy: other.hint }) }
+}
+
+function checkSurroundings(
+  terminal: Session['terminal'],
+  status: Status | undefined,
+  named: string | undefined,
+): Finding {
+  const profile = status?.profiles.find(({ name }) => name === (named ?? status.active))
+  const found = findStanding(terminal, profile)
+  if (found.length === 0) return { verdict: 'ok', finding: 'nothing in this directory names an API' }
+  const remedy = found.find(({ hint }) => hint !== undefined)?.hint
+  return { verdict: 'warning', finding: found.map(({ text }) => text).join('; '), ...defined({ remedy }) }
 }
 
 async function checkExec(canReplace: boolean, path: string | undefined): Promise<Finding> {

@@ -7,6 +7,8 @@ const PROFILE = [
   'the profile (default: PREFECT_PROFILE, else the active one)',
 ] as const
 
+const ALLOW_NONE = ['--allow-none', 'without a login or an API URL, go on with none'] as const
+
 export function addEnv(program: Command): void {
   program
     .command('env')
@@ -15,6 +17,7 @@ export function addEnv(program: Command): void {
     .option('--format <format>', `${ENV_FORMATS.join(', ')} (default: sh)`)
     .option('--json', 'the same as --format json')
     .option('--proxy', 'print the address of the local proxy and a token for it, not the key')
+    .option(...ALLOW_NONE)
     .addHelpText(
       'after',
       '\nsh, bash, zsh: eval "$(prefect-auth env)"\nfish:          prefect-auth env --format fish | source',
@@ -28,6 +31,7 @@ export function addExec(program: Command): void {
     .usage('[options] [--] CMD [ARGS...]')
     .option(...PROFILE)
     .option('--proxy', 'pass the address of the local proxy and a token for it, not the key')
+    .option(...ALLOW_NONE)
     .addHelpText(
       'after',
       '\nExample: prefect-auth exec -- prefect worker start --pool mine\n\nExit code: that of the command; 128+n for a signal, 127 not found, 126 not executable,\n125 if the command was never started (the reason is on stderr).',

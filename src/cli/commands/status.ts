@@ -5,6 +5,7 @@ import { failureOf, failWith } from '../../client/failure.js'
 import { defined } from '../../std/defined.js'
 import type { Status } from '../../wire/status.js'
 import { type CommonOptions, common, pause, type Session, type Start, withJson } from '../session.js'
+import { findOtherFile, findStanding, type Standing } from '../standing-here.js'
 import { formatStatus } from '../status-text.js'
 import { printable, printableJson } from '../text.js'
 
@@ -32,7 +33,10 @@ async function showStatus(session: Session, options: StatusOptions): Promise<voi
   if (options.watch === true) return watchStatus(session)
   const status = await session.client.status()
   if (options.socket === true) return session.print(session.transport.socket() ?? '')
-  if (options.url !== true) return session.answer(status, () => textOf(session, status))
+  if (options.url !== true) {
+    const standing = await standingHere(session, status)
+    return session.answer(status, () => textOf(session, status, standing))
+  }
   const tcp = status.listeners.find(({ door }) => door === 'tcp')
   if (tcp?.state === 'listening') return session.print(tcp.address)
   failWith({
@@ -43,9 +47,20 @@ async function showStatus(session: Session, options: StatusOptions): Promise<voi
   })
 }
 
-function textOf({ profile, profileBecause, terminal, colors }: Session, status: Status): string {
+async function standingHere({ terminal, profile }: Session, status: Status): Promise<readonly Standing[]> {
+  const other = await findOtherFile(terminal, status)
+  const named = status.profiles.find(({ name }) => name === (profile ?? status.active))
+  return [...(other === undefined ? [] : [other]), ...findStanding(terminal, named)]
+}
+
+function textOf(
+  { profile, profileBecause, terminal, colors }: Session,
+  status: Status,
+  standing: readonly Standing[],
+): string {
   const { env, version } = terminal
-  return formatStatus({ status, profile, because: profileBecause, env, version, now: terminal.now(), colors })
+  const now = terminal.now()
+  return formatStatus({ status, profile, because: profileBecause, env, standing, version, now, colors })
 }
 
 /** Draws at once, on every event and on a slow tick; on a terminal each drawing replaces the last. */
@@ -84,9 +99,10 @@ async function draw(session: Session): Promise<void> {
   try {
     const status = await session.client.status()
     if (session.isJson) return session.print(printableJson(status, 0))
+    const standing = await standingHere(session, status)
     const isTerminal = session.terminal.stdout.isTTY === true
     session.print(
-      `${isTerminal ? '\u001b[H\u001b[2J' : ''}${textOf(session, status)}${isTerminal ? '' : '\n'}`,
+      `${isTerminal ? '\u001b[H\u001b[2J' : ''}${textOf(session, status, standing)}${isTerminal ? '' : '\n'}`,
     )
   } catch (error) {
     if (failureOf(error)?.kind !== 'not_running' || session.transport.socket() === undefined) throw error

@@ -5,7 +5,7 @@ import { constants, readFileSync } from 'node:fs'
 import { access, open, stat } from 'node:fs/promises'
 import { constants as os } from 'node:os'
 import { delimiter, join } from 'node:path'
-import { ENV_NAMES, PROXY_EXTRA_NAMES } from '../../wire/env-names.js'
+import { ENV_NAMES, isShadow, PROFILE_VARIABLE, PROXY_EXTRA_NAMES } from '../../wire/env-names.js'
 import { type Host, leftBehind } from './host.js'
 
 type FoundCommand =
@@ -138,27 +138,35 @@ interface ChildEnvPlan {
   readonly overruled: readonly string[]
 }
 
+type Variables = Readonly<Record<string, string | undefined>>
+
 /**
- * Removes all five variables, then sets those that the profile has: the command never mixes two profiles. Everything
- * else stays, including `PREFECT_PROFILE`.
+ * The caller's environment with the variables of one profile, whole: what the profile has no value for is emptied or removed, and
+ * so is what Prefect might prefer. `isOurs` tells values that `env` set in the caller's shell: they are replaced in silence.
  */
 export function planChildEnv(
-  caller: Readonly<Record<string, string | undefined>>,
-  served: Readonly<Record<string, string | undefined>>,
+  caller: Variables,
+  served: Variables,
+  isOurs: (name: string, value: string) => boolean = () => false,
 ): ChildEnvPlan {
   const env: Record<string, string> = {}
   const overruled: string[] = []
-  for (const [name, value] of Object.entries(caller)) if (value !== undefined) env[name] = value
+  for (const [name, value] of Object.entries(caller)) {
+    if (value === undefined) continue
+    if (!isShadow(name)) env[name] = value
+    else if (value !== '') overruled.push(name)
+  }
   for (const name of ENV_NAMES) {
     const before = caller[name]
     const after = served[name]
     delete env[name]
     if (after !== undefined) env[name] = after
-    if (before !== undefined && before !== '' && before !== after) overruled.push(name)
+    if (before !== undefined && before !== '' && before !== after && !isOurs(name, before))
+      overruled.push(name)
   }
   for (const name of leftBehind(caller)) delete env[name]
   // The daemon extends the caller's values, so they override nothing.
-  for (const name of PROXY_EXTRA_NAMES) {
+  for (const name of [PROFILE_VARIABLE, ...PROXY_EXTRA_NAMES]) {
     const value = served[name]
     if (value !== undefined) env[name] = value
   }

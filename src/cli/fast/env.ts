@@ -3,11 +3,14 @@
 import { failed, failureOf, parseProblem } from '../../client/failure.js'
 import type { Transport } from '../../client/transport.js'
 import { defined } from '../../std/defined.js'
+import { isShadow, SHADOW_NAMES } from '../../wire/env-names.js'
 import { DIALECTS, type EnvFormat } from '../../wire/kinds.js'
-import { exitCodeOf, formatFailure, formatFault, usageError } from '../failure.js'
+import { exitCodeOf, formatFailure, formatFault, isWithoutPair, usageError } from '../failure.js'
 import { printable } from '../text.js'
-import { connect, type Host, leftBehind, profileOfEnv } from './host.js'
+import { settingsOfEnv } from './around.js'
+import { type Around, connect, type Host, leftBehind, lookAround, profileOfEnv } from './host.js'
 import { type FastPlan, parseEnvArguments } from './options.js'
+import { authorizationsIn } from './standing.js'
 
 /** Prints and returns the exit code, or `help` if the full program has to print its help. */
 export async function runEnv(args: readonly string[], host: Host): Promise<number | 'help'> {
@@ -18,8 +21,8 @@ export async function runEnv(args: readonly string[], host: Host): Promise<numbe
   if (plan.kind === 'exec') return 'help'
   try {
     const text = await fetchEnv(host, plan)
-    const stale = plan.isProxied ? [] : leftBehind(host.env)
-    host.writeOut(`${text}${stale.map((name) => removingLine(plan.format, name)).join('')}`)
+    const removed = namesToRemove(host.env, plan.isProxied).map((name) => removingLine(plan.format, name))
+    host.writeOut(`${text}${removed.join('')}`)
     return 0
   } catch (error) {
     return refuse(host, plan.format, error)
@@ -28,23 +31,48 @@ export async function runEnv(args: readonly string[], host: Host): Promise<numbe
 
 type EnvPlan = Extract<FastPlan, { kind: 'env' }>
 
-async function fetchEnv(host: Host, { profile: named, format, isProxied }: EnvPlan): Promise<string> {
-  const transport = connect(host, 'env')
+async function fetchEnv(
+  host: Host,
+  { profile: named, format, isProxied, mayBeNone }: EnvPlan,
+): Promise<string> {
+  const around = lookAround(host)
+  const transport = connect(host, 'env', around)
   const profile = named ?? profileOfEnv(host)
   // The token lives as long as the shell that evaluates it, not as long as this process.
-  if (isProxied) return fetchProxyEnv(transport, host, { profile, format, name: 'env', pid: host.parentPid })
-  const query = profile === undefined ? '' : `profile=${encodeURIComponent(profile)}`
-  const answer = await transport.send({
-    method: 'GET',
-    path: `/v1/env?${query}${query && '&'}format=${format}`,
-  })
+  const job = { profile, format, name: 'env', pid: host.parentPid, around } as const
+  if (isProxied) {
+    try {
+      return await fetchProxyEnv(transport, host, job)
+    } catch (error) {
+      if (!mayBeNone || !isWithoutPair(error)) throw error
+    }
+  }
+  const query = [
+    ...(profile === undefined ? [] : [`profile=${encodeURIComponent(profile)}`]),
+    `format=${format}`,
+    ...(mayBeNone ? ['allow_none=true'] : []),
+  ]
+  const answer = await transport.send({ method: 'GET', path: `/v1/env?${query.join('&')}` })
   if (answer.status === 200) return known(format, answer.text)
   throw failed(parseProblem(answer.status, answer.text))
 }
 
+/** What only this process knows of its caller's shell: what the proxy left there, and what Prefect might prefer to our variables. */
+function namesToRemove(env: Host['env'], isProxied: boolean): readonly string[] {
+  return [
+    ...(isProxied ? [] : leftBehind(env)),
+    // The daemon removes those in small letters.
+    ...Object.keys(env).filter(
+      (name) => isShadow(name) && !SHADOW_NAMES.includes(name) && /^\w+$/.test(name),
+    ),
+  ]
+}
+
 const NAME = '(?:PREFECT_\\w+|prefect_\\w+|NO_PROXY|no_proxy)'
-/** The statements that the daemon of this version renders for `sh`. */
-const KNOWN_IN_SH = new RegExp(`^(?:(?:export ${NAME}='(?:[^']|'\\\\'')*'|unset ${NAME});\\n)*$`)
+/** The statements that the daemon of this version renders for `sh`, and its notes, which are comments. */
+const KNOWN_IN_SH = new RegExp(
+  `^(?:(?:export ${NAME}='(?:[^']|'\\\\'')*'|unset ${NAME});\\n)*(?:# [^\\n]*\\n)*$`,
+)
 
 /** Returns `text`. Throws `not_understood` if a shell would run more of it than setting and removing Prefect's variables. */
 function known(format: EnvFormat, text: string): string {
@@ -62,8 +90,12 @@ function refuse(host: Host, format: EnvFormat, error: unknown): number {
   const code = failure?.code ?? 'internal'
   host.writeOut(failingLine(format, /^[a-z_]+$/.test(code) ? code : 'failed'))
   host.writeErr(failure === undefined ? formatFault(error) : formatFailure(failure))
-  return failure === undefined ? 1 : exitCodeOf(failure)
+  if (failure === undefined) return 1
+  // For a script they mean the same: there is no pair to be had.
+  return isWithoutPair(error) || code === 'profile_not_found' ? LOGIN_REQUIRED : exitCodeOf(failure)
 }
+
+const LOGIN_REQUIRED = 3
 
 /** The daemon cannot know which variables this shell was given earlier. */
 function removingLine(format: EnvFormat, name: string): string {
@@ -81,22 +113,32 @@ export interface ProxyJob {
   readonly name: string
   /** As long as this process lives, so does the token. */
   readonly pid: number
+  readonly around: Around
 }
 
 /** The daemon's text. Makes a token. */
 export async function fetchProxyEnv(
   transport: Transport,
   { env, writeErr }: Pick<Host, 'env' | 'writeErr'>,
-  { profile, format, name, pid }: ProxyJob,
+  { profile, format, name, pid, around }: ProxyJob,
 ): Promise<string> {
-  // As Python reads them: the small name counts.
-  const noProxy = env.no_proxy ?? env.NO_PROXY
+  const own = settingsOfEnv(env)
+  const inFiles = [...new Set(around.files.flatMap(authorizationsIn))]
+  const headers =
+    authorizationsIn(own).length > 0 ? own.settings.get('PREFECT_CLIENT_CUSTOM_HEADERS') : undefined
   const body = {
     mode: 'proxy',
     format,
     name,
     pid,
-    ...defined({ profile, no_proxy: noProxy }),
+    ...defined({
+      profile,
+      no_proxy: env.NO_PROXY ?? env.no_proxy,
+      // Programs differ in which one they prefer: each keeps its own.
+      no_proxy_small: env.NO_PROXY === env.no_proxy ? undefined : env.no_proxy,
+      custom_headers: headers,
+      headers_in_files: inFiles.length > 0 ? inFiles : undefined,
+    }),
   }
   const answer = await transport.send({ method: 'POST', path: '/v1/env', body })
   if (answer.notice !== undefined) writeErr(`prefect-auth: ${printable(answer.notice)}\n`)

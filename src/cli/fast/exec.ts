@@ -1,12 +1,18 @@
 /** `prefect-auth exec`: runs a command with a profile's credentials, and becomes that command if it can. */
 
-import { failed, failureOf, parseProblem } from '../../client/failure.js'
-import { formatFailure, formatFault, usageError } from '../failure.js'
+import { type Failure, failed, failureOf, parseProblem } from '../../client/failure.js'
+import type { Transport } from '../../client/transport.js'
+import { defined } from '../../std/defined.js'
+import { loginCommand } from '../../std/text.js'
+import { wholeEnv } from '../../wire/env-names.js'
+import { formatFailure, formatFault, isWithoutPair, usageError } from '../failure.js'
 import { printable } from '../text.js'
+import { settingsOfEnv } from './around.js'
 import { type ChildPlan, findCommand, planChildEnv, runChild } from './child.js'
 import { fetchProxyEnv, jobName } from './env.js'
-import { connect, type Host, profileOfEnv } from './host.js'
-import { parseExecArguments } from './options.js'
+import { type Around, connect, type Host, lookAround, profileOfEnv } from './host.js'
+import { type FastPlan, parseExecArguments } from './options.js'
+import { describeFiles, describeSettings, isFromProxy } from './standing.js'
 
 /** The command was never started: our own failure, unlike any exit code of the command. */
 const NEVER_STARTED = 125
@@ -22,15 +28,20 @@ export async function runExec(args: readonly string[], host: Host): Promise<numb
     return refuse(host, usageError(message, 'prefect-auth exec --help'))
   }
   try {
-    const profile = plan.profile ?? profileOfEnv(host)
-    const name = plan.isProxied ? jobName(plan.command, plan.args) : undefined
-    const served = await fetchServed(host, profile, name)
-    const { env, overruled } = planChildEnv(host.env, served.env)
-    for (const name of overruled) {
-      host.writeErr(
-        `prefect-auth: ${name} from your environment is replaced by the value of profile '${served.profile}'\n`,
-      )
-    }
+    const around = lookAround(host)
+    const job = { plan, around, transport: connect(host, 'exec', around) }
+    const served = await fetchServed(host, job)
+    const isOurs = await recogniseOurs(host.env, served)
+    const { env, overruled } = planChildEnv(host.env, served.env, isOurs)
+    const said = [
+      ...overruled.map(
+        (name) => `${name} from your environment is replaced by the value of profile '${served.profile}'`,
+      ),
+      ...describeFiles(around.files, served.env, served.profile),
+      ...describeSettings([settingsOfEnv(host.env), ...around.files], plan.isProxied),
+      ...served.notes,
+    ]
+    for (const line of new Set(said)) host.writeErr(`prefect-auth: ${printable(line)}\n`)
     return await start(plan.command, plan.args, env, host)
   } catch (error) {
     return refuse(host, error)
@@ -43,35 +54,109 @@ function refuse(host: Host, error: unknown): number {
   return NEVER_STARTED
 }
 
+type ExecPlan = Extract<FastPlan, { kind: 'exec' }>
+
+interface Job {
+  readonly plan: ExecPlan
+  readonly around: Around
+  readonly transport: Transport
+}
+
 interface Served {
   readonly profile: string
   readonly env: Readonly<Record<string, string>>
+  /** What its clients obey beside the pair, or in place of it. */
+  readonly notes: readonly string[]
+  /** Through the proxy: what `env` would set without it, with the fingerprint of its secret. */
+  readonly replaces: Readonly<Record<string, string>>
 }
 
-/** The profile's credentials; with `job`, the proxy's address and a token for that job in place of the key. */
-async function fetchServed(host: Host, profile: string | undefined, job?: string): Promise<Served> {
-  const transport = connect(host, 'exec')
-  if (job !== undefined) {
-    // This process becomes the job, or lives as long as it does.
-    const wanted = { profile, format: 'json', name: job, pid: host.pid } as const
-    return parseServed(await fetchProxyEnv(transport, host, wanted))
+/** The profile's credentials, whole; through the proxy its address and a token for this job in place of the key. */
+async function fetchServed(host: Host, job: Job): Promise<Served> {
+  const { plan } = job
+  try {
+    return await (plan.isProxied ? fetchProxied(host, job) : fetchDirect(host, job))
+  } catch (error) {
+    if (plan.mayBeNone && isWithoutPair(error)) return fetchNone(host, job)
+    throw error
   }
+}
+
+/** This process becomes the job, or lives as long as it does. */
+async function fetchProxied(host: Host, { plan, around, transport }: Job): Promise<Served> {
+  const profile = plan.profile ?? profileOfEnv(host)
+  const name = jobName(plan.command, plan.args)
+  const text = await fetchProxyEnv(transport, host, { profile, format: 'json', name, pid: host.pid, around })
+  const { answer, ...served } = parseServed(text)
+  return { ...served, env: wholeEnv(served.env), replaces: stringsOf(answer.replaces) }
+}
+
+async function fetchDirect(host: Host, { plan, transport }: Job): Promise<Served> {
+  const profile = plan.profile ?? profileOfEnv(host)
   const query = profile === undefined ? '' : `?profile=${encodeURIComponent(profile)}`
   const answer = await transport.send({ method: 'GET', path: `/v1/credentials${query}` })
   if (answer.status !== 200) throw failed(parseProblem(answer.status, answer.text))
-  return parseServed(answer.text)
+  const served = parseServed(answer.text)
+  const { kind, because, in_file: isInFile } = served.answer
+  if (kind === 'none') throw failed(withoutApi(served.profile, because))
+  const chosen = profile !== undefined && isInFile === true ? profile : undefined
+  const env = { ...wholeEnv(served.env), ...defined({ PREFECT_PROFILE: chosen }) }
+  return { ...served, env, replaces: {} }
+}
+
+/** On purpose without a pair: nothing of the caller's leads anywhere either. */
+async function fetchNone(host: Host, { plan, transport }: Job): Promise<Served> {
+  const profile = plan.profile ?? profileOfEnv(host)
+  const query = profile === undefined ? '' : `&profile=${encodeURIComponent(profile)}`
+  const answer = await transport.send({ method: 'GET', path: `/v1/env?format=json&allow_none=true${query}` })
+  if (answer.status !== 200) throw failed(parseProblem(answer.status, answer.text))
+  const env = stringsOf(JSON.parse(answer.text))
+  return { profile: printable(profile ?? 'none'), env, notes: [], replaces: {} }
+}
+
+function withoutApi(profile: string, because: unknown): Failure {
+  const why = typeof because === 'string' ? ` (${because})` : ''
+  return {
+    code: 'login_required',
+    kind: 'login',
+    detail: `profile '${profile}' has no API URL${why}`,
+    hint: BUNDLED.includes(profile) ? 'prefect-auth login' : loginCommand(profile),
+  }
+}
+
+/** Prefect's own, which a login leaves alone. */
+const BUNDLED: readonly string[] = ['ephemeral', 'local', 'test', 'default']
+
+/** Tells the values that our own `env` left in the caller's shell, with the proxy or without. */
+async function recogniseOurs(
+  env: Host['env'],
+  { replaces: { fingerprint, ...direct } }: Served,
+): Promise<(name: string, value: string) => boolean> {
+  const isAfterProxy = isFromProxy(env.PREFECT_API_KEY ?? '')
+  const secrets = [env.PREFECT_API_KEY, env.PREFECT_API_AUTH_STRING].filter((value) => value !== undefined)
+  const ours = fingerprint === undefined ? [] : await withFingerprint(secrets, fingerprint)
+  return (name, value) => {
+    if (isFromProxy(value) || direct[name] === value || ours.includes(value)) return true
+    return isAfterProxy && (name === 'PREFECT_CLOUD_UI_URL' || name === 'PREFECT_CLOUD_API_URL')
+  }
+}
+
+/** Loads the hashes only here: every start would pay for them. */
+async function withFingerprint(secrets: readonly string[], fingerprint: string): Promise<readonly string[]> {
+  const { Secret } = await import('../../std/secret.js')
+  return secrets.filter((secret) => new Secret(secret).fingerprint() === fingerprint)
 }
 
 /** Parsed by hand: loading the schemas would take longer than the request. */
-function parseServed(text: string): Served {
+function parseServed(
+  text: string,
+): Omit<Served, 'replaces'> & { readonly answer: Readonly<Record<string, unknown>> } {
   const answer: unknown = JSON.parse(text)
   if (typeof answer === 'object' && answer !== null && 'profile' in answer && 'env' in answer) {
     const { profile, env } = answer
     if (typeof profile === 'string' && typeof env === 'object' && env !== null) {
-      const entries = Object.entries(env).filter(
-        (entry): entry is [string, string] => typeof entry[1] === 'string',
-      )
-      return { profile: printable(profile), env: Object.fromEntries(entries) }
+      const notes = 'notes' in answer && Array.isArray(answer.notes) ? answer.notes.map(String) : []
+      return { profile: printable(profile), env: stringsOf(env), notes, answer: { ...answer } }
     }
   }
   throw failed({
@@ -80,6 +165,14 @@ function parseServed(text: string): Served {
     detail: 'this version does not understand the response of the daemon',
     hint: 'prefect-auth version',
   })
+}
+
+function stringsOf(value: unknown): Readonly<Record<string, string>> {
+  if (typeof value !== 'object' || value === null) return {}
+  const entries = Object.entries(value).filter(
+    (entry): entry is [string, string] => typeof entry[1] === 'string',
+  )
+  return Object.fromEntries(entries)
 }
 
 async function start(

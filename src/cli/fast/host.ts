@@ -1,12 +1,16 @@
 /** The process that `env` and `exec` run in, what its environment says, and its connection to the daemon. */
-import { createTransport, type Transport } from '../../client/transport.js'
+import { createTransport, type SocketRequest, type Transport } from '../../client/transport.js'
 import { lockDirectory, type Surroundings, socketCandidates } from '../../config/paths.js'
 import { defined } from '../../std/defined.js'
+import { CALLERS_FILE_HEADER, type CallersFile, formatCallersFile } from '../../wire/callers-file.js'
 import { PROXY_ONLY_NAMES } from '../../wire/env-names.js'
+import { callersFile, filesAround, type Source } from './around.js'
 
 /** What the command line needs of its process; `bin/auth.ts` makes it. */
 export interface Host extends Surroundings {
   readonly version: string
+  /** The working directory; absent if it has been removed. */
+  readonly folder?: string
   readonly pid: number
   /** The process that started this one. */
   readonly parentPid: number
@@ -21,14 +25,34 @@ export interface Host extends Surroundings {
   readonly execve?: (file: string, args: readonly string[], env: Readonly<Record<string, string>>) => void
 }
 
-/** Requests to the daemon, sent as `command`. */
-export function connect(host: Host, command: string): Transport {
-  return createTransport({
+/** Requests to the daemon, sent as `command`, which say whose profile file the caller means. */
+export function connect(host: Host, command: string, around: Around = lookAround(host)): Transport {
+  const transport = createTransport({
     candidates: socketCandidates(host),
     lockDir: lockDirectory(host),
     userAgent: `prefect-auth/${host.version} ${command}`,
     ...defined({ uid: host.uid }),
   })
+  const said = { [CALLERS_FILE_HEADER]: formatCallersFile(around.file) }
+  const saying = (request: SocketRequest) => ({ ...request, headers: { ...said, ...request.headers } })
+  return {
+    send: (request) => transport.send(saying(request)),
+    stream: (request) => transport.stream(saying(request)),
+    socket: transport.socket,
+  }
+}
+
+/** What Prefect finds where this process runs. */
+export interface Around {
+  /** The files of the directory that name settings. */
+  readonly files: readonly Source[]
+  /** The profile file. */
+  readonly file: CallersFile
+}
+
+export function lookAround({ env, home, folder }: Pick<Host, 'env' | 'home' | 'folder'>): Around {
+  const files = filesAround(folder, env)
+  return { files, file: callersFile(env, home, files, folder) }
 }
 
 /** The profile that the environment names; an empty variable names none. */

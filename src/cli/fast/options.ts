@@ -9,6 +9,7 @@ export type FastPlan =
       readonly profile?: string
       readonly format: EnvFormat
       readonly isProxied: boolean
+      readonly mayBeNone: boolean
     }
   | {
       readonly kind: 'exec'
@@ -16,6 +17,7 @@ export type FastPlan =
       readonly command: string
       readonly args: readonly string[]
       readonly isProxied: boolean
+      readonly mayBeNone: boolean
     }
   | { readonly kind: 'help' }
   | { readonly kind: 'usage'; readonly message: string }
@@ -47,7 +49,7 @@ export function parseEnvArguments(args: readonly string[]): FastPlan {
   const wanted = read.isJson ? 'json' : (read.values.get('format') ?? 'sh')
   const format = ENV_FORMATS.find((known) => known === wanted)
   if (format === undefined) return usage(`--format must be one of ${ENV_FORMATS.join(', ')}`)
-  return { kind: 'env', format, isProxied: read.isProxied, ...profileOf(read) }
+  return { kind: 'env', format, isProxied: read.isProxied, mayBeNone: read.mayBeNone, ...profileOf(read) }
 }
 
 /** What `prefect-auth exec …` asks for. Everything after `--`, or after the first word, belongs to the command. */
@@ -60,7 +62,14 @@ export function parseExecArguments(args: readonly string[]): FastPlan {
   if (ours.some(looksLikeKey)) return usage(KEY_ARGUMENT.detail)
   if (command === undefined || command === '')
     return usage('exec needs a command: prefect-auth exec -- CMD …')
-  return { kind: 'exec', command, args: rest, isProxied: read.isProxied, ...profileOf(read) }
+  return {
+    kind: 'exec',
+    command,
+    args: rest,
+    isProxied: read.isProxied,
+    mayBeNone: read.mayBeNone,
+    ...profileOf(read),
+  }
 }
 
 interface Options {
@@ -68,6 +77,7 @@ interface Options {
   readonly values: ReadonlyMap<string, string>
   readonly isJson: boolean
   readonly isProxied: boolean
+  readonly mayBeNone: boolean
   readonly rest: readonly string[]
 }
 
@@ -75,14 +85,20 @@ function readOptions(args: readonly string[], known: readonly string[]): Options
   const values = new Map<string, string>()
   let isJson = false
   let isProxied = false
+  let mayBeNone = false
   for (let at = 0; at < args.length; at += 1) {
     const word = args[at] ?? ''
-    if (word === '--') return { kind: 'options', values, isJson, isProxied, rest: args.slice(at + 1) }
+    if (word === '--')
+      return { kind: 'options', values, isJson, isProxied, mayBeNone, rest: args.slice(at + 1) }
     if (!word.startsWith('-') || word === '-')
-      return { kind: 'options', values, isJson, isProxied, rest: args.slice(at) }
+      return { kind: 'options', values, isJson, isProxied, mayBeNone, rest: args.slice(at) }
     if (word === '--help' || word === '-h') return { kind: 'help' }
     if (word === '--proxy') {
       isProxied = true
+      continue
+    }
+    if (word === '--allow-none') {
+      mayBeNone = true
       continue
     }
     if (word === '--json' && known.includes('format')) {
@@ -101,7 +117,7 @@ function readOptions(args: readonly string[], known: readonly string[]): Options
     if (value === undefined || value === '') return usage(`--${name} needs a value`)
     values.set(name, value)
   }
-  return { kind: 'options', values, isJson, isProxied, rest: [] }
+  return { kind: 'options', values, isJson, isProxied, mayBeNone, rest: [] }
 }
 
 function profileOf({ values }: Options): { readonly profile?: string } {

@@ -1,0 +1,104 @@
+/** What stands around a job: settings of its environment and directory that win over its profile, or lose to it. */
+
+import type { Source } from './around.js'
+
+const HEADERS = 'PREFECT_CLIENT_CUSTOM_HEADERS'
+const SKIP_VERIFY = 'PREFECT_API_TLS_INSECURE_SKIP_VERIFY'
+const CA_FILE = 'PREFECT_API_SSL_CERT_FILE'
+
+/** Where a client sends its requests, and as whom. */
+const PAIR = [
+  'PREFECT_API_URL',
+  'PREFECT_API_KEY',
+  'PREFECT_API_AUTH_STRING',
+  'PREFECT_CLOUD_API_URL',
+  'PREFECT_CLOUD_UI_URL',
+]
+/** JSON for a group of settings: in a file, too, Prefect 3 prefers it to the variable of a single one. */
+const GROUPS = ['PREFECT_API', 'PREFECT_CLOUD']
+
+/** Names of the pair in a file of the directory, unless `isOurs` says that the value is the profile's own. */
+export function pairIn({ settings }: Source, isOurs: (name: string, value: string) => boolean): string[] {
+  return [...PAIR, ...GROUPS].filter((name) => {
+    const value = settings.get(name)
+    return value !== undefined && value !== '' && !isOurs(name, value)
+  })
+}
+
+/**
+ * One sentence for each file that names an API. `served`: the variables of the job, of which the file fills what is missing.
+ */
+export function describeFiles(
+  files: readonly Source[],
+  served: Readonly<Record<string, string | undefined>>,
+  profile: string,
+): string[] {
+  const isOurs = (name: string, value: string) => value === served[name] || isFromProxy(value)
+  return files.flatMap((file) => {
+    const names = pairIn(file, isOurs)
+    if (names.length === 0) return []
+    const winning = names.filter((name) => served[name] === undefined)
+    const losing = names.filter((name) => !winning.includes(name))
+    const parts = [
+      losing.length === 0 ? [] : [`sets ${losing.join(', ')}; the values of profile '${profile}' win`],
+      winning.length === 0 ? [] : [`sets ${winning.join(', ')}, which the command obeys`],
+    ]
+    return [`${file.place} in this directory ${parts.flat().join(', and ')}`]
+  })
+}
+
+/** One sentence for each setting that a client obeys beside its key or in place of it. `isProxied`: the job has a token of ours. */
+export function describeSettings(sources: readonly Source[], isProxied: boolean): string[] {
+  const first = (name: string) => sources.find(({ settings }) => (settings.get(name) ?? '') !== '')
+  const skipping = first(SKIP_VERIFY)
+  const trusting = first(CA_FILE)
+  return [
+    ...sources
+      .filter((source) => authorizationsIn(source).length > 0)
+      .map(
+        ({ place }) =>
+          `${HEADERS} in ${place} contains an Authorization, ${isProxied ? 'which the job does not get, because it would take the place of its token' : 'which Prefect sends in place of the key'}`,
+      ),
+    ...(skipping !== undefined && isTrue(skipping.settings.get(SKIP_VERIFY))
+      ? [`${SKIP_VERIFY} in ${skipping.place} switches the verification of TLS certificates off`]
+      : []),
+    ...(trusting === undefined
+      ? []
+      : [`${CA_FILE} in ${trusting.place} decides which TLS certificates are trusted`]),
+  ]
+}
+
+/** The names, as they are spelled, of custom headers that Prefect would send in place of its key. */
+export function authorizationsIn({ settings }: Source): string[] {
+  return [
+    ...headersOf(settings.get(HEADERS)),
+    ...headersOf(settings.get('PREFECT_CLIENT'), 'custom_headers'),
+  ].filter((name) => name.toLowerCase() === 'authorization')
+}
+
+function headersOf(json: string | undefined, field?: string): string[] {
+  if (json === undefined) return []
+  try {
+    const value: unknown = JSON.parse(json)
+    const headers = field === undefined || !isObject(value) ? value : Reflect.get(value, field)
+    return isObject(headers) ? Object.keys(headers) : []
+  } catch {
+    return []
+  }
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === 'object' && value !== null
+}
+
+/** As pydantic reads a boolean. */
+function isTrue(value: string | undefined): boolean {
+  return ['1', 'true', 't', 'yes', 'y', 'on'].includes((value ?? '').toLowerCase())
+}
+
+/** Whether a value came from `env --proxy`: our token, or an address of our proxy. */
+export function isFromProxy(value: string): boolean {
+  return /^(?:prefect-auth:)?pab_|^http:\/\/(?:127\.0\.0\.1|localhost):\d+\/proxy\/[^/]+\/api(?:\/|$)/.test(
+    value,
+  )
+}
