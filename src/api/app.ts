@@ -258,11 +258,8 @@ function unknownRoute(methods: readonly string[]): BrokerError {
 /** fastify accepts text/plain by default, which a web page may send without a preflight request. */
 function takeJsonOnly(api: ApiServer): void {
   api.removeAllContentTypeParsers()
-  api.addContentTypeParser(
-    'application/json',
-    { parseAs: 'string' },
-    api.getDefaultJsonParser('error', 'error'),
-  )
+  const parse = api.getDefaultJsonParser('error', 'error')
+  api.addContentTypeParser('application/json', { parseAs: 'string' }, parse)
   api.setValidatorCompiler(compileValidator)
   // Answers are built field by field; tests check them against their schemas.
   api.setSerializerCompiler(() => JSON.stringify)

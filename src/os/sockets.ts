@@ -1,5 +1,5 @@
 /** Unix sockets: listen for the owner only, and find out whether somebody listens. */
-import { chmod, lstat } from 'node:fs/promises'
+import { chmod } from 'node:fs/promises'
 import { createConnection, type Server } from 'node:net'
 import { BrokerError } from '../base/errors.js'
 import { SECOND_MS } from '../std/clock.js'

@@ -1,7 +1,6 @@
 /** The checks that `doctor` runs over the parts of the daemon; each returns a finding and, if there is one, a command. */
 
 import { BrokerError } from '../base/errors.js'
-import type { Crowd } from '../http/places.js'
 import type { CloudApi, Workspace } from '../prefect/cloud.js'
 import { shownName } from '../profiles/bundled.js'
 import type { ProfileReading } from '../profiles/profile.js'
@@ -14,15 +13,7 @@ import { loginCommand, quoteWord } from '../std/text.js'
 import { formatDuration } from '../std/time.js'
 import type { ListenerFacts } from '../tokens/access.js'
 import type { Vault, VaultDescription } from '../vault/vault.js'
-
-export interface Check {
-  readonly name: string
-  readonly verdict: 'ok' | 'warning' | 'problem' | 'unknown'
-  readonly finding: string
-  readonly remedy?: string
-}
-
-type Finding = Omit<Check, 'name'>
+import { type Check, type Finding, judgeListeners } from './listeners.js'
 
 /** One check. If it throws, its verdict is `unknown`. */
 export interface Examination {
@@ -106,37 +97,6 @@ export function viewRenewals(
     const view = renewal.view(name)
     return view === undefined ? [] : [[name, view] as const]
   })
-}
-
-export function judgeListeners(listeners: readonly ListenerFacts[]): Finding {
-  const failed = listeners.find(({ state }) => state === 'failed')
-  if (failed === undefined) {
-    const open = listeners.filter(({ state }) => state === 'listening')
-    return { verdict: 'ok', finding: `listening on ${open.map(({ address }) => address).join(' and ')}` }
-  }
-  return {
-    verdict: failed.door === 'socket' ? 'problem' : 'warning',
-    finding: failed.problem ?? `cannot open ${failed.address}`,
-    remedy:
-      failed.remedy ??
-      'set another port (PREFECT_AUTH_PORT) and restart prefect-authd, or use the unix socket',
-  }
-}
-
-/** A listener that was full tells of somebody who wants all of it. */
-export function judgeCrowds(crowds: readonly (Crowd & { readonly door: string })[], now: number): Finding {
-  for (const { door, full, closed } of crowds) {
-    if (full === undefined || now - full.at > DAY_MS) continue
-    const when = formatDuration(Math.ceil(Math.max(1, now - full.at) / MINUTE_MS) * MINUTE_MS)
-    const many = closed.strangers + closed.tokens
-    return {
-      verdict: 'warning',
-      finding: `the ${door} listener was full within the last ${when}, mostly of ${full.by}; ${many} connection(s) closed to make room`,
-      remedy: full.by.startsWith('token') ? 'prefect-auth token ls' : 'prefect-auth audit --since 1h',
-    }
-  }
-  const open = crowds.flatMap(({ tokens }) => tokens).reduce((sum, [, count]) => sum + count, 0)
-  return { verdict: 'ok', finding: `${open} with a token; no listener was full` }
 }
 
 /** What `work` rejected with; `undefined` if it did not. */

@@ -2,7 +2,8 @@
 
 import type { ListenerFacts } from '../tokens/access.js'
 import type { TokenFacts, Tokens } from '../tokens/tokens.js'
-import type { Check, Examination } from './doctor.js'
+import type { Examination } from './doctor.js'
+import type { Check } from './listeners.js'
 
 const DECIDE =
   'prefect-auth token keep --all      (or, one by one: prefect-auth token ls, then token revoke ID)'

@@ -7,7 +7,8 @@ import type { RenewalView } from '../renewal/view.js'
 import type { Credentials, ProfileState } from '../serve/credentials.js'
 import type { ListenerFacts } from '../tokens/access.js'
 import type { Vault, VaultDescription } from '../vault/vault.js'
-import { type Check, type Examination, examine, viewRenewals } from './doctor.js'
+import { type Examination, examine, viewRenewals } from './doctor.js'
+import type { Check } from './listeners.js'
 
 export interface DaemonFacts {
   readonly version: string

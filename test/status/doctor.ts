@@ -10,13 +10,13 @@ import {
   judgeClock,
   judgeFile,
   judgeKeys,
-  judgeListeners,
   judgePlainKeys,
   judgeReach,
   judgeRenewals,
   judgeVault,
   planExaminations,
 } from '../../src/status/doctor.js'
+import { judgeListeners } from '../../src/status/listeners.js'
 import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../src/std/clock.js'
 import { makeRoot, openBroker } from '../fixtures/broker.js'
 import { PROD, STAGING } from '../fixtures/login-parts.js'
