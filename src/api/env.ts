@@ -118,7 +118,7 @@ function proxyRoute(api: ApiServer, context: RouteContext): void {
       const notice = isDurable ? undefined : NOT_DURABLE
       const body =
         format === 'json'
-          ? `${JSON.stringify({ profile: served.profile, env, replaces: replacedBy(served), ...defined({ notice }) })}\n`
+          ? `${JSON.stringify({ profile: served.profile, env, replaces: replacedBy(served, request.body.secrets), ...defined({ notice }) })}\n`
           : `${renderRemovals(format)}${renderShell(format, env, env)}`
       if (notice !== undefined) reply.header('prefect-auth-notice', notice)
       return sendVariables(reply, format, body)
@@ -127,15 +127,12 @@ function proxyRoute(api: ApiServer, context: RouteContext): void {
 }
 
 /** What `env` without the proxy sets for this profile: in the caller's environment it is ours, and nothing foreign. */
-function replacedBy(served: Served): Readonly<Record<string, string>> {
-  const { PREFECT_API_URL, PREFECT_CLOUD_API_URL, PREFECT_CLOUD_UI_URL } = wholeEnv(renderEnv(served))
-  const secret = served.apiKey ?? served.authString
-  return defined({
-    PREFECT_API_URL,
-    PREFECT_CLOUD_API_URL,
-    PREFECT_CLOUD_UI_URL,
-    fingerprint: secret?.fingerprint(),
-  })
+function replacedBy(served: Served, secrets: Readonly<Record<string, string | undefined>> = {}) {
+  const env: Readonly<Record<string, string | undefined>> = wholeEnv(renderEnv(served))
+  const { PREFECT_API_URL, PREFECT_CLOUD_API_URL, PREFECT_CLOUD_UI_URL } = env
+  // Compared here, because a fingerprint of a password is none that another process can make.
+  const ours = Object.keys(secrets).filter((name) => secrets[name] === env[name])
+  return { ...defined({ PREFECT_API_URL, PREFECT_CLOUD_API_URL, PREFECT_CLOUD_UI_URL }), ours }
 }
 
 const NOT_DURABLE =

@@ -103,10 +103,7 @@ __pab_is_known() {
     case $__pab_rest in
       'export '*) __pab_verb='export' __pab_rest=${__pab_rest#export } ;;
       'unset '*) __pab_verb='unset' __pab_rest=${__pab_rest#unset } ;;
-      # A note is a comment up to the end of its line.
-      '# '*'
-'*) __pab_rest=${__pab_rest#*'
-'} && continue ;;
+      '# '*) __pab_are_notes; return ;;
       *) return 1 ;;
     esac
     __pab_name=${__pab_rest%%[!A-Za-z0-9_]*}
@@ -123,6 +120,18 @@ __pab_is_known() {
     case $__pab_rest in
       ';
 '*) __pab_rest=${__pab_rest#??} ;;
+      *) return 1 ;;
+    esac
+  done
+}
+
+# Whether all that is left are comments, which the notes of a profile are.
+__pab_are_notes() {
+  while [ -n "$__pab_rest" ]; do
+    case $__pab_rest in
+      '# '*'
+'*) __pab_rest=${__pab_rest#*'
+'} ;;
       *) return 1 ;;
     esac
   done

@@ -67,6 +67,13 @@ export const proxyEnvBody = z.strictObject({
     .max(8_000)
     .optional()
     .meta({ description: 'the PREFECT_CLIENT_CUSTOM_HEADERS of the job, if an Authorization is among them' }),
+  secrets: z
+    .strictObject({
+      PREFECT_API_KEY: z.string().max(4_000).optional(),
+      PREFECT_API_AUTH_STRING: z.string().max(4_000).optional(),
+    })
+    .optional()
+    .meta({ description: 'what the caller has in its environment: the answer says which of it is ours' }),
   headers_in_files: z.array(z.string().max(100)).max(20).optional().meta({
     description: 'names of custom headers in files of its directory that take the place of the token',
   }),

@@ -10,7 +10,7 @@ import { printable } from '../text.js'
 import { settingsOfEnv } from './around.js'
 import { type Around, connect, type Host, leftBehind, lookAround, profileOfEnv } from './host.js'
 import { type FastPlan, parseEnvArguments } from './options.js'
-import { authorizationsIn } from './standing.js'
+import { authorizationsIn, isFromProxy } from './standing.js'
 
 /** Prints and returns the exit code, or `help` if the full program has to print its help. */
 export async function runEnv(args: readonly string[], host: Host): Promise<number | 'help'> {
@@ -137,6 +137,7 @@ export async function fetchProxyEnv(
       // Programs differ in which one they prefer: each keeps its own.
       no_proxy_small: env.NO_PROXY === env.no_proxy ? undefined : env.no_proxy,
       custom_headers: headers,
+      secrets: secretsOf(env),
       headers_in_files: inFiles.length > 0 ? inFiles : undefined,
     }),
   }
@@ -145,6 +146,16 @@ export async function fetchProxyEnv(
   if (answer.status === 200) return known(format, answer.text)
   // Never asked twice: a second request might succeed, and make a token that nobody gets.
   throw failed(parseProblem(answer.status, answer.text))
+}
+
+/** What may be ours, left by `env`; tokens of the proxy are known without asking. */
+function secretsOf(env: Host['env']): Readonly<Record<string, string>> | undefined {
+  const names = ['PREFECT_API_KEY', 'PREFECT_API_AUTH_STRING']
+  const held = names.flatMap((name) => {
+    const value = env[name]
+    return value && !isFromProxy(value) ? [[name, value] as const] : []
+  })
+  return held.length === 0 ? undefined : Object.fromEntries(held)
 }
 
 /** `prefect worker start`: the program and at most three words after it, none of which can be a secret. */

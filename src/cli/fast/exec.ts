@@ -31,7 +31,7 @@ export async function runExec(args: readonly string[], host: Host): Promise<numb
     const around = lookAround(host)
     const job = { plan, around, transport: connect(host, 'exec', around) }
     const served = await fetchServed(host, job)
-    const isOurs = await recogniseOurs(host.env, served)
+    const isOurs = recogniseOurs(host.env, served)
     const { env, overruled } = planChildEnv(host.env, served.env, isOurs)
     const said = [
       ...overruled.map(
@@ -67,8 +67,10 @@ interface Served {
   readonly env: Readonly<Record<string, string>>
   /** What its clients obey beside the pair, or in place of it. */
   readonly notes: readonly string[]
-  /** Through the proxy: what `env` would set without it, with the fingerprint of its secret. */
+  /** Through the proxy: the addresses that `env` would set without it. */
   readonly replaces: Readonly<Record<string, string>>
+  /** Names of the caller's secrets that are those of the profile. */
+  readonly ours: readonly string[]
 }
 
 /** The profile's credentials, whole; through the proxy its address and a token for this job in place of the key. */
@@ -88,7 +90,7 @@ async function fetchProxied(host: Host, { plan, around, transport }: Job): Promi
   const name = jobName(plan.command, plan.args)
   const text = await fetchProxyEnv(transport, host, { profile, format: 'json', name, pid: host.pid, around })
   const { answer, ...served } = parseServed(text)
-  return { ...served, env: wholeEnv(served.env), replaces: stringsOf(answer.replaces) }
+  return { ...served, env: wholeEnv(served.env), ...replacedOf(answer.replaces) }
 }
 
 async function fetchDirect(host: Host, { plan, transport }: Job): Promise<Served> {
@@ -101,7 +103,7 @@ async function fetchDirect(host: Host, { plan, transport }: Job): Promise<Served
   if (kind === 'none') throw failed(withoutApi(served.profile, because))
   const chosen = profile !== undefined && isInFile === true ? profile : undefined
   const env = { ...wholeEnv(served.env), ...defined({ PREFECT_PROFILE: chosen }) }
-  return { ...served, env, replaces: {} }
+  return { ...served, env, replaces: {}, ours: [] }
 }
 
 /** On purpose without a pair: nothing of the caller's leads anywhere either. */
@@ -111,7 +113,7 @@ async function fetchNone(host: Host, { plan, transport }: Job): Promise<Served> 
   const answer = await transport.send({ method: 'GET', path: `/v1/env?format=json&allow_none=true${query}` })
   if (answer.status !== 200) throw failed(parseProblem(answer.status, answer.text))
   const env = stringsOf(JSON.parse(answer.text))
-  return { profile: printable(profile ?? 'none'), env, notes: [], replaces: {} }
+  return { profile: printable(profile ?? 'none'), env, notes: [], replaces: {}, ours: [] }
 }
 
 function withoutApi(profile: string, because: unknown): Failure {
@@ -128,29 +130,21 @@ function withoutApi(profile: string, because: unknown): Failure {
 const BUNDLED: readonly string[] = ['ephemeral', 'local', 'test', 'default']
 
 /** Tells the values that our own `env` left in the caller's shell, with the proxy or without. */
-async function recogniseOurs(
+function recogniseOurs(
   env: Host['env'],
-  { replaces: { fingerprint, ...direct } }: Served,
-): Promise<(name: string, value: string) => boolean> {
+  { replaces, ours }: Served,
+): (name: string, value: string) => boolean {
   const isAfterProxy = isFromProxy(env.PREFECT_API_KEY ?? '')
-  const secrets = [env.PREFECT_API_KEY, env.PREFECT_API_AUTH_STRING].filter((value) => value !== undefined)
-  const ours = fingerprint === undefined ? [] : await withFingerprint(secrets, fingerprint)
   return (name, value) => {
-    if (isFromProxy(value) || direct[name] === value || ours.includes(value)) return true
+    if (isFromProxy(value) || replaces[name] === value || ours.includes(name)) return true
     return isAfterProxy && (name === 'PREFECT_CLOUD_UI_URL' || name === 'PREFECT_CLOUD_API_URL')
   }
-}
-
-/** Loads the hashes only here: every start would pay for them. */
-async function withFingerprint(secrets: readonly string[], fingerprint: string): Promise<readonly string[]> {
-  const { Secret } = await import('../../std/secret.js')
-  return secrets.filter((secret) => new Secret(secret).fingerprint() === fingerprint)
 }
 
 /** Parsed by hand: loading the schemas would take longer than the request. */
 function parseServed(
   text: string,
-): Omit<Served, 'replaces'> & { readonly answer: Readonly<Record<string, unknown>> } {
+): Omit<Served, 'replaces' | 'ours'> & { readonly answer: Readonly<Record<string, unknown>> } {
   const answer: unknown = JSON.parse(text)
   if (typeof answer === 'object' && answer !== null && 'profile' in answer && 'env' in answer) {
     const { profile, env } = answer
@@ -165,6 +159,11 @@ function parseServed(
     detail: 'this version does not understand the response of the daemon',
     hint: 'prefect-auth version',
   })
+}
+
+function replacedOf(value: unknown): Pick<Served, 'replaces' | 'ours'> {
+  const ours: unknown = typeof value === 'object' && value !== null && 'ours' in value ? value.ours : []
+  return { replaces: stringsOf(value), ours: Array.isArray(ours) ? ours.map(String) : [] }
 }
 
 function stringsOf(value: unknown): Readonly<Record<string, string>> {
