@@ -144,8 +144,6 @@ export interface Journal {
   readonly entries: Readonly<Record<string, JournalEntry>>
 }
 
-export const EMPTY_JOURNAL: Journal = { entries: {} }
-
 /** The journal of a document that keeps it among other things: one write can change both. */
 export function journalOf<T extends { readonly changes?: Journal['entries'] }>(
   document: Document<T>,
