@@ -192,7 +192,7 @@ function createDoors({
       return
     }
     try {
-      // Whoever has taken the path in the meantime keeps it.
+      // Whoever has taken the path since keeps it.
       await clearStale(path)
       if (one.isOpen) log.warn({ door, path }, 'socket was removed; listening again')
       one.isOpen = false

@@ -230,7 +230,7 @@ function parseObject(text: string): Readonly<Record<string, unknown>> | undefine
   }
 }
 
-/** Throws `state_newer` if `raw` has a higher format, or `version`, than `known`. One wording for every state file. */
+/** Throws `state_newer` if `raw` has a higher format, or `version`, than `known`. One wording for each state file. */
 export function requireKnownFormat(path: string, raw: unknown, known: number): void {
   if (!isObject(raw)) return
   const format = raw.format ?? raw.version

@@ -23,7 +23,7 @@ export interface ServerTimes {
   of(url: string): ServerTime
   /** Whether any of them is fresh. */
   isAnyFresh(): boolean
-  /** The same for every origin: see `ServerTime.forget`. */
+  /** The same for each origin: see `ServerTime.forget`. */
   forget(): void
 }
 

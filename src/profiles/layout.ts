@@ -131,7 +131,7 @@ function pieceOf({ pair, inline }: PairContext): Piece {
 
 function lastOf(table: Inline): { last?: Span } {
   const last = table.body.at(-1)?.range
-  return last === undefined ? {} : { last }
+  return defined({ last })
 }
 
 function profileOf(layout: Layout, name: string): ProfileLayout {

@@ -109,7 +109,7 @@ export interface ProfileStore {
   edit(edits: readonly ProfileEdit[]): Promise<ProfileReading>
   /** Calls `listener` after every change of content, state or problem. Returns how to stop. */
   onChange(listener: (reading: ProfileReading) => void): () => void
-  /** Calls `listener` for every overwritten text, also for those found before it came. Returns how to stop. */
+  /** Calls `listener` for each overwritten text, also for those found before it came. Returns how to stop. */
   onOverwritten(listener: (found: Overwritten) => void): () => void
   close(): Promise<void>
 }

@@ -10,7 +10,7 @@ export interface CustomHeaderSources {
 }
 
 /**
- * The variable to set, `undefined` to leave it alone. Prefect merges the headers of all sources, name by name: what stands in the
+ * The variable to set, `undefined` to leave it alone. Prefect merges the headers of all sources, name by name: what is in the
  * variable can be left out, what stands elsewhere must be replaced under the name that it has there.
  */
 export function planCustomHeaders(

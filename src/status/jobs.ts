@@ -45,7 +45,7 @@ export function judgeJobs(
     return { verdict: 'problem', finding, remedy: DECIDE }
   }
   const tcp = listeners.find(({ door }) => door === 'tcp')
-  // The service manager kept the port in the meantime: nobody else could take it.
+  // The service manager kept the port all along: nobody else could take it.
   if (endedUnclean && jobs.length > 0 && tcp?.state !== 'off' && tcp?.inherited !== true) {
     return {
       verdict: 'warning',

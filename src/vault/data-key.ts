@@ -153,7 +153,7 @@ interface KeyHolder {
 
 type Problem = NonNullable<VaultDescription['problem']>
 
-/** A vault that could not be opened a moment ago is not tried again for every item that is asked for. */
+/** A vault that could not be opened a moment ago is not tried again for each item that is asked for. */
 const SAME_MOMENT_MS = SECOND_MS
 
 /** Calls must come one at a time. */

@@ -99,7 +99,7 @@ export function troubleOfComplaint(message: string, platform: string): KeychainT
 export function troubleOfModule(message: string, platform: string): KeychainTrouble {
   const code = 'vault_unavailable'
   if (/cannot find (package|module) 'keytar'/i.test(message)) {
-    // The package has it for every system that is supported; a copy without it is not whole, or the system is another.
+    // The package has it for each system that is supported; a copy without it is not whole, or the system is another.
     const hint =
       'npm install --global prefect-auth-broker      (or keep keys in files: prefect-authd --vault-backend=file)'
     return { code, what: 'the keychain module keytar is not installed for this system', hint }

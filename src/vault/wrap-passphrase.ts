@@ -35,7 +35,7 @@ export function createPassphraseWrap({
   cost = COST,
   stretch = stretchWithScrypt,
 }: PassphraseWrapDependencies): KeyWrap {
-  /** The last wrong passphrase, and the salt it was tried with: for every item and retry it would be stretched again. */
+  /** The last wrong passphrase, and the salt it was tried with: for each item and retry it would be stretched again. */
   let wrong: { readonly passphrase: Secret; readonly salt: string } | undefined
 
   async function require(passphrase: Secret | undefined): Promise<Secret> {
