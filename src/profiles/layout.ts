@@ -1,5 +1,7 @@
 /** Positions in the text of `profiles.toml`, for each way to write a table, and the cuts there. */
+
 import { type AST, parseTOML } from 'toml-eslint-parser'
+import { defined } from '../std/defined.js'
 
 type Pair = AST.TOMLKeyValue
 type Inline = AST.TOMLInlineTable

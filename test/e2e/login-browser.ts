@@ -154,7 +154,10 @@ t.test('a failure that the page reports is shown, and the login goes on', { skip
     if (next.version === view.version) throw new Error('the failure is not shown')
     view = next
   }
-  t.match(view, { state: 'waiting', notice: /reports a failed login \(.*Cancelled by the user.*still waiting/ })
+  t.match(view, {
+    state: 'waiting',
+    notice: /reports a failed login \(.*Cancelled by the user.*still waiting/,
+  })
 })
 
 for (const hasLna of [true, false]) {
