@@ -32,11 +32,13 @@ const IDLE = `
   # A timer every 20 seconds instead of every hour; the daemon asks systemd when it is next.
   every20s() { mkdir -p ~/.config/systemd/user/prefect-authd.timer.d
     printf '[Timer]\\nOnCalendar=\\nOnCalendar=*:*:0/20\\nRandomizedDelaySec=0\\nAccuracySec=1s\\n' >~/.config/systemd/user/prefect-authd.timer.d/often.conf; }
-  # The simulator and an exchanged key; restarted, because a finished login is kept for ten minutes.
+  # The simulator and an exchanged key. A finished login is kept for ten minutes, and its port for half an hour, beyond a
+  # restart: forgotten here, because no test has that long.
   login() { node ~/sim.mjs --port 4999 >sim.txt 2>&1 & until grep -qs pnu_ sim.txt; do sleep 0.1; done
     eval "$(grep ^export sim.txt)"; install
     grep -o 'pnu_[A-Za-z0-9_]*' sim.txt | prefect-auth login --key-stdin --exchange >login.txt 2>&1 || cat login.txt >&2
-    systemctl --user restart prefect-authd.service; }
+    systemctl --user stop prefect-authd.service; rm -f ~/.local/state/prefect-auth/login-ports.json*
+    systemctl --user start prefect-authd.service; }
   # Ages the key only: its renewal is due in this many seconds.
   due_in() { node ~/move-ledger.mjs ~/.local/state/prefect-auth/ledger.json "$1"; }
   key() { sed -n "s/.*PREFECT_API_KEY='\\([^']*\\)'.*/\\1/p"; }
@@ -69,7 +71,7 @@ t.test('no process is left, the sockets listen, and the next request is answered
      systemctl --user stop prefect-authd.timer
      say timer "$(prefect-auth service status)"
      say tcp "$(curl -qsS --noproxy '*' http://127.0.0.1:4280/livez)"
-     grep -c 'the daemon leaves' "$XDG_RUNTIME_DIR/authd.log"; systemctl --user is-failed prefect-authd.service`,
+     grep -c 'idle; exiting' "$XDG_RUNTIME_DIR/authd.log"; systemctl --user is-failed prefect-authd.service`,
     {},
     170_000,
   )
@@ -115,7 +117,7 @@ t.test('the timer starts it again for a renewal that became due', { skip }, asyn
       `${IDLE} every20s; login; say first "$(prefect-auth env | key)"
        gone || why
        due_in -1; say away "$(is prefect-authd.service)"
-       until grep -q 'the key was renewed' "$XDG_RUNTIME_DIR/authd.log"; do sleep 0.2; done
+       until grep -q 'key renewed' "$XDG_RUNTIME_DIR/authd.log"; do sleep 0.2; done
        say renewed yes; gone || why; say left "$(is prefect-authd.service)"
        until [ "$(is prefect-authd.service)" = active ]; do sleep 0.1; done; say returned $(($(date +%s) % 20))
        say second "$(prefect-auth env | key)"; prefect-auth doctor | grep renewal`,
@@ -143,7 +145,7 @@ t.test(
         `${IDLE} login; say key "$(prefect-auth env | key)"; gone || why
        due_in 45; ask /livez >/dev/null; first=$(pid)
        sleep 20; [ "$first" = "$(pid)" ] && say soon "$(why)"
-       until grep -q 'the key was renewed' "$XDG_RUNTIME_DIR/authd.log"; do sleep 0.2; done
+       until grep -q 'key renewed' "$XDG_RUNTIME_DIR/authd.log"; do sleep 0.2; done
        [ "$first" = "$(pid)" ] && say renewed same
        gone 600 || why; ask /livez >/dev/null; first=$(pid)
        curl -qsN --max-time 25 --unix-socket "$S" http://authd/v1/events >/dev/null; [ "$first" = "$(pid)" ] && say watched "$(why)"
