@@ -32,11 +32,13 @@ const IDLE = `
   # A timer every 20 seconds instead of every hour; the daemon asks systemd when it is next.
   every20s() { mkdir -p ~/.config/systemd/user/prefect-authd.timer.d
     printf '[Timer]\\nOnCalendar=\\nOnCalendar=*:*:0/20\\nRandomizedDelaySec=0\\nAccuracySec=1s\\n' >~/.config/systemd/user/prefect-authd.timer.d/often.conf; }
-  # The simulator and an exchanged key; restarted, because a finished login is kept for ten minutes.
+  # The simulator and an exchanged key. A finished login is kept for ten minutes, and its port for half an hour, beyond a
+  # restart: forgotten here, because no test has that long.
   login() { node ~/sim.mjs --port 4999 >sim.txt 2>&1 & until grep -qs pnu_ sim.txt; do sleep 0.1; done
     eval "$(grep ^export sim.txt)"; install
     grep -o 'pnu_[A-Za-z0-9_]*' sim.txt | prefect-auth login --key-stdin --exchange >login.txt 2>&1 || cat login.txt >&2
-    systemctl --user restart prefect-authd.service; }
+    systemctl --user stop prefect-authd.service; rm -f ~/.local/state/prefect-auth/login-ports.json*
+    systemctl --user start prefect-authd.service; }
   # Ages the key only: its renewal is due in this many seconds.
   due_in() { node ~/move-ledger.mjs ~/.local/state/prefect-auth/ledger.json "$1"; }
   key() { sed -n "s/.*PREFECT_API_KEY='\\([^']*\\)'.*/\\1/p"; }
@@ -61,7 +63,7 @@ t.test('no process is left, the sockets listen, and the next request is answered
      say service "$(is prefect-authd.service)"; say processes "$(daemons)"
      say sockets "$(is prefect-authd.socket) $(is prefect-authd-tcp.socket) $(is prefect-authd.timer)"
      say status "$(prefect-auth service status)"; say code $?; say still "$(is prefect-authd.service)"
-     say env "$(prefect-auth env | head -1)"; say awake "$(is prefect-authd.service) $(daemons)"
+     say env "$(prefect-auth env | grep PREFECT_API_URL=)"; say awake "$(is prefect-authd.service) $(daemons)"
      say doctor "$(prefect-auth doctor | grep 'idle exit')"
      say last "$(curl -qsN --max-time 1 --unix-socket "$S" -H 'Last-Event-ID: 0123456789ab-7' http://authd/v1/events | grep -m1 ^event)"
      gone || why
@@ -69,7 +71,7 @@ t.test('no process is left, the sockets listen, and the next request is answered
      systemctl --user stop prefect-authd.timer
      say timer "$(prefect-auth service status)"
      say tcp "$(curl -qsS --noproxy '*' http://127.0.0.1:4280/livez)"
-     grep -c 'idle; exiting until the next request' "$XDG_RUNTIME_DIR/authd.log"; systemctl --user is-failed prefect-authd.service`,
+     grep -c 'idle; exiting' "$XDG_RUNTIME_DIR/authd.log"; systemctl --user is-failed prefect-authd.service`,
     {},
     170_000,
   )
