@@ -44,7 +44,7 @@ const table: readonly (readonly [string, RegExp])[] = [
   ['service and units are good', /^healthy \| service \| ok \| .*\nhealthy \| units \| ok/m],
   [
     'so are session, environment and exec',
-    /^healthy \| session \| ok.*\nhealthy \| environment \| ok.*\nhealthy \| exec \| ok/m,
+    /^healthy \| session \| ok.*\nhealthy \| environment \| ok.*\nhealthy \| profile path \| ok.*\nhealthy \| surroundings \| ok.*\nhealthy \| exec \| ok/m,
   ],
   ['linger off', /^linger \| linger \| warning \| off: .* \| sudo loginctl enable-linger/m],
   [
