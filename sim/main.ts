@@ -3,7 +3,7 @@ import { parseArgs } from 'node:util'
 import { startCloudSimulator } from './simulator.js'
 
 const USAGE = `usage: tsx sim/main.ts [--port N] [--workspaces N] [--backend URL] [--auto-approve]
-  --port N        default: any free one
+  --port N        default: one that is free
   --workspaces N  how many workspaces the account has; default: one, prefect/terry
   --backend URL   API of a real Prefect server behind the workspaces (http://127.0.0.1:4200/api)
   --auto-approve  the login page delivers without a click

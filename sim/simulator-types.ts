@@ -8,7 +8,7 @@ import type { LoggedRequest } from './server/request-log.js'
 import type { DeliverOptions, Delivery } from './ui/deliver.js'
 
 export interface SimulatorOptions extends DirectorySeed {
-  /** Default 0: any free port. A separate UI always takes a free port. */
+  /** Default 0: a free port. A separate UI always takes a free port. */
   readonly port?: number
   readonly clock?: ClockOptions
   /** Handle of the user signed in to the browser; default: the first. */

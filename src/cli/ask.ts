@@ -27,11 +27,10 @@ interface OpenQuestion {
   close(): void
 }
 
-// biome-ignore lint/suspicious/noControlCharactersInRegex: terminal keys are control characters
-const PASTE_MARKS = /\x1b\[20[01]~/g
-// biome-ignore lint/suspicious/noControlCharactersInRegex: terminal keys are control characters
-const ESCAPES = /\x1b(?:\[[0-9;?]*[ -/]*[@-~]|[\s\S])?/g
-const CLEAR_LINE = '\r\x1b[K'
+const ESC = '\x1b'
+const PASTE_MARKS = new RegExp(`${ESC}\\[20[01]~`, 'g')
+const ESCAPES = new RegExp(`${ESC}(?:\\[[0-9;?]*[ -/]*[@-~]|[\\s\\S])?`, 'g')
+const CLEAR_LINE = `\r${ESC}[K`
 
 /**
  * Asks for one line after another. Raw mode stays on between them: a paste must not be echoed while the line before it is

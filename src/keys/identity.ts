@@ -32,7 +32,8 @@ const ORIGINS: readonly KeyOrigin[] = ['profile', 'pasted', 'browser', 'service_
 /** Two records of one key: nothing that is known of it is lost to a source that knows less. */
 export function mergedKey(known: KeyRecord | undefined, fresh: KeyRecord): KeyRecord {
   if (known === undefined) return fresh
-  const { rejectedAt: _, warned: __, expiresAt: ___, isExpiryAssumed: ____, ...kept } = known
+  // What Prefect said of it stays: only Prefect's own yes takes a refusal back.
+  const { warned: _, expiresAt: __, isExpiryAssumed: ___, ...kept } = known
   const { cloudId, userId, name } = fresh
   const isSurer = known.expiresAt === undefined || (known.isExpiryAssumed === true && !fresh.isExpiryAssumed)
   const { expiresAt, isExpiryAssumed } = isSurer && fresh.expiresAt !== undefined ? fresh : known

@@ -5,10 +5,10 @@ export function scanToml(text: string): ReadonlyMap<string, string> {
   const values = new Map<string, string>()
   const scan = createScanner(text)
   let table: readonly string[] = []
-  while (scan.skip(/[\s\uFEFF]*(?:#[^\n]*[\s]*)*/y) !== undefined && !scan.isAtEnd()) {
-    if (scan.skip(/\[\[?/y) !== undefined) {
+  while (scan.take(/[\s\uFEFF]*(?:#[^\n]*[\s]*)*/y) !== undefined && !scan.isAtEnd()) {
+    if (scan.take(/\[\[?/y) !== undefined) {
       table = readPath(scan)
-      if (scan.skip(/[ \t]*\]\]?/y) === undefined) break
+      if (scan.take(/[ \t]*\]\]?/y) === undefined) break
     } else if (!readPair(scan, table, values)) break
   }
   return values
@@ -21,7 +21,7 @@ function createScanner(text: string) {
   return {
     isAtEnd: () => at >= text.length,
     /** The text that the sticky `pattern` matches here, which is skipped. */
-    skip(pattern: RegExp): string | undefined {
+    take(pattern: RegExp): string | undefined {
       pattern.lastIndex = at
       const found = pattern.exec(text)?.[0]
       at += found?.length ?? 0
@@ -33,34 +33,34 @@ function createScanner(text: string) {
 function readPath(scan: Scanner): readonly string[] {
   const path: string[] = []
   do {
-    scan.skip(/[ \t]*/y)
-    const bare = scan.skip(/[A-Za-z0-9_-]+/y)
+    scan.take(/[ \t]*/y)
+    const bare = scan.take(/[A-Za-z0-9_-]+/y)
     const name = bare ?? readString(scan)
     if (name === undefined) return path
     path.push(name)
-    scan.skip(/[ \t]*/y)
-  } while (scan.skip(/\./y) !== undefined)
+    scan.take(/[ \t]*/y)
+  } while (scan.take(/\./y) !== undefined)
   return path
 }
 
 function readPair(scan: Scanner, table: readonly string[], values: Map<string, string>): boolean {
   const path = readPath(scan)
-  if (path.length === 0 || scan.skip(/[ \t]*=[ \t]*/y) === undefined) return false
+  if (path.length === 0 || scan.take(/[ \t]*=[ \t]*/y) === undefined) return false
   return readValue(scan, [...table, ...path], values)
 }
 
 function readValue(scan: Scanner, path: readonly string[], values: Map<string, string>): boolean {
-  if (scan.skip(/\{\s*/y) !== undefined) return readInline(scan, path, values)
-  if (scan.skip(/\[/y) !== undefined) return skipArray(scan)
-  const value = readString(scan) ?? scan.skip(/[^\s,#\]}]+/y)
+  if (scan.take(/\{\s*/y) !== undefined) return readInline(scan, path, values)
+  if (scan.take(/\[/y) !== undefined) return skipArray(scan)
+  const value = readString(scan) ?? scan.take(/[^\s,#\]}]+/y)
   if (value !== undefined) values.set(path.join('.'), value)
   return value !== undefined
 }
 
 function readInline(scan: Scanner, table: readonly string[], values: Map<string, string>): boolean {
-  while (scan.skip(/\s*\}/y) === undefined) {
+  while (scan.take(/\s*\}/y) === undefined) {
     if (!readPair(scan, table, values)) return false
-    scan.skip(/\s*,?\s*/y)
+    scan.take(/\s*,?\s*/y)
   }
   return true
 }
@@ -68,9 +68,9 @@ function readInline(scan: Scanner, table: readonly string[], values: Map<string,
 function skipArray(scan: Scanner): boolean {
   for (let depth = 1; depth > 0; ) {
     if (scan.isAtEnd()) return false
-    if (scan.skip(/[[{]/y) !== undefined) depth += 1
-    else if (scan.skip(/[\]}]/y) !== undefined) depth -= 1
-    else if (readString(scan) === undefined && scan.skip(/#[^\n]*|[^[\]{}"'#]+/y) === undefined) return false
+    if (scan.take(/[[{]/y) !== undefined) depth += 1
+    else if (scan.take(/[\]}]/y) !== undefined) depth -= 1
+    else if (readString(scan) === undefined && scan.take(/#[^\n]*|[^[\]{}"'#]+/y) === undefined) return false
   }
   return true
 }
@@ -78,9 +78,9 @@ function skipArray(scan: Scanner): boolean {
 const ESCAPES: Readonly<Record<string, string>> = { n: '\n', t: '\t', r: '\r', b: '\b', f: '\f', e: '\x1b' }
 
 function readString(scan: Scanner): string | undefined {
-  const literal = scan.skip(/'''[\s\S]*?'''(?!')|'[^'\n]*'/y)
+  const literal = scan.take(/'''[\s\S]*?'''(?!')|'[^'\n]*'/y)
   if (literal !== undefined) return withoutQuotes(literal, "'''")
-  const basic = scan.skip(/"""(?:[^\\]|\\[\s\S])*?"""(?!")|"(?:[^"\\\n]|\\.)*"/y)
+  const basic = scan.take(/"""(?:[^\\]|\\[\s\S])*?"""(?!")|"(?:[^"\\\n]|\\.)*"/y)
   if (basic === undefined) return undefined
   return withoutQuotes(basic, '"""').replace(
     /\\(?:u([\da-fA-F]{4})|U([\da-fA-F]{8})|([\s\S]))/g,
