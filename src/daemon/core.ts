@@ -61,6 +61,7 @@ export async function createCore(parts: BrokerParts) {
   const changes = createChanges({
     store,
     keeper,
+    cloud,
     turns,
     revocation: createRevocation({ keeper, disposal, times }),
     clock,
