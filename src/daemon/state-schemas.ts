@@ -81,7 +81,7 @@ const undoEdit = z.discriminatedUnion('kind', [
   }),
   z.object({ kind: z.literal('delete'), name: text }),
   z.object({ kind: z.literal('rename'), name: text, to: text }),
-  z.object({ kind: z.literal('set_active'), name: text }),
+  z.object({ kind: z.literal('set_active'), name: text.nullable(), written: maybe }),
 ])
 
 export const journalEntry = z.discriminatedUnion('kind', [

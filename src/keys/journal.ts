@@ -86,7 +86,8 @@ export type UndoEdit =
     }
   | { readonly kind: 'delete'; readonly name: string }
   | { readonly kind: 'rename'; readonly name: string; readonly to: string }
-  | { readonly kind: 'set_active'; readonly name: string }
+  /** null: there was no such line. Only if `written` is still the active profile. */
+  | { readonly kind: 'set_active'; readonly name: string | null; readonly written?: string }
 
 /**
  * A change of profiles and their keys. While it is `intended` nobody has seen any of it, and it is undone after a crash;

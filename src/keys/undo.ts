@@ -37,7 +37,7 @@ export async function putBack(
   if (entry.decidedBy === 'file') {
     return { isDecided: isWritten && !isAs(file, entry, 'found'), missing: missingFrom(file, entry, keeper) }
   }
-  if (isWritten && !isAs(file, entry, 'found') && entry.undo.length > 0) {
+  if (isToBeTakenBack(file, entry)) {
     file = (await store.edit(entry.undo.map((edit) => editOf(file, edit, keeper)))).file
   }
   return { isDecided: false, missing: missingFrom(file, entry, keeper) }
@@ -121,12 +121,15 @@ export function fileBefore(
   entry: ChangeEntry,
   keeper: KeyKeeper,
 ): ProfileFile | undefined {
-  if (!isAs(file, entry, 'written') || isAs(file, entry, 'found')) return undefined
+  if (!isToBeTakenBack(file, entry)) return undefined
   return entry.undo.reduce((now, edit) => before(now, edit, keeper), file)
 }
 
 function before(file: ProfileFile, undo: UndoEdit, keeper: KeyKeeper): ProfileFile {
-  if (undo.kind === 'set_active') return { ...file, active: undo.name }
+  if (undo.kind === 'set_active') {
+    const { active, ...rest } = file
+    return isChosenSince(file, undo) ? file : { ...rest, ...defined({ active: undo.name ?? undefined }) }
+  }
   const profiles = new Map(file.profiles)
   const table = profiles.get(undo.name)
   if (undo.kind !== 'set') profiles.delete(undo.name)
@@ -143,11 +146,31 @@ function before(file: ProfileFile, undo: UndoEdit, keeper: KeyKeeper): ProfileFi
   return { ...file, profiles }
 }
 
+/** The file says what the change wrote there, and not what it found. */
+function isToBeTakenBack(file: ProfileFile, entry: ChangeEntry): boolean {
+  if (!isAs(file, entry, 'written') || entry.undo.length === 0) return false
+  const isActiveOurs = entry.undo.some(
+    (undo) => undo.kind === 'set_active' && undo.name !== (file.active ?? null) && !isChosenSince(file, undo),
+  )
+  return isActiveOurs || !isAs(file, entry, 'found')
+}
+
+function isChosenSince(
+  { active }: ProfileFile,
+  { written }: Extract<UndoEdit, { kind: 'set_active' }>,
+): boolean {
+  return written !== undefined && active !== written
+}
+
 function isAs(file: ProfileFile, { tables }: ChangeEntry, which: 'found' | 'written'): boolean {
   return tables.every((table) => tableDigest(file, table.profile) === table[which])
 }
 
 function editOf(file: ProfileFile, undo: UndoEdit, keeper: KeyKeeper): ProfileEdit {
+  if (undo.kind === 'set_active') {
+    const { kind, name, written } = undo
+    return { kind, name: name ?? undefined, ...defined({ ifActive: written }) }
+  }
   if (undo.kind !== 'set') return undo
   const { kind, name, keyItem } = undo
   const plain = Object.entries(undo.settings).map(
