@@ -133,6 +133,18 @@ for (const [name, form] of Object.entries(FILES)) {
   })
 }
 
+t.test(
+  'the last profile of a file is gone when it is deleted, or the login that made it is undone',
+  async (t) => {
+    const { broker } = await setStage(t)
+    await broker.write(`[profiles.other]\n${URL_OF_OTHERS}\n`)
+    await broker.profiles.delete('other')
+    t.equal(broker.store.reading().state, 'good')
+    t.throws(() => broker.credentials.state('other'), { code: 'profile_not_found' })
+    t.equal(await broker.file(), '[profiles]\n')
+  },
+)
+
 t.test('a login that is undone does not touch an active profile that was chosen since', async (t) => {
   for (const before of ['', 'active = "other"\n\n']) {
     const { sim, broker, open } = await setStage(t)
