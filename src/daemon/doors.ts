@@ -35,6 +35,13 @@ async function ensureOwnDirectory(directory: string): Promise<void> {
   try {
     await ensurePrivateDirectory(directory)
   } catch (error) {
+    const above = dirname(directory)
+    if (isBrokerError(error, 'disk_failed') && (await identityOf(above)) === undefined) {
+      throw new BrokerError('disk_failed', `cannot put the socket into ${directory}: ${above} is not there`, {
+        hint: 'systemd removes /run/user/UID after the last log-out; keep it: loginctl enable-linger; or use the state directory: env -u XDG_RUNTIME_DIR prefect-authd',
+        cause: error,
+      })
+    }
     const mode = (await lstat(directory).catch(() => undefined))?.mode ?? 0
     if ((mode & 0o1002) === 0 || !isBrokerError(error, 'state_dir_unsafe')) throw error
     throw new BrokerError(

@@ -1,9 +1,12 @@
 /** What must be on the disk before what: seen at the handles of real files, where no power cut can be had. */
-import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs'
+import { chmodSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { openState } from '../../src/daemon/state.js'
 import { syncDirectory, writeFileAtomic } from '../../src/os/atomic-file.js'
+import { systemClock } from '../../src/std/clock.js'
+import { silentLog } from '../../src/std/log.js'
 
 interface Synced {
   /** What the handle leads to. */
@@ -16,11 +19,15 @@ interface Synced {
 }
 
 /** Every fsync from now on, in order. `fail`: the code with which one of this kind fails. */
-async function watchSyncs(t: Test, path: string, fail: { file?: string; directory?: string } = {}) {
+async function watchSyncs(
+  t: Test,
+  path: string,
+  fail: { file?: string; directory?: string; mode?: string } = {},
+) {
   const probe = await open(import.meta.filename, 'r')
   const prototype: FileHandle = Object.getPrototypeOf(probe)
   await probe.close()
-  const { sync } = prototype
+  const { sync, chmod } = prototype
   const synced: Synced[] = []
   prototype.sync = async function (this: FileHandle) {
     const target = readlinkSync(`/proc/self/fd/${this.fd}`)
@@ -33,8 +40,13 @@ async function watchSyncs(t: Test, path: string, fail: { file?: string; director
     if (code !== undefined) throw Object.assign(new Error(code), { code })
     await sync.call(this)
   }
+  prototype.chmod = async function (this: FileHandle, mode) {
+    const code = fail.mode
+    if (code !== undefined) throw Object.assign(new Error(code), { code })
+    await chmod.call(this, mode)
+  }
   t.teardown(() => {
-    prototype.sync = sync
+    Object.assign(prototype, { sync, chmod })
   })
   return synced
 }
@@ -86,3 +98,24 @@ t.test(
     }
   },
 )
+
+t.test('what the file system of the state does not have is said once, and nothing fails', async (t) => {
+  const stateDir = t.testdir({})
+  chmodSync(stateDir, 0o700)
+  await watchSyncs(t, join(stateDir, 'x'), { file: 'EINVAL', directory: 'EINVAL', mode: 'EPERM' })
+  const state = await openState({ stateDir, clock: systemClock(), log: silentLog() })
+  t.strictSame(state.limits(), [])
+  await state.tokens.update((list) => ({ ...list }))
+  t.match(state.limits(), [/a power cut.* \(EINVAL\)$/], 'a mode that is right need not be set')
+  t.equal(state.limits().length, 1)
+  const umask = process.umask(0o777)
+  try {
+    for (let write = 0; write < 2; write += 1) await state.tokens.update((list) => ({ ...list }))
+  } finally {
+    process.umask(umask)
+  }
+  t.match(state.limits(), [/a power cut/, /keeps no file modes.* \(EPERM\)$/])
+  t.equal(state.limits().length, 2)
+  t.equal(state.trouble(), undefined)
+  await state.close()
+})
