@@ -33,7 +33,7 @@ export async function runCli(argv: readonly string[], terminal: Terminal): Promi
     code = await runSession(terminal, name, options, work)
   }, terminal)
   try {
-    await program.parseAsync(withDefault(argv), { from: 'user' })
+    await program.parseAsync(asCommander(argv), { from: 'user' })
     return code
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2
@@ -42,9 +42,10 @@ export async function runCli(argv: readonly string[], terminal: Terminal): Promi
   }
 }
 
-/** No command means `status`. An unknown word is left for commander to reject. */
-function withDefault(argv: readonly string[]): string[] {
-  const [first] = argv
+/** No command means `status`; `help token create` is `token create --help`. An unknown word is left for commander to reject. */
+function asCommander(argv: readonly string[]): string[] {
+  const [first, ...rest] = argv
+  if (first === 'help' && rest.length > 0) return [...rest, '--help']
   const isBare = first === undefined || (first.startsWith('-') && !ABOUT_ALL.includes(first))
   return isBare ? ['status', ...argv] : [...argv]
 }
@@ -68,8 +69,6 @@ export function createProgram(start: Start, terminal: Terminal): Command {
       writeOut: (text) => terminal.writeOut(text),
       writeErr: (text) => terminal.writeErr(text),
       getOutHelpWidth: () => terminal.stdout.columns ?? 100,
-      outputError: (text, write) =>
-        write(`${text.replace(/^error: /, 'prefect-auth: ')}try: prefect-auth --help\n`),
     })
   program.commandsGroup('Log in:')
   for (const add of [addLogin, addLogout, addAdopt]) add(program, start)
@@ -87,5 +86,38 @@ export function createProgram(start: Start, terminal: Terminal): Command {
   addCompletion(program)
   addHook(program, terminal)
   addVersion(program, start)
+  pointHelp(program, 'prefect-auth')
   return program
+}
+
+/** Words that people type from other tools, and what they are here. */
+const MEANT: Readonly<Record<string, string>> = {
+  whoami: 'status',
+  run: 'exec -- CMD',
+  list: 'profile ls',
+  ls: 'profile ls',
+  use: 'profile use NAME',
+  switch: 'profile use NAME',
+  profiles: 'profile ls',
+  workspaces: 'workspace ls',
+  tokens: 'token ls',
+  install: 'service install',
+  start: 'service install',
+  stop: 'service uninstall',
+  rotate: 'renew --now',
+  refresh: 'renew --now',
+}
+
+/** A wrong command line names the help of the command that it belongs to, or what the word may mean. */
+function pointHelp(command: Command, path: string): void {
+  command.configureOutput({
+    ...command.configureOutput(),
+    outputError: (text, write) => {
+      const [, word = ''] = /unknown command '([a-z]+)'/.exec(text) ?? []
+      const meant = path === 'prefect-auth' ? MEANT[word] : undefined
+      const help = meant === undefined ? `${path} --help` : `prefect-auth ${meant}`
+      write(`${text.replace(/^error: /, 'prefect-auth: ')}try: ${help}\n`)
+    },
+  })
+  for (const one of command.commands) pointHelp(one, `${path} ${one.name()}`)
 }
