@@ -1,10 +1,11 @@
-/** The full command line: arguments in, exit code out. `env` and `exec` are here only for their help. */
+/** The full command line: arguments in, exit code out. `env`, `exec` and `get` are here only for their help. */
 import { Command, CommanderError } from 'commander'
 import { addAudit } from './commands/audit.js'
 import { addCompletion } from './commands/completion.js'
 import { addDoctor } from './commands/doctor.js'
-import { addEnv, addExec } from './commands/env.js'
+import { addEnv, addExec, addGet } from './commands/env.js'
 import { addEvents } from './commands/events.js'
+import { addHook } from './commands/hook.js'
 import { addKeys, addRenew } from './commands/keys.js'
 import { addLogin } from './commands/login.js'
 import { addAdopt, addLogout } from './commands/logout.js'
@@ -75,6 +76,7 @@ export function createProgram(start: Start, terminal: Terminal): Command {
   program.commandsGroup('Use:')
   addEnv(program)
   addExec(program)
+  addGet(program)
   program.commandsGroup('Inspect:')
   for (const add of [addStatus, addDoctor, addLogs, addEvents, addAudit, addMetrics, addReport])
     add(program, start)
@@ -83,6 +85,7 @@ export function createProgram(start: Start, terminal: Terminal): Command {
   program.commandsGroup('Other:')
   addService(program, start)
   addCompletion(program)
+  addHook(program, terminal)
   addVersion(program, start)
   return program
 }

@@ -1,5 +1,5 @@
 /** Paths of the settings file, state, socket and Prefect's own files, for the daemon and its clients. */
-import { isAbsolute, join, resolve } from 'node:path'
+import { dirname, isAbsolute, join, resolve } from 'node:path'
 
 export interface Surroundings {
   readonly env: Readonly<Record<string, string | undefined>>
@@ -48,6 +48,11 @@ export function socketCandidates(around: Surroundings): readonly string[] {
   const byUid = around.uid === undefined ? undefined : join('/run/user', String(around.uid), NAME, SOCKET)
   const candidates = [runtime === undefined ? undefined : join(runtime, NAME, SOCKET), byUid, inState]
   return [...new Set(candidates.filter((path) => path !== undefined))]
+}
+
+/** The file that changes with every generation, beside the daemon's socket. */
+export function generationFile(socket: string): string {
+  return join(dirname(socket), 'generation')
 }
 
 /** Where the sockets are that say who holds the state directory. */
