@@ -81,7 +81,7 @@ const undoEdit = z.discriminatedUnion('kind', [
   }),
   z.object({ kind: z.literal('delete'), name: text }),
   z.object({ kind: z.literal('rename'), name: text, to: text }),
-  z.object({ kind: z.literal('set_active'), name: text }),
+  z.object({ kind: z.literal('set_active'), name: text.nullable(), written: maybe }),
 ])
 
 export const journalEntry = z.discriminatedUnion('kind', [
@@ -141,10 +141,22 @@ export const journalEntry = z.discriminatedUnion('kind', [
     created: z.array(text),
     keys: z.array(z.object({ item: text, profile: maybe })),
     outcome: z.object({
+      promote: z
+        .object({
+          profile: text,
+          item: text,
+          at,
+          owner: owner.exactOptional(),
+          workspaces: z.array(workspace).exactOptional(),
+        })
+        .exactOptional(),
+      rename: z.object({ from: text, to: text }).exactOptional(),
+      reach: z.object({ profile: text, workspaces: z.array(workspace) }).exactOptional(),
       forget: z.object({ profile: text, items: z.array(text) }).exactOptional(),
       auth: z.object({ profile: text, item: maybe }).exactOptional(),
       revoke: z.boolean().exactOptional(),
     }),
+    isRestored: z.literal(true).exactOptional(),
   }),
 ])
 
