@@ -4,7 +4,13 @@ import { chmodSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:f
 import { join } from 'node:path'
 import t from 'tap'
 import { BrokerError, type ErrorCode } from '../../src/base/errors.js'
-import { journalEntry, keyRecord, profileRecord, tokenRecord } from '../../src/daemon/state-schemas.js'
+import {
+  journalEntry,
+  keyRecord,
+  portRecord,
+  profileRecord,
+  tokenRecord,
+} from '../../src/daemon/state-schemas.js'
 import { ask } from '../fixtures/daemon-program.js'
 import { fuzz, mutate, type Random } from './fixtures/fuzz.js'
 import { damagedRecord, isFields, oddValue, parseFields } from './fixtures/json.js'
@@ -27,6 +33,7 @@ const LISTS = {
   keys: keyRecord,
   changes: journalEntry,
   tokens: tokenRecord,
+  ports: portRecord,
 } as const
 const DOCUMENTS = [
   'ledger.json',
@@ -103,9 +110,9 @@ t.test('starts over damaged state, and loses nothing of what is whole', async (t
     }
     for (const [at, token] of tokens.entries()) {
       const headers = { authorization: `Bearer ${token}` }
-      const { status } = await ask(join(place, 'r', 's'), 'GET', '/v1/status', undefined, headers)
+      const { status, text } = await ask(join(place, 'r', 's'), 'GET', '/v1/status', undefined, headers)
       if (status !== 200 && !damage.tokens.has(tokenIds[at] ?? ''))
-        throw say(`a live token was answered ${status}`)
+        throw say(`a live token was answered ${status}: ${text}`)
     }
     const { status, text } = await owner('/v1/audit')
     const isNamed = text.includes('disk_failed') && damage.name.endsWith(' audit.jsonl')
