@@ -1,6 +1,6 @@
 import t from 'tap'
-import type { ProfileFile } from '../../src/profiles/profile.js'
 import { editProfiles } from '../../src/profiles/edit.js'
+import type { ProfileFile } from '../../src/profiles/profile.js'
 import { parseProfiles } from '../../src/profiles/toml.js'
 
 function good(text: string): ProfileFile {
