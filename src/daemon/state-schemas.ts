@@ -9,7 +9,8 @@ import type { TokenList } from '../tokens/issue.js'
 
 const text = z.string().max(10_000)
 const maybe = text.exactOptional()
-const at = z.number()
+/** Epoch ms that a calendar has: any other could not be shown. */
+const at = z.number().min(-8.64e15).max(8.64e15)
 
 const owner = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('user'), id: text, handle: text, email: maybe }),
@@ -180,7 +181,7 @@ export const tokenRecord = z.looseObject({
   hash: z.string().length(64),
   workspace: z.object({ accountId: text, workspaceId: text }).exactOptional(),
   parkedAt: at.exactOptional(),
-  job: z.object({ pid: at.exactOptional(), process: maybe, idleMs: at }).exactOptional(),
+  job: z.object({ pid: z.number().exactOptional(), process: maybe, idleMs: at }).exactOptional(),
 })
 
 export const tokensSchema: z.ZodType<TokenList> = z.object({
@@ -188,18 +189,16 @@ export const tokensSchema: z.ZodType<TokenList> = z.object({
   leftAt: at.exactOptional(),
 })
 
-export const portsSchema: z.ZodType<PortList> = z.object({
-  ports: z.array(
-    z.object({
-      port: z.int().min(1).max(65_535),
-      profile: text,
-      cloudApiUrl: text,
-      uiOrigin: text,
-      stateHash: z.string().length(64).exactOptional(),
-      until: at,
-    }),
-  ),
+export const portRecord = z.object({
+  port: z.int().min(1).max(65_535),
+  profile: text,
+  cloudApiUrl: text,
+  uiOrigin: text,
+  stateHash: z.string().length(64).exactOptional(),
+  until: at,
 })
+
+export const portsSchema: z.ZodType<PortList> = z.object({ ports: z.array(portRecord) })
 
 /** The generation must never go back, and the key must be found again, even if the rest is not understood. */
 export function salvageProfile(raw: unknown): unknown {
