@@ -73,7 +73,7 @@ t.test('uninstall leaves only what the user had, and the state', { skip }, async
      prefect-auth service uninstall; ls -A "$XDG_RUNTIME_DIR/prefect-auth"; ls ~/.local/state/prefect-auth | head -1`,
   )
   const [, after = ''] = session.stdout.split('uninstalled: 0\n')
-  t.match(session.stdout, /Removed:\n( {2}\/home\/sdtest\/.*\n){6}Keys, settings and state are unchanged\./)
+  t.match(session.stdout, /Removed:\n( {2}\/home\/sdtest\/.*\n){8}Keys, settings and state are unchanged\./)
   t.match(after, /^No service was installed\.\n\S+\n$/)
 })
 
@@ -92,7 +92,7 @@ t.test('systemd-analyze finds nothing wrong, and rates it well protected', { ski
   const { stdout, stderr } = await runSession(
     home,
     `${READY}; cd ~/.config/systemd/user
-     systemd-analyze --user verify prefect-authd.service prefect-authd.socket prefect-authd-tcp.socket prefect-authd.timer prefect-authd-wake.service 2>&1 | grep -i prefect; say verified "\${PIPESTATUS[0]}"
+     systemd-analyze --user verify prefect-authd.service prefect-authd.socket prefect-authd-tcp.socket prefect-authd.timer prefect-authd-wake.service prefect-authd-callers.socket prefect-authd-callers@x.service 2>&1 | grep -i prefect; say verified "\${PIPESTATUS[0]}"
      systemd-analyze --user security --offline=true --threshold=30 prefect-authd.service | tail -1; say security "\${PIPESTATUS[0]}"`,
   )
   t.match(stdout, /^verified: 0\n/, stderr)
