@@ -88,6 +88,29 @@ t.test('asks to stop another running daemon first, and takes nothing from it', {
   t.match(stdout, /refused: 1\n\{"live":true\}\n$/)
 })
 
+t.test('names what the sandbox would hide, and writes nothing', { skip }, async (t) => {
+  const { stdout } = await runSession(
+    home,
+    `H=$(mktemp -d /tmp/pab-hidden-XXXXXX); cp -a ~/prefix "$H"/; touch "$H"/profiles.toml; ln -s "$H" ~/elsewhere; ln -s "$H"/profiles.toml ~/linked.toml
+     refused() { "$@" service install --yes 2>&1 | sed "s,$H,HIDDEN,g"; say code "\${PIPESTATUS[0]}"; }
+     refused ~/elsewhere/prefix/bin/prefect-auth
+     refused env PREFECT_AUTH_STATE_DIR=/var/tmp/pab PREFECT_PROFILES_PATH="$HOME/linked.toml" prefect-auth
+     refused env SSL_CERT_FILE=/tmp/ca.pem PREFECT_AUTH_SOCKET="$H/new/authd.sock" prefect-auth
+     ls ~/.config/systemd/user ~/.local 2>&1; rm -rf "$H"`,
+  )
+  const [program, state, rest, ...left] = stdout.split('code: 1\n')
+  t.match(
+    program,
+    /^prefect-auth: .*\(service_path_hidden\)\n {2}HIDDEN\/prefix\/\S+: the package\ntry: npm install/,
+  )
+  t.match(
+    state,
+    /\(service_path_hidden\)\n {2}\/var\/tmp\/pab: the state directory\n {2}HIDDEN: the directory of profiles.toml\n/,
+  )
+  t.match(rest, /\n {2}HIDDEN\/new: the directory of the socket\n {2}\/tmp\/ca.pem: SSL_CERT_FILE\n/)
+  t.match(left.join(''), /cannot access .*\.local'.*\n.*\nprefect-authd.service.d\n$/)
+})
+
 t.test('systemd-analyze finds nothing wrong, and rates it well protected', { skip }, async (t) => {
   const { stdout, stderr } = await runSession(
     home,
