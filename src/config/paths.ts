@@ -15,6 +15,8 @@ export interface Paths {
   readonly configFile: string
   readonly stateDir: string
   readonly socket: string
+  /** Where the service manager tells whose local connections are (Linux). */
+  readonly callers: string
   /** Prefect's profile file. */
   readonly profilesFile: string
 }
@@ -26,14 +28,16 @@ const SOCKET = 'authd.sock'
 export function resolvePaths(around: Surroundings): Paths {
   const stateDir = resolveStateDir(around)
   const runtime = variable(around, 'XDG_RUNTIME_DIR')
+  const socket =
+    variable(around, 'PREFECT_AUTH_SOCKET') ??
+    (runtime !== undefined && around.platform !== 'darwin'
+      ? join(runtime, NAME, SOCKET)
+      : join(stateDir, 'run', SOCKET))
   return {
     configFile: variable(around, 'PREFECT_AUTH_CONFIG') ?? join(configHome(around), NAME, 'config.toml'),
     stateDir,
-    socket:
-      variable(around, 'PREFECT_AUTH_SOCKET') ??
-      (runtime !== undefined && around.platform !== 'darwin'
-        ? join(runtime, NAME, SOCKET)
-        : join(stateDir, 'run', SOCKET)),
+    socket,
+    callers: join(dirname(socket), 'callers.sock'),
     profilesFile: resolveProfilesFile(around),
   }
 }
