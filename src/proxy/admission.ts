@@ -4,7 +4,7 @@ import { BrokerError } from '../base/errors.js'
 import { type Doorkeeper, refuseForeign, requirePlace, tokenRequired } from '../http/guard.js'
 import { createGround, isMethodAllowed, type Reach } from '../policy/ground.js'
 import { METHODS } from '../policy/table.js'
-import { parseHttpUrl } from '../prefect/api-url.js'
+import { parseHttpUrl, userinfoOf } from '../prefect/api-url.js'
 import { type ProxyTarget, parseProxyTarget, tokenInHeader } from '../prefect/proxied.js'
 import type { ResolvedProfile } from '../profiles/profile.js'
 import type { Credentials, Served } from '../serve/credentials.js'
@@ -160,24 +160,11 @@ export function requireReach(caller: Caller, profile: string): void {
 export function upstreamOf({ kind, cloudApiUrl, apiUrl }: ResolvedProfile): Upstream | undefined {
   const url = parseHttpUrl((kind === 'cloud' ? cloudApiUrl : apiUrl) ?? '')
   if (url === undefined || kind === 'none') return undefined
-  const { username, password } = url
-  const isAnonymous = username === '' && password === ''
   return {
     origin: url.origin,
     host: url.host,
     basePath: url.pathname.replace(/\/+$/, ''),
-    ...defined({
-      userinfo: isAnonymous ? undefined : `${unescaped(username)}:${unescaped(password)}`,
-    }),
-  }
-}
-
-/** A password with a bare `%` in it is taken literally. */
-function unescaped(text: string): string {
-  try {
-    return decodeURIComponent(text)
-  } catch {
-    return text
+    ...defined({ userinfo: userinfoOf(url) }),
   }
 }
 

@@ -4,6 +4,7 @@ import { followEvents } from '../../client/event-stream.js'
 import { failureOf, failWith } from '../../client/failure.js'
 import { defined } from '../../std/defined.js'
 import type { Status } from '../../wire/status.js'
+import { findServerTrouble } from '../server-trouble.js'
 import { type CommonOptions, common, pause, type Session, type Start, withJson } from '../session.js'
 import { findOtherFile, findStanding, type Standing } from '../standing-here.js'
 import { formatStatus } from '../status-text.js'
@@ -34,7 +35,7 @@ async function showStatus(session: Session, options: StatusOptions): Promise<voi
   const status = await session.client.status()
   if (options.socket === true) return session.print(session.transport.socket() ?? '')
   if (options.url !== true) {
-    const standing = await standingHere(session, status)
+    const standing = session.isJson ? [] : await standingHere(session, status)
     return session.answer(status, () => textOf(session, status, standing))
   }
   const tcp = status.listeners.find(({ door }) => door === 'tcp')
@@ -47,10 +48,14 @@ async function showStatus(session: Session, options: StatusOptions): Promise<voi
   })
 }
 
-async function standingHere({ terminal, profile }: Session, status: Status): Promise<readonly Standing[]> {
-  const other = await findOtherFile(terminal, status)
+async function standingHere(session: Session, status: Status): Promise<readonly Standing[]> {
+  const { terminal, profile } = session
   const named = status.profiles.find(({ name }) => name === (profile ?? status.active))
-  return [...(other === undefined ? [] : [other]), ...findStanding(terminal, named)]
+  const [other, trouble] = await Promise.all([
+    findOtherFile(terminal, status),
+    named?.kind === 'server' && named.ready ? findServerTrouble(session, named.name) : undefined,
+  ])
+  return [...[trouble, other].filter((one) => one !== undefined), ...findStanding(terminal, named)]
 }
 
 function textOf(
