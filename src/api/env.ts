@@ -103,16 +103,17 @@ function proxyRoute(api: ApiServer, context: RouteContext): void {
     },
     async (request, reply) => {
       const { profile, format, name, pid, no_proxy: noProxy, no_proxy_small: small } = request.body
-      const { custom_headers: variable, headers_in_files: inFiles } = request.body
+      const { custom_headers: variable, headers_in_files: inFiles, ui_url: uiUrl } = request.body
       const address = tcpAddress(inspection.status().listeners)
       await credentials.refresh()
       const isOurFile = await readsOurFile(request, credentials.reading().path)
       // Throws if there is nothing to serve: a job that could only wait had better not start.
       const served = requirePair(credentials.serve(profile))
       const { resolved } = credentials.state(profile)
-      const { facts, token, isDurable } = await tokens.createForJob({
+      const { facts, token, ticket, isDurable } = await tokens.createForJob({
         name,
         profile: served.profile,
+        needsTicket: resolved.kind === 'server',
         ...defined({ workspace: resolved.workspace, pid }),
       })
       const isChosen = profile !== undefined && isOurFile && resolved.source === 'file'
@@ -122,7 +123,7 @@ function proxyRoute(api: ApiServer, context: RouteContext): void {
           resolved,
           token,
           headers: defined({ variable, inFiles }),
-          ...defined({ noProxy, smallNoProxy: small }),
+          ...defined({ ticket, noProxy, smallNoProxy: small, uiUrl }),
         }),
         ...defined({ PREFECT_PROFILE: isChosen ? resolved.name : undefined }),
       })

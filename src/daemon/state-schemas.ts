@@ -5,7 +5,7 @@ import type { Journal } from '../keys/journal.js'
 import type { Ledger } from '../keys/ledger.js'
 import type { PortList } from '../login/ports.js'
 import { isObject } from '../os/records.js'
-import type { TokenList } from '../tokens/issue.js'
+import type { TokenList } from '../tokens/records.js'
 
 const text = z.string().max(10_000)
 const maybe = text.exactOptional()
@@ -179,6 +179,7 @@ export const tokenRecord = z.looseObject({
   createdAt: at,
   expiresAt: at,
   hash: z.string().length(64),
+  ticketHash: z.string().length(64).exactOptional(),
   workspace: z.object({ accountId: text, workspaceId: text }).exactOptional(),
   parkedAt: at.exactOptional(),
   job: z.object({ pid: z.number().exactOptional(), process: maybe, idleMs: at }).exactOptional(),

@@ -65,6 +65,11 @@ export const proxyEnvBody = z.strictObject({
     .max(4_000)
     .optional()
     .meta({ description: 'the no_proxy to extend, if it is another' }),
+  ui_url: z
+    .string()
+    .max(2_000)
+    .optional()
+    .meta({ description: 'the PREFECT_UI_URL of the caller, which stays' }),
   custom_headers: z
     .string()
     .max(8_000)

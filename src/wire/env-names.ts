@@ -37,13 +37,14 @@ export const SHADOW_NAMES: readonly string[] = [
 /** What a job through the proxy gets in addition. */
 export const PROXY_EXTRA_NAMES = [
   'PREFECT_SILENCE_API_URL_MISCONFIGURATION',
+  'PREFECT_UI_URL',
   'PREFECT_CLIENT_CUSTOM_HEADERS',
   'NO_PROXY',
   'no_proxy',
 ] as const
 
 /** The ones to remove when the proxy is no longer used; a `NO_PROXY` that includes this machine does no harm. */
-export const PROXY_ONLY_NAMES = ['PREFECT_SILENCE_API_URL_MISCONFIGURATION'] as const
+export const PROXY_ONLY_NAMES = ['PREFECT_SILENCE_API_URL_MISCONFIGURATION', 'PREFECT_UI_URL'] as const
 
 /** What a shell that follows (`prefect-auth hook`) is told besides: for prompts, and to know later what we set. */
 export const FOLLOW_NAMES = [

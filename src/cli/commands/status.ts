@@ -4,6 +4,7 @@ import { followEvents } from '../../client/event-stream.js'
 import { failureOf, failWith } from '../../client/failure.js'
 import { defined } from '../../std/defined.js'
 import type { Status } from '../../wire/status.js'
+import { findServerTrouble } from '../server-trouble.js'
 import { type CommonOptions, common, pause, type Session, type Start, withJson } from '../session.js'
 import { findOtherFile, findStanding } from '../standing-here.js'
 import {
@@ -80,9 +81,12 @@ function addressOf(status: Status): string {
 
 async function inputOf(session: Session, status: Status): Promise<StatusTextInput> {
   const { terminal, profile, profileBecause, colors, width } = session
-  const other = await findOtherFile(terminal, status)
   const named = status.profiles.find(({ name }) => name === (profile ?? status.active))
-  const standing = [...(other === undefined ? [] : [other]), ...findStanding(terminal, named)]
+  const [other, trouble] = await Promise.all([
+    findOtherFile(terminal, status),
+    named?.kind === 'server' && named.ready ? findServerTrouble(session, named.name) : undefined,
+  ])
+  const standing = [...[trouble, other].filter((one) => one !== undefined), ...findStanding(terminal, named)]
   const { env, version } = terminal
   const now = terminal.now()
   return { status, profile, because: profileBecause, env, standing, version, now, colors, width }

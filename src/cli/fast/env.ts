@@ -22,7 +22,7 @@ export async function runEnv(args: readonly string[], host: Host): Promise<numbe
   if (plan.isFollowing) return follow(host, plan)
   try {
     const text = await fetchEnv(host, plan)
-    const removed = namesToRemove(host.env, plan.isProxied).map((name) => removingLine(plan.format, name))
+    const removed = namesToRemove(host.env, text).map((name) => removingLine(plan.format, name))
     host.writeOut(`${text}${removed.join('')}`)
     return 0
   } catch (error) {
@@ -91,9 +91,9 @@ async function fetchEnv(
 }
 
 /** What only this process knows of its caller's shell: what the proxy left there, and what Prefect might prefer to our variables. */
-function namesToRemove(env: Host['env'], isProxied: boolean): readonly string[] {
+function namesToRemove(env: Host['env'], text: string): readonly string[] {
   return [
-    ...(isProxied ? [] : leftBehind(env)),
+    ...leftBehind(env).filter((name) => !text.includes(name)),
     // The daemon removes those in small letters.
     ...Object.keys(env).filter(
       (name) => isShadow(name) && !SHADOW_NAMES.includes(name) && /^\w+$/.test(name),
@@ -174,6 +174,7 @@ export async function fetchProxyEnv(
       no_proxy: env.NO_PROXY ?? env.no_proxy,
       // Programs differ in which one they prefer: each keeps its own.
       no_proxy_small: env.NO_PROXY === env.no_proxy ? undefined : env.no_proxy,
+      ui_url: leftBehind(env).includes('PREFECT_UI_URL') ? undefined : env.PREFECT_UI_URL || undefined,
       custom_headers: headers,
       secrets: secretsOf(env),
       headers_in_files: inFiles.length > 0 ? inFiles : undefined,
