@@ -167,7 +167,8 @@ function deleteProfile(text: string, name: string): string {
     if (piece === undefined) break
     edited = splice.removePiece(edited, piece)
   }
-  return checked(edited, { ...tree, profiles: kept })
+  // A blank file would be taken for one that another program has emptied and not yet filled again.
+  return checked(edited.trim() === '' ? '[profiles]\n' : edited, { ...tree, profiles: kept })
 }
 
 function renameProfile(text: string, name: string, to: string): string {

@@ -54,6 +54,8 @@ export interface ResolvedProfile {
   readonly apiUrl?: string
   readonly cloudApiUrl: string
   readonly cloudUiUrl: string
+  /** `PREFECT_UI_URL`, if the profile says where the pages of its server are. */
+  readonly uiUrl?: string
   /** If the URL names one. Lower-case UUIDs. */
   readonly workspace?: { readonly accountId: string; readonly workspaceId: string }
   /** The plain-text key in the file. */
