@@ -5,7 +5,7 @@ import type { Journal } from '../keys/journal.js'
 import type { Ledger } from '../keys/ledger.js'
 import type { PortList } from '../login/ports.js'
 import { isObject } from '../os/records.js'
-import type { TokenList } from '../tokens/issue.js'
+import type { TokenList } from '../tokens/records.js'
 
 const text = z.string().max(10_000)
 const maybe = text.exactOptional()
@@ -82,7 +82,7 @@ const undoEdit = z.discriminatedUnion('kind', [
   }),
   z.object({ kind: z.literal('delete'), name: text }),
   z.object({ kind: z.literal('rename'), name: text, to: text }),
-  z.object({ kind: z.literal('set_active'), name: text }),
+  z.object({ kind: z.literal('set_active'), name: text.nullable(), written: maybe }),
 ])
 
 export const journalEntry = z.discriminatedUnion('kind', [
@@ -142,10 +142,22 @@ export const journalEntry = z.discriminatedUnion('kind', [
     created: z.array(text),
     keys: z.array(z.object({ item: text, profile: maybe })),
     outcome: z.object({
+      promote: z
+        .object({
+          profile: text,
+          item: text,
+          at,
+          owner: owner.exactOptional(),
+          workspaces: z.array(workspace).exactOptional(),
+        })
+        .exactOptional(),
+      rename: z.object({ from: text, to: text }).exactOptional(),
+      reach: z.object({ profile: text, workspaces: z.array(workspace) }).exactOptional(),
       forget: z.object({ profile: text, items: z.array(text) }).exactOptional(),
       auth: z.object({ profile: text, item: maybe }).exactOptional(),
       revoke: z.boolean().exactOptional(),
     }),
+    isRestored: z.literal(true).exactOptional(),
   }),
 ])
 
@@ -167,6 +179,7 @@ export const tokenRecord = z.looseObject({
   createdAt: at,
   expiresAt: at,
   hash: z.string().length(64),
+  ticketHash: z.string().length(64).exactOptional(),
   workspace: z.object({ accountId: text, workspaceId: text }).exactOptional(),
   parkedAt: at.exactOptional(),
   job: z.object({ pid: z.number().exactOptional(), process: maybe, idleMs: at }).exactOptional(),
