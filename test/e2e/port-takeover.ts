@@ -91,6 +91,7 @@ t.test(
       text: /token_parked/,
     }
     t.match(await job(token), parked, 'waits, though the port is ours again')
+    t.match((await back.ask('GET', '/v1/status')).body, { proxy_strangers: undefined }, 'is no stranger')
     t.match(doctorOf((await back.ask('GET', '/v1/doctor')).text), {
       verdict: 'problem',
       remedy: /token keep/,
