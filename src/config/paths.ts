@@ -54,6 +54,11 @@ export function socketCandidates(around: Surroundings): readonly string[] {
   return [...new Set(candidates.filter((path) => path !== undefined))]
 }
 
+/** The file that changes with every generation, beside the daemon's socket. */
+export function generationFile(socket: string): string {
+  return join(dirname(socket), 'generation')
+}
+
 /** Where the sockets are that say who holds the state directory. */
 export function lockDirectory(around: Surroundings): string {
   return join(resolveStateDir(around), 'lock')
