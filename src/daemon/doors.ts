@@ -8,7 +8,7 @@ import { BrokerError, isBrokerError } from '../base/errors.js'
 import { isHeldByOther } from '../os/port-owner.js'
 import { ensurePrivateDirectory } from '../os/private-files.js'
 import { findPortHolder } from '../os/proc.js'
-import { isSocketAlive, listenOnPath } from '../os/sockets.js'
+import { BACKLOG, isSocketAlive, listenOnPath } from '../os/sockets.js'
 import { systemCode } from '../os/system-error.js'
 import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
@@ -82,7 +82,7 @@ export async function openTcpListener(
   try {
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject)
-      server.listen({ host: '127.0.0.1', port, exclusive: true }, () => {
+      server.listen({ host: '127.0.0.1', port, exclusive: true, backlog: BACKLOG }, () => {
         server.off('error', reject)
         resolve()
       })
