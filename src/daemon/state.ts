@@ -21,6 +21,7 @@ import {
   journalSchema,
   keyRecord,
   ledgerSchema,
+  portRecord,
   portsSchema,
   profileRecord,
   salvageProfile,
@@ -91,6 +92,7 @@ export async function openState({ stateDir, clock, log, trace, lock = HELD }: St
     ...base,
     path: path('login-ports.json'),
     schema: portsSchema,
+    records: { ports: { schema: portRecord } },
     empty: NO_PORTS,
   })
   if (ledger.format === 1 || tokens.format === 1) await markVaultChoice(stateDir, log)

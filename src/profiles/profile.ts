@@ -72,7 +72,13 @@ export interface ResolvedProfile {
 
 /** One change of the file. Names and values are checked before anything is written. */
 export type ProfileEdit =
-  | { readonly kind: 'set_active'; readonly name: string }
+  | {
+      readonly kind: 'set_active'
+      /** `undefined` removes the line. */
+      readonly name: string | undefined
+      /** Nothing happens if another profile is active; the one of `name` need not be there. */
+      readonly ifActive?: string
+    }
   | { readonly kind: 'create'; readonly name: string; readonly settings: Readonly<Record<string, string>> }
   | {
       readonly kind: 'set'

@@ -9,11 +9,11 @@ import { defined } from '../../std/defined.js'
 import type { Doctor, Status } from '../../wire/status.js'
 import { findCommand } from '../fast/child.js'
 import { openServiceManager, type ServiceLook } from '../service/service.js'
-import { type Colors, type CommonOptions, common, type Session, type Start } from '../session.js'
+import { type CommonOptions, common, type Session, type Start } from '../session.js'
 import { checkSocket } from '../socket-here.js'
 import { findOtherFile, findStanding } from '../standing-here.js'
 import { overridingVariables } from '../status-text.js'
-import { counted, printable } from '../text.js'
+import { counted, printable, wrap } from '../text.js'
 
 type Check = Doctor['checks'][number]
 type Finding = Omit<Check, 'name'>
@@ -26,7 +26,7 @@ export function addDoctor(program: Command, start: Start): void {
     .action((options: CommonOptions) =>
       start('doctor', options, async (session) => {
         const { isRunning, ...doctor } = await runDoctor(session)
-        session.answer(doctor, () => describeDoctor(doctor, session.colors))
+        session.answer(doctor, () => describeDoctor(doctor, session))
         if (!isRunning) return NOT_RUNNING
         return doctor.checks.some(({ verdict }) => verdict === 'problem') ? 1 : 0
       }),
@@ -57,18 +57,19 @@ async function checkInside(session: Session, named: string | undefined): Promise
   }
 }
 
-function describeDoctor({ checks }: Doctor, colors: Colors): string {
+function describeDoctor({ checks }: Doctor, { colors, width }: Pick<Session, 'colors' | 'width'>): string {
   const marks = {
     ok: colors.green,
     warning: colors.yellow,
     problem: colors.red,
     unknown: colors.yellow,
   } as const
-  const width = Math.max(0, ...checks.map(({ name }) => printable(name).length))
+  const column = Math.max(0, ...checks.map(({ name }) => printable(name).length))
   const lines = checks.flatMap(({ name, verdict, finding, remedy }) => {
-    const line = `${marks[verdict](verdict.padEnd(7))}  ${printable(name).padEnd(width)}  ${printable(finding)}`
+    const found = wrap(printable(finding), { width, indent: column + 11 })
+    const line = `${marks[verdict](verdict.padEnd(7))}  ${printable(name).padEnd(column)}  ${found}`
     if (remedy === undefined || verdict === 'ok') return [line]
-    return [line, `${' '.repeat(width + 11)}${colors.bold(printable(remedy))}`]
+    return [line, `${' '.repeat(column + 11)}${colors.bold(printable(remedy))}`]
   })
   return [...lines, '', summary(checks)].join('\n')
 }

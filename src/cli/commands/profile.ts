@@ -41,7 +41,7 @@ function addReading(profile: Command, start: Start): void {
       start('profile ls', options, async (session) => {
         const list = await session.client.profiles()
         const names = () => formatNames(list.profiles.map(({ name }) => name))
-        session.answer(list, options.names === true ? names : () => describeProfiles(list))
+        session.answer(list, options.names === true ? names : () => describeProfiles(list, session.width))
       }),
     )
   common(profile.command('inspect [name]'))
@@ -140,7 +140,7 @@ function nothingToChange(): never {
   throw usageError('no change was given', hint)
 }
 
-function describeProfiles({ profiles, file }: ProfileList): string {
+function describeProfiles({ profiles, file }: ProfileList, width: number | undefined): string {
   const table = formatTable(
     ['', 'PROFILE', 'KIND', 'KEY', 'WORKSPACE OR URL'],
     profiles.map((one) => [
@@ -150,6 +150,7 @@ function describeProfiles({ profiles, file }: ProfileList): string {
       one.login_required ? 'login required' : secretPlace(one),
       one.workspace === undefined ? (one.api_url ?? '') : describeWorkspace(one.workspace),
     ]),
+    { width, givesWay: ['KEY', 'KIND'] },
   )
   const problem =
     file.problem === undefined ? [] : ['', `! ${printable(file.path)}: ${printable(file.problem)}`]
