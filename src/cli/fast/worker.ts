@@ -12,13 +12,13 @@ export function findWorkerCall(words: readonly string[]): WorkerCall | undefined
   const worker = words.indexOf('worker', prefect + 1)
   if (prefect < 0 || worker < 0 || words[worker + 1] !== 'start') return undefined
   const options = words.slice(worker + 2)
-  const pool = valueOf(options, ['-p', '--pool'])
-  const type = valueOf(options, ['-t', '--type'])
+  const pool = optionOf(options, ['-p', '--pool'])
+  const type = optionOf(options, ['-t', '--type'])
   return { ...(pool === undefined ? {} : { pool }), ...(type === undefined ? {} : { type }) }
 }
 
 /** `--type docker`, `--type=docker` */
-function valueOf(options: readonly string[], names: readonly string[]): string | undefined {
+function optionOf(options: readonly string[], names: readonly string[]): string | undefined {
   for (const [at, word] of options.entries()) {
     if (names.includes(word)) return options[at + 1]
     const option = names.find((name) => word.startsWith(`${name}=`))
