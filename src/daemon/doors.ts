@@ -8,7 +8,7 @@ import { BrokerError, isBrokerError } from '../base/errors.js'
 import { isHeldByOther } from '../os/port-owner.js'
 import { ensurePrivateDirectory } from '../os/private-files.js'
 import { findPortHolder } from '../os/proc.js'
-import { isSocketAlive, listenOnPath } from '../os/sockets.js'
+import { BACKLOG, isSocketAlive, listenOnPath } from '../os/sockets.js'
 import { systemCode } from '../os/system-error.js'
 import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
@@ -36,6 +36,13 @@ async function ensureOwnDirectory(directory: string): Promise<void> {
   try {
     await ensurePrivateDirectory(directory)
   } catch (error) {
+    const above = dirname(directory)
+    if (isBrokerError(error, 'disk_failed') && (await identityOf(above)) === undefined) {
+      throw new BrokerError('disk_failed', `cannot put the socket into ${directory}: ${above} is not there`, {
+        hint: 'systemd removes /run/user/UID after the last log-out; keep it: loginctl enable-linger; or use the state directory: env -u XDG_RUNTIME_DIR prefect-authd',
+        cause: error,
+      })
+    }
     const mode = (await lstat(directory).catch(() => undefined))?.mode ?? 0
     if ((mode & 0o1002) === 0 || !isBrokerError(error, 'state_dir_unsafe')) throw error
     throw new BrokerError(
@@ -75,7 +82,7 @@ export async function openTcpListener(
   try {
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject)
-      server.listen({ host: '127.0.0.1', port, exclusive: true }, () => {
+      server.listen({ host: '127.0.0.1', port, exclusive: true, backlog: BACKLOG }, () => {
         server.off('error', reject)
         resolve()
       })

@@ -64,6 +64,18 @@ t.test('a stopped program still holds its socket', async (t) => {
   }
 })
 
+t.test(
+  'says why there is no place for a socket once the runtime directory is gone, and what helps',
+  async (t) => {
+    // Nobody can create anything there, as nobody but root can in /run/user.
+    await t.rejects(openUnixListener(server(t), '/proc/gone/prefect-auth/authd.sock', 'socket'), {
+      code: 'disk_failed',
+      message: 'cannot put the socket into /proc/gone/prefect-auth: /proc/gone is not there',
+      hint: /loginctl enable-linger; .* env -u XDG_RUNTIME_DIR prefect-authd$/,
+    })
+  },
+)
+
 t.test('does not remove what is no socket', async (t) => {
   const path = join(await makeDir(t), 'authd.sock')
   writeFileSync(path, 'mine')
