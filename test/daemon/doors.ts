@@ -236,6 +236,25 @@ t.test('a path that somebody has taken is left to them, and taken back when they
   t.equal(await echo(paths.main), 'hello')
 })
 
+t.test('closing a listener leaves a socket alone that somebody has put in its place', async (t) => {
+  const { paths, doors, servers, listeners } = await openBoth(t)
+  await rm(paths.main)
+  const other = createHttpServer((_request, response) => response.end('theirs'))
+  await new Promise<void>((resolve) => other.listen(paths.main, resolve))
+  t.after(() => other.close())
+  await doors.leave()
+  for (const one of servers) one.close()
+  t.equal(listeners[0]?.door, 'socket')
+  t.equal(await echo(paths.main), 'theirs', 'it is there, and answers')
+})
+
+t.test('closing a listener removes its own socket', async (t) => {
+  const { paths, doors, servers } = await openBoth(t)
+  await doors.leave()
+  for (const one of servers) one.close()
+  t.notOk(existsSync(paths.main))
+})
+
 t.test('a directory that cannot be made again is tried at every look', async (t) => {
   const { dir, paths, doors, listeners } = await openBoth(t)
   await rm(join(dir, 'run'), { recursive: true })
