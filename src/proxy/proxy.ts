@@ -180,7 +180,11 @@ export function createProxy({
     },
     upgrade(request, socket, head) {
       socket.on('error', () => socket.destroy())
-      const refuse = guarded(socket, (thrown: unknown) => writeRefusal(socket, report(request, thrown)), bug)
+      const refuse = guarded(
+        socket,
+        (thrown: unknown) => writeRefusal(socket, report(request, thrown), clock),
+        bug,
+      )
       connect(request, socket, head).catch(refuse)
     },
     traffic: traffic.read,
