@@ -81,7 +81,7 @@ for (const which of ['3', '34', '2'] satisfies Which[]) {
             const [file = '', ...args] = [...front, 'exec', ...way, '--', prefect.python, 'flow.py']
             const ran = await runToEnd(file, args, { cwd: home, env })
             t.match(ran, { code: 125, stdout: '' }, ran.stdout)
-            t.match(ran.stderr, new RegExp(`\\(${code}\\)\\ntry: `))
+            t.match(ran.stderr, new RegExp(`\\(${code}\\)\\n(?: .*\\n)*try: `))
           }
         }
         t.strictSame([databases(), pythons()], [[], []])
