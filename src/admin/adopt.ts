@@ -10,6 +10,7 @@ import { shownName } from '../profiles/bundled.js'
 import type { ResolvedProfile } from '../profiles/profile.js'
 import type { Credentials } from '../serve/credentials.js'
 import type { Secret } from '../std/secret.js'
+import { quoteWord } from '../std/text.js'
 
 interface Identity {
   readonly owner?: Owner
@@ -76,7 +77,7 @@ function requireAdoptable({ name, kind, fileKey }: ResolvedProfile): Secret {
     throw new BrokerError(
       'profile_not_cloud',
       `profile ${shownName(name)} has a key, but its API URL is not Prefect Cloud's`,
-      { hint: 'prefect-auth profile inspect' },
+      { hint: `prefect-auth profile inspect ${quoteWord(name)}` },
     )
   }
   return fileKey

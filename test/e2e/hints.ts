@@ -16,11 +16,11 @@ t.setTimeout(900_000)
 const ELSEWHERE: Readonly<Record<string, string>> = {
   'audit --since': 'a look at the past: test/cli/commands.ts',
   doctor: 'a look, which every test of doctor reads: test/status/doctor.ts, test/e2e/doctor-here.ts',
-  env: 'evaluated in every situation of test/e2e/battery.ts',
+  env: 'evaluated by sh: test/cli/pair.ts',
   'env --follow': 'evaluated by the hook of a shell: test/cli/hook.ts',
   'env --follow --format': 'evaluated by the hook of a shell: test/cli/hook.ts',
   'env --format': 'evaluated by fish: test/cli/env.ts',
-  'exec --proxy': 'run in every situation of test/e2e/battery.ts',
+  'exec --proxy': 'run in test/cli/pair.ts, test/cli/proxy.ts',
   hook: 'evaluated by every shell: test/cli/hook.ts',
   'keys rotate-service-account --profile': 'test/renewal/service-accounts.ts',
   'login --owner': 'test/cli/login-terminal.ts',
@@ -37,20 +37,15 @@ const ELSEWHERE: Readonly<Record<string, string>> = {
 
 /** Not executed yet: the list may only become shorter. */
 const NOT_YET: readonly string[] = [
-  'login --workspace',
   'logout --revoke',
   'profile create',
   'profile set',
-  'profile set --api-url --auth-string-stdin',
   'profile set --auth-string-stdin',
-  'status',
-  'status --url',
   'token revoke',
   'status --socket',
   'unlock',
   'unlock --passphrase-stdin',
   'version',
-  'workspace set',
 ]
 
 interface Row {
@@ -72,7 +67,6 @@ interface Row {
 }
 
 const TRY = /^try: (.*?)(?: {6}.*)?$/m
-const RUN = /run: (prefect-auth .*)$/m
 const SERVER = 'http://127.0.0.1:4299/api'
 const TCP =
   'U="$(prefect-auth status --url)"; A() { curl -qsS --noproxy "*" -H "Authorization: Bearer $1" "$U/v1/$2"; }; '
@@ -88,10 +82,17 @@ function rows(cloud: Simulator): readonly Row[] {
       ...paste,
       after: 'prefect-auth exec -- true',
     },
+    {
+      hint: 'login --workspace',
+      fails: `prefect-auth login --profile many --key-stdin <<< ${key}`,
+      more: ' --profile many --key-stdin',
+      input: key,
+      after: 'prefect-auth exec -p many -- true',
+    },
     { hint: 'login --profile', fails: 'prefect-auth exec -p work -- true', ...paste },
     {
       hint: 'login --key-stdin',
-      fails: 'prefect-auth login --profile pasted < /dev/null',
+      fails: `prefect-auth login ${key}`,
       fill: { ' < FILE': '' },
       more: ' --profile pasted --workspace prefect/terry',
       input: key,
@@ -143,41 +144,70 @@ function rows(cloud: Simulator): readonly Row[] {
     },
     {
       hint: 'profile use',
-      fails:
-        'prefect-auth profile delete --yes "$(prefect-auth status --json | grep -oE \'"profile": ?"[^"]*"\' | head -1 | cut -d\\" -f4)"',
+      fails: 'prefect-auth profile delete cloud',
       fill: { ANOTHER: 'server' },
     },
     {
       hint: 'profile inspect',
-      fails: 'prefect-auth adopt --profile server',
-      shows: /server/,
+      fails: 'prefect-auth adopt --profile keyed',
+      shows: /127\.0\.0\.1:4299/,
       after: 'prefect-auth adopt --profile plain',
     },
-    { hint: 'adopt --profile', fails: 'prefect-auth status -p plain2', says: RUN },
+    {
+      hint: 'status',
+      fails: 'prefect-auth adopt --profile server',
+      shows: /plain3/,
+      after: 'prefect-auth adopt --profile plain3',
+    },
+    {
+      hint: 'adopt --profile',
+      fails: 'prefect-auth status -p plain2',
+      says: /run: (prefect-auth adopt .*)$/m,
+    },
     {
       hint: 'workspace set --profile',
       fails: 'prefect-auth status -p nowhere',
-      says: RUN,
+      says: /run: (prefect-auth workspace .*)$/m,
       more: ' --workspace prefect/terry',
+    },
+    {
+      hint: 'workspace set',
+      fails: 'prefect-auth workspace set prefect/none -p work',
+      says: /^try: (prefect-auth workspace set ACCOUNT\/WORKSPACE)/m,
+      fill: { 'ACCOUNT/WORKSPACE': 'prefect/other -p work' },
+      after: 'prefect-auth status -p work',
+    },
+    {
+      hint: 'profile set --api-url --auth-string-stdin',
+      fails: 'prefect-auth profile set bare --auth-string-stdin <<< user:password',
+      fill: { URL: SERVER },
+      input: 'user:password',
+    },
+    {
+      hint: 'status --url',
+      fails: `${TCP}curl -qsS --noproxy '*' -H 'Host: elsewhere' "$U/v1/status"`,
+      says: /by: (prefect-auth status --url)/,
+      shows: /^http:/,
+      after: `${TCP}U="$OUT"; A "$(prefect-auth token create --name looks --power inspect)" status`,
     },
     {
       hint: 'token ls',
       fails: 'prefect-auth token revoke nobody',
-      shows: /token/i,
+      shows: /looks/,
       after:
         'prefect-auth token revoke "$(prefect-auth token create --name gone --json | grep -oE \'"id": ?"[^"]*"\' | cut -d\\" -f4)"',
     },
     {
       hint: 'token create --name',
-      fails: `${TCP}A none status`,
+      fails: `${TCP}curl -qsS --noproxy '*' "$U/v1/status"`,
       says: /"hint":"(prefect-auth token create --name NAME)/,
-      fill: { NAME: 'ci' },
+      fill: { NAME: 'ci --power inspect' },
       after: `${TCP}A "$OUT" status`,
     },
     {
       hint: 'token create --name --power',
       fails: `${TCP}A "$(prefect-auth token create --name narrow --power inspect)" credentials`,
-      says: /"hint":"(prefect-auth token create --name NAME --power \\w+)/,
+      says: /"hint":"(prefect-auth token create --name NAME --power \w+)/,
       fill: { NAME: 'wide' },
       after: `${TCP}A "$OUT" credentials`,
     },
@@ -193,8 +223,12 @@ function rows(cloud: Simulator): readonly Row[] {
 
 const PROFILES = `active = "ephemeral"
 [profiles.work]
+[profiles.bare]
 [profiles.server]
 PREFECT_API_URL = "${SERVER}"
+[profiles.keyed]
+PREFECT_API_URL = "${SERVER}"
+PREFECT_API_KEY = "pnu_${'k'.repeat(36)}"
 `
 
 t.test('every hint is known: it is a command that exists, and it is executed', async (t) => {
@@ -218,7 +252,7 @@ t.test('every hint is known: it is a command that exists, and it is executed', a
 
 async function startCloud(t: Test): Promise<Simulator> {
   const cloud = await startCloudSimulator({
-    accounts: [{ handle: 'prefect', workspaces: ['terry'] }],
+    accounts: [{ handle: 'prefect', workspaces: ['terry', 'other'] }],
     users: [{ handle: 'terry' }, { handle: 'ada' }],
   })
   t.teardown(() => cloud.close())
@@ -234,7 +268,7 @@ t.test('every hint is executed in the state that it is for', async (t) => {
     `[profiles.${name}]\nPREFECT_API_URL = "${cloud.apiUrl}/accounts/${'1'.repeat(8)}"\nPREFECT_API_KEY = "${cloud.issueKey()}"\n`
   writeFileSync(
     join(home, '.prefect', 'profiles.toml'),
-    `${PROFILES}${plain('plain')}${plain('plain2')}${plain('nowhere')}`,
+    `${PROFILES}${['plain', 'plain2', 'plain3', 'nowhere'].map(plain).join('')}`,
     { mode: 0o600 },
   )
   const broker = await startShipped(t, {
@@ -251,7 +285,9 @@ async function execute(t: Test, broker: Shipped, row: Row): Promise<void> {
   const hint = (row.says ?? TRY).exec(said)?.[1] ?? ''
   let line = hint
   for (const [word, value] of Object.entries(row.fill ?? {})) line = line.replace(word, value)
-  t.match(hint, /^prefect-auth /, said)
+  const words = row.hint.split(' ')
+  const command = words.filter((word) => !word.startsWith('-')).join(' ')
+  t.ok(hint.startsWith(`prefect-auth ${command}`) && words.every((word) => hint.includes(word)), said)
   const ran = await broker.shell(
     `${line}${row.more ?? ''}${row.input === undefined ? '' : ` <<< '${row.input}'`}`,
   )
