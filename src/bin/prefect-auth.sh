@@ -141,6 +141,8 @@ __pab_env() {
   shift
   # A shell that leaves the proxy has more to unset than the daemon knows of.
   case ${PREFECT_API_KEY-} in pab_*) return ;; esac
+  # Names in mixed letters, which Prefect 3 takes for the same, are for auth.js to remove.
+  command env | LC_ALL=C command grep -qE "$__pab_mixed" && return
   __pab_profile=${PREFECT_PROFILE-}
   __pab_format='sh'
   while [ $# -gt 0 ]; do
@@ -162,6 +164,8 @@ __pab_env() {
 __pab_exec() {
   shift
   __pab_profile=${PREFECT_PROFILE-}
+  # A choice of nothing, on which Prefect's versions disagree: auth.js says so.
+  [ -n "${PREFECT_PROFILE-x}" ] || return
   while :; do
     case ${1-} in
       -p | --profile) [ -n "${2-}" ] || return; __pab_profile=$2; shift 2 ;;
@@ -193,6 +197,7 @@ __pab_exec() {
   exec "$@"
 }
 
+__pab_mixed='^(P([a-z]|R[a-z]|RE[A-Z0-9_]*[a-z])|p([A-Z]|r[A-Z]|re[a-z0-9_]*[A-Z]))[A-Za-z0-9_]*='
 __pab_fit='^(PREFECT_[A-Z0-9_]*|[A-OQ-Za-oq-z_][A-Za-z0-9_]*|[Pp]([A-QS-Za-qs-z0-9_][A-Za-z0-9_]*)?'
 __pab_fit="$__pab_fit|[Pp][Rr]([A-DF-Za-df-z0-9_][A-Za-z0-9_]*)?|[Pp][Rr][Ee]([A-EG-Za-eg-z0-9_][A-Za-z0-9_]*)?)="
 

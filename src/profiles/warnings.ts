@@ -51,12 +51,15 @@ export function differenceNotes({
   isRead,
 }: Pick<ProfileFindings, 'entry' | 'kind'> & { readonly isRead: boolean }): string[] {
   const isKeyed = (entry.apiKey?.length ?? 0) > 0
+  const { settings } = entry
   return [
     kind === 'server' && isKeyed ? KEY_LEFT_OUT : undefined,
     kind === 'cloud' && entry.authString !== undefined ? AUTH_STRING_LEFT_OUT : undefined,
     kind === 'server' && !isRead
       ? 'Prefect 3 does not use its built-in profile unless profiles.toml has a table for it, and starts a server of its own'
       : undefined,
+    kind !== 'none' && isRead && /["\\]/.test(entry.name) ? UNREADABLE_NAME : undefined,
+    kind === 'cloud' && settings.PREFECT_CLOUD_URL && !settings.PREFECT_CLOUD_API_URL ? OLD_NAME : undefined,
   ].filter((note) => note !== undefined)
 }
 
@@ -65,6 +68,12 @@ const KEY_LEFT_OUT =
   'PREFECT_API_KEY of the profile is left out, because its API is not that of Prefect Cloud; Prefect itself sends it'
 const AUTH_STRING_LEFT_OUT =
   'PREFECT_API_AUTH_STRING of the profile is left out, because its API is that of Prefect Cloud; Prefect 3 sends it in place of the key'
+
+// Up to 3.4 it reads TOML with a library that mistakes both characters.
+const UNREADABLE_NAME =
+  'Prefect 2 and 3.4 cannot read a profile name with a quotation mark or a backslash, and start a server of their own'
+const OLD_NAME =
+  'PREFECT_CLOUD_URL of the profile is read as PREFECT_CLOUD_API_URL, its name in Prefect 2; Prefect 3 ignores it'
 
 /** The notes for a job that has a token in place of the key. */
 export function notesThroughProxy(notes: readonly string[] = []): readonly string[] {

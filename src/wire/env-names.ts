@@ -26,7 +26,7 @@ export const PREFECT_CLOUD_API = 'https://api.prefect.cloud/api'
 export const PROFILE_VARIABLE = 'PREFECT_PROFILE'
 
 /** JSON for a whole group of settings, which Prefect 3 prefers to the variable of a single one. */
-const GROUP_NAMES = ['PREFECT_API', 'PREFECT_CLOUD'] as const
+export const GROUP_NAMES = ['PREFECT_API', 'PREFECT_CLOUD'] as const
 
 /** Removed by every shell: the groups, and small letters, which Prefect 3 reads as well. */
 export const SHADOW_NAMES: readonly string[] = [

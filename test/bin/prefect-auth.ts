@@ -128,6 +128,8 @@ for (const shell of SHELLS) {
     ['another home', ['env'], { PREFECT_HOME: '/elsewhere' }],
     ['another profile file', ['env'], { PREFECT_PROFILES_PATH: '/elsewhere' }],
     ['a group of settings', ['exec', 'true'], { PREFECT_API: '{}' }],
+    ['a name in mixed letters', ['env'], { Prefect_Api_Key: 'x' }],
+    ['an empty choice of a profile', ['exec', 'true'], { PREFECT_PROFILE: '' }],
     ['a name in small letters', ['exec', 'true'], { prefect_api_key: 'x' }],
     ['a home that needs encoding', ['env'], { HOME: '/home/a b', PREFECT_AUTH_SOCKET: daemon.socket }],
     ['a relative socket', ['env'], { PREFECT_AUTH_SOCKET: 'authd.sock' }],

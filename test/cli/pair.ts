@@ -73,6 +73,21 @@ async function run(
   })
 }
 
+t.test('a group in .env does not decide where the key goes', async (t) => {
+  const files = {
+    '.env': 'PREFECT_API={"url": "http://evil/api"}\nPREFECT_CLOUD={"api_url": "http://evil/api"}\n',
+  }
+  const show = ['sh', '-c', 'echo "$PREFECT_API"; echo "$PREFECT_CLOUD"']
+  const { stdout } = await run(t, ['exec', '-p', 'b', '--', ...show], { files })
+  const [api = '', cloud = ''] = stdout.split('\n')
+  t.same(JSON.parse(api), { url: SERVER, key: '', auth_string: '' })
+  t.match(JSON.parse(cloud), { api_url: CLOUD })
+  t.match(
+    (await run(t, ['env', '-p', 'b'], { files })).stderr,
+    /PREFECT_API in \.env .* wins over what env prints/,
+  )
+})
+
 const SHOW = ['sh', '-c', 'env | grep -i "^prefect_" | grep -v ^PREFECT_AUTH_ | sort']
 
 t.test('gives every variable of the profile and empties the rest, whatever the caller has', async (t) => {
@@ -249,7 +264,7 @@ t.test('names what wins over the profile or loses to it, one line each', async (
       { 'pyproject.toml': 'tool.prefect.api = { auth_string = "u:p" }\n' },
       [/^pyproject\.toml in .* PREFECT_API_AUTH_STRING;/],
     ],
-    [{}, { '.env': 'PREFECT_API={"key": "pnu_x"}\n' }, [/^\.env in .* PREFECT_API, which the command obeys/]],
+    [{}, { '.env': 'PREFECT_API={"key": "pnu_x"}\n' }, [/^\.env in .* PREFECT_API; .*'a' win/]],
     [
       { PREFECT_CLIENT_CUSTOM_HEADERS: AUTH },
       {},
@@ -268,6 +283,7 @@ t.test('names what wins over the profile or loses to it, one line each', async (
     [{ PREFECT_API_TLS_INSECURE_SKIP_VERIFY: '1' }, {}, [/SKIP_VERIFY in your environment switches/]],
     [{}, { '.env': 'prefect_api_tls_insecure_skip_verify=true\n' }, [/SKIP_VERIFY in \.env switches/]],
     [{ PREFECT_API_SSL_CERT_FILE: '/ca.pem' }, {}, [/SSL_CERT_FILE in your environment decides/]],
+    [{ PREFECT_PROFILE: '' }, {}, [/^PREFECT_PROFILE is empty/]],
     [{ PREFECT_API_TLS_INSECURE_SKIP_VERIFY: '0', PREFECT_CLIENT_CUSTOM_HEADERS: '{"x-way": "1"}' }, {}, []],
     [{}, { 'pyproject.toml': '[project]\ndependencies = ["prefect==3.9"]\n', '.env': 'OTHER=1\n' }, []],
   ]

@@ -369,6 +369,15 @@ t.test('notes where a plain Prefect does something else than a job of ours', asy
   t.match(resolve('active = "local"').notes, note)
   t.match(resolve('', 'local').notes, note)
   t.equal(resolve(`[profiles.local]\n${url(LOCAL)}`, 'local').notes, undefined)
+  for (const name of ['a"b', 'a\\b']) {
+    const text = `[profiles.${JSON.stringify(name)}]\n${url(LOCAL)}`
+    t.match(resolve(text, name).notes, [/^Prefect 2 and 3.4 cannot read a profile name/], name)
+  }
+  const oldName = 'PREFECT_CLOUD_URL = "http://h/api"'
+  const own = url(FULL.replace('https://api.prefect.cloud', 'http://h'))
+  t.match(profile(own, oldName).notes, [/^PREFECT_CLOUD_URL of the profile is read as/])
+  t.equal(profile(own, oldName.replace('CLOUD_URL', 'CLOUD_API_URL')).notes, undefined)
+  t.equal(profile(own, oldName, oldName.replace('CLOUD_URL', 'CLOUD_API_URL')).notes, undefined)
 })
 
 t.test('a key that Prefect Cloud never sees is not to be adopted', async (t) => {

@@ -5,7 +5,13 @@ import { constants, readFileSync } from 'node:fs'
 import { access, open, stat } from 'node:fs/promises'
 import { constants as os } from 'node:os'
 import { delimiter, join } from 'node:path'
-import { ENV_NAMES, isShadow, PROFILE_VARIABLE, PROXY_EXTRA_NAMES } from '../../wire/env-names.js'
+import {
+  ENV_NAMES,
+  GROUP_NAMES,
+  isShadow,
+  PROFILE_VARIABLE,
+  PROXY_EXTRA_NAMES,
+} from '../../wire/env-names.js'
 import { type Host, leftBehind } from './host.js'
 
 type FoundCommand =
@@ -166,7 +172,7 @@ export function planChildEnv(
   }
   for (const name of leftBehind(caller)) delete env[name]
   // The daemon extends the caller's values, so they override nothing.
-  for (const name of [PROFILE_VARIABLE, ...PROXY_EXTRA_NAMES]) {
+  for (const name of [PROFILE_VARIABLE, ...PROXY_EXTRA_NAMES, ...GROUP_NAMES]) {
     const value = served[name]
     if (value !== undefined) env[name] = value
   }

@@ -3,7 +3,14 @@
 import { failed, failureOf, parseProblem } from '../../client/failure.js'
 import type { Transport } from '../../client/transport.js'
 import { defined } from '../../std/defined.js'
-import { ENV_NAMES, FOLLOW_NAMES, isShadow, pairMark, SHADOW_NAMES } from '../../wire/env-names.js'
+import {
+  ENV_NAMES,
+  FOLLOW_NAMES,
+  GROUP_NAMES,
+  isShadow,
+  pairMark,
+  SHADOW_NAMES,
+} from '../../wire/env-names.js'
 import { DIALECTS, type EnvFormat } from '../../wire/kinds.js'
 import { exitCodeOf, formatFailure, formatFault, isWithoutPair, usageError } from '../failure.js'
 import { printable } from '../text.js'
@@ -70,6 +77,12 @@ async function fetchEnv(
   const around = lookAround(host)
   const transport = connect(host, 'env', around)
   const profile = named ?? profileOfEnv(host)
+  for (const { place, settings } of around.files) {
+    for (const name of GROUP_NAMES.filter((group) => settings.has(group)))
+      host.writeErr(
+        `prefect-auth: ${name} in ${place} of this directory wins over what env prints; use prefect-auth exec here\n`,
+      )
+  }
   // The token lives as long as the shell that evaluates it, not as long as this process.
   const job = { profile, format, name: 'env', pid: host.parentPid, around } as const
   if (isProxied) {

@@ -12,13 +12,16 @@ import { type ChildPlan, findCommand, planChildEnv, runChild } from './child.js'
 import { fetchProxyEnv, jobName } from './env.js'
 import { type Around, connect, type Host, lookAround, profileOfEnv } from './host.js'
 import { type FastPlan, parseExecArguments } from './options.js'
-import { describeFiles, describeSettings, isFromProxy } from './standing.js'
+import { describeFiles, describeSettings, isFromProxy, withGroups } from './standing.js'
 import { noticeWorker } from './worker.js'
 
 /** The command was never started: our own failure, unlike any exit code of the command. */
 const NEVER_STARTED = 125
 /** Far below every kernel's limit. Above it we spawn: there too much is an error, in execve it kills us. */
 const EXECVE_BYTES = 100_000
+
+const EMPTY_CHOICE =
+  "PREFECT_PROFILE is empty, so the command gets the active profile, as in Prefect 3; Prefect 2 would use 'default'"
 
 /** Resolves with the exit code, unless the command replaced this process; `help` if the full program has to explain. */
 export async function runExec(args: readonly string[], host: Host): Promise<number | 'help'> {
@@ -33,12 +36,14 @@ export async function runExec(args: readonly string[], host: Host): Promise<numb
     const job = { plan, around, transport: connect(host, 'exec', around) }
     const served = await fetchServed(host, job)
     const isOurs = recogniseOurs(host.env, served)
-    const { env, overruled } = planChildEnv(host.env, served.env, isOurs)
+    const whole = withGroups(around.files, served.env)
+    const { env, overruled } = planChildEnv(host.env, whole, isOurs)
     const said = [
       ...overruled.map(
         (name) => `${name} from your environment is replaced by the value of profile '${served.profile}'`,
       ),
-      ...describeFiles(around.files, served.env, served.profile),
+      ...describeFiles(around.files, whole, served.profile),
+      ...(plan.profile === undefined && host.env.PREFECT_PROFILE === '' ? [EMPTY_CHOICE] : []),
       ...describeSettings([settingsOfEnv(host.env), ...around.files], plan.isProxied),
       ...served.notes,
     ]

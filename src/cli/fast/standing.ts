@@ -1,5 +1,6 @@
 /** What stands around a job: settings of its environment and directory that win over its profile, or lose to it. */
 
+import { GROUP_NAMES } from '../../wire/env-names.js'
 import type { Source } from './around.js'
 
 const HEADERS = 'PREFECT_CLIENT_CUSTOM_HEADERS'
@@ -14,12 +15,26 @@ const PAIR = [
   'PREFECT_CLOUD_API_URL',
   'PREFECT_CLOUD_UI_URL',
 ]
-/** JSON for a group of settings: in a file, too, Prefect 3 prefers it to the variable of a single one. */
-const GROUPS = ['PREFECT_API', 'PREFECT_CLOUD']
+
+type Served = Readonly<Record<string, string | undefined>>
+
+/** `served`, with the groups that the files name: only a group in the environment wins over one in a file. */
+export function withGroups<T extends Served>(files: readonly Source[], served: T): T & Served {
+  const values = {
+    PREFECT_API: {
+      url: served.PREFECT_API_URL,
+      key: served.PREFECT_API_KEY,
+      auth_string: served.PREFECT_API_AUTH_STRING,
+    },
+    PREFECT_CLOUD: { api_url: served.PREFECT_CLOUD_API_URL, ui_url: served.PREFECT_CLOUD_UI_URL },
+  }
+  const named = Object.entries(values).filter(([name]) => files.some(({ settings }) => settings.has(name)))
+  return { ...served, ...Object.fromEntries(named.map(([name, group]) => [name, JSON.stringify(group)])) }
+}
 
 /** Names of the pair in a file of the directory, unless `isOurs` says that the value is the profile's own. */
 export function pairIn({ settings }: Source, isOurs: (name: string, value: string) => boolean): string[] {
-  return [...PAIR, ...GROUPS].filter((name) => {
+  return [...PAIR, ...GROUP_NAMES].filter((name) => {
     const value = settings.get(name)
     return value !== undefined && value !== '' && !isOurs(name, value)
   })
