@@ -89,7 +89,15 @@ function proxyRoute(api: ApiServer, context: RouteContext): void {
       schema: { body: proxyEnvBody },
     },
     async (request, reply) => {
-      const { profile, format, name, pid, no_proxy: noProxy, no_proxy_small: small } = request.body
+      const {
+        profile,
+        format,
+        name,
+        pid,
+        environment,
+        no_proxy: noProxy,
+        no_proxy_small: small,
+      } = request.body
       const { custom_headers: variable, headers_in_files: inFiles } = request.body
       const address = tcpAddress(inspection.status().listeners)
       await credentials.refresh()
@@ -97,11 +105,11 @@ function proxyRoute(api: ApiServer, context: RouteContext): void {
       // Throws if there is nothing to serve: a job that could only wait had better not start.
       const served = requirePair(credentials.serve(profile))
       const { resolved } = credentials.state(profile)
-      const { facts, token, isDurable } = await tokens.createForJob({
-        name,
-        profile: served.profile,
-        ...defined({ workspace: resolved.workspace, pid }),
-      })
+      const wanted = { name, profile: served.profile, ...defined({ workspace: resolved.workspace }) }
+      const { facts, token, isDurable, isNew } =
+        environment === undefined
+          ? { ...(await tokens.createForJob({ ...wanted, ...defined({ pid }) })), isNew: true }
+          : await tokens.shareInEnvironment({ ...wanted, environment })
       const isChosen = profile !== undefined && isOurFile && resolved.source === 'file'
       const env = wholeEnv({
         ...planProxyEnv({
@@ -114,7 +122,7 @@ function proxyRoute(api: ApiServer, context: RouteContext): void {
         ...defined({ PREFECT_PROFILE: isChosen ? resolved.name : undefined }),
       })
       const caller = { ...guard.callerOf(request), token: { ...facts, power: 'proxy' as const } }
-      trail.given(request, caller, 'token_created', { profile: served.profile })
+      trail.given(request, caller, isNew ? 'token_created' : 'env', { profile: served.profile })
       const notice = isDurable ? undefined : NOT_DURABLE
       const body =
         format === 'json'

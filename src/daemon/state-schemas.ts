@@ -168,6 +168,7 @@ export const tokenRecord = z.looseObject({
   hash: z.string().length(64),
   workspace: z.object({ accountId: text, workspaceId: text }).exactOptional(),
   parkedAt: at.exactOptional(),
+  environment: text.exactOptional(),
   job: z.object({ pid: at.exactOptional(), process: maybe, idleMs: at }).exactOptional(),
 })
 

@@ -4,8 +4,11 @@ import { BrokerError } from '../base/errors.js'
 import type { NotedDocument } from '../os/document.js'
 import { type Clock, DAY_MS, HOUR_MS, MINUTE_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
-import { sha256Hex } from '../std/secret.js'
-import type { KnownToken, TokenFacts, Tokens } from './tokens.js'
+import { Secret, sha256Hex } from '../std/secret.js'
+import { deriveToken } from './derive.js'
+import { createIndex, isEqual } from './lookup.js'
+import { withRoom } from './room.js'
+import type { TokenFacts, Tokens } from './tokens.js'
 
 interface JobRecord {
   readonly pid?: number
@@ -15,10 +18,12 @@ interface JobRecord {
   readonly idleMs: number
 }
 
-interface TokenRecord extends Omit<TokenFacts, 'lastUsedAt' | 'isJob'> {
+export interface TokenRecord extends Omit<TokenFacts, 'lastUsedAt' | 'isJob'> {
   /** SHA-256 of the token in hex. A token has 256 random bits, so a plain hash cannot be searched. */
   readonly hash: string
   readonly job?: JobRecord
+  /** The Python environment whose processes share this token, which is derived and not random. */
+  readonly environment?: string
 }
 
 export interface TokenList {
@@ -33,6 +38,8 @@ interface TokenParts {
   /** 32 random bytes as 43 characters of base64url. */
   readonly randomToken: () => string
   readonly newId: () => string
+  /** What the tokens of environments are derived from; rejects as the vault does. Absent: they end with this daemon. */
+  readonly loadSecret?: () => Promise<Secret>
   /** Names a running process so that a later one with the same pid has another name; `undefined` if it is not running. */
   readonly identifyProcess?: (pid: number) => Promise<string | undefined>
 }
@@ -43,12 +50,6 @@ const LENGTH = PREFIX.length + 43
 /** What counts is time without use while the daemon is awake. */
 const IDLE_WITH_JOB_MS = 14 * DAY_MS
 const IDLE_WITHOUT_JOB_MS = DAY_MS
-const MAX_JOB_TOKENS = 256
-/**
- * Expired tokens that are kept. No clock of ours is believed so far that it may erase them for good: set right, it revives
- * them. Past this number, those that expired first go, so that the list does not grow.
- */
-const MAX_EXPIRED_TOKENS = 1000
 /**
  * A daemon that exits when idle is woken once an hour. If more time has passed since it exited, the machine was asleep or off
  * for the rest, and so were the jobs.
@@ -62,6 +63,7 @@ export function createTokens({
   clock,
   randomToken,
   newId,
+  loadSecret = keepInMemory(new Secret(randomToken())),
   identifyProcess = async () => undefined,
 }: TokenParts): Tokens {
   const lastUsed = new Map<string, number>()
@@ -75,6 +77,7 @@ export function createTokens({
   const idleMs = ({ id, job }: TokenRecord) => idle.get(id) ?? job?.idleMs ?? 0
   const isActive = (record: TokenRecord) =>
     record.job === undefined ? record.expiresAt > clock.now() : idleMs(record) < IDLE_WITH_JOB_MS
+  const ages = { isActive, idleMs }
   const jobs = () => document.read().tokens.filter(({ job }) => job !== undefined)
 
   function touch({ id, job }: TokenRecord): void {
@@ -83,23 +86,23 @@ export function createTokens({
   }
 
   function factsOf(record: TokenRecord): TokenFacts {
-    const { hash: _, job, ...rest } = record
+    const { hash: _, environment: __, job, ...rest } = record
     const facts = { ...rest, ...defined({ lastUsedAt: lastUsed.get(record.id) }) }
     if (job === undefined) return facts
     return { ...facts, isJob: true, expiresAt: clock.now() + IDLE_WITH_JOB_MS - idleMs(record) }
   }
 
+  function recordOf(wanted: Omit<TokenRecord, 'id' | 'hash' | 'createdAt'>, id: string, token: string) {
+    return { ...wanted, id, createdAt: clock.now(), hash: sha256Hex(token) }
+  }
+
   async function add(wanted: Omit<TokenRecord, 'id' | 'hash' | 'createdAt'>) {
     const token = `${PREFIX}${randomToken()}`
-    const record = { ...wanted, id: newId(), createdAt: clock.now(), hash: sha256Hex(token) }
+    const record = recordOf(wanted, newId(), token)
     // A job must be able to start while the disk fails. What lives for a fixed time must outlive this daemon.
-    const isDurable = await (wanted.job === undefined ? change : document.note)(({ tokens }) => {
-      // A job's age is counted in awake time, which no clock that is set wrong can change: that one is over.
-      const kept = tokens.filter((one) => one.job === undefined || isActive(one))
-      const jobs = wanted.job === undefined ? [] : kept.filter(({ job }) => job !== undefined)
-      const removed = [...surplus(jobs, idleMs), ...longExpired(kept.filter((one) => !isActive(one)))]
-      return { tokens: [...kept.filter((one) => !removed.includes(one)), record] }
-    })
+    const isDurable = await (wanted.job === undefined ? change : document.note)((list) =>
+      withRoom(list, record, ages),
+    )
     return { facts: factsOf(record), token, isDurable }
   }
 
@@ -151,6 +154,33 @@ export function createTokens({
         ...defined({ workspace }),
         job: { idleMs: 0, ...(process === undefined ? {} : defined({ pid, process })) },
       })
+    },
+    async shareInEnvironment({ name, environment, profile, workspace }) {
+      const secret = await loadSecret()
+      const make = (id: string) => `${PREFIX}${deriveToken(secret, [id, environment, profile])}`
+      const rest = { power: 'proxy', profiles: [profile], expiresAt: clock.now() + IDLE_WITH_JOB_MS } as const
+      const id = newId()
+      const fresh = recordOf(
+        { name, environment, ...rest, job: { idleMs: 0 }, ...defined({ workspace }) },
+        id,
+        make(id),
+      )
+      const isSame = (one: TokenRecord) =>
+        one.environment === environment &&
+        one.profiles.includes(profile) &&
+        one.workspace?.workspaceId === workspace?.workspaceId &&
+        one.parkedAt === undefined &&
+        isActive(one) &&
+        // Not after the vault lost the secret.
+        isEqual(one.hash, sha256Hex(make(one.id)))
+      let record: TokenRecord = fresh
+      // Looked for where it would be added: of two processes that start at once the second gets the token of the first.
+      const isDurable = await document.note((list) => {
+        record = list.tokens.find(isSame) ?? fresh
+        return record === fresh ? withRoom(list, fresh, ages) : list
+      })
+      touch(record)
+      return { facts: factsOf(record), token: make(record.id), isDurable, isNew: record === fresh }
     },
     list: () => document.read().tokens.filter(isActive).map(factsOf),
     async revoke(id) {
@@ -225,6 +255,8 @@ export function createTokens({
   }
 }
 
+const keepInMemory = (secret: Secret) => async () => secret
+
 function revokedInMemory(id: string): BrokerError {
   return new BrokerError(
     'disk_failed',
@@ -250,51 +282,4 @@ function parked({ id }: TokenRecord): BrokerError {
 
 function unparked({ parkedAt: _, ...record }: TokenRecord): TokenRecord {
   return record
-}
-
-/** The tokens to remove so that one more fits: those unused for longest. */
-function surplus(jobs: readonly TokenRecord[], idleMs: (job: TokenRecord) => number): readonly TokenRecord[] {
-  const over = jobs.length - (MAX_JOB_TOKENS - 1)
-  return over <= 0 ? [] : [...jobs].sort((a, b) => idleMs(b) - idleMs(a)).slice(0, over)
-}
-
-/** The expired tokens to remove. */
-function longExpired(expired: readonly TokenRecord[]): readonly TokenRecord[] {
-  const over = expired.length - MAX_EXPIRED_TOKENS
-  return over <= 0 ? [] : [...expired].sort((a, b) => a.expiresAt - b.expiresAt).slice(0, over)
-}
-
-interface Entry {
-  readonly record: TokenRecord
-  readonly known: KnownToken
-}
-
-/**
- * Looks up by hash; rebuilt when the list has changed. Since the hash of the presented text is looked up, the timing reveals
- * nothing that could be turned into a token.
- */
-function createIndex(): (list: TokenList, hash: string) => Entry | undefined {
-  let of: TokenList | undefined
-  let entries = new Map<string, Entry>()
-  return (list, hash) => {
-    if (list !== of) {
-      entries = new Map(list.tokens.map((record) => [record.hash, { record, known: knownOf(record) }]))
-      of = list
-    }
-    return entries.get(hash)
-  }
-}
-
-function knownOf({ id, name, power, profiles, workspace, job }: TokenRecord): KnownToken {
-  const known = { id, name, power, profiles, ...defined({ workspace }) }
-  return job === undefined ? known : { ...known, isJob: true }
-}
-
-/** Compares two hashes in time that depends only on their length. */
-function isEqual(one: string, other: string): boolean {
-  if (one.length !== other.length) return false
-  let difference = 0
-  for (let index = 0; index < one.length; index += 1)
-    difference |= one.charCodeAt(index) ^ other.charCodeAt(index)
-  return difference === 0
 }
