@@ -5,6 +5,7 @@ import { addCompletion } from './commands/completion.js'
 import { addDoctor } from './commands/doctor.js'
 import { addEnv, addExec } from './commands/env.js'
 import { addEvents } from './commands/events.js'
+import { addIntegrate } from './commands/integrate.js'
 import { addKeys, addRenew } from './commands/keys.js'
 import { addLogin } from './commands/login.js'
 import { addAdopt, addLogout } from './commands/logout.js'
@@ -82,6 +83,7 @@ export function createProgram(start: Start, terminal: Terminal): Command {
   for (const add of [addWorkspace, addProfile, addKeys, addRenew, addToken, addVault]) add(program, start)
   program.commandsGroup('Other:')
   addService(program, start)
+  addIntegrate(program, start)
   addCompletion(program)
   addVersion(program, start)
   return program
