@@ -5,7 +5,7 @@ import type { Journal } from '../keys/journal.js'
 import type { Ledger } from '../keys/ledger.js'
 import type { PortList } from '../login/ports.js'
 import { isObject } from '../os/records.js'
-import type { TokenList } from '../tokens/issue.js'
+import type { TokenList } from '../tokens/list.js'
 
 const text = z.string().max(10_000)
 const maybe = text.exactOptional()

@@ -6,31 +6,8 @@ import { type Clock, DAY_MS, HOUR_MS, MINUTE_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import { Secret, sha256Hex } from '../std/secret.js'
 import { deriveToken } from './derive.js'
-import { createIndex, isEqual } from './lookup.js'
-import { withRoom } from './room.js'
+import { createIndex, isEqual, type TokenList, type TokenRecord, withRoom } from './list.js'
 import type { TokenFacts, Tokens } from './tokens.js'
-
-interface JobRecord {
-  readonly pid?: number
-  /** Distinguishes the process from a later one with the same pid. */
-  readonly process?: string
-  /** Milliseconds without use when the record was written. */
-  readonly idleMs: number
-}
-
-export interface TokenRecord extends Omit<TokenFacts, 'lastUsedAt' | 'isJob'> {
-  /** SHA-256 of the token in hex. A token has 256 random bits, so a plain hash cannot be searched. */
-  readonly hash: string
-  readonly job?: JobRecord
-  /** The Python environment whose processes share this token, which is derived and not random. */
-  readonly environment?: string
-}
-
-export interface TokenList {
-  readonly tokens: readonly TokenRecord[]
-  /** When the daemon that wrote this exited, epoch ms; absent if it kept running. */
-  readonly leftAt?: number
-}
 
 interface TokenParts {
   readonly document: NotedDocument<TokenList>

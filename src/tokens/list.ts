@@ -1,0 +1,95 @@
+/** The list of tokens as it is stored: its records, which one a presented token is, and which are given up for room. */
+
+import { defined } from '../std/defined.js'
+import type { KnownToken, TokenFacts } from './tokens.js'
+
+interface JobRecord {
+  readonly pid?: number
+  /** Distinguishes the process from a later one with the same pid. */
+  readonly process?: string
+  /** Milliseconds without use when the record was written. */
+  readonly idleMs: number
+}
+
+export interface TokenRecord extends Omit<TokenFacts, 'lastUsedAt' | 'isJob'> {
+  /** SHA-256 of the token in hex. A token has 256 random bits, so a plain hash cannot be searched. */
+  readonly hash: string
+  readonly job?: JobRecord
+  /** The Python environment whose processes share this token, which is derived and not random. */
+  readonly environment?: string
+}
+
+export interface TokenList {
+  readonly tokens: readonly TokenRecord[]
+  /** When the daemon that wrote this exited, epoch ms; absent if it kept running. */
+  readonly leftAt?: number
+}
+
+interface Entry {
+  readonly record: TokenRecord
+  readonly known: KnownToken
+}
+
+/**
+ * Looks up by hash; rebuilt when the list has changed. Since the hash of the presented text is looked up, the timing reveals
+ * nothing that could be turned into a token.
+ */
+export function createIndex(): (list: TokenList, hash: string) => Entry | undefined {
+  let of: TokenList | undefined
+  let entries = new Map<string, Entry>()
+  return (list, hash) => {
+    if (list !== of) {
+      entries = new Map(list.tokens.map((record) => [record.hash, { record, known: knownOf(record) }]))
+      of = list
+    }
+    return entries.get(hash)
+  }
+}
+
+function knownOf({ id, name, power, profiles, workspace, job }: TokenRecord): KnownToken {
+  const known = { id, name, power, profiles, ...defined({ workspace }) }
+  return job === undefined ? known : { ...known, isJob: true }
+}
+
+/** Compares two hashes in time that depends only on their length. */
+export function isEqual(one: string, other: string): boolean {
+  if (one.length !== other.length) return false
+  let difference = 0
+  for (let index = 0; index < one.length; index += 1)
+    difference |= one.charCodeAt(index) ^ other.charCodeAt(index)
+  return difference === 0
+}
+
+const MAX_JOB_TOKENS = 256
+/**
+ * Expired tokens that are kept. No clock of ours is believed so far that it may erase them for good: set right, it revives
+ * them. Past this number, those that expired first go, so that the list does not grow.
+ */
+const MAX_EXPIRED_TOKENS = 1000
+
+interface Ages {
+  isActive(record: TokenRecord): boolean
+  /** Milliseconds without use. */
+  idleMs(record: TokenRecord): number
+}
+
+/** The list with `record` in it. */
+export function withRoom({ tokens }: TokenList, record: TokenRecord, { isActive, idleMs }: Ages): TokenList {
+  // A job's age is counted in awake time, which no clock that is set wrong can change: that one is over.
+  const kept = tokens.filter((one) => one.job === undefined || isActive(one))
+  const jobs = record.job === undefined ? [] : kept.filter(({ job }) => job !== undefined)
+  const removed = [...surplus(jobs, idleMs), ...longExpired(kept.filter((one) => !isActive(one)))]
+  return { tokens: [...kept.filter((one) => !removed.includes(one)), record] }
+}
+
+/** The tokens to remove so that one more fits: those unused for longest. */
+function surplus(jobs: readonly TokenRecord[], idleMs: Ages['idleMs']): readonly TokenRecord[] {
+  const over = jobs.length - (MAX_JOB_TOKENS - 1)
+  return over <= 0 ? [] : [...jobs].sort((a, b) => idleMs(b) - idleMs(a)).slice(0, over)
+}
+
+/** The expired tokens to remove. */
+function longExpired(expired: readonly TokenRecord[]): readonly TokenRecord[] {
+  const over = expired.length - MAX_EXPIRED_TOKENS
+  return over <= 0 ? [] : [...expired].sort((a, b) => a.expiresAt - b.expiresAt).slice(0, over)
+}
