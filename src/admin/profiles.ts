@@ -4,7 +4,7 @@ import type { Events } from '../base/events.js'
 import type { Changes } from '../keys/change.js'
 import type { ChangePlan } from '../keys/intent.js'
 import type { KeyKeeper } from '../keys/keeper.js'
-import { keysOf, renamed } from '../keys/ledger.js'
+import { keysOf } from '../keys/ledger.js'
 import type { KeyRotator } from '../keys/rotate.js'
 import { normaliseApiUrl } from '../prefect/api-url.js'
 import type { CloudApi, CloudDefaults } from '../prefect/cloud.js'
@@ -135,8 +135,11 @@ export function createProfileAdmin({
       await changes.run([name, to], (reading) => {
         requireInFile(reading, name)
         if (reading.file.profiles.has(to)) throw exists(to)
-        const commit: ChangePlan['commit'] = (ledger) => renamed(ledger, name, to)
-        return { act: 'rename', edits: [{ kind: 'rename', name, to }], commit }
+        return {
+          act: 'rename',
+          edits: [{ kind: 'rename', name, to }],
+          outcome: { rename: { from: name, to } },
+        }
       })
     },
 

@@ -86,7 +86,8 @@ export type UndoEdit =
     }
   | { readonly kind: 'delete'; readonly name: string }
   | { readonly kind: 'rename'; readonly name: string; readonly to: string }
-  | { readonly kind: 'set_active'; readonly name: string }
+  /** null: there was no such line. Only if `written` is still the active profile. */
+  | { readonly kind: 'set_active'; readonly name: string | null; readonly written?: string }
 
 /**
  * A change of profiles and their keys. While it is `intended` nobody has seen any of it, and it is undone after a crash;
@@ -110,11 +111,26 @@ export interface ChangeEntry {
   readonly created: readonly string[]
   /** Every key that it needs, those known before too; `profile`: the key was in that profile's table of the file. */
   readonly keys: readonly { readonly item: string; readonly profile?: string }[]
-  /** What becomes of the ledger, besides what only the running change knows. */
+  /** What becomes of the ledger. */
   readonly outcome: ChangeOutcome
+  /** It stood in an older copy of the journal, and may have been decided since. */
+  readonly isRestored?: true
 }
 
 export interface ChangeOutcome {
+  /** The key that becomes the profile's current one, and what is known of its owner. */
+  readonly promote?: {
+    readonly profile: string
+    readonly item: string
+    /** By the time of the key's own server, epoch ms. */
+    readonly at: number
+    readonly owner?: Owner
+    readonly workspaces?: readonly Workspace[]
+  }
+  /** Everything of one profile is the other's. */
+  readonly rename?: { readonly from: string; readonly to: string }
+  /** The workspaces that the profile's key was found to reach. */
+  readonly reach?: { readonly profile: string; readonly workspaces: readonly Workspace[] }
   /** Items of this profile that are forgotten. */
   readonly forget?: { readonly profile: string; readonly items: readonly string[] }
   /** The profile's auth string is the one under `item`; without one there is none. */

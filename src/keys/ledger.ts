@@ -269,10 +269,11 @@ function mapValues<T>(
   return Object.fromEntries(Object.entries(map).map(([name, value]) => [name, change(value)]))
 }
 
-/** Every item that the ledger names: current and retired keys, and auth strings. */
-export function itemsInUse(ledger: Ledger): readonly string[] {
-  const authItems = Object.values(ledger.profiles).flatMap(({ authItem }) => authItem ?? [])
-  return [...Object.keys(ledger.keys), ...authItems]
+/** Every item that the ledger names: current and retired keys, auth strings, and what a change under way has made. */
+export function itemsInUse({ keys, profiles, changes = {} }: Ledger): readonly string[] {
+  const authItems = Object.values(profiles).flatMap(({ authItem }) => authItem ?? [])
+  const created = Object.values(changes).flatMap((entry) => (entry.kind === 'change' ? entry.created : []))
+  return [...new Set([...Object.keys(keys), ...authItems, ...created])]
 }
 
 /** A key as every caller may see it. Times in epoch ms. */

@@ -7,15 +7,24 @@ import {
   type Ledger,
   profileRecord,
   profilesServing,
+  promoted,
+  renamed,
   reset,
   withKey,
+  withNote,
   withProfile,
 } from './ledger.js'
 
 /** Applies what the entry names, as far as nothing newer has taken its place. */
 export function decide(ledger: Ledger, { outcome, tables }: ChangeEntry, now: number): Ledger {
-  const { forget, auth, revoke } = outcome
+  const { promote, rename, reach, forget, auth, revoke } = outcome
   let next = ledger
+  if (promote !== undefined) {
+    const { profile, item, at, ...patch } = promote
+    next = promoted(next, item, { profile, patch }, at)
+  }
+  if (rename !== undefined) next = renamed(next, rename.from, rename.to)
+  if (reach !== undefined) next = withNote(next, [reach.profile, { workspaces: reach.workspaces }])
   if (auth !== undefined) next = withAuthItem(next, auth.profile, auth.item)
   if (forget === undefined) return next
   const found = tables.find(({ profile }) => profile === forget.profile)?.item

@@ -7,7 +7,7 @@ import type { Changes } from '../keys/change.js'
 import { plannedFromFile } from '../keys/from-file.js'
 import type { ChangePlan, PlannedKey } from '../keys/intent.js'
 import type { KeyKeeper, NewKey } from '../keys/keeper.js'
-import { type KeyOrigin, type KeyRecord, keyFacts, promoted } from '../keys/ledger.js'
+import { type KeyOrigin, type KeyRecord, keyFacts } from '../keys/ledger.js'
 import type { KeyRotator } from '../keys/rotate.js'
 import { type CloudDefaults, workspaceApiUrl } from '../prefect/cloud.js'
 import type { ServerTimes } from '../prefect/server-time.js'
@@ -74,10 +74,7 @@ export function createAcceptLogin({
       act: 'login',
       keys: replaced === undefined ? [planned] : [planned, replaced],
       edits,
-      commit: (ledger, [record]) =>
-        record === undefined
-          ? ledger
-          : promoted(ledger, record.item, { profile, patch: { owner, workspaces } }, now),
+      outcome: { promote: { profile, at: now, owner, workspaces } },
     }
   }
 

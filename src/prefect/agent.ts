@@ -5,6 +5,7 @@ import { BrokerError } from '../base/errors.js'
 import { readPlainFile } from '../os/private-files.js'
 import { SECOND_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
+import { userinfoOf } from './api-url.js'
 import { type ProxySettings, planProxyRoute, resolveProxySettings } from './way-out.js'
 
 export interface TlsSettings {
@@ -100,25 +101,15 @@ function openProxy(
   connect: ConnectOptions,
   shared: Agent.Options,
 ): Dispatcher {
-  const { username, password } = proxy
-  const login = `${percentDecode(username)}:${percentDecode(password)}`
+  const login = userinfoOf(proxy)
   return new ProxyWay({
     ...shared,
     uri: proxy.origin,
     // Copies, because undici changes them.
     requestTls: { ...connect },
     proxyTls: { ...connect },
-    ...defined({ token: username === '' ? undefined : `Basic ${Buffer.from(login).toString('base64')}` }),
+    ...defined({ token: login && `Basic ${Buffer.from(login).toString('base64')}` }),
   })
-}
-
-/** A password with a bare `%` in it is used as it is. */
-function percentDecode(text: string): string {
-  try {
-    return decodeURIComponent(text)
-  } catch {
-    return text
-  }
 }
 
 async function readCertificates(path: string): Promise<string> {

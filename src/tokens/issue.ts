@@ -6,8 +6,10 @@ import { type Clock, DAY_MS, HOUR_MS, MINUTE_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import { Secret, sha256Hex } from '../std/secret.js'
 import { deriveToken } from './derive.js'
-import { createIndex, isEqual, type TokenList, type TokenRecord, withRoom } from './list.js'
-import type { TokenFacts, Tokens } from './tokens.js'
+import { createIndex, type Entry, isEqual, type TokenList, type TokenRecord, withRoom } from './records.js'
+import type { KnownToken, TokenFacts, Tokens } from './tokens.js'
+
+type Wanted = Omit<TokenRecord, 'id' | 'hash' | 'ticketHash' | 'createdAt'>
 
 interface TokenParts {
   readonly document: NotedDocument<TokenList>
@@ -46,7 +48,7 @@ export function createTokens({
   const lastUsed = new Map<string, number>()
   /** Milliseconds without use, if that differs from the record. */
   const idle = new Map<string, number>()
-  const byHash = createIndex()
+  const index = createIndex()
   let unwrittenMs = 0
   let isUnclean = false
   let agedAt = clock.monotonic()
@@ -62,25 +64,33 @@ export function createTokens({
     if (job !== undefined) idle.set(id, 0)
   }
 
+  function welcome(found: Entry | undefined): KnownToken | undefined {
+    if (found === undefined || !isActive(found.record)) return undefined
+    if (found.record.parkedAt !== undefined) throw parked(found.record)
+    touch(found.record)
+    return found.known
+  }
+
   function factsOf(record: TokenRecord): TokenFacts {
-    const { hash: _, environment: __, job, ...rest } = record
+    const { hash: _, ticketHash: __, environment: ___, job, ...rest } = record
     const facts = { ...rest, ...defined({ lastUsedAt: lastUsed.get(record.id) }) }
     if (job === undefined) return facts
     return { ...facts, isJob: true, expiresAt: clock.now() + IDLE_WITH_JOB_MS - idleMs(record) }
   }
 
-  function recordOf(wanted: Omit<TokenRecord, 'id' | 'hash' | 'createdAt'>, id: string, token: string) {
-    return { ...wanted, id, createdAt: clock.now(), hash: sha256Hex(token) }
+  function recordOf(wanted: Wanted, id: string, token: string, ticket?: string): TokenRecord {
+    const hashes = { hash: sha256Hex(token), ...defined({ ticketHash: ticket && sha256Hex(ticket) }) }
+    return { ...wanted, id, createdAt: clock.now(), ...hashes }
   }
 
-  async function add(wanted: Omit<TokenRecord, 'id' | 'hash' | 'createdAt'>) {
+  async function add(wanted: Wanted, ticket?: string) {
     const token = `${PREFIX}${randomToken()}`
-    const record = recordOf(wanted, newId(), token)
+    const record = recordOf(wanted, newId(), token, ticket)
     // A job must be able to start while the disk fails. What lives for a fixed time must outlive this daemon.
     const isDurable = await (wanted.job === undefined ? change : document.note)((list) =>
       withRoom(list, record, ages),
     )
-    return { facts: factsOf(record), token, isDurable }
+    return { facts: factsOf(record), token, isDurable, ...defined({ ticket }) }
   }
 
   async function change(to: (list: TokenList) => TokenList): Promise<true> {
@@ -121,35 +131,34 @@ export function createTokens({
 
   return {
     create: ({ lifeMs, ...wanted }) => add({ ...wanted, expiresAt: clock.now() + lifeMs }),
-    async createForJob({ name, profile, workspace, pid }) {
+    async createForJob({ name, profile, workspace, pid, needsTicket = false }) {
       const process = pid === undefined ? undefined : await identifyProcess(pid)
-      return add({
-        name,
-        power: 'proxy',
-        profiles: [profile],
+      const wanted = {
+        ...({ name, power: 'proxy', profiles: [profile] } as const),
         expiresAt: clock.now() + IDLE_WITH_JOB_MS,
         ...defined({ workspace }),
         job: { idleMs: 0, ...(process === undefined ? {} : defined({ pid, process })) },
-      })
+      }
+      return add(wanted, needsTicket ? randomToken() : undefined)
     },
-    async shareInEnvironment({ name, environment, profile, workspace }) {
+    async shareInEnvironment({ name, environment, profile, workspace, needsTicket = false }) {
       const secret = await loadSecret()
-      const make = (id: string) => `${PREFIX}${deriveToken(secret, [id, environment, profile])}`
+      const tokenOf = (id: string) => `${PREFIX}${deriveToken(secret, [id, environment, profile])}`
+      const ticketOf = (id: string) =>
+        needsTicket ? deriveToken(secret, [id, environment, profile, 'ticket']) : undefined
       const rest = { power: 'proxy', profiles: [profile], expiresAt: clock.now() + IDLE_WITH_JOB_MS } as const
+      const wanted = { name, environment, ...rest, job: { idleMs: 0 }, ...defined({ workspace }) }
       const id = newId()
-      const fresh = recordOf(
-        { name, environment, ...rest, job: { idleMs: 0 }, ...defined({ workspace }) },
-        id,
-        make(id),
-      )
+      const fresh = recordOf(wanted, id, tokenOf(id), ticketOf(id))
       const isSame = (one: TokenRecord) =>
         one.environment === environment &&
         one.profiles.includes(profile) &&
         one.workspace?.workspaceId === workspace?.workspaceId &&
         one.parkedAt === undefined &&
         isActive(one) &&
+        (one.ticketHash !== undefined) === needsTicket &&
         // Not after the vault lost the secret.
-        isEqual(one.hash, sha256Hex(make(one.id)))
+        isEqual(one.hash, sha256Hex(tokenOf(one.id)))
       let record: TokenRecord = fresh
       // Looked for where it would be added: of two processes that start at once the second gets the token of the first.
       const isDurable = await document.note((list) => {
@@ -157,7 +166,8 @@ export function createTokens({
         return record === fresh ? withRoom(list, fresh, ages) : list
       })
       touch(record)
-      return { facts: factsOf(record), token: make(record.id), isDurable, isNew: record === fresh }
+      const given = { token: tokenOf(record.id), ...defined({ ticket: ticketOf(record.id) }) }
+      return { facts: factsOf(record), ...given, isDurable, isNew: record === fresh }
     },
     list: () => document.read().tokens.filter(isActive).map(factsOf),
     async revoke(id) {
@@ -196,14 +206,9 @@ export function createTokens({
     endedUnclean: () => isUnclean,
     recognise(presented) {
       if (presented.length !== LENGTH || !presented.startsWith(PREFIX)) return undefined
-      const hash = sha256Hex(presented)
-      const found = byHash(document.read(), hash)
-      if (found === undefined || !isEqual(found.record.hash, hash) || !isActive(found.record))
-        return undefined
-      if (found.record.parkedAt !== undefined) throw parked(found.record)
-      touch(found.record)
-      return found.known
+      return welcome(index(document.read()).token(sha256Hex(presented)))
     },
+    recogniseTicket: (presented) => welcome(index(document.read()).ticket(sha256Hex(presented))),
     use(id) {
       const found = document.read().tokens.find((token) => token.id === id)
       if (found === undefined || !isActive(found)) return false

@@ -8,7 +8,7 @@ import { openState } from '../../src/daemon/state.js'
 import { DAY_MS } from '../../src/std/clock.js'
 import { silentLog } from '../../src/std/log.js'
 import { createTokens } from '../../src/tokens/issue.js'
-import type { TokenList } from '../../src/tokens/list.js'
+import type { TokenList } from '../../src/tokens/records.js'
 import { createManualClock } from '../fixtures/manual-clock.js'
 
 async function setStage(t: Test, running: { isThere?: boolean } = {}) {

@@ -1,4 +1,4 @@
-/** The list of tokens as it is stored: its records, which one a presented token is, and which are given up for room. */
+/** Tokens as they are stored, how a presented one is found among them, and which are given up for room. */
 
 import { defined } from '../std/defined.js'
 import type { KnownToken, TokenFacts } from './tokens.js'
@@ -14,6 +14,8 @@ interface JobRecord {
 export interface TokenRecord extends Omit<TokenFacts, 'lastUsedAt' | 'isJob'> {
   /** SHA-256 of the token in hex. A token has 256 random bits, so a plain hash cannot be searched. */
   readonly hash: string
+  /** SHA-256 of its ticket in hex, which has as many. */
+  readonly ticketHash?: string
   readonly job?: JobRecord
   /** The Python environment whose processes share this token, which is derived and not random. */
   readonly environment?: string
@@ -25,24 +27,47 @@ export interface TokenList {
   readonly leftAt?: number
 }
 
-interface Entry {
+export interface Entry {
   readonly record: TokenRecord
   readonly known: KnownToken
+}
+
+interface Index {
+  token(hash: string): Entry | undefined
+  ticket(hash: string): Entry | undefined
 }
 
 /**
  * Looks up by hash; rebuilt when the list has changed. Since the hash of the presented text is looked up, the timing reveals
  * nothing that could be turned into a token.
  */
-export function createIndex(): (list: TokenList, hash: string) => Entry | undefined {
+export function createIndex(): (list: TokenList) => Index {
   let of: TokenList | undefined
-  let entries = new Map<string, Entry>()
-  return (list, hash) => {
+  let byToken = new Map<string, Entry>()
+  let byTicket = new Map<string, Entry>()
+  const index: Index = {
+    token(hash) {
+      const found = byToken.get(hash)
+      return found !== undefined && isEqual(found.record.hash, hash) ? found : undefined
+    },
+    ticket(hash) {
+      const found = byTicket.get(hash)
+      return found !== undefined && isEqual(found.record.ticketHash ?? '', hash) ? found : undefined
+    },
+  }
+  return (list) => {
     if (list !== of) {
-      entries = new Map(list.tokens.map((record) => [record.hash, { record, known: knownOf(record) }]))
+      const entries = list.tokens.map((record) => ({ record, known: knownOf(record) }))
+      byToken = new Map(entries.map((entry) => [entry.record.hash, entry]))
+      byTicket = new Map(
+        entries.flatMap((entry) => {
+          const { ticketHash } = entry.record
+          return ticketHash === undefined ? [] : [[ticketHash, entry]]
+        }),
+      )
       of = list
     }
-    return entries.get(hash)
+    return index
   }
 }
 
