@@ -110,10 +110,11 @@ export async function takeOut(environment: PythonEnvironment, parts: PluginParts
   return true
 }
 
-/** Whether the environment's Python switches the plugin on. */
-export function isSwitchedOn(packages: string): boolean {
+/** Whether the environment's Python switches the plugin on, by `text` or early. */
+export function isSwitchedOn(packages: string, text: string): boolean {
   try {
-    return readFileSync(join(packages, SWITCH), 'utf8') !== ''
+    const found = readFileSync(join(packages, SWITCH), 'utf8')
+    return found === text || found === switchText('early', '')
   } catch {
     return false
   }
