@@ -6,12 +6,12 @@ from urllib.parse import quote
 
 from . import elsewhere
 from .daemon import Daemon, Refused, Unreachable
+from .settings import EPHEMERAL
 
 # What a person wants of the plugin: `proxy` (default where it works), `key` for the raw pair, `off`.
 MODE = "PREFECT_AUTH_PLUGIN"
 # What was done for this process or a parent of it, so that children say nothing again.
 DID = "PREFECT_AUTH_PLUGIN_DID"
-_NO_SERVER = "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"
 
 
 class Given:
@@ -69,7 +69,7 @@ def _without(settings, why, remedy):
         say("no credentials: %s%s; run: %s" % (why, more, remedy))
     env = {DID: "failed"}
     if settings.is_temporary and not settings.names_api:
-        env[_NO_SERVER] = "false"
+        env.update((name, "false") for name in EPHEMERAL)
     return Given(env)
 
 

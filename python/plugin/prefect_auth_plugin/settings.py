@@ -5,6 +5,8 @@ import re
 import sys
 
 _NAMES = ("PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_API_AUTH_STRING")
+# Whether Prefect may start a temporary server: the name of 3.0, and the one since.
+EPHEMERAL = ("PREFECT_SERVER_ALLOW_EPHEMERAL_MODE", "PREFECT_SERVER_EPHEMERAL_ENABLED")
 _FILES = (".env", "prefect.toml", "pyproject.toml")
 # Commands that show or change Prefect's own settings, or start a server: they must see what is theirs.
 _OWN_COMMANDS = (
@@ -77,7 +79,7 @@ def of_prefect():
         path_chosen_by=_path_chosen_by(env, str(settings.profiles_path)),
         names_api=bool(in_table.get("PREFECT_API_URL")) and is_this,
         headers=custom,
-        is_temporary=is_bundled and "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE" not in env,
+        is_temporary=is_bundled and not any(name in env for name in EPHEMERAL),
     )
 
 
