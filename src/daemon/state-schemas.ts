@@ -182,6 +182,7 @@ export const tokenRecord = z.looseObject({
   ticketHash: z.string().length(64).exactOptional(),
   workspace: z.object({ accountId: text, workspaceId: text }).exactOptional(),
   parkedAt: at.exactOptional(),
+  environment: text.exactOptional(),
   job: z.object({ pid: z.number().exactOptional(), process: maybe, idleMs: at }).exactOptional(),
 })
 
