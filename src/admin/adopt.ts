@@ -5,7 +5,7 @@ import type { Events } from '../base/events.js'
 import type { Changes } from '../keys/change.js'
 import { plannedFromFile } from '../keys/from-file.js'
 import type { KeyKeeper } from '../keys/keeper.js'
-import { promoted } from '../keys/ledger.js'
+import { promoted, withUser } from '../keys/ledger.js'
 import { type CloudApi, type CloudTarget, type Owner, verifyKey, type Workspace } from '../prefect/cloud.js'
 import { shownName } from '../profiles/bundled.js'
 import type { ResolvedProfile } from '../profiles/profile.js'
@@ -58,7 +58,7 @@ export async function adoptKey(
       commit: (ledger, [record]) =>
         record === undefined || !isServed
           ? ledger
-          : promoted(ledger, record.item, { profile: name, patch }, now()),
+          : promoted(withUser(ledger, record, patch.owner), record.item, { profile: name, patch }, now()),
     }
   })
   events.emit('key.adopted', { profile: name, facts: { fingerprint } })

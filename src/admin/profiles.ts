@@ -2,9 +2,10 @@
 import { BrokerError } from '../base/errors.js'
 import type { Events } from '../base/events.js'
 import type { Changes } from '../keys/change.js'
+import { heirsOf } from '../keys/from-file.js'
 import type { ChangePlan } from '../keys/intent.js'
 import type { KeyKeeper } from '../keys/keeper.js'
-import { keysOf, renamed } from '../keys/ledger.js'
+import { bequeathed, keysOf, renamed } from '../keys/ledger.js'
 import type { KeyRotator } from '../keys/rotate.js'
 import { normaliseApiUrl } from '../prefect/api-url.js'
 import type { CloudApi, CloudDefaults } from '../prefect/cloud.js'
@@ -124,9 +125,12 @@ export function createProfileAdmin({
           })
         }
         const { authItem } = keeper.profile(name)
-        const items = [...keysOf(keeper.ledger(), name).map(({ item }) => item), authItem ?? []].flat()
-        const outcome = { forget: { profile: name, items } }
-        return { act: 'delete', edits: [{ kind: 'delete', name }], outcome }
+        const records = keysOf(keeper.ledger(), name)
+        const heirs = heirsOf(reading.file, name, records)
+        const items = [...records.map(({ item }) => item), authItem ?? []].flat()
+        const outcome = { forget: { profile: name, items: items.filter((item) => !heirs.has(item)) } }
+        const commit: ChangePlan['commit'] = (ledger) => bequeathed(ledger, name, heirs, now())
+        return { act: 'delete', edits: [{ kind: 'delete', name }], outcome, commit }
       })
     },
 

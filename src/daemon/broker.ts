@@ -3,6 +3,7 @@
 import { createJobMinder } from '../admin/age-jobs.js'
 import { createProfileMinder } from '../admin/follow-profiles.js'
 import { createKeyAdmin } from '../admin/keys.js'
+import { createRecogniser } from '../admin/own-keys.js'
 import { createProfileAdmin } from '../admin/profiles.js'
 import { createVaultAdmin } from '../admin/vault.js'
 import { createWorkspaceAdmin } from '../admin/workspaces.js'
@@ -139,6 +140,14 @@ function createFeatures(parts: BrokerParts, core: Core) {
     clock,
     newId,
     admin: profiles,
+    recognise: createRecogniser({
+      ...files,
+      changes,
+      cloud,
+      now,
+      settle,
+      log: log.child({ part: 'profiles' }),
+    }),
     log: log.child({ part: 'profiles' }),
     policy: { adopt: settings['profiles.adopt'], mirror: settings['profiles.mirror'] },
   })

@@ -31,7 +31,10 @@ export function createDisposal({
 }): Disposal {
   const isUsed: Disposal['isInUse'] = (key) => {
     if (isInUse(keeper.ledger(), key)) return true
-    const written = [...store.reading().file.profiles.values()].map(({ apiKey }) => apiKey?.fingerprint())
+    const { file, isUnread } = store.reading()
+    // A file that nobody could read yet may name any key.
+    if (isUnread === true) return true
+    const written = [...file.profiles.values()].map(({ apiKey }) => apiKey?.fingerprint())
     return key.fingerprint !== undefined && written.includes(key.fingerprint)
   }
   return {

@@ -176,9 +176,10 @@ export async function dropEntry(journal: Document<Journal>, id: string): Promise
   })
 }
 
-/** The profile's rotations: unfinished ones, and those whose key is lost. */
-export function rotationsOf({ entries }: Journal, profile: string): readonly RotationEntry[] {
+/** The profile's rotations, and those of its key (`item`) by another profile: unfinished ones, and those whose key is lost. */
+export function rotationsOf({ entries }: Journal, profile: string, item?: string): readonly RotationEntry[] {
   return Object.values(entries).filter(
-    (entry): entry is RotationEntry => entry.kind === 'rotation' && entry.profile === profile,
+    (entry): entry is RotationEntry =>
+      entry.kind === 'rotation' && (entry.profile === profile || entry.oldItem === item),
   )
 }

@@ -112,12 +112,25 @@ export function profilesServing({ profiles }: Ledger, item: string): readonly st
   return Object.entries(profiles).flatMap(([name, { currentItem }]) => (currentItem === item ? [name] : []))
 }
 
+/** Whose key it is, if a profile tells: one that is served it, or another one of the same user. */
+export function ownerOf({ profiles }: Ledger, { item, userId }: KeyRecord): Owner | undefined {
+  const all = Object.values(profiles)
+  const isUsers = (owner: Owner | undefined) => owner?.kind === 'user' && owner.id === userId
+  return (all.find(({ currentItem }) => currentItem === item) ?? all.find(({ owner }) => isUsers(owner)))
+    ?.owner
+}
+
 export function withProfile(ledger: Ledger, name: string, record: ProfileRecord): Ledger {
   return { ...ledger, profiles: { ...ledger.profiles, [name]: record } }
 }
 
 export function withKey(ledger: Ledger, record: KeyRecord): Ledger {
   return { ...ledger, keys: { ...ledger.keys, [record.item]: record } }
+}
+
+/** The key with the user who owns it, as far as that is known. */
+export function withUser(ledger: Ledger, record: KeyRecord, owner: Owner | undefined): Ledger {
+  return owner?.kind === 'user' ? withKey(ledger, { userId: owner.id, ...record }) : ledger
 }
 
 function noted(record: ProfileRecord, patch: ProfileNote): ProfileRecord {
@@ -137,7 +150,7 @@ export function withChange(ledger: Ledger, entry: JournalEntry): Ledger {
 
 /**
  * The item becomes the current one of its profile, and the current one retired. Nothing changes if the item is unknown, or
- * if `replacing` is given and another item is current.
+ * if `replacing` is given and another item is current. A renewal (`replacing`) is one for every profile with that key.
  */
 export function promoted(
   ledger: Ledger,
@@ -162,25 +175,24 @@ export function promoted(
   const isOthers = profilesServing(ledger, item).some((name) => name !== profile)
   const live = isOthers ? known : { ...known, profile }
   const old = currentKey(ledger, profile)
-  const retired =
-    old === undefined || old.item === item ? ledger : replaced(ledger, old, { from: profile, at: now })
   // Only a renewal passes `replacing`. Same write, so that a crash cannot separate the two.
-  const renewal = replacing === undefined ? {} : { lastRenewal: { at: now, outcome: 'done' as const } }
-  return withProfile(withKey(retired, live), profile, {
-    ...before,
-    ...patch,
-    ...renewal,
-    currentItem: item,
-  })
+  const isRenewal = replacing !== undefined
+  const sharing = isRenewal ? profilesServing(ledger, replacing).filter((name) => name !== profile) : []
+  const renewal = isRenewal ? { lastRenewal: { at: now, outcome: 'done' as const } } : {}
+  const own = { ...before, ...patch, ...renewal, currentItem: item }
+  const moved = [profile, ...sharing].reduce(
+    (next, name) => {
+      if (name === profile) return withProfile(next, name, own)
+      return withProfile(next, name, { ...profileRecord(next, name), ...renewal, currentItem: item })
+    },
+    withKey(ledger, live),
+  )
+  return old === undefined || old.item === item ? moved : replaced(moved, old, now)
 }
 
-/** A key that `from` no longer uses is retired, or stays the key of another profile. */
-function replaced(
-  ledger: Ledger,
-  old: KeyRecord,
-  { from, at }: { readonly from: string; readonly at: number },
-): Ledger {
-  const other = profilesServing(ledger, old.item).find((name) => name !== from)
+/** A key that its profile no longer uses is retired, or stays the key of another profile. */
+function replaced(ledger: Ledger, old: KeyRecord, at: number): Ledger {
+  const [other] = profilesServing(ledger, old.item)
   return withKey(ledger, other === undefined ? { ...old, retiredAt: at } : { ...old, profile: other })
 }
 
@@ -203,6 +215,24 @@ export function forgottenFor(ledger: Ledger, name: string, items: readonly strin
     const moved = record === undefined ? current : withKey(current, { ...record, profile: other })
     const { currentItem, ...profile } = profileRecord(moved, name)
     return currentItem === item ? withProfile(moved, name, profile) : moved
+  }, ledger)
+}
+
+/**
+ * The profile gives up keys that stand in other profiles' tables (`heirs`, by item): they stay known as the heir's, else what
+ * stands there would be a stranger's key.
+ */
+export function bequeathed(
+  ledger: Ledger,
+  name: string,
+  heirs: ReadonlyMap<string, string>,
+  now: number,
+): Ledger {
+  return [...heirs].reduce((next, [item, heir]) => {
+    const record = next.keys[item]
+    if (record === undefined) return next
+    const isServed = profilesServing(next, item).some((one) => one !== name)
+    return withKey(next, { ...(isServed ? {} : { retiredAt: now }), ...record, profile: heir })
   }, ledger)
 }
 

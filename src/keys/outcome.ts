@@ -22,9 +22,14 @@ export function decide(ledger: Ledger, { outcome, tables }: ChangeEntry, now: nu
   const { currentItem, authItem } = profileRecord(next, forget.profile)
   next = withoutRotations(next, forget.items)
   const isOthers = (item: string) => profilesServing(ledger, item).some((name) => name !== forget.profile)
-  const own = forget.items.filter((item) => !isOthers(item))
-  if (revoke === true) next = own.reduce((one, item) => retired(one, item, now), next)
-  else next = forgottenFor(next, forget.profile, forget.items)
+  // Until Prefect has deleted them, those that are this profile's alone are still known.
+  const doomed = revoke === true ? forget.items.filter((item) => !isOthers(item)) : []
+  next = doomed.reduce((one, item) => retired(one, item, now), next)
+  next = forgottenFor(
+    next,
+    forget.profile,
+    forget.items.filter((item) => !doomed.includes(item)),
+  )
   // A key that came later keeps what is known of its owner.
   if (currentItem !== undefined && currentItem !== found && !forget.items.includes(currentItem)) return next
   if (authItem !== undefined && forget.items.includes(authItem)) next = forgotten(next, authItem)

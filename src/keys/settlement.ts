@@ -12,7 +12,7 @@ import { backoffMs } from '../std/time.js'
 import type { Disposal } from './disposal.js'
 import { dropEntry, type Journal, type RotationEntry, writeEntry } from './journal.js'
 import type { KeyKeeper } from './keeper.js'
-import { type KeyRecord, profilesServing } from './ledger.js'
+import type { KeyRecord } from './ledger.js'
 import type { Turns } from './turns.js'
 
 interface Settlement {
@@ -213,7 +213,7 @@ export function createSettlement({
           log.warn({ entry: id, profile, error }, 'journal entry not settled; will retry')
         }
       }
-      await purgeExpired(keeper, times).catch((error: unknown) =>
+      await purgeExpired(keeper, disposal, times).catch((error: unknown) =>
         log.warn({ error }, 'expired keys not forgotten; will retry'),
       )
     },
@@ -256,10 +256,15 @@ async function idsByName(
 }
 
 /** Retired keys are kept until they expire: until then a job may use them, and only we can revoke them. */
-async function purgeExpired(keeper: KeyKeeper, times: ServerTimes): Promise<void> {
-  for (const { item, retiredAt, expiresAt, cloudApiUrl } of Object.values(keeper.ledger().keys)) {
+async function purgeExpired(
+  keeper: KeyKeeper,
+  { isInUse }: Pick<Disposal, 'isInUse'>,
+  times: ServerTimes,
+): Promise<void> {
+  for (const record of Object.values(keeper.ledger().keys)) {
+    const { item, retiredAt, expiresAt, cloudApiUrl } = record
     if (retiredAt === undefined || expiresAt === undefined) continue
-    const isServed = profilesServing(keeper.ledger(), item).length > 0
-    if (!isServed && isPast(times.of(cloudApiUrl), expiresAt)) await keeper.forget(item)
+    // One that is in the profile file stays known as ours: a stranger's key there would take the place of a living one.
+    if (!isInUse(record) && isPast(times.of(cloudApiUrl), expiresAt)) await keeper.forget(item)
   }
 }

@@ -14,6 +14,7 @@ import type { ServerTimes } from '../prefect/server-time.js'
 import type { ProfileEdit, ProfileReading } from '../profiles/profile.js'
 import { resolveProfile } from '../profiles/resolve.js'
 import { DAY_MS } from '../std/clock.js'
+import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
 import type { KeepDelivery, LoginDelivery, LoginOutcome } from './login.js'
 import { requireWritable } from './target.js'
@@ -86,7 +87,10 @@ export function createAcceptLogin({
     const expiry =
       via === 'browser' ? { expiresAt: issuedAt + ASSUMED_BROWSER_LIFE_MS, isExpiryAssumed: true } : {}
     const origin: KeyOrigin = owner.kind === 'service_account' ? 'service_account' : via
-    return { item, profile, cloudApiUrl, origin, issuedAt, ...expiry }
+    const userId = owner.kind === 'user' ? owner.id : undefined
+    // Whoever pasted it has it from somewhere else.
+    const handedOut = via === 'pasted'
+    return { item, profile, cloudApiUrl, origin, issuedAt, handedOut, ...expiry, ...defined({ userId }) }
   }
 
   /** The login is done: it does not fail because its answer is late. */

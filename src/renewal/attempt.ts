@@ -71,7 +71,7 @@ export function createRenewalAttempts({
 }): RenewalAttempts {
   const find = (profile: string) => findHeldKey({ keeper, credentials }, profile)
   const countEntries = (profile: string, isCounted: (entry: RotationEntry) => boolean) =>
-    rotationsOf(journal.read(), profile).filter(isCounted).length
+    rotationsOf(journal.read(), profile, keeper.profile(profile).currentItem).filter(isCounted).length
   const isPending = (profile: string) => countEntries(profile, ({ step }) => step !== 'lost') > 0
 
   /** Returns true if the recovery changed the current key. */

@@ -2,7 +2,7 @@
 
 import type { Events } from '../base/events.js'
 import type { KeyKeeper } from '../keys/keeper.js'
-import { currentKey, type Ledger, profileRecord } from '../keys/ledger.js'
+import { currentKey, type Ledger, ownerOf, profileRecord } from '../keys/ledger.js'
 import type { Verdicts } from '../keys/verdicts.js'
 import type { CloudDefaults } from '../prefect/cloud.js'
 import type { ProfileFile, ProfileReading, ProfileStore, ResolvedProfile } from '../profiles/profile.js'
@@ -255,6 +255,7 @@ function gatherInputs(
   const { authItem } = known
   const { cloudApiUrl, fileKey } = resolved
   const fileStanding = fileKey && verdicts?.of(cloudApiUrl, fileKey.fingerprint())
+  const inFile = fileKey && keeper.find(fileKey, cloudApiUrl)
   return {
     resolved,
     known,
@@ -262,6 +263,7 @@ function gatherInputs(
     isFileKeyDoubted: fileStanding !== undefined && fileStanding !== 'good',
     ...defined({
       unread: unreadFile(reading),
+      fileOwner: inFile && ownerOf(ledger, inFile),
       current: record && {
         record,
         held: keeper.held(record.item),
