@@ -42,7 +42,7 @@ interface ProfileMinder {
 export function createProfileMinder(deps: ProfileMinderParts): ProfileMinder {
   const { store, keeper, log } = deps
   const serial = createSerial()
-  const memory: Memory = { reported: new Set(), refused: new Set() }
+  const memory: Memory = { reported: new Set(), refused: new Set(), unverified: new Set() }
   let last: ProfileReading | undefined
 
   const look = () =>
@@ -87,19 +87,32 @@ function announceOverwritten(events: Events, { file, isMerged, keptAt }: Overwri
   events.emit('profiles.overwritten', { facts })
 }
 
-/** Plain-text keys that were reported, by profile and fingerprint; fingerprints of those that can be no keys. */
 interface Memory {
+  /** Plain-text keys that were reported, by profile and fingerprint. */
   readonly reported: Set<string>
+  /** Fingerprints of plain-text keys that can be no keys. */
   readonly refused: Set<string>
+  /** Profiles without verification of certificates that were reported. */
+  readonly unverified: Set<string>
 }
 
 async function follow(deps: ProfileMinderParts, found: ProfileState, memory: Memory): Promise<void> {
+  reportUnverified(deps, found, memory)
   if (found.resolved.kind !== 'cloud') return
   await deps.recognise(found)
   // As it is by now: an own key makes its profile one of the vault's.
   const state = deps.credentials.state(found.resolved.name)
   if (state.keySource !== 'file' && deps.policy.mirror) await mirror(deps, state)
   else await followPlainKey(deps, state, memory)
+}
+
+/** Whoever is on the way may be the server, and gets the key: each time that somebody sets it, the log says so. */
+function reportUnverified({ log }: ProfileMinderParts, { resolved }: ProfileState, memory: Memory): void {
+  const { name, connection } = resolved
+  if (connection?.tls?.isUnverified !== true) return void memory.unverified.delete(name)
+  if (memory.unverified.has(name)) return
+  memory.unverified.add(name)
+  log.warn({ profile: name }, 'TLS certificates of this profile are not verified')
 }
 
 /** Reported once per key; the profile's warnings also offer to adopt it. */

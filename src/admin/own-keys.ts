@@ -43,7 +43,7 @@ interface Tie {
  * the one that has replaced it, if both are the same user's. Never rejects; what fails now is tried at the next look.
  */
 export function createRecogniser({ changes, keeper, credentials, cloud, now, log, settle }: RecogniserParts) {
-  async function findTie(key: Secret, found: KeyRecord): Promise<Tie> {
+  async function findTie(name: string, key: Secret, found: KeyRecord): Promise<Tie> {
     const ledger = keeper.ledger()
     const [user] = profilesServing(ledger, found.item)
     if (user !== undefined) return { record: found, heir: user, patch: known(profileRecord(ledger, user)) }
@@ -53,7 +53,7 @@ export function createRecogniser({ changes, keeper, credentials, cloud, now, log
     const isHeir = next?.cloudApiUrl === cloudApiUrl && owner !== undefined
     if (isHeir && owner.id === userId)
       return { record: next, heir, patch: known(profileRecord(ledger, heir)) }
-    const patch = await verifyKey(cloud, { cloudApiUrl, key })
+    const patch = await verifyKey(cloud, { cloudApiUrl, key, profile: name })
     return isHeir && owner.id === patch.owner.id ? { record: next, heir, patch } : { record: found, patch }
   }
 
@@ -77,7 +77,7 @@ export function createRecogniser({ changes, keeper, credentials, cloud, now, log
         await settle()
         const own = findOwn(credentials.state(name))
         if (own === undefined) return { act: 'recognise' }
-        const { record, heir, patch } = await findTie(own.key, own.found)
+        const { record, heir, patch } = await findTie(name, own.key, own.found)
         return {
           act: 'recognise',
           commit(ledger) {

@@ -14,6 +14,7 @@ import { createLoginSessions } from '../login/sessions.js'
 import { findLoginTarget } from '../login/target.js'
 import { createProxyRejection } from '../proxy/rejection.js'
 import { createRenewal } from '../renewal/renewal.js'
+import { planConnectionExamination } from '../status/connections.js'
 import { planExaminations, planRenewalExamination } from '../status/doctor.js'
 import { noticesOfJobs, planJobExamination } from '../status/jobs.js'
 import { notifyPeople } from '../status/notify.js'
@@ -227,6 +228,7 @@ function createAppParts(parts: BrokerParts, core: Core, features: Features): App
         now: () => clock.now(),
       }),
       planRenewalExamination({ credentials, renewal: renewal.admin }),
+      planConnectionExamination({ credentials }),
       planJobExamination({ tokens, listeners }),
       ...idle.examinations,
     ],

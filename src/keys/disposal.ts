@@ -56,5 +56,5 @@ export function targetOf(
 ): CloudTarget | undefined {
   const key = record === undefined ? undefined : keeper.keyOf(record.item)
   if (record === undefined || key === undefined) return undefined
-  return { cloudApiUrl: record.cloudApiUrl, key }
+  return { cloudApiUrl: record.cloudApiUrl, key, profile: record.profile }
 }

@@ -169,10 +169,14 @@ export function createKeyRotator({
       // Prefect returns whole seconds: ask for what will be compared later.
       const now = mintingTime(entry.cloudApiUrl)
       const expiresAt = Math.floor((now + lifetimeMs) / SECOND_MS) * SECOND_MS
-      return await cloud.createKey({ cloudApiUrl: entry.cloudApiUrl, key }, entry.userId, {
-        name: entry.keyName,
-        expiresAt,
-      })
+      return await cloud.createKey(
+        { cloudApiUrl: entry.cloudApiUrl, key, profile: entry.profile },
+        entry.userId,
+        {
+          name: entry.keyName,
+          expiresAt,
+        },
+      )
     } catch (error) {
       const noting = isBrokerError(error, ...CERTAINLY_NOT_MINTED)
         ? dropEntry(journal, entry.id)

@@ -1,4 +1,5 @@
 /** Profiles: as written in `profiles.toml`, as resolved, their edits, and the store of them. */
+import type { ConnectionSettings } from '../prefect/connection.js'
 import type { Secret } from '../std/secret.js'
 
 /** One `[profiles.NAME]` table: every value as the string that Prefect makes of it, secrets as `Secret`. */
@@ -64,6 +65,8 @@ export interface ResolvedProfile {
   readonly warnings: readonly string[]
   /** Settings that Prefect's clients obey beside the pair or in place of it: sentences without a value. */
   readonly notes?: readonly string[]
+  /** The certificates and headers with which its API is reached. */
+  readonly connection?: ConnectionSettings
   /** `PREFECT_CLIENT_CUSTOM_HEADERS`, which may contain secrets. */
   readonly customHeaders?: Secret
 }

@@ -12,6 +12,7 @@
 import { BrokerError } from '../base/errors.js'
 import { inferCloudUiUrl, isCloudApiUrl, parseHttpUrl, workspaceIdsOf } from '../prefect/api-url.js'
 import type { CloudDefaults } from '../prefect/cloud.js'
+import { connectionOf } from '../prefect/connection.js'
 import { isOwnToken, isProxyBase, unproxiedUrl, upstreamUrlOf } from '../prefect/proxied.js'
 import { defined } from '../std/defined.js'
 import { Secret } from '../std/secret.js'
@@ -106,11 +107,12 @@ function secretsOf({ apiKey, authString }: ProfileEntry): { fileKey?: Secret; fi
   return defined({ fileKey: foreign(apiKey), fileAuthString: foreign(authString) })
 }
 
-function obeyedBeside(entry: ProfileEntry): Pick<ResolvedProfile, 'notes' | 'customHeaders'> {
+function obeyedBeside(entry: ProfileEntry): Pick<ResolvedProfile, 'notes' | 'customHeaders' | 'connection'> {
   const headers = entry.settings.PREFECT_CLIENT_CUSTOM_HEADERS
   const notes = profileNotes(entry)
   return defined({
     notes: notes.length > 0 ? notes : undefined,
+    connection: connectionOf(entry.settings),
     customHeaders: headers === undefined ? undefined : new Secret(headers),
   })
 }

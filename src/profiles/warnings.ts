@@ -2,6 +2,7 @@
 
 import { isPageUrl, parseHttpUrl, workspaceIdsOf } from '../prefect/api-url.js'
 import type { CloudDefaults } from '../prefect/cloud.js'
+import { customHeaders, isUnverified } from '../prefect/connection.js'
 import { isOwnToken, unproxiedUrl } from '../prefect/proxied.js'
 import { cleanText, quoteWord } from '../std/text.js'
 import { isUnknownToPrefect2, OUR_SETTINGS } from './bundled.js'
@@ -32,28 +33,18 @@ export function profileWarnings(findings: ProfileFindings): string[] {
  * the text of `env`, so nothing of the file may be in them.
  */
 export function profileNotes({ settings }: ProfileEntry): string[] {
-  const isSkipping = /^(?:1|true|t|yes|y|on)$/i.test(settings.PREFECT_API_TLS_INSECURE_SKIP_VERIFY ?? '')
+  const headers = customHeaders(settings.PREFECT_CLIENT_CUSTOM_HEADERS)
   return [
-    hasAuthorization(settings.PREFECT_CLIENT_CUSTOM_HEADERS)
+    headers.some(([name]) => name.toLowerCase() === 'authorization')
       ? 'PREFECT_CLIENT_CUSTOM_HEADERS of the profile contains an Authorization, which Prefect 3 sends in place of the key'
       : undefined,
-    isSkipping
-      ? 'PREFECT_API_TLS_INSECURE_SKIP_VERIFY of the profile switches the verification of TLS certificates off'
+    isUnverified(settings)
+      ? 'PREFECT_API_TLS_INSECURE_SKIP_VERIFY of the profile switches the verification of TLS certificates off, for the daemon and its proxy as well'
       : undefined,
     settings.PREFECT_API_SSL_CERT_FILE
       ? 'PREFECT_API_SSL_CERT_FILE of the profile decides which TLS certificates are trusted'
       : undefined,
   ].filter((note) => note !== undefined)
-}
-
-function hasAuthorization(headers: string | undefined): boolean {
-  try {
-    const value: unknown = JSON.parse(headers ?? '{}')
-    if (typeof value !== 'object' || value === null) return false
-    return Object.keys(value).some((name) => name.toLowerCase() === 'authorization')
-  } catch {
-    return false
-  }
 }
 
 function urlWarnings({ entry, kind, cloud }: ProfileFindings): (string | undefined)[] {

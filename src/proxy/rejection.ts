@@ -64,7 +64,7 @@ export function createProxyRejection({
     if (outcome.kind === 'refused' || outcome.served.apiKey?.fingerprint() !== fingerprint) return
     if (keySource === 'vault') return renew(profile)
     // A key in the file is the user's own: it is served until the user changes it.
-    await cloud.workspaces({ cloudApiUrl: resolved.cloudApiUrl, key: outcome.served.apiKey })
+    await cloud.workspaces({ cloudApiUrl: resolved.cloudApiUrl, key: outcome.served.apiKey, profile })
   }
 
   return (profile: string, fingerprint: string): Promise<void> =>

@@ -1,6 +1,5 @@
 /** A WebSocket through the proxy: handshake, first message, then two joined sockets. */
 import type { IncomingMessage } from 'node:http'
-import type { Dispatcher } from 'undici'
 import { BrokerError } from '../base/errors.js'
 import { toBrokerError } from '../http/problem.js'
 import { type Admission, targetOf, type Visit, type Visitor } from './admission.js'
@@ -10,6 +9,7 @@ import { closeFrame, OPCODE, writeFrame } from './frames.js'
 import type { Authorizer } from './headers.js'
 import { bytesOf, type Guest, type JoinParts, join, trackPair } from './joined.js'
 import { keyRejected, upstreamFailed, writeAnswer } from './parking.js'
+import type { ProxyWay } from './proxy.js'
 import type { Renew } from './rejection.js'
 import { acceptHandshake, awaitIntroduction, type Introduction, type StrangerLimits } from './stranger.js'
 import { farewell, keepEarly, splice } from './wires.js'
@@ -27,7 +27,7 @@ interface TunnelParts extends JoinParts {
   readonly admission: Admission
   readonly authorizer: Pick<Authorizer, 'header'>
   readonly renew: Renew
-  readonly dispatcherFor: (origin: string) => Promise<Dispatcher>
+  readonly dispatcherFor: ProxyWay['dispatcherFor']
   readonly limits: TunnelLimits
 }
 
@@ -125,7 +125,7 @@ async function introduce(
     ...{ visit, request, signal: keeping.signal, answerMs: limits.answerMs, isAccepted: true },
     // As the client does it: by the first message alone.
     authorization: undefined,
-    dispatcher: await dispatcherFor(visit.upstream.origin),
+    dispatcher: await dispatcherFor(visit.upstream.origin, visit.upstream.connection?.tls),
   })
   const early = keeping.stop()
   switch (dialled.kind) {
@@ -194,7 +194,7 @@ async function dialWithKey(
     dial({
       ...{ visit: now, request, signal, answerMs: limits.answerMs, isAccepted: false },
       authorization: authorizer.header(now.served, now.upstream),
-      dispatcher: await dispatcherFor(now.upstream.origin),
+      dispatcher: await dispatcherFor(now.upstream.origin, now.upstream.connection?.tls),
     })
   const first = await once(visit)
   if (first.kind !== 'refused' || first.status !== 401) return first
