@@ -5,7 +5,6 @@ import type { Events } from '../base/events.js'
 import type { Changes } from '../keys/change.js'
 import { plannedFromFile } from '../keys/from-file.js'
 import type { KeyKeeper } from '../keys/keeper.js'
-import { promoted, withUser } from '../keys/ledger.js'
 import { type CloudApi, type CloudTarget, type Owner, verifyKey, type Workspace } from '../prefect/cloud.js'
 import { shownName } from '../profiles/bundled.js'
 import type { ResolvedProfile } from '../profiles/profile.js'
@@ -55,10 +54,7 @@ export async function adoptKey(
       act: 'adopt',
       keys: planned === undefined ? [] : [planned],
       edits: [{ kind: 'set', name, settings: { PREFECT_API_KEY: undefined } }],
-      commit: (ledger, [record]) =>
-        record === undefined || !isServed
-          ? ledger
-          : promoted(withUser(ledger, record, patch.owner), record.item, { profile: name, patch }, now()),
+      outcome: isServed ? { promote: { profile: name, at: now(), ...patch } } : {},
     }
   })
   events.emit('key.adopted', { profile: name, facts: { fingerprint } })

@@ -6,7 +6,7 @@ import { heirsOf, plannedFromFile } from '../keys/from-file.js'
 import type { ChangePlan } from '../keys/intent.js'
 import { rotationsOf } from '../keys/journal.js'
 import type { KeyKeeper } from '../keys/keeper.js'
-import { bequeathed, keysOf } from '../keys/ledger.js'
+import { keysOf } from '../keys/ledger.js'
 import { NO_ID, USED_ELSEWHERE } from '../keys/revocation.js'
 import type { KeyRotator } from '../keys/rotate.js'
 import type { ProfileReading } from '../profiles/profile.js'
@@ -53,7 +53,7 @@ export async function logOut(
     const records = keysOf(keeper.ledger(), name)
     ours = records.map(({ fingerprint }) => fingerprint)
     const heirs = heirsOf(file, name, records)
-    kept = records.flatMap(({ item, fingerprint }) => (heirs.has(item) ? [fingerprint] : []))
+    kept = records.flatMap(({ item, fingerprint }) => (Object.hasOwn(heirs, item) ? [fingerprint] : []))
     // A profile that is no longer in the file may still have keys here: logging out removes them.
     const isKeptOnly = records.length > 0 && !file.profiles.has(name)
     const resolved = isKeptOnly ? undefined : credentials.state(name).resolved
@@ -67,14 +67,13 @@ export async function logOut(
     const { authItem } = keeper.profile(name)
     const items = [...records.map((record) => record.item), item ?? [], authItem ?? []]
       .flat()
-      .filter((one) => !heirs.has(one))
+      .filter((one) => !Object.hasOwn(heirs, one))
     return {
       act: 'logout',
-      commit: (ledger) => bequeathed(ledger, name, heirs, now()),
       // Only for the case that the log-out fails and the file gets its key back.
       keys: planned === undefined ? [] : [{ ...planned, isOptional: true }],
       edits: inFile.length > 0 ? [{ kind: 'set', name, settings: { PREFECT_API_KEY: undefined } }] : [],
-      outcome: { forget: { profile: name, items: [...new Set(items)] }, revoke },
+      outcome: { forget: { profile: name, items: [...new Set(items)], heirs }, revoke },
     }
   }
   const { revoked: asked } = await changes.run([name], plan)

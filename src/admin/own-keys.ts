@@ -9,8 +9,6 @@ import {
   type ProfileRecord,
   profileRecord,
   profilesServing,
-  promoted,
-  withUser,
 } from '../keys/ledger.js'
 import { type CloudApi, verifyKey } from '../prefect/cloud.js'
 import type { Credentials, ProfileState } from '../serve/credentials.js'
@@ -78,16 +76,8 @@ export function createRecogniser({ changes, keeper, credentials, cloud, now, log
         const own = findOwn(credentials.state(name))
         if (own === undefined) return { act: 'recognise' }
         const { record, heir, patch } = await findTie(name, own.key, own.found)
-        return {
-          act: 'recognise',
-          commit(ledger) {
-            // A renewal may have come in between: it is not in this profile's turn.
-            const current = heir === undefined ? ledger.keys[record.item] : currentKey(ledger, heir)
-            if (current === undefined) return ledger
-            const known = withUser(ledger, current, patch.owner)
-            return promoted(known, current.item, { profile: name, patch }, now())
-          },
-        }
+        const tie = { profile: name, item: record.item, at: now(), ...patch, ...defined({ heir }) }
+        return { act: 'recognise', outcome: { tie } }
       })
       log.info({ profile: name, fingerprint: keeper.current(name)?.fingerprint }, 'own key recognised')
     } catch (error) {

@@ -5,7 +5,7 @@ import type { Changes } from '../keys/change.js'
 import { heirsOf } from '../keys/from-file.js'
 import type { ChangePlan } from '../keys/intent.js'
 import type { KeyKeeper } from '../keys/keeper.js'
-import { bequeathed, keysOf, renamed } from '../keys/ledger.js'
+import { keysOf } from '../keys/ledger.js'
 import type { KeyRotator } from '../keys/rotate.js'
 import { normaliseApiUrl } from '../prefect/api-url.js'
 import type { CloudApi, CloudDefaults } from '../prefect/cloud.js'
@@ -127,10 +127,9 @@ export function createProfileAdmin({
         const { authItem } = keeper.profile(name)
         const records = keysOf(keeper.ledger(), name)
         const heirs = heirsOf(reading.file, name, records)
-        const items = [...records.map(({ item }) => item), authItem ?? []].flat()
-        const outcome = { forget: { profile: name, items: items.filter((item) => !heirs.has(item)) } }
-        const commit: ChangePlan['commit'] = (ledger) => bequeathed(ledger, name, heirs, now())
-        return { act: 'delete', edits: [{ kind: 'delete', name }], outcome, commit }
+        const own = records.map(({ item }) => item).filter((item) => !Object.hasOwn(heirs, item))
+        const outcome = { forget: { profile: name, items: [...own, authItem ?? []].flat(), heirs } }
+        return { act: 'delete', edits: [{ kind: 'delete', name }], outcome }
       })
     },
 
@@ -139,8 +138,11 @@ export function createProfileAdmin({
       await changes.run([name, to], (reading) => {
         requireInFile(reading, name)
         if (reading.file.profiles.has(to)) throw exists(to)
-        const commit: ChangePlan['commit'] = (ledger) => renamed(ledger, name, to)
-        return { act: 'rename', edits: [{ kind: 'rename', name, to }], commit }
+        return {
+          act: 'rename',
+          edits: [{ kind: 'rename', name, to }],
+          outcome: { rename: { from: name, to } },
+        }
       })
     },
 

@@ -3,7 +3,6 @@
 import { BrokerError } from '../base/errors.js'
 import type { Changes } from '../keys/change.js'
 import type { KeyKeeper } from '../keys/keeper.js'
-import { withNote } from '../keys/ledger.js'
 import { type CloudApi, type Workspace, workspaceApiUrl } from '../prefect/cloud.js'
 import { isOwnToken } from '../prefect/proxied.js'
 import { findWorkspace } from '../prefect/workspaces.js'
@@ -68,7 +67,7 @@ export function createWorkspaceAdmin({
         return {
           act: 'workspace',
           edits: [{ kind: 'set', name, settings }],
-          commit: (ledger) => withNote(ledger, [name, { workspaces }]),
+          outcome: { reach: { profile: name, workspaces } },
         }
       })
       if (chosen === undefined) throw new BrokerError('internal', 'no workspace was chosen')

@@ -10,11 +10,12 @@ import type { Credentials, Served } from '../serve/credentials.js'
 import { defined } from '../std/defined.js'
 import type { ListenerFacts } from '../tokens/access.js'
 import { envQuery, type PrefectEnv, proxyEnvBody } from '../wire/credentials.js'
-import { wholeEnv } from '../wire/env-names.js'
+import { type FollowName, pairMark, wholeEnv } from '../wire/env-names.js'
 import type { EnvFormat } from '../wire/kinds.js'
 import { readsOurFile } from './callers-file.js'
 import type { RouteContext } from './context.js'
 import { pickProfile, renderEnv } from './credentials.js'
+import { renderTime } from './view.js'
 
 export function envRoutes(api: ApiServer, context: RouteContext): void {
   directRoute(api, context)
@@ -33,7 +34,7 @@ function directRoute(api: ApiServer, { credentials, guard, metrics, trail }: Rou
       schema: { querystring: envQuery },
     },
     async (request, reply) => {
-      const { profile, format, allow_none: mayBeNone = false } = request.query
+      const { profile, format, allow_none: mayBeNone = false, follow = false } = request.query
       const caller = guard.callerOf(request)
       await credentials.refresh()
       const isOurFile = await readsOurFile(request, credentials.reading().path)
@@ -49,7 +50,7 @@ function directRoute(api: ApiServer, { credentials, guard, metrics, trail }: Rou
       const render = (served: Served) =>
         renderDirect(
           format,
-          { ...renderEnv(served), ...defined({ PREFECT_PROFILE: chosen }) },
+          { ...renderEnv(served), ...defined({ PREFECT_PROFILE: chosen }), ...(follow && followEnv(served)) },
           resolved.notes,
         )
       // What cannot be rendered is not handed out.
@@ -66,7 +67,19 @@ function directRoute(api: ApiServer, { credentials, guard, metrics, trail }: Rou
   )
 }
 
-type Variables = PrefectEnv & { readonly PREFECT_PROFILE?: string }
+type Variables = PrefectEnv & { readonly PREFECT_PROFILE?: string } & Readonly<
+    Partial<Record<FollowName, string>>
+  >
+
+/** Empty where there is none, so that nothing of the profile before is left in a prompt. */
+function followEnv(served: Served): Readonly<Record<FollowName, string>> {
+  return {
+    PREFECT_AUTH_PROFILE: served.profile,
+    PREFECT_AUTH_WORKSPACE: served.workspace?.handle ?? '',
+    PREFECT_AUTH_EXPIRES: renderTime(served.key?.expiresAt) ?? '',
+    PREFECT_AUTH_SET: pairMark(renderEnv(served)),
+  }
+}
 
 function renderDirect(format: EnvFormat, env: Variables, notes: readonly string[] = []): string {
   const whole = wholeEnv(env)
@@ -90,16 +103,17 @@ function proxyRoute(api: ApiServer, context: RouteContext): void {
     },
     async (request, reply) => {
       const { profile, format, name, pid, no_proxy: noProxy, no_proxy_small: small } = request.body
-      const { custom_headers: variable, headers_in_files: inFiles } = request.body
+      const { custom_headers: variable, headers_in_files: inFiles, ui_url: uiUrl } = request.body
       const address = tcpAddress(inspection.status().listeners)
       await credentials.refresh()
       const isOurFile = await readsOurFile(request, credentials.reading().path)
       // Throws if there is nothing to serve: a job that could only wait had better not start.
       const served = requirePair(credentials.serve(profile))
       const { resolved } = credentials.state(profile)
-      const { facts, token, isDurable } = await tokens.createForJob({
+      const { facts, token, ticket, isDurable } = await tokens.createForJob({
         name,
         profile: served.profile,
+        needsTicket: resolved.kind === 'server',
         ...defined({ workspace: resolved.workspace, pid }),
       })
       const isChosen = profile !== undefined && isOurFile && resolved.source === 'file'
@@ -109,7 +123,7 @@ function proxyRoute(api: ApiServer, context: RouteContext): void {
           resolved,
           token,
           headers: defined({ variable, inFiles }),
-          ...defined({ noProxy, smallNoProxy: small }),
+          ...defined({ ticket, noProxy, smallNoProxy: small, uiUrl }),
         }),
         ...defined({ PREFECT_PROFILE: isChosen ? resolved.name : undefined }),
       })

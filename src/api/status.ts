@@ -8,7 +8,7 @@ import { judgeCrowds } from '../status/listeners.js'
 import type { DaemonFacts, StatusSnapshot } from '../status/status.js'
 import { defined } from '../std/defined.js'
 import { type Caller, reachesProfile } from '../tokens/access.js'
-import { doctor, type ProfileStatus, type Status, status } from '../wire/status.js'
+import { doctor, doctorQuery, type ProfileStatus, type Status, status } from '../wire/status.js'
 import type { RouteContext } from './context.js'
 import { renderVault } from './daemon.js'
 import { readiness } from './health.js'
@@ -34,14 +34,19 @@ export function statusRoutes(api: ApiServer, context: RouteContext): void {
   api.get(
     '/v1/doctor',
     {
-      config: { needs: 'inspect', summary: 'Run every check now: verdict, finding and remedy' },
-      schema: { response: { 200: doctor } },
+      config: { needs: 'inspect', summary: 'Run the checks now: verdict, finding and remedy' },
+      schema: { querystring: doctorQuery, response: { 200: doctor } },
     },
     async (request, reply) => {
+      const { profile, check } = request.query
+      await credentials.refresh()
+      // Throws for a profile that there is not; a check of its own would only be `unknown`.
+      if (profile !== undefined) credentials.state(profile)
       // It may name any token.
       const seen = seesAll(guard.callerOf(request)) ? crowds() : []
       const connections = { name: 'connections', ...judgeCrowds(seen, clock.now()) }
-      const checks = [...(await inspection.doctor()), connections]
+      const found = await inspection.doctor(defined({ profile, check }))
+      const checks = check === undefined ? [...found, connections] : found
       return reply.send({
         checks: checks.map(({ name, verdict, finding, remedy }) => ({
           name,

@@ -1,4 +1,4 @@
-/** The program `prefect-auth`: `env` and `exec` take the fast path, everything else loads the full command line. */
+/** The program `prefect-auth`: `env`, `exec` and `get` take the fast path, everything else loads the full command line. */
 
 import { readFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
@@ -25,6 +25,7 @@ async function run(): Promise<number> {
 
 async function runFast(host: Host): Promise<number | 'help'> {
   if (command === 'env') return (await import('../cli/fast/env.js')).runEnv(rest, host)
+  if (command === 'get') return (await import('../cli/fast/get.js')).runGet(rest, host)
   if (command === 'exec') return (await import('../cli/fast/exec.js')).runExec(rest, host)
   return 'help'
 }

@@ -31,7 +31,7 @@ lines.once('close', die)
 async function answer(request: KeychainRequest): Promise<KeychainReply> {
   let keytar: Keytar
   try {
-    keytar = loadShipped() ?? (await loadInstalled())
+    keytar = loadKeytar()
   } catch (error) {
     return { kind: 'no_module', message: messageOf(error) }
   }
@@ -53,32 +53,25 @@ async function answer(request: KeychainRequest): Promise<KeychainReply> {
   }
 }
 
-/** The module for this system in our own package; `undefined` if there is none. Throws if it cannot be loaded. */
-function loadShipped(): Keytar | undefined {
+/** keytar's module for this system: beside this program, or in a checkout where npm put it. Throws if it cannot be loaded. */
+function loadKeytar(): Keytar {
+  const load = createRequire(import.meta.url)
+  const shipped = join(dirname(fileURLToPath(import.meta.url)), 'keytar')
+  const folder = existsSync(shipped)
+    ? shipped
+    : join(dirname(load.resolve('keytar/package.json')), 'prebuilds')
   const { platform, arch } = process
   // Alpine has another C library, and some ARM systems another name.
   const systems = [`${platform}-${arch}`, `${platform}musl-${arch}`, `${platform}-${arch}v7l`]
-  const folder = join(dirname(fileURLToPath(import.meta.url)), 'keytar')
-  const files = systems
-    .map((system) => join(folder, system, 'keytar.node'))
-    .filter((file) => existsSync(file))
-  const load = createRequire(import.meta.url)
   let failure: unknown
-  for (const file of files) {
+  for (const file of systems.map((system) => join(folder, system, 'keytar.node')).filter(existsSync)) {
     try {
       return load(file)
     } catch (error) {
       failure ??= error
     }
   }
-  if (failure !== undefined) throw failure
-  return undefined
-}
-
-/** In a checkout, where the package is installed for development. */
-async function loadInstalled(): Promise<Keytar> {
-  const module = await import('keytar')
-  return module.default ?? module
+  throw failure ?? new Error(`Cannot find module 'keytar' for ${platform}-${arch}`)
 }
 
 function messageOf(error: unknown): string {

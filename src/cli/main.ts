@@ -1,10 +1,11 @@
-/** The full command line: arguments in, exit code out. `env` and `exec` are here only for their help. */
+/** The full command line: arguments in, exit code out. `env`, `exec` and `get` are here only for their help. */
 import { Command, CommanderError } from 'commander'
 import { addAudit } from './commands/audit.js'
 import { addCompletion } from './commands/completion.js'
 import { addDoctor } from './commands/doctor.js'
-import { addEnv, addExec } from './commands/env.js'
+import { addEnv, addExec, addGet } from './commands/env.js'
 import { addEvents } from './commands/events.js'
+import { addHook } from './commands/hook.js'
 import { addKeys, addRenew } from './commands/keys.js'
 import { addLogin } from './commands/login.js'
 import { addAdopt, addLogout } from './commands/logout.js'
@@ -32,7 +33,7 @@ export async function runCli(argv: readonly string[], terminal: Terminal): Promi
     code = await runSession(terminal, name, options, work)
   }, terminal)
   try {
-    await program.parseAsync(withDefault(argv), { from: 'user' })
+    await program.parseAsync(asCommander(argv), { from: 'user' })
     return code
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2
@@ -41,9 +42,10 @@ export async function runCli(argv: readonly string[], terminal: Terminal): Promi
   }
 }
 
-/** No command means `status`. An unknown word is left for commander to reject. */
-function withDefault(argv: readonly string[]): string[] {
-  const [first] = argv
+/** No command means `status`; `help token create` is `token create --help`. An unknown word is left for commander to reject. */
+function asCommander(argv: readonly string[]): string[] {
+  const [first, ...rest] = argv
+  if (first === 'help' && rest.length > 0) return [...rest, '--help']
   const isBare = first === undefined || (first.startsWith('-') && !ABOUT_ALL.includes(first))
   return isBare ? ['status', ...argv] : [...argv]
 }
@@ -67,14 +69,13 @@ export function createProgram(start: Start, terminal: Terminal): Command {
       writeOut: (text) => terminal.writeOut(text),
       writeErr: (text) => terminal.writeErr(text),
       getOutHelpWidth: () => terminal.stdout.columns ?? 100,
-      outputError: (text, write) =>
-        write(`${text.replace(/^error: /, 'prefect-auth: ')}try: prefect-auth --help\n`),
     })
   program.commandsGroup('Log in:')
   for (const add of [addLogin, addLogout, addAdopt]) add(program, start)
   program.commandsGroup('Use:')
   addEnv(program)
   addExec(program)
+  addGet(program)
   program.commandsGroup('Inspect:')
   for (const add of [addStatus, addDoctor, addLogs, addEvents, addAudit, addMetrics, addReport])
     add(program, start)
@@ -83,6 +84,40 @@ export function createProgram(start: Start, terminal: Terminal): Command {
   program.commandsGroup('Other:')
   addService(program, start)
   addCompletion(program)
+  addHook(program, terminal)
   addVersion(program, start)
+  pointHelp(program, 'prefect-auth')
   return program
+}
+
+/** Words that people type from other tools, and what they are here. */
+const MEANT: Readonly<Record<string, string>> = {
+  whoami: 'status',
+  run: 'exec -- CMD',
+  list: 'profile ls',
+  ls: 'profile ls',
+  use: 'profile use NAME',
+  switch: 'profile use NAME',
+  profiles: 'profile ls',
+  workspaces: 'workspace ls',
+  tokens: 'token ls',
+  install: 'service install',
+  start: 'service install',
+  stop: 'service uninstall',
+  rotate: 'renew --now',
+  refresh: 'renew --now',
+}
+
+/** A wrong command line names the help of the command that it belongs to, or what the word may mean. */
+function pointHelp(command: Command, path: string): void {
+  command.configureOutput({
+    ...command.configureOutput(),
+    outputError: (text, write) => {
+      const [, word = ''] = /unknown command '([a-z]+)'/.exec(text) ?? []
+      const meant = path === 'prefect-auth' ? MEANT[word] : undefined
+      const help = meant === undefined ? `${path} --help` : `prefect-auth ${meant}`
+      write(`${text.replace(/^error: /, 'prefect-auth: ')}try: ${help}\n`)
+    },
+  })
+  for (const one of command.commands) pointHelp(one, `${path} ${one.name()}`)
 }

@@ -39,6 +39,8 @@ export interface Session {
   /** Whether a person can be asked: both stdin and stderr are terminals. */
   readonly isInteractive: boolean
   readonly colors: Colors
+  /** Of the terminal, in characters; `undefined` if stdout is none, so that a script gets whole lines. */
+  readonly width: number | undefined
   /** Prints the result to stdout: with `--json` the wire document, else the text. */
   answer(wire: unknown, text: () => string): void
   /** Prints lines to stdout. */
@@ -144,6 +146,7 @@ function createSession(
     signal,
     isInteractive: terminal.stdin.isTTY === true && terminal.stderr.isTTY === true,
     colors: pc.createColors(terminal.stdout.isTTY === true && !terminal.env.NO_COLOR),
+    width: terminal.stdout.isTTY === true ? terminal.stdout.columns || undefined : undefined,
     answer: (wire, text) => print(isJson ? printableJson(wire) : text()),
     print,
     say: (text) => terminal.writeErr(`${text}\n`),

@@ -2,14 +2,12 @@
 
 import { defined } from '../std/defined.js'
 import { Secret } from '../std/secret.js'
-import type { ProxyTrafficView } from '../wire/credentials.js'
 import { isShadow } from '../wire/env-names.js'
 import type { RenewalView } from '../wire/keys.js'
 import type { ProfileStatus, Status } from '../wire/status.js'
 import { isFromProxy } from './fast/standing.js'
 import type { Colors } from './session.js'
 import {
-  counted,
   describeKey,
   describeOwner,
   describeWorkspace,
@@ -18,9 +16,11 @@ import {
   formatRelative,
   formatSpan,
   printable,
+  wrap,
 } from './text.js'
+import { describeProxy } from './traffic-text.js'
 
-interface StatusTextInput {
+export interface StatusTextInput {
   readonly status: Status
   /** The profile that was asked for, and where it was named; `undefined` means the active one. */
   readonly profile: string | undefined
@@ -34,6 +34,8 @@ interface StatusTextInput {
   /** Epoch ms. */
   readonly now: number
   readonly colors: Colors
+  /** Of the terminal; `undefined` if there is none. */
+  readonly width?: number | undefined
 }
 
 interface Finding {
@@ -43,20 +45,60 @@ interface Finding {
 }
 
 export function formatStatus(input: StatusTextInput): string {
-  const { status, colors } = input
-  const name = input.profile ?? status.active
-  const profile = status.profiles.find((one) => one.name === name)
-  const findings = findFindings(input, name, profile)
+  const { colors, width } = input
+  const { name, profile, findings } = look(input)
   const lines = [
     colors.bold(headline(name, profile)),
     '',
-    formatFacts(facts(input, name, profile)),
+    formatFacts(facts(input, name, profile), { width }),
     '',
     ...(findings.length === 0
       ? [colors.green('No problems found.')]
-      : findings.flatMap((finding) => formatFinding(finding, colors))),
+      : findings.flatMap((finding) => formatFinding(finding, input))),
   ]
   return lines.join('\n')
+}
+
+/** One line for a prompt: `cloud prefect/terry 17 days`, with `!` behind it if something is wrong. */
+export function formatShort(input: StatusTextInput): string {
+  const { name, profile, findings } = look(input)
+  const { workspace, key, kind, key_source } = profile ?? {}
+  const isOut = kind === 'cloud' && key_source === 'none'
+  const words = [
+    printable(name),
+    ...(workspace === undefined ? [] : [describeWorkspace(workspace)]),
+    ...(kind === 'server' ? ['server'] : []),
+    ...(isOut ? ['not logged in'] : []),
+    ...(key?.expires_at === undefined ? [] : [formatSpan(Date.parse(key.expires_at) - input.now)]),
+    ...(findings.length > 0 ? ['!'] : []),
+  ]
+  return words.join(' ')
+}
+
+/** What is wrong, a line each; empty if nothing is. */
+export function formatFindings(input: StatusTextInput): string {
+  return look(input)
+    .findings.flatMap((finding) => formatFinding(finding, input))
+    .join('\n')
+}
+
+function look(input: StatusTextInput) {
+  const name = input.profile ?? input.status.active
+  const profile = input.status.profiles.find((one) => one.name === name)
+  return { name, profile, findings: findFindings(input, name, profile) }
+}
+
+/**
+ * 3 if the profile does not exist or nobody is logged in to it; with `isStrict` 1 if anything else is wrong; else 0.
+ */
+export function statusCode(input: StatusTextInput, isStrict: boolean): number {
+  const { profile, findings } = look(input)
+  const isOut =
+    profile === undefined ||
+    profile.kind === 'none' ||
+    (profile.kind === 'cloud' && profile.key_source === 'none')
+  if (isOut || profile.state === 'rejected') return 3
+  return isStrict && findings.length > 0 ? 1 : 0
 }
 
 function headline(name: string, profile: ProfileStatus | undefined): string {
@@ -68,7 +110,7 @@ function headline(name: string, profile: ProfileStatus | undefined): string {
 }
 
 function facts(
-  { status, because, now }: StatusTextInput,
+  { status, because, now, width }: StatusTextInput,
   name: string,
   profile: ProfileStatus | undefined,
 ): readonly (readonly [string, string | undefined])[] {
@@ -78,7 +120,7 @@ function facts(
   const address = tcp?.state === 'listening' ? `, ${printable(tcp.address)}` : ', no TCP'
   return [
     ['profile', `${printable(name)} (${describeReason(name, because ?? profile?.because ?? 'requested')})`],
-    ['api', profile?.api_url === undefined ? undefined : printable(profile.api_url)],
+    ['api', profile?.api_url === undefined ? undefined : fitUrl(printable(profile.api_url), width)],
     ['key', profile === undefined ? undefined : describeKeyOf(profile, now)],
     ['renewal', profile?.renewal === undefined ? undefined : describeRenewal(profile.renewal, now)],
     ['old keys', profile?.renewal === undefined ? undefined : describeOldKeys(profile.renewal)],
@@ -87,6 +129,17 @@ function facts(
     ...describeProxy(status, now).map((line, at) => [at === 0 ? 'proxy' : '', line] as const),
     ['daemon', `${printable(daemon.version)}, pid ${daemon.pid}, ${up}${address}`],
   ]
+}
+
+/** What stands before a value: the longest name, and the space around it. */
+const BEFORE_VALUE = 13
+
+/** Whole where there is room; else with short ids; else cut. */
+function fitUrl(url: string, width = Number.POSITIVE_INFINITY): string {
+  const room = width - BEFORE_VALUE
+  if (url.length <= room) return url
+  const short = url.replace(/([0-9a-f]{8})-[0-9a-f-]{27}/g, '$1…')
+  return short.length <= room ? short : `${short.slice(0, Math.max(0, room - 1))}…`
 }
 
 /** Without the profile's name, which is printed in front of it. */
@@ -178,8 +231,8 @@ export function overridingVariables(
   ]
 }
 
-function formatFinding({ text, hint }: Finding, colors: Colors): string[] {
-  const line = `${colors.yellow('!')} ${printable(text)}`
+function formatFinding({ text, hint }: Finding, { colors, width }: StatusTextInput): string[] {
+  const line = `${colors.yellow('!')} ${wrap(printable(text), { width, indent: 2 })}`
   return hint === undefined ? [line] : [line, `  ${colors.bold(printable(hint))}`]
 }
 
@@ -213,57 +266,4 @@ export function describeOldKeys({ old_keys }: RenewalView): string | undefined {
   })
   const more = old_keys.length > shown.length ? ', ...' : ''
   return `${old_keys.length} still valid: ${shown.join(', ')}${more}`
-}
-
-const MAX_REFUSED = 3
-
-/** The busiest come first; `--json` and `/metrics` have the rest. */
-const MAX_LINES = 8
-
-function describeProxy({ proxy, proxy_strangers }: Status, now: number): readonly string[] {
-  const lines = describeTraffic(proxy, now)
-  if (proxy_strangers === undefined) return lines
-  const last = proxy_strangers.last_at
-  const when = last === undefined ? '' : `, last ${formatRelative(last, now)}`
-  return [...lines, `${counted(proxy_strangers.refused, 'request')} without a valid token refused${when}`]
-}
-
-function describeTraffic(traffic: readonly ProxyTrafficView[], now: number): readonly string[] {
-  const lines = traffic.slice(0, MAX_LINES).map((line) => describeLine(line, now))
-  const left = traffic.length - lines.length
-  return left > 0 ? [...lines, `and ${left} more: prefect-auth metrics`] : lines
-}
-
-function describeLine(line: ProxyTrafficView, now: number): string {
-  const facts = [
-    counted(line.requests, 'request'),
-    `${formatBytes(line.bytes_up)} up`,
-    `${formatBytes(line.bytes_down)} down`,
-    ...some(line.sockets, (many) => `${counted(many, 'socket')} open`),
-    ...some(line.replays, (many) => counted(many, 'replay')),
-    ...some(line.parked, (many) => `${many} told to wait`),
-    `last ${formatRelative(line.last_at, now)}`,
-    ...(line.refused ?? [])
-      .slice(0, MAX_REFUSED)
-      .map(({ operation, count }) => `refused ${printable(operation)} (${counted(count, 'time')})`),
-  ]
-  const who = line.token === undefined ? 'the owner' : `'${printable(line.token)}'`
-  return `${printable(line.profile)} by ${who}: ${facts.join(', ')}`
-}
-
-function some(many: number, text: (many: number) => string): readonly string[] {
-  return many === 0 ? [] : [text(many)]
-}
-
-/** `512 B`, `1.2 kB`, `3.4 MB`: powers of 1000. */
-function formatBytes(bytes: number): string {
-  const units = ['kB', 'MB', 'GB', 'TB']
-  let value = bytes
-  let unit = 'B'
-  for (const next of units) {
-    if (value < 1000) break
-    value /= 1000
-    unit = next
-  }
-  return unit === 'B' ? `${value} B` : `${value.toFixed(1)} ${unit}`
 }

@@ -81,28 +81,80 @@ export function formatNames(names: readonly string[]): string {
   return names.filter((name) => name !== '' && printable(name) === name).join('\n')
 }
 
-/** Columns as wide as needed, two spaces apart, the last one ragged. An empty cell is shown as `-`. */
-export function formatTable(header: readonly string[], rows: readonly (readonly string[])[]): string {
+/** How a text fits where it is printed. `width`: of the terminal, in characters; `undefined` where there is none. */
+interface Layout {
+  readonly width?: number | undefined
+}
+
+/** Shorter cells say nothing. */
+const LEAST_CELL = 6
+
+/**
+ * Columns as wide as needed, two spaces apart, the last one ragged. An empty cell is shown as `-`. Where the terminal is too
+ * narrow, cells end in `…`: those of the columns `givesWay` first, in its order, then the others from the right.
+ */
+export function formatTable(
+  header: readonly string[],
+  rows: readonly (readonly string[])[],
+  { width, givesWay = [] }: Layout & { readonly givesWay?: readonly string[] } = {},
+): string {
   const cells = [header, ...rows.map((row) => row.map((cell) => printable(cell) || '-'))]
   const widths = header.map((_, column) => Math.max(...cells.map((row) => row[column]?.length ?? 0)))
+  let over = width === undefined ? 0 : sum(widths) + 2 * (widths.length - 1) - width
+  const first = givesWay.map((name) => header.indexOf(name))
+  const others = header.map((_, at) => at).filter((at) => !first.includes(at))
+  for (const column of [...first, ...others.reverse()]) {
+    const wide = widths[column] ?? 0
+    const cut = Math.max(0, Math.min(over, wide - Math.max(LEAST_CELL, header[column]?.length ?? 0)))
+    widths[column] = wide - cut
+    over -= cut
+  }
   return cells.map((row) => formatRow(row, widths)).join('\n')
+}
+
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((total, number) => total + number, 0)
 }
 
 function formatRow(row: readonly string[], widths: readonly number[]): string {
   return row
-    .map((cell, column) => (column === row.length - 1 ? cell : cell.padEnd(widths[column] ?? 0)))
+    .map((cell, column) => shorten(cell, widths[column] ?? 0).padEnd(widths[column] ?? 0))
     .join('  ')
     .trimEnd()
 }
 
-/** Lines of `name   value`; pairs without a value are left out. */
+function shorten(cell: string, width: number): string {
+  return cell.length <= width ? cell : `${cell.slice(0, width - 1)}…`
+}
+
+/** Lines of `name   value`; pairs without a value are left out. A long value goes on below itself. */
 export function formatFacts(
   pairs: readonly (readonly [string, string | undefined])[],
-  indent = '  ',
+  { width }: Layout = {},
 ): string {
   const shown = pairs.flatMap(([name, value]) => (value === undefined ? [] : [[name, value] as const]))
-  const width = Math.max(0, ...shown.map(([name]) => name.length))
-  return shown.map(([name, value]) => `${indent}${name.padEnd(width)}  ${value}`).join('\n')
+  const column = Math.max(0, ...shown.map(([name]) => name.length))
+  return shown
+    .map(([name, value]) => `  ${name.padEnd(column)}  ${wrap(value, { width, indent: column + 4 })}`)
+    .join('\n')
+}
+
+/** Below this nothing is broken: it would be one word a line. */
+const LEAST_WIDTH = 20
+
+/** `text` broken at spaces; what goes on below is indented by `indent`, which the first line has before it. Words stay whole. */
+export function wrap(text: string, { width, indent }: Layout & { readonly indent: number }): string {
+  const room = (width ?? Number.POSITIVE_INFINITY) - indent
+  if (text.length <= room || room < LEAST_WIDTH) return text
+  const lines: string[] = []
+  let line = ''
+  for (const word of text.split(' ')) {
+    if (line !== '' && line.length + 1 + word.length > room) {
+      lines.push(line)
+      line = word
+    } else line = line === '' ? word : `${line} ${word}`
+  }
+  return [...lines, line].join(`\n${' '.repeat(indent)}`)
 }
 
 /** `9:59 left` */

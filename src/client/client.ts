@@ -97,7 +97,8 @@ function createReadCalls({ ask, call }: Caller) {
       const missing = read.without.map((where) => `this version cannot read part of the status: ${where}`)
       return { ...read.value, notices: [...read.value.notices, ...missing] }
     },
-    doctor: () => call(doctor, { method: 'GET', path: '/v1/doctor' }),
+    doctor: (question: { readonly profile?: string; readonly check?: string } = {}) =>
+      call(doctor, { method: 'GET', path: `/v1/doctor${query({ ...question })}` }),
     metrics: async () => (await ask({ method: 'GET', path: '/metrics' })).text,
     audit: (since?: string) => call(auditList, { method: 'GET', path: `/v1/audit${query({ since })}` }),
   }

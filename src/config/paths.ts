@@ -1,5 +1,5 @@
 /** Paths of the settings file, state, socket and Prefect's own files, for the daemon and its clients. */
-import { isAbsolute, join, resolve } from 'node:path'
+import { dirname, isAbsolute, join, resolve } from 'node:path'
 
 export interface Surroundings {
   readonly env: Readonly<Record<string, string | undefined>>
@@ -15,6 +15,8 @@ export interface Paths {
   readonly configFile: string
   readonly stateDir: string
   readonly socket: string
+  /** Where the service manager tells whose local connections are (Linux). */
+  readonly callers: string
   /** Prefect's profile file. */
   readonly profilesFile: string
 }
@@ -26,14 +28,16 @@ const SOCKET = 'authd.sock'
 export function resolvePaths(around: Surroundings): Paths {
   const stateDir = resolveStateDir(around)
   const runtime = variable(around, 'XDG_RUNTIME_DIR')
+  const socket =
+    variable(around, 'PREFECT_AUTH_SOCKET') ??
+    (runtime !== undefined && around.platform !== 'darwin'
+      ? join(runtime, NAME, SOCKET)
+      : join(stateDir, 'run', SOCKET))
   return {
     configFile: variable(around, 'PREFECT_AUTH_CONFIG') ?? join(configHome(around), NAME, 'config.toml'),
     stateDir,
-    socket:
-      variable(around, 'PREFECT_AUTH_SOCKET') ??
-      (runtime !== undefined && around.platform !== 'darwin'
-        ? join(runtime, NAME, SOCKET)
-        : join(stateDir, 'run', SOCKET)),
+    socket,
+    callers: join(dirname(socket), 'callers.sock'),
     profilesFile: resolveProfilesFile(around),
   }
 }
@@ -48,6 +52,11 @@ export function socketCandidates(around: Surroundings): readonly string[] {
   const byUid = around.uid === undefined ? undefined : join('/run/user', String(around.uid), NAME, SOCKET)
   const candidates = [runtime === undefined ? undefined : join(runtime, NAME, SOCKET), byUid, inState]
   return [...new Set(candidates.filter((path) => path !== undefined))]
+}
+
+/** The file that changes with every generation, beside the daemon's socket. */
+export function generationFile(socket: string): string {
+  return join(dirname(socket), 'generation')
 }
 
 /** Where the sockets are that say who holds the state directory. */

@@ -12,6 +12,7 @@ import { settleOldEntries } from '../keys/first-version.js'
 import { lateKeyNotices } from '../login/ports.js'
 import { createLoginSessions } from '../login/sessions.js'
 import { findLoginTarget } from '../login/target.js'
+import { askServer } from '../prefect/server.js'
 import { createProxyRejection } from '../proxy/rejection.js'
 import { createRenewal } from '../renewal/renewal.js'
 import { planConnectionExamination } from '../status/connections.js'
@@ -222,7 +223,9 @@ function createAppParts(parts: BrokerParts, core: Core, features: Features): App
         vault,
         notices,
         listeners,
-        clockSkewMs: () => times.of(credentials.state().resolved.cloudApiUrl).skewMs(),
+        askServer: ({ apiUrl = '', authString }) =>
+          askServer({ dispatcherFor: agent.dispatcherFor, clock }, { apiUrl, ...defined({ authString }) }),
+        clockSkewMs: (profile) => times.of(credentials.state(profile).resolved.cloudApiUrl).skewMs(),
         trouble: () => parts.state.trouble(),
         auditProblem: () => audit.problem(),
         now: () => clock.now(),

@@ -7,6 +7,7 @@ import { createDisposal } from '../keys/disposal.js'
 import { createKeyKeeper } from '../keys/keeper.js'
 import { createRevocation } from '../keys/revocation.js'
 import { createKeyRotator } from '../keys/rotate.js'
+import { createSettlement } from '../keys/settlement.js'
 import { createTurns } from '../keys/turns.js'
 import { createVerdicts } from '../keys/verdicts.js'
 import { createAcceptLogin } from '../login/accept.js'
@@ -60,6 +61,7 @@ export async function createCore(parts: BrokerParts) {
   const changes = createChanges({
     store,
     keeper,
+    cloud,
     turns,
     revocation: createRevocation({ keeper, disposal, times }),
     clock,
@@ -68,22 +70,14 @@ export async function createCore(parts: BrokerParts) {
     hold: credentials.hold,
     settle,
   })
-  const rotator = createKeyRotator({
-    keeper,
-    vault,
-    cloud,
-    disposal,
-    turns,
-    events,
-    clock,
-    times,
-    newId,
-    journal,
-    random,
+  const rotation = {
+    ...{ keeper, cloud, turns, journal, times },
     log: log.child({ part: 'rotation' }),
-    hostname: parts.hostname,
     lifetimeMs: settings['renewal.key_lifetime'],
-  })
+  }
+  const settlement = createSettlement({ ...rotation, disposal, events, clock, random })
+  const { hostname } = parts
+  const rotator = createKeyRotator({ ...rotation, settlement, vault, newId, hostname })
   const acceptLogin = createAcceptLogin({
     keeper,
     changes,

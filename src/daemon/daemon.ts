@@ -1,6 +1,7 @@
 /** The daemon: opens the parts in order, runs the broker on a clock, and closes everything in reverse. */
 
 import { buildApp } from '../api/app.js'
+import { generationFile } from '../config/paths.js'
 import { openJobAgent } from '../prefect/agent.js'
 import type { StatusSnapshot } from '../status/status.js'
 import { MINUTE_MS, SECOND_MS } from '../std/clock.js'
@@ -8,6 +9,7 @@ import { startTicking } from '../std/tick.js'
 import type { ListenerFacts } from '../tokens/access.js'
 import { type Broker, createBroker } from './broker.js'
 import { openDoors } from './doors.js'
+import { keepGenerationFile } from './generation-file.js'
 import { type DaemonOptions, openParts } from './open-parts.js'
 
 export interface Daemon {
@@ -56,6 +58,9 @@ async function start(options: DaemonOptions, onClose: OnClose): Promise<Daemon['
   if (listeners.some(({ isForeign }) => isForeign)) await broker.parkJobs()
   // What needs the network comes after the listeners are open: a start never waits for Prefect.
   const begun = startWork(options, broker, onClose)
+  const { events, credentials } = broker
+  const file = keepGenerationFile({ path: generationFile(options.paths.socket), credentials, events, log })
+  onClose(() => file.close())
   void begun.then(() => broker.idle.watch(app))
   // Closed first: whatever waits for Prefect ends when its calls do; a key being minted gets its time.
   onClose(() => parts.cloud.close())

@@ -163,7 +163,7 @@ export async function openParts(
       (await import('../login/callback.js')).openLoginCallback(request, options),
     notify: createDesktopNotifier({ platform: host.platform, env, clock, log }),
     identifyProcess: createProcessIdentifier({ clock, platform: host.platform }),
-    findCaller: createFindCaller({ clock, platform: host.platform }),
+    findCaller: createFindCaller({ clock, platform: host.platform, helper: paths.callers, uid: host.uid }),
     wakeTimer: createWakeTimer({ env, clock }),
     listeners,
     onShutdown: options.onShutdown,

@@ -5,11 +5,12 @@ import type { Journal } from '../keys/journal.js'
 import type { Ledger } from '../keys/ledger.js'
 import type { PortList } from '../login/ports.js'
 import { isObject } from '../os/records.js'
-import type { TokenList } from '../tokens/issue.js'
+import type { TokenList } from '../tokens/records.js'
 
 const text = z.string().max(10_000)
 const maybe = text.exactOptional()
-const at = z.number()
+/** Epoch ms that a calendar has: any other could not be shown. */
+const at = z.number().min(-8.64e15).max(8.64e15)
 
 const owner = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('user'), id: text, handle: text, email: maybe }),
@@ -72,6 +73,14 @@ function byName<T>(value: z.ZodType<T>): z.ZodType<Readonly<Record<string, T>>> 
     })
 }
 
+const promotion = z.object({
+  profile: text,
+  item: text,
+  at,
+  owner: owner.exactOptional(),
+  workspaces: z.array(workspace).exactOptional(),
+})
+
 const undoEdit = z.discriminatedUnion('kind', [
   z.object({
     kind: z.literal('set'),
@@ -81,7 +90,7 @@ const undoEdit = z.discriminatedUnion('kind', [
   }),
   z.object({ kind: z.literal('delete'), name: text }),
   z.object({ kind: z.literal('rename'), name: text, to: text }),
-  z.object({ kind: z.literal('set_active'), name: text }),
+  z.object({ kind: z.literal('set_active'), name: text.nullable(), written: maybe }),
 ])
 
 export const journalEntry = z.discriminatedUnion('kind', [
@@ -141,10 +150,21 @@ export const journalEntry = z.discriminatedUnion('kind', [
     created: z.array(text),
     keys: z.array(z.object({ item: text, profile: maybe })),
     outcome: z.object({
-      forget: z.object({ profile: text, items: z.array(text) }).exactOptional(),
+      promote: promotion.exactOptional(),
+      tie: promotion.extend({ heir: maybe }).exactOptional(),
+      rename: z.object({ from: text, to: text }).exactOptional(),
+      reach: z.object({ profile: text, workspaces: z.array(workspace) }).exactOptional(),
+      forget: z
+        .object({
+          profile: text,
+          items: z.array(text),
+          heirs: z.record(z.string(), text).exactOptional(),
+        })
+        .exactOptional(),
       auth: z.object({ profile: text, item: maybe }).exactOptional(),
       revoke: z.boolean().exactOptional(),
     }),
+    isRestored: z.literal(true).exactOptional(),
   }),
 ])
 
@@ -166,9 +186,10 @@ export const tokenRecord = z.looseObject({
   createdAt: at,
   expiresAt: at,
   hash: z.string().length(64),
+  ticketHash: z.string().length(64).exactOptional(),
   workspace: z.object({ accountId: text, workspaceId: text }).exactOptional(),
   parkedAt: at.exactOptional(),
-  job: z.object({ pid: at.exactOptional(), process: maybe, idleMs: at }).exactOptional(),
+  job: z.object({ pid: z.number().exactOptional(), process: maybe, idleMs: at }).exactOptional(),
 })
 
 export const tokensSchema: z.ZodType<TokenList> = z.object({
@@ -176,18 +197,16 @@ export const tokensSchema: z.ZodType<TokenList> = z.object({
   leftAt: at.exactOptional(),
 })
 
-export const portsSchema: z.ZodType<PortList> = z.object({
-  ports: z.array(
-    z.object({
-      port: z.int().min(1).max(65_535),
-      profile: text,
-      cloudApiUrl: text,
-      uiOrigin: text,
-      stateHash: z.string().length(64).exactOptional(),
-      until: at,
-    }),
-  ),
+export const portRecord = z.object({
+  port: z.int().min(1).max(65_535),
+  profile: text,
+  cloudApiUrl: text,
+  uiOrigin: text,
+  stateHash: z.string().length(64).exactOptional(),
+  until: at,
 })
+
+export const portsSchema: z.ZodType<PortList> = z.object({ ports: z.array(portRecord) })
 
 /** The generation must never go back, and the key must be found again, even if the rest is not understood. */
 export function salvageProfile(raw: unknown): unknown {

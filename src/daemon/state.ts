@@ -11,7 +11,7 @@ import { findDiskTrouble } from '../os/disk.js'
 import { type Document, type NotedDocument, openDocument, readDocument } from '../os/document.js'
 import type { Clock } from '../std/clock.js'
 import type { Log } from '../std/log.js'
-import type { TokenList } from '../tokens/issue.js'
+import type { TokenList } from '../tokens/records.js'
 import { markVaultChoice } from '../vault/choice.js'
 import { bringUpToDate, type OldJournal } from './bring-up.js'
 import { createCleanEnd } from './clean-end.js'
@@ -21,6 +21,7 @@ import {
   journalSchema,
   keyRecord,
   ledgerSchema,
+  portRecord,
   portsSchema,
   profileRecord,
   salvageProfile,
@@ -91,6 +92,7 @@ export async function openState({ stateDir, clock, log, trace, lock = HELD }: St
     ...base,
     path: path('login-ports.json'),
     schema: portsSchema,
+    records: { ports: { schema: portRecord } },
     empty: NO_PORTS,
   })
   if (ledger.format === 1 || tokens.format === 1) await markVaultChoice(stateDir, log)

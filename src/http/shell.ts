@@ -3,10 +3,16 @@ import type { FastifyRequest } from 'fastify'
 import type { ErrorCode } from '../base/errors.js'
 import { BrokerError } from '../base/errors.js'
 import type { PrefectEnv } from '../wire/credentials.js'
-import { ENV_NAMES, PROFILE_VARIABLE, PROXY_EXTRA_NAMES, SHADOW_NAMES } from '../wire/env-names.js'
+import {
+  ENV_NAMES,
+  FOLLOW_NAMES,
+  PROFILE_VARIABLE,
+  PROXY_EXTRA_NAMES,
+  SHADOW_NAMES,
+} from '../wire/env-names.js'
 import { DIALECTS, ENV_FORMATS, type ShellFormat } from '../wire/kinds.js'
 
-const EXTRA_NAMES = [PROFILE_VARIABLE, ...PROXY_EXTRA_NAMES] as const
+const EXTRA_NAMES = [PROFILE_VARIABLE, ...PROXY_EXTRA_NAMES, ...FOLLOW_NAMES] as const
 type ExtraName = (typeof EXTRA_NAMES)[number]
 type EnvName = (typeof ENV_NAMES)[number] | ExtraName
 

@@ -1,6 +1,7 @@
 /** Changes: every change of profiles and their keys, done whole or not at all, seen by others once. */
 
 import { BrokerError, type ErrorCode, isBrokerError } from '../base/errors.js'
+import type { CloudApi } from '../prefect/cloud.js'
 import type { ProfileEdit, ProfileFile, ProfileReading, ProfileStore } from '../profiles/profile.js'
 import { type Clock, DAY_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
@@ -9,18 +10,11 @@ import { tableDigest } from './file-edits.js'
 import { type ChangePlan, intend, isNothing } from './intent.js'
 import type { ChangeEntry } from './journal.js'
 import type { KeyKeeper } from './keeper.js'
-import {
-  forgottenFor,
-  type KeyRecord,
-  type Ledger,
-  profilesServing,
-  withChange,
-  withoutChange,
-} from './ledger.js'
+import { forgottenFor, type KeyRecord, profilesServing, withChange, withoutChange } from './ledger.js'
 import { decide, retiredFor } from './outcome.js'
 import type { Revocation, Revoked } from './revocation.js'
 import type { Turns } from './turns.js'
-import { fileBefore, putBack } from './undo.js'
+import { fileBefore, putBack, recheck } from './undo.js'
 
 export interface Changed {
   readonly keys: readonly KeyRecord[]
@@ -58,6 +52,7 @@ const NOTHING_WRITTEN: readonly ErrorCode[] = [
 export function createChanges({
   store,
   keeper,
+  cloud,
   turns,
   revocation,
   clock,
@@ -68,6 +63,7 @@ export function createChanges({
 }: {
   readonly store: ProfileStore
   readonly keeper: KeyKeeper
+  readonly cloud: Pick<CloudApi, 'workspaces'>
   readonly turns: Turns
   readonly revocation: Revocation
   readonly clock: Clock
@@ -124,10 +120,10 @@ export function createChanges({
     return store.edit(edits)
   }
 
-  async function commit(entry: ChangeEntry, change: (ledger: Ledger) => Ledger): Promise<void> {
+  async function commit(entry: ChangeEntry): Promise<void> {
     const done: ChangeEntry = { ...entry, step: 'committed' }
     await keeper.apply((ledger) => {
-      const next = decide(change(ledger), entry, clock.now())
+      const next = decide(ledger, entry, clock.now())
       return entry.outcome.revoke === true ? withChange(next, done) : withoutChange(next, entry.id)
     })
   }
@@ -154,7 +150,7 @@ export function createChanges({
       keys = await keep(plan, entry)
       const after = edits.length === 0 ? reading : await edit(entry, edits)
       isWritten = edits.length > 0
-      if (!isPlain) await commit(entry, (ledger) => plan.commit?.(ledger, keys) ?? ledger)
+      if (!isPlain) await commit(withItem(entry, keys[0]?.item))
       const revoked = entry.outcome.revoke === true ? await revoke(entry) : []
       await release(entry.id)
       return { keys, reading: after, revoked }
@@ -218,8 +214,11 @@ export function createChanges({
       if (isOnline) await revoke(noted, clock.now() < noted.startedAt + REVOKE_FOR_MS)
       return true
     }
-    const back = await putBack(noted, { store, keeper, isUntouched })
-    if (back.isDecided) await commit(noted, (ledger) => ledger)
+    const back =
+      noted.isRestored === true
+        ? await recheck(noted, { store, keeper, ...(isOnline ? { cloud } : {}) })
+        : await putBack(noted, { store, keeper, isUntouched })
+    if (back.isDecided) await commit(noted)
     else {
       await keeper.apply((ledger) =>
         withoutChange(retiredFor(ledger, noted, back.missing, clock.now()), noted.id),
@@ -271,6 +270,13 @@ export function createChanges({
 
 function concerns({ tables }: ChangeEntry, profiles: readonly string[]): boolean {
   return tables.some(({ profile }) => profiles.includes(profile))
+}
+
+/** Another profile may have stored the same key since the intent was noted: it keeps the name that it has there. */
+function withItem(entry: ChangeEntry, item: string | undefined): ChangeEntry {
+  const { promote } = entry.outcome
+  if (promote === undefined || item === undefined) return entry
+  return { ...entry, outcome: { ...entry.outcome, promote: { ...promote, item } } }
 }
 
 function fileChanged(path: string): BrokerError {

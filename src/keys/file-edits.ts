@@ -1,6 +1,7 @@
 /** What edits of the profile file change: digests before and after, the values they expect, and the way back. Pure. */
 
 import type { ProfileEdit, ProfileEntry, ProfileFile } from '../profiles/profile.js'
+import { defined } from '../std/defined.js'
 import { Secret, sha256Hex } from '../std/secret.js'
 import type { TableNote, UndoEdit } from './journal.js'
 
@@ -109,10 +110,10 @@ function undoOf(
 ): { readonly edit?: UndoEdit; readonly isWhole: boolean } {
   switch (edit.kind) {
     case 'set_active':
-      // Without one before, the line stays: it names what Prefect takes for active anyway, or a profile that goes again.
-      return file.active === undefined
-        ? { isWhole: true }
-        : { isWhole: true, edit: { kind: 'set_active', name: file.active } }
+      return {
+        isWhole: true,
+        edit: { kind: 'set_active', name: file.active ?? null, ...defined({ written: edit.name }) },
+      }
     case 'create':
       return { isWhole: true, edit: { kind: 'delete', name: edit.name } }
     case 'rename':

@@ -10,9 +10,9 @@ export function heirsOf(
   { profiles }: ProfileFile,
   name: string,
   keys: readonly KeyRecord[],
-): ReadonlyMap<string, string> {
+): Readonly<Record<string, string>> {
   const written = [...profiles.values()].filter((entry) => entry.name !== name)
-  return new Map(
+  return Object.fromEntries(
     keys.flatMap(({ item, fingerprint }) => {
       const heir = written.find(({ apiKey }) => apiKey?.fingerprint() === fingerprint)
       return heir === undefined ? [] : [[item, heir.name] as const]

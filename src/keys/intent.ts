@@ -6,7 +6,6 @@ import type { Secret } from '../std/secret.js'
 import { planEdits } from './file-edits.js'
 import type { ChangeEntry, ChangeOutcome } from './journal.js'
 import type { KeyKeeper, NewKey } from './keeper.js'
-import type { KeyRecord, Ledger } from './ledger.js'
 
 /** A key that must be in the vault before anything else changes. */
 export interface PlannedKey {
@@ -26,9 +25,10 @@ export interface ChangePlan {
   readonly keys?: readonly PlannedKey[]
   readonly authString?: { readonly item: string; readonly apiUrl: string; readonly text: Secret }
   readonly edits?: readonly ProfileEdit[]
-  readonly outcome?: ChangeOutcome
-  /** Applied with the outcome. `keys`: the records of the planned keys. */
-  readonly commit?: (ledger: Ledger, keys: readonly KeyRecord[]) => Ledger
+  /** `promote`: the first of the planned keys. */
+  readonly outcome?: Omit<ChangeOutcome, 'promote'> & {
+    readonly promote?: Omit<NonNullable<ChangeOutcome['promote']>, 'item'>
+  }
 }
 
 export function isNothing({ act: _, edits = [], ...rest }: ChangePlan): boolean {
@@ -58,6 +58,8 @@ export function intend(
     profiles,
     (profile) => inFile.find(({ about }) => about.profile === profile)?.item,
   )
+  const { promote, ...outcome } = plan.outcome ?? {}
+  const [first] = planned
   const entry: ChangeEntry = {
     kind: 'change',
     id,
@@ -79,7 +81,10 @@ export function intend(
       item,
       ...(isInFile ? { profile: about.profile } : {}),
     })),
-    outcome: plan.outcome ?? {},
+    outcome: {
+      ...outcome,
+      ...(promote === undefined || first === undefined ? {} : { promote: { ...promote, item: first.item } }),
+    },
   }
   return { entry, edits }
 }

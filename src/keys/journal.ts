@@ -86,7 +86,8 @@ export type UndoEdit =
     }
   | { readonly kind: 'delete'; readonly name: string }
   | { readonly kind: 'rename'; readonly name: string; readonly to: string }
-  | { readonly kind: 'set_active'; readonly name: string }
+  /** null: there was no such line. Only if `written` is still the active profile. */
+  | { readonly kind: 'set_active'; readonly name: string | null; readonly written?: string }
 
 /**
  * A change of profiles and their keys. While it is `intended` nobody has seen any of it, and it is undone after a crash;
@@ -110,13 +111,35 @@ export interface ChangeEntry {
   readonly created: readonly string[]
   /** Every key that it needs, those known before too; `profile`: the key was in that profile's table of the file. */
   readonly keys: readonly { readonly item: string; readonly profile?: string }[]
-  /** What becomes of the ledger, besides what only the running change knows. */
+  /** What becomes of the ledger. */
   readonly outcome: ChangeOutcome
+  /** It stood in an older copy of the journal, and may have been decided since. */
+  readonly isRestored?: true
 }
 
 export interface ChangeOutcome {
+  /** The key that becomes the profile's current one, and what is known of its owner. */
+  readonly promote?: {
+    readonly profile: string
+    readonly item: string
+    /** By the time of the key's own server, epoch ms. */
+    readonly at: number
+    readonly owner?: Owner
+    readonly workspaces?: readonly Workspace[]
+  }
+  /** The profile gets a key that is known: the current one of `heir`, else the one under `item`. The rest as in `promote`. */
+  readonly tie?: NonNullable<ChangeOutcome['promote']> & { readonly heir?: string }
+  /** Everything of one profile is the other's. */
+  readonly rename?: { readonly from: string; readonly to: string }
+  /** The workspaces that the profile's key was found to reach. */
+  readonly reach?: { readonly profile: string; readonly workspaces: readonly Workspace[] }
   /** Items of this profile that are forgotten. */
-  readonly forget?: { readonly profile: string; readonly items: readonly string[] }
+  readonly forget?: {
+    readonly profile: string
+    readonly items: readonly string[]
+    /** Other profiles whose tables contain a key of this one, by item: it becomes theirs. */
+    readonly heirs?: Readonly<Record<string, string>>
+  }
   /** The profile's auth string is the one under `item`; without one there is none. */
   readonly auth?: { readonly profile: string; readonly item?: string }
   /** Whether the forgotten keys are deleted at Prefect first. */
@@ -129,7 +152,9 @@ export type JournalEntry = RotationEntry | LoginEntry | RenameEntry | BotEntry |
 export function itemsNeeded(entry: JournalEntry): readonly string[] {
   switch (entry.kind) {
     case 'change':
-      return entry.step === 'intended' ? entry.keys.map(({ item }) => item) : []
+      return entry.step === 'intended'
+        ? [...entry.keys.map(({ item }) => item), entry.outcome.tie?.item ?? []].flat()
+        : []
     case 'rotation':
       return entry.step === 'lost' ? [] : [entry.item]
     case 'login':

@@ -129,8 +129,9 @@ export function withKey(ledger: Ledger, record: KeyRecord): Ledger {
 }
 
 /** The key with the user who owns it, as far as that is known. */
-export function withUser(ledger: Ledger, record: KeyRecord, owner: Owner | undefined): Ledger {
-  return owner?.kind === 'user' ? withKey(ledger, { userId: owner.id, ...record }) : ledger
+export function withUser(ledger: Ledger, item: string, owner: Owner | undefined): Ledger {
+  const record = ledger.keys[item]
+  return record && owner?.kind === 'user' ? withKey(ledger, { userId: owner.id, ...record }) : ledger
 }
 
 function noted(record: ProfileRecord, patch: ProfileNote): ProfileRecord {
@@ -225,10 +226,10 @@ export function forgottenFor(ledger: Ledger, name: string, items: readonly strin
 export function bequeathed(
   ledger: Ledger,
   name: string,
-  heirs: ReadonlyMap<string, string>,
+  heirs: Readonly<Record<string, string>>,
   now: number,
 ): Ledger {
-  return [...heirs].reduce((next, [item, heir]) => {
+  return Object.entries(heirs).reduce((next, [item, heir]) => {
     const record = next.keys[item]
     if (record === undefined) return next
     const isServed = profilesServing(next, item).some((one) => one !== name)
@@ -299,10 +300,11 @@ function mapValues<T>(
   return Object.fromEntries(Object.entries(map).map(([name, value]) => [name, change(value)]))
 }
 
-/** Every item that the ledger names: current and retired keys, and auth strings. */
-export function itemsInUse(ledger: Ledger): readonly string[] {
-  const authItems = Object.values(ledger.profiles).flatMap(({ authItem }) => authItem ?? [])
-  return [...Object.keys(ledger.keys), ...authItems]
+/** Every item that the ledger names: current and retired keys, auth strings, and what a change under way has made. */
+export function itemsInUse({ keys, profiles, changes = {} }: Ledger): readonly string[] {
+  const authItems = Object.values(profiles).flatMap(({ authItem }) => authItem ?? [])
+  const created = Object.values(changes).flatMap((entry) => (entry.kind === 'change' ? entry.created : []))
+  return [...new Set([...Object.keys(keys), ...authItems, ...created])]
 }
 
 /** A key as every caller may see it. Times in epoch ms. */

@@ -2,22 +2,37 @@
 
 import type { ChangeEntry } from './journal.js'
 import {
+  bequeathed,
   forgotten,
   forgottenFor,
   type Ledger,
   profileRecord,
   profilesServing,
+  promoted,
+  renamed,
   reset,
   withKey,
+  withNote,
   withProfile,
+  withUser,
 } from './ledger.js'
 
 /** Applies what the entry names, as far as nothing newer has taken its place. */
 export function decide(ledger: Ledger, { outcome, tables }: ChangeEntry, now: number): Ledger {
-  const { forget, auth, revoke } = outcome
+  const { promote, tie, rename, reach, forget, auth, revoke } = outcome
   let next = ledger
+  if (promote !== undefined) next = withCurrent(next, promote)
+  if (tie !== undefined) {
+    // A renewal of the heir's key may have come in between.
+    const { heir, item, ...found } = tie
+    const current = heir === undefined ? item : profileRecord(next, heir).currentItem
+    if (current !== undefined) next = withCurrent(next, { ...found, item: current })
+  }
+  if (rename !== undefined) next = renamed(next, rename.from, rename.to)
+  if (reach !== undefined) next = withNote(next, [reach.profile, { workspaces: reach.workspaces }])
   if (auth !== undefined) next = withAuthItem(next, auth.profile, auth.item)
   if (forget === undefined) return next
+  next = bequeathed(next, forget.profile, forget.heirs ?? {}, now)
   const found = tables.find(({ profile }) => profile === forget.profile)?.item
   const { currentItem, authItem } = profileRecord(next, forget.profile)
   next = withoutRotations(next, forget.items)
@@ -34,6 +49,11 @@ export function decide(ledger: Ledger, { outcome, tables }: ChangeEntry, now: nu
   if (currentItem !== undefined && currentItem !== found && !forget.items.includes(currentItem)) return next
   if (authItem !== undefined && forget.items.includes(authItem)) next = forgotten(next, authItem)
   return reset(next, forget.profile)
+}
+
+function withCurrent(ledger: Ledger, found: NonNullable<ChangeEntry['outcome']['promote']>): Ledger {
+  const { profile, item, at, ...patch } = found
+  return promoted(withUser(ledger, item, patch.owner), item, { profile, patch }, at)
 }
 
 /**

@@ -1,22 +1,19 @@
 /** Replaces a profile's current key: journal, prove the vault, mint, store, verify, promote, retire. */
 
 import { BrokerError, type ErrorCode, isBrokerError } from '../base/errors.js'
-import type { Events } from '../base/events.js'
 import type { Document } from '../os/document.js'
 import type { CloudApi, MintedKey, Owner } from '../prefect/cloud.js'
-import type { ServerTimes } from '../prefect/server-time.js'
+import { livesTooLong, type ServerTimes } from '../prefect/server-time.js'
 import { shownName } from '../profiles/bundled.js'
 import { createSingleFlight } from '../std/async.js'
-import { type Clock, MINUTE_MS, SECOND_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
 import type { Secret } from '../std/secret.js'
 import type { Vault } from '../vault/vault.js'
-import type { Disposal } from './disposal.js'
 import { dropEntry, type Journal, type RotationEntry, writeEntry } from './journal.js'
 import type { KeyKeeper } from './keeper.js'
 import type { KeyRecord } from './ledger.js'
-import { createSettlement, overtaken } from './settlement.js'
+import { overtaken, type Settlement } from './settlement.js'
 import type { Turns } from './turns.js'
 
 export interface KeyRotator {
@@ -35,9 +32,6 @@ export interface KeyRotator {
   recover(): Promise<void>
 }
 
-/** More than seconds are rounded, less than any life. */
-const LIFE_TOLERANCE_MS = 5 * MINUTE_MS
-
 /** Errors after which certainly nothing was minted. */
 const CERTAINLY_NOT_MINTED: readonly ErrorCode[] = [
   'key_rejected',
@@ -54,14 +48,11 @@ export function createKeyRotator({
   keeper,
   vault,
   cloud,
-  disposal,
+  settlement,
   turns,
   journal,
-  events,
-  clock,
   times,
   newId,
-  random,
   log,
   hostname,
   lifetimeMs,
@@ -69,16 +60,12 @@ export function createKeyRotator({
   readonly keeper: KeyKeeper
   readonly vault: Pick<Vault, 'prove'>
   readonly cloud: CloudApi
-  readonly disposal: Disposal
+  readonly settlement: Settlement
   readonly turns: Turns
   readonly journal: Document<Journal>
-  readonly events: Events
-  readonly clock: Clock
   /** A key lives as long as asked by the time of its own server. */
   readonly times: ServerTimes
   readonly newId: () => string
-  /** In [0, 1). */
-  readonly random: () => number
   readonly log: Log
   /** Names this machine in the names of minted keys. */
   readonly hostname: string
@@ -88,19 +75,6 @@ export function createKeyRotator({
   const rotations = createSingleFlight<KeyRecord>()
   const recoveries = createSingleFlight<void>()
   const underWay = new Set<string>()
-  const settlement = createSettlement({
-    keeper,
-    cloud,
-    disposal,
-    turns,
-    journal,
-    events,
-    clock,
-    times,
-    random,
-    log,
-    lifetimeMs,
-  })
 
   async function rotate(profile: string, current: KeyRecord | undefined): Promise<KeyRecord> {
     const oldKey = current === undefined ? undefined : keeper.keyOf(current.item)
@@ -137,26 +111,17 @@ export function createKeyRotator({
     }
   }
 
-  /** Prefect's time, never later than it is: a key must not live longer than asked. */
-  function mintingTime(cloudApiUrl: string): number {
-    const time = times.of(cloudApiUrl)
-    return Math.min(time.clock.now(), clock.now() - (time.skewMs() ?? 0))
-  }
-
   /** A key that lives longer than asked is deleted: the time that Prefect had told was wrong. */
   async function requireAskedLife(entry: RotationEntry, minted: MintedKey): Promise<void> {
     const { id, createdAt, expiresAt } = minted
-    if (createdAt === undefined || expiresAt === undefined) return
-    // A tenth: two clocks that were compared a moment ago may differ by that, and a wrong `Date` is off by months.
-    if (expiresAt - createdAt <= lifetimeMs + Math.max(LIFE_TOLERANCE_MS, lifetimeMs / 10)) return
-    times.of(entry.cloudApiUrl).note(createdAt, clock.now())
+    if (createdAt === undefined || expiresAt === undefined || !livesTooLong(minted, lifetimeMs)) return
+    times.of(entry.cloudApiUrl).note(createdAt)
     await settlement
       .abandon({ ...entry, cloudId: id })
       .catch((error: unknown) =>
         log.warn({ key: id, error }, 'unwanted key not deleted at Prefect; will retry'),
       )
-    const until = new Date(expiresAt).toISOString().slice(0, 10)
-    throw new BrokerError('prefect_failed', `the minted key would live until ${until}, longer than asked`)
+    throw tooLong(expiresAt)
   }
 
   async function mint(entry: RotationEntry, key: Secret): Promise<MintedKey> {
@@ -166,17 +131,9 @@ export function createKeyRotator({
       throw error
     })
     try {
-      // Prefect returns whole seconds: ask for what will be compared later.
-      const now = mintingTime(entry.cloudApiUrl)
-      const expiresAt = Math.floor((now + lifetimeMs) / SECOND_MS) * SECOND_MS
-      return await cloud.createKey(
-        { cloudApiUrl: entry.cloudApiUrl, key, profile: entry.profile },
-        entry.userId,
-        {
-          name: entry.keyName,
-          expiresAt,
-        },
-      )
+      const expiresAt = times.of(entry.cloudApiUrl).endOfLife(lifetimeMs)
+      const target = { cloudApiUrl: entry.cloudApiUrl, key, profile: entry.profile }
+      return await cloud.createKey(target, entry.userId, { name: entry.keyName, expiresAt })
     } catch (error) {
       const noting = isBrokerError(error, ...CERTAINLY_NOT_MINTED)
         ? dropEntry(journal, entry.id)
@@ -225,6 +182,11 @@ export function createKeyRotator({
     isRotating: (profile) => rotations.isRunning(flightOf(profile, keeper.current(profile))),
     recover: () => recoveries.run('all', () => settlement.recover(underWay)),
   }
+}
+
+export function tooLong(expiresAt: number): BrokerError {
+  const until = new Date(expiresAt).toISOString().slice(0, 10)
+  return new BrokerError('prefect_failed', `the minted key would live until ${until}, longer than asked`)
 }
 
 /** Only users can mint keys, and only their own (Terraform provider, docs/resources/user.md). */

@@ -15,7 +15,7 @@ import type { KeyKeeper } from './keeper.js'
 import type { KeyRecord } from './ledger.js'
 import type { Turns } from './turns.js'
 
-interface Settlement {
+export interface Settlement {
   /**
    * Verifies the stored key and makes it the current one. Rejects if it may not become current, after abandoning it; and if
    * that cannot be known yet (no response, a locked vault), leaving the entry for `recover`.

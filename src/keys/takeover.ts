@@ -1,7 +1,7 @@
 /** What becomes of a ledger that an older version wrote, or that is older than what was lost. Pure. */
 
 import { defined } from '../std/defined.js'
-import type { Journal } from './journal.js'
+import type { Journal, JournalEntry } from './journal.js'
 import type { KeyRecord, Ledger } from './ledger.js'
 
 /** A ledger of the first version with its journal, which was a file of its own: one document, one change. */
@@ -52,15 +52,19 @@ function withoutId({ cloudId: _, userId: __, ...rest }: KeyRecord): KeyRecord {
 }
 
 /**
- * A ledger restored from an older copy may name changes that were finished since. Those that edit the profile file and cannot
- * be compared with what they found (`found`) are dropped.
+ * A ledger restored from an older copy may name changes that were decided since. They are marked; the first version's, which
+ * cannot be compared with what they found, are dropped.
  */
 export function recheckedChanges(ledger: Ledger): { ledger: Ledger; dropped: readonly string[] } {
   const all = Object.entries(ledger.changes ?? {})
-  const kept = all.filter(([, entry]) => 'found' in entry || !['login', 'rename'].includes(entry.kind))
+  const kept = all.filter(([, { kind }]) => kind !== 'login' && kind !== 'rename')
   const dropped = all
     .filter((one) => !kept.includes(one))
     .map(([, { kind, profile }]) => `${kind} of '${profile}'`)
-  if (dropped.length === 0) return { ledger, dropped }
-  return { ledger: { ...ledger, changes: Object.fromEntries(kept) }, dropped }
+  if (all.length === 0) return { ledger, dropped }
+  const changes = kept.map(([id, entry]): [string, JournalEntry] => [
+    id,
+    entry.kind === 'change' ? { ...entry, isRestored: true } : entry,
+  ])
+  return { ledger: { ...ledger, changes: Object.fromEntries(changes) }, dropped }
 }

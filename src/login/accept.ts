@@ -7,14 +7,13 @@ import type { Changes } from '../keys/change.js'
 import { plannedFromFile } from '../keys/from-file.js'
 import type { ChangePlan, PlannedKey } from '../keys/intent.js'
 import type { KeyKeeper, NewKey } from '../keys/keeper.js'
-import { type KeyOrigin, type KeyRecord, keyFacts, promoted } from '../keys/ledger.js'
+import { type KeyOrigin, type KeyRecord, keyFacts } from '../keys/ledger.js'
 import type { KeyRotator } from '../keys/rotate.js'
 import { type CloudDefaults, workspaceApiUrl } from '../prefect/cloud.js'
 import type { ServerTimes } from '../prefect/server-time.js'
 import type { ProfileEdit, ProfileReading } from '../profiles/profile.js'
 import { resolveProfile } from '../profiles/resolve.js'
 import { DAY_MS } from '../std/clock.js'
-import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
 import type { KeepDelivery, LoginDelivery, LoginOutcome } from './login.js'
 import { requireWritable } from './target.js'
@@ -75,10 +74,7 @@ export function createAcceptLogin({
       act: 'login',
       keys: replaced === undefined ? [planned] : [planned, replaced],
       edits,
-      commit: (ledger, [record]) =>
-        record === undefined
-          ? ledger
-          : promoted(ledger, record.item, { profile, patch: { owner, workspaces } }, now),
+      outcome: { promote: { profile, at: now, owner, workspaces } },
     }
   }
 
@@ -87,10 +83,9 @@ export function createAcceptLogin({
     const expiry =
       via === 'browser' ? { expiresAt: issuedAt + ASSUMED_BROWSER_LIFE_MS, isExpiryAssumed: true } : {}
     const origin: KeyOrigin = owner.kind === 'service_account' ? 'service_account' : via
-    const userId = owner.kind === 'user' ? owner.id : undefined
     // Whoever pasted it has it from somewhere else.
     const handedOut = via === 'pasted'
-    return { item, profile, cloudApiUrl, origin, issuedAt, handedOut, ...expiry, ...defined({ userId }) }
+    return { item, profile, cloudApiUrl, origin, issuedAt, handedOut, ...expiry }
   }
 
   /** The login is done: it does not fail because its answer is late. */

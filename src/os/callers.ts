@@ -1,13 +1,16 @@
 /** Who is at the other end of a local connection: program, pid and parents, as far as the system tells. */
-import { readFile, readlink } from 'node:fs/promises'
+import { lstat, readFile, readlink } from 'node:fs/promises'
 import type { Socket } from 'node:net'
 import { type Clock, SECOND_MS } from '../std/clock.js'
 import { cleanText } from '../std/text.js'
 import { findExecutable, runProgram } from './run-program.js'
+import { readSocket } from './sockets.js'
 
 /** `curl[4711] < bash[4700] < sshd[812]`, `user 1001`; `undefined` if it cannot be found out. Never rejects. */
 export type FindCaller = (socket: Socket) => Promise<string | undefined>
 
+/** Both tables, without a head: what the unit `prefect-authd-callers@.service` prints as well. */
+const SS_ARGS = ['-tnxpeH']
 const SS = ['/usr/bin/ss', '/bin/ss', '/usr/sbin/ss', '/sbin/ss', '/run/current-system/sw/bin/ss']
 const LSOF = ['/usr/sbin/lsof', '/usr/bin/lsof']
 const MAX_PARENTS = 4
@@ -18,12 +21,20 @@ interface Peer {
   readonly uid?: number
 }
 
+/**
+ * `helper`: the socket on which the service manager sends the table of `ss`, made outside our sandbox, to whoever connects. It
+ * must be ours (`uid`); if there is none, `ss` is run here.
+ */
 export function createFindCaller({
   clock,
   platform,
+  helper,
+  uid,
 }: {
   readonly clock: Clock
   readonly platform: NodeJS.Platform
+  readonly helper?: string
+  readonly uid?: number | undefined
 }): FindCaller {
   const run = async (programs: readonly string[], args: readonly string[]): Promise<string> => {
     const file = await findExecutable(programs)
@@ -31,13 +42,19 @@ export function createFindCaller({
     const result = await runProgram({ file, args, env: { LC_ALL: 'C' }, deadlineMs: 2 * SECOND_MS }, clock)
     return result.kind === 'exited' ? result.stdout : ''
   }
+  const connections = async (): Promise<string> => {
+    const found = helper === undefined ? undefined : await lstat(helper).catch(() => undefined)
+    const isOurs = found?.isSocket() === true && found.uid === uid
+    const told = helper !== undefined && isOurs ? await readSocket(helper, 3 * SECOND_MS) : undefined
+    return told ?? run(SS, SS_ARGS)
+  }
   const findPeer = async (socket: Socket): Promise<Peer | undefined> => {
     const { localPort, remotePort } = socket
     const isTcp = localPort !== undefined && remotePort !== undefined
     if (platform === 'linux') {
-      if (isTcp) return parseTcpPeer(await run(SS, ['-tnpeH']), localPort, remotePort)
+      if (isTcp) return parseTcpPeer(await connections(), localPort, remotePort)
       const inode = await inodeOf(socket)
-      return inode === undefined ? undefined : parseUnixPeer(await run(SS, ['-xpH']), inode)
+      return inode === undefined ? undefined : parseUnixPeer(await connections(), inode)
     }
     // lsof does not say which unix sockets belong together.
     if (!isTcp) return undefined
@@ -63,24 +80,29 @@ async function inodeOf(socket: Socket): Promise<string | undefined> {
   return /^socket:\[(\d+)\]$/.exec(link)?.[1]
 }
 
-/** `u_str ESTAB 0 0 PATH INODE * PEER users:(("curl",pid=1,fd=5))`, of `ss -xpH`. */
+/**
+ * `u_str ESTAB 0 0 * INODE * PEER users:(("curl",pid=1,fd=5)) <->`, of `ss -xpeH`. A client's socket has no name, so a name
+ * made to look like a row is none; nor is what two rows claim.
+ */
 export function parseUnixPeer(table: string, inode: string): Peer | undefined {
-  const rows = table.split('\n').map((line) => / (\d+) +\S+ +(\d+)(?: +users:(.*))?\s*$/.exec(line))
-  const peer = rows.find((row) => row?.[1] === inode)?.[2]
-  if (peer === undefined || peer === '0') return undefined
-  return withPid(rows.find((row) => row?.[1] === peer)?.[3])
+  const rows = table.split('\n').flatMap((line) => {
+    const [, peer, rest = ''] = /^u_\w+ +\w+ +\d+ +\d+ +\* +\d+ +\* +(\d+)(?: +(.*))?$/.exec(line) ?? []
+    return peer === inode ? [withPid(rest)] : []
+  })
+  return rows.length === 1 ? rows[0] : undefined
 }
 
-/** `ESTAB 0 0 127.0.0.1:40000 127.0.0.1:4280 users:(("curl",pid=1,fd=5)) uid:1000 ino:…`, of `ss -tnpeH`. */
+/** `tcp ESTAB 0 0 127.0.0.1:40000 127.0.0.1:4280 users:(("curl",pid=1,fd=5)) uid:1000 ino:…`, of `ss -tnpeH`. */
 export function parseTcpPeer(table: string, ourPort: number, theirPort: number): Peer | undefined {
-  for (const line of table.split('\n')) {
-    const [, from, to, rest = ''] = /:(\d+) +\S*:(\d+)(?: +(.*))?$/.exec(line.trimEnd()) ?? []
-    if (from !== String(theirPort) || to !== String(ourPort)) continue
+  const rows = table.split('\n').flatMap((line) => {
+    const [, from, to, rest = ''] =
+      /^tcp +\w[\w-]* +\d+ +\d+ +\S*:(\d+) +\S*:(\d+)(?: +(.*))?$/.exec(line.trimEnd()) ?? []
+    if (from !== String(theirPort) || to !== String(ourPort)) return []
     // Not told: root.
     const uid = [...rest.matchAll(/uid:(\d+)/g)].at(-1)?.[1]
-    return { uid: Number(uid ?? 0), ...withPid(rest) }
-  }
-  return undefined
+    return [{ uid: Number(uid ?? 0), ...withPid(rest) }]
+  })
+  return rows.length === 1 ? rows[0] : undefined
 }
 
 /** The last one: a program chooses its name, which stands before its pid. */

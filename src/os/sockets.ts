@@ -54,3 +54,25 @@ export function isSocketAlive(path: string): Promise<boolean> {
 function isRefusal(code: string | undefined): boolean {
   return code === 'ECONNREFUSED' || code === 'ENOENT'
 }
+
+/** More than any table that we read this way. */
+const MAX_TEXT_CHARACTERS = 4_000_000
+
+/** What whoever listens there sends until it closes; `undefined` if that fails, or lasts longer. Never rejects. */
+export function readSocket(path: string, deadlineMs: number): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    const socket = createConnection(path)
+    let text = ''
+    const finish = (outcome: string | undefined) => {
+      clearTimeout(late)
+      socket.destroy()
+      resolve(outcome)
+    }
+    const late = setTimeout(() => finish(undefined), deadlineMs)
+    socket.setEncoding('utf8').on('data', (chunk: string) => {
+      text += chunk
+      if (text.length > MAX_TEXT_CHARACTERS) finish(undefined)
+    })
+    socket.on('end', () => finish(text === '' ? undefined : text)).on('error', () => finish(undefined))
+  })
+}

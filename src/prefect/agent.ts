@@ -7,6 +7,7 @@ import { BrokerError } from '../base/errors.js'
 import { readPlainFile } from '../os/private-files.js'
 import { SECOND_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
+import { userinfoOf } from './api-url.js'
 import type { TlsSettings } from './connection.js'
 import { type ProxySettings, planProxyRoute, resolveProxySettings } from './way-out.js'
 
@@ -137,25 +138,15 @@ function openProxy(
   { connect, ofProxy }: { readonly connect: ConnectOptions; readonly ofProxy: ConnectOptions },
   shared: Agent.Options,
 ): Dispatcher {
-  const { username, password } = proxy
-  const login = `${percentDecode(username)}:${percentDecode(password)}`
+  const login = userinfoOf(proxy)
   return new ProxyWay({
     ...shared,
     uri: proxy.origin,
     // Copies, because undici changes them.
     requestTls: { ...connect },
     proxyTls: { ...ofProxy },
-    ...defined({ token: username === '' ? undefined : `Basic ${Buffer.from(login).toString('base64')}` }),
+    ...defined({ token: login && `Basic ${Buffer.from(login).toString('base64')}` }),
   })
-}
-
-/** A password with a bare `%` in it is used as it is. */
-function percentDecode(text: string): string {
-  try {
-    return decodeURIComponent(text)
-  } catch {
-    return text
-  }
 }
 
 async function readCertificates(path: string, namedBy: string): Promise<string> {
@@ -165,13 +156,8 @@ async function readCertificates(path: string, namedBy: string): Promise<string> 
     : `set ${namedBy} of the profile to the absolute path of a file of PEM certificates: prefect config set`
   // Relative to each client's own directory, and the daemon has none.
   if (!isOwn && !isAbsolute(path)) {
-    throw new BrokerError(
-      'setting_invalid',
-      `cannot use ${path}, which ${namedBy} names: it is not absolute`,
-      {
-        hint,
-      },
-    )
+    const problem = `cannot use ${path}, which ${namedBy} names: it is not absolute`
+    throw new BrokerError('setting_invalid', problem, { hint })
   }
   let text: string
   try {

@@ -28,6 +28,20 @@ export function parseHttpUrl(text: string): URL | undefined {
   return url.protocol === 'http:' || url.protocol === 'https:' ? url : undefined
 }
 
+/** `user:password` of a URL, decoded; `undefined` if it has neither. A password with a bare `%` in it is taken literally. */
+export function userinfoOf({ username, password }: URL): string | undefined {
+  if (username === '' && password === '') return undefined
+  return [username, password].map(unescaped).join(':')
+}
+
+function unescaped(text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return text
+  }
+}
+
 /**
  * Prefect's rule, `PREFECT_API_URL.startswith(PREFECT_CLOUD_API_URL)`, plus the same origin: a base without a path is also
  * a prefix of `https://api.prefect.cloud.example.com`, which must never be sent a key.

@@ -1,10 +1,13 @@
 /** URLs and tokens of our own proxy, `/proxy/{profile}/api/**`: made, read, and turned back into Prefect's. */
 
+import { defined } from '../std/defined.js'
 import { isCloudApiUrl, parseHttpUrl, workspaceIdsOf } from './api-url.js'
 import { isLoopbackHost } from './way-out.js'
 
 export interface ProxyTarget {
   readonly profile: string
+  /** What stands beside the profile in a job's URL: admits a WebSocket without credentials to sending events. */
+  readonly ticket?: string
   /** Our part of the path, as it was requested: `/proxy/{profile}/api`. */
   readonly prefix: string
   /** What follows the API's base, as it was requested: empty, or with a leading slash. */
@@ -13,7 +16,8 @@ export interface ProxyTarget {
   readonly query: string
 }
 
-const TARGET = /^(\/proxy\/([^/?#\\]+)\/api)(\/[^?#]*)?(\?[^#]*)?$/
+/** A profile's own `;` is percent-encoded, by us and by every client that encodes names. */
+const TARGET = /^(\/proxy\/([^/?#\\]+?)(?:;events=([\w-]{43}))?\/api)(\/[^?#]*)?(\?[^#]*)?$/
 
 /** Whether the request is for the proxy, even if it is refused there. */
 export function isProxyTarget(target: string): boolean {
@@ -22,15 +26,15 @@ export function isProxyTarget(target: string): boolean {
 
 /** `undefined`: no profile's API has this path. */
 export function parseProxyTarget(target: string): ProxyTarget | undefined {
-  const [, prefix, encoded, path = '', query = ''] = TARGET.exec(target) ?? []
+  const [, prefix, encoded, ticket, path = '', query = ''] = TARGET.exec(target) ?? []
   if (prefix === undefined || encoded === undefined) return undefined
   const profile = decode(encoded)
-  return profile === undefined ? undefined : { profile, prefix, path, query }
+  return profile === undefined ? undefined : { profile, ...defined({ ticket }), prefix, path, query }
 }
 
-/** The path of a profile's API on our own server. */
-export function proxyPrefix(profile: string): string {
-  return `/proxy/${encodeURIComponent(profile)}/api`
+/** The path of a profile's API on our own server, with the ticket of a job that has one. */
+export function proxyPrefix(profile: string, ticket?: string): string {
+  return `/proxy/${encodeURIComponent(profile)}${ticket === undefined ? '' : `;events=${ticket}`}/api`
 }
 
 /** Percent-decoded; `undefined` if that is not UTF-8. */

@@ -1,14 +1,20 @@
 /** Prefect's time, one per origin, from the `Date` of its answers; it corrects a clock of ours that is off by minutes. */
-import { type Clock, HOUR_MS, MINUTE_MS } from '../std/clock.js'
+import { type Clock, HOUR_MS, MINUTE_MS, SECOND_MS } from '../std/clock.js'
+import type { CloudKey } from './cloud.js'
 
 /** The time at one origin. */
 export interface ServerTime {
-  /** The server's time in an answer of its own, and ours when it arrived. Epoch ms. */
-  note(serverAt: number, receivedAt: number): void
+  /** The server's time in an answer of its own, and ours when it arrived: by default just now. Epoch ms. */
+  note(serverAt: number, receivedAt?: number): void
   /** Our wall clock minus the server's; `undefined` before the first answer since the start or `forget`. */
   skewMs(): number | undefined
   /** The server's time in its last answer. Epoch ms. */
   toldAt(): number | undefined
+  /**
+   * The end to ask for, so that a key that is made now lives for `lifeMs` and no longer: counted from the last time that the
+   * server told, which has certainly passed there, or from a tenth of the life ago if it told none since. Whole seconds.
+   */
+  endOfLife(lifeMs: number): number
   /** Whether the server answered less than twelve (awake) hours ago, and the wall clock has not moved since. */
   isFresh(): boolean
   /** The wall clock was moved, or the machine slept: the measured difference is void. */
@@ -54,13 +60,19 @@ export function createServerTime(clock: Clock): ServerTime {
   let measuredAt = Number.NEGATIVE_INFINITY
   const correction = () => (skew !== undefined && Math.abs(skew) > MAX_SKEW_MS ? skew : 0)
   return {
-    note(serverAt, receivedAt) {
+    note(serverAt, receivedAt = clock.now()) {
       skew = receivedAt - serverAt
       told = serverAt
       measuredAt = clock.monotonic()
     },
     skewMs: () => skew,
     toldAt: () => told,
+    endOfLife(lifeMs) {
+      // Each may be ahead of the server: our clock if it runs fast, the corrected one by the smaller differences that it keeps.
+      const now = clock.now() - Math.max(correction(), skew ?? 0)
+      const start = Math.min(now, Math.max(told ?? now, now - lifeMs / 10))
+      return Math.floor((start + lifeMs) / SECOND_MS) * SECOND_MS
+    },
     isFresh: () => skew !== undefined && clock.monotonic() - measuredAt < FRESH_MS,
     forget() {
       skew = undefined
@@ -77,4 +89,12 @@ export function createServerTime(clock: Clock): ServerTime {
 export function isPast({ toldAt, isFresh, clock }: ServerTime, at: number): boolean {
   const told = toldAt()
   return (told !== undefined && told > at) || (isFresh() && clock.now() > at)
+}
+
+/**
+ * Whether the server made a key that lives longer than asked, by its own two times: then what it had told of its time was wrong.
+ * Machines of one server differ by less than five minutes.
+ */
+export function livesTooLong({ createdAt, expiresAt }: CloudKey, lifeMs: number): boolean {
+  return createdAt !== undefined && expiresAt !== undefined && expiresAt - createdAt > lifeMs + MAX_SKEW_MS
 }

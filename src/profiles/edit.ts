@@ -28,7 +28,7 @@ export function editProfiles(text: string, edits: readonly ProfileEdit[]): strin
 function applyEdit(text: string, edit: ProfileEdit): string {
   switch (edit.kind) {
     case 'set_active':
-      return setActive(text, edit.name)
+      return setActive(text, edit)
     case 'create':
       if (profilesOf(treeOf(text))[edit.name] !== undefined) throw exists(edit.name)
       return createProfile(text, edit.name, edit.settings)
@@ -61,16 +61,23 @@ function requireExpected(
   }
 }
 
-function setActive(text: string, name: string): string {
+function setActive(text: string, { name, ifActive }: Extract<ProfileEdit, { kind: 'set_active' }>): string {
   const tree = treeOf(text)
-  if (profilesOf(tree)[name] === undefined && !isBundledProfileName(name)) throw notFound(name)
+  const { active, ...others } = tree
+  if (ifActive !== undefined && active !== ifActive) return text
   const layout = layoutOf(text)
+  if (name === undefined) {
+    const edited = layout.active === undefined ? text : splice.removeTopLine(text, layout.active.line)
+    return checked(edited, others)
+  }
+  const isThere = profilesOf(tree)[name] !== undefined || isBundledProfileName(name)
+  if (!isThere && ifActive === undefined) throw notFound(name)
   const value = splice.basicString(name)
   const edited =
     layout.active === undefined
       ? splice.insertAtTop(text, layout.first, `active = ${value}`)
-      : splice.replaceSpans(text, [layout.active], value)
-  return checked(edited, { ...tree, active: name })
+      : splice.replaceSpans(text, [layout.active.value], value)
+  return checked(edited, { ...others, active: name })
 }
 
 function createProfile(
@@ -158,7 +165,8 @@ function deleteProfile(text: string, name: string): string {
     if (piece === undefined) break
     edited = splice.removePiece(edited, piece)
   }
-  return checked(edited, { ...tree, profiles: kept })
+  // A blank file would be taken for one that another program has emptied and not yet filled again.
+  return checked(edited.trim() === '' ? '[profiles]\n' : edited, { ...tree, profiles: kept })
 }
 
 function renameProfile(text: string, name: string, to: string): string {
@@ -172,7 +180,7 @@ function renameProfile(text: string, name: string, to: string): string {
   const edited = splice.replaceSpans(text, names, splice.tomlKey(to))
   const expected = { ...tree, profiles: { ...kept, [to]: renamed } }
   const done = checked(edited, expected)
-  return tree.active === name ? setActive(done, to) : done
+  return tree.active === name ? setActive(done, { kind: 'set_active', name: to }) : done
 }
 
 function writable(setting: string, value: string | Secret): string {

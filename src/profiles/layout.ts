@@ -35,8 +35,8 @@ export interface ProfileLayout {
 }
 
 export interface Layout {
-  /** The value of `active`. */
-  active?: Span
+  /** `active = …` */
+  active?: { readonly line: Span; readonly value: Span }
   /** Where the first table or line begins. */
   first?: { readonly start: number; readonly isTable: boolean }
   /** `profiles = { … }`: the only form to which no `[profiles.x]` can be added. */
@@ -84,7 +84,9 @@ interface PairContext {
 function addPair(context: PairContext): void {
   const { layout, pair, path } = context
   const full = [...path, ...pair.key.keys.map(keyText)]
-  if (full.length === 1 && full[0] === 'active') layout.active = pair.value.range
+  if (full.length === 1 && full[0] === 'active') {
+    layout.active = { line: pair.range, value: pair.value.range }
+  }
   if (full[0] !== 'profiles') return
   const [, name, setting] = full
   if (name === undefined) {
@@ -251,6 +253,13 @@ export function insertAtTop(text: string, first: Layout['first'], line: string):
     start = startOfLine(text, start - 1)
   }
   return `${text.slice(0, start)}${line}${lineBreak}${first.isTable ? lineBreak : ''}${text.slice(start)}`
+}
+
+/** Removes a line that `insertAtTop` added, with the blank line that it put below. */
+export function removeTopLine(text: string, line: Span): string {
+  const end = endOfLine(text, line[1])
+  const blank = /^[ \t]*\r?\n/.exec(text.slice(end))?.[0].length ?? 0
+  return text.slice(0, startOfLine(text, line[0])) + text.slice(end + blank)
 }
 
 function startOfLine(text: string, offset: number): number {

@@ -55,6 +55,8 @@ export interface ResolvedProfile {
   readonly apiUrl?: string
   readonly cloudApiUrl: string
   readonly cloudUiUrl: string
+  /** `PREFECT_UI_URL`, if the profile says where the pages of its server are. */
+  readonly uiUrl?: string
   /** If the URL names one. Lower-case UUIDs. */
   readonly workspace?: { readonly accountId: string; readonly workspaceId: string }
   /** The plain-text key in the file. */
@@ -73,7 +75,13 @@ export interface ResolvedProfile {
 
 /** One change of the file. Names and values are checked before anything is written. */
 export type ProfileEdit =
-  | { readonly kind: 'set_active'; readonly name: string }
+  | {
+      readonly kind: 'set_active'
+      /** `undefined` removes the line. */
+      readonly name: string | undefined
+      /** Nothing happens if another profile is active; the one of `name` need not be there. */
+      readonly ifActive?: string
+    }
   | { readonly kind: 'create'; readonly name: string; readonly settings: Readonly<Record<string, string>> }
   | {
       readonly kind: 'set'

@@ -67,7 +67,7 @@ function resolve(name: string, file: ProfileFile, defaults: CloudDefaults): Reso
     isActive,
     kind,
     ...cloud,
-    ...defined({ apiUrl, workspace }),
+    ...defined({ apiUrl, workspace, uiUrl: entry.settings.PREFECT_UI_URL || undefined }),
     ...secretsOf(entry),
     ...obeyedBeside(entry),
     warnings: [...(isActive ? activeWarnings(name, file) : []), ...(isRead ? profileWarnings(known) : [])],

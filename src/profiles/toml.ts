@@ -25,12 +25,19 @@ export function parseProfiles(text: string): ParsedProfiles {
       integersAsBigInt: true,
       maxDepth: MAX_DEPTH,
     })
+    // The parser does not count the tables that a dotted path makes.
+    if (isDeeper(tree, MAX_DEPTH)) return { kind: 'invalid', problem: 'is nested too deep' }
     return readTree(tree)
   } catch (error) {
     // The message of a TomlError quotes the lines around the mistake, which may contain a key.
     const where = error instanceof TomlError ? `at line ${error.line}, column ${error.column}` : 'as a whole'
     return { kind: 'invalid', problem: `is not valid TOML ${where}` }
   }
+}
+
+function isDeeper(value: TomlValue, most: number): boolean {
+  if (!Array.isArray(value) && !isTable(value)) return false
+  return most === 0 || Object.values(value).some((inner) => isDeeper(inner, most - 1))
 }
 
 function readTree(tree: TomlTable): ParsedProfiles {

@@ -4,7 +4,7 @@ import { BrokerError } from '../base/errors.js'
 import { type Doorkeeper, refuseForeign, requirePlace, tokenRequired } from '../http/guard.js'
 import { createGround, isMethodAllowed, type Reach } from '../policy/ground.js'
 import { METHODS } from '../policy/table.js'
-import { parseHttpUrl } from '../prefect/api-url.js'
+import { parseHttpUrl, userinfoOf } from '../prefect/api-url.js'
 import type { ConnectionSettings } from '../prefect/connection.js'
 import { type ProxyTarget, parseProxyTarget, tokenInHeader } from '../prefect/proxied.js'
 import type { ResolvedProfile } from '../profiles/profile.js'
@@ -46,7 +46,8 @@ type FlawFinder = ReturnType<typeof createGround>
 
 export interface Admission {
   /**
-   * Returns who sent the request. With `mayUpgrade`, a WebSocket handshake may leave its token for the first frame.
+   * Returns who sent the request. With `mayUpgrade`, a WebSocket handshake may leave its token for the first frame, or show
+   * a ticket in its place where events are sent.
    * Throws `host_refused`, `browser_refused`, `bad_request`, `token_required`, `token_invalid`.
    */
   identify(request: IncomingMessage, options?: { readonly mayUpgrade?: boolean }): Visitor
@@ -66,7 +67,7 @@ export function createAdmission({
   allowed,
 }: {
   readonly doorkeeper: Doorkeeper
-  readonly tokens: Pick<Tokens, 'recognise'>
+  readonly tokens: Pick<Tokens, 'recognise' | 'recogniseTicket'>
   readonly credentials: Pick<Credentials, 'refresh' | 'state' | 'serve'>
   /** `host:port` of our own TCP listeners: never an upstream. */
   readonly ownAddresses: () => readonly string[]
@@ -84,21 +85,27 @@ export function createAdmission({
     upstreams.set(profile, upstream)
     return upstream
   }
+  const ofHeader = (authorization: string): KnownToken => {
+    const text = tokenInHeader(authorization)
+    return requireKnown(text === undefined ? undefined : tokens.recognise(text))
+  }
+  const ofTicket = (ticket: string | undefined): KnownToken => {
+    if (ticket === undefined) throw tokenRequired()
+    return requireKnown(tokens.recogniseTicket(ticket))
+  }
   return {
     identify(request, { mayUpgrade = false } = {}) {
       const entrance = doorkeeper.entranceOf(request.socket)
       refuseForeign(request, entrance, { mayUpgrade })
       const authorization = authorizationIn(request.rawHeaders)
+      const { door } = entrance
       if (authorization === undefined) {
-        const isStranger = entrance.door !== 'socket'
-        if (isStranger && !(mayUpgrade && authenticatesByFrame(request))) throw tokenRequired()
-        return { caller: { door: entrance.door }, isStranger }
+        if (door === 'socket') return { caller: { door }, isStranger: false }
+        if (mayUpgrade && authenticatesByFrame(request)) return { caller: { door }, isStranger: true }
       }
-      const text = tokenInHeader(authorization)
-      const token = text === undefined ? undefined : tokens.recognise(text)
-      if (token === undefined) throw invalidToken()
+      const token = authorization === undefined ? ofTicket(ticketIn(request)) : ofHeader(authorization)
       requirePlace(doorkeeper, request.socket, token)
-      return { caller: { door: entrance.door, token }, token, isStranger: false }
+      return { caller: { door, token }, token, isStranger: false }
     },
     async admit(request, visitor) {
       const target = targetOf(request)
@@ -130,6 +137,16 @@ function authorizationIn(raw: readonly string[]): string | undefined {
   return found
 }
 
+/**
+ * Prefect 3.0 to 3.6.13 sends its events to a server over a WebSocket without credentials. There, and nowhere else, the ticket
+ * in its URL counts: it may be in the job's log, as URLs are.
+ */
+function ticketIn({ method, url, headers }: IncomingMessage): string | undefined {
+  const isWebSocket = method === 'GET' && headers.upgrade?.toLowerCase() === 'websocket'
+  const target = isWebSocket ? parseProxyTarget(url ?? '') : undefined
+  return target?.path === '/events/in' ? target.ticket : undefined
+}
+
 /** Prefect's clients offer the subprotocol `prefect` if their first frame authenticates. */
 export function authenticatesByFrame({ headers }: IncomingMessage): boolean {
   const offered = headers['sec-websocket-protocol'] ?? ''
@@ -146,25 +163,11 @@ export function requireReach(caller: Caller, profile: string): void {
 export function upstreamOf({ kind, cloudApiUrl, apiUrl, connection }: ResolvedProfile): Upstream | undefined {
   const url = parseHttpUrl((kind === 'cloud' ? cloudApiUrl : apiUrl) ?? '')
   if (url === undefined || kind === 'none') return undefined
-  const { username, password } = url
-  const isAnonymous = username === '' && password === ''
   return {
     origin: url.origin,
     host: url.host,
     basePath: url.pathname.replace(/\/+$/, ''),
-    ...defined({
-      connection,
-      userinfo: isAnonymous ? undefined : `${unescaped(username)}:${unescaped(password)}`,
-    }),
-  }
-}
-
-/** A password with a bare `%` in it is taken literally. */
-function unescaped(text: string): string {
-  try {
-    return decodeURIComponent(text)
-  } catch {
-    return text
+    ...defined({ connection, userinfo: userinfoOf(url) }),
   }
 }
 
@@ -192,6 +195,11 @@ function requireOperation(
 }
 
 /** For somebody else's key and for a dead token: neither is ever passed on. */
+function requireKnown(token: KnownToken | undefined): KnownToken {
+  if (token === undefined) throw invalidToken()
+  return token
+}
+
 export function invalidToken(): BrokerError {
   // Prefect's own words for a 401.
   return new BrokerError('token_invalid', 'Invalid authentication credentials', {

@@ -1,4 +1,5 @@
 /** The environment variables of a job that goes through the proxy. Pure. */
+import { parseHttpUrl } from '../prefect/api-url.js'
 import { proxyPrefix, tokenAuthString } from '../prefect/proxied.js'
 import type { ResolvedProfile } from '../profiles/profile.js'
 import { defined } from '../std/defined.js'
@@ -9,10 +10,14 @@ interface ProxyEnvInputs {
   readonly address: string
   readonly resolved: ResolvedProfile
   readonly token: string
+  /** Of a job at a self-hosted server: old clients send events there without credentials. */
+  readonly ticket?: string
   /** `NO_PROXY` as the caller has it. */
   readonly noProxy?: string
   /** `no_proxy`, if the caller has another one. */
   readonly smallNoProxy?: string
+  /** `PREFECT_UI_URL` as the caller has it: it says where the pages are, and wins. */
+  readonly uiUrl?: string
   readonly headers?: Omit<CustomHeaderSources, 'profile'>
 }
 
@@ -23,6 +28,7 @@ type ProxyEnvName =
   | 'PREFECT_API_AUTH_STRING'
   | 'PREFECT_CLOUD_API_URL'
   | 'PREFECT_CLOUD_UI_URL'
+  | 'PREFECT_UI_URL'
   | 'PREFECT_SILENCE_API_URL_MISCONFIGURATION'
   | 'PREFECT_CLIENT_CUSTOM_HEADERS'
   | 'NO_PROXY'
@@ -33,11 +39,13 @@ export function planProxyEnv({
   address,
   resolved,
   token,
+  ticket,
   noProxy = '',
   smallNoProxy = noProxy,
+  uiUrl,
   headers,
 }: ProxyEnvInputs): ProxyEnv {
-  const base = `${address}${proxyPrefix(resolved.name)}`
+  const base = `${address}${proxyPrefix(resolved.name, ticket)}`
   const ofProfile = defined({ profile: resolved.customHeaders?.reveal() }) // only their names are used
   const ways = {
     PREFECT_API_KEY: token,
@@ -63,7 +71,16 @@ export function planProxyEnv({
     PREFECT_API_URL: base,
     PREFECT_API_AUTH_STRING: tokenAuthString(token),
     PREFECT_CLOUD_API_URL: resolved.cloudApiUrl,
+    // Inferred from the API's address, every link would lead to the proxy.
+    ...defined({ PREFECT_UI_URL: uiUrl ?? pagesOf(resolved) }),
   }
+}
+
+/** The pages of a self-hosted server, by Prefect's rule (`settings/models/_defaults.py`), without a password of its URL. */
+function pagesOf({ apiUrl = '', uiUrl }: ResolvedProfile): string | undefined {
+  const url = parseHttpUrl(uiUrl ?? apiUrl)
+  const plain = url && `${url.origin}${url.pathname}`.replace(/\/+$/, '')
+  return uiUrl === undefined ? plain?.replace(/\/api$/, '') : plain
 }
 
 function extendNoProxy(before: string): string {

@@ -64,7 +64,7 @@ export function authExpected(): BrokerError {
   return new BrokerError('token_required', "Expected 'auth' message")
 }
 
-interface Close {
+export interface Close {
   readonly code: number
   readonly reason: string
 }
@@ -83,6 +83,18 @@ export function closeFor(error: BrokerError): Close {
 const WORDS: Readonly<Record<string, string>> = {
   token_required: "Expected 'auth' message",
   token_invalid: 'Invalid token',
+}
+
+/** Reasons of Prefect's for which no other key helps. */
+const NOT_THE_KEY: ReadonlySet<string> = new Set([
+  'authorization_failed',
+  'unsupported_version',
+  "Expected 'auth' message",
+])
+
+/** Whether Prefect's close, in place of an answer to the auth message that we wrote, says that our key is no good. */
+export function isKeyRefusal({ code, reason }: Close): boolean {
+  return code === POLICY_VIOLATION && !NOT_THE_KEY.has(reason)
 }
 
 /** How a WebSocket ends whose upstream refused the handshake, after the client's was accepted. */

@@ -172,6 +172,50 @@ function textOf(parts: readonly Frame[]): string | undefined {
   }
 }
 
+/** What a server says first, besides pings. `bytes`: what came and is not yet passed on; of a close, without its frame. */
+type FirstAnswer =
+  | { readonly kind: 'waiting'; readonly bytes: Buffer }
+  | { readonly kind: 'message'; readonly bytes: Buffer }
+  | {
+      readonly kind: 'close'
+      readonly bytes: Buffer
+      readonly frame: Buffer
+      readonly code: number
+      readonly reason: string
+    }
+
+/** No control frame has a longer payload. */
+const MOST_CONTROL_BYTES = 125
+/** RFC 6455 7.1.5: the code of a close that has none. */
+const NO_CODE = 1005
+
+/** Takes bytes of the server, from between two frames on, until its first message or its close. */
+export function createFirstAnswer(): { push(chunk: Buffer): FirstAnswer } {
+  let waiting: Buffer = Buffer.alloc(0)
+  return {
+    push(chunk) {
+      waiting = waiting.length === 0 ? chunk : Buffer.concat([waiting, chunk])
+      const controls: Buffer[] = []
+      const passed = (...more: readonly Buffer[]) => Buffer.concat([...controls, ...more])
+      for (;;) {
+        const isMessage = waiting.length > 0 && ((waiting[0] ?? 0) & 0x0f) < OPCODE.close
+        const reading = readFrame(waiting, MOST_CONTROL_BYTES)
+        if (isMessage || reading.kind === 'large') return { kind: 'message', bytes: passed(waiting) }
+        if (reading.kind === 'incomplete') return { kind: 'waiting', bytes: passed() }
+        const { frame, rest } = reading
+        waiting = rest
+        if (frame.opcode === OPCODE.close) return { kind: 'close', bytes: passed(), ...closeOf(frame) }
+        controls.push(frame.bytes)
+      }
+    },
+  }
+}
+
+function closeOf({ payload, bytes }: Frame) {
+  if (payload.length < 2) return { frame: bytes, code: NO_CODE, reason: '' }
+  return { frame: bytes, code: payload.readUInt16BE(0), reason: payload.subarray(2).toString() }
+}
+
 export interface Boundary {
   /** Takes bytes in order, without keeping them. */
   take(chunk: Buffer): void

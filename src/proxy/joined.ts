@@ -8,9 +8,18 @@ import type { Clock } from '../std/clock.js'
 import type { Tokens } from '../tokens/tokens.js'
 import { authenticatesByFrame, requireReach, type Visit, type Visitor } from './admission.js'
 import type { Dialled } from './dial.js'
-import { authExpected, closeFor, readFirst, senderOf } from './first-frame.js'
-import { closeFrame, createBoundary, createFirstMessage, OPCODE, writeFrame } from './frames.js'
+import { authExpected, type Close, closeFor, isKeyRefusal, readFirst, senderOf } from './first-frame.js'
+import {
+  closeFrame,
+  createBoundary,
+  createFirstAnswer,
+  createFirstMessage,
+  OPCODE,
+  writeFrame,
+} from './frames.js'
 import { acceptedHeaders } from './headers.js'
+import { keyRejected } from './parking.js'
+import type { Renew } from './rejection.js'
 import type { Meter, Traffic } from './traffic.js'
 import { farewell, type Pair, splice } from './wires.js'
 
@@ -26,6 +35,7 @@ export interface JoinParts {
   readonly traffic: Pick<Traffic, 'welcome' | 'sockets'>
   readonly tokens: Pick<Tokens, 'recognise'>
   readonly clock: Clock
+  readonly renew: Renew
   /** The token that Prefect gets, as of now: the handshake may be a while ago. Throws as `credentials.serve` does. */
   readonly frameToken: (visit: Visit) => string | null
   /** Logs, audits and counts what ends a WebSocket whose handshake was accepted. */
@@ -75,7 +85,7 @@ export function join(
       if (forward.length > 0 && !upstream.write(Buffer.concat(forward))) client.pause()
       return
     }
-    let sent: Buffer
+    let sent: ReturnType<typeof forUpstream>
     try {
       sent = forUpstream(progress.message, request, visit, parts)
     } catch (thrown) {
@@ -84,8 +94,11 @@ export function join(
       return refuse(code, reason)
     }
     stop()
-    upstream.write(Buffer.concat([...forward, sent, progress.rest]))
-    splice(client, upstream, clock, track.closed)
+    upstream.write(Buffer.concat([...forward, sent.bytes, progress.rest]))
+    // In the middle of a frame it is already saying something else.
+    const isAnswer = sent.isAuth && between.isBetween()
+    const screen = isAnswer ? screenAnswer({ client, upstream }, request, visit, parts) : undefined
+    splice(client, upstream, clock, track.closed, screen)
   })
   const onDown = guarded(cut, (chunk: Buffer) => {
     between.take(chunk)
@@ -108,15 +121,72 @@ function forUpstream(
   request: IncomingMessage,
   visit: Visit,
   parts: JoinParts,
-): Buffer {
+): { readonly bytes: Buffer; readonly isAuth: boolean } {
   const first = readFirst(text)
   if (first.kind === 'auth') {
     const sender = senderOf(first.message, visit, parts.tokens)
     if (sender !== visit) requireReach(sender.caller, visit.target.profile)
-    return writeFrame(OPCODE.text, Buffer.from(first.message.withToken(parts.frameToken(visit))), mask)
+    const withKey = Buffer.from(first.message.withToken(parts.frameToken(visit)))
+    return { bytes: writeFrame(OPCODE.text, withKey, mask), isAuth: true }
   }
   if (first.kind === 'odd' || authenticatesByFrame(request)) throw authExpected()
-  return bytes
+  return { bytes, isAuth: false }
+}
+
+/**
+ * For `splice`: if Prefect closes the socket because of our key instead of answering the auth message, the client gets another
+ * close in its place, after which it comes back, as soon as the key was asked about.
+ */
+export function screenAnswer(
+  { client, upstream }: Pair,
+  request: IncomingMessage,
+  visit: Visit,
+  parts: Pick<JoinParts, 'renew' | 'report'>,
+): (flow: () => void) => void {
+  return (flow) => {
+    const answer = createFirstAnswer()
+    const cut = {
+      destroy() {
+        client.destroy()
+        upstream.destroy()
+      },
+    }
+    const onDrain = () => upstream.resume()
+    const onData = guarded(cut, (chunk: Buffer) => {
+      const heard = answer.push(chunk)
+      const isRoomLeft = heard.bytes.length === 0 || client.write(heard.bytes)
+      if (heard.kind === 'waiting') {
+        if (!isRoomLeft) upstream.pause()
+        return
+      }
+      upstream.off('data', onData).pause()
+      client.off('drain', onDrain)
+      if (heard.kind === 'message') return flow()
+      const end = (frame: Buffer) => {
+        if (client.writable) client.write(frame)
+        flow()
+      }
+      if (!isKeyRefusal(heard)) return end(heard.frame)
+      const ended = refuseKey(request, visit, parts)
+      void ended.then(guarded(cut, ({ code, reason }: Close) => end(closeFrame(code, reason))))
+    })
+    client.on('drain', onDrain)
+    upstream.on('data', onData).resume()
+  }
+}
+
+/** As after a 401: the key is asked about, and the client parked. Never rejects. */
+async function refuseKey(
+  request: IncomingMessage,
+  visit: Visit,
+  { renew, report }: Pick<JoinParts, 'renew' | 'report'>,
+): Promise<Close> {
+  const refusal: unknown = await renew(visit).then(
+    () => keyRejected(visit.served.profile),
+    (thrown: unknown) => thrown,
+  )
+  report(request, refusal, visit)
+  return closeFor(toBrokerError(refusal))
 }
 
 /** Counts the pair, and cuts it when its token dies. */

@@ -104,6 +104,11 @@ const PARKED: ReadonlySet<ErrorCode> = new Set([
   'vault_corrupt',
   'profile_not_found',
   'profile_not_cloud',
+  'profiles_file_invalid',
+  'profiles_file_unreadable',
+  'disk_failed',
+  // A file of certificates, or a company proxy, that cannot be used.
+  'setting_invalid',
   'prefect_unreachable',
   'shutting_down',
   'token_parked',

@@ -7,10 +7,9 @@ import { type Dialled, dial } from './dial.js'
 import { authExpected, closeFor, closeForStatus, readFirst, senderOf } from './first-frame.js'
 import { closeFrame, OPCODE, writeFrame } from './frames.js'
 import type { Authorizer } from './headers.js'
-import { bytesOf, type Guest, type JoinParts, join, trackPair } from './joined.js'
+import { bytesOf, type Guest, type JoinParts, join, screenAnswer, trackPair } from './joined.js'
 import { keyRejected, upstreamFailed, writeAnswer } from './parking.js'
 import type { ProxyWay } from './proxy.js'
-import type { Renew } from './rejection.js'
 import { acceptHandshake, awaitIntroduction, type Introduction, type StrangerLimits } from './stranger.js'
 import { farewell, keepEarly, splice } from './wires.js'
 
@@ -26,7 +25,6 @@ export interface TunnelLimits extends StrangerLimits {
 interface TunnelParts extends JoinParts {
   readonly admission: Admission
   readonly authorizer: Pick<Authorizer, 'header'>
-  readonly renew: Renew
   readonly dispatcherFor: ProxyWay['dispatcherFor']
   readonly limits: TunnelLimits
 }
@@ -141,7 +139,7 @@ async function introduce(
       track.known(visit)
       const text = writeFrame(OPCODE.text, Buffer.from(withKey()), mask)
       dialled.socket.write(Buffer.concat([text, early]))
-      splice(socket, dialled.socket, clock, track.closed)
+      splice(socket, dialled.socket, clock, track.closed, screenAnswer(pair, request, visit, parts))
       return
     }
     case 'refused': {

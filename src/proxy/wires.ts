@@ -49,15 +49,23 @@ export function farewell(socket: Duplex, last: Buffer, clock: Clock): void {
   socket.end(last)
 }
 
-/** Joins two sockets. `onClose` is called once, when both are closed. */
-export function splice(one: Duplex, other: Duplex, clock: Clock, onClose: () => void): void {
+/**
+ * Joins two sockets. `onClose` is called once, when both are closed. `screen` may read what `other` says first; its bytes flow
+ * once it calls back.
+ */
+export function splice(
+  one: Duplex,
+  other: Duplex,
+  clock: Clock,
+  onClose: () => void,
+  screen: (flow: () => void) => void = (flow) => flow(),
+): void {
   let open = 2
   const cut = () => {
     one.destroy()
     other.destroy()
   }
-  const join = (from: Duplex, to: Duplex) => {
-    from.pipe(to)
+  const mind = (from: Duplex, to: Duplex) => {
     from.on('error', cut)
     from.on('close', () => {
       open -= 1
@@ -67,6 +75,8 @@ export function splice(one: Duplex, other: Duplex, clock: Clock, onClose: () => 
       clock.after(LINGER_MS, cut)
     })
   }
-  join(one, other)
-  join(other, one)
+  mind(one, other)
+  mind(other, one)
+  one.pipe(other)
+  screen(() => void other.pipe(one))
 }

@@ -5,16 +5,18 @@ import type { Events } from '../base/events.js'
 import { type BotEntry, dropEntry, type Journal, writeEntry } from '../keys/journal.js'
 import type { KeyKeeper } from '../keys/keeper.js'
 import { type KeyFacts, type KeyRecord, keyFacts } from '../keys/ledger.js'
+import { tooLong } from '../keys/rotate.js'
 import type { Turns } from '../keys/turns.js'
 import type { Document } from '../os/document.js'
 import {
   type CloudApi,
   type CloudTarget,
+  type MintedKey,
   type ServiceAccount,
   type ServiceAccountsApi,
   verifyKey,
 } from '../prefect/cloud.js'
-import type { ServerTimes } from '../prefect/server-time.js'
+import { livesTooLong, type ServerTimes } from '../prefect/server-time.js'
 import { shownName } from '../profiles/bundled.js'
 import { type Served, target } from '../serve/credentials.js'
 import type { ServingCredentials } from '../serve/serve.js'
@@ -153,17 +155,13 @@ function requireSuitable(profile: string, current: KeyRecord | undefined, asking
 }
 
 async function rotate(parts: ServiceAccountParts, wanted: Wanted, planned: Planned) {
-  const { vault, cloud, journal, keeper, times } = parts
+  const { vault, journal, keeper, times } = parts
   const { owner, account, ...entry } = planned
   const { clock } = times.of(entry.cloudApiUrl)
   await vault.prove()
   await writeEntry(journal, entry)
   const oldKeyLivesMs = wanted.oldKeyLivesMs ?? DAY_MS
-  const life = wanted.expiresInMs ?? account.keyLifeMs
-  const minted = await cloud.rotateServiceAccountKey(owner, entry.accountId, account.id, {
-    oldKeyLivesMs,
-    ...defined({ expiresAt: life === undefined ? undefined : clock.now() + life }),
-  })
+  const minted = await make(parts, planned, oldKeyLivesMs, wanted.expiresInMs ?? account.keyLifeMs)
   const oldKeyExpiresAt = clock.now() + oldKeyLivesMs
   await keeper.store(minted.key, {
     item: entry.item,
@@ -177,6 +175,28 @@ async function rotate(parts: ServiceAccountParts, wanted: Wanted, planned: Plann
   })
   if (entry.oldItem !== undefined) await keeper.noteExpiry(entry.oldItem, oldKeyExpiresAt)
   return { key: keyFacts(await takeIntoUse(parts, entry)), oldKeyExpiresAt }
+}
+
+/** A key that lives longer than asked is rotated away: its own answer tells Prefect's time. */
+async function make(
+  { cloud, times }: ServiceAccountParts,
+  { owner, account, accountId, cloudApiUrl }: Planned,
+  oldKeyLivesMs: number,
+  lifeMs: number | undefined,
+): Promise<MintedKey> {
+  const time = times.of(cloudApiUrl)
+  const ask = () =>
+    cloud.rotateServiceAccountKey(owner, accountId, account.id, {
+      oldKeyLivesMs,
+      ...defined({ expiresAt: lifeMs === undefined ? undefined : time.endOfLife(lifeMs) }),
+    })
+  const first = await ask()
+  if (lifeMs === undefined || first.createdAt === undefined || !livesTooLong(first, lifeMs)) return first
+  time.note(first.createdAt)
+  // Not at once: Prefect may end every older key with it, and a job may hold one.
+  const second = await ask()
+  if (second.expiresAt !== undefined && livesTooLong(second, lifeMs)) throw tooLong(second.expiresAt)
+  return second
 }
 
 /** Makes the new key current if Prefect accepts it. On failure the entry is left for `recover`. */

@@ -1,12 +1,11 @@
 /** The checks that `doctor` runs over the parts of the daemon; each returns a finding and, if there is one, a command. */
 
 import { BrokerError } from '../base/errors.js'
-import type { CloudApi, Workspace } from '../prefect/cloud.js'
 import { shownName } from '../profiles/bundled.js'
 import type { ProfileReading } from '../profiles/profile.js'
 import type { RenewalAdmin } from '../renewal/renewal.js'
 import type { RenewalView } from '../renewal/view.js'
-import { type Credentials, type ProfileState, target } from '../serve/credentials.js'
+import type { Credentials, ProfileState } from '../serve/credentials.js'
 import { DAY_MS, MINUTE_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import { loginCommand, quoteWord } from '../std/text.js'
@@ -14,21 +13,28 @@ import { formatDuration } from '../std/time.js'
 import type { ListenerFacts } from '../tokens/access.js'
 import type { Vault, VaultDescription } from '../vault/vault.js'
 import { type Check, type Finding, judgeListeners } from './listeners.js'
+import { examinePrefect, type PrefectParts } from './prefect.js'
 
 /** One check. If it throws, its verdict is `unknown`. */
 export interface Examination {
   readonly name: string
-  examine(): Promise<Finding>
+  /** `profile`: the one that is asked about, else it is the active one. */
+  examine(profile?: string): Promise<Finding>
 }
 
-interface ExaminationParts {
-  readonly credentials: Credentials
-  readonly cloud: CloudApi
+/** Which checks to run, and about which profile. */
+export interface DoctorQuestion {
+  readonly profile?: string
+  /** Of this name alone. */
+  readonly check?: string
+}
+
+interface ExaminationParts extends PrefectParts {
   readonly vault: Vault
   readonly listeners: () => readonly ListenerFacts[]
   readonly notices: () => readonly string[]
   /** Our clock minus Prefect's at its last response, ms; `undefined` before the first. */
-  readonly clockSkewMs: () => number | undefined
+  readonly clockSkewMs: (profile?: string) => number | undefined
   readonly trouble: () => { readonly message: string; readonly hint?: string | undefined } | undefined
   readonly auditProblem: () => string | undefined
   readonly now: () => number
@@ -36,12 +42,17 @@ interface ExaminationParts {
 
 const MAX_SKEW_MS = 5 * MINUTE_MS
 
-/** Runs all checks at once and returns their results in the order given. */
-export function examine(examinations: readonly Examination[]): Promise<Check[]> {
+/** Runs the checks at once and returns their results in the order given. Throws `bad_request` for an unknown one. */
+export async function examine(
+  examinations: readonly Examination[],
+  { profile, check }: DoctorQuestion = {},
+): Promise<Check[]> {
+  const wanted = examinations.filter(({ name }) => check === undefined || name === check)
+  if (wanted.length === 0) throw unknownCheck(examinations)
   return Promise.all(
-    examinations.map(async ({ name, examine }) => {
+    wanted.map(async ({ name, examine }) => {
       try {
-        return { name, ...(await examine()) }
+        return { name, ...(await examine(profile)) }
       } catch (error) {
         const finding = error instanceof Error ? error.message : 'the check itself failed'
         return { name, verdict: 'unknown' as const, finding }
@@ -50,9 +61,15 @@ export function examine(examinations: readonly Examination[]): Promise<Check[]> 
   )
 }
 
+function unknownCheck(examinations: readonly Examination[]): BrokerError {
+  const names = examinations.map(({ name }) => `'${name}'`).join(', ')
+  return new BrokerError('bad_request', `there is no check of that name; there are: ${names}`)
+}
+
 export function planExaminations({
   credentials,
   cloud,
+  askServer,
   vault,
   listeners,
   notices,
@@ -66,10 +83,10 @@ export function planExaminations({
     { name: 'vault', examine: async () => judgeVault(await failureOf(vault.prove()), vault.describe()) },
     { name: 'profiles file', examine: async () => judgeFile(credentials.reading()) },
     { name: 'plain-text keys', examine: async () => judgePlainKeys(credentials.states()) },
-    { name: 'active profile', examine: async () => judgeActive(credentials.state(), now()) },
+    { name: 'profile', examine: async (profile) => judgeProfile(credentials.state(profile), now()) },
     { name: 'keys', examine: async () => judgeKeys(credentials.states()) },
-    { name: 'prefect', examine: () => examinePrefect(credentials, cloud) },
-    { name: 'clock', examine: async () => judgeClock(clockSkewMs()) },
+    { name: 'prefect', examine: (profile) => examinePrefect({ credentials, cloud, askServer }, profile) },
+    { name: 'clock', examine: async (profile) => judgeClock(clockSkewMs(profile)) },
     { name: 'audit log', examine: async () => judgeProblem(auditProblem(), 'written') },
     { name: 'state', examine: async () => judgeState(trouble(), notices()) },
   ]
@@ -181,7 +198,7 @@ export function judgeKeys(profiles: readonly Pick<ProfileState, 'standing'>[]): 
 }
 
 /** `now`: epoch ms. */
-export function judgeActive(
+export function judgeProfile(
   { resolved, outcome, key }: Pick<ProfileState, 'resolved' | 'outcome' | 'key'>,
   now: number,
 ): Finding {
@@ -200,33 +217,6 @@ export function judgeActive(
     }
   }
   return { verdict: 'ok', finding: `${resolved.name}: ${resolved.because}` }
-}
-
-async function examinePrefect(credentials: Credentials, cloud: CloudApi): Promise<Finding> {
-  const { outcome } = credentials.state()
-  if (outcome.kind === 'refused' || outcome.served.kind !== 'cloud') {
-    return { verdict: 'ok', finding: 'not checked: the active profile has no Prefect Cloud key' }
-  }
-  const { served } = outcome
-  try {
-    return judgeReach(await cloud.workspaces(target(credentials, served)), served.workspace?.workspaceId)
-  } catch (error) {
-    if (!(error instanceof BrokerError)) throw error
-    return { verdict: 'problem', finding: error.message, ...defined({ remedy: error.hint }) }
-  }
-}
-
-/** `wanted`: the id of the workspace in the profile's URL. */
-export function judgeReach(reached: readonly Workspace[], wanted: string | undefined): Finding {
-  if (wanted === undefined || reached.some(({ workspaceId }) => workspaceId === wanted)) {
-    const count = reached.length === 1 ? '1 workspace' : `${reached.length} workspaces`
-    return { verdict: 'ok', finding: `Prefect accepts the key; it reaches ${count}` }
-  }
-  return {
-    verdict: 'problem',
-    finding: "the key does not reach the workspace in the profile's API URL",
-    remedy: 'prefect-auth workspace set',
-  }
 }
 
 export function judgeClock(skewMs: number | undefined): Finding {

@@ -7,7 +7,7 @@ import type { RenewalView } from '../renewal/view.js'
 import type { Credentials, ProfileState } from '../serve/credentials.js'
 import type { ListenerFacts } from '../tokens/access.js'
 import type { Vault, VaultDescription } from '../vault/vault.js'
-import { type Examination, examine, viewRenewals } from './doctor.js'
+import { type DoctorQuestion, type Examination, examine, viewRenewals } from './doctor.js'
 import type { Check } from './listeners.js'
 
 export interface DaemonFacts {
@@ -39,8 +39,8 @@ export interface Inspection {
   /** Why the state on the disk is behind what is served. */
   trouble(): Trouble | undefined
   status(): StatusSnapshot
-  /** Never rejects: a check that fails is `unknown`. */
-  doctor(): Promise<readonly Check[]>
+  /** A check that fails is `unknown`. Rejects with `bad_request` for a check that there is not. */
+  doctor(question?: DoctorQuestion): Promise<readonly Check[]>
 }
 
 interface Trouble {
@@ -90,7 +90,7 @@ export function createInspection({
         notices: [...degraded(trouble()), ...notices()],
       }
     },
-    doctor: () => examine(examinations),
+    doctor: (question) => examine(examinations, question),
   }
 }
 

@@ -5,27 +5,8 @@ import type { NotedDocument } from '../os/document.js'
 import { type Clock, DAY_MS, HOUR_MS, MINUTE_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import { sha256Hex } from '../std/secret.js'
+import { createIndex, type Entry, type TokenList, type TokenRecord } from './records.js'
 import type { KnownToken, TokenFacts, Tokens } from './tokens.js'
-
-interface JobRecord {
-  readonly pid?: number
-  /** Distinguishes the process from a later one with the same pid. */
-  readonly process?: string
-  /** Milliseconds without use when the record was written. */
-  readonly idleMs: number
-}
-
-interface TokenRecord extends Omit<TokenFacts, 'lastUsedAt' | 'isJob'> {
-  /** SHA-256 of the token in hex. A token has 256 random bits, so a plain hash cannot be searched. */
-  readonly hash: string
-  readonly job?: JobRecord
-}
-
-export interface TokenList {
-  readonly tokens: readonly TokenRecord[]
-  /** When the daemon that wrote this exited, epoch ms; absent if it kept running. */
-  readonly leftAt?: number
-}
 
 interface TokenParts {
   readonly document: NotedDocument<TokenList>
@@ -67,7 +48,7 @@ export function createTokens({
   const lastUsed = new Map<string, number>()
   /** Milliseconds without use, if that differs from the record. */
   const idle = new Map<string, number>()
-  const byHash = createIndex()
+  const index = createIndex()
   let unwrittenMs = 0
   let isUnclean = false
   let agedAt = clock.monotonic()
@@ -82,16 +63,24 @@ export function createTokens({
     if (job !== undefined) idle.set(id, 0)
   }
 
+  function welcome(found: Entry | undefined): KnownToken | undefined {
+    if (found === undefined || !isActive(found.record)) return undefined
+    if (found.record.parkedAt !== undefined) throw parked(found.record)
+    touch(found.record)
+    return found.known
+  }
+
   function factsOf(record: TokenRecord): TokenFacts {
-    const { hash: _, job, ...rest } = record
+    const { hash: _, ticketHash: __, job, ...rest } = record
     const facts = { ...rest, ...defined({ lastUsedAt: lastUsed.get(record.id) }) }
     if (job === undefined) return facts
     return { ...facts, isJob: true, expiresAt: clock.now() + IDLE_WITH_JOB_MS - idleMs(record) }
   }
 
-  async function add(wanted: Omit<TokenRecord, 'id' | 'hash' | 'createdAt'>) {
+  async function add(wanted: Omit<TokenRecord, 'id' | 'hash' | 'ticketHash' | 'createdAt'>, ticket?: string) {
     const token = `${PREFIX}${randomToken()}`
-    const record = { ...wanted, id: newId(), createdAt: clock.now(), hash: sha256Hex(token) }
+    const hashes = { hash: sha256Hex(token), ...defined({ ticketHash: ticket && sha256Hex(ticket) }) }
+    const record = { ...wanted, id: newId(), createdAt: clock.now(), ...hashes }
     // A job must be able to start while the disk fails. What lives for a fixed time must outlive this daemon.
     const isDurable = await (wanted.job === undefined ? change : document.note)(({ tokens }) => {
       // A job's age is counted in awake time, which no clock that is set wrong can change: that one is over.
@@ -100,7 +89,7 @@ export function createTokens({
       const removed = [...surplus(jobs, idleMs), ...longExpired(kept.filter((one) => !isActive(one)))]
       return { tokens: [...kept.filter((one) => !removed.includes(one)), record] }
     })
-    return { facts: factsOf(record), token, isDurable }
+    return { facts: factsOf(record), token, isDurable, ...defined({ ticket }) }
   }
 
   async function change(to: (list: TokenList) => TokenList): Promise<true> {
@@ -141,16 +130,15 @@ export function createTokens({
 
   return {
     create: ({ lifeMs, ...wanted }) => add({ ...wanted, expiresAt: clock.now() + lifeMs }),
-    async createForJob({ name, profile, workspace, pid }) {
+    async createForJob({ name, profile, workspace, pid, needsTicket = false }) {
       const process = pid === undefined ? undefined : await identifyProcess(pid)
-      return add({
-        name,
-        power: 'proxy',
-        profiles: [profile],
+      const wanted = {
+        ...({ name, power: 'proxy', profiles: [profile] } as const),
         expiresAt: clock.now() + IDLE_WITH_JOB_MS,
         ...defined({ workspace }),
         job: { idleMs: 0, ...(process === undefined ? {} : defined({ pid, process })) },
-      })
+      }
+      return add(wanted, needsTicket ? randomToken() : undefined)
     },
     list: () => document.read().tokens.filter(isActive).map(factsOf),
     async revoke(id) {
@@ -189,14 +177,9 @@ export function createTokens({
     endedUnclean: () => isUnclean,
     recognise(presented) {
       if (presented.length !== LENGTH || !presented.startsWith(PREFIX)) return undefined
-      const hash = sha256Hex(presented)
-      const found = byHash(document.read(), hash)
-      if (found === undefined || !isEqual(found.record.hash, hash) || !isActive(found.record))
-        return undefined
-      if (found.record.parkedAt !== undefined) throw parked(found.record)
-      touch(found.record)
-      return found.known
+      return welcome(index(document.read()).token(sha256Hex(presented)))
     },
+    recogniseTicket: (presented) => welcome(index(document.read()).ticket(sha256Hex(presented))),
     use(id) {
       const found = document.read().tokens.find((token) => token.id === id)
       if (found === undefined || !isActive(found)) return false
@@ -262,39 +245,4 @@ function surplus(jobs: readonly TokenRecord[], idleMs: (job: TokenRecord) => num
 function longExpired(expired: readonly TokenRecord[]): readonly TokenRecord[] {
   const over = expired.length - MAX_EXPIRED_TOKENS
   return over <= 0 ? [] : [...expired].sort((a, b) => a.expiresAt - b.expiresAt).slice(0, over)
-}
-
-interface Entry {
-  readonly record: TokenRecord
-  readonly known: KnownToken
-}
-
-/**
- * Looks up by hash; rebuilt when the list has changed. Since the hash of the presented text is looked up, the timing reveals
- * nothing that could be turned into a token.
- */
-function createIndex(): (list: TokenList, hash: string) => Entry | undefined {
-  let of: TokenList | undefined
-  let entries = new Map<string, Entry>()
-  return (list, hash) => {
-    if (list !== of) {
-      entries = new Map(list.tokens.map((record) => [record.hash, { record, known: knownOf(record) }]))
-      of = list
-    }
-    return entries.get(hash)
-  }
-}
-
-function knownOf({ id, name, power, profiles, workspace, job }: TokenRecord): KnownToken {
-  const known = { id, name, power, profiles, ...defined({ workspace }) }
-  return job === undefined ? known : { ...known, isJob: true }
-}
-
-/** Compares two hashes in time that depends only on their length. */
-function isEqual(one: string, other: string): boolean {
-  if (one.length !== other.length) return false
-  let difference = 0
-  for (let index = 0; index < one.length; index += 1)
-    difference |= one.charCodeAt(index) ^ other.charCodeAt(index)
-  return difference === 0
 }

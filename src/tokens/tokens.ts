@@ -29,6 +29,8 @@ interface NewToken {
   readonly facts: TokenFacts
   /** The only time that the token itself is available. */
   readonly token: string
+  /** Stands in an API URL, and admits a WebSocket without credentials to sending events: 43 base64url characters. */
+  readonly ticket?: string
   /** False: it could not be written, and ends with this daemon unless the disk works again before. */
   readonly isDurable: boolean
 }
@@ -48,6 +50,8 @@ export interface Tokens {
     readonly workspace?: WorkspaceIds
     /** The job's process, if the caller knows it. */
     readonly pid?: number
+    /** Whether it gets a ticket as well: its clients may be such that send events without credentials. */
+    readonly needsTicket?: boolean
   }): Promise<NewToken>
   /** Active tokens only. */
   list(): readonly TokenFacts[]
@@ -63,6 +67,8 @@ export interface Tokens {
    * Returns `undefined` if it is unknown, revoked or expired. Throws `token_parked`. Memory only, constant time; counts as use.
    */
   recognise(presented: string): KnownToken | undefined
+  /** The token that a ticket belongs to; as `recognise` otherwise. */
+  recogniseTicket(presented: string): KnownToken | undefined
   /** Counts as use, for a connection that is still open. Returns false if the token is unknown, revoked or expired. */
   use(id: string): boolean
   /** Call once at the start: adds the time that the daemon was away to the age of jobs' tokens. */

@@ -98,7 +98,7 @@ export function troubleOfComplaint(message: string, platform: string): KeychainT
 /** The trouble if keytar itself cannot be loaded. */
 export function troubleOfModule(message: string, platform: string): KeychainTrouble {
   const code = 'vault_unavailable'
-  if (/cannot find (package|module) 'keytar'/i.test(message)) {
+  if (/cannot find (package|module) 'keytar['/]/i.test(message)) {
     // The package has it for each system that is supported; a copy without it is not whole, or the system is another.
     const hint =
       'npm install --global prefect-auth-broker      (or keep keys in files: prefect-authd --vault-backend=file)'

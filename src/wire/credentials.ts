@@ -42,6 +42,9 @@ export type Credentials = z.infer<typeof credentials>
 export const envQuery = z.strictObject({
   profile: profileName.optional(),
   format: z.enum(ENV_FORMATS).default('sh'),
+  follow: z.stringbool().optional().meta({
+    description: 'true: also PREFECT_AUTH_PROFILE, _WORKSPACE, _EXPIRES and _SET, for a shell that follows',
+  }),
   allow_none: z.stringbool().optional().meta({ description: 'true: without a pair, the variables of none' }),
 })
 
@@ -62,6 +65,11 @@ export const proxyEnvBody = z.strictObject({
     .max(4_000)
     .optional()
     .meta({ description: 'the no_proxy to extend, if it is another' }),
+  ui_url: z
+    .string()
+    .max(2_000)
+    .optional()
+    .meta({ description: 'the PREFECT_UI_URL of the caller, which stays' }),
   custom_headers: z
     .string()
     .max(8_000)

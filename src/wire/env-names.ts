@@ -1,4 +1,5 @@
 /** The variables that `env` and `exec` set, empty or remove. Without zod, because the fast path loads it. */
+import { sha256Hex } from '../std/secret.js'
 
 /** Set if they have a value, of which `wholeEnv` makes sure for some; else removed. */
 export const ENV_NAMES = [
@@ -36,13 +37,35 @@ export const SHADOW_NAMES: readonly string[] = [
 /** What a job through the proxy gets in addition. */
 export const PROXY_EXTRA_NAMES = [
   'PREFECT_SILENCE_API_URL_MISCONFIGURATION',
+  'PREFECT_UI_URL',
   'PREFECT_CLIENT_CUSTOM_HEADERS',
   'NO_PROXY',
   'no_proxy',
 ] as const
 
 /** The ones to remove when the proxy is no longer used; a `NO_PROXY` that includes this machine does no harm. */
-export const PROXY_ONLY_NAMES = ['PREFECT_SILENCE_API_URL_MISCONFIGURATION'] as const
+export const PROXY_ONLY_NAMES = ['PREFECT_SILENCE_API_URL_MISCONFIGURATION', 'PREFECT_UI_URL'] as const
+
+/** What a shell that follows (`prefect-auth hook`) is told besides: for prompts, and to know later what we set. */
+export const FOLLOW_NAMES = [
+  'PREFECT_AUTH_PROFILE',
+  'PREFECT_AUTH_WORKSPACE',
+  'PREFECT_AUTH_EXPIRES',
+  'PREFECT_AUTH_SET',
+] as const
+
+export type FollowName = (typeof FOLLOW_NAMES)[number]
+
+type Shown = Readonly<Record<string, string | undefined>>
+
+/**
+ * The value of `PREFECT_AUTH_SET`: as long as it fits what the shell has, the pair there is the one that we set. Empty for a shell
+ * without any.
+ */
+export function pairMark({ PREFECT_API_URL, PREFECT_API_KEY, PREFECT_API_AUTH_STRING }: Shown): string {
+  const parts = [PREFECT_API_URL, PREFECT_API_KEY, PREFECT_API_AUTH_STRING].map((part) => part ?? '')
+  return parts.every((part) => part === '') ? '' : sha256Hex(parts.join('\0')).slice(0, 16)
+}
 
 /** `env` with every variable that must have a value, if only an empty one, so that no other source can fill it. */
 export function wholeEnv<T extends Readonly<Partial<Record<EnvName, string | undefined>>>>(

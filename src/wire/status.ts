@@ -81,6 +81,10 @@ const check = z.object({
   finding: z.string(),
   remedy: z.string().optional(),
 })
+export const doctorQuery = z.strictObject({
+  profile: profileName.optional().meta({ description: 'the profile to look at; default: the active one' }),
+  check: z.string().max(40).optional().meta({ description: 'only the check of this name' }),
+})
 export const doctor = z.object({ checks: z.array(check) })
 export type Doctor = z.infer<typeof doctor>
 

@@ -4,7 +4,10 @@ import { spawnSync } from 'node:child_process'
 import t from 'tap'
 import { buildApp } from '../../src/api/app.js'
 import { BrokerError } from '../../src/base/errors.js'
-import { createTokens, type TokenList } from '../../src/tokens/issue.js'
+import { planProxyEnv } from '../../src/proxy/env.js'
+import { defined } from '../../src/std/defined.js'
+import { createTokens } from '../../src/tokens/issue.js'
+import type { TokenList } from '../../src/tokens/records.js'
 import { ask, json, startApi } from '../fixtures/api-under-test.js'
 import { WORKSPACE } from '../fixtures/fake-broker.js'
 import { memoryDocument } from '../fixtures/memory-parts.js'
@@ -59,11 +62,38 @@ t.test('gives a server job the token as its auth string', async (t) => {
     `PREFECT_CLOUD_API_URL=old; ${text} env; echo "[$PREFECT_CLOUD_API_URL]"`,
   ])
   const said = String(stdout)
-  t.match(said, /PREFECT_API_URL=http:\/\/127\.0\.0\.1:4280\/proxy\/server\/api\n/)
+  t.match(said, /PREFECT_API_URL=http:\/\/127\.0\.0\.1:4280\/proxy\/server;events=[\w-]{43}\/api\n/)
+  t.match(said, /PREFECT_UI_URL=http:\/\/localhost:4200\n/, 'links lead to the server')
+  t.notMatch(said, 'hush', 'without the password of its URL')
   t.match(said, /PREFECT_API_AUTH_STRING=prefect-auth:pab_[\w-]{43}\n/)
   t.match(said, /PREFECT_SILENCE_API_URL_MISCONFIGURATION=true\n/)
   t.match(said, /NO_PROXY=127\.0\.0\.1,localhost\n/)
   t.match(said, /\[https:\/\/api\.prefect\.cloud\/api\]\n/, 'nothing of an earlier profile stays')
+})
+
+t.test('leads links to where the caller or the profile says that the pages are', async (t) => {
+  const resolved = (apiUrl: string, uiUrl?: string) => ({
+    ...({ name: 'srv', because: '', source: 'file', isActive: true, kind: 'server', warnings: [] } as const),
+    ...{ cloudApiUrl: 'https://api.prefect.cloud/api', cloudUiUrl: 'https://app.prefect.cloud' },
+    apiUrl,
+    ...defined({ uiUrl }),
+  })
+  for (const [apiUrl, ofProfile, ofCaller, pages] of [
+    ['http://host:4200/api', undefined, undefined, 'http://host:4200'],
+    ['https://host/prefect/api/', undefined, undefined, 'https://host/prefect'],
+    ['https://host/prefect', undefined, undefined, 'https://host/prefect'],
+    ['http://host/api', 'https://pages.example/ui/', undefined, 'https://pages.example/ui'],
+    ['http://host/api', 'https://me:hush@pages.example', undefined, 'https://pages.example'],
+    ['http://host/api', 'https://pages.example', 'http://mine', 'http://mine'],
+  ] as const) {
+    const env = planProxyEnv({
+      address: 'http://127.0.0.1:4280',
+      token: 'pab_x',
+      resolved: resolved(apiUrl, ofProfile),
+      ...defined({ uiUrl: ofCaller }),
+    })
+    t.equal(env.PREFECT_UI_URL, pages, apiUrl)
+  }
 })
 
 t.test('fails with a reason as JSON, and with a failing line in a shell', async (t) => {

@@ -6,7 +6,7 @@ import { createConnection, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
-import { checkSocket } from '../../src/cli/commands/doctor.js'
+import { checkSocket } from '../../src/cli/socket-here.js'
 
 t.test('does not mistake a hanging daemon with a full queue for a dead one', async (t) => {
   const dir = await mkdtemp(join(tmpdir(), 'pab-doctor-'))

@@ -59,6 +59,19 @@ t.test('prints the variables for a shell unchanged', async (t) => {
   t.match(daemon.asked[0]?.body, { mode: 'proxy', format: 'fish', name: 'env' })
 })
 
+t.test('keeps where the caller says that the pages are, and nothing that an earlier job left', async (t) => {
+  const pages = 'https://pages.example'
+  const text = `export PREFECT_API_KEY='${TOKEN}';\n`
+  const daemon = await startScriptedDaemon(t, { 'POST /v1/env': { text } })
+  const own = await cli.run(['env', '--proxy'], { env: { ...daemon.env, PREFECT_UI_URL: pages } })
+  t.match(daemon.asked.at(-1)?.body, { ui_url: pages })
+  t.equal(own.stdout, text)
+  const left = { ...daemon.env, PREFECT_API_KEY: TOKEN, PREFECT_UI_URL: pages }
+  const next = await cli.run(['env', '--proxy'], { env: left })
+  t.notMatch(JSON.stringify(daemon.asked.at(-1)?.body), 'ui_url')
+  t.equal(next.stdout, `${text}unset PREFECT_UI_URL;\n`, 'a Cloud profile has no use for it')
+})
+
 t.test('fails with the reason and starts nothing if the loopback port is closed', async (t) => {
   const reason = problem(
     'tcp_unavailable',

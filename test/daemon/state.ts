@@ -185,6 +185,7 @@ t.test('refuses a newer format by name, and changes nothing', async (t) => {
 const STRANGE: readonly (readonly [name: string, change: (ledger: ReturnType<typeof json>) => unknown])[] = [
   ['a key of an unknown origin', ({ keys }) => Object.assign(keys['key-b'], { origin: 'hardware' })],
   ['a key without a fingerprint', ({ keys }) => delete keys['key-b'].fingerprint],
+  ['a key of a time that no calendar has', ({ keys }) => Object.assign(keys['key-b'], { issuedAt: 1e300 })],
   ['a key that is no object', ({ keys }) => Object.assign(keys, { 'key-b': 7 })],
   [
     'a profile with an unknown outcome',
@@ -255,6 +256,19 @@ t.test('one token that is not understood does not end the others', async (t) => 
   t.equal(tokens.read().tokens.length, 1)
   t.match(notices[0], `does not understand tokens '${list.tokens[1].id}'`)
   t.strictSame(json(join(stateDir, 'tokens.json')).unknown, { tokens: [list.tokens[1]] })
+})
+
+t.test('one port of a login that is not understood does not end the others', async (t) => {
+  const { stateDir, state } = await setStage(t)
+  const port = { port: 4000, profile: 'a', cloudApiUrl: 'x', uiOrigin: 'y', until: 9 }
+  await state.loginPorts.update(() => ({ ports: [port] }))
+  await state.close()
+  const path = join(stateDir, 'login-ports.json')
+  const odd = { ...port, port: 70_000 }
+  writeFileSync(path, JSON.stringify({ ...json(path), ports: [odd, port] }))
+  const again = await open(stateDir)
+  t.strictSame(again.loginPorts.read().ports, [port])
+  t.match(again.notices, ['does not understand ports'])
 })
 
 t.test('after a clean end nothing is supposed; the mark counts once', async (t) => {

@@ -73,7 +73,7 @@ t.test('uninstall leaves only what the user had, and the state', { skip }, async
      prefect-auth service uninstall; ls -A "$XDG_RUNTIME_DIR/prefect-auth"; ls ~/.local/state/prefect-auth | head -1`,
   )
   const [, after = ''] = session.stdout.split('uninstalled: 0\n')
-  t.match(session.stdout, /Removed:\n( {2}\/home\/sdtest\/.*\n){6}Keys, settings and state are unchanged\./)
+  t.match(session.stdout, /Removed:\n( {2}\/home\/sdtest\/.*\n){8}Keys, settings and state are unchanged\./)
   t.match(after, /^No service was installed\.\n\S+\n$/)
 })
 
@@ -88,11 +88,34 @@ t.test('asks to stop another running daemon first, and takes nothing from it', {
   t.match(stdout, /refused: 1\n\{"live":true\}\n$/)
 })
 
+t.test('names what the sandbox would hide, and writes nothing', { skip }, async (t) => {
+  const { stdout } = await runSession(
+    home,
+    `H=$(mktemp -d /tmp/pab-hidden-XXXXXX); cp -a ~/prefix "$H"/; touch "$H"/profiles.toml; ln -s "$H" ~/elsewhere; ln -s "$H"/profiles.toml ~/linked.toml
+     refused() { "$@" service install --yes 2>&1 | sed "s,$H,HIDDEN,g"; say code "\${PIPESTATUS[0]}"; }
+     refused ~/elsewhere/prefix/bin/prefect-auth
+     refused env PREFECT_AUTH_STATE_DIR=/var/tmp/pab PREFECT_PROFILES_PATH="$HOME/linked.toml" prefect-auth
+     refused env SSL_CERT_FILE=/tmp/ca.pem PREFECT_AUTH_SOCKET="$H/new/authd.sock" prefect-auth
+     ls ~/.config/systemd/user ~/.local 2>&1; rm -rf "$H"`,
+  )
+  const [program, state, rest, ...left] = stdout.split('code: 1\n')
+  t.match(
+    program,
+    /^prefect-auth: .*\(service_path_hidden\)\n {2}HIDDEN\/prefix\/\S+: the package\ntry: npm install/,
+  )
+  t.match(
+    state,
+    /\(service_path_hidden\)\n {2}\/var\/tmp\/pab: the state directory\n {2}HIDDEN: the directory of profiles.toml\n/,
+  )
+  t.match(rest, /\n {2}HIDDEN\/new: the directory of the socket\n {2}\/tmp\/ca.pem: SSL_CERT_FILE\n/)
+  t.match(left.join(''), /cannot access .*\.local'.*\n.*\nprefect-authd.service.d\n$/)
+})
+
 t.test('systemd-analyze finds nothing wrong, and rates it well protected', { skip }, async (t) => {
   const { stdout, stderr } = await runSession(
     home,
     `${READY}; cd ~/.config/systemd/user
-     systemd-analyze --user verify prefect-authd.service prefect-authd.socket prefect-authd-tcp.socket prefect-authd.timer prefect-authd-wake.service 2>&1 | grep -i prefect; say verified "\${PIPESTATUS[0]}"
+     systemd-analyze --user verify prefect-authd.service prefect-authd.socket prefect-authd-tcp.socket prefect-authd.timer prefect-authd-wake.service prefect-authd-callers.socket prefect-authd-callers@x.service 2>&1 | grep -i prefect; say verified "\${PIPESTATUS[0]}"
      systemd-analyze --user security --offline=true --threshold=30 prefect-authd.service | tail -1; say security "\${PIPESTATUS[0]}"`,
   )
   t.match(stdout, /^verified: 0\n/, stderr)

@@ -71,3 +71,38 @@ t.test('a signal cannot start the debugger', { skip }, async (t) => {
   )
   t.match(stdout, /^[1-9]\n{"live":true}{"live":true}\n0\n$/)
 })
+
+/** Asks once over each listener, and keeps the connections open. */
+const CALLER = `
+import os, socket, sys, time
+def ask(family, address, host, more=''):
+    one = socket.socket(family)
+    one.connect(address)
+    one.sendall(f'GET /v1/env HTTP/1.1\\r\\nHost: {host}\\r\\n{more}\\r\\n'.encode())
+    assert one.recv(65536).startswith(b'HTTP/1.1 200'), host
+    return one
+kept = [
+    ask(socket.AF_UNIX, os.environ['S'], 'authd'),
+    ask(socket.AF_INET, ('127.0.0.1', 4280), '127.0.0.1:4280', f'Authorization: Bearer {os.environ["T"]}\\r\\n'),
+]
+print('asked', flush=True)
+time.sleep(600)
+`
+
+t.test('the audit log names who asked, though the sandbox hides every process', { skip }, async (t) => {
+  const { stdout, stderr } = await runSession(
+    home,
+    `${READY}
+     T=$(prefect-auth token create --name caller --power use); export S T
+     cat >caller.py <<'END'${CALLER}END
+     python3 caller.py >asked.txt & asker=$!
+     until grep -q asked asked.txt; do sleep 0.05; done
+     named() { prefect-auth audit | grep -c "python3.$asker. < bash.$$. < "; }
+     for i in $(seq 100); do [ "$(named)" = 2 ] && break; sleep 0.1; done; say named "$(named)"
+     systemctl --user stop prefect-authd-callers.socket; python3 caller.py >again.txt & again=$!
+     until grep -q asked again.txt; do sleep 0.05; done
+     ask /livez; echo; systemctl --user list-units --all --plain --no-legend 'prefect-authd-callers@*' | wc -l
+     kill $asker $again`,
+  )
+  t.equal(stdout, 'named: 2\n{"live":true}\n0\n', stderr)
+})

@@ -56,6 +56,8 @@ t.test(
       'dist/sbom.cdx.json',
       'launchd/io.github.prefect-auth-broker.plist',
       'package.json',
+      'systemd/prefect-authd-callers.socket',
+      'systemd/prefect-authd-callers@.service',
       'systemd/prefect-authd-tcp.socket',
       'systemd/prefect-authd-wake.service',
       'systemd/prefect-authd.service',

@@ -101,6 +101,58 @@ t.test('while a change cannot be undone, others see what was before, also after 
   t.strictSame(again.journal.read().entries, {})
 })
 
+const URL_OF_OTHERS = 'PREFECT_API_URL = "http://127.0.0.1:4200/api"'
+const FILES = {
+  'no active profile': `[profiles.other]\n${URL_OF_OTHERS}\n`,
+  'no active profile, a comment and settings first': `# mine\nprofiles.other = { ${URL_OF_OTHERS} }\n`,
+  'an active profile that is nowhere': `active = "gone"\n\n[profiles.other]\n${URL_OF_OTHERS}\n`,
+  'another active profile': `active = "other" # mine\n\n[profiles.other]\n${URL_OF_OTHERS}\n`,
+  'the URL that the login writes': 'SAME',
+} as const
+
+for (const [name, form] of Object.entries(FILES)) {
+  t.test(`a login that is undone leaves a file with ${name} as it was`, async (t) => {
+    for (const isKilled of [false, true]) {
+      const { sim, broker, open } = await setStage(t)
+      const text =
+        form === 'SAME'
+          ? `[profiles.cloud]\nPREFECT_API_URL = "${sim.workspaceUrl('prefect/terry')}"\n`
+          : form
+      await broker.write(text)
+      const delivery = await broker.delivery(sim.issueKey())
+      if (isKilled) {
+        broker.saboteur.onStep((step) => {
+          if (step === 'after store.edit') broker.saboteur.arm(0)
+        })
+      } else broker.saboteur.fail('store.edit', 'after', diskFull)
+      await t.rejects(broker.logins.keep(delivery))
+      await broker.close()
+      const again = await open()
+      t.equal(await again.file(), text, isKilled ? 'killed' : 'failing')
+    }
+  })
+}
+
+t.test('a login that is undone does not touch an active profile that was chosen since', async (t) => {
+  for (const before of ['', 'active = "other"\n\n']) {
+    const { sim, broker, open } = await setStage(t)
+    const others = `[profiles.other]\n${URL_OF_OTHERS}\n[profiles.third]\n${URL_OF_OTHERS}\n`
+    await broker.write(`${before}${others}`)
+    const mend = breakAfterEdit(broker)
+    await t.rejects(broker.logins.keep(await broker.delivery(sim.issueKey())))
+    mend()
+    const written = await broker.file()
+    t.match(written, /^active = "cloud"/)
+    await writeFile(broker.profilesFile, written.replace('active = "cloud"', 'active = "third"'))
+    await broker.close()
+    const again = await open()
+    const file = await again.file()
+    t.match(file, /^active = "third"/)
+    t.notMatch(file, /profiles\.cloud/, 'the rest is undone')
+    t.strictSame(again.journal.read().entries, {})
+  }
+})
+
 t.test('an adoption never removes a key that was written while the older was examined', async (t) => {
   const { sim, broker } = await setStage(t)
   const [older, newer] = [sim.issueKey({ name: 'older' }), sim.issueKey({ name: 'newer' })]

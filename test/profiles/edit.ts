@@ -2,6 +2,7 @@ import t from 'tap'
 import { isBrokerError } from '../../src/base/errors.js'
 import { editProfiles } from '../../src/profiles/edit.js'
 import type { ProfileEdit } from '../../src/profiles/profile.js'
+import { parseProfiles } from '../../src/profiles/toml.js'
 import { Secret } from '../../src/std/secret.js'
 
 const URL_A = 'http://127.0.0.1:4200/api'
@@ -231,3 +232,15 @@ for (const { name, text, edit, code } of refusals) {
     }
   })
 }
+
+t.test('a file whose last profile is deleted is not taken for one that lost its text', async (t) => {
+  for (const text of [
+    '[profiles.one]\nPREFECT_API_URL = "x"\n',
+    'profiles.one.a = "b"',
+    '\n\n[profiles.one]\n\n',
+  ]) {
+    const edited = editProfiles(text, [{ kind: 'delete', name: 'one' }])
+    t.not(edited.trim(), '', JSON.stringify(text))
+    t.match(parseProfiles(edited), { kind: 'good', file: { profiles: new Map() } })
+  }
+})

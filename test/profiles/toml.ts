@@ -1,4 +1,5 @@
 import t from 'tap'
+import { editProfiles } from '../../src/profiles/edit.js'
 import type { ProfileFile } from '../../src/profiles/profile.js'
 import { parseProfiles } from '../../src/profiles/toml.js'
 
@@ -107,3 +108,22 @@ t.test('reports invalid text by its position, never its content', async (t) => {
     t.match(parsed.kind === 'invalid' ? parsed.problem : 'good', problem, name)
   }
 })
+
+const BOMBS: readonly (readonly [name: string, text: string])[] = [
+  ['200 000 open brackets', `a = ${'['.repeat(200_000)}`],
+  ['nested arrays that are closed', `a = ${'['.repeat(100_000)}${']'.repeat(100_000)}`],
+  ['a path of 50 000 parts', `${'a.'.repeat(50_000)}b = 1`],
+  ['a table of 50 000 parts', `[${'a.'.repeat(50_000)}b]\nc = 1`],
+  ['30 000 open braces', `a = ${'{ a = '.repeat(30_000)}`],
+  ['5 000 profiles', Array.from({ length: 5_000 }, (_, at) => `[profiles.p${at}]\na = "b"`).join('\n')],
+  ['a file of 60 MB', `# ${'x'.repeat(60_000_000)}`],
+]
+for (const [name, text] of BOMBS) {
+  t.test(`outlives ${name}, when it reads and when it edits`, async (t) => {
+    const { kind } = parseProfiles(text)
+    t.equal(kind, name.endsWith('profiles') ? 'good' : 'invalid')
+    const edit = () => editProfiles(text, [{ kind: 'create', name: 'x', settings: {} }])
+    if (kind === 'invalid') t.throws(edit, { code: 'profiles_file_invalid' })
+    else t.match(edit(), /\[profiles\.x\]\n?$/)
+  })
+}

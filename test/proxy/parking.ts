@@ -40,6 +40,12 @@ t.test('parks a job without a key, whatever the reason, and sends Prefect nothin
     'vault_locked',
     'vault_unavailable',
     'vault_timeout',
+    'vault_corrupt',
+    'key_rejected',
+    'profiles_file_invalid',
+    'profiles_file_unreadable',
+    'disk_failed',
+    'setting_invalid',
   ]
   for (const code of reasons) {
     proxy.broker.refuse('cloud', new BrokerError(code, 'there is no key', { hint: 'prefect-auth login' }))
@@ -55,7 +61,7 @@ t.test('parks a job without a key, whatever the reason, and sends Prefect nothin
   serveCloud(proxy.broker, url)
   t.equal((await ask(proxy.tcp, `${proxy.base}/flows`, { token })).status, 200, 'and goes on')
   t.match(proxy.app.proxyTraffic(), [
-    { requests: 1, parked: 6 },
+    { requests: 1, parked: reasons.length + 1 },
     { profile: 'gone', parked: 1 },
   ])
 })

@@ -60,6 +60,46 @@ t.test(
   },
 )
 
+t.test('a key that would live longer than asked is replaced at once by one that does not', async (t) => {
+  const { sim, broker, admin, old } = await setStage(t)
+  // What told the time was wrong: only the new key itself tells the truth.
+  broker.saboteur.onStep((step) => {
+    if (step === 'after cloud.serviceAccounts') broker.time.note(Date.now() + 365 * DAY, Date.now())
+  })
+  const { key } = await admin.rotate({ profile: 'ci', name: 'ci', expiresInMs: 30 * DAY })
+  const served = sim.keys.find(broker.served('ci') ?? '')
+  const life = (served?.expiresAt ?? Number.POSITIVE_INFINITY) - (served?.createdAt ?? 0)
+  t.ok(life <= 30 * DAY && life > 29 * DAY, `${life / DAY} days`)
+  t.equal(key.id, served?.id)
+  t.ok(sim.keys.authenticate(old), 'the old one lives for a day')
+  const unwanted = sim.keys
+    .all()
+    .filter(({ name, expiresAt }) => name === 'ci' && (expiresAt ?? 0) > Date.now() + 100 * DAY)
+  t.equal(unwanted.length, 1)
+  t.ok(
+    (unwanted[0]?.rejectedFrom ?? Number.POSITIVE_INFINITY) <= Date.now() + DAY,
+    'the unwanted one is over in a day, too',
+  )
+})
+
+t.test('a service account whose keys always live longer than asked is not given one', async (t) => {
+  const { broker, old } = await setStage(t)
+  const admin = adminOf({
+    ...broker,
+    botCloud: {
+      ...broker.botCloud,
+      async rotateServiceAccountKey(...call) {
+        const minted = await broker.botCloud.rotateServiceAccountKey(...call)
+        return { ...minted, expiresAt: (minted.expiresAt ?? 0) + 365 * DAY }
+      },
+    },
+  })
+  await t.rejects(admin.rotate({ profile: 'ci', name: 'ci', expiresInMs: 30 * DAY }), {
+    code: 'prefect_failed',
+  })
+  t.equal(broker.served('ci'), old)
+})
+
 const REFUSALS = [
   ['a name that is not there', { profile: 'ci', name: 'nobody' }, 'prefect_not_found'],
   ["the owner's own profile", { profile: 'cloud', name: 'ci' }, 'owner_mismatch'],

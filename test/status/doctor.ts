@@ -6,17 +6,17 @@ import { BrokerError } from '../../src/base/errors.js'
 import type { ResolvedProfile } from '../../src/profiles/profile.js'
 import {
   examine,
-  judgeActive,
   judgeClock,
   judgeFile,
   judgeKeys,
   judgePlainKeys,
-  judgeReach,
+  judgeProfile,
   judgeRenewals,
   judgeVault,
   planExaminations,
 } from '../../src/status/doctor.js'
 import { judgeListeners } from '../../src/status/listeners.js'
+import { judgeReach } from '../../src/status/prefect.js'
 import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../src/std/clock.js'
 import { makeRoot, openBroker } from '../fixtures/broker.js'
 import { PROD, STAGING } from '../fixtures/login-parts.js'
@@ -42,7 +42,7 @@ const SERVED = {
 
 /** A served profile whose key expires in `ms`. */
 const expiring = (ms: number) =>
-  judgeActive({ ...SERVED, key: { fingerprint: 'sha256:0', origin: 'minted', expiresAt: NOW + ms } }, NOW)
+  judgeProfile({ ...SERVED, key: { fingerprint: 'sha256:0', origin: 'minted', expiresAt: NOW + ms } }, NOW)
 const clockOff = (finding: string) => ({ verdict: 'problem', finding, remedy: 'timedatectl set-ntp true' })
 const renewable = (at: string) => ({ plan: { kind: 'renew', at: Date.parse(at) } }) as const
 const stuck = { plan: { kind: 'not_renewable', why: 'it was pasted', hint: 'prefect-auth login' } } as const
@@ -119,7 +119,7 @@ for (const [name, found, expected] of [
   ],
   [
     'an active profile without an expiry is ok',
-    judgeActive(SERVED, NOW),
+    judgeProfile(SERVED, NOW),
     { verdict: 'ok', finding: 'cloud: it is active' },
   ],
   ['a key of eight days is ok', expiring(8 * DAY_MS), { verdict: 'ok' }],
@@ -137,7 +137,7 @@ for (const [name, found, expected] of [
   ['an expired key is a problem', expiring(-1), { verdict: 'problem', finding: /has expired$/ }],
   [
     'a profile that is not served is a problem',
-    judgeActive(
+    judgeProfile(
       {
         ...SERVED,
         outcome: { kind: 'refused', error: new BrokerError('login_required', 'no key', { hint: 'login' }) },
@@ -220,6 +220,7 @@ t.test('finds what is wrong and names the command that fixes it', async (t) => {
         ...{ credentials: broker.credentials, cloud: broker.cloud, vault: broker.vault },
         listeners: () => [{ door: 'tcp', address: 'x', state: 'failed', problem: 'port 1 is taken by x' }],
         notices: () => ['ledger.json was corrupt'],
+        askServer: async () => ({ kind: 'good' }),
         clockSkewMs: () => skewMs,
         trouble: () => undefined,
         auditProblem: () => undefined,
@@ -234,7 +235,7 @@ t.test('finds what is wrong and names the command that fixes it', async (t) => {
     vault: { verdict: 'warning', finding: /not protected/ },
     'profiles file': { verdict: 'ok' },
     'plain-text keys': { verdict: 'ok' },
-    'active profile': { verdict: 'ok' },
+    profile: { verdict: 'ok' },
     prefect: { verdict: 'ok', finding: /reaches 1 workspace/ },
     clock: { verdict: 'unknown' },
     state: { verdict: 'problem', finding: /was corrupt/ },
@@ -250,7 +251,7 @@ t.test('finds what is wrong and names the command that fixes it', async (t) => {
   stop()
   await broker.profiles.logout('cloud', { revoke: false })
   t.match(await look(), {
-    'active profile': { verdict: 'problem', remedy: 'prefect-auth login --profile cloud' },
+    profile: { verdict: 'problem', remedy: 'prefect-auth login --profile cloud' },
     prefect: { finding: /not checked/ },
   })
 })

@@ -7,7 +7,8 @@ import t, { type Test } from 'tap'
 import { openState } from '../../src/daemon/state.js'
 import { DAY_MS } from '../../src/std/clock.js'
 import { silentLog } from '../../src/std/log.js'
-import { createTokens, type TokenList } from '../../src/tokens/issue.js'
+import { createTokens } from '../../src/tokens/issue.js'
+import type { TokenList } from '../../src/tokens/records.js'
 import { createManualClock } from '../fixtures/manual-clock.js'
 
 async function setStage(t: Test, running: { isThere?: boolean } = {}) {

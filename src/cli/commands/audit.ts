@@ -24,7 +24,9 @@ export function addAudit(program: Command, start: Start): void {
         const list = await session.client.audit(resolveSince(options.since, session.terminal.now()))
         const named = options.profile
         const entries = list.entries.filter(({ profile }) => named === undefined || profile === named)
-        session.answer({ entries }, () => (entries.length === 0 ? 'No entries' : describeAudit({ entries })))
+        session.answer({ entries }, () =>
+          entries.length === 0 ? 'No entries' : describeAudit({ entries }, session.width),
+        )
       }),
     )
 }
@@ -42,7 +44,7 @@ function resolveSince(since: Since | undefined, now: number): string | undefined
   return since?.kind === 'ago' ? new Date(now - since.ms).toISOString() : since?.time
 }
 
-function describeAudit({ entries }: AuditList): string {
+function describeAudit({ entries }: AuditList, width: number | undefined): string {
   return formatTable(
     ['TIME (UTC)', 'ACTION', 'OUTCOME', 'PROFILE', 'LISTENER', 'WHO', 'DETAIL', 'CALLER'],
     entries.map((entry) => [
@@ -55,5 +57,6 @@ function describeAudit({ entries }: AuditList): string {
       entry.code ?? entry.fingerprint ?? '',
       entry.caller ?? '',
     ]),
+    { width },
   )
 }

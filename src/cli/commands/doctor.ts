@@ -1,20 +1,19 @@
 /** `prefect-auth doctor`: named checks, each with its finding and what to do about it. */
 
-import { existsSync, type Stats } from 'node:fs'
-import { lstat } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
 import type { Command } from 'commander'
 import { failureOf } from '../../client/failure.js'
 import { socketCandidates } from '../../config/paths.js'
-import { isSocketAlive } from '../../os/sockets.js'
 import { defined } from '../../std/defined.js'
 import type { Doctor, Status } from '../../wire/status.js'
 import { findCommand } from '../fast/child.js'
 import { openServiceManager, type ServiceLook } from '../service/service.js'
-import { type Colors, type CommonOptions, common, type Session, type Start } from '../session.js'
+import { type CommonOptions, common, type Session, type Start } from '../session.js'
+import { checkSocket } from '../socket-here.js'
 import { findOtherFile, findStanding } from '../standing-here.js'
 import { overridingVariables } from '../status-text.js'
-import { counted, printable, shellWord } from '../text.js'
+import { counted, printable, wrap } from '../text.js'
 
 type Check = Doctor['checks'][number]
 type Finding = Omit<Check, 'name'>
@@ -27,7 +26,7 @@ export function addDoctor(program: Command, start: Start): void {
     .action((options: CommonOptions) =>
       start('doctor', options, async (session) => {
         const { isRunning, ...doctor } = await runDoctor(session)
-        session.answer(doctor, () => describeDoctor(doctor, session.colors))
+        session.answer(doctor, () => describeDoctor(doctor, session))
         if (!isRunning) return NOT_RUNNING
         return doctor.checks.some(({ verdict }) => verdict === 'problem') ? 1 : 0
       }),
@@ -37,22 +36,40 @@ export function addDoctor(program: Command, start: Start): void {
 /** All checks: those of this side, and the daemon's if it is running. */
 export async function runDoctor(session: Session): Promise<Doctor & { readonly isRunning: boolean }> {
   const here = await checkHere(session)
-  const inside = here.status === undefined ? [] : (await session.client.doctor()).checks
+  const inside = here.status === undefined ? [] : await checkInside(session, session.profile)
   return { checks: [...here.checks, ...inside], isRunning: here.status !== undefined }
 }
 
-function describeDoctor({ checks }: Doctor, colors: Colors): string {
+/** The daemon's own checks, of the profile that was named; if there is none of that name, of the active one. */
+async function checkInside(session: Session, named: string | undefined): Promise<readonly Check[]> {
+  try {
+    return (await session.client.doctor(defined({ profile: named }))).checks
+  } catch (error) {
+    const failure = failureOf(error)
+    if (named === undefined || failure?.code !== 'profile_not_found') throw error
+    const missing = {
+      verdict: 'problem',
+      finding: failure.detail,
+      ...defined({ remedy: failure.hint }),
+    } as const
+    const checks = await checkInside(session, undefined)
+    return checks.map((check) => (check.name === 'profile' ? { name: 'profile', ...missing } : check))
+  }
+}
+
+function describeDoctor({ checks }: Doctor, { colors, width }: Pick<Session, 'colors' | 'width'>): string {
   const marks = {
     ok: colors.green,
     warning: colors.yellow,
     problem: colors.red,
     unknown: colors.yellow,
   } as const
-  const width = Math.max(0, ...checks.map(({ name }) => printable(name).length))
+  const column = Math.max(0, ...checks.map(({ name }) => printable(name).length))
   const lines = checks.flatMap(({ name, verdict, finding, remedy }) => {
-    const line = `${marks[verdict](verdict.padEnd(7))}  ${printable(name).padEnd(width)}  ${printable(finding)}`
+    const found = wrap(printable(finding), { width, indent: column + 11 })
+    const line = `${marks[verdict](verdict.padEnd(7))}  ${printable(name).padEnd(column)}  ${found}`
     if (remedy === undefined || verdict === 'ok') return [line]
-    return [line, `${' '.repeat(width + 11)}${colors.bold(printable(remedy))}`]
+    return [line, `${' '.repeat(column + 11)}${colors.bold(printable(remedy))}`]
   })
   return [...lines, '', summary(checks)].join('\n')
 }
@@ -231,56 +248,5 @@ async function checkExec(canReplace: boolean, path: string | undefined): Promise
     verdict: 'warning',
     finding: 'without curl and before Node 22.15, exec keeps running beside every job it starts',
     remedy: 'install curl',
-  }
-}
-
-/** Judges the first of `candidates` that exists, which is the one that clients use. */
-export async function checkSocket(candidates: readonly string[], uid: number | undefined): Promise<Finding> {
-  for (const path of candidates) {
-    const facts = await lstat(path).catch(() => undefined)
-    if (facts !== undefined) return judge(path, facts, uid)
-  }
-  return {
-    verdict: 'problem',
-    finding: `no socket at ${candidates.join(' or ')}`,
-    remedy: 'prefect-auth service install      (or, in the foreground: prefect-authd)',
-  }
-}
-
-async function judge(path: string, facts: Stats, uid: number | undefined): Promise<Finding> {
-  const name = shellWord(path)
-  if (!facts.isSocket()) {
-    return { verdict: 'problem', finding: `${path} is not a socket`, remedy: `mv ${name} ${name}.old` }
-  }
-  if (uid !== undefined && facts.uid !== uid) {
-    return {
-      verdict: 'problem',
-      finding: `${path} belongs to user ${facts.uid}, not to you (${uid}), and is not used`,
-      remedy: 'set PREFECT_AUTH_SOCKET to your own socket, or run the command as that user',
-    }
-  }
-  const place = dirname(path)
-  const directory = await lstat(place).catch(() => undefined)
-  if (directory !== undefined && (directory.mode & 0o077) !== 0) {
-    const mode = (directory.mode & 0o777).toString(8)
-    return {
-      verdict: 'problem',
-      finding: `${place} has mode ${mode}: other users can connect to the socket`,
-      remedy: `chmod 700 ${shellWord(place)}`,
-    }
-  }
-  if (!(await isSocketAlive(path))) {
-    return {
-      verdict: 'problem',
-      finding: `${path} is left over: nothing listens on it`,
-      remedy: 'prefect-auth service install      (or, in the foreground: prefect-authd)',
-    }
-  }
-  if ((facts.mode & 0o077) === 0) return { verdict: 'ok', finding: path }
-  const mode = (facts.mode & 0o777).toString(8)
-  return {
-    verdict: 'warning',
-    finding: `${path} has mode ${mode}; only its directory keeps other users out`,
-    remedy: `chmod 600 ${name}`,
   }
 }

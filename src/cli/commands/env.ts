@@ -1,5 +1,5 @@
-/** The help of `env` and `exec`; `fast/env.ts` and `fast/exec.ts` do the work. */
-import type { Command } from 'commander'
+/** The help of `env`, `exec` and `get`; the files of the same names in `fast/` do the work. */
+import { Argument, type Command } from 'commander'
 import { ENV_FORMATS } from '../../wire/kinds.js'
 
 const PROFILE = [
@@ -21,6 +21,18 @@ export function addEnv(program: Command): void {
     .addHelpText(
       'after',
       '\nsh, bash, zsh: eval "$(prefect-auth env)"\nfish:          prefect-auth env --format fish | source',
+    )
+}
+
+export function addGet(program: Command): void {
+  program
+    .command('get')
+    .description('print one value, for settings of other tools that run a command for a key')
+    .addArgument(new Argument('<what>').choices(['key', 'url', 'json']))
+    .option(...PROFILE)
+    .addHelpText(
+      'after',
+      '\nPrints the value and a line break, nothing else. Exit code: 0, or 3 without a login, 4 if the daemon is not running.',
     )
 }
 

@@ -33,7 +33,7 @@ export function addKeys(program: Command, start: Start): void {
         const list = await session.client.keys(session.profile)
         if (options.names === true)
           return session.answer(list, () => formatNames(list.keys.flatMap(({ id }) => id ?? [])))
-        session.answer(list, () => describeKeys(list))
+        session.answer(list, () => describeKeys(list, session.width))
         if (!session.isJson) for (const notice of list.notices) session.say(`note: ${printable(notice)}`)
       }),
     )
@@ -67,7 +67,7 @@ async function createKey(session: Session, name: string, expiresIn: number | 'ne
   session.say(`Key ${printable(answer.name)} (${printable(answer.id)}): not shown again; ${life}`)
 }
 
-function describeKeys({ keys }: KeyList): string {
+function describeKeys({ keys }: KeyList, width: number | undefined): string {
   if (keys.length === 0) return 'No keys'
   return formatTable(
     ['PROFILE', 'STATE', 'FINGERPRINT', 'EXPIRES', 'ORIGIN', 'ID', 'NAME'],
@@ -80,6 +80,7 @@ function describeKeys({ keys }: KeyList): string {
       key.id ?? '',
       key.name ?? '',
     ]),
+    { width, givesWay: ['NAME', 'ORIGIN', 'FINGERPRINT', 'PROFILE'] },
   )
 }
 

@@ -10,7 +10,8 @@ import type { WorkspaceView } from '../../wire/profile.js'
 import { askYes, openLine, pickWorkspace, readSecret, requirePerson } from '../ask.js'
 import { formatFailure } from '../failure.js'
 import { openBrowser, planBrowser } from '../open-browser.js'
-import { type CommonOptions, common, type Session, type Start } from '../session.js'
+import { tellServerTrouble } from '../server-trouble.js'
+import { type CommonOptions, common, profileName, type Session, type Start } from '../session.js'
 import { describeExpiry, describeOwner, formatCountdown, printable, shellWord } from '../text.js'
 
 interface LoginOptions extends CommonOptions {
@@ -37,14 +38,14 @@ export function addLogin(program: Command, start: Start): void {
 async function logIn(session: Session, options: LoginOptions): Promise<void> {
   const key = options.keyStdin === true ? await readKey(session) : undefined
   const { client, profile } = session
-  const { view, etag, isJoined } = await client.beginLogin({
-    ...defined({
-      profile,
-      workspace: options.workspace,
-      owner: options.owner,
-      switch_owner: options.switchOwner,
-    }),
-  })
+  const { workspace, owner, switchOwner: switch_owner } = options
+  const { view, etag, isJoined } = await client
+    .beginLogin(defined({ profile, workspace, owner, switch_owner }))
+    .catch(async (error: unknown) => {
+      if (failureOf(error)?.code === 'profile_not_cloud')
+        await tellServerTrouble(session, await profileName(session))
+      throw error
+    })
   if (isJoined) session.say('A login for this profile is already in progress; joining it.')
   const exchange = options.exchange
   try {

@@ -5,6 +5,7 @@ import { defined } from '../../std/defined.js'
 import type { ProfileList, ProfileView } from '../../wire/profile.js'
 import { readSecret } from '../ask.js'
 import { usageError } from '../failure.js'
+import { tellServerTrouble } from '../server-trouble.js'
 import {
   type CommonOptions,
   common,
@@ -40,7 +41,7 @@ function addReading(profile: Command, start: Start): void {
       start('profile ls', options, async (session) => {
         const list = await session.client.profiles()
         const names = () => formatNames(list.profiles.map(({ name }) => name))
-        session.answer(list, options.names === true ? names : () => describeProfiles(list))
+        session.answer(list, options.names === true ? names : () => describeProfiles(list, session.width))
       }),
     )
   common(profile.command('inspect [name]'))
@@ -65,7 +66,9 @@ function addWriting(profile: Command, start: Start): void {
           name,
           ...defined({ api_url: api_url || undefined, auth_string: auth_string || undefined }),
         }
-        done(session, await session.client.createProfile(body), `Profile ${name} created`)
+        const view = await session.client.createProfile(body)
+        done(session, view, `Profile ${name} created`)
+        await tellServer(session, view)
       }),
     )
   withJson(profile.command('set <name>'))
@@ -78,7 +81,9 @@ function addWriting(profile: Command, start: Start): void {
       start('profile set', options, async (session) => {
         const change = await readValues(session, options)
         if (Object.keys(change).length === 0) nothingToChange()
-        done(session, await session.client.changeProfile(name, change), `Profile ${name} changed`)
+        const view = await session.client.changeProfile(name, change)
+        done(session, view, `Profile ${name} changed`)
+        await tellServer(session, view)
       }),
     )
 }
@@ -88,7 +93,9 @@ function addNaming(profile: Command, start: Start): void {
     .description('make a profile the active one')
     .action((name: string, options: CommonOptions) =>
       start('profile use', options, async (session) => {
-        done(session, await session.client.useProfile(name), `Profile ${name} is now active`)
+        const view = await session.client.useProfile(name)
+        done(session, view, `Profile ${name} is now active`)
+        await tellServer(session, view)
         const { PREFECT_PROFILE } = session.terminal.env
         if (!PREFECT_PROFILE || PREFECT_PROFILE === name) return
         session.say(`note: PREFECT_PROFILE=${printable(PREFECT_PROFILE)} in this shell takes precedence`)
@@ -114,6 +121,11 @@ function done(session: Session, wire: unknown, text: string): void {
   session.answer(wire, () => printable(text))
 }
 
+/** A typo in a URL is found when it is made, not when a job runs. */
+async function tellServer(session: Session, { kind, name }: ProfileView): Promise<void> {
+  if (kind === 'server') await tellServerTrouble(session, name)
+}
+
 async function readValues(session: Session, options: ValueOptions): Promise<ProfileChange> {
   const { apiUrl, authString, authStringStdin } = options
   const url = apiUrl === undefined ? {} : { api_url: apiUrl === false ? null : apiUrl }
@@ -128,7 +140,7 @@ function nothingToChange(): never {
   throw usageError('no change was given', hint)
 }
 
-function describeProfiles({ profiles, file }: ProfileList): string {
+function describeProfiles({ profiles, file }: ProfileList, width: number | undefined): string {
   const table = formatTable(
     ['', 'PROFILE', 'KIND', 'KEY', 'WORKSPACE OR URL'],
     profiles.map((one) => [
@@ -138,6 +150,7 @@ function describeProfiles({ profiles, file }: ProfileList): string {
       one.login_required ? 'login required' : secretPlace(one),
       one.workspace === undefined ? (one.api_url ?? '') : describeWorkspace(one.workspace),
     ]),
+    { width, givesWay: ['KEY', 'KIND'] },
   )
   const problem =
     file.problem === undefined ? [] : ['', `! ${printable(file.path)}: ${printable(file.problem)}`]

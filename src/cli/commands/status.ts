@@ -4,13 +4,22 @@ import { followEvents } from '../../client/event-stream.js'
 import { failureOf, failWith } from '../../client/failure.js'
 import { defined } from '../../std/defined.js'
 import type { Status } from '../../wire/status.js'
+import { findServerTrouble } from '../server-trouble.js'
 import { type CommonOptions, common, pause, type Session, type Start, withJson } from '../session.js'
-import { findOtherFile, findStanding, type Standing } from '../standing-here.js'
-import { formatStatus } from '../status-text.js'
+import { findOtherFile, findStanding } from '../standing-here.js'
+import {
+  formatFindings,
+  formatShort,
+  formatStatus,
+  type StatusTextInput,
+  statusCode,
+} from '../status-text.js'
 import { printable, printableJson } from '../text.js'
 
 interface StatusOptions extends CommonOptions {
   readonly watch?: boolean
+  readonly check?: boolean
+  readonly short?: boolean
   readonly socket?: boolean
   readonly url?: boolean
 }
@@ -24,22 +33,45 @@ export function addStatus(program: Command, start: Start): void {
   common(program.command('status'))
     .description('show the owner, workspace and profile, and any problems')
     .option('--watch', 'redraw on every change, until Ctrl-C')
+    .option('--check', 'print only what is wrong; the exit code says whether anything is')
+    .option('--short', 'one line, for a prompt')
     .option('--socket', 'print the path of the socket, for curl --unix-socket')
     .option('--url', 'print the TCP address, http://127.0.0.1:PORT')
+    .addHelpText(
+      'after',
+      '\nExit code: 0, or 3 if nobody is logged in to the profile or it does not exist, 4 if the daemon is not running.\nWith --check also 1 if anything is wrong.',
+    )
     .action((options: StatusOptions) => start('status', options, (session) => showStatus(session, options)))
 }
 
-async function showStatus(session: Session, options: StatusOptions): Promise<void> {
+async function showStatus(session: Session, options: StatusOptions): Promise<number> {
   if (options.watch === true) return watchStatus(session)
   const status = await session.client.status()
-  if (options.socket === true) return session.print(session.transport.socket() ?? '')
-  if (options.url !== true) {
-    const standing = await standingHere(session, status)
-    return session.answer(status, () => textOf(session, status, standing))
+  if (options.socket === true) {
+    session.print(session.transport.socket() ?? '')
+    return 0
   }
+  if (options.url !== true) return answerStatus(session, status, options)
+  session.print(addressOf(status))
+  return 0
+}
+
+async function answerStatus(
+  session: Session,
+  status: Status,
+  { check = false, short = false }: StatusOptions,
+): Promise<number> {
+  const input = await inputOf(session, status)
+  const text = short ? formatShort(input) : check ? formatFindings(input) : formatStatus(input)
+  if (session.isJson || text !== '') session.answer(status, () => text)
+  return statusCode(input, check)
+}
+
+/** Of the TCP listener. Throws `tcp_unavailable`. */
+function addressOf(status: Status): string {
   const tcp = status.listeners.find(({ door }) => door === 'tcp')
-  if (tcp?.state === 'listening') return session.print(tcp.address)
-  failWith({
+  if (tcp?.state === 'listening') return tcp.address
+  return failWith({
     code: 'tcp_unavailable',
     kind: 'unavailable',
     detail: `the daemon does not listen on TCP${tcp?.problem === undefined ? '' : `: ${tcp.problem}`}`,
@@ -47,24 +79,21 @@ async function showStatus(session: Session, options: StatusOptions): Promise<voi
   })
 }
 
-async function standingHere({ terminal, profile }: Session, status: Status): Promise<readonly Standing[]> {
-  const other = await findOtherFile(terminal, status)
+async function inputOf(session: Session, status: Status): Promise<StatusTextInput> {
+  const { terminal, profile, profileBecause, colors, width } = session
   const named = status.profiles.find(({ name }) => name === (profile ?? status.active))
-  return [...(other === undefined ? [] : [other]), ...findStanding(terminal, named)]
-}
-
-function textOf(
-  { profile, profileBecause, terminal, colors }: Session,
-  status: Status,
-  standing: readonly Standing[],
-): string {
+  const [other, trouble] = await Promise.all([
+    findOtherFile(terminal, status),
+    named?.kind === 'server' && named.ready ? findServerTrouble(session, named.name) : undefined,
+  ])
+  const standing = [...[trouble, other].filter((one) => one !== undefined), ...findStanding(terminal, named)]
   const { env, version } = terminal
   const now = terminal.now()
-  return formatStatus({ status, profile, because: profileBecause, env, standing, version, now, colors })
+  return { status, profile, because: profileBecause, env, standing, version, now, colors, width }
 }
 
 /** Draws at once, on every event and on a slow tick; on a terminal each drawing replaces the last. */
-async function watchStatus(session: Session): Promise<void> {
+async function watchStatus(session: Session): Promise<number> {
   await draw(session)
   const drawing = new AbortController()
   const ticking = tick(session, drawing.signal)
@@ -85,6 +114,7 @@ async function watchStatus(session: Session): Promise<void> {
     drawing.abort()
     await ticking
   }
+  return 0
 }
 
 async function tick(session: Session, signal: AbortSignal): Promise<void> {
@@ -99,14 +129,20 @@ async function draw(session: Session): Promise<void> {
   try {
     const status = await session.client.status()
     if (session.isJson) return session.print(printableJson(status, 0))
-    const standing = await standingHere(session, status)
-    const isTerminal = session.terminal.stdout.isTTY === true
-    session.print(
-      `${isTerminal ? '\u001b[H\u001b[2J' : ''}${textOf(session, status, standing)}${isTerminal ? '' : '\n'}`,
-    )
+    const text = formatStatus(await inputOf(session, status))
+    session.print(canRedraw(session) ? inPlace(text) : `${text}\n`)
   } catch (error) {
     if (failureOf(error)?.kind !== 'not_running' || session.transport.socket() === undefined) throw error
   }
+}
+
+function canRedraw({ terminal }: Session): boolean {
+  return terminal.stdout.isTTY === true && terminal.env.TERM !== 'dumb'
+}
+
+/** From the top, each line up to its end, then nothing below: no flicker, unlike clearing the screen first. */
+function inPlace(text: string): string {
+  return `\u001b[H${text.replaceAll('\n', '\u001b[K\n')}\u001b[K\n\u001b[J`
 }
 
 export function addMetrics(program: Command, start: Start): void {

@@ -38,7 +38,9 @@ export function addToken(program: Command, start: Start): void {
         const list = await session.client.tokens()
         if (options.names === true)
           return session.answer(list, () => formatNames(list.tokens.map(({ id }) => id)))
-        session.answer(list, () => (list.tokens.length === 0 ? 'No tokens' : describe(list.tokens)))
+        session.answer(list, () =>
+          list.tokens.length === 0 ? 'No tokens' : describe(list.tokens, session.width),
+        )
       }),
     )
   withJson(token.command('keep [id]'))
@@ -98,7 +100,10 @@ async function keepTokens(session: Session, id: string | undefined, isAll: boole
   )
 }
 
-function describe(tokens: Awaited<ReturnType<Session['client']['tokens']>>['tokens']): string {
+function describe(
+  tokens: Awaited<ReturnType<Session['client']['tokens']>>['tokens'],
+  width: number | undefined,
+): string {
   const isAnyParked = tokens.some(({ parked_at }) => parked_at !== undefined)
   const parkedColumn = (text: string) => (isAnyParked ? [text] : [])
   return formatTable(
@@ -112,5 +117,6 @@ function describe(tokens: Awaited<ReturnType<Session['client']['tokens']>>['toke
       token.last_used_at === undefined ? 'never' : formatTime(token.last_used_at),
       ...parkedColumn(token.parked_at === undefined ? 'active' : 'parked'),
     ]),
+    { width, givesWay: ['LAST USED (UTC)', 'NAME', 'PROFILES', 'EXPIRES (UTC)'] },
   )
 }

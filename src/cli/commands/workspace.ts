@@ -40,6 +40,7 @@ async function listWorkspaces(session: Session, isNamesOnly: boolean): Promise<v
     formatTable(
       ['', 'WORKSPACE', 'NAME', 'ID'],
       answer.workspaces.map((one) => [one.current ? '*' : ' ', one.handle, one.name ?? '', one.workspace_id]),
+      { width: session.width, givesWay: ['NAME', 'ID'] },
     ),
   )
 }

@@ -3,7 +3,7 @@
 import { failed, failureOf, parseProblem } from '../../client/failure.js'
 import type { Transport } from '../../client/transport.js'
 import { defined } from '../../std/defined.js'
-import { isShadow, SHADOW_NAMES } from '../../wire/env-names.js'
+import { ENV_NAMES, FOLLOW_NAMES, isShadow, pairMark, SHADOW_NAMES } from '../../wire/env-names.js'
 import { DIALECTS, type EnvFormat } from '../../wire/kinds.js'
 import { exitCodeOf, formatFailure, formatFault, isWithoutPair, usageError } from '../failure.js'
 import { printable } from '../text.js'
@@ -19,9 +19,10 @@ export async function runEnv(args: readonly string[], host: Host): Promise<numbe
   // A usage error must fail under `eval` too, which reads stdout.
   if (plan.kind === 'usage') return refuse(host, 'sh', usageError(plan.message, 'prefect-auth env --help'))
   if (plan.kind === 'exec') return 'help'
+  if (plan.isFollowing) return follow(host, plan)
   try {
     const text = await fetchEnv(host, plan)
-    const removed = namesToRemove(host.env, plan.isProxied).map((name) => removingLine(plan.format, name))
+    const removed = namesToRemove(host.env, text).map((name) => removingLine(plan.format, name))
     host.writeOut(`${text}${removed.join('')}`)
     return 0
   } catch (error) {
@@ -29,11 +30,42 @@ export async function runEnv(args: readonly string[], host: Host): Promise<numbe
   }
 }
 
+/**
+ * What the hook of a shell evaluates after a change. A pair that the user set stays. Returns a code other than 0, silently, if
+ * the hook should ask again later.
+ */
+async function follow(host: Host, plan: EnvPlan): Promise<number> {
+  const { env } = host
+  const say = (text: string) => host.writeErr(`prefect-auth: ${printable(text)}\n`)
+  const mark = pairMark(env)
+  if (mark !== '' && mark !== env.PREFECT_AUTH_SET) {
+    say(
+      'the PREFECT_API_… variables of this shell were set by hand and stay; unset them to follow the profile',
+    )
+    return 0
+  }
+  try {
+    host.writeOut(await fetchEnv(host, plan))
+    const pinned = profileOfEnv(host)
+    if (pinned !== undefined && pinned !== env.PREFECT_AUTH_PROFILE)
+      say(`this shell stays with profile ${pinned}, whichever is active, because PREFECT_PROFILE names it`)
+    return 0
+  } catch (error) {
+    if (exitCodeInEnv(error) !== LOGIN_REQUIRED) return exitCodeInEnv(error)
+    // What it had is no longer valid. A shell that never had a pair is not told at each start.
+    if (mark === '') return 0
+    host.writeOut([...ENV_NAMES, ...FOLLOW_NAMES].map((name) => removingLine(plan.format, name)).join(''))
+    const failure = failureOf(error)
+    if (failure !== undefined) host.writeErr(formatFailure(failure))
+    return 0
+  }
+}
+
 type EnvPlan = Extract<FastPlan, { kind: 'env' }>
 
 async function fetchEnv(
   host: Host,
-  { profile: named, format, isProxied, mayBeNone }: EnvPlan,
+  { profile: named, format, isProxied, mayBeNone, isFollowing }: EnvPlan,
 ): Promise<string> {
   const around = lookAround(host)
   const transport = connect(host, 'env', around)
@@ -51,6 +83,7 @@ async function fetchEnv(
     ...(profile === undefined ? [] : [`profile=${encodeURIComponent(profile)}`]),
     `format=${format}`,
     ...(mayBeNone ? ['allow_none=true'] : []),
+    ...(isFollowing ? ['follow=true'] : []),
   ]
   const answer = await transport.send({ method: 'GET', path: `/v1/env?${query.join('&')}` })
   if (answer.status === 200) return known(format, answer.text)
@@ -58,9 +91,9 @@ async function fetchEnv(
 }
 
 /** What only this process knows of its caller's shell: what the proxy left there, and what Prefect might prefer to our variables. */
-function namesToRemove(env: Host['env'], isProxied: boolean): readonly string[] {
+function namesToRemove(env: Host['env'], text: string): readonly string[] {
   return [
-    ...(isProxied ? [] : leftBehind(env)),
+    ...leftBehind(env).filter((name) => !text.includes(name)),
     // The daemon removes those in small letters.
     ...Object.keys(env).filter(
       (name) => isShadow(name) && !SHADOW_NAMES.includes(name) && /^\w+$/.test(name),
@@ -90,9 +123,14 @@ function refuse(host: Host, format: EnvFormat, error: unknown): number {
   const code = failure?.code ?? 'internal'
   host.writeOut(failingLine(format, /^[a-z_]+$/.test(code) ? code : 'failed'))
   host.writeErr(failure === undefined ? formatFault(error) : formatFailure(failure))
+  return exitCodeInEnv(error)
+}
+
+function exitCodeInEnv(error: unknown): number {
+  const failure = failureOf(error)
   if (failure === undefined) return 1
   // For a script they mean the same: there is no pair to be had.
-  return isWithoutPair(error) || code === 'profile_not_found' ? LOGIN_REQUIRED : exitCodeOf(failure)
+  return isWithoutPair(error) || failure.code === 'profile_not_found' ? LOGIN_REQUIRED : exitCodeOf(failure)
 }
 
 const LOGIN_REQUIRED = 3
@@ -136,6 +174,7 @@ export async function fetchProxyEnv(
       no_proxy: env.NO_PROXY ?? env.no_proxy,
       // Programs differ in which one they prefer: each keeps its own.
       no_proxy_small: env.NO_PROXY === env.no_proxy ? undefined : env.no_proxy,
+      ui_url: leftBehind(env).includes('PREFECT_UI_URL') ? undefined : env.PREFECT_UI_URL || undefined,
       custom_headers: headers,
       secrets: secretsOf(env),
       headers_in_files: inFiles.length > 0 ? inFiles : undefined,

@@ -10,6 +10,8 @@ export type FastPlan =
       readonly format: EnvFormat
       readonly isProxied: boolean
       readonly mayBeNone: boolean
+      /** For the hook of a shell: nothing that the user set is touched. */
+      readonly isFollowing: boolean
     }
   | {
       readonly kind: 'exec'
@@ -21,6 +23,8 @@ export type FastPlan =
     }
   | { readonly kind: 'help' }
   | { readonly kind: 'usage'; readonly message: string }
+
+type NoPlan = Extract<FastPlan, { kind: 'help' | 'usage' }>
 
 /** `-p NAME COMMAND …`, which is Prefect's own order, as `COMMAND … -p NAME`. Other orders are returned as they are. */
 export function commandFirst(argv: readonly string[]): readonly string[] {
@@ -49,7 +53,10 @@ export function parseEnvArguments(args: readonly string[]): FastPlan {
   const wanted = read.isJson ? 'json' : (read.values.get('format') ?? 'sh')
   const format = ENV_FORMATS.find((known) => known === wanted)
   if (format === undefined) return usage(`--format must be one of ${ENV_FORMATS.join(', ')}`)
-  return { kind: 'env', format, isProxied: read.isProxied, mayBeNone: read.mayBeNone, ...profileOf(read) }
+  const { isProxied, mayBeNone, isFollowing } = read
+  if (isFollowing && (isProxied || format === 'json'))
+    return usage('--follow goes with a shell format, and not with --proxy')
+  return { kind: 'env', format, isProxied, mayBeNone, isFollowing, ...profileOf(read) }
 }
 
 /** What `prefect-auth exec …` asks for. Everything after `--`, or after the first word, belongs to the command. */
@@ -72,59 +79,81 @@ export function parseExecArguments(args: readonly string[]): FastPlan {
   }
 }
 
+const WANTED = ['key', 'url', 'json'] as const
+export type Wanted = (typeof WANTED)[number]
+
+/** What `prefect-auth get …` asks for. */
+export function parseGetArguments(
+  args: readonly string[],
+): { readonly kind: 'get'; readonly what: Wanted; readonly profile?: string } | NoPlan {
+  if (args.some(looksLikeKey)) return usage(KEY_ARGUMENT.detail)
+  const before = readOptions(args, ['profile'])
+  if (before.kind !== 'options') return before
+  const [word, ...rest] = before.rest
+  const after = readOptions(rest, ['profile'])
+  if (after.kind !== 'options') return after
+  const what = WANTED.find((one) => one === word)
+  if (what === undefined || after.rest.length > 0) return usage(`get needs one of ${WANTED.join(', ')}`)
+  if ([before, after].some(({ isProxied, mayBeNone }) => isProxied || mayBeNone))
+    return usage('get has no option but --profile')
+  return { kind: 'get', what, ...profileOf(before), ...profileOf(after) }
+}
+
 interface Options {
   readonly kind: 'options'
   readonly values: ReadonlyMap<string, string>
   readonly isJson: boolean
   readonly isProxied: boolean
   readonly mayBeNone: boolean
+  readonly isFollowing: boolean
   readonly rest: readonly string[]
 }
 
-function readOptions(args: readonly string[], known: readonly string[]): Options | FastPlan {
+const SWITCHES = { '--proxy': 'isProxied', '--allow-none': 'mayBeNone' } as const
+/** Of `env` alone. */
+const ENV_SWITCHES = { ...SWITCHES, '--json': 'isJson', '--follow': 'isFollowing' } as const
+
+function readOptions(args: readonly string[], known: readonly string[]): Options | NoPlan {
+  const switches: Readonly<Record<string, 'isProxied' | 'mayBeNone' | 'isJson' | 'isFollowing' | undefined>> =
+    known.includes('format') ? ENV_SWITCHES : SWITCHES
   const values = new Map<string, string>()
-  let isJson = false
-  let isProxied = false
-  let mayBeNone = false
+  const given = { isProxied: false, mayBeNone: false, isJson: false, isFollowing: false }
   for (let at = 0; at < args.length; at += 1) {
     const word = args[at] ?? ''
-    if (word === '--')
-      return { kind: 'options', values, isJson, isProxied, mayBeNone, rest: args.slice(at + 1) }
+    if (word === '--') return { kind: 'options', values, ...given, rest: args.slice(at + 1) }
     if (!word.startsWith('-') || word === '-')
-      return { kind: 'options', values, isJson, isProxied, mayBeNone, rest: args.slice(at) }
+      return { kind: 'options', values, ...given, rest: args.slice(at) }
     if (word === '--help' || word === '-h') return { kind: 'help' }
-    if (word === '--proxy') {
-      isProxied = true
+    const name = switches[word]
+    if (name !== undefined) {
+      given[name] = true
       continue
     }
-    if (word === '--allow-none') {
-      mayBeNone = true
-      continue
-    }
-    if (word === '--json' && known.includes('format')) {
-      isJson = true
-      continue
-    }
-    const [, long, given] = /^--([a-z-]+)(?:=([\s\S]*))?$/.exec(word) ?? []
-    const [short, attached] = /^-p([\s\S]+)?$/.exec(word) ?? []
-    const name = short === undefined ? long : 'profile'
-    const inline = given ?? attached
+    const option = readOption(word)
     // The word is not repeated: it may be a key in the wrong place.
-    if (name === undefined || !known.includes(name))
+    if (option === undefined || !known.includes(option.name))
       return usage(`unknown option; known options: ${list(known)}`)
-    const value = inline ?? args[at + 1]
-    if (inline === undefined) at += 1
-    if (value === undefined || value === '') return usage(`--${name} needs a value`)
-    values.set(name, value)
+    const value = option.value ?? args[at + 1]
+    if (option.value === undefined) at += 1
+    if (value === undefined || value === '') return usage(`--${option.name} needs a value`)
+    values.set(option.name, value)
   }
-  return { kind: 'options', values, isJson, isProxied, mayBeNone, rest: [] }
+  return { kind: 'options', values, ...given, rest: [] }
+}
+
+/** `--name`, `--name=value`, `-p` or `-pvalue`. */
+function readOption(word: string): { readonly name: string; readonly value: string | undefined } | undefined {
+  const [, long, given] = /^--([a-z-]+)(?:=([\s\S]*))?$/.exec(word) ?? []
+  if (long !== undefined) return { name: long, value: given }
+  const [short, attached] = /^-p([\s\S]+)?$/.exec(word) ?? []
+  return short === undefined ? undefined : { name: 'profile', value: attached }
 }
 
 function profileOf({ values }: Options): { readonly profile?: string } {
   return defined({ profile: values.get('profile') })
 }
 
-function usage(message: string): FastPlan {
+function usage(message: string): NoPlan {
   return { kind: 'usage', message }
 }
 

@@ -1,7 +1,7 @@
 /** What the service has to know of this machine: Node, paths, settings and the caller's environment. */
 import { readFileSync, statSync } from 'node:fs'
 import { realpath } from 'node:fs/promises'
-import { dirname, isAbsolute, join, resolve } from 'node:path'
+import { basename, dirname, isAbsolute, join, resolve } from 'node:path'
 import { failWith } from '../../client/failure.js'
 import { resolvePaths } from '../../config/paths.js'
 import { resolveSettings, type Settings } from '../../config/settings.js'
@@ -35,6 +35,41 @@ export async function lookAround(terminal: Terminal, run: RunTool, clock: Clock)
     ],
     hasNamespaces: terminal.platform !== 'linux' || (await mayHaveNamespaces(run)),
   }
+}
+
+/** What `PrivateTmp=` replaces by empty directories. */
+const PRIVATE = ['/tmp', '/var/tmp']
+
+/** Paths that the daemon needs and would not see in the unit's sandbox, each with what it is. */
+export async function findHidden({ hasNamespaces, places, launch, env, writable }: ServiceFacts) {
+  if (!hasNamespaces) return []
+  const [profiles, ...more] = writable
+  const needed: readonly (readonly [what: string, path: string | undefined])[] = [
+    ['the package', launch.program],
+    ['Node', launch.node],
+    ['the start script', places.launcher],
+    ['the state directory', places.stateDir],
+    ['the directory of profiles.toml', profiles],
+    ['the directory of the socket', dirname(places.socket)],
+    ...more.map((path) => ['the directory of the restricted socket', path] as const),
+    ...SEEN.map((name) => [name, env[name]] as const),
+  ]
+  const hidden: { readonly what: string; readonly path: string }[] = []
+  for (const [what, path] of needed) {
+    const real = path === undefined ? undefined : await realPathOf(path)
+    if (real !== undefined && PRIVATE.some((one) => real === one || real.startsWith(`${one}/`))) {
+      hidden.push({ what, path: real })
+    }
+  }
+  return hidden
+}
+
+/** What is not there yet will be below what is. */
+async function realPathOf(path: string): Promise<string> {
+  const real = await realpath(path).catch(() => undefined)
+  const parent = dirname(path)
+  if (real !== undefined || parent === path) return real ?? path
+  return join(await realPathOf(parent), basename(path))
 }
 
 export function templatesOf(packageDir: string, folder: 'systemd' | 'launchd'): Template {
@@ -105,18 +140,17 @@ export async function findFlags(node: string, clock: Clock): Promise<readonly st
   return GUARDED_FLAGS.filter((_flag, at) => isKnown[at] === true)
 }
 
+/** Files that the daemon reads where the caller says. */
+const SEEN = ['PREFECT_AUTH_CONFIG', 'SSL_CERT_FILE', 'SSL_CERT_DIR', 'NODE_EXTRA_CA_CERTS']
 /** Paths; relative ones are resolved against the caller's directory. */
 const PATHS = [
-  'PREFECT_AUTH_CONFIG',
+  ...SEEN,
   'PREFECT_AUTH_STATE_DIR',
   'PREFECT_AUTH_SOCKET',
   'PREFECT_HOME',
   'PREFECT_PROFILES_PATH',
   'XDG_CONFIG_HOME',
   'XDG_STATE_HOME',
-  'SSL_CERT_FILE',
-  'SSL_CERT_DIR',
-  'NODE_EXTRA_CA_CERTS',
 ]
 const NETWORK = [
   'PREFECT_CLOUD_API_URL',

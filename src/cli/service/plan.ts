@@ -18,7 +18,11 @@ export const SOCKET = 'prefect-authd.socket'
 export const TCP_SOCKET = 'prefect-authd-tcp.socket'
 export const TIMER = 'prefect-authd.timer'
 const WAKE = 'prefect-authd-wake.service'
-export const UNITS = [SERVICE, SOCKET, TCP_SOCKET, TIMER, WAKE] as const
+export const CALLERS_SOCKET = 'prefect-authd-callers.socket'
+const CALLERS = 'prefect-authd-callers@.service'
+export const UNITS = [SERVICE, SOCKET, TCP_SOCKET, TIMER, CALLERS_SOCKET, WAKE] as const
+/** A template has instances, and cannot be stopped itself. */
+export const UNIT_FILES = [...UNITS, CALLERS] as const
 
 interface ServicePlaces {
   /** Directory of the units or the agent. */
@@ -28,11 +32,13 @@ interface ServicePlaces {
   readonly stateDir: string
   readonly profilesFile: string
   readonly socket: string
+  /** Of the unit that tells whose local connections are. */
+  readonly callers: string
 }
 
 export function resolveServicePlaces(around: Surroundings): ServicePlaces {
-  const { stateDir, profilesFile, socket } = resolvePaths(around)
-  const rest = { stateDir, profilesFile, socket }
+  const { stateDir, profilesFile, socket, callers } = resolvePaths(around)
+  const rest = { stateDir, profilesFile, socket, callers }
   if (around.platform === 'darwin') {
     const library = join(around.home, 'Library')
     return {
@@ -71,7 +77,7 @@ export type Template = (name: string) => string
 
 export function planSystemd(facts: ServiceFacts, template: Template): readonly ServiceFile[] {
   const { places, port } = facts
-  const names = [SERVICE, SOCKET, ...(port === 'off' ? [] : [TCP_SOCKET]), TIMER, WAKE]
+  const names = UNIT_FILES.filter((name) => name !== TCP_SOCKET || port !== 'off')
   const values = systemdValues(facts)
   return [
     launcherFile(facts),
@@ -110,9 +116,11 @@ function systemdValues({ places, env, port, writable }: ServiceFacts): Readonly<
   // If the caller named no socket, units and daemon both use the system's runtime directory.
   const hasOwn = env.PREFECT_AUTH_SOCKET !== undefined
   const socketDir = hasOwn ? unitItem(dirname(places.socket)) : '%t/prefect-auth'
+  const socketLine = (path: string) => (hasOwn ? unitLine(path) : `%t/prefect-auth/${basename(path)}`)
   return {
     LAUNCHER: unitWord(places.launcher),
-    SOCKET: hasOwn ? unitLine(places.socket) : `%t/prefect-auth/${basename(places.socket)}`,
+    SOCKET: socketLine(places.socket),
+    CALLERS: socketLine(places.callers),
     PORT: String(port),
     DIRECTORIES: directories.map(unitWord).join(' '),
     WRITABLE: [...directories.map((path) => unitItem(`-${path}`)), `-${socketDir}`].join(' '),

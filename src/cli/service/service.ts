@@ -5,7 +5,7 @@ import { SECOND_MS, systemClock } from '../../std/clock.js'
 import { defined } from '../../std/defined.js'
 import { usageError } from '../failure.js'
 import { pause, type Session } from '../session.js'
-import { lookAround, templatesOf } from './facts.js'
+import { findHidden, lookAround, templatesOf } from './facts.js'
 import { findOutdated, type ServiceFile } from './files.js'
 import { createLaunchd } from './launchd.js'
 import type { ServiceManager, ServiceState } from './manager.js'
@@ -65,6 +65,7 @@ export function openServiceManager(session: Session): Service {
       const found = before.state === 'running' ? await daemonOf(session) : undefined
       if (before.state === 'stopped' || before.state === 'not_installed') await refuseStranger(session)
       const known = await facts()
+      refuseHidden(await findHidden(known))
       await agree(known.env)
       const isStale = found !== undefined && found.version !== terminal.version
       const written = await manager.install(known, isStale)
@@ -116,6 +117,23 @@ function refuseRoot({ terminal }: Session): void {
     'the service must be installed by the user whose keys it holds, not by root',
     'run the command as that user, without sudo',
   )
+}
+
+/** Otherwise the daemon would not start, or would miss its files, and nothing would say why. */
+function refuseHidden(hidden: Awaited<ReturnType<typeof findHidden>>): void {
+  if (hidden.length === 0) return
+  const isPackage = hidden.some(({ what }) => what === 'the package')
+  failWith({
+    code: 'service_path_hidden',
+    kind: 'invalid',
+    detail: [
+      'the service has a /tmp and /var/tmp of its own, and would not see:',
+      ...hidden.map(({ what, path }) => `${path}: ${what}`),
+    ].join('\n'),
+    hint: isPackage
+      ? 'npm install --global prefect-auth-broker      (then prefect-auth service install)'
+      : 'move it, or unset the variable that names it, then: prefect-auth service install',
+  })
 }
 
 interface DaemonFacts {

@@ -1,12 +1,13 @@
 /** The service as systemd user units: socket-activated and started at login. */
 
 import { existsSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { failWith } from '../../client/failure.js'
 import { defined } from '../../std/defined.js'
 import { findOutdated, removeFiles, writeFiles } from './files.js'
 import type { ManagerParts, RunTool, ServiceManager, ServiceState } from './manager.js'
 import {
+  CALLERS_SOCKET,
   planSystemd,
   resolveServicePlaces,
   SERVICE,
@@ -14,6 +15,7 @@ import {
   SOCKET,
   TCP_SOCKET,
   TIMER,
+  UNIT_FILES,
   UNITS,
 } from './plan.js'
 
@@ -35,22 +37,26 @@ export function createSystemd({ run, template, around }: ManagerParts): ServiceM
       const isTcpDropped = facts.port === 'off' && (await dropTcp(run, places.unitDir))
       await must(run, 'daemon-reload')
       await systemctl(run, 'reset-failed', ...UNITS)
-      const sockets = [SOCKET, ...(facts.port === 'off' ? [] : [TCP_SOCKET])]
+      const sockets = [SOCKET, CALLERS_SOCKET, ...(facts.port === 'off' ? [] : [TCP_SOCKET])]
       await must(run, 'enable', '--quiet', ...sockets, SERVICE)
-      const hasNewSockets = written.some(({ path }) => path.endsWith('.socket')) || before.tcp === 'failed'
+      const isNewUnit = (...names: readonly string[]) =>
+        written.some(({ path }) => names.includes(basename(path)))
+      const hasNewSockets = isNewUnit(SOCKET, TCP_SOCKET) || before.tcp === 'failed'
       if (hasNewSockets || before.state === 'stopped' || before.state === 'failed') {
         await systemctl(run, 'stop', SOCKET, TCP_SOCKET, SERVICE)
       }
       await must(run, 'start', SOCKET)
+      // Without it callers are unknown, and nothing else is lost.
+      await systemctl(run, isNewUnit(CALLERS_SOCKET) ? 'restart' : 'start', CALLERS_SOCKET)
       // A port in use costs only TCP: the daemon reports who has it.
       if (facts.port !== 'off') await systemctl(run, 'start', TCP_SOCKET)
-      await systemctl(run, written.some(({ path }) => path.endsWith('.timer')) ? 'restart' : 'start', TIMER)
+      await systemctl(run, isNewUnit(TIMER) ? 'restart' : 'start', TIMER)
       const isNew = written.length > 0 || isTcpDropped || isStale
       await must(run, isNew ? 'restart' : 'start', SERVICE)
       return written
     },
     async uninstall() {
-      await systemctl(run, 'disable', '--quiet', SOCKET, TCP_SOCKET, SERVICE)
+      await systemctl(run, 'disable', '--quiet', SOCKET, TCP_SOCKET, CALLERS_SOCKET, SERVICE)
       await systemctl(run, 'stop', ...UNITS)
       const removed = await removeUnits(places)
       await systemctl(run, 'daemon-reload')
@@ -97,10 +103,10 @@ async function dropTcp(run: RunTool, unitDir: string): Promise<boolean> {
 async function removeUnits(places: ReturnType<typeof resolveServicePlaces>): Promise<readonly string[]> {
   const { unitDir, launcher, stateDir, profilesFile } = places
   const wants = ['sockets.target.wants', 'default.target.wants'].map((name) => join(unitDir, name))
-  const links = wants.flatMap((directory) => UNITS.map((unit) => join(directory, unit)))
+  const links = wants.flatMap((directory) => UNIT_FILES.map((unit) => join(directory, unit)))
   const timers = join(dirname(launcher), '..', 'systemd', 'timers')
   await removeFiles([...links, join(timers, `stamp-${TIMER}`)], [...wants, timers, dirname(timers)])
-  const files = [...UNITS.map((unit) => join(unitDir, unit)), launcher]
+  const files = [...UNIT_FILES.map((unit) => join(unitDir, unit)), launcher]
   const directories = [dirname(launcher), unitDir, dirname(unitDir), stateDir, dirname(profilesFile)]
   return removeFiles(files, directories)
 }

@@ -104,7 +104,9 @@ t.test('omits the TCP unit without a port, and settings that need namespaces wit
       'prefect-authd.service',
       'prefect-authd.socket',
       'prefect-authd.timer',
+      'prefect-authd-callers.socket',
       'prefect-authd-wake.service',
+      'prefect-authd-callers@.service',
     ],
   )
   const service = unit(files, 'prefect-authd.service')

@@ -1,0 +1,59 @@
+/**
+ * A file beside the socket whose line changes whenever another pair may be the current one. A shell reads it before each prompt,
+ * without starting a process; there is nothing secret in it.
+ */
+import type { Events } from '../base/events.js'
+import { writeFileAtomic } from '../os/atomic-file.js'
+import type { ServingCredentials } from '../serve/serve.js'
+import { createSerial } from '../std/async.js'
+import type { Log } from '../std/log.js'
+import { sha256Hex } from '../std/secret.js'
+
+type Source = Pick<ServingCredentials, 'settle' | 'state' | 'states'>
+
+/** Follows the credentials until it is closed. A file that cannot be written is logged, and written at the next change. */
+export function keepGenerationFile({
+  path,
+  credentials,
+  events,
+  log,
+}: {
+  readonly path: string
+  readonly credentials: Source
+  readonly events: Pick<Events, 'onEvent'>
+  readonly log: Log
+}): { close(): Promise<void> } {
+  const serial = createSerial()
+  let written = ''
+  const write = async () => {
+    try {
+      // Another profile may be the active one since a moment ago.
+      await credentials.settle()
+      const line = `1 ${digestOf(credentials)}\n`
+      if (line === written) return
+      await writeFileAtomic(path, line)
+      written = line
+    } catch (error) {
+      log.warn({ path, error }, 'shells do not hear of the change')
+    }
+  }
+  const look = () => void serial.run(write)
+  const stop = events.onEvent(({ type }) => {
+    if (type === 'credentials.changed' || type === 'profiles.changed') look()
+  })
+  look()
+  return {
+    async close() {
+      stop()
+      await serial.run(async () => undefined)
+    },
+  }
+}
+
+/** The same as long as the active profile and every generation are the same, over restarts as well. */
+function digestOf(credentials: Source): string {
+  const generations = credentials
+    .states()
+    .map(({ resolved, generation }) => [resolved.name, generation] as const)
+  return sha256Hex(JSON.stringify([credentials.state().resolved.name, generations])).slice(0, 16)
+}
