@@ -160,7 +160,8 @@ function ours({ toml, profile }: Case): Values {
   }
 }
 
-const RUNTIME: Record<Which, string> = {
+/** By the major version of the client. */
+const RUNTIME: Record<'3' | '2', string> = {
   3: `
 from prefect.settings import get_current_settings as now
 s = now()
@@ -183,7 +184,7 @@ async function theirs(
   const ran =
     how === 'shown'
       ? await runPrefect(client, ['config', 'view', '--show-secrets', '--hide-sources'], { home, env })
-      : await runPython(client, ['-c', RUNTIME[client.which]], { home, env })
+      : await runPython(client, ['-c', RUNTIME[client.which === '2' ? '2' : '3']], { home, env })
   if (ran.code !== 0) return { stopped: ran.output.slice(-2000) }
   return { url: valueIn(ran.stdout, 'URL'), key: valueIn(ran.stdout, 'KEY') }
 }

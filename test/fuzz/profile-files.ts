@@ -176,7 +176,7 @@ function requireEdited(
   const isActiveKept =
     edit.kind === 'set_active' || edit.kind === 'rename' || before.file.active === after.file.active
   if (before.state === 'good' && !isActiveKept) throw fail('another profile is active')
-  const entry = after.file.profiles.get(edit.name)
+  const entry = after.file.profiles.get(edit.name ?? '')
   if (edit.kind === 'delete' && entry !== undefined) throw fail('it is still there')
   if (edit.kind === 'set' && 'PREFECT_API_KEY' in edit.settings) {
     const wanted = edit.settings.PREFECT_API_KEY === undefined ? undefined : NEW_KEY
