@@ -223,8 +223,11 @@ function createAppParts(parts: BrokerParts, core: Core, features: Features): App
         vault,
         notices,
         listeners,
-        askServer: ({ apiUrl = '', authString }) =>
-          askServer({ dispatcherFor: agent.dispatcherFor, clock }, { apiUrl, ...defined({ authString }) }),
+        askServer: ({ apiUrl = '', authString, profile }) => {
+          const { connection } = credentials.state(profile).resolved
+          const caller = { dispatcherFor: agent.dispatcherFor, clock, ...defined({ connection }) }
+          return askServer(caller, { apiUrl, ...defined({ authString }) })
+        },
         clockSkewMs: (profile) => times.of(credentials.state(profile).resolved.cloudApiUrl).skewMs(),
         trouble: () => parts.state.trouble(),
         auditProblem: () => audit.problem(),

@@ -6,7 +6,7 @@ import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
 import { createHttpAgent, type HttpAgent } from './agent.js'
 import type { CloudTarget } from './cloud.js'
-import type { ConnectionSettings, TlsSettings } from './connection.js'
+import { type ConnectionSettings, headersBeside, type TlsSettings } from './connection.js'
 import { type CloudAnswer, type CloudRequest, type Exchanged, exchange } from './exchange.js'
 import { isSendableKey } from './key.js'
 import { CHECK_NETWORK, describeNetworkError, type NetworkFailure } from './network-errors.js'
@@ -253,20 +253,9 @@ function prepare(
     ...defined({ 'content-type': call.body === undefined ? undefined : 'application/json' }),
   }
   const { method, purpose, body } = call
-  const headers = { ...customOf(connection, own), ...own }
+  const headers = { ...headersBeside(own, connection), ...own }
   const request = { method, url, headers, ...defined({ body, tls: connection?.tls }) }
   return { request, asked: { host: url.host, purpose, key: target.key } }
-}
-
-/** The profile's headers, in small letters, without those that we set. */
-function customOf(
-  connection: ConnectionSettings | undefined,
-  own: Readonly<Record<string, string>>,
-): Record<string, string> {
-  const custom = (connection?.headers ?? []).map(
-    ([name, value]) => [name.toLowerCase(), value.reveal()] as const, // to the server of this very profile
-  )
-  return Object.fromEntries(custom.filter(([name]) => !Object.hasOwn(own, name)))
 }
 
 function tooSlow({ host, purpose }: AskedOf, totalMs: number): BrokerError {

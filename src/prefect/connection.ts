@@ -55,6 +55,17 @@ function headersOf(json: string | undefined): readonly (readonly [string, Secret
   })
 }
 
+/** The profile's headers for its own server, in small letters, without those that `own` has. */
+export function headersBeside(
+  own: Readonly<Record<string, string>>,
+  connection: ConnectionSettings | undefined,
+): Record<string, string> {
+  const custom = (connection?.headers ?? []).map(
+    ([name, value]) => [name.toLowerCase(), value.reveal()] as const, // to the server of this very profile
+  )
+  return Object.fromEntries(custom.filter(([name]) => !Object.hasOwn(own, name)))
+}
+
 /** What `PREFECT_CLIENT_CUSTOM_HEADERS` names; nothing if it is not a JSON object, with which Prefect does not start. */
 export function customHeaders(json: string | undefined): readonly (readonly [string, string])[] {
   try {

@@ -32,7 +32,7 @@ async function startSecure(t: Test, own: TestAuthority, host = '127.0.0.1') {
   const seen: Record<string, string | string[] | undefined>[] = []
   const server = createTlsServer(own.issue(host), ({ headers }, response) => {
     seen.push(headers)
-    response.setHeader('content-type', 'application/json').end('{"ok":true}')
+    response.setHeader('content-type', 'application/json').end('true')
   })
   const sockets = new WebSocketServer({ server, path: '/api/events/in' })
   sockets.on('connection', (socket, { headers }) => {
@@ -51,12 +51,9 @@ async function startSecure(t: Test, own: TestAuthority, host = '127.0.0.1') {
 
 async function setStage(t: Test) {
   const sim = await startCloudSimulator()
-  const broker = await openBroker({ root: await makeRoot(t), sim })
   const agent = openJobAgent({})
-  const app = await buildApp({
-    ...broker.app,
-    way: { ...broker.app.way, dispatcherFor: agent.dispatcherFor },
-  })
+  const broker = await openBroker({ root: await makeRoot(t), sim, agent })
+  const app = await buildApp(broker.app)
   const socketDir = await makeRoot(t)
   const server = app.openServer('socket').listen(join(socketDir, 'a.sock'))
   await once(server, 'listening')
@@ -186,6 +183,9 @@ t.test(
     await get('guarded', { 'CF-Access-Client-Id': 'the job' })
     t.match(server.seen.at(-1), { 'cf-access-client-id': 'the job', 'cf-access-client-secret': 'hunter2' })
     t.equal(await socket('guarded'), 'open')
+    t.match(server.seen.at(-1), { 'cf-access-client-secret': 'hunter2', authorization: basic })
+    const doctor = await broker.app.inspection.doctor({ profile: 'guarded', check: 'prefect' })
+    t.match(doctor, [{ verdict: 'ok' }], 'doctor reaches it')
     t.match(server.seen.at(-1), { 'cf-access-client-secret': 'hunter2', authorization: basic })
     await get('open')
     t.equal(server.seen.at(-1)?.['cf-access-client-id'], undefined)
