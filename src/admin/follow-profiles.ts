@@ -98,7 +98,8 @@ interface Memory {
 
 async function follow(deps: ProfileMinderParts, found: ProfileState, memory: Memory): Promise<void> {
   reportUnverified(deps, found, memory)
-  if (found.resolved.kind !== 'cloud') return
+  // An alias has no key of its own.
+  if (found.resolved.kind !== 'cloud' || found.resolved.aliasOf !== undefined) return
   await deps.recognise(found)
   // As it is by now: an own key makes its profile one of the vault's.
   const state = deps.credentials.state(found.resolved.name)

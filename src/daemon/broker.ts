@@ -262,7 +262,7 @@ function createAppParts(parts: BrokerParts, core: Core, features: Features): App
     inspection,
     renewal: renewal.admin,
     serviceAccounts: renewal.serviceAccounts,
-    workspaces: createWorkspaceAdmin({ ...keys, changes, settle }),
+    workspaces: createWorkspaceAdmin({ ...keys, changes, settle, now: () => clock.now() }),
     keys: createKeyAdmin({ ...keys, disposal, turns }),
     vault: createVaultAdmin({ vault, keeper, events, settle }),
     way: { dispatcherFor: agent.dispatcherFor, onRejected },

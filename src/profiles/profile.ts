@@ -46,6 +46,11 @@ export type ProfileKind = 'cloud' | 'server' | 'none'
 /** A profile with every rule applied. */
 export interface ResolvedProfile {
   readonly name: string
+  /**
+   * Its URL is our proxy and its key a token of ours, as a client writes them that runs through the proxy: it stands for this
+   * profile, whose key is served.
+   */
+  readonly aliasOf?: string
   /** Why this one: "profile 'cloud' is active in profiles.toml". */
   readonly because: string
   /** `bundled`: built into Prefect, and not (or not yet) in the user's file. */

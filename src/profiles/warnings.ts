@@ -5,7 +5,7 @@ import type { CloudDefaults } from '../prefect/cloud.js'
 import { customHeaders, isUnverified } from '../prefect/connection.js'
 import { isOwnToken, unproxiedUrl } from '../prefect/proxied.js'
 import { cleanText, quoteWord } from '../std/text.js'
-import { isUnknownToPrefect2, OUR_SETTINGS } from './bundled.js'
+import { isUnknownToPrefect2, OUR_SETTINGS, shownName } from './bundled.js'
 import type { ProfileEntry, ProfileKind } from './profile.js'
 
 interface ProfileFindings {
@@ -104,6 +104,16 @@ function cleartextWarning(apiUrl: string | undefined): string | undefined {
   const url = apiUrl === undefined ? undefined : parseHttpUrl(apiUrl)
   if (url === undefined || url.protocol === 'https:' || isLoopback(url.hostname)) return undefined
   return 'PREFECT_API_URL is http and not on this machine, so anyone on the network path can read the key; use https'
+}
+
+/** For a profile that a client wrote which ran through the proxy. */
+export function aliasWarning(name: string, aliasOf: string, kind: ProfileKind): string {
+  const meant = shownName(aliasOf)
+  const remedy =
+    kind === 'cloud'
+      ? `to give it the key itself, run: prefect-auth workspace set --profile ${argument(name)}`
+      : `run: prefect-auth profile use ${argument(aliasOf)}`
+  return `its URL is the prefect-auth proxy and its key a prefect-auth token, so it stands for profile ${meant}; ${remedy}`
 }
 
 function typeWarnings({ notStrings = [] }: ProfileEntry): string[] {

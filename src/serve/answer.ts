@@ -13,7 +13,10 @@ import type { ProfileState, Served } from './credentials.js'
 export interface AnswerInputs {
   /** The profile file has never been read: nobody knows where the profile leads. */
   readonly unread?: BrokerError
+  /** Where the profile leads. */
   readonly resolved: ResolvedProfile
+  /** The alias that is asked for; everything else here is about the profile that it stands for. */
+  readonly alias?: ResolvedProfile
   /** What is known of the profile. */
   readonly known: ProfileRecord
   /** The keys of all profiles: one of them may be in this profile's table. */
@@ -51,7 +54,8 @@ type Found =
 const PREFECT_CLOUD = 'https://api.prefect.cloud/api'
 
 export function decideAnswer(inputs: AnswerInputs): ProfileState {
-  const { resolved, known } = inputs
+  const { known } = inputs
+  const resolved = inputs.alias ?? inputs.resolved
   const { workspaces, generation, exchangeRefused } = known
   const found = find(inputs)
   // The known owner is that of the stored key: nobody has asked whose a stranger's key in the file is.

@@ -64,8 +64,14 @@ export function createCredentials({
 
   const holds = createHolds()
 
-  const inputsFor = (resolved: ResolvedProfile, ledger = keeper.ledger()) =>
-    gatherInputs({ keeper, verdicts, renewsAt, reading: store.reading() }, ledger, resolved)
+  const inputsFor = (resolved: ResolvedProfile, ledger = keeper.ledger(), file = store.reading().file) => {
+    const gather = (one: ResolvedProfile) =>
+      gatherInputs({ keeper, verdicts, renewsAt, reading: store.reading() }, ledger, one)
+    if (resolved.aliasOf === undefined) return gather(resolved)
+    const meant = gather(resolveProfile({ file, defaults, requested: resolved.aliasOf }))
+    const { generation, digest } = profileRecord(ledger, resolved.name)
+    return { ...meant, alias: resolved, known: { ...meant.known, generation, digest } }
+  }
 
   /** Decides all answers, makes new generations durable, then swaps. */
   const settleNow = async (endHolds: () => void): Promise<void> => {
@@ -133,7 +139,7 @@ export function createCredentials({
       defaults,
       ...defined({ requested: profile }),
     })
-    return decideAnswer(inputsFor(resolved, held?.ledger))
+    return decideAnswer(inputsFor(resolved, held?.ledger, held?.file))
   }
 
   const serve = (profile?: string): Served => {

@@ -190,3 +190,87 @@ t.test('a key that was replaced by the key of another user stays the key of its 
   t.not(broker.served('copy'), stage.old, 'and is renewed as such')
   t.match(broker.credentials.serve('copy'), { owner: { handle: 'terry' } })
 })
+
+/** What a client writes that runs through the proxy: `prefect-cloud login`, `prefect cloud login -k`. */
+const PROXIED = (stage: RenewalStage, profile: string, key = `pab_${'t'.repeat(43)}`) => {
+  const { accountId, id } = stage.sim.directory.workspace('prefect/terry')
+  return `PREFECT_API_URL = "http://127.0.0.1:4280/proxy/${profile}/api/accounts/${accountId}/workspaces/${id}"\nPREFECT_API_KEY = "${key}"\n`
+}
+
+t.test('a profile of our proxy URL and our token stands for the profile behind it', async (t) => {
+  const stage = await setStage(t)
+  const { broker } = stage
+  const file = `active = "alias"\n[profiles.cloud]\n${TABLE(stage)}\n[profiles.alias]\n${PROXIED(stage, 'cloud')}`
+  await broker.write(file)
+  await broker.minder.look()
+  const served = broker.credentials.serve()
+  t.match(served, { profile: 'alias', kind: 'cloud', owner: { handle: 'terry' } })
+  t.equal(
+    served.apiUrl,
+    stage.sim.workspaceUrl('prefect/terry'),
+    'the URL behind the proxy, so nothing goes in a circle',
+  )
+  t.equal(served.apiKey?.reveal(), stage.old)
+  t.match(served.because, /stands for profile 'cloud'/)
+  const { notices, resolved } = broker.credentials.state('alias')
+  t.equal(resolved.aliasOf, 'cloud')
+  t.match(notices.join(), /stands for profile 'cloud'.*prefect-auth workspace set --profile alias/)
+  t.equal((await broker.workspaces.list('alias')).workspaces.length, 1)
+  const outcome = await stage.finish(broker.app.renewal.renew('alias', { ifDue: false }))
+  t.equal(outcome.kind, 'renewed')
+  t.equal(broker.served('alias'), broker.served('cloud'), 'one renewal for both')
+  t.not(broker.served('alias'), stage.old)
+  await t.rejects(broker.profiles.adopt('alias'), { code: 'profile_has_no_key' })
+  t.equal(await broker.file(), file, 'nothing touched the file')
+})
+
+t.test('the remedy that is shown for such a profile works', async (t) => {
+  const stage = await setStage(t)
+  const { broker } = stage
+  await broker.write(
+    `active = "alias"\n[profiles.cloud]\n${TABLE(stage)}\n[profiles.alias]\n${PROXIED(stage, 'cloud')}`,
+  )
+  await broker.workspaces.choose('alias', 'prefect/terry')
+  await broker.credentials.settle()
+  t.notMatch(await broker.file(), /pab_|4280/)
+  t.equal(broker.served('alias'), stage.old)
+  t.equal(broker.credentials.state('alias').resolved.aliasOf, undefined)
+  t.strictSame(broker.credentials.state('alias').notices, [])
+})
+
+t.test('aliases of aliases, circles, and of nothing', async (t) => {
+  const stage = await setStage(t)
+  const { broker } = stage
+  await broker.write(
+    [
+      `[profiles.cloud]\n${TABLE(stage)}`,
+      `[profiles.one]\n${PROXIED(stage, 'cloud')}`,
+      `[profiles.two]\n${PROXIED(stage, 'one')}`,
+      `[profiles.self]\n${PROXIED(stage, 'self')}`,
+      `[profiles.left]\n${PROXIED(stage, 'right')}`,
+      `[profiles.right]\n${PROXIED(stage, 'left')}`,
+      `[profiles.lost]\n${PROXIED(stage, 'gone')}`,
+      `[profiles.stranger]\n${PROXIED(stage, 'cloud', 'pnu_other')}`,
+    ].join('\n'),
+  )
+  const found = ['one', 'two', 'self', 'left', 'right', 'lost', 'stranger'].map((name) => broker.served(name))
+  t.strictSame(found, [
+    stage.old,
+    stage.old,
+    ...Array.from({ length: 4 }, () => 'login_required'),
+    'pnu_other',
+  ])
+  t.equal(broker.credentials.state('two').resolved.aliasOf, 'cloud')
+})
+
+t.test('an alias of a self-hosted server', async (t) => {
+  const stage = await setStage(t)
+  const { broker } = stage
+  await broker.write(
+    `[profiles.srv]\nPREFECT_API_URL = "http://10.0.0.5:4200/api"\nPREFECT_API_AUTH_STRING = "admin:pass"\n[profiles.alias]\nPREFECT_API_URL = "http://127.0.0.1:4280/proxy/srv/api"\nPREFECT_API_AUTH_STRING = "prefect-auth:pab_${'t'.repeat(43)}"\n`,
+  )
+  const { apiUrl, authString } = broker.credentials.serve('alias')
+  t.equal(apiUrl, 'http://10.0.0.5:4200/api')
+  t.equal(authString?.reveal(), 'admin:pass')
+  t.match(broker.credentials.state('alias').notices.join(), /prefect-auth profile use srv/)
+})
