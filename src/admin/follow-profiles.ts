@@ -22,6 +22,8 @@ interface ProfileMinderParts {
   readonly credentials: ServingCredentials
   readonly keeper: KeyKeeper
   readonly admin: Pick<ProfileAdmin, 'adopt'>
+  /** Moves what is held for a profile that got another name. Never rejects. */
+  readonly followRename: (before: ProfileReading | undefined, now: ProfileReading) => Promise<void>
   /** Ties a profile whose table has a key of ours to that key. Never rejects. */
   readonly recognise: (state: ProfileState) => Promise<void>
   readonly events: Events
@@ -50,8 +52,10 @@ export function createProfileMinder(deps: ProfileMinderParts): ProfileMinder {
       const reading = store.reading()
       // Every look at the file makes another reading: only its content says whether something changed.
       if (last !== undefined && !isSameReading(last, reading)) announce(deps.events, reading)
+      const before = last
       last = reading
       await deps.credentials.settle()
+      await deps.followRename(before, reading)
       for (const state of deps.credentials.states()) await follow(deps, state, memory)
     })
   const lookSoon = () => {

@@ -5,6 +5,7 @@ import { createProfileMinder } from '../admin/follow-profiles.js'
 import { createKeyAdmin } from '../admin/keys.js'
 import { createRecogniser } from '../admin/own-keys.js'
 import { createProfileAdmin } from '../admin/profiles.js'
+import { createRenameFollower } from '../admin/renames.js'
 import { createVaultAdmin } from '../admin/vault.js'
 import { createWorkspaceAdmin } from '../admin/workspaces.js'
 import type { AppDeps } from '../api/context.js'
@@ -142,6 +143,7 @@ function createFeatures(parts: BrokerParts, core: Core) {
     clock,
     newId,
     admin: profiles,
+    followRename: createRenameFollower({ ...files, changes, log: log.child({ part: 'profiles' }) }),
     recognise: createRecogniser({
       ...files,
       changes,

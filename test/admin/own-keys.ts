@@ -1,4 +1,5 @@
 /** Keys of ours that turn up where we did not put them: in plain text in another profile, or under a new name. */
+import { writeFile } from 'node:fs/promises'
 import t, { type Test } from 'tap'
 import { DAY, type RenewalStage, setRenewalStage } from '../fixtures/renewal-stage.js'
 
@@ -273,4 +274,46 @@ t.test('an alias of a self-hosted server', async (t) => {
   t.equal(apiUrl, 'http://10.0.0.5:4200/api')
   t.equal(authString?.reveal(), 'admin:pass')
   t.match(broker.credentials.state('alias').notices.join(), /prefect-auth profile use srv/)
+})
+
+/** As `prefect profile rename cloud work` writes it. */
+const RENAMED = (stage: RenewalStage) => `active = "work"\n\n[profiles.work]\n${TABLE(stage)}`
+
+t.test('what we hold for a profile follows prefect profile rename', async (t) => {
+  const stage = await setStage(t)
+  const { broker } = stage
+  await broker.minder.look()
+  await broker.write(RENAMED(stage))
+  await broker.minder.look()
+  t.equal(broker.served('work'), stage.old)
+  t.match(broker.credentials.serve('work'), { owner: { handle: 'terry' } })
+  stage.pass(19 * DAY)
+  await stage.finish(broker.renewer.tick())
+  t.not(broker.served('work'), stage.old, 'and is renewed')
+})
+
+t.test('also if no daemon ran at that time', async (t) => {
+  const stage = await setStage(t)
+  await stage.broker.close()
+  await writeFile(stage.broker.profilesFile, RENAMED(stage))
+  const again = await stage.reopen()
+  await again.recover()
+  t.equal(again.served('work'), stage.old)
+})
+
+t.test('a profile that was there before, or says something else, is no renamed one', async (t) => {
+  const stage = await setStage(t)
+  const { broker } = stage
+  const other = `[profiles.other]\n${TABLE(stage)}`
+  await broker.write(`active = "cloud"\n[profiles.cloud]\n${TABLE(stage)}\n${other}`)
+  await broker.minder.look()
+  await broker.write(`active = "other"\n${other}`)
+  await broker.minder.look()
+  t.equal(broker.served('other'), 'login_required')
+  await broker.write(`active = "cloud"\n[profiles.cloud]\n${TABLE(stage)}`)
+  await broker.minder.look()
+  t.equal(broker.served('cloud'), stage.old, 'nothing is lost when it comes back')
+  await broker.write(`active = "new"\n[profiles.new]\n${TABLE(stage)}PREFECT_HOME = "/x"\n`)
+  await broker.minder.look()
+  t.equal(broker.served('new'), 'login_required')
 })
