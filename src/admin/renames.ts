@@ -32,7 +32,8 @@ export function createRenameFollower({ changes, keeper, credentials, log }: Rena
   const isFree = ({ profiles }: ProfileFile, name: string): boolean => {
     const { apiKey, authString } = profiles.get(name) ?? {}
     const { currentItem, authItem } = keeper.profile(name)
-    const isEmpty = currentItem === undefined && authItem === undefined && keysOf(keeper.ledger(), name).length === 0
+    const isEmpty =
+      currentItem === undefined && authItem === undefined && keysOf(keeper.ledger(), name).length === 0
     return isEmpty && apiKey === undefined && authString === undefined
   }
 

@@ -112,26 +112,12 @@ export function profilesServing({ profiles }: Ledger, item: string): readonly st
   return Object.entries(profiles).flatMap(([name, { currentItem }]) => (currentItem === item ? [name] : []))
 }
 
-/** Whose key it is, if a profile tells: one that is served it, or another one of the same user. */
-export function ownerOf({ profiles }: Ledger, { item, userId }: KeyRecord): Owner | undefined {
-  const all = Object.values(profiles)
-  const isUsers = (owner: Owner | undefined) => owner?.kind === 'user' && owner.id === userId
-  return (all.find(({ currentItem }) => currentItem === item) ?? all.find(({ owner }) => isUsers(owner)))
-    ?.owner
-}
-
 export function withProfile(ledger: Ledger, name: string, record: ProfileRecord): Ledger {
   return { ...ledger, profiles: { ...ledger.profiles, [name]: record } }
 }
 
 export function withKey(ledger: Ledger, record: KeyRecord): Ledger {
   return { ...ledger, keys: { ...ledger.keys, [record.item]: record } }
-}
-
-/** The key with the user who owns it, as far as that is known. */
-export function withUser(ledger: Ledger, item: string, owner: Owner | undefined): Ledger {
-  const record = ledger.keys[item]
-  return record && owner?.kind === 'user' ? withKey(ledger, { userId: owner.id, ...record }) : ledger
 }
 
 function noted(record: ProfileRecord, patch: ProfileNote): ProfileRecord {
@@ -216,24 +202,6 @@ export function forgottenFor(ledger: Ledger, name: string, items: readonly strin
     const moved = record === undefined ? current : withKey(current, { ...record, profile: other })
     const { currentItem, ...profile } = profileRecord(moved, name)
     return currentItem === item ? withProfile(moved, name, profile) : moved
-  }, ledger)
-}
-
-/**
- * The profile gives up keys that stand in other profiles' tables (`heirs`, by item): they stay known as the heir's, else what
- * stands there would be a stranger's key.
- */
-export function bequeathed(
-  ledger: Ledger,
-  name: string,
-  heirs: Readonly<Record<string, string>>,
-  now: number,
-): Ledger {
-  return Object.entries(heirs).reduce((next, [item, heir]) => {
-    const record = next.keys[item]
-    if (record === undefined) return next
-    const isServed = profilesServing(next, item).some((one) => one !== name)
-    return withKey(next, { ...(isServed ? {} : { retiredAt: now }), ...record, profile: heir })
   }, ledger)
 }
 

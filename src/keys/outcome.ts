@@ -2,7 +2,6 @@
 
 import type { ChangeEntry } from './journal.js'
 import {
-  bequeathed,
   forgotten,
   forgottenFor,
   type Ledger,
@@ -14,8 +13,8 @@ import {
   withKey,
   withNote,
   withProfile,
-  withUser,
 } from './ledger.js'
+import { bequeathed, withUser } from './sharing.js'
 
 /** Applies what the entry names, as far as nothing newer has taken its place. */
 export function decide(ledger: Ledger, { outcome, tables }: ChangeEntry, now: number): Ledger {

@@ -13,6 +13,8 @@ export interface ProfileEntry {
   readonly authString?: Secret
   /** Settings whose TOML value is not a string: Prefect 2 converts them, Prefect 3 does not start with some. */
   readonly notStrings?: readonly string[]
+  /** Secrets that have blanks around them in the file, with which Prefect sends them. */
+  readonly trimmed?: readonly string[]
   /** Secrets in the file that are left out here because a header or a line cannot carry their characters. */
   readonly unusable?: readonly string[]
 }

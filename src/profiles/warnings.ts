@@ -79,11 +79,15 @@ function urlWarnings({ entry, kind, cloud }: ProfileFindings): (string | undefin
 }
 
 function secretWarnings({ entry, apiUrl }: ProfileFindings): (string | undefined)[] {
-  const { apiKey, authString, name, unusable = [] } = entry
+  const { apiKey, authString, name, unusable = [], trimmed = [] } = entry
   const hasKey = apiKey !== undefined && apiKey.length > 0
   const isOwn = apiKey !== undefined && isOwnToken(apiKey)
   return [
     hasKey || authString !== undefined ? cleartextWarning(apiUrl) : undefined,
+    ...trimmed.map(
+      (setting) =>
+        `${setting} has blanks around it in profiles.toml, with which Prefect sends it, and without which it is served here; run: prefect-auth adopt --profile ${argument(name)}`,
+    ),
     ...unusable.map((name) => `${name} contains characters that are not allowed in it, so it is ignored`),
     isOwn
       ? `PREFECT_API_KEY is a prefect-auth token, written by a client that ran through the proxy; run: prefect-auth workspace set --profile ${argument(name)}`

@@ -2,6 +2,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Dispatcher } from 'undici'
 import { pairs } from '../http/headers.js'
+import type { TlsSettings } from '../prefect/connection.js'
 import type { Clock } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 import type { Visit } from './admission.js'
@@ -18,7 +19,6 @@ import {
   responseHeaders,
 } from './headers.js'
 import { keyRejected, upstreamFailed } from './parking.js'
-import type { ProxyWay } from './proxy.js'
 import type { Renew } from './rejection.js'
 import type { Meter } from './traffic.js'
 
@@ -32,7 +32,7 @@ interface Exchange {
 interface ExchangeParts {
   readonly renew: Renew
   readonly authorizer: Authorizer
-  readonly dispatcherFor: ProxyWay['dispatcherFor']
+  readonly dispatcherFor: (origin: string, tls?: TlsSettings) => Promise<Dispatcher>
   readonly limits: BodyLimits & { readonly answerMs: number }
   readonly clock: Clock
   readonly log: Log

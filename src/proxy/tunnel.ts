@@ -1,7 +1,9 @@
 /** A WebSocket through the proxy: handshake, first message, then two joined sockets. */
 import type { IncomingMessage } from 'node:http'
+import type { Dispatcher } from 'undici'
 import { BrokerError } from '../base/errors.js'
 import { toBrokerError } from '../http/problem.js'
+import type { TlsSettings } from '../prefect/connection.js'
 import { type Admission, targetOf, type Visit, type Visitor } from './admission.js'
 import { type Dialled, dial } from './dial.js'
 import { authExpected, closeFor, closeForStatus, readFirst, senderOf } from './first-frame.js'
@@ -9,7 +11,6 @@ import { closeFrame, OPCODE, writeFrame } from './frames.js'
 import type { Authorizer } from './headers.js'
 import { bytesOf, type Guest, type JoinParts, join, screenAnswer, trackPair } from './joined.js'
 import { keyRejected, upstreamFailed, writeAnswer } from './parking.js'
-import type { ProxyWay } from './proxy.js'
 import { acceptHandshake, awaitIntroduction, type Introduction, type StrangerLimits } from './stranger.js'
 import { farewell, keepEarly, splice } from './wires.js'
 
@@ -25,7 +26,7 @@ export interface TunnelLimits extends StrangerLimits {
 interface TunnelParts extends JoinParts {
   readonly admission: Admission
   readonly authorizer: Pick<Authorizer, 'header'>
-  readonly dispatcherFor: ProxyWay['dispatcherFor']
+  readonly dispatcherFor: (origin: string, tls?: TlsSettings) => Promise<Dispatcher>
   readonly limits: TunnelLimits
 }
 

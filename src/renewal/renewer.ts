@@ -121,7 +121,6 @@ export function createKeyRenewer({
 
   const find = (profile: string) => findHeldKey({ keeper, credentials }, profile)
   const renewer = (profile: string) => renewerOf({ keeper, credentials }, profile)
-
   const timeOf = ({ record }: CurrentKey) => times.of(record.cloudApiUrl)
 
   const isDueNow = (current: CurrentKey | undefined) =>
@@ -203,7 +202,6 @@ export function createKeyRenewer({
 
   /** Returns when a glance should look again, monotonic ms. What is held back has timers and ticks. Never rejects. */
   async function look(profile: string): Promise<number> {
-    // Looked at where it is renewed.
     if (renewer(profile) !== profile) return Number.POSITIVE_INFINITY
     let current = find(profile)
     if (!isClosed && wantsAttempt(profile, current)) {

@@ -2,7 +2,8 @@
 
 import type { Events } from '../base/events.js'
 import type { KeyKeeper } from '../keys/keeper.js'
-import { currentKey, type Ledger, ownerOf, profileRecord } from '../keys/ledger.js'
+import { currentKey, type Ledger, profileRecord } from '../keys/ledger.js'
+import { ownerOf } from '../keys/sharing.js'
 import type { Verdicts } from '../keys/verdicts.js'
 import type { CloudDefaults } from '../prefect/cloud.js'
 import type { ProfileFile, ProfileReading, ProfileStore, ResolvedProfile } from '../profiles/profile.js'

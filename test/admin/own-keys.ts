@@ -317,3 +317,15 @@ t.test('a profile that was there before, or says something else, is no renamed o
   await broker.minder.look()
   t.equal(broker.served('new'), 'login_required')
 })
+
+t.test('a key with blanks around it is adopted', async (t) => {
+  const stage = await setStage(t)
+  const { broker, sim } = stage
+  const key = sim.issueKey()
+  await broker.write(`[profiles.padded]\n${TABLE(stage, ` ${key}\\n`)}`)
+  t.equal(broker.served('padded'), key)
+  t.match(broker.credentials.state('padded').notices.join(), /has blanks around it.*adopt --profile padded/)
+  await broker.profiles.adopt('padded')
+  t.notMatch(await broker.file(), key)
+  t.equal(broker.served('padded'), key)
+})
