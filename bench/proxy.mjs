@@ -1,83 +1,32 @@
 // Measures the shipped proxy beside nginx's proxy_pass in the same run: `node bench/proxy.mjs` after `npm run build`.
 // Needs nginx, h2load (nghttp2-client), go and openssl on the path, and Linux. Prints ratios; absolute times are the machine's.
 // Prefect is reached over TLS, as in life: see upstream.go.
-import { execFileSync, spawn } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { writeFileSync } from 'node:fs'
 import { Agent, request } from 'node:http'
 import { Agent as TlsAgent, request as tlsRequest } from 'node:https'
-import { createServer } from 'node:net'
-import { cpus, loadavg, tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { WebSocket } from 'ws'
-
-const ROUNDS = Number(process.env.ROUNDS ?? 3)
-const WARM_UP_S = Number(process.env.WARM_UP ?? 15)
-const MB = 1_000_000
-const dist = new URL('../dist/', import.meta.url).pathname
-const home = mkdtempSync(join(tmpdir(), 'pab-bench-'))
-const own = `accounts/${'1'.repeat(8)}-0000-4000-8000-${'1'.repeat(12)}/workspaces/${'2'.repeat(8)}-0000-4000-8000-${'2'.repeat(12)}`
-const key = `pnu_${'x'.repeat(36)}`
-const small = JSON.stringify({ flow_runs: { id: { any_: [own] } }, limit: 200, sort: 'START_TIME_DESC' })
-const smallFile = join(home, 'small.json')
-writeFileSync(smallFile, small)
-
-const median = (numbers) => numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)]
-const say = (text) => process.stdout.write(`${text}\n`)
-const children = []
-
-function start(program, args, env = process.env) {
-  const child = spawn(program, args, { env, stdio: ['ignore', 'pipe', 'inherit'] })
-  children.push(child)
-  return child
-}
-
-async function stop(child) {
-  if (child.exitCode !== null || child.signalCode !== null) return
-  const ended = new Promise((resolve) => child.once('exit', resolve))
-  child.kill('SIGTERM')
-  await ended
-}
-
-async function freePort() {
-  const server = createServer().listen(0, '127.0.0.1')
-  await new Promise((resolve) => server.once('listening', resolve))
-  const { port } = server.address()
-  await new Promise((resolve) => server.close(resolve))
-  return port
-}
-
-/** Microseconds of CPU that all threads of a process have used. */
-function cpuOf(pid) {
-  let ns = 0
-  for (const thread of readdirSync(`/proc/${pid}/task`)) {
-    ns += Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ')[0])
-  }
-  return ns / 1000
-}
-
-function rssOf(pid) {
-  const [, kB] = /^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))
-  return (Number(kB) * 1024) / MB
-}
-
-const certificate = join(home, 'cert.pem')
-
-function startUpstream(port) {
-  const secret = join(home, 'key.pem')
-  execFileSync(
-    'openssl',
-    [
-      ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2'],
-      ...['-subj', '/CN=localhost', '-addext', 'subjectAltName=IP:127.0.0.1'],
-      ...['-keyout', secret, '-out', certificate],
-    ],
-    { stdio: 'ignore' },
-  )
-  const program = join(home, 'upstream')
-  execFileSync('go', ['build', '-o', program, new URL('upstream.go', import.meta.url).pathname])
-  return start(program, [String(port), certificate, secret])
-}
+import {
+  cleanUp,
+  cpuOf,
+  freePort,
+  home,
+  key,
+  load,
+  MB,
+  median,
+  own,
+  postLoad,
+  ROUNDS,
+  rssOf,
+  say,
+  sayMachine,
+  small,
+  start,
+  startOurs,
+  startUpstream,
+  WARM_UP_S,
+} from './proxy-parts.mjs'
 
 function nginxConfig(port, upstream) {
   const temp = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
@@ -97,63 +46,6 @@ http {
     }
   }
 }\n`
-}
-
-async function startOurs(upstream) {
-  mkdirSync(join(home, '.prefect'))
-  writeFileSync(
-    join(home, '.prefect', 'profiles.toml'),
-    `active = "cloud"\n[profiles.cloud]\nPREFECT_API_URL = "https://127.0.0.1:${upstream}/api/${own}"\nPREFECT_API_KEY = "${key}"\n`,
-    { mode: 0o600 },
-  )
-  const env = {
-    ...{
-      PATH: process.env.PATH,
-      HOME: home,
-      PREFECT_AUTH_SOCKET: join(home, 'authd.sock'),
-      PREFECT_AUTH_PORT: '0',
-    },
-    SSL_CERT_FILE: certificate,
-    PREFECT_CLOUD_API_URL: `https://127.0.0.1:${upstream}/api`,
-  }
-  const daemon = start(
-    process.execPath,
-    [join(dist, 'authd.js'), '--vault-backend=file', '--log-level=error'],
-    env,
-  )
-  const cli = (...args) =>
-    execFileSync(process.execPath, [join(dist, 'auth.js'), ...args], {
-      ...{ env, encoding: 'utf8' },
-      stdio: ['ignore', 'pipe', 'ignore'],
-    }).trim()
-  for (let tries = 0; ; tries += 1) {
-    try {
-      const origin = cli('status', '--url')
-      const token = cli('token', 'create', '--name', 'bench', '--power', 'proxy')
-      return { name: 'ours', pid: daemon.pid, base: `${origin}/proxy/cloud/api/${own}`, token }
-    } catch (error) {
-      if (tries > 50) throw error
-      await sleep(100)
-    }
-  }
-}
-
-/** Requests per second with 16 keep-alive connections, and CPU per request. */
-function postLoad({ pid, base, token }, seconds) {
-  const before = pid === undefined ? 0 : cpuOf(pid)
-  const output = execFileSync(
-    'h2load',
-    [
-      ...['--h1', '-D', String(seconds), '-c', '16', '-t', '1', '-d', smallFile],
-      ...['-H', 'content-type: application/json', '-H', `authorization: Bearer ${token}`],
-      `${base}/flow_runs/filter`,
-    ],
-    { encoding: 'utf8' },
-  )
-  const [, total, succeeded] = /requests: (\d+) total.*?(\d+) succeeded/.exec(output) ?? []
-  const done = Number(succeeded)
-  if (!(done > 0) || Number(total) - done > 32) throw new Error(output)
-  return { rate: done / seconds, cpu: ((pid === undefined ? 0 : cpuOf(pid)) - before) / done }
 }
 
 const agent = new Agent({ keepAlive: true, maxSockets: 32 })
@@ -268,9 +160,7 @@ function row(what, ours, theirs, ratio, goal, digits = 1) {
 }
 
 try {
-  const upstream = await freePort()
-  const server = startUpstream(upstream)
-  await new Promise((resolve) => server.stdout.once('data', resolve))
+  const upstream = await startUpstream()
   const port = await freePort()
   writeFileSync(join(home, 'nginx.conf'), nginxConfig(port, upstream))
   const nginx = start('nginx', ['-c', join(home, 'nginx.conf'), '-p', home])
@@ -278,11 +168,7 @@ try {
   const theirs = { name: 'nginx', pid: nginx.pid, base: `http://127.0.0.1:${port}/api/${own}`, token: 'none' }
   const ours = await startOurs(upstream)
   const targets = [theirs, ours]
-  say(
-    `${cpus().length} cores, load ${loadavg()
-      .map((each) => each.toFixed(1))
-      .join(' ')} at the start, ${ROUNDS} rounds\n`,
-  )
+  sayMachine()
   // A compiler that is still at work is no part of what runs for months.
   for (const target of targets) postLoad(target, WARM_UP_S)
 
@@ -321,14 +207,9 @@ try {
   ]) {
     row(title, await growth(ours, transfer), await growth(theirs, transfer), undefined, '≤ 16')
   }
-  say(
-    `\nload ${loadavg()
-      .map((each) => each.toFixed(1))
-      .join(' ')} at the end; direct, one caller: ${of(direct, 'alone').toFixed(0)} µs`,
-  )
+  say(`\nload ${load()} at the end; direct, one caller: ${of(direct, 'alone').toFixed(0)} µs`)
 } finally {
   agent.destroy()
   tlsAgent.destroy()
-  for (const child of children.reverse()) await stop(child)
-  rmSync(home, { recursive: true, force: true })
+  await cleanUp()
 }

@@ -202,7 +202,7 @@ function createAppParts(parts: BrokerParts, core: Core, features: Features): App
   const { renewal, profiles, logins, idle } = features
   const startedAt = clock.now()
   const listeners = () => parts.listeners
-  const notices = () => parts.state.notices
+  const notices = () => [...parts.state.notices, ...parts.state.limits()]
   const inspection = createInspection({
     credentials,
     vault,

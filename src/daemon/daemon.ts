@@ -52,6 +52,7 @@ async function start(options: DaemonOptions, onClose: OnClose): Promise<Daemon['
   const app = await buildApp(broker.app)
   onClose(() => app.close())
   const doors = await openDoors(options, app, listeners)
+  onClose(() => doors.leave())
   const { clock, log } = options
   const minding = startTicking({ clock, everyMs: TICK_MS, log, run: doors.look })
   onClose(() => minding.close())

@@ -1,4 +1,5 @@
 /** The daemon's listeners: the owner's socket, the restricted socket, loopback TCP. */
+import { renameSync } from 'node:fs'
 import { lstat, unlink } from 'node:fs/promises'
 import type { Server } from 'node:net'
 import { dirname } from 'node:path'
@@ -7,7 +8,7 @@ import { BrokerError, isBrokerError } from '../base/errors.js'
 import { isHeldByOther } from '../os/port-owner.js'
 import { ensurePrivateDirectory } from '../os/private-files.js'
 import { findPortHolder } from '../os/proc.js'
-import { isSocketAlive, listenOnPath } from '../os/sockets.js'
+import { BACKLOG, isSocketAlive, listenOnPath } from '../os/sockets.js'
 import { systemCode } from '../os/system-error.js'
 import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
@@ -35,6 +36,13 @@ async function ensureOwnDirectory(directory: string): Promise<void> {
   try {
     await ensurePrivateDirectory(directory)
   } catch (error) {
+    const above = dirname(directory)
+    if (isBrokerError(error, 'disk_failed') && (await identityOf(above)) === undefined) {
+      throw new BrokerError('disk_failed', `cannot put the socket into ${directory}: ${above} is not there`, {
+        hint: 'systemd removes /run/user/UID after the last log-out; keep it: loginctl enable-linger; or use the state directory: env -u XDG_RUNTIME_DIR prefect-authd',
+        cause: error,
+      })
+    }
     const mode = (await lstat(directory).catch(() => undefined))?.mode ?? 0
     if ((mode & 0o1002) === 0 || !isBrokerError(error, 'state_dir_unsafe')) throw error
     throw new BrokerError(
@@ -74,7 +82,7 @@ export async function openTcpListener(
   try {
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject)
-      server.listen({ host: '127.0.0.1', port, exclusive: true }, () => {
+      server.listen({ host: '127.0.0.1', port, exclusive: true, backlog: BACKLOG }, () => {
         server.off('error', reject)
         resolve()
       })
@@ -104,6 +112,8 @@ async function describeFailure(error: unknown, port: number, isForeign: boolean)
 export interface Doors {
   /** Listens again on every unix socket whose file is gone. Never rejects; what failed is in the listener's facts. */
   look(): Promise<void>
+  /** To be called before the servers are closed, whose end unlinks their paths: sockets of others there stay. Never rejects. */
+  leave(): Promise<void>
 }
 
 /** Adds every listener to `listeners`, a failed TCP one too. Rejects if a unix socket cannot be opened. */
@@ -213,6 +223,25 @@ function createDoors({
     async look() {
       for (const one of watched) await lookAt(one)
     },
+    async leave() {
+      for (const { server, facts, identity } of watched) {
+        const found = await identityOf(facts.address)
+        const isTheirs = facts.inherited !== true && found !== undefined && found !== identity
+        if (isTheirs && server.listening) closeBeside(server, facts.address, log)
+      }
+    },
+  }
+}
+
+/** Closes a server at whose path there is somebody else's socket, which is out of the way for that moment. */
+function closeBeside(server: Server, path: string, log: Log): void {
+  const aside = `${path}.aside`
+  try {
+    renameSync(path, aside)
+    server.close()
+    renameSync(aside, path)
+  } catch (error) {
+    log.warn({ path, error }, 'the socket of another program could not be kept')
   }
 }
 

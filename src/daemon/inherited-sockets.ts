@@ -5,6 +5,7 @@ import type { AddressInfo, Server } from 'node:net'
 import { dirname } from 'node:path'
 import { BrokerError } from '../base/errors.js'
 import { ensurePrivateDirectory } from '../os/private-files.js'
+import { BACKLOG } from '../os/sockets.js'
 import { quoteWord } from '../std/text.js'
 import type { ListenerFacts } from '../tokens/access.js'
 
@@ -18,8 +19,6 @@ export interface InheritedSockets {
 export const LISTEN_VARIABLES = ['LISTEN_FDS', 'LISTEN_PID', 'LISTEN_FDNAMES', 'LISTEN_PIDFDID'] as const
 
 const FIRST_FD = 3
-/** A burst that arrives while we restart waits in the kernel. */
-const BACKLOG = 4096
 
 /** Pure. Ignores what is meant for another process. Throws `setting_invalid` for a socket that is not ours. */
 export function parseInheritedSockets(
@@ -86,7 +85,8 @@ async function listenOn(server: Server, fd: number): Promise<void> {
   try {
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject)
-      server.listen({ fd, backlog: BACKLOG }, () => {
+      // Node takes no `backlog` out of the options beside `fd`, and would listen again with 511.
+      server.listen({ fd }, BACKLOG, () => {
         server.off('error', reject)
         resolve()
       })

@@ -6,7 +6,7 @@ import type { BrokerError } from '../base/errors.js'
 import { type Journal, journalOf } from '../keys/journal.js'
 import { EMPTY_LEDGER, type Ledger } from '../keys/ledger.js'
 import { NO_PORTS, type PortList } from '../login/ports.js'
-import { sweepTemporaryFiles } from '../os/atomic-file.js'
+import { type OnRefused, sweepTemporaryFiles } from '../os/atomic-file.js'
 import { findDiskTrouble } from '../os/disk.js'
 import { type Document, type NotedDocument, openDocument, readDocument } from '../os/document.js'
 import type { Clock } from '../std/clock.js'
@@ -40,6 +40,8 @@ export interface State {
   readonly loginPorts: NotedDocument<PortList>
   /** What a person should know about how they were opened. */
   readonly notices: readonly string[]
+  /** What the file system of the state does not have, a sentence each. */
+  limits(): readonly string[]
   /** Why the disk does not have what memory has. */
   trouble(): BrokerError | undefined
   /** Calls back when trouble begins or ends, and at once if there is any. */
@@ -68,7 +70,13 @@ export async function openState({ stateDir, clock, log, trace, lock = HELD }: St
   if (permit.isGiven()) await sweep(stateDir)
   let disk = await findDiskTrouble(stateDir)
   const { listen, onProblem } = createTroubleSignal(() => trouble())
-  const base = { now: () => clock.now(), log, permit: permit.require, format: FORMAT, onProblem }
+  const limits = new Map<string, string>()
+  const onRefused: OnRefused = (what, code) => {
+    if (limits.has(what)) return
+    log.warn({ stateDir, what, code }, 'the file system of the state has no such thing')
+    limits.set(what, `the file system of ${stateDir} ${WITHOUT[what]} (${code})`)
+  }
+  const base = { now: () => clock.now(), log, permit: permit.require, format: FORMAT, onProblem, onRefused }
   const path = (name: string) => join(stateDir, name)
   const ledger = await openDocument({
     ...base,
@@ -122,6 +130,7 @@ export async function openState({ stateDir, clock, log, trace, lock = HELD }: St
     tokens,
     loginPorts,
     notices: [...ledger.notices, ...begun.notices, ...tokens.notices, ...loginPorts.notices],
+    limits: () => [...limits.values()],
     trouble,
     onTrouble: listen,
     retry,
@@ -132,6 +141,11 @@ export async function openState({ stateDir, clock, log, trace, lock = HELD }: St
     },
   }
 }
+
+const WITHOUT = {
+  mode: 'keeps no file modes: other users of this machine may be able to read what is there',
+  sync: 'writes when it likes: a power cut may undo the last changes',
+} as const
 
 /** Tells listeners once when trouble begins, and once when it ends. */
 function createTroubleSignal(trouble: () => BrokerError | undefined) {

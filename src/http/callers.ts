@@ -2,18 +2,20 @@
 import { randomBytes } from 'node:crypto'
 import type { Socket } from 'node:net'
 import type { Audit } from '../audit/audit.js'
+import { SECOND_MS } from '../std/clock.js'
 
 export interface Callers {
   /** A name for the connection that is in all its audit lines; who is at its other end is recorded once it is known. */
   note(socket: Socket): string
 }
 
-/** A flood must not keep the system busy with questions. */
-const MAX_WAITING = 20
+/** A flood must not keep the system busy with questions: this many at once, and then one every so often. */
+export const QUESTIONS = { burst: 20, everyMs: SECOND_MS } as const
 
 export function createCallers(
   audit: Pick<Audit, 'record'>,
   find: (socket: Socket) => Promise<string | undefined>,
+  mayAsk: () => boolean,
 ): Callers {
   const names = new WeakMap<Socket, string>()
   const waiting: (readonly [socket: Socket, conn: string])[] = []
@@ -37,7 +39,7 @@ export function createCallers(
       if (known !== undefined) return known
       const conn = randomBytes(6).toString('hex')
       names.set(socket, conn)
-      if (waiting.length < MAX_WAITING) {
+      if (waiting.length < QUESTIONS.burst && mayAsk()) {
         waiting.push([socket, conn])
         void work()
       }

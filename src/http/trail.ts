@@ -7,7 +7,7 @@ import { type Clock, MINUTE_MS, SECOND_MS, type Timer } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
 import type { Caller } from '../tokens/access.js'
-import { createCallers } from './callers.js'
+import { createCallers, QUESTIONS } from './callers.js'
 
 /** Fastify's request, or Node's. */
 type Request = { readonly headers: IncomingHttpHeaders; readonly socket?: Socket }
@@ -42,8 +42,7 @@ const REPEATED: ReadonlySet<AuditAction> = new Set(['credentials', 'env'])
 /** How many equal hand-outs a minute have a line of their own: each command of the owner is another program. */
 const GIVEN_BURST = { token: 1, owner: 30 }
 // An attacker can cause any number of refusals.
-const REFUSAL_BURST = 30
-const REFUSAL_EVERY_MS = SECOND_MS
+const REFUSALS_NOTED = { burst: 30, everyMs: SECOND_MS } as const
 
 export function createTrail({
   audit,
@@ -56,12 +55,12 @@ export function createTrail({
   readonly log: Log
   readonly findCaller?: (socket: Socket) => Promise<string | undefined>
 }): Trail {
-  const callers = createCallers(audit, findCaller)
+  const callers = createCallers(audit, findCaller, createBucket(clock, QUESTIONS))
   const write = (request: Request, entry: Countable, isUrgent = false) => {
     const conn = request.socket === undefined ? undefined : callers.note(request.socket)
     audit.record({ ...entry, ...defined({ conn }) }, { isUrgent })
   }
-  const mayNote = createBucket(clock)
+  const mayNote = createBucket(clock, REFUSALS_NOTED)
   const tally = createTally(audit, clock)
   return {
     given(request, caller, action, facts) {
@@ -127,12 +126,15 @@ function createTally(audit: Audit, clock: Clock) {
   }
 }
 
-function createBucket(clock: Clock): () => boolean {
-  let tokens = REFUSAL_BURST
+function createBucket(
+  clock: Clock,
+  { burst, everyMs }: { readonly burst: number; readonly everyMs: number },
+): () => boolean {
+  let tokens = burst
   let last = clock.monotonic()
   return () => {
     const now = clock.monotonic()
-    tokens = Math.min(REFUSAL_BURST, tokens + (now - last) / REFUSAL_EVERY_MS)
+    tokens = Math.min(burst, tokens + (now - last) / everyMs)
     last = now
     if (tokens < 1) return false
     tokens -= 1

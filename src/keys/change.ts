@@ -22,6 +22,14 @@ export interface Changed {
   readonly revoked: readonly Revoked[]
 }
 
+/** Answers that stay as they are. */
+export interface Held {
+  /** The next settling shows what has changed. */
+  end(): void
+  /** What the file says must not be seen until `end`, and that may be long: nobody waits for it. Keys that are replaced are followed. */
+  last(): void
+}
+
 export interface Changes {
   /** In the turn of these profiles, with nothing half done of an earlier change if that can be helped. */
   inTurn<T>(profiles: readonly string[], work: () => Promise<T>): Promise<T>
@@ -69,14 +77,14 @@ export function createChanges({
   readonly clock: Clock
   readonly newId: () => string
   readonly log: Log
-  /** Keeps the answers of these profiles as they are, until the result is called. */
-  readonly hold: (profiles: readonly string[], file?: ProfileFile) => () => void
+  /** Keeps the answers of these profiles as they are. */
+  readonly hold: (profiles: readonly string[], file?: ProfileFile) => Held
   /** Brings what is served up to date. */
   readonly settle: () => Promise<void>
 }): Changes {
   const underWay = new Set<string>()
   /** By entry: answers that stay as they are until it is settled. */
-  const held = new Map<string, () => void>()
+  const held = new Map<string, Held>()
 
   const open = (): readonly ChangeEntry[] =>
     Object.values(keeper.ledger().changes ?? {}).filter(
@@ -84,7 +92,7 @@ export function createChanges({
     )
 
   async function release(id: string): Promise<void> {
-    held.get(id)?.()
+    held.get(id)?.end()
     held.delete(id)
     // What is decided is decided: the next look brings the answers up to date if this one cannot.
     await settle().catch((error: unknown) => log.error({ error }, 'settling credentials failed'))
@@ -167,6 +175,7 @@ export function createChanges({
       const isUntouched = !isWritten && isBrokerError(error, ...NOTHING_WRITTEN)
       const isDone = await settleEntry(entry, { isOnline: false, isUntouched }).catch((failure: unknown) => {
         later(entry)(failure)
+        held.get(entry.id)?.last()
         return isWritten && noted?.kind === 'change' && noted.decidedBy === 'file'
       })
       if (!isDone) throw error
@@ -261,6 +270,7 @@ export function createChanges({
             // After a start: what others were told before is what they are told until it can be undone.
             const file = fileBefore(store.reading().file, entry, keeper)
             if (file !== undefined && !held.has(entry.id)) held.set(entry.id, hold(profiles, file))
+            held.get(entry.id)?.last()
           })
         })
       }

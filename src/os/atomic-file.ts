@@ -4,11 +4,16 @@ import { type FileHandle, open, readdir, rename, unlink } from 'node:fs/promises
 import { basename, dirname, join } from 'node:path'
 import { systemCode } from './system-error.js'
 
+/** What a file system refuses because it has no such thing; `code`: its error. */
+export type OnRefused = (what: 'mode' | 'sync', code: string) => void
+
 interface AtomicWrite {
   /** Permission bits of the new file; default 0600. */
   readonly mode?: number
   /** Runs when the new content is on the disk, before the rename. If it rejects, the old file stays. */
   readonly beforeRename?: () => Promise<void>
+  /** Called for what the file was written without. */
+  readonly onRefused?: OnRefused
 }
 
 /**
@@ -18,41 +23,48 @@ interface AtomicWrite {
 export async function writeFileAtomic(
   path: string,
   content: string | Uint8Array,
-  { mode = 0o600, beforeRename }: AtomicWrite = {},
+  { mode = 0o600, beforeRename, onRefused }: AtomicWrite = {},
 ): Promise<void> {
   const temporary = `${path}.${randomBytes(6).toString('hex')}.tmp`
   const file = await open(temporary, 'wx', mode)
   try {
-    await fill(file, content, mode)
+    await fill(file, content, mode, onRefused)
     await beforeRename?.()
     await rename(temporary, path)
   } catch (error) {
     await unlink(temporary).catch(() => undefined)
     throw error
   }
-  await syncDirectory(dirname(path))
+  await syncDirectory(dirname(path), onRefused)
 }
 
-async function fill(file: FileHandle, content: string | Uint8Array, mode: number): Promise<void> {
+async function fill(
+  file: FileHandle,
+  content: string | Uint8Array,
+  mode: number,
+  onRefused: OnRefused | undefined,
+): Promise<void> {
   try {
     await file.writeFile(content)
-    await setMode(file, mode)
-    await unlessUnsupported(() => file.sync())
+    await setMode(file, mode, onRefused)
+    await unlessUnsupported(() => file.sync(), onRefused)
   } finally {
     await file.close()
   }
 }
 
 /** The umask may have removed bits at creation. A file system that keeps no modes has none that could be set. */
-async function setMode(file: FileHandle, mode: number): Promise<void> {
+async function setMode(file: FileHandle, mode: number, onRefused?: OnRefused): Promise<void> {
   if (((await file.stat()).mode & 0o777) === mode) return
   await file.chmod(mode).catch((error: unknown) => {
-    if (!['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EINVAL'].includes(systemCode(error) ?? '')) throw error
+    const code = systemCode(error) ?? ''
+    if (!['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EINVAL'].includes(code)) throw error
+    onRefused?.('mode', code)
   })
 }
 
 /** Makes renames and unlinks in `directory` durable, as far as its file system can. */
-export async function syncDirectory(directory: string): Promise<void> {
+export async function syncDirectory(directory: string, onRefused?: OnRefused): Promise<void> {
   await unlessUnsupported(async () => {
     const handle = await open(directory, 'r')
     try {
@@ -60,15 +72,17 @@ export async function syncDirectory(directory: string): Promise<void> {
     } finally {
       await handle.close()
     }
-  })
+  }, onRefused)
 }
 
 /** Some file systems (vfat, FUSE, network shares) sync neither directories nor files on demand; EIO is a failure, though. */
-async function unlessUnsupported(sync: () => Promise<void>): Promise<void> {
+async function unlessUnsupported(sync: () => Promise<void>, onRefused?: OnRefused): Promise<void> {
   try {
     await sync()
   } catch (error) {
-    if (!UNSUPPORTED.includes(systemCode(error) ?? '')) throw error
+    const code = systemCode(error) ?? ''
+    if (!UNSUPPORTED.includes(code)) throw error
+    onRefused?.('sync', code)
   }
 }
 

@@ -85,7 +85,7 @@ async function inodeOf(socket: Socket): Promise<string | undefined> {
  * made to look like a row is none; nor is what two rows claim.
  */
 export function parseUnixPeer(table: string, inode: string): Peer | undefined {
-  const rows = table.split('\n').flatMap((line) => {
+  const rows = linesWith(table, ` ${inode}`).flatMap((line) => {
     const [, peer, rest = ''] = /^u_\w+ +\w+ +\d+ +\d+ +\* +\d+ +\* +(\d+)(?: +(.*))?$/.exec(line) ?? []
     return peer === inode ? [withPid(rest)] : []
   })
@@ -94,7 +94,7 @@ export function parseUnixPeer(table: string, inode: string): Peer | undefined {
 
 /** `tcp ESTAB 0 0 127.0.0.1:40000 127.0.0.1:4280 users:(("curl",pid=1,fd=5)) uid:1000 ino:…`, of `ss -tnpeH`. */
 export function parseTcpPeer(table: string, ourPort: number, theirPort: number): Peer | undefined {
-  const rows = table.split('\n').flatMap((line) => {
+  const rows = linesWith(table, `:${theirPort}`).flatMap((line) => {
     const [, from, to, rest = ''] =
       /^tcp +\w[\w-]* +\d+ +\d+ +\S*:(\d+) +\S*:(\d+)(?: +(.*))?$/.exec(line.trimEnd()) ?? []
     if (from !== String(theirPort) || to !== String(ourPort)) return []
@@ -103,6 +103,17 @@ export function parseTcpPeer(table: string, ourPort: number, theirPort: number):
     return [{ uid: Number(uid ?? 0), ...withPid(rest) }]
   })
   return rows.length === 1 ? rows[0] : undefined
+}
+
+/** A crowd makes a long table, and everybody waits while we look at it: only a few lines are looked at closely. */
+function linesWith(table: string, part: string): readonly string[] {
+  const lines: string[] = []
+  for (let at = table.indexOf(part); at >= 0; at = table.indexOf(part, at)) {
+    const end = table.indexOf('\n', at)
+    lines.push(table.slice(table.lastIndexOf('\n', at) + 1, end < 0 ? undefined : end))
+    at = end < 0 ? table.length : end
+  }
+  return lines
 }
 
 /** The last one: a program chooses its name, which stands before its pid. */

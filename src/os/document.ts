@@ -4,8 +4,9 @@ import { copyFile, link, rename, unlink } from 'node:fs/promises'
 import type { z } from 'zod'
 import { BrokerError, isBrokerError } from '../base/errors.js'
 import { createSerial } from '../std/async.js'
+import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
-import { writeFileAtomic } from './atomic-file.js'
+import { type OnRefused, writeFileAtomic } from './atomic-file.js'
 import { readPrivateFile } from './private-files.js'
 import { ASIDE, type Aside, isObject, type RecordKinds, siftRecords } from './records.js'
 import { diskFailed, isMissing } from './system-error.js'
@@ -63,6 +64,8 @@ interface OpenDocumentDeps<T> {
   readonly permit?: () => void
   /** Called when the disk begins to fail, with the reason, and when memory is on the disk again. */
   readonly onProblem?: (problem: BrokerError | undefined) => void
+  /** Called for what the file was written without, at every write. */
+  readonly onRefused?: OnRefused
   /** Replaces the file; tests fail here. */
   readonly write?: typeof writeFileAtomic
 }
@@ -110,7 +113,9 @@ export async function openDocument<T>(deps: OpenDocumentDeps<T>): Promise<Opened
     const content = { format, seq, ...next, ...(hasAny(found?.aside) ? { [ASIDE]: found?.aside } : {}) }
     try {
       permit?.()
-      await write(path, `${JSON.stringify(content)}\n`, { beforeRename: () => keepPrevious(path) })
+      const { onRefused } = deps
+      const how = { beforeRename: () => keepPrevious(path), ...defined({ onRefused }) }
+      await write(path, `${JSON.stringify(content)}\n`, how)
       isBehind = false
       written = seq
       setProblem(undefined)

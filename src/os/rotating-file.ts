@@ -1,6 +1,6 @@
 /** Append-only files that are rotated by size: `file`, `file.1` (newer) … `file.N` (oldest). */
 import { closeSync, constants, fchmodSync, fstatSync, openSync, readSync, writeSync } from 'node:fs'
-import { type FileHandle, open, readFile, rename, stat } from 'node:fs/promises'
+import { type FileHandle, open, rename, stat } from 'node:fs/promises'
 import { readPlainFile } from './private-files.js'
 import { ignoreMissing } from './system-error.js'
 
@@ -50,7 +50,7 @@ export function appendNow(path: string, text: string): void {
 
 /** The lines of a file, oldest first; none if it is missing. */
 export async function linesOf(path: string): Promise<readonly string[]> {
-  const text = await readFile(path, 'utf8').catch(ignoreMissing)
+  const text = (await readPlainFile(path))?.toString('utf8')
   return text?.split('\n').filter((line) => line !== '') ?? []
 }
 

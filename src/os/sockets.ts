@@ -8,6 +8,12 @@ import { systemCode } from './system-error.js'
 /** `sun_path` has 108 bytes on Linux, 104 on macOS, with a NUL at the end. Node 20 truncates longer ones silently. */
 const MAX_PATH_BYTES = 103
 
+/**
+ * Connections that wait in the kernel: a burst while we restart, or a crowd that connects at once. Beyond it the kernel drops
+ * whoever comes, a job too, who then tries again after 1, 3 and 7 s.
+ */
+export const BACKLOG = 4096
+
 /** Rejects with `socket_path_too_long`, or with the system's error (`EADDRINUSE`, …). The directory must be private (0700). */
 export async function listenOnPath(server: Server, path: string): Promise<void> {
   if (Buffer.byteLength(path) > MAX_PATH_BYTES) {
@@ -21,7 +27,7 @@ export async function listenOnPath(server: Server, path: string): Promise<void> 
   }
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
-    server.listen({ path }, () => {
+    server.listen({ path, backlog: BACKLOG }, () => {
       server.off('error', reject)
       resolve()
     })

@@ -15,7 +15,7 @@
  * host; any other one counts as the holder.
  */
 
-import { readdir, readFile, rename, unlink, writeFile } from 'node:fs/promises'
+import { readdir, rename, unlink } from 'node:fs/promises'
 import { createConnection, createServer, type Server } from 'node:net'
 import { platform } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -23,7 +23,8 @@ import { BrokerError } from '../base/errors.js'
 import { type Clock, SECOND_MS, sleep } from '../std/clock.js'
 import { sha256Hex } from '../std/secret.js'
 import { cleanText, quoteWord } from '../std/text.js'
-import { ensurePrivateDirectory } from './private-files.js'
+import { writeFileAtomic } from './atomic-file.js'
+import { ensurePrivateDirectory, readPlainFile } from './private-files.js'
 import { type HostIdentity, identifyHost, isBoundInKernel } from './proc.js'
 import { listenOnPath } from './sockets.js'
 import { isMissing, systemCode } from './system-error.js'
@@ -85,7 +86,7 @@ export async function takeStateLock({
     const lock = await campaign({ directory, name, host, clock, patienceMs })
     if (lock === undefined) continue
     // For the message of another host that is refused; nothing depends on it.
-    await writeFile(hostFile(stateDir), `${host.name}\n`, { mode: 0o600 }).catch(() => undefined)
+    await writeFileAtomic(hostFile(stateDir), `${host.name}\n`).catch(() => undefined)
     return lock
   }
 }
@@ -201,11 +202,12 @@ async function alreadyRunning(directory: string, { name, answer }: Other): Promi
       hint: 'prefect-auth status',
     })
   }
-  const host = cleanText((await readFile(hostFile(stateDir), 'utf8').catch(() => '')).trim(), 80)
-  const named = host === '' ? 'another host' : `the host '${host}'`
+  const named = await readPlainFile(hostFile(stateDir)).catch(() => undefined)
+  const host = cleanText((named?.toString('utf8') ?? '').trim(), 80)
+  const whose = host === '' ? 'another host' : `the host '${host}'`
   return new BrokerError(
     'already_running',
-    `a prefect-authd on ${named} already uses ${stateDir}: two hosts must not share it`,
+    `a prefect-authd on ${whose} already uses ${stateDir}: two hosts must not share it`,
     {
       hint: `give this host a state of its own: PREFECT_AUTH_STATE_DIR=${quoteWord(stateDir)}-$(hostname); or, if no prefect-authd runs there any more: rm ${quoteWord(join(directory, name))}`,
     },

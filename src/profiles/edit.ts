@@ -22,7 +22,9 @@ const BYTE_ORDER_MARK = '\ufeff'
  */
 export function editProfiles(text: string, edits: readonly ProfileEdit[]): string {
   const mark = text.startsWith(BYTE_ORDER_MARK) ? BYTE_ORDER_MARK : ''
-  return mark + edits.reduce(applyEdit, text.slice(mark.length))
+  const edited = edits.reduce(applyEdit, text.slice(mark.length))
+  // A blank file looks as if somebody had truncated it: its last good reading would stay.
+  return mark + (edited.trim() === '' && text.trim() !== '' ? '[profiles]\n' : edited)
 }
 
 function applyEdit(text: string, edit: ProfileEdit): string {

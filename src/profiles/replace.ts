@@ -11,10 +11,11 @@ import {
   statSync,
   unlinkSync,
 } from 'node:fs'
-import { mkdir, open, readdir, readFile, unlink } from 'node:fs/promises'
+import { mkdir, open, readdir, unlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { isBrokerError } from '../base/errors.js'
 import { syncDirectory } from '../os/atomic-file.js'
+import { readPlainFile } from '../os/private-files.js'
 import { isMissing, systemCode } from '../os/system-error.js'
 import { defined } from '../std/defined.js'
 import { sha256Hex } from '../std/secret.js'
@@ -239,7 +240,7 @@ export async function sweepLeftovers(
     const digest = /^\.[0-9a-f]{12}-([0-9a-f]{16})\.old$/.exec(rest)?.[1]
     if (/^\.[0-9a-f]{12}\.tmp$/.test(rest)) await remove()
     if (digest === undefined) continue
-    const text = await readFile(join(directory, name), 'utf8').catch(() => undefined)
+    const text = (await readPlainFile(join(directory, name)).catch(() => undefined))?.toString('utf8')
     const isOurs = text === undefined || text.trim() === '' || sha256Hex(text).startsWith(digest)
     if (isOurs) await remove()
     else found.push({ ...defined({ text }), done: remove })

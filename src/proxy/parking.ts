@@ -7,6 +7,8 @@ import { statusOf } from '../http/problem.js'
 import { METHODS } from '../policy/table.js'
 import { describeUntrusted } from '../prefect/network-errors.js'
 import { shownName } from '../profiles/bundled.js'
+import type { Clock } from '../std/clock.js'
+import { LINGER_MS } from './wires.js'
 
 interface Refusal {
   readonly status: number
@@ -48,9 +50,10 @@ export function sendRefusal(response: ServerResponse, error: BrokerError): void 
 }
 
 /** On the bare socket of a WebSocket handshake. */
-export function writeRefusal(socket: Duplex, error: BrokerError): void {
+export function writeRefusal(socket: Duplex, error: BrokerError, clock: Clock): void {
   const { status, headers, body } = refusalOf(error)
-  writeAnswer(socket, { status, headers: Object.entries(headers).flat(), body: Buffer.from(body) })
+  const answer = { status, headers: Object.entries(headers).flat(), body: Buffer.from(body) }
+  writeAnswer(socket, answer, clock)
 }
 
 /** Sends a whole response on a socket that was not upgraded, and ends it. `headers` are flat, with a length. */
@@ -61,6 +64,7 @@ export function writeAnswer(
     readonly headers: readonly string[]
     readonly body: Buffer
   },
+  clock: Clock,
 ): void {
   const { status, headers, body } = answer
   if (!socket.writable) {
@@ -72,7 +76,9 @@ export function writeAnswer(
     `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n${headerLines(headers)}connection: close\r\n\r\n`,
     'latin1',
   )
-  // Half-closed is not closed: a peer that never hangs up would keep the connection.
+  // Half-closed is not closed: a peer that never hangs up, or never reads, would keep the connection.
+  const late = clock.after(LINGER_MS, () => socket.destroy())
+  socket.on('close', () => late.cancel())
   socket.end(body, () => socket.destroy())
 }
 

@@ -143,17 +143,17 @@ export function createProxy({
     const caller = visitor?.isStranger === false ? visitor.caller : undefined
     if (door !== undefined) trail.refused(request, door, caller, error)
     const profile = parseProxyTarget(request.url ?? '')?.profile
-    if (caller === undefined) traffic.turnAway()
-    else if (profile !== undefined) count(request, error, () => traffic.meter(profile, caller.token?.name))
+    if (isParked(error)) log.debug({ code: error.code }, 'proxied request parked')
+    // The bearer of a parked token is no stranger; a notice tells the owner of it.
+    if (caller === undefined && error.code !== 'token_parked') traffic.turnAway()
+    if (caller !== undefined && profile !== undefined)
+      count(request, error, () => traffic.meter(profile, caller.token?.name))
     return error
   }
 
   /** Looks for the meter only if it counts: callers must not fill the counts with names of no profile. */
   const count = (request: IncomingMessage, error: BrokerError, meter: () => Meter): void => {
-    if (isParked(error)) {
-      meter().park()
-      log.debug({ code: error.code }, 'proxied request parked')
-    }
+    if (isParked(error)) meter().park()
     if (error.code === 'proxy_path_refused' || error.code === 'method_not_allowed') {
       meter().refuse(operationOf(request.method ?? '', parseProxyTarget(request.url ?? '')?.path ?? ''))
     }
@@ -181,7 +181,11 @@ export function createProxy({
     },
     upgrade(request, socket, head) {
       socket.on('error', () => socket.destroy())
-      const refuse = guarded(socket, (thrown: unknown) => writeRefusal(socket, report(request, thrown)), bug)
+      const refuse = guarded(
+        socket,
+        (thrown: unknown) => writeRefusal(socket, report(request, thrown), clock),
+        bug,
+      )
       connect(request, socket, head).catch(refuse)
     },
     traffic: traffic.read,

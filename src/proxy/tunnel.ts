@@ -175,7 +175,8 @@ async function openFor(visit: Visit, guest: Guest, parts: TunnelParts): Promise<
       else join({ request, socket, head }, visit, dialled, parts)
       return
     case 'refused':
-      writeAnswer(socket, dialled)
+      parts.traffic.welcome(request, visit, visit.target.profile)
+      writeAnswer(socket, dialled, parts.clock)
       return
     case 'failed':
       throw upstreamFailed(visit.upstream.origin, dialled.error, dialled.wasSent)

@@ -37,7 +37,7 @@ export interface Pair {
 }
 
 /** After one side has closed, how long the rest of what it sent may take to arrive. */
-const LINGER_MS = 2 * SECOND_MS
+export const LINGER_MS = 2 * SECOND_MS
 
 /** Sends a last frame, discards what still comes, and ends the connection, whatever the peer does. */
 export function farewell(socket: Duplex, last: Buffer, clock: Clock): void {

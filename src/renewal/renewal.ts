@@ -1,23 +1,16 @@
 /** Renewal as the daemon uses it: the renewer, renewal on request, service accounts, and recovery. */
 
 import { BrokerError } from '../base/errors.js'
-import type { Events } from '../base/events.js'
-import type { Disposal } from '../keys/disposal.js'
-import { isHalfDone, type Journal } from '../keys/journal.js'
+import { isHalfDone } from '../keys/journal.js'
 import type { KeyKeeper } from '../keys/keeper.js'
 import type { KeyFacts, KeyRecord } from '../keys/ledger.js'
-import type { KeyRotator } from '../keys/rotate.js'
-import type { Turns } from '../keys/turns.js'
-import type { Verdicts } from '../keys/verdicts.js'
-import type { Document } from '../os/document.js'
 import type { CloudApi, ServiceAccountsApi } from '../prefect/cloud.js'
 import type { ServerTimes } from '../prefect/server-time.js'
 import { shownName } from '../profiles/bundled.js'
 import type { Served } from '../serve/credentials.js'
 import type { ServingCredentials } from '../serve/serve.js'
-import { type Clock, HOUR_MS, MINUTE_MS, SECOND_MS } from '../std/clock.js'
+import { HOUR_MS, MINUTE_MS, SECOND_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
-import type { Log } from '../std/log.js'
 import { quoteWord } from '../std/text.js'
 import { type BackoffPolicy, backoffMs } from '../std/time.js'
 import type { Vault } from '../vault/vault.js'
@@ -54,75 +47,21 @@ const CLEAR_EVERY_MS = HOUR_MS
 /** What cannot be finished yet is tried again after this, doubled each time. */
 const URGENT_AGAIN: BackoffPolicy = { firstMs: 10 * SECOND_MS, maxMs: 10 * MINUTE_MS }
 
-export function createRenewal({
-  keeper,
-  credentials,
-  vault,
-  cloud,
-  disposal,
-  turns,
-  rotator,
-  journal,
-  events,
-  verdicts,
-  times,
-  clock,
-  settle,
-  newId,
-  random,
-  log,
-  retireAfterMs,
-}: {
-  readonly keeper: KeyKeeper
+type RenewerParts = Parameters<typeof createKeyRenewer>[0]
+
+/** What the renewer needs, and what service accounts need besides. */
+interface RenewalParts extends RenewerParts {
   readonly credentials: ServingCredentials
-  readonly vault: Pick<Vault, 'prove'>
   readonly cloud: CloudApi & ServiceAccountsApi
-  readonly disposal: Disposal
-  readonly turns: Turns
-  readonly rotator: KeyRotator
-  readonly journal: Document<Journal>
-  readonly events: Events
-  readonly verdicts: Pick<Verdicts, 'end' | 'of'>
-  readonly times: ServerTimes
-  /** The machine's own; `times` correct it. */
-  readonly clock: Clock
-  /** Brings what is served up to date. */
-  readonly settle: () => Promise<void>
+  readonly vault: Pick<Vault, 'prove'>
   readonly newId: () => string
-  /** In [0, 1). */
-  readonly random: () => number
-  readonly log: Log
-  /** `renewal.retire_after`; absent: never. */
-  readonly retireAfterMs?: number
-}): Renewal {
-  const renewer = createKeyRenewer({
-    keeper,
-    credentials,
-    cloud,
-    disposal,
-    turns,
-    rotator,
-    journal,
-    events,
-    verdicts,
-    times,
-    clock,
-    random,
-    log,
-    settle,
-    ...defined({ retireAfterMs }),
-  })
+}
+
+export function createRenewal({ vault, newId, ...parts }: RenewalParts): Renewal {
+  const { keeper, credentials, cloud, turns, rotator, journal, events, times, clock, log } = parts
+  const renewer = createKeyRenewer(parts)
   const serviceAccounts = createServiceAccountAdmin({
-    credentials,
-    keeper,
-    vault,
-    cloud,
-    turns,
-    journal,
-    events,
-    times,
-    newId,
-    log,
+    ...{ credentials, keeper, vault, cloud, turns, journal, events, times, newId, log },
   })
   let clearedAt = Number.NEGATIVE_INFINITY
   let wasSure = false

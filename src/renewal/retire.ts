@@ -31,7 +31,7 @@ export function createKeyRetirer({
   readonly events: Events
   /** A clock of ours that jumps must not delete a key under a running job. */
   readonly times: ServerTimes
-  readonly holds: RenewalHolds
+  readonly holds: Pick<RenewalHolds, 'isOver' | 'set'>
   readonly log: Log
   /** `renewal.retire_after`; absent: never. */
   readonly retireAfterMs?: number

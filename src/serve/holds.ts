@@ -1,5 +1,6 @@
 /** Answers that stay as they are while a change is under way. */
 
+import type { Held } from '../keys/change.js'
 import type { Ledger } from '../keys/ledger.js'
 import type { ProfileFile } from '../profiles/profile.js'
 
@@ -9,6 +10,9 @@ interface Hold {
   readonly ledger: Ledger
   /** Whether the next settling shows what has changed. */
   isEnding: boolean
+  /** Whether nobody knows when it ends. */
+  isLasting: boolean
+  /** Resolves when it ends, or lasts. */
   readonly over: Promise<void>
   readonly wake: () => void
 }
@@ -16,8 +20,7 @@ interface Hold {
 export interface Holds {
   of(profile: string): Hold | undefined
   isEmpty(): boolean
-  /** Returns how to end it with the next settling. */
-  begin(profiles: readonly string[], file: ProfileFile, ledger: Ledger): () => void
+  begin(profiles: readonly string[], file: ProfileFile, ledger: Ledger): Held
   /** The profiles whose answers stay. */
   kept(): readonly string[]
   /** Settles: `work` is given what ends the holds that are ending now. Then whoever waits for an end looks again. */
@@ -34,10 +37,16 @@ export function createHolds(): Holds {
       const over = new Promise<void>((resolve) => {
         wake = resolve
       })
-      const hold: Hold = { file, ledger, isEnding: false, over, wake }
+      const hold: Hold = { file, ledger, isEnding: false, isLasting: false, over, wake }
       for (const name of profiles) holds.set(name, hold)
-      return () => {
-        hold.isEnding = true
+      return {
+        end() {
+          hold.isEnding = true
+        },
+        last() {
+          hold.isLasting = true
+          wake()
+        },
       }
     },
     kept: () => [...holds].flatMap(([name, { isEnding }]) => (isEnding ? [] : [name])),

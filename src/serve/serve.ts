@@ -1,19 +1,19 @@
 /** Decides and holds what is served for each profile; a change shows once it is durable. */
 
 import type { Events } from '../base/events.js'
+import type { Held } from '../keys/change.js'
 import type { KeyKeeper } from '../keys/keeper.js'
-import { currentKey, type Ledger, profileRecord } from '../keys/ledger.js'
-import { ownerOf } from '../keys/sharing.js'
+import { type Ledger, profileRecord } from '../keys/ledger.js'
 import type { Verdicts } from '../keys/verdicts.js'
 import type { CloudDefaults } from '../prefect/cloud.js'
-import type { ProfileFile, ProfileReading, ProfileStore, ResolvedProfile } from '../profiles/profile.js'
+import type { ProfileFile, ProfileStore, ResolvedProfile } from '../profiles/profile.js'
 import { isSameReading } from '../profiles/reading.js'
 import { listProfiles, resolveProfile } from '../profiles/resolve.js'
 import { createSerial } from '../std/async.js'
 import { type Clock, sleep } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
-import { type AnswerInputs, decideAnswer, unreadFile } from './answer.js'
+import { decideAnswer, gatherInputs, unreadFile } from './answer.js'
 import { digestOf, isSame } from './compare.js'
 import type { Credentials, ProfileState, Served } from './credentials.js'
 import { createHolds } from './holds.js'
@@ -23,10 +23,10 @@ export interface ServingCredentials extends Credentials {
   settle(): Promise<void>
   /**
    * From now on the answers of these profiles stay as they are, whatever becomes of the file and the keys, until the result
-   * is called; the next `settle` shows what has changed, in one generation. One hold at a time per profile. `file`: what
+   * ends it; the next `settle` shows what has changed, in one generation. One hold at a time per profile. `file`: what
    * the answers are made of if there are none yet; default: the file as it is.
    */
-  hold(profiles: readonly string[], file?: ProfileFile): () => void
+  hold(profiles: readonly string[], file?: ProfileFile): Held
   /** Calls back before every lookup; must cost next to nothing. Returns the way to stop. */
   onUse(listener: () => void): () => void
   close(): Promise<void>
@@ -74,12 +74,26 @@ export function createCredentials({
     return { ...meant, alias: resolved, known: { ...meant.known, generation, digest } }
   }
 
+  /** Whether the profile's answer is to last, and is not decided yet, or the key in it was replaced. */
+  const isToBeFollowed = (name: string): boolean => {
+    if (holds.of(name)?.isLasting !== true) return false
+    const outcome = states.get(name)?.outcome
+    const item = outcome?.kind === 'served' ? outcome.served.item : undefined
+    return outcome === undefined || (item !== undefined && !isLive(keeper, item))
+  }
+  const resolveHeld = (name: string): readonly ResolvedProfile[] => {
+    const file = holds.of(name)?.file
+    return file === undefined ? [] : [resolveProfile({ file, defaults, requested: name })]
+  }
+
   /** Decides all answers, makes new generations durable, then swaps. */
   const settleNow = async (endHolds: () => void): Promise<void> => {
     const { file } = store.reading()
     const all = profilesToServe(file, defaults, profilesWithSecrets(keeper.ledger()))
-    const kept = holds.kept()
-    const resolved = all.filter(({ name }) => !kept.includes(name))
+    const held = holds.kept()
+    const kept = held.filter((name) => !isToBeFollowed(name))
+    const followed = held.flatMap((name) => (kept.includes(name) ? [] : resolveHeld(name)))
+    const resolved = [...all.filter(({ name }) => !held.includes(name)), ...followed]
     const drafts = resolved.map((profile) => {
       const inputs = inputsFor(profile)
       const draft = decideAnswer(inputs)
@@ -140,7 +154,8 @@ export function createCredentials({
       defaults,
       ...defined({ requested: profile }),
     })
-    return decideAnswer(inputsFor(resolved, held?.ledger, held?.file))
+    const ledger = held?.isLasting === true ? undefined : held?.ledger
+    return decideAnswer(inputsFor(resolved, ledger, held?.file))
   }
 
   const serve = (profile?: string): Served => {
@@ -217,8 +232,12 @@ export function createCredentials({
  */
 function isGivenSafely(keeper: KeyKeeper, { apiKey, item }: Served): boolean {
   if (apiKey === undefined || item === undefined) return true
+  return isLive(keeper, item) && keeper.ledger().keys[item]?.handedOut === true
+}
+
+function isLive(keeper: KeyKeeper, item: string): boolean {
   const record = keeper.ledger().keys[item]
-  return record?.handedOut === true && record.retiredAt === undefined
+  return record !== undefined && record.retiredAt === undefined
 }
 
 /** Names of profiles that have a secret; the records of others remain only so that their generation never goes back. */
@@ -240,45 +259,6 @@ function profilesToServe(
     ({ name, source }) => source === 'file' || name === active.name || held.includes(name),
   )
   return wanted.some(({ name }) => name === active.name) ? wanted : [active, ...wanted]
-}
-
-function gatherInputs(
-  {
-    keeper,
-    verdicts,
-    renewsAt,
-    reading,
-  }: {
-    readonly keeper: KeyKeeper
-    readonly verdicts: Pick<Verdicts, 'of'> | undefined
-    readonly renewsAt: ((item: string) => number | undefined) | undefined
-    readonly reading: ProfileReading
-  },
-  ledger: Ledger,
-  resolved: ResolvedProfile,
-): AnswerInputs {
-  const known = profileRecord(ledger, resolved.name)
-  const record = currentKey(ledger, resolved.name)
-  const { authItem } = known
-  const { cloudApiUrl, fileKey } = resolved
-  const fileStanding = fileKey && verdicts?.of(cloudApiUrl, fileKey.fingerprint())
-  const inFile = fileKey && keeper.find(fileKey, cloudApiUrl)
-  return {
-    resolved,
-    known,
-    keys: Object.values(ledger.keys),
-    isFileKeyDoubted: fileStanding !== undefined && fileStanding !== 'good',
-    ...defined({
-      unread: unreadFile(reading),
-      fileOwner: inFile && ownerOf(ledger, inFile),
-      current: record && {
-        record,
-        held: keeper.held(record.item),
-        ...defined({ renewsAt: renewsAt?.(record.item) }),
-      },
-      auth: authItem === undefined ? undefined : { item: authItem, held: keeper.held(authItem) },
-    }),
-  }
 }
 
 function announce(events: Events, state: ProfileState | undefined): void {

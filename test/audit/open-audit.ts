@@ -325,6 +325,19 @@ t.test(
   },
 )
 
+t.test('a pipe in place of the lines that were kept holds up nothing', async (t) => {
+  const stateDir = t.testdir({ 'audit.jsonl.1': 'x\n' })
+  execFileSync('mkfifo', [join(stateDir, 'audit-kept.jsonl')])
+  const { audit, fire } = open(t, { stateDir, maxBytes: 1, keep: 1 })
+  audit.record(GIVEN)
+  fire()
+  await t.rejects(audit.read(), { code: 'disk_failed' })
+  audit.record(GIVEN)
+  fire()
+  await audit.close()
+  t.match(audit.problem(), /cannot write/)
+})
+
 t.test('a pipe in place of the log makes neither a line nor the close wait', async (t) => {
   const stateDir = t.testdir({})
   execFileSync('mkfifo', [join(stateDir, 'audit.jsonl')])

@@ -165,7 +165,7 @@ async function start(t: Test, shell: Shell) {
   }
   return {
     prompt,
-    daemonPid: broker.daemon.pid,
+    daemonPid: broker.daemon().pid,
     set: (name: string, value: string) =>
       isFish ? `set -gx ${name} '${value}'` : `export ${name}='${value}'`,
     unset: (name: string) => (isFish ? `set -e ${name}` : `unset ${name}`),

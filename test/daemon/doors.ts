@@ -64,6 +64,18 @@ t.test('a stopped program still holds its socket', async (t) => {
   }
 })
 
+t.test(
+  'says why there is no place for a socket once the runtime directory is gone, and what helps',
+  async (t) => {
+    // Nobody can create anything there, as nobody but root can in /run/user.
+    await t.rejects(openUnixListener(server(t), '/proc/gone/prefect-auth/authd.sock', 'socket'), {
+      code: 'disk_failed',
+      message: 'cannot put the socket into /proc/gone/prefect-auth: /proc/gone is not there',
+      hint: /loginctl enable-linger; .* env -u XDG_RUNTIME_DIR prefect-authd$/,
+    })
+  },
+)
+
 t.test('does not remove what is no socket', async (t) => {
   const path = join(await makeDir(t), 'authd.sock')
   writeFileSync(path, 'mine')
@@ -222,6 +234,25 @@ t.test('a path that somebody has taken is left to them, and taken back when they
   await doors.look()
   t.match(listeners[0], { state: 'listening' })
   t.equal(await echo(paths.main), 'hello')
+})
+
+t.test('closing a listener leaves a socket alone that somebody has put in its place', async (t) => {
+  const { paths, doors, servers, listeners } = await openBoth(t)
+  await rm(paths.main)
+  const other = createHttpServer((_request, response) => response.end('theirs'))
+  await new Promise<void>((resolve) => other.listen(paths.main, resolve))
+  t.after(() => other.close())
+  await doors.leave()
+  for (const one of servers) one.close()
+  t.equal(listeners[0]?.door, 'socket')
+  t.equal(await echo(paths.main), 'theirs', 'it is there, and answers')
+})
+
+t.test('closing a listener removes its own socket', async (t) => {
+  const { paths, doors, servers } = await openBoth(t)
+  await doors.leave()
+  for (const one of servers) one.close()
+  t.notOk(existsSync(paths.main))
 })
 
 t.test('a directory that cannot be made again is tried at every look', async (t) => {

@@ -1,5 +1,4 @@
 /** Another user takes the daemon's port while it is away: what jobs sent there is parked, never answered 401. */
-import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
@@ -8,9 +7,9 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { ask as askApi } from '../fixtures/api-under-test.js'
 import { buildDaemon, type RunningDaemon, startProgram } from '../fixtures/daemon-program.js'
+import { freePort, holdPort, OTHER, whyNoOtherUser } from '../fixtures/port-holder.js'
 
 const program = await buildDaemon(t)
-const OTHER = 65_534
 
 /** A job that uses the proxy of a daemon on a fixed port, with a real server behind. */
 async function setStage(t: Test) {
@@ -42,36 +41,10 @@ function portOf(server: ReturnType<typeof createServer>): number {
   return typeof address === 'object' && address !== null ? address.port : 0
 }
 
-async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1')
-  await once(probe, 'listening')
-  const port = portOf(probe)
-  await new Promise((resolve) => probe.close(resolve))
-  return port
-}
-
 async function tokenOf(daemon: RunningDaemon): Promise<string> {
   const body = { mode: 'proxy', format: 'json', name: 'a worker' }
   const { text } = await daemon.ask('POST', '/v1/env', body)
   return /prefect-auth:(pab_[\w-]{43})/.exec(text)?.[1] ?? ''
-}
-
-/** Holds the port as `uid` until it is called. */
-async function hold(t: Test, port: number, uid: number): Promise<() => Promise<void>> {
-  const script = `require('node:net').createServer().listen(${port},'127.0.0.1',()=>console.log('held'))`
-  const child = spawn(process.execPath, ['-e', script], {
-    uid,
-    cwd: '/',
-    env: {},
-    stdio: ['ignore', 'pipe', 'inherit'],
-  })
-  const ended = once(child, 'exit')
-  t.after(() => void child.kill('SIGKILL'))
-  await once(child.stdout, 'data')
-  return async () => {
-    child.kill('SIGKILL')
-    await ended
-  }
 }
 
 async function crash(daemon: RunningDaemon): Promise<void> {
@@ -84,20 +57,9 @@ function doctorOf(text: string) {
   return checks.find(({ name }: { name: string }) => name === 'job tokens')
 }
 
-const isRoot = process.getuid?.() === 0 && mayBecome(OTHER)
-
-function mayBecome(uid: number): boolean {
-  try {
-    execFileSync(process.execPath, ['-e', ''], { uid, cwd: '/', env: {} })
-    return true
-  } catch {
-    return false
-  }
-}
-
 t.test(
   'parks the tokens of jobs if another user was found on the port',
-  { skip: !isRoot && 'needs root' },
+  { skip: whyNoOtherUser() },
   async (t) => {
     const { port, start, job } = await setStage(t)
     const first = await start()
@@ -105,7 +67,7 @@ t.test(
     const second = await tokenOf(first)
     t.equal((await job(token)).status, 200)
     await crash(first)
-    const release = await hold(t, port, OTHER)
+    const release = await holdPort(t, port, OTHER)
     const squatted = await start()
     t.match((await squatted.ask('GET', '/v1/status')).body, {
       listeners: [{}, { door: 'tcp', state: 'failed', problem: /another user/ }],
@@ -129,6 +91,7 @@ t.test(
       text: /token_parked/,
     }
     t.match(await job(token), parked, 'waits, though the port is ours again')
+    t.match((await back.ask('GET', '/v1/status')).body, { proxy_strangers: undefined }, 'is no stranger')
     t.match(doctorOf((await back.ask('GET', '/v1/doctor')).text), {
       verdict: 'problem',
       remedy: /token keep/,
@@ -167,7 +130,7 @@ t.test('without that evidence a worker goes on after a crash, and doctor warns',
   t.match(doctorOf((await first.ask('GET', '/v1/doctor')).text), { verdict: 'ok' })
   await crash(first)
   // Our own user on the port, as a second daemon would be: no evidence against anybody else.
-  const release = await hold(t, port, process.getuid?.() ?? 0)
+  const release = await holdPort(t, port, process.getuid?.() ?? 0)
   const beside = await start()
   await release()
   t.equal(await beside.stop(), 0)

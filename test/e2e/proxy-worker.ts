@@ -1,8 +1,8 @@
 /**
- * A real worker behind the shipped proxy outlives its keys, and an outage of Prefect.
+ * A real worker behind the shipped proxy outlives its keys, an outage of Prefect, and its daemon.
  *
  * Its key is renewed in time and the old one expires, then it is revoked and replaced by a new login; Prefect goes down
- * and comes back. Every flow run completes under the same worker, and no environment in its tree of processes ever has
+ * and comes back; the daemon is killed, and another user takes its port. Every flow run completes under the same worker, and no environment in its tree of processes ever has
  * the key.
  */
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
@@ -12,6 +12,7 @@ import t, { type Test } from 'tap'
 import { startCloudSimulator } from '../../sim/simulator.js'
 import { status } from '../../src/wire/status.js'
 import { createFlowRuns, eventsArrive } from '../fixtures/flow-runs.js'
+import { freePort, holdPort, OTHER, whyNoOtherUser } from '../fixtures/port-holder.js'
 import { findPrefect, type PrefectClient, prefectEnv, startPrefectServer } from '../fixtures/real-prefect.js'
 import { REAL_KEY, startWorker } from '../fixtures/real-worker.js'
 import { type Shipped, startShipped, until } from '../fixtures/shipped.js'
@@ -90,6 +91,9 @@ for (const which of ['3', '2'] as const) {
     await stage.gate.reopen()
     t.ok((await traffic(broker)).parked > parked, 'it was told to wait while Prefect was away')
 
+    await outliveCrash(t, stage, worker)
+    if (whyNoOtherUser() === false) await outliveSquatter(t, stage, worker)
+
     // Including those that were scheduled while Prefect was away.
     await runs.completeAll(worker)
     t.same([...new Set(await runs.states())], ['Completed'], 'every run of all of them')
@@ -104,6 +108,7 @@ for (const which of ['3', '2'] as const) {
 }
 
 type Stage = Awaited<ReturnType<typeof setStage>>
+type Worker = Awaited<ReturnType<typeof startWorker>>
 
 /** After three weeks the daemon mints a new key; ten days later the old one has expired. */
 async function outliveByAge(t: Test, { sim, broker, currentKey, ...stage }: Stage, first: string) {
@@ -128,6 +133,34 @@ async function outliveByAge(t: Test, { sim, broker, currentKey, ...stage }: Stag
   stage.passDays(10)
 }
 
+/** Without the service nobody keeps the port while the daemon is away, and nobody took it. */
+async function outliveCrash(t: Test, { broker, runs }: Stage, worker: Worker) {
+  await broker.crash()
+  await sleep(WITHOUT_MS)
+  await broker.startAgain()
+  await runs.completeMore(1, worker)
+  const { stdout } = await broker.cli(['doctor'])
+  t.match(stdout, /the daemon ended unexpectedly/, 'doctor warns, and the worker goes on')
+}
+
+/** Another user held the port: he may have the worker's token, so that it waits until its owner has decided. */
+async function outliveSquatter(t: Test, { broker, port, runs }: Stage, worker: Worker) {
+  await broker.crash()
+  const release = await holdPort(t, port, OTHER)
+  await broker.startAgain()
+  await release()
+  await broker.startAgain()
+  await until(
+    () => /token_parked/.test(broker.log()),
+    () => `nothing was told to wait: ${worker.said()}`,
+  )
+  t.match((await broker.cli(['status'])).stdout, /job tokens? parked: another user held our TCP port/)
+  worker.stillRuns(t)
+  t.notMatch(worker.said(), /\b401\b/, 'it was never told that its token is wrong')
+  t.equal((await broker.cli(['token', 'keep', '--all'])).code, 0)
+  await runs.completeMore(1, worker)
+}
+
 async function setStage(t: Test, prefect: PrefectClient) {
   const server = await startPrefectServer(t, prefect, QUIET)
   const sim = await startCloudSimulator({
@@ -145,11 +178,14 @@ async function setStage(t: Test, prefect: PrefectClient) {
     sim.clock.advance(count * DAY_MS)
   }
   passDays(0)
+  const port = await freePort()
   const broker = await startShipped(
     t,
     {
       PREFECT_CLOUD_API_URL: `http://127.0.0.1:${gate.port}/api`,
       PREFECT_CLOUD_UI_URL: sim.uiUrl,
+      // A worker keeps the address that it was given.
+      PREFECT_AUTH_PORT: String(port),
     },
     timeFile === undefined ? {} : wallClockIn(timeFile),
   )
@@ -183,7 +219,7 @@ async function setStage(t: Test, prefect: PrefectClient) {
   }
   const runs = createFlowRuns(t, server.apiUrl)
   const time = { passDays, ...(timeFile === undefined ? {} : { timeFile }) }
-  return { sim, gate, broker, currentKey, logIn, work, env, runs, serverUrl: server.apiUrl, ...time }
+  return { sim, gate, broker, port, currentKey, logIn, work, env, runs, serverUrl: server.apiUrl, ...time }
 }
 
 /** Moves the daemon's wall clock ahead by the offset in the file, but not its monotonic clock. */

@@ -94,7 +94,7 @@ t.test('a report contains no secret, e-mail, handle or id of the session', async
 
 t.test('a report is made without a daemon, too', async (t) => {
   const broker = await startShipped(t)
-  broker.daemon.kill('SIGTERM')
+  broker.daemon().kill('SIGTERM')
   while (existsSync(broker.socket)) await new Promise((resolve) => setTimeout(resolve, 20))
   const report = await broker.cli(['report'])
   t.equal(report.code, 0)

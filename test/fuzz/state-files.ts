@@ -210,7 +210,12 @@ function concernedBy(name: string, bytes: Buffer, whole: Files): Omit<Damage, 'n
       const found: readonly unknown[] = Array.isArray(fields?.tokens) ? fields.tokens : []
       const old: unknown[] = parseFields(String(whole.get(name)))?.tokens as unknown[]
       const isList = Array.isArray(fields?.tokens)
-      const changed = old.filter((one) => isList && !found.some((other) => isSame(one, other)))
+      // Beside a second record of the same token, which may be an expired one, either may count.
+      const isTwice = (one: unknown) =>
+        found.filter((other) => isFields(one) && isFields(other) && other.id === one.id).length > 1
+      const changed = old.filter(
+        (one) => isList && (isTwice(one) || !found.some((other) => isSame(one, other))),
+      )
       return {
         profiles: NONE,
         tokens: new Set(changed.flatMap((one) => (isFields(one) ? [String(one.id)] : []))),

@@ -133,6 +133,18 @@ for (const [name, form] of Object.entries(FILES)) {
   })
 }
 
+t.test(
+  'the last profile of a file is gone when it is deleted, or the login that made it is undone',
+  async (t) => {
+    const { broker } = await setStage(t)
+    await broker.write(`[profiles.other]\n${URL_OF_OTHERS}\n`)
+    await broker.profiles.delete('other')
+    t.equal(broker.store.reading().state, 'good')
+    t.throws(() => broker.credentials.state('other'), { code: 'profile_not_found' })
+    t.equal(await broker.file(), '[profiles]\n')
+  },
+)
+
 t.test('a login that is undone does not touch an active profile that was chosen since', async (t) => {
   for (const before of ['', 'active = "other"\n\n']) {
     const { sim, broker, open } = await setStage(t)
@@ -152,6 +164,46 @@ t.test('a login that is undone does not touch an active profile that was chosen 
     t.strictSame(again.journal.read().entries, {})
   }
 })
+
+t.test(
+  'a key that is renewed while a change cannot be undone is given, with the URL from before',
+  async (t) => {
+    for (const isStarted of [false, true]) {
+      const { sim, broker, open } = await setStage(t)
+      await broker.logins.keep(await broker.delivery(sim.issueKey(), { exchange: true }))
+      const { apiUrl, generation } = broker.credentials.serve('cloud')
+      const old = broker.served()
+      const delivery = await broker.delivery(sim.issueKey())
+      const workspace = delivery.workspaces[1] ?? delivery.workspace
+      const mend = breakAfterEdit(broker)
+      await t.rejects(broker.logins.keep({ ...delivery, workspace }), { code: 'disk_failed' })
+      mend()
+      const broken = (one: TestBroker) => one.saboteur.fail('store.edit', 'before', diskFull)
+      if (isStarted) await broker.close()
+      const now = isStarted ? await open(broken) : broker
+      broken(now)
+      // Nobody has the old key: it is deleted at Prefect, and must not be given any more.
+      await now.ledger.update((ledger) => ({
+        ...ledger,
+        keys: Object.fromEntries(
+          Object.entries(ledger.keys).map(([item, key]) => [item, { ...key, handedOut: false }]),
+        ),
+      }))
+      await now.rotator.rotate('cloud')
+      const given = await now.credentials.markHandedOut(now.credentials.serve('cloud'))
+      t.not(given.apiKey?.reveal(), old)
+      t.ok(sim.keys.authenticate(given.apiKey?.reveal() ?? ''))
+      t.equal(given.apiUrl, apiUrl)
+      t.ok(given.generation > generation)
+      t.match(await now.file(), workspace.workspaceId, 'the file still has the other one')
+      broken(now)()
+      await now.recover()
+      await now.credentials.settle()
+      t.equal(now.credentials.serve('cloud').apiUrl, apiUrl)
+      t.equal(now.served(), given.apiKey?.reveal())
+    }
+  },
+)
 
 t.test('an adoption never removes a key that was written while the older was examined', async (t) => {
   const { sim, broker } = await setStage(t)

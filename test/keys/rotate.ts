@@ -300,6 +300,33 @@ t.test('keeps the id of an unverified key until it can be deleted', async (t) =>
   t.equal(again.served(), stage.old)
 })
 
+t.test('a locked vault decides nothing about a new key', async (t) => {
+  const sim = await startCloudSimulator()
+  const root = await makeRoot(t)
+  const open = () => openBroker({ root, sim, passphrase: 'correct horse' })
+  const first = await open()
+  await first.logins.keep(await first.delivery(sim.issueKey()))
+  first.saboteur.onStep((step) => {
+    if (step === 'before cloud.workspaces') first.saboteur.arm(0)
+  })
+  await t.rejects(first.rotator.rotate('cloud'))
+  await first.close()
+  const again = await open()
+  t.after(async () => {
+    await again.close()
+    await sim.close()
+  })
+  await again.vaultAdmin.lock()
+  await again.rotator.recover()
+  t.match(Object.values(again.journal.read().entries), [{ kind: 'rotation', step: 'stored' }])
+  await again.vaultAdmin.unlock(new Secret('correct horse'))
+  await again.rotator.recover()
+  await again.credentials.settle()
+  t.equal(again.keeper.current('cloud')?.origin, 'minted')
+  t.ok(sim.keys.authenticate(again.served() ?? ''))
+  t.strictSame(again.journal.read().entries, {})
+})
+
 t.test('a login during a rotation has its turn after it, and wins', async (t) => {
   for (const moment of ['minting', 'verifying'] as const) {
     const stage = await setStage(t)

@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import {
   closeSync,
   ftruncateSync,
@@ -200,6 +200,13 @@ t.test('sweeps what a killed edit left: its own files go, another program’s te
   ])
   t.strictSame(kept(), [theirs])
   t.match(found, [{ isMerged: false }])
+  t.equal(readFileSync(path, 'utf8'), BASE)
+})
+
+t.test('a pipe with the name of a leftover does not hold up the start', async (t) => {
+  const { path, home, open } = await hold(t, BASE)
+  execFileSync('mkfifo', [join(home, `profiles.toml.ba9876543210-${sha256Hex(BASE).slice(0, 16)}.old`)])
+  await open()
   t.equal(readFileSync(path, 'utf8'), BASE)
 })
 

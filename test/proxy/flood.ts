@@ -1,8 +1,8 @@
 /** Floods: callers that send or want too much; each fills a naive proxy first, then meets ours. */
 import { once } from 'node:events'
-import { createServer, type Socket } from 'node:net'
+import { connect, createServer, type Socket } from 'node:net'
 import t, { type Test } from 'tap'
-import { ask } from '../fixtures/api-under-test.js'
+import { ask, type Place } from '../fixtures/api-under-test.js'
 import { OWN, openRaw, portOf, REAL_KEY, startProxy, startUpstream } from '../fixtures/proxy-under-test.js'
 import { handshakeText } from './fixtures/frame-disguises.js'
 import { startNaiveProxy } from './fixtures/naive-proxy.js'
@@ -185,4 +185,31 @@ t.test('keeps serving while more connections come than it allows, and makes room
   const late = openRaw(t, place)
   late.say(`GET /proxy/cloud/api${OWN}/x HTTP/1.1\r\n${head}`)
   t.match(await late.hear(/\{\}/), /200 OK/)
+})
+
+/** What is sent to a socket fills less than what a loopback connection swallows. */
+function pathOf(place: Place): string {
+  return 'socketPath' in place ? place.socketPath : ''
+}
+
+t.test('lets go of a client that never reads why its handshake was refused', async (t) => {
+  const { url, server } = await startUpstream(t, (_request, response) => response.end())
+  const body = 'x'.repeat(250_000)
+  let asked = 0
+  server.on('upgrade', (_request, socket) => {
+    asked += 1
+    socket.end(`HTTP/1.1 404 Not Found\r\nContent-Length: ${body.length}\r\n\r\n${body}`)
+  })
+  const proxy = await startProxy(t, url)
+  const token = await proxy.broker.token('proxy', ['cloud'])
+  const known = `Authorization: Bearer ${token}\r\n`
+  const clients = Array.from({ length: 5 }, () => connect(pathOf(proxy.restricted)).pause())
+  t.teardown(() => clients.map((client) => client.destroy()))
+  for (const client of clients) {
+    client.on('error', () => undefined)
+    client.write(handshakeText(1, `${proxy.base}/events/in`, '', known).replace('127.0.0.1:1', 'authd'))
+  }
+  while (asked < clients.length || proxy.app.presence().connections > 0) await pause(20)
+  t.equal(proxy.app.proxyTraffic()[0]?.requests, clients.length, 'and each is counted')
+  t.pass('all are gone, and with them what was kept for them')
 })

@@ -13,6 +13,7 @@ import { fetchProxyEnv, jobName } from './env.js'
 import { type Around, connect, type Host, lookAround, profileOfEnv } from './host.js'
 import { type FastPlan, parseExecArguments } from './options.js'
 import { describeFiles, describeSettings, isFromProxy } from './standing.js'
+import { noticeWorker } from './worker.js'
 
 /** The command was never started: our own failure, unlike any exit code of the command. */
 const NEVER_STARTED = 125
@@ -41,6 +42,10 @@ export async function runExec(args: readonly string[], host: Host): Promise<numb
       ...describeSettings([settingsOfEnv(host.env), ...around.files], plan.isProxied),
       ...served.notes,
     ]
+    const elsewhere = plan.isProxied
+      ? await noticeWorker([plan.command, ...plan.args], served.env)
+      : undefined
+    if (elsewhere !== undefined) said.push(elsewhere)
     for (const line of new Set(said)) host.writeErr(`prefect-auth: ${printable(line)}\n`)
     return await start(plan.command, plan.args, env, host)
   } catch (error) {
