@@ -3,6 +3,7 @@
 import type { FastifyRequest } from 'fastify'
 import { BrokerError } from '../base/errors.js'
 import { isSameFile } from '../os/same-file.js'
+import type { ResolvedProfile } from '../profiles/profile.js'
 import { shellWord } from '../std/text.js'
 import { CALLERS_FILE_HEADER, parseCallersFile } from '../wire/callers-file.js'
 
@@ -23,6 +24,11 @@ export async function readsOurFile(
     `${theirs.chosenBy} chooses the profile file ${theirs.path}, but the daemon reads ${ours}`,
     { hint: remedyFor(theirs.chosenBy, theirs.path) },
   )
+}
+
+/** Whether the caller's Prefect knows the profile, so that `PREFECT_PROFILE` can name it. */
+export function isNameable({ source }: Pick<ResolvedProfile, 'source'>, isOurFile: boolean): boolean {
+  return isOurFile || source === 'bundled'
 }
 
 function remedyFor(chosenBy: string, path: string): string {

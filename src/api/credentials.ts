@@ -14,7 +14,7 @@ import {
   credentials as credentialsSchema,
   type PrefectEnv,
 } from '../wire/credentials.js'
-import { readsOurFile } from './callers-file.js'
+import { isNameable, readsOurFile } from './callers-file.js'
 import type { RouteContext } from './context.js'
 import { renderKey, renderOwner, renderWorkspaceRef, seesAll } from './view.js'
 
@@ -150,12 +150,9 @@ function createBodies(credentials: Credentials): (served: Served, isOurFile: boo
   }
 }
 
-function renderCredentials(
-  served: Served,
-  { source, notes = [] }: ResolvedProfile,
-  isOurFile: boolean,
-): CredentialsView {
+function renderCredentials(served: Served, resolved: ResolvedProfile, isOurFile: boolean): CredentialsView {
   const { workspace, owner, key } = served
+  const { notes = [] } = resolved
   return {
     profile: served.profile,
     kind: served.kind,
@@ -169,7 +166,7 @@ function renderCredentials(
     generation: served.generation,
     because: served.because,
     ...defined({
-      in_file: isOurFile && source === 'file' ? true : undefined,
+      in_file: isNameable(resolved, isOurFile) ? true : undefined,
       notes: notes.length > 0 ? [...notes] : undefined,
     }),
   }

@@ -5,6 +5,7 @@ import { BrokerError, type ErrorCode } from '../base/errors.js'
 import type { ApiServer } from '../http/schema.js'
 import { renderRemovals, renderShell } from '../http/shell.js'
 import { loginCommandFor, shownName } from '../profiles/bundled.js'
+import { notesThroughProxy } from '../profiles/warnings.js'
 import { planProxyEnv } from '../proxy/env.js'
 import type { Credentials, Served } from '../serve/credentials.js'
 import { defined } from '../std/defined.js'
@@ -12,7 +13,7 @@ import type { ListenerFacts } from '../tokens/access.js'
 import { envQuery, type PrefectEnv, proxyEnvBody } from '../wire/credentials.js'
 import { type FollowName, pairMark, wholeEnv } from '../wire/env-names.js'
 import type { EnvFormat } from '../wire/kinds.js'
-import { readsOurFile } from './callers-file.js'
+import { isNameable, readsOurFile } from './callers-file.js'
 import type { RouteContext } from './context.js'
 import { pickProfile, renderEnv } from './credentials.js'
 import { renderTime } from './view.js'
@@ -45,8 +46,8 @@ function directRoute(api: ApiServer, { credentials, guard, metrics, trail }: Rou
       const current = requirePair(credentials.serve(asked))
       const { resolved } = credentials.state(current.profile)
       // A token's caller may be in a container, where there is no such file.
-      const isChosen = profile !== undefined && caller.token === undefined && isOurFile
-      const chosen = isChosen && resolved.source === 'file' ? resolved.name : undefined
+      const isChosen = profile !== undefined && caller.token === undefined && isNameable(resolved, isOurFile)
+      const chosen = isChosen ? resolved.name : undefined
       const render = (served: Served) =>
         renderDirect(
           format,
@@ -84,9 +85,12 @@ function followEnv(served: Served): Readonly<Record<FollowName, string>> {
 function renderDirect(format: EnvFormat, env: Variables, notes: readonly string[] = []): string {
   const whole = wholeEnv(env)
   if (format === 'json') return `${JSON.stringify(whole)}\n`
-  // Comments, and last: every shell skips them, and a caller who joins the lines loses nothing.
-  const comments = notes.map((note) => `# ${note}\n`).join('')
-  return `${renderRemovals(format)}${renderShell(format, whole, whole)}${comments}`
+  return `${renderRemovals(format)}${renderShell(format, whole, whole)}${renderNotes(notes)}`
+}
+
+/** Comments, for the end: every shell skips them, and a caller who joins the lines loses nothing. */
+function renderNotes(notes: readonly string[]): string {
+  return notes.map((note) => `# ${note}\n`).join('')
 }
 
 function proxyRoute(api: ApiServer, context: RouteContext): void {
@@ -128,7 +132,7 @@ function proxyRoute(api: ApiServer, context: RouteContext): void {
         environment === undefined
           ? { ...(await tokens.createForJob({ ...wanted, ...defined({ pid }) })), isNew: true }
           : await tokens.shareInEnvironment({ ...wanted, environment })
-      const isChosen = profile !== undefined && isOurFile && resolved.source === 'file'
+      const isChosen = profile !== undefined && isNameable(resolved, isOurFile)
       const env = wholeEnv({
         ...planProxyEnv({
           address,
@@ -141,11 +145,12 @@ function proxyRoute(api: ApiServer, context: RouteContext): void {
       })
       const caller = { ...guard.callerOf(request), token: { ...facts, power: 'proxy' as const } }
       trail.given(request, caller, isNew ? 'token_created' : 'env', { profile: served.profile })
+      const notes = notesThroughProxy(resolved.notes)
       const notice = isDurable ? undefined : NOT_DURABLE
       const body =
         format === 'json'
-          ? `${JSON.stringify({ profile: served.profile, env, replaces: replacedBy(served, request.body.secrets), ...defined({ notice }) })}\n`
-          : `${renderRemovals(format)}${renderShell(format, env, env)}`
+          ? `${JSON.stringify({ profile: served.profile, env, notes, replaces: replacedBy(served, request.body.secrets), ...defined({ notice }) })}\n`
+          : `${renderRemovals(format)}${renderShell(format, env, env)}${renderNotes(notes)}`
       if (notice !== undefined) reply.header('prefect-auth-notice', notice)
       return sendVariables(reply, format, body)
     },

@@ -57,7 +57,13 @@ const EXIT_CODES = `
 Exit codes: 0 success, 1 failure, 2 wrong usage, 3 login required, 4 daemon not running,
             5 Prefect unreachable, 130 interrupted. exec: the exit code of the command.`
 
-export function createProgram(start: Start, terminal: Terminal): Command {
+/** What the program itself needs of its terminal. */
+type Surroundings = Pick<
+  Terminal,
+  'env' | 'home' | 'platform' | 'stdout' | 'uid' | 'version' | 'writeErr' | 'writeOut'
+>
+
+export function createProgram(start: Start, terminal: Surroundings): Command {
   const program = new Command('prefect-auth')
     .description('Prefect Cloud credentials for each local process. Without a command: status.')
     .version(terminal.version, '-V, --version', 'print the version of this command')

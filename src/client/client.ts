@@ -97,8 +97,8 @@ function createReadCalls({ ask, call }: Caller) {
       const missing = read.without.map((where) => `this version cannot read part of the status: ${where}`)
       return { ...read.value, notices: [...read.value.notices, ...missing] }
     },
-    doctor: (question: { readonly profile?: string; readonly check?: string } = {}) =>
-      call(doctor, { method: 'GET', path: `/v1/doctor${query({ ...question })}` }),
+    doctor: (question: { readonly profile?: string; readonly check?: string } = {}, timeoutMs?: number) =>
+      call(doctor, { method: 'GET', path: `/v1/doctor${query({ ...question })}`, ...defined({ timeoutMs }) }),
     metrics: async () => (await ask({ method: 'GET', path: '/metrics' })).text,
     audit: (since?: string) => call(auditList, { method: 'GET', path: `/v1/audit${query({ since })}` }),
   }

@@ -4,16 +4,22 @@ import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { BrokerError } from '../base/errors.js'
 import { type Journal, journalOf } from '../keys/journal.js'
-import { EMPTY_LEDGER, type Ledger } from '../keys/ledger.js'
+import { afterUncleanEnd, EMPTY_LEDGER, type Ledger } from '../keys/ledger.js'
+import { recheckedChanges, takenOver } from '../keys/takeover.js'
 import { NO_PORTS, type PortList } from '../login/ports.js'
 import { type OnRefused, sweepTemporaryFiles } from '../os/atomic-file.js'
-import { findDiskTrouble } from '../os/disk.js'
-import { type Document, type NotedDocument, openDocument, readDocument } from '../os/document.js'
+import {
+  type Document,
+  type NotedDocument,
+  type OpenedDocument,
+  openDocument,
+  readDocument,
+} from '../os/document.js'
+import { findDiskTrouble } from '../os/system-error.js'
 import type { Clock } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 import type { TokenList } from '../tokens/records.js'
 import { markVaultChoice } from '../vault/choice.js'
-import { bringUpToDate, type OldJournal } from './bring-up.js'
 import { createCleanEnd } from './clean-end.js'
 import { createPermit, type LateLock } from './late-lock.js'
 import {
@@ -187,4 +193,28 @@ async function readOldJournal(
     records: { entries: { schema: journalEntry } },
     empty: { entries: {} },
   })
+}
+
+/** The first version's journal, a file of its own; undefined beside a ledger that has taken it over. */
+type OldJournal = Awaited<ReturnType<typeof readDocument<Journal>>> | undefined
+
+/** What every start does to the ledger, in one write: takes over, re-checks, and supposes what no mark rules out. `isClean`: the last daemon marked its end. Never rejects. */
+async function bringUpToDate(
+  ledger: OpenedDocument<Ledger>,
+  journal: OldJournal,
+  isClean: boolean,
+): Promise<{ readonly isDurable: boolean; readonly notices: readonly string[] }> {
+  const entries = journal?.found?.value.entries ?? {}
+  if (ledger.origin === 'missing' && Object.keys(entries).length === 0) {
+    return { isDurable: true, notices: journal?.notices ?? [] }
+  }
+  const isOld = ledger.origin === 'previous' || journal?.origin === 'previous'
+  const whole = journal === undefined ? ledger.read() : takenOver(ledger.read(), entries)
+  const checked = isOld ? recheckedChanges(whole) : { ledger: whole, dropped: [] }
+  const isCertain = isClean && ledger.origin === 'current'
+  const isDurable = await ledger.note(() => (isCertain ? checked.ledger : afterUncleanEnd(checked.ledger)))
+  const notices = checked.dropped.map(
+    (change) => `the ${change} is not continued: the state was restored from an older copy`,
+  )
+  return { isDurable, notices: [...(journal?.notices ?? []), ...notices] }
 }

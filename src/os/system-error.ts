@@ -1,4 +1,6 @@
 /** Errors of the operating system: their codes, and failures of the disk in words. */
+
+import { access, constants, statfs } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { BrokerError } from '../base/errors.js'
 import { quoteWord } from '../std/text.js'
@@ -42,4 +44,17 @@ export function diskFailed(action: string, path: string, cause: unknown): Broker
   const directory = quoteWord(dirname(path))
   const hint = isFull ? `check the disk: df -h ${directory}` : `check owner and mode: ls -la ${directory}`
   return new BrokerError('disk_failed', `cannot ${action} ${path}: ${reason}`, { hint, cause })
+}
+
+/** Why `directory` cannot be written: read-only, or full. Undefined says only that nothing is known. Never rejects. */
+export async function findDiskTrouble(directory: string): Promise<BrokerError | undefined> {
+  try {
+    await access(directory, constants.W_OK)
+    const { blocks, bavail, files, ffree } = await statfs(directory)
+    // Some file systems count no blocks or no inodes.
+    if ((blocks === 0 || bavail > 0) && (files === 0 || ffree > 0)) return undefined
+    throw Object.assign(new Error('no space left'), { code: 'ENOSPC' })
+  } catch (error) {
+    return diskFailed('write', directory, error)
+  }
 }

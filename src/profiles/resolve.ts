@@ -17,7 +17,7 @@ import { defined } from '../std/defined.js'
 import { Secret } from '../std/secret.js'
 import { BUNDLED_PROFILES, FALLBACK_PROFILE, isBundledProfileName, shownName } from './bundled.js'
 import type { ProfileEntry, ProfileFile, ProfileKind, ResolvedProfile } from './profile.js'
-import { profileNotes, profileWarnings } from './warnings.js'
+import { differenceNotes, profileNotes, profileWarnings } from './warnings.js'
 
 interface ProfileQuestion {
   readonly file: ProfileFile
@@ -68,7 +68,7 @@ function resolve(name: string, file: ProfileFile, defaults: CloudDefaults): Reso
     ...cloud,
     ...defined({ apiUrl, workspace, uiUrl: entry.settings.PREFECT_UI_URL || undefined }),
     ...secretsOf(entry),
-    ...obeyedBeside(entry),
+    ...obeyedBeside({ entry, kind, isRead }),
     warnings: [...(isActive ? activeWarnings(name, file) : []), ...(isRead ? profileWarnings(known) : [])],
   }
 }
@@ -106,9 +106,17 @@ function secretsOf({ apiKey, authString }: ProfileEntry): { fileKey?: Secret; fi
   return defined({ fileKey: foreign(apiKey), fileAuthString: foreign(authString) })
 }
 
-function obeyedBeside(entry: ProfileEntry): Pick<ResolvedProfile, 'notes' | 'customHeaders'> {
+function obeyedBeside({
+  entry,
+  kind,
+  isRead,
+}: {
+  entry: ProfileEntry
+  kind: ProfileKind
+  isRead: boolean
+}): Pick<ResolvedProfile, 'notes' | 'customHeaders'> {
   const headers = entry.settings.PREFECT_CLIENT_CUSTOM_HEADERS
-  const notes = profileNotes(entry)
+  const notes = [...profileNotes(entry), ...differenceNotes({ entry, kind, isRead })]
   return defined({
     notes: notes.length > 0 ? notes : undefined,
     customHeaders: headers === undefined ? undefined : new Secret(headers),

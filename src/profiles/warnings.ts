@@ -34,9 +34,7 @@ export function profileWarnings(findings: ProfileFindings): string[] {
 export function profileNotes({ settings }: ProfileEntry): string[] {
   const isSkipping = /^(?:1|true|t|yes|y|on)$/i.test(settings.PREFECT_API_TLS_INSECURE_SKIP_VERIFY ?? '')
   return [
-    hasAuthorization(settings.PREFECT_CLIENT_CUSTOM_HEADERS)
-      ? 'PREFECT_CLIENT_CUSTOM_HEADERS of the profile contains an Authorization, which Prefect 3 sends in place of the key'
-      : undefined,
+    hasAuthorization(settings.PREFECT_CLIENT_CUSTOM_HEADERS) ? AUTHORIZATION : undefined,
     isSkipping
       ? 'PREFECT_API_TLS_INSECURE_SKIP_VERIFY of the profile switches the verification of TLS certificates off'
       : undefined,
@@ -45,6 +43,38 @@ export function profileNotes({ settings }: ProfileEntry): string[] {
       : undefined,
   ].filter((note) => note !== undefined)
 }
+
+/** What a plain Prefect does otherwise than a job of ours, one sentence each, under the same rule as `profileNotes`. */
+export function differenceNotes({
+  entry,
+  kind,
+  isRead,
+}: Pick<ProfileFindings, 'entry' | 'kind'> & { readonly isRead: boolean }): string[] {
+  const isKeyed = (entry.apiKey?.length ?? 0) > 0
+  return [
+    kind === 'server' && isKeyed ? KEY_LEFT_OUT : undefined,
+    kind === 'cloud' && entry.authString !== undefined ? AUTH_STRING_LEFT_OUT : undefined,
+    kind === 'server' && !isRead
+      ? 'Prefect 3 does not use its built-in profile unless profiles.toml has a table for it, and starts a server of its own'
+      : undefined,
+  ].filter((note) => note !== undefined)
+}
+
+/** A key of Prefect Cloud is none of the business of another server. */
+const KEY_LEFT_OUT =
+  'PREFECT_API_KEY of the profile is left out, because its API is not that of Prefect Cloud; Prefect itself sends it'
+const AUTH_STRING_LEFT_OUT =
+  'PREFECT_API_AUTH_STRING of the profile is left out, because its API is that of Prefect Cloud; Prefect 3 sends it in place of the key'
+
+/** The notes for a job that has a token in place of the key. */
+export function notesThroughProxy(notes: readonly string[] = []): readonly string[] {
+  return notes.map((note) => (note === AUTHORIZATION ? AUTHORIZATION_LEFT_OUT : note))
+}
+
+const AUTHORIZATION =
+  'PREFECT_CLIENT_CUSTOM_HEADERS of the profile contains an Authorization, which Prefect 3 sends in place of the key'
+const AUTHORIZATION_LEFT_OUT =
+  'PREFECT_CLIENT_CUSTOM_HEADERS of the profile contains an Authorization, which the job does not get, because it would take the place of its token'
 
 function hasAuthorization(headers: string | undefined): boolean {
   try {
@@ -87,7 +117,7 @@ function urlWarnings({ entry, kind, cloud }: ProfileFindings): (string | undefin
   ]
 }
 
-function secretWarnings({ entry, apiUrl }: ProfileFindings): (string | undefined)[] {
+function secretWarnings({ entry, apiUrl, kind }: ProfileFindings): (string | undefined)[] {
   const { apiKey, authString, name, unusable = [] } = entry
   const hasKey = apiKey !== undefined && apiKey.length > 0
   const isOwn = apiKey !== undefined && isOwnToken(apiKey)
@@ -97,7 +127,10 @@ function secretWarnings({ entry, apiUrl }: ProfileFindings): (string | undefined
     isOwn
       ? `PREFECT_API_KEY is a prefect-auth token, written by a client that ran through the proxy; run: prefect-auth workspace set --profile ${argument(name)}`
       : undefined,
-    hasKey && !isOwn
+    hasKey && !isOwn && kind === 'server'
+      ? `PREFECT_API_KEY is in plain text in profiles.toml, and its API is not that of Prefect Cloud: prefect-auth does not send it; run: prefect config unset --profile ${argument(name)} PREFECT_API_KEY`
+      : undefined,
+    hasKey && !isOwn && kind !== 'server'
       ? `PREFECT_API_KEY is in plain text in profiles.toml; run: prefect-auth adopt --profile ${argument(name)}`
       : undefined,
     apiKey?.length === 0

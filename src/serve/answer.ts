@@ -125,7 +125,9 @@ function served(
     profile: name,
     kind,
     ...defined({ apiUrl }),
-    ...(isElsewhere ? { cloudApiUrl, cloudUiUrl } : {}),
+    // Set even where Prefect would infer it: a file of the job's directory may name another one.
+    ...(isElsewhere || kind === 'cloud' ? { cloudUiUrl } : {}),
+    ...(isElsewhere ? { cloudApiUrl } : {}),
     ...part,
     ...defined({
       workspace: workspace && {

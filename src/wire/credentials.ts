@@ -28,10 +28,10 @@ export const credentials = z.object({
     .meta({ description: 'Prefect has begun to refuse the key; it is asked again. Absent: all is well' }),
   generation: z.number().int(),
   because: z.string(),
-  in_file: z
-    .boolean()
-    .optional()
-    .meta({ description: "the profile is in the caller's profile file, so PREFECT_PROFILE can name it" }),
+  in_file: z.boolean().optional().meta({
+    description:
+      "the profile is in the caller's profile file, or built into Prefect, so PREFECT_PROFILE can name it",
+  }),
   notes: z
     .array(z.string())
     .optional()

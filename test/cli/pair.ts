@@ -121,12 +121,12 @@ t.test('gives every variable of the profile and empties the rest, whatever the c
   }
 })
 
-t.test('chooses a profile that was named and is in the file, and no other', async (t) => {
+t.test('chooses a profile that was named, and no other', async (t) => {
   for (const [args, env, wanted] of [
     [['-p', 'a'], {}, 'a'],
     [[], { PREFECT_PROFILE: 'auth' }, 'auth'],
     [[], {}, 'unset'],
-    [['-p', 'local'], {}, 'unset'],
+    [['-p', 'local'], {}, 'local'],
   ] as const) {
     for (const way of [[], ['--proxy']]) {
       // biome-ignore lint/suspicious/noTemplateCurlyInString: the shell's own

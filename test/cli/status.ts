@@ -45,6 +45,38 @@ t.test('exit codes tell a script what status tells a person', async (t) => {
   }
 })
 
+t.test('whoever looks is told how Prefect is now', async (t) => {
+  const found = {
+    name: 'prefect',
+    verdict: 'problem',
+    finding: 'the workspace is gone',
+    remedy: 'prefect-auth workspace set',
+  }
+  for (const [profile, check, wanted] of [
+    [good, found, /the workspace is gone\n +prefect-auth workspace set/],
+    [good, { ...found, verdict: 'ok' }, /No problems found/],
+    [out, found, /! no key/],
+  ] as const) {
+    const json = sampleStatus({ profiles: [profile], notices: [] })
+    const daemon = await startScriptedDaemon(t, {
+      'GET /v1/status': { json },
+      'GET /v1/doctor': { json: { checks: [check] } },
+    })
+    t.match((await cli.run(['status'], { env: daemon.env })).stdout, wanted)
+    const asked = daemon.asked.filter(({ path }) => path === '/v1/doctor')
+    t.same(
+      asked.map(({ query }) => query),
+      profile.ready ? [{ profile: 'cloud', check: 'prefect' }] : [],
+    )
+    await cli.run(['status', '--short'], { env: daemon.env })
+    t.equal(
+      daemon.asked.filter(({ path }) => path === '/v1/doctor').length,
+      asked.length,
+      'a prompt asks nobody',
+    )
+  }
+})
+
 t.test('one line for a prompt', async (t) => {
   for (const [profile, line] of [
     [good, /^cloud prefect\/terry \d+ days\n$/],

@@ -349,3 +349,30 @@ t.test('knows the settings that stop Prefect 2', async (t) => {
     t.ok(isUnknownToPrefect2(name), name)
   }
 })
+
+t.test('notes where a plain Prefect does something else than a job of ours', async (t) => {
+  const url = (value: string) => `PREFECT_API_URL = "${value}"`
+  const secret = 'PREFECT_API_KEY = "pnu_0123456789abcdefghijklmnopqrstuvwxyz"'
+  for (const [text, wanted] of [
+    [[url(FULL), secret], undefined],
+    [[url('http://h/api'), secret], [/^PREFECT_API_KEY of the profile is left out/]],
+    [[url('http://h/api'), 'PREFECT_API_AUTH_STRING = "u:p"'], undefined],
+    [
+      [url(FULL), secret, 'PREFECT_API_AUTH_STRING = "u:p"'],
+      [/^PREFECT_API_AUTH_STRING of the profile is left/],
+    ],
+  ] as const) {
+    t.match(profile(...text).notes ?? [], wanted ?? [], text.join())
+    t.equal(profile(...text).notes?.length, wanted?.length, text.join())
+  }
+  const note = [/^Prefect 3 does not use its built-in profile/]
+  t.match(resolve('active = "local"').notes, note)
+  t.match(resolve('', 'local').notes, note)
+  t.equal(resolve(`[profiles.local]\n${url(LOCAL)}`, 'local').notes, undefined)
+})
+
+t.test('a key that Prefect Cloud never sees is not to be adopted', async (t) => {
+  const { warnings } = profile('PREFECT_API_URL = "http://h/api"', 'PREFECT_API_KEY = "pnu_0123456789abcdef"')
+  t.match(warnings.join('\n'), /prefect config unset --profile p PREFECT_API_KEY/)
+  t.notMatch(warnings.join('\n'), /adopt/)
+})

@@ -1,11 +1,12 @@
 /** Bodies that are kept in memory: one budget, with a share for each caller. */
 import { once } from 'node:events'
-import { createServer, type IncomingMessage } from 'node:http'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { connect } from 'node:net'
 import t from 'tap'
 import { type BodyLimits, readBody } from '../../src/proxy/body.js'
 import { createBudget } from '../../src/proxy/budget.js'
 import { systemClock } from '../../src/std/clock.js'
+import { ask } from '../fixtures/api-under-test.js'
 import { bodyOf, OWN, openRaw, portOf, startProxy, startUpstream } from '../fixtures/proxy-under-test.js'
 
 // What never comes hangs the test; this ends it on the busiest machine, too.
@@ -119,4 +120,53 @@ t.test('a body that drips has an end', async (t) => {
     code: 'bad_request',
     message: /did not arrive in time/,
   })
+})
+
+t.test('every end of a request gives back what it kept', async (t) => {
+  let end: (request: IncomingMessage, response: ServerResponse) => void = (_request, response) =>
+    response.end('{}')
+  const { url } = await startUpstream(
+    t,
+    (request, response) => void bodyOf(request).then(() => end(request, response)),
+  )
+  const size = 60_000
+  const limits = { keptPerCaller: size + 1_000, keptBytes: size + 1_000, bodyIdleMs: 50, answerMs: 300 }
+  const proxy = await startProxy(t, url, { limits })
+  const token = await proxy.broker.token('proxy', ['cloud'])
+  const post = () => ask(proxy.tcp, `${proxy.base}/flows`, { token, method: 'POST', body: 'x'.repeat(size) })
+  const raw = async (until: 'abort' | 'timeout') => {
+    const one = openRaw(t, proxy.tcp)
+    one.say(
+      `POST ${proxy.base}/flows HTTP/1.1\r\nHost: 127.0.0.1:${proxy.tcp.port}\r\nAuthorization: Bearer ${token}\r\n` +
+        `Content-Length: ${size}\r\n\r\n${'x'.repeat(size - 1)}`,
+    )
+    if (until === 'timeout') await one.hear(/^HTTP\/1\.1 400/)
+    one.socket.destroy()
+    while (proxy.app.presence().connections > 0) await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+  const ends: readonly (readonly [name: string, run: () => Promise<unknown>])[] = [
+    ['answered', post],
+    ['the client left', () => raw('abort')],
+    ['the client was too slow', () => raw('timeout')],
+    [
+      'refused by the proxy',
+      () => ask(proxy.tcp, '/proxy/cloud/api/users/x/api_keys', { token, method: 'POST', body: 'x' }),
+    ],
+    ['reset by the upstream', post],
+    ['no answer in time', post],
+    ['parked after a 401', post],
+    ['half an answer', () => post().catch(() => undefined)],
+  ]
+  for (const [name, run] of ends) {
+    end = (request, response) => {
+      if (name === 'reset by the upstream') request.socket.resetAndDestroy()
+      else if (name === 'parked after a 401') response.writeHead(401).end('{"detail":"x"}')
+      else if (name === 'half an answer') {
+        response.writeHead(200, { 'content-length': '9' }).write('x', () => request.socket.resetAndDestroy())
+      } else if (name !== 'no answer in time') response.end('{}')
+    }
+    await run()
+    end = (_request, response) => response.end('{}')
+    t.equal((await post()).status, 200, name)
+  }
 })

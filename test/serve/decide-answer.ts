@@ -193,6 +193,11 @@ t.test('other endpoints than those of Prefect Cloud are named', async (t) => {
   t.match(outcome, { served: { cloudApiUrl: OTHER, cloudUiUrl: 'https://ui.example' } })
 })
 
+t.test('the pages of Cloud are named, so that no file of a directory leads to others', async (t) => {
+  const { outcome } = decideAnswer(stored)
+  t.match(outcome, { served: { cloudUiUrl: 'https://app.prefect.cloud' } })
+})
+
 t.test('notices are the warnings of the file, and why a login could not be exchanged', async (t) => {
   const { notices } = decideAnswer({
     ...stored,

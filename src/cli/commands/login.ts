@@ -10,7 +10,7 @@ import type { WorkspaceView } from '../../wire/profile.js'
 import { askYes, openLine, pickWorkspace, readSecret, requirePerson } from '../ask.js'
 import { formatFailure } from '../failure.js'
 import { openBrowser, planBrowser } from '../open-browser.js'
-import { tellServerTrouble } from '../server-trouble.js'
+import { tellPrefectTrouble } from '../prefect-trouble.js'
 import { type CommonOptions, common, profileName, type Session, type Start } from '../session.js'
 import { describeExpiry, describeOwner, formatCountdown, printable, shellWord } from '../text.js'
 
@@ -43,7 +43,7 @@ async function logIn(session: Session, options: LoginOptions): Promise<void> {
     .beginLogin(defined({ profile, workspace, owner, switch_owner }))
     .catch(async (error: unknown) => {
       if (failureOf(error)?.code === 'profile_not_cloud')
-        await tellServerTrouble(session, await profileName(session))
+        await tellPrefectTrouble(session, await profileName(session))
       throw error
     })
   if (isJoined) session.say('A login for this profile is already in progress; joining it.')

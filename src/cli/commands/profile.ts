@@ -5,7 +5,7 @@ import { defined } from '../../std/defined.js'
 import type { ProfileList, ProfileView } from '../../wire/profile.js'
 import { readSecret } from '../ask.js'
 import { usageError } from '../failure.js'
-import { tellServerTrouble } from '../server-trouble.js'
+import { tellPrefectTrouble } from '../prefect-trouble.js'
 import {
   type CommonOptions,
   common,
@@ -123,7 +123,7 @@ function done(session: Session, wire: unknown, text: string): void {
 
 /** A typo in a URL is found when it is made, not when a job runs. */
 async function tellServer(session: Session, { kind, name }: ProfileView): Promise<void> {
-  if (kind === 'server') await tellServerTrouble(session, name)
+  if (kind === 'server') await tellPrefectTrouble(session, name)
 }
 
 async function readValues(session: Session, options: ValueOptions): Promise<ProfileChange> {

@@ -3,10 +3,10 @@ import type { Command } from 'commander'
 import { followEvents } from '../../client/event-stream.js'
 import { failureOf, failWith } from '../../client/failure.js'
 import { defined } from '../../std/defined.js'
-import type { Status } from '../../wire/status.js'
-import { findServerTrouble } from '../server-trouble.js'
+import type { ProfileStatus, Status } from '../../wire/status.js'
+import { findPrefectTrouble } from '../prefect-trouble.js'
 import { type CommonOptions, common, pause, type Session, type Start, withJson } from '../session.js'
-import { findOtherFile, findStanding } from '../standing-here.js'
+import { findOtherFile, findStanding, type Standing } from '../standing-here.js'
 import {
   formatFindings,
   formatShort,
@@ -61,7 +61,8 @@ async function answerStatus(
   status: Status,
   { check = false, short = false }: StatusOptions,
 ): Promise<number> {
-  const input = await inputOf(session, status)
+  const trouble = short || session.isJson ? undefined : await askPrefect(session, status)
+  const input = await inputOf(session, status, trouble)
   const text = short ? formatShort(input) : check ? formatFindings(input) : formatStatus(input)
   if (session.isJson || text !== '') session.answer(status, () => text)
   return statusCode(input, check)
@@ -79,13 +80,24 @@ function addressOf(status: Status): string {
   })
 }
 
-async function inputOf(session: Session, status: Status): Promise<StatusTextInput> {
+function shownProfile({ profile }: Session, status: Status): ProfileStatus | undefined {
+  return status.profiles.find(({ name }) => name === (profile ?? status.active))
+}
+
+/** A key may be dead, and a server gone, since the daemon last asked: whoever looks is told how it is now. */
+async function askPrefect(session: Session, status: Status): Promise<Standing | undefined> {
+  const shown = shownProfile(session, status)
+  return shown?.ready === true && shown.kind !== 'none' ? findPrefectTrouble(session, shown.name) : undefined
+}
+
+async function inputOf(
+  session: Session,
+  status: Status,
+  trouble: Standing | undefined,
+): Promise<StatusTextInput> {
   const { terminal, profile, profileBecause, colors, width } = session
-  const named = status.profiles.find(({ name }) => name === (profile ?? status.active))
-  const [other, trouble] = await Promise.all([
-    findOtherFile(terminal, status),
-    named?.kind === 'server' && named.ready ? findServerTrouble(session, named.name) : undefined,
-  ])
+  const named = shownProfile(session, status)
+  const other = await findOtherFile(terminal, status)
   const standing = [...[trouble, other].filter((one) => one !== undefined), ...findStanding(terminal, named)]
   const { env, version } = terminal
   const now = terminal.now()
@@ -94,9 +106,10 @@ async function inputOf(session: Session, status: Status): Promise<StatusTextInpu
 
 /** Draws at once, on every event and on a slow tick; on a terminal each drawing replaces the last. */
 async function watchStatus(session: Session): Promise<number> {
-  await draw(session)
+  const draw = createDrawing(session)
+  await draw()
   const drawing = new AbortController()
-  const ticking = tick(session, drawing.signal)
+  const ticking = tick(session, drawing.signal, draw)
   const deps = {
     transport: session.transport,
     signal: session.signal,
@@ -108,7 +121,7 @@ async function watchStatus(session: Session): Promise<number> {
   try {
     for await (const _event of followEvents({ ...deps, onConnection })) {
       await pause(SETTLE_MS, session.signal)
-      await draw(session)
+      await draw()
     }
   } finally {
     drawing.abort()
@@ -117,22 +130,31 @@ async function watchStatus(session: Session): Promise<number> {
   return 0
 }
 
-async function tick(session: Session, signal: AbortSignal): Promise<void> {
+async function tick(session: Session, signal: AbortSignal, draw: () => Promise<void>): Promise<void> {
   while (!signal.aborted && !session.signal.aborted) {
     await pause(REDRAW_MS, AbortSignal.any([signal, session.signal]))
-    if (!signal.aborted && !session.signal.aborted) await draw(session)
+    if (!signal.aborted && !session.signal.aborted) await draw()
   }
 }
 
-async function draw(session: Session): Promise<void> {
-  if (session.signal.aborted) return
-  try {
-    const status = await session.client.status()
-    if (session.isJson) return session.print(printableJson(status, 0))
-    const text = formatStatus(await inputOf(session, status))
-    session.print(canRedraw(session) ? inPlace(text) : `${text}\n`)
-  } catch (error) {
-    if (failureOf(error)?.kind !== 'not_running' || session.transport.socket() === undefined) throw error
+function createDrawing(session: Session): () => Promise<void> {
+  let asked = Number.NEGATIVE_INFINITY
+  let trouble: Standing | undefined
+  return async () => {
+    if (session.signal.aborted) return
+    try {
+      const status = await session.client.status()
+      if (session.isJson) return session.print(printableJson(status, 0))
+      const now = session.terminal.now()
+      if (Math.abs(now - asked) >= REDRAW_MS) {
+        asked = now
+        trouble = await askPrefect(session, status)
+      }
+      const text = formatStatus(await inputOf(session, status, trouble))
+      session.print(canRedraw(session) ? inPlace(text) : `${text}\n`)
+    } catch (error) {
+      if (failureOf(error)?.kind !== 'not_running' || session.transport.socket() === undefined) throw error
+    }
   }
 }
 

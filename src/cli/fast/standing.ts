@@ -47,6 +47,9 @@ export function describeFiles(
   })
 }
 
+/** The job speaks to the daemon, and the daemon to Prefect. */
+const WITHOUT_EFFECT = 'has no effect through the proxy, which trusts what the profile and the daemon trust'
+
 /** One sentence for each setting that a client obeys beside its key or in place of it. `isProxied`: the job has a token of ours. */
 export function describeSettings(sources: readonly Source[], isProxied: boolean): string[] {
   const first = (name: string) => sources.find(({ settings }) => (settings.get(name) ?? '') !== '')
@@ -60,11 +63,19 @@ export function describeSettings(sources: readonly Source[], isProxied: boolean)
           `${HEADERS} in ${place} contains an Authorization, ${isProxied ? 'which the job does not get, because it would take the place of its token' : 'which Prefect sends in place of the key'}`,
       ),
     ...(skipping !== undefined && isTrue(skipping.settings.get(SKIP_VERIFY))
-      ? [`${SKIP_VERIFY} in ${skipping.place} switches the verification of TLS certificates off`]
+      ? [
+          isProxied
+            ? `${SKIP_VERIFY} in ${skipping.place} ${WITHOUT_EFFECT}`
+            : `${SKIP_VERIFY} in ${skipping.place} switches the verification of TLS certificates off`,
+        ]
       : []),
     ...(trusting === undefined
       ? []
-      : [`${CA_FILE} in ${trusting.place} decides which TLS certificates are trusted`]),
+      : [
+          isProxied
+            ? `${CA_FILE} in ${trusting.place} ${WITHOUT_EFFECT}`
+            : `${CA_FILE} in ${trusting.place} decides which TLS certificates are trusted`,
+        ]),
   ]
 }
 
