@@ -131,7 +131,7 @@ function refuseHidden(hidden: Awaited<ReturnType<typeof findHidden>>): void {
       ...hidden.map(({ what, path }) => `${path}: ${what}`),
     ].join('\n'),
     hint: isPackage
-      ? 'npm install --global prefect-auth-broker      (then prefect-auth service install)'
+      ? 'install the package elsewhere, such as in your home (README.md), then: prefect-auth service install'
       : 'move it, or unset the variable that names it, then: prefect-auth service install',
   })
 }
