@@ -76,3 +76,10 @@ function withoutRotations(ledger: Ledger, items: readonly string[]): Ledger {
   )
   return { ...ledger, changes }
 }
+
+/** Another profile may have stored the same key since the intent was noted: it keeps the name that it has there. */
+export function withItem(entry: ChangeEntry, item: string | undefined): ChangeEntry {
+  const { promote } = entry.outcome
+  if (promote === undefined || item === undefined) return entry
+  return { ...entry, outcome: { ...entry.outcome, promote: { ...promote, item } } }
+}

@@ -162,6 +162,12 @@ function isChosenSince(
   return written !== undefined && active !== written
 }
 
+/** Whether the file says what the change and its edits write. */
+export function isWrittenBy(file: ProfileFile, entry: ChangeEntry, edits: readonly ProfileEdit[]): boolean {
+  const isActive = edits.every((edit) => edit.kind !== 'set_active' || file.active === edit.name)
+  return isActive && isAs(file, entry, 'written')
+}
+
 function isAs(file: ProfileFile, { tables }: ChangeEntry, which: 'found' | 'written'): boolean {
   return tables.every((table) => tableDigest(file, table.profile) === table[which])
 }

@@ -294,3 +294,39 @@ t.test('a log-out that revokes, killed at Prefect, goes on at the next start', a
   t.strictSame(again.ledger.read().keys, {})
   t.strictSame(again.journal.read().entries, {})
 })
+
+t.test('what the file says is done, though its write is reported as failed', async (t) => {
+  const { broker } = await setStage(t)
+  const mend = broker.saboteur.fail('store.edit', 'after', diskFull)
+  await broker.profiles.create({ name: 'own', apiUrl: 'http://127.0.0.1:4200/api' })
+  mend()
+  t.match(await broker.file(), /profiles\.own/)
+  t.equal(broker.credentials.serve('own').apiUrl, 'http://127.0.0.1:4200/api')
+})
+
+t.test('a deletion that is written is seen at once, though the disk of the state fails', async (t) => {
+  const { sim, broker, open } = await setStage(t)
+  await broker.logins.keep(await broker.delivery(sim.issueKey()))
+  await broker.profiles.use('local')
+  const mend = breakLedgerAfterEdit(broker)
+  await broker.profiles.delete('cloud')
+  t.notMatch(broker.served(), /^pnu_/)
+  mend()
+  await broker.close()
+  const again = await open()
+  t.notMatch(again.served(), /^pnu_/)
+  t.strictSame(again.journal.read().entries, {})
+})
+
+/** Changes fail from the edit on; notes, which memory takes, do not. */
+function breakLedgerAfterEdit(broker: TestBroker): () => void {
+  let isBroken = false
+  broker.failUpdates(() => isBroken)
+  broker.saboteur.onStep((name) => {
+    if (name === 'after store.edit') isBroken = true
+  })
+  return () => {
+    isBroken = false
+    broker.saboteur.onStep(() => undefined)
+  }
+}
