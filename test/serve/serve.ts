@@ -208,3 +208,20 @@ t.test('notes the new generations of 200 profiles in one durable write', async (
   const writes = broker.saboteur.steps.slice(before).filter((step) => step === 'before ledger.update')
   t.equal(writes.length, 1)
 })
+
+t.test('a generation never names two answers of a bundled profile that had a table', async (t) => {
+  const { sim, broker } = await setStage(t)
+  await broker.profiles.logout('cloud', { revoke: false })
+  const url = sim.workspaceUrl('prefect/terry')
+  const plain = `active = "local"\n[profiles.cloud]\nPREFECT_API_URL = "${url}"\nPREFECT_API_KEY = "${sim.issueKey()}"\n`
+  await broker.write(plain)
+  const { generation } = broker.credentials.serve('cloud')
+  await broker.write('active = "local"\n')
+  const after = broker.credentials.serve('cloud')
+  t.equal(after.apiKey, undefined)
+  t.ok(after.generation > generation)
+  t.notOk(
+    broker.credentials.states().some(({ resolved }) => resolved.name === 'cloud'),
+    'and it is not listed',
+  )
+})
