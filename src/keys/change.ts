@@ -142,8 +142,9 @@ export function createChanges({
     plan: ChangePlan,
   ): Promise<Changed> {
     if (isNothing(plan)) return { keys: [], reading, revoked: [] }
-    const intent = { id: newId(), startedAt: clock.now(), keeper }
-    const { entry, edits } = intend(intent, reading.file, profiles, plan)
+    const about = { id: newId(), startedAt: clock.now(), keeper }
+    const intent = () => intend(about, reading.file, profiles, plan)
+    let { entry, edits } = intent()
     // One write of the file, and nothing else: it is done or not.
     const isPlain = edits.length > 0 && Object.keys(plan).every((part) => part === 'act' || part === 'edits')
     underWay.add(entry.id)
@@ -151,7 +152,13 @@ export function createChanges({
     let isWritten = false
     let keys: readonly KeyRecord[] = []
     try {
-      if (!isPlain) await keeper.apply((ledger) => withChange(ledger, entry))
+      if (!isPlain) {
+        await keeper.apply((ledger) => {
+          // A change of other profiles may have forgotten a key since; once the entry names it, none does.
+          ;({ entry, edits } = intent())
+          return withChange(ledger, entry)
+        })
+      }
       isNoted = !isPlain
       // Before a key of the file is known to us: from then on it would count as a mirror of ours.
       held.set(entry.id, hold(profiles))
@@ -250,8 +257,10 @@ export function createChanges({
 
   async function settleOlder(profiles: readonly string[]): Promise<void> {
     for (const entry of open()) {
-      if (entry.step === 'committed' || !concerns(entry, profiles)) continue
-      await settleEntry(entry, { isOnline: false }).catch(later(entry))
+      const isOurs = entry.tables.some(({ profile }) => profiles.includes(profile))
+      if (isOurs && entry.step !== 'committed') {
+        await settleEntry(entry, { isOnline: false }).catch(later(entry))
+      }
     }
   }
 
@@ -284,10 +293,6 @@ export function createChanges({
       }
     },
   }
-}
-
-function concerns({ tables }: ChangeEntry, profiles: readonly string[]): boolean {
-  return tables.some(({ profile }) => profiles.includes(profile))
 }
 
 function fileChanged(path: string): BrokerError {

@@ -46,13 +46,17 @@ export function decide(ledger: Ledger, { outcome, tables }: ChangeEntry, now: nu
  */
 export function retiredFor(
   ledger: Ledger,
-  { created }: ChangeEntry,
+  entry: ChangeEntry,
   missing: readonly string[],
   now: number,
 ): Ledger {
+  // As it is by now: another change may have left it a key.
+  const { created, tables } = changeOf(ledger, entry.id) ?? entry
   const gone = created.filter((item) => !missing.includes(item) && profilesServing(ledger, item).length === 0)
   const kept = missing.filter((item) => profilesServing(ledger, item).length === 0)
-  return kept.reduce((next, item) => retired(next, item, now), gone.reduce(forgotten, ledger))
+  const by = tables.map(({ profile }) => profile)
+  const left = gone.reduce((next, item) => forgotten(next, item, by), ledger)
+  return kept.reduce((next, item) => retired(next, item, now), left)
 }
 
 function retired(ledger: Ledger, item: string, now: number): Ledger {
@@ -82,4 +86,9 @@ export function withItem(entry: ChangeEntry, item: string | undefined): ChangeEn
   const { promote } = entry.outcome
   if (promote === undefined || item === undefined) return entry
   return { ...entry, outcome: { ...entry.outcome, promote: { ...promote, item } } }
+}
+
+function changeOf({ changes = {} }: Ledger, id: string): ChangeEntry | undefined {
+  const entry = changes[id]
+  return entry?.kind === 'change' ? entry : undefined
 }

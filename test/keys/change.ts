@@ -330,3 +330,68 @@ function breakLedgerAfterEdit(broker: TestBroker): () => void {
     broker.saboteur.onStep(() => undefined)
   }
 }
+
+t.test(
+  'a key that another profile is logging in with survives the end of its first profile',
+  {
+    timeout: 120_000,
+  },
+  async (t) => {
+    const ends = {
+      'log-out': (broker: TestBroker) => broker.profiles.logout('work', { revoke: false }),
+      'log-out that revokes': (broker: TestBroker) => broker.profiles.logout('work', { revoke: true }),
+      deletion: (broker: TestBroker) => broker.profiles.delete('work'),
+    }
+    for (const [what, end] of Object.entries(ends)) {
+      for (let step = 1, isOver = false; !isOver; step += 1) {
+        const { sim, broker } = await setStage(t)
+        const key = sim.issueKey()
+        await broker.logins.keep(await broker.delivery(key, { profile: 'work', isToBeActive: false }))
+        const delivery = await broker.delivery(key)
+        const login = () => broker.logins.keep(delivery)
+        // Revoking takes the most steps, so there the login comes in between.
+        const isEndFirst = what === 'log-out that revokes'
+        const first = isEndFirst ? () => end(broker) : login
+        const second = isEndFirst ? login : () => end(broker)
+        const from = broker.saboteur.steps.length
+        let beside: Promise<unknown> | undefined
+        broker.saboteur.onStep(() => {
+          if (broker.saboteur.steps.length === from + step) beside = second()
+        })
+        await first()
+        broker.saboteur.onStep(() => undefined)
+        isOver = beside === undefined
+        await (beside ?? second())
+        await broker.credentials.settle()
+        t.equal(broker.served(), key, `${what} at step ${step}`)
+        t.equal(broker.keeper.current('work'), undefined, `${what} at step ${step}: of the other profile`)
+        await broker.close()
+        await sim.close()
+      }
+    }
+  },
+)
+
+t.test('a key that is left to a login goes with it if it fails', { timeout: 60_000 }, async (t) => {
+  for (let step = 1, isOver = false; !isOver; step += 1) {
+    const { sim, broker } = await setStage(t)
+    const key = sim.issueKey()
+    await broker.logins.keep(await broker.delivery(key, { profile: 'work', isToBeActive: false }))
+    const delivery = await broker.delivery(key)
+    broker.saboteur.fail('store.edit', 'before', diskFull)
+    const from = broker.saboteur.steps.length
+    let beside: Promise<unknown> | undefined
+    broker.saboteur.onStep(() => {
+      if (broker.saboteur.steps.length === from + step) {
+        beside = broker.profiles.logout('work', { revoke: false })
+      }
+    })
+    await t.rejects(broker.logins.keep(delivery), { code: 'disk_failed' })
+    broker.saboteur.onStep(() => undefined)
+    isOver = beside === undefined
+    await (beside ?? broker.profiles.logout('work', { revoke: false }))
+    t.strictSame(broker.ledger.read().keys, {}, `at step ${step}`)
+    await broker.close()
+    await sim.close()
+  }
+})
