@@ -1,4 +1,5 @@
 /** Changes beside each other, beside other programs, and after a failure: nothing newer is touched, no key is lost. */
+import { readFileSync, writeFileSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import t, { type Test } from 'tap'
 import { startCloudSimulator } from '../../sim/simulator.js'
@@ -303,6 +304,25 @@ t.test('what the file says is done, though its write is reported as failed', asy
   t.match(await broker.file(), /profiles\.own/)
   t.equal(broker.credentials.serve('own').apiUrl, 'http://127.0.0.1:4200/api')
 })
+
+t.test(
+  'a choice that is written is done, whatever another program writes into the table meanwhile',
+  async (t) => {
+    const { sim, broker } = await setStage(t)
+    await broker.write(table(sim.workspaceUrl('prefect/terry')).replace('active = "cloud"\n', ''))
+    const mend = broker.saboteur.fail('store.edit', 'after', () => {
+      const text = readFileSync(broker.profilesFile, 'utf8')
+      writeFileSync(
+        broker.profilesFile,
+        text.replace(sim.workspaceUrl('prefect/terry'), sim.workspaceUrl('prefect/other')),
+      )
+      return diskFull()
+    })
+    await broker.profiles.use('cloud')
+    mend()
+    t.match(await broker.file(), /active = "cloud"/)
+  },
+)
 
 t.test('a deletion that is written is seen at once, though the disk of the state fails', async (t) => {
   const { sim, broker, open } = await setStage(t)
