@@ -1,3 +1,4 @@
+import { writeFile } from 'node:fs/promises'
 import t, { type Test } from 'tap'
 import { startCloudSimulator } from '../../sim/simulator.js'
 import { makeRoot, openBroker, type TestBroker } from '../fixtures/broker.js'
@@ -224,4 +225,13 @@ t.test('a generation never names two answers of a bundled profile that had a tab
     broker.credentials.states().some(({ resolved }) => resolved.name === 'cloud'),
     'and it is not listed',
   )
+})
+
+t.test('a request gets what the file says, though a watch has seen it first', async (t) => {
+  const { sim, broker } = await setStage(t)
+  const key = sim.issueKey()
+  await writeFile(broker.profilesFile, `${await broker.file()}PREFECT_API_KEY = "${key}"\n`)
+  await broker.store.refresh({ force: true })
+  await broker.credentials.refresh()
+  t.equal(broker.credentials.serve('cloud').apiKey?.reveal(), key)
 })
