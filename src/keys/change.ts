@@ -154,7 +154,7 @@ export function createChanges({
     try {
       if (!isPlain) {
         await keeper.apply((ledger) => {
-          // A change of other profiles may have forgotten a key since; once the entry names it, none does.
+          // Others may have forgotten a key since; once the entry names it, none does.
           ;({ entry, edits } = intent())
           return withChange(ledger, entry)
         })
@@ -258,9 +258,8 @@ export function createChanges({
   async function settleOlder(profiles: readonly string[]): Promise<void> {
     for (const entry of open()) {
       const isOurs = entry.tables.some(({ profile }) => profiles.includes(profile))
-      if (isOurs && entry.step !== 'committed') {
-        await settleEntry(entry, { isOnline: false }).catch(later(entry))
-      }
+      if (!isOurs || entry.step === 'committed') continue
+      await settleEntry(entry, { isOnline: false }).catch(later(entry))
     }
   }
 
