@@ -2,7 +2,7 @@
 
 import type { Owner, Workspace } from '../prefect/cloud.js'
 import { defined } from '../std/defined.js'
-import type { Journal, JournalEntry } from './journal.js'
+import { type ChangeEntry, itemsNeeded, type Journal, type JournalEntry } from './journal.js'
 
 export type KeyOrigin = 'browser' | 'pasted' | 'minted' | 'service_account' | 'profile'
 
@@ -183,10 +183,25 @@ function replaced(ledger: Ledger, old: KeyRecord, at: number): Ledger {
   return withKey(ledger, other === undefined ? { ...old, retiredAt: at } : { ...old, profile: other })
 }
 
-/** Removes the record; its item stays doomed until the vault has deleted it. */
-export function forgotten(ledger: Ledger, item: string): Ledger {
-  const { [item]: _, ...keys } = ledger.keys
-  const rest: Ledger = { ...ledger, keys, doomed: [...new Set([...(ledger.doomed ?? []), item])] }
+/**
+ * Removes the record; its item stays doomed until the vault has deleted it. A key that a change under way still needs becomes
+ * one that this change has created. `by`: the profiles of the change that forgets it.
+ */
+export function forgotten(ledger: Ledger, item: string, by: readonly string[] = []): Ledger {
+  const { [item]: record, ...keys } = ledger.keys
+  const heir = Object.values(ledger.changes ?? {}).find(
+    (entry): entry is ChangeEntry =>
+      entry.kind === 'change' &&
+      itemsNeeded(entry).includes(item) &&
+      !entry.tables.some(({ profile }) => by.includes(profile)),
+  )
+  const rest: Ledger =
+    heir === undefined || record === undefined
+      ? { ...ledger, keys, doomed: [...new Set([...(ledger.doomed ?? []), item])] }
+      : withChange(withKey(ledger, { ...record, profile: heir.profile }), {
+          ...heir,
+          created: [...new Set([...heir.created, item])],
+        })
   return profilesServing(ledger, item).reduce((current, name) => {
     const { currentItem: __, ...profile } = profileRecord(current, name)
     return withProfile(current, name, profile)
@@ -197,7 +212,7 @@ export function forgotten(ledger: Ledger, item: string): Ledger {
 export function forgottenFor(ledger: Ledger, name: string, items: readonly string[]): Ledger {
   return items.reduce((current, item) => {
     const other = profilesServing(current, item).find((one) => one !== name)
-    if (other === undefined) return forgotten(current, item)
+    if (other === undefined) return forgotten(current, item, [name])
     const record = current.keys[item]
     const moved = record === undefined ? current : withKey(current, { ...record, profile: other })
     const { currentItem, ...profile } = profileRecord(moved, name)
@@ -244,28 +259,6 @@ export function renamed(ledger: Ledger, from: string, to: string): Ledger {
 export function reset(ledger: Ledger, name: string): Ledger {
   const { generation, digest } = profileRecord(ledger, name)
   return withProfile(ledger, name, { ...NOTHING_KNOWN, generation, digest })
-}
-
-/** More than a daemon can count while its disk fails. */
-const SKIPPED_GENERATIONS = 1_000_000
-
-/**
- * After an end that left no mark: any key may have been given without its mark, and any generation may have been used that was
- * not written.
- */
-export function afterUncleanEnd(ledger: Ledger): Ledger {
-  const keys = mapValues(ledger.keys, (key) => (key.handedOut ? key : { ...key, handedOut: true }))
-  const profiles = mapValues(ledger.profiles, (record) =>
-    record.generation === 0 ? record : { ...record, generation: record.generation + SKIPPED_GENERATIONS },
-  )
-  return { ...ledger, keys, profiles }
-}
-
-function mapValues<T>(
-  map: Readonly<Record<string, T>>,
-  change: (value: T) => T,
-): Readonly<Record<string, T>> {
-  return Object.fromEntries(Object.entries(map).map(([name, value]) => [name, change(value)]))
 }
 
 /** Every item that the ledger names: current and retired keys, auth strings, and what a change under way has made. */

@@ -61,13 +61,17 @@ function withCurrent(ledger: Ledger, found: NonNullable<ChangeEntry['outcome']['
  */
 export function retiredFor(
   ledger: Ledger,
-  { created }: ChangeEntry,
+  entry: ChangeEntry,
   missing: readonly string[],
   now: number,
 ): Ledger {
+  // As it is by now: another change may have left it a key.
+  const { created, tables } = changeOf(ledger, entry.id) ?? entry
   const gone = created.filter((item) => !missing.includes(item) && profilesServing(ledger, item).length === 0)
   const kept = missing.filter((item) => profilesServing(ledger, item).length === 0)
-  return kept.reduce((next, item) => retired(next, item, now), gone.reduce(forgotten, ledger))
+  const by = tables.map(({ profile }) => profile)
+  const left = gone.reduce((next, item) => forgotten(next, item, by), ledger)
+  return kept.reduce((next, item) => retired(next, item, now), left)
 }
 
 function retired(ledger: Ledger, item: string, now: number): Ledger {
@@ -90,4 +94,16 @@ function withoutRotations(ledger: Ledger, items: readonly string[]): Ledger {
     }),
   )
   return { ...ledger, changes }
+}
+
+/** Another profile may have stored the same key since the intent was noted: it keeps the name that it has there. */
+export function withItem(entry: ChangeEntry, item: string | undefined): ChangeEntry {
+  const { promote } = entry.outcome
+  if (promote === undefined || item === undefined) return entry
+  return { ...entry, outcome: { ...entry.outcome, promote: { ...promote, item } } }
+}
+
+function changeOf({ changes = {} }: Ledger, id: string): ChangeEntry | undefined {
+  const entry = changes[id]
+  return entry?.kind === 'change' ? entry : undefined
 }

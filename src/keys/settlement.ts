@@ -10,9 +10,9 @@ import type { Log } from '../std/log.js'
 import type { Secret } from '../std/secret.js'
 import { backoffMs } from '../std/time.js'
 import type { Disposal } from './disposal.js'
-import { dropEntry, type Journal, type RotationEntry, writeEntry } from './journal.js'
+import { dropEntry, type Journal, type RotationEntry } from './journal.js'
 import type { KeyKeeper } from './keeper.js'
-import type { KeyRecord } from './ledger.js'
+import { forgotten, type KeyRecord, withChange } from './ledger.js'
 import type { Turns } from './turns.js'
 
 export interface Settlement {
@@ -126,9 +126,9 @@ export function createSettlement({
   }
 
   async function abandon(entry: RotationEntry): Promise<void> {
-    // Noted first: after a crash, recovery would promote a deleted key that still works for a few minutes.
-    await writeEntry(journal, { ...entry, step: 'lost' })
-    await keeper.forget(entry.item)
+    // Noted first: after a crash, recovery would promote a deleted key that still works for a few minutes. In one write with
+    // the item: nobody would look for the item of a lost key.
+    await keeper.apply((ledger) => forgotten(withChange(ledger, { ...entry, step: 'lost' }), entry.item))
     await settleLost(entry)
   }
 
