@@ -137,7 +137,7 @@ export function withChange(ledger: Ledger, entry: JournalEntry): Ledger {
 
 /**
  * The item becomes the current one of its profile, and the current one retired. Nothing changes if the item is unknown, or
- * if `replacing` is given and another item is current.
+ * if `replacing` is given and another item is current. A renewal (`replacing`) is one for every profile with that key.
  */
 export function promoted(
   ledger: Ledger,
@@ -162,25 +162,24 @@ export function promoted(
   const isOthers = profilesServing(ledger, item).some((name) => name !== profile)
   const live = isOthers ? known : { ...known, profile }
   const old = currentKey(ledger, profile)
-  const retired =
-    old === undefined || old.item === item ? ledger : replaced(ledger, old, { from: profile, at: now })
   // Only a renewal passes `replacing`. Same write, so that a crash cannot separate the two.
-  const renewal = replacing === undefined ? {} : { lastRenewal: { at: now, outcome: 'done' as const } }
-  return withProfile(withKey(retired, live), profile, {
-    ...before,
-    ...patch,
-    ...renewal,
-    currentItem: item,
-  })
+  const isRenewal = replacing !== undefined
+  const sharing = isRenewal ? profilesServing(ledger, replacing).filter((name) => name !== profile) : []
+  const renewal = isRenewal ? { lastRenewal: { at: now, outcome: 'done' as const } } : {}
+  const own = { ...before, ...patch, ...renewal, currentItem: item }
+  const moved = [profile, ...sharing].reduce(
+    (next, name) => {
+      if (name === profile) return withProfile(next, name, own)
+      return withProfile(next, name, { ...profileRecord(next, name), ...renewal, currentItem: item })
+    },
+    withKey(ledger, live),
+  )
+  return old === undefined || old.item === item ? moved : replaced(moved, old, now)
 }
 
-/** A key that `from` no longer uses is retired, or stays the key of another profile. */
-function replaced(
-  ledger: Ledger,
-  old: KeyRecord,
-  { from, at }: { readonly from: string; readonly at: number },
-): Ledger {
-  const other = profilesServing(ledger, old.item).find((name) => name !== from)
+/** A key that its profile no longer uses is retired, or stays the key of another profile. */
+function replaced(ledger: Ledger, old: KeyRecord, at: number): Ledger {
+  const [other] = profilesServing(ledger, old.item)
   return withKey(ledger, other === undefined ? { ...old, retiredAt: at } : { ...old, profile: other })
 }
 

@@ -209,7 +209,11 @@ async function takeIntoUse(
   if (record === undefined || key === undefined) {
     throw new BrokerError('login_state', 'the new key is not in the vault')
   }
-  const { owner, workspaces } = await verifyKey(cloud, { cloudApiUrl: entry.cloudApiUrl, key })
+  const { owner, workspaces } = await verifyKey(cloud, {
+    cloudApiUrl: entry.cloudApiUrl,
+    key,
+    profile: entry.profile,
+  })
   const currentItem = keeper.current(entry.profile)?.item
   if (currentItem !== entry.item && currentItem !== entry.oldItem) {
     await dropEntry(journal, entry.id)

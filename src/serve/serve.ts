@@ -3,7 +3,7 @@
 import type { Events } from '../base/events.js'
 import type { Held } from '../keys/change.js'
 import type { KeyKeeper } from '../keys/keeper.js'
-import type { Ledger } from '../keys/ledger.js'
+import { type Ledger, profileRecord } from '../keys/ledger.js'
 import type { Verdicts } from '../keys/verdicts.js'
 import type { CloudDefaults } from '../prefect/cloud.js'
 import type { ProfileFile, ProfileStore, ResolvedProfile } from '../profiles/profile.js'
@@ -65,8 +65,14 @@ export function createCredentials({
 
   const holds = createHolds()
 
-  const inputsFor = (resolved: ResolvedProfile, ledger = keeper.ledger()) =>
-    gatherInputs({ keeper, verdicts, renewsAt, reading: store.reading() }, ledger, resolved)
+  const inputsFor = (resolved: ResolvedProfile, ledger = keeper.ledger(), file = store.reading().file) => {
+    const gather = (one: ResolvedProfile) =>
+      gatherInputs({ keeper, verdicts, renewsAt, reading: store.reading() }, ledger, one)
+    if (resolved.aliasOf === undefined) return gather(resolved)
+    const meant = gather(resolveProfile({ file, defaults, requested: resolved.aliasOf }))
+    const { generation, digest } = profileRecord(ledger, resolved.name)
+    return { ...meant, alias: resolved, known: { ...meant.known, generation, digest } }
+  }
 
   /** Whether the profile's answer is to last, and is not decided yet, or the key in it was replaced. */
   const isToBeFollowed = (name: string): boolean => {
@@ -148,7 +154,8 @@ export function createCredentials({
       defaults,
       ...defined({ requested: profile }),
     })
-    return decideAnswer(inputsFor(resolved, held?.isLasting === true ? undefined : held?.ledger))
+    const ledger = held?.isLasting === true ? undefined : held?.ledger
+    return decideAnswer(inputsFor(resolved, ledger, held?.file))
   }
 
   const serve = (profile?: string): Served => {

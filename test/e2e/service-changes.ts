@@ -102,7 +102,7 @@ t.test('names what the sandbox would hide, and writes nothing', { skip }, async 
   const [program, state, rest, ...left] = stdout.split('code: 1\n')
   t.match(
     program,
-    /^prefect-auth: .*\(service_path_hidden\)\n {2}HIDDEN\/prefix\/\S+: the package\ntry: npm install/,
+    /^prefect-auth: .*\(service_path_hidden\)\n {2}HIDDEN\/prefix\/\S+: the package\ntry: install the package/,
   )
   t.match(
     state,

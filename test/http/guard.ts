@@ -207,7 +207,7 @@ t.test('rejects a token for one profile at the routes of another', async (t) => 
       if (answer.status !== 403) t.fail(`${route.method} ${path} answered ${answer.status} ${answer.text}`)
     }
   }
-  t.equal(tried, 6, 'credentials, env, profile, workspaces, keys, readyz')
+  t.equal(tried, 7, 'credentials, env, profile, workspaces, keys, readyz, doctor')
   untouched(t, api)
 })
 
