@@ -5,6 +5,7 @@ import { build } from 'esbuild'
 import { bundledPackages, copyKeychainModules, renderNotices, renderSbom } from './bundled.mjs'
 import { installBuild } from './install-build.mjs'
 import { ownFolder } from './own-folder.mjs'
+import { pluginWheel } from './plugin-wheel.mjs'
 
 const shared = {
   bundle: true,
@@ -102,8 +103,13 @@ writeFileSync(join(outdir, 'THIRD_PARTY_NOTICES'), renderNotices(packages))
 writeFileSync(join(outdir, 'sbom.cdx.json'), renderSbom(manifest, packages, lock))
 const { version } = manifest
 const front = readFileSync('src/bin/prefect-auth.sh', 'utf8')
-writeFileSync(join(outdir, 'prefect-auth'), front.replaceAll('@VERSION@', version))
+// One script under two names: each starts the program of its name.
+for (const program of ['prefect-auth', 'prefect-authd'])
+  writeFileSync(join(outdir, program), front.replaceAll('@VERSION@', version))
 // npm does this for what is installed; a checkout runs from here.
-for (const program of ['prefect-auth', 'auth.js', 'authd.js']) chmodSync(join(outdir, program), 0o755)
+for (const program of ['prefect-auth', 'prefect-authd', 'auth.js', 'authd.js'])
+  chmodSync(join(outdir, program), 0o755)
+const plugin = pluginWheel('python/plugin', version)
+writeFileSync(join(outdir, plugin.name), plugin.bytes)
 // Published is this build alone; in a checkout, programs of the build before may still load its chunks.
 installBuild(outdir, 'dist', { prune: process.argv.includes('--prune') })

@@ -49,7 +49,7 @@ export async function adoptKey(
     const planned = plannedFromFile(resolved, { item: `key-${newId()}`, now: now() })
     // If the vault's key is served, the one in the file is an old mirror of ours: it only has to leave the file.
     const isServed = keySource === 'file'
-    const target = { cloudApiUrl: resolved.cloudApiUrl, key }
+    const target = { cloudApiUrl: resolved.cloudApiUrl, key, profile: name }
     const patch = isServed ? await examine({ cloud, keeper }, name, target) : {}
     return {
       act: 'adopt',

@@ -22,6 +22,10 @@ interface ProfileMinderParts {
   readonly credentials: ServingCredentials
   readonly keeper: KeyKeeper
   readonly admin: Pick<ProfileAdmin, 'adopt'>
+  /** Moves what is held for a profile that got another name. Never rejects. */
+  readonly followRename: (before: ProfileReading | undefined, now: ProfileReading) => Promise<void>
+  /** Ties a profile whose table has a key of ours to that key. Never rejects. */
+  readonly recognise: (state: ProfileState) => Promise<void>
   readonly events: Events
   readonly audit: Audit
   readonly log: Log
@@ -40,7 +44,7 @@ interface ProfileMinder {
 export function createProfileMinder(deps: ProfileMinderParts): ProfileMinder {
   const { store, keeper, log } = deps
   const serial = createSerial()
-  const memory: Memory = { reported: new Set(), refused: new Set() }
+  const memory: Memory = { reported: new Set(), refused: new Set(), unverified: new Set() }
   let last: ProfileReading | undefined
 
   const look = () =>
@@ -48,8 +52,10 @@ export function createProfileMinder(deps: ProfileMinderParts): ProfileMinder {
       const reading = store.reading()
       // Every look at the file makes another reading: only its content says whether something changed.
       if (last !== undefined && !isSameReading(last, reading)) announce(deps.events, reading)
+      const before = last
       last = reading
       await deps.credentials.settle()
+      await deps.followRename(before, reading)
       for (const state of deps.credentials.states()) await follow(deps, state, memory)
     })
   const lookSoon = () => {
@@ -85,39 +91,53 @@ function announceOverwritten(events: Events, { file, isMerged, keptAt }: Overwri
   events.emit('profiles.overwritten', { facts })
 }
 
-/** Fingerprints of plain-text keys that were reported, and of those that can be no keys. */
 interface Memory {
+  /** Plain-text keys that were reported, by profile and fingerprint. */
   readonly reported: Set<string>
+  /** Fingerprints of plain-text keys that can be no keys. */
   readonly refused: Set<string>
+  /** Profiles without verification of certificates that were reported. */
+  readonly unverified: Set<string>
 }
 
-async function follow(deps: ProfileMinderParts, state: ProfileState, memory: Memory): Promise<void> {
-  const { policy } = deps
-  const { resolved, keySource } = state
-  if (resolved.kind !== 'cloud') return
-  if (keySource === 'file') await followPlainKey(deps, state, memory)
-  else if (policy.mirror) await mirror(deps, state)
-  else if (policy.adopt === 'auto' && resolved.fileKey !== undefined && resolved.fileKey.length > 0) {
-    await adopt(deps, resolved.name, resolved.fileKey.fingerprint(), memory)
-  }
+async function follow(deps: ProfileMinderParts, found: ProfileState, memory: Memory): Promise<void> {
+  reportUnverified(deps, found, memory)
+  // An alias has no key of its own.
+  if (found.resolved.kind !== 'cloud' || found.resolved.aliasOf !== undefined) return
+  await deps.recognise(found)
+  // As it is by now: an own key makes its profile one of the vault's.
+  const state = deps.credentials.state(found.resolved.name)
+  if (state.keySource !== 'file' && deps.policy.mirror) await mirror(deps, state)
+  else await followPlainKey(deps, state, memory)
+}
+
+/** Whoever is on the way may be the server, and gets the key: each time that somebody sets it, the log says so. */
+function reportUnverified({ log }: ProfileMinderParts, { resolved }: ProfileState, memory: Memory): void {
+  const { name, connection } = resolved
+  if (connection?.tls?.isUnverified !== true) return void memory.unverified.delete(name)
+  if (memory.unverified.has(name)) return
+  memory.unverified.add(name)
+  log.warn({ profile: name }, 'TLS certificates of this profile are not verified')
 }
 
 /** Reported once per key; the profile's warnings also offer to adopt it. */
 async function followPlainKey(
   deps: ProfileMinderParts,
-  { resolved, key, standing }: ProfileState,
+  { resolved, keySource, standing }: ProfileState,
   memory: Memory,
 ): Promise<void> {
-  const fingerprint = key?.fingerprint ?? ''
-  if (!memory.reported.has(fingerprint)) {
-    memory.reported.add(fingerprint)
-    deps.events.emit('profiles.plaintext_key', { profile: resolved.name, facts: { fingerprint } })
-    deps.log.warn({ profile: resolved.name, fingerprint }, 'plain-text API key in profiles.toml')
+  const { name, fileKey } = resolved
+  if (fileKey === undefined || fileKey.length === 0) return
+  const fingerprint = fileKey.fingerprint()
+  const place = `${name} ${fingerprint}`
+  if (!memory.reported.has(place)) {
+    memory.reported.add(place)
+    deps.events.emit('profiles.plaintext_key', { profile: name, facts: { fingerprint } })
+    deps.log.warn({ profile: name, fingerprint }, 'plain-text API key in profiles.toml')
   }
   // A key that Prefect refuses is asked about by the renewal; it is adopted once Prefect takes it.
-  if (deps.policy.adopt === 'auto' && standing === undefined) {
-    await adopt(deps, resolved.name, fingerprint, memory)
-  }
+  const isGood = keySource !== 'file' || standing === undefined
+  if (deps.policy.adopt === 'auto' && isGood) await adopt(deps, name, fingerprint, memory)
 }
 
 /** What can be no key is not tried again at every look. */

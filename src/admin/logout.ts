@@ -2,12 +2,12 @@
 
 import type { Events } from '../base/events.js'
 import type { Changes } from '../keys/change.js'
-import { plannedFromFile } from '../keys/from-file.js'
+import { heirsOf, plannedFromFile } from '../keys/from-file.js'
 import type { ChangePlan } from '../keys/intent.js'
 import { rotationsOf } from '../keys/journal.js'
 import type { KeyKeeper } from '../keys/keeper.js'
 import { keysOf } from '../keys/ledger.js'
-import { NO_ID } from '../keys/revocation.js'
+import { NO_ID, USED_ELSEWHERE } from '../keys/revocation.js'
 import type { KeyRotator } from '../keys/rotate.js'
 import type { ProfileReading } from '../profiles/profile.js'
 import type { Credentials } from '../serve/credentials.js'
@@ -46,25 +46,34 @@ export async function logOut(
     await rotator.recover()
   let ours: readonly string[] = []
   let inFile: readonly string[] = []
+  let isCopy = false
+  let kept: readonly string[] = []
   const plan = async ({ file }: ProfileReading): Promise<ChangePlan> => {
     await settle()
     const records = keysOf(keeper.ledger(), name)
     ours = records.map(({ fingerprint }) => fingerprint)
+    const heirs = heirsOf(file, name, records)
+    kept = records.flatMap(({ item, fingerprint }) => (Object.hasOwn(heirs, item) ? [fingerprint] : []))
     // A profile that is no longer in the file may still have keys here: logging out removes them.
     const isKeptOnly = records.length > 0 && !file.profiles.has(name)
     const resolved = isKeptOnly ? undefined : credentials.state(name).resolved
     const planned = resolved && plannedFromFile(resolved, { item: `key-${newId()}`, now: now() })
     inFile = fingerprints(resolved?.fileKey)
     const known = planned && keeper.find(planned.key, planned.about.cloudApiUrl)
-    const item = planned && (known?.item ?? planned.about.item)
+    // A copy of another profile's key: its jobs may hold it.
+    isCopy =
+      known !== undefined && known.profile !== name && keysOf(keeper.ledger(), known.profile).length > 0
+    const item = planned && !isCopy ? (known?.item ?? planned.about.item) : undefined
     const { authItem } = keeper.profile(name)
-    const items = [...records.map((record) => record.item), item ?? [], authItem ?? []].flat()
+    const items = [...records.map((record) => record.item), item ?? [], authItem ?? []]
+      .flat()
+      .filter((one) => !Object.hasOwn(heirs, one))
     return {
       act: 'logout',
       // Only for the case that the log-out fails and the file gets its key back.
       keys: planned === undefined ? [] : [{ ...planned, isOptional: true }],
       edits: inFile.length > 0 ? [{ kind: 'set', name, settings: { PREFECT_API_KEY: undefined } }] : [],
-      outcome: { forget: { profile: name, items: [...new Set(items)] }, revoke },
+      outcome: { forget: { profile: name, items: [...new Set(items)], heirs }, revoke },
     }
   }
   const { revoked: asked } = await changes.run([name], plan)
@@ -75,9 +84,12 @@ export async function logOut(
   const forgotten = [...new Set([...ours, ...inFile])]
   events.emit('logout.done', { profile: name, facts: { forgotten, revoked } })
   const told = new Set(asked.map(({ fingerprint }) => fingerprint))
-  const unknown = revoke ? inFile.filter((fingerprint) => !told.has(fingerprint)) : []
-  const strangers = unknown.map((fingerprint) => ({ fingerprint, reason: NO_ID }))
-  return { forgotten, revoked, notRevoked: [...notRevoked, ...strangers] }
+  const untold = revoke ? [...new Set([...kept, ...inFile])].filter((one) => !told.has(one)) : []
+  const others = untold.map((fingerprint) => {
+    const isUsed = isCopy || kept.includes(fingerprint)
+    return { fingerprint, reason: isUsed ? USED_ELSEWHERE : NO_ID }
+  })
+  return { forgotten, revoked, notRevoked: [...notRevoked, ...others] }
 }
 
 function fingerprints(key: Secret | undefined): readonly string[] {

@@ -2,6 +2,7 @@
 import { BrokerError } from '../base/errors.js'
 import type { Events } from '../base/events.js'
 import type { Changes } from '../keys/change.js'
+import { heirsOf } from '../keys/from-file.js'
 import type { ChangePlan } from '../keys/intent.js'
 import type { KeyKeeper } from '../keys/keeper.js'
 import { keysOf } from '../keys/ledger.js'
@@ -124,8 +125,10 @@ export function createProfileAdmin({
           })
         }
         const { authItem } = keeper.profile(name)
-        const items = [...keysOf(keeper.ledger(), name).map(({ item }) => item), authItem ?? []].flat()
-        const outcome = { forget: { profile: name, items } }
+        const records = keysOf(keeper.ledger(), name)
+        const heirs = heirsOf(reading.file, name, records)
+        const own = records.map(({ item }) => item).filter((item) => !Object.hasOwn(heirs, item))
+        const outcome = { forget: { profile: name, items: [...own, authItem ?? []].flat(), heirs } }
         return { act: 'delete', edits: [{ kind: 'delete', name }], outcome }
       })
     },

@@ -2,13 +2,16 @@
 
 import { BrokerError } from '../base/errors.js'
 import type { Changes } from '../keys/change.js'
+import type { ChangeOutcome } from '../keys/journal.js'
 import type { KeyKeeper } from '../keys/keeper.js'
 import { type CloudApi, type Workspace, workspaceApiUrl } from '../prefect/cloud.js'
 import { isOwnToken } from '../prefect/proxied.js'
 import { findWorkspace } from '../prefect/workspaces.js'
+import { shownName } from '../profiles/bundled.js'
 import type { ProfileFile } from '../profiles/profile.js'
 import { type Credentials, requireCloud, type Served, target } from '../serve/credentials.js'
 import { defined } from '../std/defined.js'
+import { quoteWord } from '../std/text.js'
 
 export interface WorkspaceAdmin {
   /** Asks Prefect, and keeps the names. Rejects with `profile_not_cloud`, or as `Credentials.serve` and `CloudApi` do. */
@@ -29,12 +32,14 @@ export function createWorkspaceAdmin({
   cloud,
   keeper,
   changes,
+  now,
   settle,
 }: {
   readonly credentials: Credentials
   readonly cloud: CloudApi
-  readonly keeper: Pick<KeyKeeper, 'note'>
+  readonly keeper: Pick<KeyKeeper, 'note' | 'profile'>
   readonly changes: Changes
+  readonly now: () => number
   /** Brings what is served up to date. */
   readonly settle: () => Promise<void>
 }): WorkspaceAdmin {
@@ -45,6 +50,20 @@ export function createWorkspaceAdmin({
     const workspaces = await cloud.workspaces(target(credentials, served))
     await keeper.note(served.profile, { workspaces })
     return { served, workspaces }
+  }
+
+  /** An alias gets the key of the profile that it stands for: its token of ours leaves the file. */
+  const tieTo = (aliasOf: string | undefined, profile: string): ChangeOutcome['tie'] => {
+    if (aliasOf === undefined) return undefined
+    const { currentItem: item, owner, workspaces } = keeper.profile(aliasOf)
+    if (item !== undefined) {
+      return { profile, item, heir: aliasOf, at: now(), workspaces, ...defined({ owner }) }
+    }
+    throw new BrokerError(
+      'profile_has_no_key',
+      `profile ${shownName(profile)} stands for profile ${shownName(aliasOf)}, which has no key in the vault`,
+      { hint: `prefect-auth adopt --profile ${quoteWord(aliasOf)}` },
+    )
   }
 
   return {
@@ -61,13 +80,14 @@ export function createWorkspaceAdmin({
         const served = requireCloud(credentials.serve(name))
         const workspaces = await cloud.workspaces(target(credentials, served))
         const workspace = findWorkspace(workspaces, wanted)
-        const apiUrl = workspaceApiUrl(credentials.state(name).resolved.cloudApiUrl, workspace)
+        const { cloudApiUrl, aliasOf } = credentials.state(name).resolved
+        const apiUrl = workspaceApiUrl(cloudApiUrl, workspace)
         chosen = { workspace, apiUrl }
         const settings = { PREFECT_API_URL: apiUrl, ...withoutOwnToken(file, name) }
         return {
           act: 'workspace',
           edits: [{ kind: 'set', name, settings }],
-          outcome: { reach: { profile: name, workspaces } },
+          outcome: { reach: { profile: name, workspaces }, ...defined({ tie: tieTo(aliasOf, name) }) },
         }
       })
       if (chosen === undefined) throw new BrokerError('internal', 'no workspace was chosen')

@@ -106,7 +106,15 @@ function proxyRoute(api: ApiServer, context: RouteContext): void {
       schema: { body: proxyEnvBody },
     },
     async (request, reply) => {
-      const { profile, format, name, pid, no_proxy: noProxy, no_proxy_small: small } = request.body
+      const {
+        profile,
+        format,
+        name,
+        pid,
+        environment,
+        no_proxy: noProxy,
+        no_proxy_small: small,
+      } = request.body
       const { custom_headers: variable, headers_in_files: inFiles, ui_url: uiUrl } = request.body
       const address = tcpAddress(inspection.status().listeners)
       await credentials.refresh()
@@ -114,12 +122,16 @@ function proxyRoute(api: ApiServer, context: RouteContext): void {
       // Throws if there is nothing to serve: a job that could only wait had better not start.
       const served = requirePair(credentials.serve(profile))
       const { resolved } = credentials.state(profile)
-      const { facts, token, ticket, isDurable } = await tokens.createForJob({
+      const wanted = {
         name,
         profile: served.profile,
         needsTicket: resolved.kind === 'server',
-        ...defined({ workspace: resolved.workspace, pid }),
-      })
+        ...defined({ workspace: resolved.workspace }),
+      }
+      const { facts, token, ticket, isDurable, isNew } =
+        environment === undefined
+          ? { ...(await tokens.createForJob({ ...wanted, ...defined({ pid }) })), isNew: true }
+          : await tokens.shareInEnvironment({ ...wanted, environment })
       const isChosen = profile !== undefined && isNameable(resolved, isOurFile)
       const env = wholeEnv({
         ...planProxyEnv({
@@ -132,7 +144,7 @@ function proxyRoute(api: ApiServer, context: RouteContext): void {
         ...defined({ PREFECT_PROFILE: isChosen ? resolved.name : undefined }),
       })
       const caller = { ...guard.callerOf(request), token: { ...facts, power: 'proxy' as const } }
-      trail.given(request, caller, 'token_created', { profile: served.profile })
+      trail.given(request, caller, isNew ? 'token_created' : 'env', { profile: served.profile })
       const notes = notesThroughProxy(resolved.notes)
       const notice = isDurable ? undefined : NOT_DURABLE
       const body =

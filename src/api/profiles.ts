@@ -199,6 +199,7 @@ function renderProfile(state: ProfileState, entry: ProfileEntry | undefined): Pr
     kind: resolved.kind,
     because: resolved.because,
     ...defined({
+      alias_of: resolved.aliasOf,
       api_url: resolved.apiUrl && withoutUserinfo(resolved.apiUrl),
       workspace: renderWorkspaceOf(state),
     }),

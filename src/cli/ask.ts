@@ -163,7 +163,9 @@ async function readAll({ terminal }: Session): Promise<string> {
     text += chunk
     if (text.length > 10_000) throw usageError('stdin is too long for a secret')
   }
-  return text
+  // As PowerShell writes files: every other byte would be taken for a part of the secret.
+  if (/[\0\ufffd]/.test(text)) throw usageError('stdin is not UTF-8 text; save the file as UTF-8, not UTF-16')
+  return text.replace(/^\ufeff/, '')
 }
 
 function nonEmpty(what: string, text: string): string {

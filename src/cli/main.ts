@@ -6,6 +6,7 @@ import { addDoctor } from './commands/doctor.js'
 import { addEnv, addExec, addGet } from './commands/env.js'
 import { addEvents } from './commands/events.js'
 import { addHook } from './commands/hook.js'
+import { addIntegrate } from './commands/integrate.js'
 import { addKeys, addRenew } from './commands/keys.js'
 import { addLogin } from './commands/login.js'
 import { addAdopt, addLogout } from './commands/logout.js'
@@ -89,6 +90,7 @@ export function createProgram(start: Start, terminal: Surroundings): Command {
   for (const add of [addWorkspace, addProfile, addKeys, addRenew, addToken, addVault]) add(program, start)
   program.commandsGroup('Other:')
   addService(program, start)
+  addIntegrate(program, start)
   addCompletion(program)
   addHook(program, terminal)
   addVersion(program, start)

@@ -5,7 +5,8 @@ import type { ProfileStatus, Status } from '../wire/status.js'
 import { settingsOfEnv } from './fast/around.js'
 import { lookAround } from './fast/host.js'
 import { describeSettings, isFromProxy, pairIn } from './fast/standing.js'
-import type { Terminal } from './session.js'
+import type { Session, Terminal } from './session.js'
+import { printable } from './text.js'
 
 export interface Standing {
   readonly text: string
@@ -43,4 +44,10 @@ export function findStanding(
     ...naming,
     ...describeSettings([settingsOfEnv(terminal.env), ...files], false).map((text) => ({ text })),
   ]
+}
+
+/** What is wrong with the file that the login was just written to. The login is done, whatever comes of this. */
+export async function warnOfFile({ client, say }: Session): Promise<void> {
+  const status = await client.status().catch(() => undefined)
+  for (const warning of status?.profiles_file.warnings ?? []) say(`note: ${printable(warning)}`)
 }

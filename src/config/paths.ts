@@ -21,6 +21,12 @@ export interface Paths {
   readonly profilesFile: string
 }
 
+/**
+ * Variables of one process, which a service must not take over: the Node that runs this command, what the plugin for Prefect
+ * should do, and what it did.
+ */
+export const OWN_VARIABLES = ['PREFECT_AUTH_NODE', 'PREFECT_AUTH_PLUGIN', 'PREFECT_AUTH_PLUGIN_DID'] as const
+
 const NAME = 'prefect-auth'
 const SOCKET = 'authd.sock'
 

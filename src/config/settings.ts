@@ -6,6 +6,7 @@ import { parse as parseToml } from 'smol-toml'
 import { z } from 'zod'
 import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS } from '../std/clock.js'
 import { formatDuration, parseDuration } from '../std/time.js'
+import { OWN_VARIABLES } from './paths.js'
 
 /** A duration as text; milliseconds in the settings. */
 const duration = (minMs: number, maxMs: number) =>
@@ -144,8 +145,13 @@ export type Settings = {
     | ((typeof SETTINGS)[Name]['default'] extends undefined ? undefined : never)
 }
 
-/** Variables that are not settings: clients need these paths too. */
-const PATH_VARIABLES = ['PREFECT_AUTH_CONFIG', 'PREFECT_AUTH_STATE_DIR', 'PREFECT_AUTH_SOCKET']
+/** Variables that are not settings: paths that clients need too, and what concerns only them. */
+const OTHER_VARIABLES: readonly string[] = [
+  'PREFECT_AUTH_CONFIG',
+  'PREFECT_AUTH_STATE_DIR',
+  'PREFECT_AUTH_SOCKET',
+  ...OWN_VARIABLES,
+]
 
 interface SettingsProblem {
   /** One sentence: the name, its source, and the allowed values. */
@@ -230,12 +236,12 @@ export function variableName(name: string): string {
 function fromEnv(env: SettingsSources['env'], problems: SettingsProblem[]): [string, Given][] {
   const byVariable = new Map(Object.keys(SETTINGS).map((name) => [variableName(name), name]))
   return Object.entries(env).flatMap(([variable, value]): [string, Given][] => {
-    if (!variable.startsWith('PREFECT_AUTH_') || value === undefined || PATH_VARIABLES.includes(variable))
+    if (!variable.startsWith('PREFECT_AUTH_') || value === undefined || OTHER_VARIABLES.includes(variable))
       return []
     const name = byVariable.get(variable)
     if (name !== undefined) return [[name, { value, where: `the environment variable ${variable}` }]]
     problems.push({
-      message: `unknown setting in the environment variable ${variable}; known variables: ${[...byVariable.keys(), ...PATH_VARIABLES].join(', ')}`,
+      message: `unknown setting in the environment variable ${variable}; known variables: ${[...byVariable.keys(), ...OTHER_VARIABLES].join(', ')}`,
     })
     return []
   })

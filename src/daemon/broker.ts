@@ -3,7 +3,9 @@
 import { createJobMinder } from '../admin/age-jobs.js'
 import { createProfileMinder } from '../admin/follow-profiles.js'
 import { createKeyAdmin } from '../admin/keys.js'
+import { createRecogniser } from '../admin/own-keys.js'
 import { createProfileAdmin } from '../admin/profiles.js'
+import { createRenameFollower } from '../admin/renames.js'
 import { createVaultAdmin } from '../admin/vault.js'
 import { createWorkspaceAdmin } from '../admin/workspaces.js'
 import type { AppDeps } from '../api/context.js'
@@ -14,6 +16,7 @@ import { findLoginTarget } from '../login/target.js'
 import { askServer } from '../prefect/server.js'
 import { createProxyRejection } from '../proxy/rejection.js'
 import { createRenewal } from '../renewal/renewal.js'
+import { planConnectionExamination } from '../status/connections.js'
 import { planExaminations, planRenewalExamination } from '../status/doctor.js'
 import { noticesOfJobs, planJobExamination } from '../status/jobs.js'
 import { notifyPeople } from '../status/notify.js'
@@ -140,6 +143,15 @@ function createFeatures(parts: BrokerParts, core: Core) {
     clock,
     newId,
     admin: profiles,
+    followRename: createRenameFollower({ ...files, changes, log: log.child({ part: 'profiles' }) }),
+    recognise: createRecogniser({
+      ...files,
+      changes,
+      cloud,
+      now,
+      settle,
+      log: log.child({ part: 'profiles' }),
+    }),
     log: log.child({ part: 'profiles' }),
     policy: { adopt: settings['profiles.adopt'], mirror: settings['profiles.mirror'] },
   })
@@ -213,14 +225,18 @@ function createAppParts(parts: BrokerParts, core: Core, features: Features): App
         vault,
         notices,
         listeners,
-        askServer: ({ apiUrl = '', authString }) =>
-          askServer({ dispatcherFor: agent.dispatcherFor, clock }, { apiUrl, ...defined({ authString }) }),
+        askServer: ({ apiUrl = '', authString, profile }) => {
+          const { connection } = credentials.state(profile).resolved
+          const caller = { dispatcherFor: agent.dispatcherFor, clock, ...defined({ connection }) }
+          return askServer(caller, { apiUrl, ...defined({ authString }) })
+        },
         clockSkewMs: (profile) => times.of(credentials.state(profile).resolved.cloudApiUrl).skewMs(),
         trouble: () => parts.state.trouble(),
         auditProblem: () => audit.problem(),
         now: () => clock.now(),
       }),
       planRenewalExamination({ credentials, renewal: renewal.admin }),
+      planConnectionExamination({ credentials }),
       planJobExamination({ tokens, listeners }),
       ...idle.examinations,
     ],
@@ -248,7 +264,7 @@ function createAppParts(parts: BrokerParts, core: Core, features: Features): App
     inspection,
     renewal: renewal.admin,
     serviceAccounts: renewal.serviceAccounts,
-    workspaces: createWorkspaceAdmin({ ...keys, changes, settle }),
+    workspaces: createWorkspaceAdmin({ ...keys, changes, settle, now: () => clock.now() }),
     keys: createKeyAdmin({ ...keys, disposal, turns }),
     vault: createVaultAdmin({ vault, keeper, events, settle }),
     way: { dispatcherFor: agent.dispatcherFor, onRejected },

@@ -14,6 +14,7 @@ import { createAcceptLogin } from '../login/accept.js'
 import { renewalMoment } from '../renewal/due.js'
 import { createCredentials } from '../serve/serve.js'
 import { type Clock, SECOND_MS, sleep } from '../std/clock.js'
+import { createTokenSecret } from '../tokens/derive.js'
 import { createTokens } from '../tokens/issue.js'
 import type { BrokerParts } from './open-parts.js'
 
@@ -54,7 +55,8 @@ export async function createCore(parts: BrokerParts) {
   })
   const settle = () => credentials.settle()
   const { identifyProcess } = parts
-  const tokens = createTokens({ document, clock, newId, randomToken, identifyProcess })
+  const loadSecret = createTokenSecret({ vault, randomToken })
+  const tokens = createTokens({ document, clock, newId, randomToken, identifyProcess, loadSecret })
 
   const turns = createTurns()
   const disposal = createDisposal({ cloud, keeper, store })

@@ -11,6 +11,7 @@ import { createProcessIdentifier } from '../os/proc.js'
 import type { CloudApi, CloudDefaults, ServiceAccountsApi } from '../prefect/cloud.js'
 import { cloudDefaults, openCloudFromEnv } from '../prefect/open-cloud.js'
 import { createServerTimes, type ServerTimes } from '../prefect/server-time.js'
+import { createConnections } from '../profiles/connections.js'
 import { openProfileStore } from '../profiles/open-profiles.js'
 import type { ProfileStore } from '../profiles/profile.js'
 import type { ProxyWay } from '../proxy/proxy.js'
@@ -126,13 +127,7 @@ export async function openParts(
   const vault = await openDaemonVault(options, itemsInUse(state.ledger.read()).length)
   onClose(() => vault.close())
   const times = createServerTimes(clock)
-  const cloud = openCloudFromEnv(env, {
-    clock,
-    random,
-    log: log.child({ part: 'cloud' }),
-    userAgent: `prefect-auth-broker/${version}`,
-    onServerDate: (url, serverAt, receivedAt) => times.of(url).note(serverAt, receivedAt),
-  })
+  const defaults = cloudDefaults(env)
   const store = await openProfileStore({
     path: paths.profilesFile,
     keepIn: stateDir,
@@ -140,11 +135,19 @@ export async function openParts(
     log: log.child({ part: 'profiles' }),
   })
   onClose(() => store.close())
+  const cloud = openCloudFromEnv(env, {
+    clock,
+    random,
+    log: log.child({ part: 'cloud' }),
+    userAgent: `prefect-auth-broker/${version}`,
+    connectionOf: createConnections({ store, defaults }),
+    onServerDate: (url, serverAt, receivedAt) => times.of(url).note(serverAt, receivedAt),
+  })
   return {
     settings,
     facts: { version, pid: host.pid, node: host.node, stateDir, ...defined({ configFile }) },
     hostname: host.hostname,
-    defaults: cloudDefaults(env),
+    defaults,
     clock,
     times,
     random,

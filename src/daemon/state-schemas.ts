@@ -73,6 +73,14 @@ function byName<T>(value: z.ZodType<T>): z.ZodType<Readonly<Record<string, T>>> 
     })
 }
 
+const promotion = z.object({
+  profile: text,
+  item: text,
+  at,
+  owner: owner.exactOptional(),
+  workspaces: z.array(workspace).exactOptional(),
+})
+
 const undoEdit = z.discriminatedUnion('kind', [
   z.object({
     kind: z.literal('set'),
@@ -142,18 +150,17 @@ export const journalEntry = z.discriminatedUnion('kind', [
     created: z.array(text),
     keys: z.array(z.object({ item: text, profile: maybe })),
     outcome: z.object({
-      promote: z
-        .object({
-          profile: text,
-          item: text,
-          at,
-          owner: owner.exactOptional(),
-          workspaces: z.array(workspace).exactOptional(),
-        })
-        .exactOptional(),
+      promote: promotion.exactOptional(),
+      tie: promotion.extend({ heir: maybe }).exactOptional(),
       rename: z.object({ from: text, to: text }).exactOptional(),
       reach: z.object({ profile: text, workspaces: z.array(workspace) }).exactOptional(),
-      forget: z.object({ profile: text, items: z.array(text) }).exactOptional(),
+      forget: z
+        .object({
+          profile: text,
+          items: z.array(text),
+          heirs: z.record(z.string(), text).exactOptional(),
+        })
+        .exactOptional(),
       auth: z.object({ profile: text, item: maybe }).exactOptional(),
       revoke: z.boolean().exactOptional(),
     }),
@@ -182,6 +189,7 @@ export const tokenRecord = z.looseObject({
   ticketHash: z.string().length(64).exactOptional(),
   workspace: z.object({ accountId: text, workspaceId: text }).exactOptional(),
   parkedAt: at.exactOptional(),
+  environment: text.exactOptional(),
   job: z.object({ pid: z.number().exactOptional(), process: maybe, idleMs: at }).exactOptional(),
 })
 

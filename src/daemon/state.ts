@@ -4,7 +4,7 @@ import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { BrokerError } from '../base/errors.js'
 import { type Journal, journalOf } from '../keys/journal.js'
-import { afterUncleanEnd, EMPTY_LEDGER, type Ledger } from '../keys/ledger.js'
+import { EMPTY_LEDGER, type Ledger } from '../keys/ledger.js'
 import { recheckedChanges, takenOver } from '../keys/takeover.js'
 import { NO_PORTS, type PortList } from '../login/ports.js'
 import { type OnRefused, sweepTemporaryFiles } from '../os/atomic-file.js'
@@ -199,7 +199,7 @@ async function readOldJournal(
 type OldJournal = Awaited<ReturnType<typeof readDocument<Journal>>> | undefined
 
 /** What every start does to the ledger, in one write: takes over, re-checks, and supposes what no mark rules out. `isClean`: the last daemon marked its end. Never rejects. */
-async function bringUpToDate(
+export async function bringUpToDate(
   ledger: OpenedDocument<Ledger>,
   journal: OldJournal,
   isClean: boolean,
@@ -217,4 +217,26 @@ async function bringUpToDate(
     (change) => `the ${change} is not continued: the state was restored from an older copy`,
   )
   return { isDurable, notices: [...(journal?.notices ?? []), ...notices] }
+}
+
+/** More than a daemon can count while its disk fails. */
+const SKIPPED_GENERATIONS = 1_000_000
+
+/**
+ * After an end that left no mark: any key may have been given without its mark, and any generation may have been used that was
+ * not written.
+ */
+function afterUncleanEnd(ledger: Ledger): Ledger {
+  const keys = mapValues(ledger.keys, (key) => (key.handedOut ? key : { ...key, handedOut: true }))
+  const profiles = mapValues(ledger.profiles, (record) =>
+    record.generation === 0 ? record : { ...record, generation: record.generation + SKIPPED_GENERATIONS },
+  )
+  return { ...ledger, keys, profiles }
+}
+
+function mapValues<T>(
+  map: Readonly<Record<string, T>>,
+  change: (value: T) => T,
+): Readonly<Record<string, T>> {
+  return Object.fromEntries(Object.entries(map).map(([name, value]) => [name, change(value)]))
 }

@@ -11,10 +11,10 @@ import { type ChangePlan, intend, isNothing } from './intent.js'
 import type { ChangeEntry } from './journal.js'
 import type { KeyKeeper } from './keeper.js'
 import { forgottenFor, type KeyRecord, profilesServing, withChange, withoutChange } from './ledger.js'
-import { decide, retiredFor } from './outcome.js'
+import { decide, retiredFor, withItem } from './outcome.js'
 import type { Revocation, Revoked } from './revocation.js'
 import type { Turns } from './turns.js'
-import { fileBefore, putBack, recheck } from './undo.js'
+import { fileBefore, isWrittenBy, putBack, recheck } from './undo.js'
 
 export interface Changed {
   readonly keys: readonly KeyRecord[]
@@ -128,9 +128,9 @@ export function createChanges({
     return store.edit(edits)
   }
 
-  async function commit(entry: ChangeEntry): Promise<void> {
+  async function commit(entry: ChangeEntry, write = keeper.apply): Promise<void> {
     const done: ChangeEntry = { ...entry, step: 'committed' }
-    await keeper.apply((ledger) => {
+    await write((ledger) => {
       const next = decide(ledger, entry, clock.now())
       return entry.outcome.revoke === true ? withChange(next, done) : withoutChange(next, entry.id)
     })
@@ -142,8 +142,9 @@ export function createChanges({
     plan: ChangePlan,
   ): Promise<Changed> {
     if (isNothing(plan)) return { keys: [], reading, revoked: [] }
-    const intent = { id: newId(), startedAt: clock.now(), keeper }
-    const { entry, edits } = intend(intent, reading.file, profiles, plan)
+    const about = { id: newId(), startedAt: clock.now(), keeper }
+    const intent = () => intend(about, reading.file, profiles, plan)
+    let { entry, edits } = intent()
     // One write of the file, and nothing else: it is done or not.
     const isPlain = edits.length > 0 && Object.keys(plan).every((part) => part === 'act' || part === 'edits')
     underWay.add(entry.id)
@@ -151,7 +152,13 @@ export function createChanges({
     let isWritten = false
     let keys: readonly KeyRecord[] = []
     try {
-      if (!isPlain) await keeper.apply((ledger) => withChange(ledger, entry))
+      if (!isPlain) {
+        await keeper.apply((ledger) => {
+          // Others may have forgotten a key since; once the entry names it, none does.
+          ;({ entry, edits } = intent())
+          return withChange(ledger, entry)
+        })
+      }
       isNoted = !isPlain
       // Before a key of the file is known to us: from then on it would count as a mirror of ours.
       held.set(entry.id, hold(profiles))
@@ -173,6 +180,13 @@ export function createChanges({
         return { keys, reading: store.reading(), revoked: await revoke(noted) }
       }
       const isUntouched = !isWritten && isBrokerError(error, ...NOTHING_WRITTEN)
+      if (isPlain && !isUntouched) {
+        const now = await store.refresh({ force: true })
+        if (isWrittenBy(now.file, entry, edits)) {
+          await release(entry.id)
+          return { keys, reading: now, revoked: [] }
+        }
+      }
       const isDone = await settleEntry(entry, { isOnline: false, isUntouched }).catch((failure: unknown) => {
         later(entry)(failure)
         held.get(entry.id)?.last()
@@ -227,7 +241,8 @@ export function createChanges({
       noted.isRestored === true
         ? await recheck(noted, { store, keeper, ...(isOnline ? { cloud } : {}) })
         : await putBack(noted, { store, keeper, isUntouched })
-    if (back.isDecided) await commit(noted)
+    // The file says so, to the next start as well: a disk that fails now does not hold it up.
+    if (back.isDecided) await commit(noted, keeper.accept)
     else {
       await keeper.apply((ledger) =>
         withoutChange(retiredFor(ledger, noted, back.missing, clock.now()), noted.id),
@@ -242,7 +257,8 @@ export function createChanges({
 
   async function settleOlder(profiles: readonly string[]): Promise<void> {
     for (const entry of open()) {
-      if (entry.step === 'committed' || !concerns(entry, profiles)) continue
+      const isOurs = entry.tables.some(({ profile }) => profiles.includes(profile))
+      if (!isOurs || entry.step === 'committed') continue
       await settleEntry(entry, { isOnline: false }).catch(later(entry))
     }
   }
@@ -276,17 +292,6 @@ export function createChanges({
       }
     },
   }
-}
-
-function concerns({ tables }: ChangeEntry, profiles: readonly string[]): boolean {
-  return tables.some(({ profile }) => profiles.includes(profile))
-}
-
-/** Another profile may have stored the same key since the intent was noted: it keeps the name that it has there. */
-function withItem(entry: ChangeEntry, item: string | undefined): ChangeEntry {
-  const { promote } = entry.outcome
-  if (promote === undefined || item === undefined) return entry
-  return { ...entry, outcome: { ...entry.outcome, promote: { ...promote, item } } }
 }
 
 function fileChanged(path: string): BrokerError {

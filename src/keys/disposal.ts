@@ -31,7 +31,10 @@ export function createDisposal({
 }): Disposal {
   const isUsed: Disposal['isInUse'] = (key) => {
     if (isInUse(keeper.ledger(), key)) return true
-    const written = [...store.reading().file.profiles.values()].map(({ apiKey }) => apiKey?.fingerprint())
+    const { file, isUnread } = store.reading()
+    // A file that nobody could read yet may name any key.
+    if (isUnread === true) return true
+    const written = [...file.profiles.values()].map(({ apiKey }) => apiKey?.fingerprint())
     return key.fingerprint !== undefined && written.includes(key.fingerprint)
   }
   return {
@@ -53,5 +56,5 @@ export function targetOf(
 ): CloudTarget | undefined {
   const key = record === undefined ? undefined : keeper.keyOf(record.item)
   if (record === undefined || key === undefined) return undefined
-  return { cloudApiUrl: record.cloudApiUrl, key }
+  return { cloudApiUrl: record.cloudApiUrl, key, profile: record.profile }
 }

@@ -151,7 +151,9 @@ function undoOfSet(
 export function expecting({ profiles }: ProfileFile, edit: ProfileEdit): ProfileEdit {
   if (edit.kind !== 'set') return edit
   const entry = profiles.get(edit.name)
-  const unknown = new Set([...(entry?.unusable ?? []), ...(entry?.notStrings ?? [])])
+  const unknown = new Set(
+    [entry?.unusable, entry?.trimmed, entry?.notStrings].flatMap((names) => names ?? []),
+  )
   const table = tableOf(entry) ?? new Map<string, string>()
   const expected = Object.fromEntries(
     Object.keys(edit.settings)

@@ -1,8 +1,24 @@
-/** A plain-text key of the profile file as a key of ours: kept before it leaves the file. Pure. */
+/** Plain-text keys of the profile file as keys of ours: kept before they leave the file, and found again there. Pure. */
 
 import { keyClass } from '../prefect/cloud.js'
-import type { ResolvedProfile } from '../profiles/profile.js'
+import type { ProfileFile, ResolvedProfile } from '../profiles/profile.js'
 import type { PlannedKey } from './intent.js'
+import type { KeyRecord } from './ledger.js'
+
+/** Which of these keys stand in the tables of other profiles than `name`: those profiles, by item. */
+export function heirsOf(
+  { profiles }: ProfileFile,
+  name: string,
+  keys: readonly KeyRecord[],
+): Readonly<Record<string, string>> {
+  const written = [...profiles.values()].filter((entry) => entry.name !== name)
+  return Object.fromEntries(
+    keys.flatMap(({ item, fingerprint }) => {
+      const heir = written.find(({ apiKey }) => apiKey?.fingerprint() === fingerprint)
+      return heir === undefined ? [] : [[item, heir.name] as const]
+    }),
+  )
+}
 
 /** Undefined if the profile's table has no key, or a token of ours instead of one. Every process can read the file. */
 export function plannedFromFile(

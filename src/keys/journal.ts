@@ -127,12 +127,19 @@ export interface ChangeOutcome {
     readonly owner?: Owner
     readonly workspaces?: readonly Workspace[]
   }
+  /** The profile gets a key that is known: the current one of `heir`, else the one under `item`. The rest as in `promote`. */
+  readonly tie?: NonNullable<ChangeOutcome['promote']> & { readonly heir?: string }
   /** Everything of one profile is the other's. */
   readonly rename?: { readonly from: string; readonly to: string }
   /** The workspaces that the profile's key was found to reach. */
   readonly reach?: { readonly profile: string; readonly workspaces: readonly Workspace[] }
   /** Items of this profile that are forgotten. */
-  readonly forget?: { readonly profile: string; readonly items: readonly string[] }
+  readonly forget?: {
+    readonly profile: string
+    readonly items: readonly string[]
+    /** Other profiles whose tables contain a key of this one, by item: it becomes theirs. */
+    readonly heirs?: Readonly<Record<string, string>>
+  }
   /** The profile's auth string is the one under `item`; without one there is none. */
   readonly auth?: { readonly profile: string; readonly item?: string }
   /** Whether the forgotten keys are deleted at Prefect first. */
@@ -145,7 +152,9 @@ export type JournalEntry = RotationEntry | LoginEntry | RenameEntry | BotEntry |
 export function itemsNeeded(entry: JournalEntry): readonly string[] {
   switch (entry.kind) {
     case 'change':
-      return entry.step === 'intended' ? entry.keys.map(({ item }) => item) : []
+      return entry.step === 'intended'
+        ? [...entry.keys.map(({ item }) => item), entry.outcome.tie?.item ?? []].flat()
+        : []
     case 'rotation':
       return entry.step === 'lost' ? [] : [entry.item]
     case 'login':
@@ -192,9 +201,10 @@ export async function dropEntry(journal: Document<Journal>, id: string): Promise
   })
 }
 
-/** The profile's rotations: unfinished ones, and those whose key is lost. */
-export function rotationsOf({ entries }: Journal, profile: string): readonly RotationEntry[] {
+/** The profile's rotations, and those of its key (`item`) by another profile: unfinished ones, and those whose key is lost. */
+export function rotationsOf({ entries }: Journal, profile: string, item?: string): readonly RotationEntry[] {
   return Object.values(entries).filter(
-    (entry): entry is RotationEntry => entry.kind === 'rotation' && entry.profile === profile,
+    (entry): entry is RotationEntry =>
+      entry.kind === 'rotation' && (entry.profile === profile || entry.oldItem === item),
   )
 }

@@ -62,10 +62,17 @@ export interface KeyKeeper {
    * and item, with what is new about it.
    */
   store(key: Secret, about: NewKey): Promise<KeyRecord>
+  /**
+   * Stores a key again whose record a crash has kept from being written: from its item in the vault. Undefined if there is
+   * no such key; rejects as `Vault.get` and `store` do.
+   */
+  recall(about: NewKey): Promise<KeyRecord | undefined>
   /** Puts an auth string into the vault; nothing names it yet. */
   putAuthString(item: string, profile: string, apiUrl: string, text: Secret): Promise<void>
   /** One durable change of the ledger; what it forgets is then deleted from the vault. */
   apply(change: (ledger: Ledger) => Ledger): Promise<void>
+  /** The same for what is decided elsewhere and cannot be refused: in memory if the disk fails, and written later. */
+  accept(change: (ledger: Ledger) => Ledger): Promise<void>
   /**
    * Makes a stored key the current one and retires the key before it: one atomic write. Returns false, and changes nothing,
    * if `replacing` is given and another item is current.
@@ -192,6 +199,22 @@ export function createKeyKeeper({
     return found.find(({ item }) => profilesServing(ledger.read(), item).length > 0) ?? found[0]
   }
 
+  const store: KeyKeeper['store'] = async (key, about) => {
+    const known = find(key, about.cloudApiUrl)
+    const item = known?.item ?? about.item
+    const { profile, cloudApiUrl: apiUrl } = about
+    if (keyOf(item) === undefined) {
+      await vault.put(item, sealEnvelope({ kind: 'api_key', profile, apiUrl, secret: key }))
+      secrets.set(item, { kind: 'held', secret: key, apiUrl })
+    }
+    const fingerprint = key.fingerprint()
+    const isOut = ({ handedOut, ...other }: KeyRecord) => handedOut && other.fingerprint === fingerprint
+    const handedOut = about.handedOut === true || Object.values(ledger.read().keys).some(isOut)
+    const fresh: KeyRecord = { ...about, item, fingerprint, handedOut }
+    await update((current) => withKey(current, mergedKey(current.keys[item], fresh)))
+    return ledger.read().keys[item] ?? fresh
+  }
+
   const loader = createItemLoader({
     secrets,
     wanted: () => itemsInUse(ledger.read()),
@@ -217,20 +240,12 @@ export function createKeyKeeper({
     profile,
     current: (name) => currentKey(ledger.read(), name),
     find,
-    async store(key, about) {
-      const known = find(key, about.cloudApiUrl)
-      const item = known?.item ?? about.item
-      const { profile, cloudApiUrl: apiUrl } = about
-      if (keyOf(item) === undefined) {
-        await vault.put(item, sealEnvelope({ kind: 'api_key', profile, apiUrl, secret: key }))
-        secrets.set(item, { kind: 'held', secret: key, apiUrl })
-      }
-      const fingerprint = key.fingerprint()
-      const isOut = ({ handedOut, ...other }: KeyRecord) => handedOut && other.fingerprint === fingerprint
-      const handedOut = about.handedOut === true || Object.values(ledger.read().keys).some(isOut)
-      const fresh: KeyRecord = { ...about, item, fingerprint, handedOut }
-      await update((current) => withKey(current, mergedKey(current.keys[item], fresh)))
-      return ledger.read().keys[item] ?? fresh
+    store,
+    async recall(about) {
+      const sealed = await vault.get(about.item)
+      const found = sealed === undefined ? undefined : openEnvelope(about.item, sealed)
+      if (found?.kind !== 'api_key' || found.apiUrl !== about.cloudApiUrl) return undefined
+      return store(found.secret, about)
     },
     async putAuthString(item, profile, apiUrl, secret) {
       await vault.put(item, sealEnvelope({ kind: 'auth_string', profile, apiUrl, secret }))
@@ -238,6 +253,10 @@ export function createKeyKeeper({
     },
     async apply(change) {
       await update(change)
+      await buryDoomed()
+    },
+    async accept(change) {
+      await observe(change)
       await buryDoomed()
     },
     async promote(item, options = {}) {

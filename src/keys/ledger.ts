@@ -2,7 +2,7 @@
 
 import type { Owner, Workspace } from '../prefect/cloud.js'
 import { defined } from '../std/defined.js'
-import type { Journal, JournalEntry } from './journal.js'
+import { type ChangeEntry, itemsNeeded, type Journal, type JournalEntry } from './journal.js'
 
 export type KeyOrigin = 'browser' | 'pasted' | 'minted' | 'service_account' | 'profile'
 
@@ -137,7 +137,7 @@ export function withChange(ledger: Ledger, entry: JournalEntry): Ledger {
 
 /**
  * The item becomes the current one of its profile, and the current one retired. Nothing changes if the item is unknown, or
- * if `replacing` is given and another item is current.
+ * if `replacing` is given and another item is current. A renewal (`replacing`) is one for every profile with that key.
  */
 export function promoted(
   ledger: Ledger,
@@ -162,32 +162,46 @@ export function promoted(
   const isOthers = profilesServing(ledger, item).some((name) => name !== profile)
   const live = isOthers ? known : { ...known, profile }
   const old = currentKey(ledger, profile)
-  const retired =
-    old === undefined || old.item === item ? ledger : replaced(ledger, old, { from: profile, at: now })
   // Only a renewal passes `replacing`. Same write, so that a crash cannot separate the two.
-  const renewal = replacing === undefined ? {} : { lastRenewal: { at: now, outcome: 'done' as const } }
-  return withProfile(withKey(retired, live), profile, {
-    ...before,
-    ...patch,
-    ...renewal,
-    currentItem: item,
-  })
+  const isRenewal = replacing !== undefined
+  const sharing = isRenewal ? profilesServing(ledger, replacing).filter((name) => name !== profile) : []
+  const renewal = isRenewal ? { lastRenewal: { at: now, outcome: 'done' as const } } : {}
+  const own = { ...before, ...patch, ...renewal, currentItem: item }
+  const moved = [profile, ...sharing].reduce(
+    (next, name) => {
+      if (name === profile) return withProfile(next, name, own)
+      return withProfile(next, name, { ...profileRecord(next, name), ...renewal, currentItem: item })
+    },
+    withKey(ledger, live),
+  )
+  return old === undefined || old.item === item ? moved : replaced(moved, old, now)
 }
 
-/** A key that `from` no longer uses is retired, or stays the key of another profile. */
-function replaced(
-  ledger: Ledger,
-  old: KeyRecord,
-  { from, at }: { readonly from: string; readonly at: number },
-): Ledger {
-  const other = profilesServing(ledger, old.item).find((name) => name !== from)
+/** A key that its profile no longer uses is retired, or stays the key of another profile. */
+function replaced(ledger: Ledger, old: KeyRecord, at: number): Ledger {
+  const [other] = profilesServing(ledger, old.item)
   return withKey(ledger, other === undefined ? { ...old, retiredAt: at } : { ...old, profile: other })
 }
 
-/** Removes the record; its item stays doomed until the vault has deleted it. */
-export function forgotten(ledger: Ledger, item: string): Ledger {
-  const { [item]: _, ...keys } = ledger.keys
-  const rest: Ledger = { ...ledger, keys, doomed: [...new Set([...(ledger.doomed ?? []), item])] }
+/**
+ * Removes the record; its item stays doomed until the vault has deleted it. A key that a change under way still needs becomes
+ * one that this change has created. `by`: the profiles of the change that forgets it.
+ */
+export function forgotten(ledger: Ledger, item: string, by: readonly string[] = []): Ledger {
+  const { [item]: record, ...keys } = ledger.keys
+  const heir = Object.values(ledger.changes ?? {}).find(
+    (entry): entry is ChangeEntry =>
+      entry.kind === 'change' &&
+      itemsNeeded(entry).includes(item) &&
+      !entry.tables.some(({ profile }) => by.includes(profile)),
+  )
+  const rest: Ledger =
+    heir === undefined || record === undefined
+      ? { ...ledger, keys, doomed: [...new Set([...(ledger.doomed ?? []), item])] }
+      : withChange(withKey(ledger, { ...record, profile: heir.profile }), {
+          ...heir,
+          created: [...new Set([...heir.created, item])],
+        })
   return profilesServing(ledger, item).reduce((current, name) => {
     const { currentItem: __, ...profile } = profileRecord(current, name)
     return withProfile(current, name, profile)
@@ -198,7 +212,7 @@ export function forgotten(ledger: Ledger, item: string): Ledger {
 export function forgottenFor(ledger: Ledger, name: string, items: readonly string[]): Ledger {
   return items.reduce((current, item) => {
     const other = profilesServing(current, item).find((one) => one !== name)
-    if (other === undefined) return forgotten(current, item)
+    if (other === undefined) return forgotten(current, item, [name])
     const record = current.keys[item]
     const moved = record === undefined ? current : withKey(current, { ...record, profile: other })
     const { currentItem, ...profile } = profileRecord(moved, name)
@@ -245,28 +259,6 @@ export function renamed(ledger: Ledger, from: string, to: string): Ledger {
 export function reset(ledger: Ledger, name: string): Ledger {
   const { generation, digest } = profileRecord(ledger, name)
   return withProfile(ledger, name, { ...NOTHING_KNOWN, generation, digest })
-}
-
-/** More than a daemon can count while its disk fails. */
-const SKIPPED_GENERATIONS = 1_000_000
-
-/**
- * After an end that left no mark: any key may have been given without its mark, and any generation may have been used that was
- * not written.
- */
-export function afterUncleanEnd(ledger: Ledger): Ledger {
-  const keys = mapValues(ledger.keys, (key) => (key.handedOut ? key : { ...key, handedOut: true }))
-  const profiles = mapValues(ledger.profiles, (record) =>
-    record.generation === 0 ? record : { ...record, generation: record.generation + SKIPPED_GENERATIONS },
-  )
-  return { ...ledger, keys, profiles }
-}
-
-function mapValues<T>(
-  map: Readonly<Record<string, T>>,
-  change: (value: T) => T,
-): Readonly<Record<string, T>> {
-  return Object.fromEntries(Object.entries(map).map(([name, value]) => [name, change(value)]))
 }
 
 /** Every item that the ledger names: current and retired keys, auth strings, and what a change under way has made. */

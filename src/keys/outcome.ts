@@ -14,30 +14,45 @@ import {
   withNote,
   withProfile,
 } from './ledger.js'
+import { bequeathed, withUser } from './sharing.js'
 
 /** Applies what the entry names, as far as nothing newer has taken its place. */
 export function decide(ledger: Ledger, { outcome, tables }: ChangeEntry, now: number): Ledger {
-  const { promote, rename, reach, forget, auth, revoke } = outcome
+  const { promote, tie, rename, reach, forget, auth, revoke } = outcome
   let next = ledger
-  if (promote !== undefined) {
-    const { profile, item, at, ...patch } = promote
-    next = promoted(next, item, { profile, patch }, at)
+  if (promote !== undefined) next = withCurrent(next, promote)
+  if (tie !== undefined) {
+    // A renewal of the heir's key may have come in between.
+    const { heir, item, ...found } = tie
+    const current = heir === undefined ? item : profileRecord(next, heir).currentItem
+    if (current !== undefined) next = withCurrent(next, { ...found, item: current })
   }
   if (rename !== undefined) next = renamed(next, rename.from, rename.to)
   if (reach !== undefined) next = withNote(next, [reach.profile, { workspaces: reach.workspaces }])
   if (auth !== undefined) next = withAuthItem(next, auth.profile, auth.item)
   if (forget === undefined) return next
+  next = bequeathed(next, forget.profile, forget.heirs ?? {}, now)
   const found = tables.find(({ profile }) => profile === forget.profile)?.item
   const { currentItem, authItem } = profileRecord(next, forget.profile)
   next = withoutRotations(next, forget.items)
   const isOthers = (item: string) => profilesServing(ledger, item).some((name) => name !== forget.profile)
-  const own = forget.items.filter((item) => !isOthers(item))
-  if (revoke === true) next = own.reduce((one, item) => retired(one, item, now), next)
-  else next = forgottenFor(next, forget.profile, forget.items)
+  // Until Prefect has deleted them, those that are this profile's alone are still known.
+  const doomed = revoke === true ? forget.items.filter((item) => !isOthers(item)) : []
+  next = doomed.reduce((one, item) => retired(one, item, now), next)
+  next = forgottenFor(
+    next,
+    forget.profile,
+    forget.items.filter((item) => !doomed.includes(item)),
+  )
   // A key that came later keeps what is known of its owner.
   if (currentItem !== undefined && currentItem !== found && !forget.items.includes(currentItem)) return next
   if (authItem !== undefined && forget.items.includes(authItem)) next = forgotten(next, authItem)
   return reset(next, forget.profile)
+}
+
+function withCurrent(ledger: Ledger, found: NonNullable<ChangeEntry['outcome']['promote']>): Ledger {
+  const { profile, item, at, ...patch } = found
+  return promoted(withUser(ledger, item, patch.owner), item, { profile, patch }, at)
 }
 
 /**
@@ -46,13 +61,17 @@ export function decide(ledger: Ledger, { outcome, tables }: ChangeEntry, now: nu
  */
 export function retiredFor(
   ledger: Ledger,
-  { created }: ChangeEntry,
+  entry: ChangeEntry,
   missing: readonly string[],
   now: number,
 ): Ledger {
+  // As it is by now: another change may have left it a key.
+  const { created, tables } = changeOf(ledger, entry.id) ?? entry
   const gone = created.filter((item) => !missing.includes(item) && profilesServing(ledger, item).length === 0)
   const kept = missing.filter((item) => profilesServing(ledger, item).length === 0)
-  return kept.reduce((next, item) => retired(next, item, now), gone.reduce(forgotten, ledger))
+  const by = tables.map(({ profile }) => profile)
+  const left = gone.reduce((next, item) => forgotten(next, item, by), ledger)
+  return kept.reduce((next, item) => retired(next, item, now), left)
 }
 
 function retired(ledger: Ledger, item: string, now: number): Ledger {
@@ -75,4 +94,16 @@ function withoutRotations(ledger: Ledger, items: readonly string[]): Ledger {
     }),
   )
   return { ...ledger, changes }
+}
+
+/** Another profile may have stored the same key since the intent was noted: it keeps the name that it has there. */
+export function withItem(entry: ChangeEntry, item: string | undefined): ChangeEntry {
+  const { promote } = entry.outcome
+  if (promote === undefined || item === undefined) return entry
+  return { ...entry, outcome: { ...entry.outcome, promote: { ...promote, item } } }
+}
+
+function changeOf({ changes = {} }: Ledger, id: string): ChangeEntry | undefined {
+  const entry = changes[id]
+  return entry?.kind === 'change' ? entry : undefined
 }

@@ -23,6 +23,7 @@ export interface Revocation {
   }): Promise<readonly Revoked[]>
 }
 
+export const USED_ELSEWHERE = 'another profile uses it'
 export const NO_ID =
   'its id at Prefect is not known; delete it on the API keys page of Prefect Cloud (/my/api-keys)'
 
@@ -50,7 +51,7 @@ export function createRevocation({
         case 'no_id':
           return { reason: NO_ID }
         case 'in_use':
-          return { reason: 'another profile uses it' }
+          return { reason: USED_ELSEWHERE }
         case 'other_host':
           return { reason: `it belongs to ${key.cloudApiUrl}, and the current key may not be sent there` }
       }

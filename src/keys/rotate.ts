@@ -132,10 +132,8 @@ export function createKeyRotator({
     })
     try {
       const expiresAt = times.of(entry.cloudApiUrl).endOfLife(lifetimeMs)
-      return await cloud.createKey({ cloudApiUrl: entry.cloudApiUrl, key }, entry.userId, {
-        name: entry.keyName,
-        expiresAt,
-      })
+      const target = { cloudApiUrl: entry.cloudApiUrl, key, profile: entry.profile }
+      return await cloud.createKey(target, entry.userId, { name: entry.keyName, expiresAt })
     } catch (error) {
       const noting = isBrokerError(error, ...CERTAINLY_NOT_MINTED)
         ? dropEntry(journal, entry.id)

@@ -10,9 +10,9 @@ import type { Log } from '../std/log.js'
 import type { Secret } from '../std/secret.js'
 import { backoffMs } from '../std/time.js'
 import type { Disposal } from './disposal.js'
-import { dropEntry, type Journal, type RotationEntry, writeEntry } from './journal.js'
+import { dropEntry, type Journal, type RotationEntry } from './journal.js'
 import type { KeyKeeper } from './keeper.js'
-import { type KeyRecord, profilesServing } from './ledger.js'
+import { forgotten, type KeyRecord, withChange } from './ledger.js'
 import type { Turns } from './turns.js'
 
 export interface Settlement {
@@ -87,7 +87,7 @@ export function createSettlement({
   async function verify(entry: RotationEntry, key: Secret): Promise<void> {
     for (let attempt = 1; ; attempt += 1) {
       try {
-        const seen = await cloud.workspaces({ cloudApiUrl: entry.cloudApiUrl, key })
+        const seen = await cloud.workspaces({ cloudApiUrl: entry.cloudApiUrl, key, profile: entry.profile })
         const known = keeper.profile(entry.profile).workspaces
         const ids = new Set(seen.map(({ workspaceId }) => workspaceId))
         if (known.length === 0 || known.some(({ workspaceId }) => ids.has(workspaceId))) return
@@ -114,7 +114,7 @@ export function createSettlement({
     if (isBrokerError(error, ...DECIDED)) return true
     const old = keeper.keyOf(entry.oldItem)
     if (!isBrokerError(error, 'key_rejected') || old === undefined) return false
-    return cloud.workspaces({ cloudApiUrl: entry.cloudApiUrl, key: old }).then(
+    return cloud.workspaces({ cloudApiUrl: entry.cloudApiUrl, key: old, profile: entry.profile }).then(
       () => true,
       () => false,
     )
@@ -126,9 +126,9 @@ export function createSettlement({
   }
 
   async function abandon(entry: RotationEntry): Promise<void> {
-    // Noted first: after a crash, recovery would promote a deleted key that still works for a few minutes.
-    await writeEntry(journal, { ...entry, step: 'lost' })
-    await keeper.forget(entry.item)
+    // Noted first: after a crash, recovery would promote a deleted key that still works for a few minutes. In one write with
+    // the item: nobody would look for the item of a lost key.
+    await keeper.apply((ledger) => forgotten(withChange(ledger, { ...entry, step: 'lost' }), entry.item))
     await settleLost(entry)
   }
 
@@ -149,7 +149,7 @@ export function createSettlement({
       if (item === undefined || key === undefined || item === entry.item) continue
       if (keeper.ledger().keys[item]?.cloudApiUrl !== cloudApiUrl) continue
       try {
-        const target = { cloudApiUrl, key }
+        const target = { cloudApiUrl, key, profile: entry.profile }
         const ids = entry.cloudId === undefined ? await idsByName(cloud, target, entry) : [entry.cloudId]
         for (const id of ids ?? []) await cloud.deleteKey(target, userId, id)
         return ids !== undefined
@@ -168,7 +168,11 @@ export function createSettlement({
     const key = keeper.keyOf(entry.item)
     if (old.handedOut || key === undefined) return
     try {
-      const outcome = await disposal.delete(old, { cloudApiUrl: entry.cloudApiUrl, key })
+      const outcome = await disposal.delete(old, {
+        cloudApiUrl: entry.cloudApiUrl,
+        key,
+        profile: entry.profile,
+      })
       if (outcome === 'deleted' || outcome === 'already_gone') await keeper.forget(old.item)
     } catch (error) {
       log.warn({ key: old.cloudId, error }, 'replaced key not deleted at Prefect; left to expire')
@@ -213,7 +217,7 @@ export function createSettlement({
           log.warn({ entry: id, profile, error }, 'journal entry not settled; will retry')
         }
       }
-      await purgeExpired(keeper, times).catch((error: unknown) =>
+      await purgeExpired(keeper, disposal, times).catch((error: unknown) =>
         log.warn({ error }, 'expired keys not forgotten; will retry'),
       )
     },
@@ -256,10 +260,15 @@ async function idsByName(
 }
 
 /** Retired keys are kept until they expire: until then a job may use them, and only we can revoke them. */
-async function purgeExpired(keeper: KeyKeeper, times: ServerTimes): Promise<void> {
-  for (const { item, retiredAt, expiresAt, cloudApiUrl } of Object.values(keeper.ledger().keys)) {
+async function purgeExpired(
+  keeper: KeyKeeper,
+  { isInUse }: Pick<Disposal, 'isInUse'>,
+  times: ServerTimes,
+): Promise<void> {
+  for (const record of Object.values(keeper.ledger().keys)) {
+    const { item, retiredAt, expiresAt, cloudApiUrl } = record
     if (retiredAt === undefined || expiresAt === undefined) continue
-    const isServed = profilesServing(keeper.ledger(), item).length > 0
-    if (!isServed && isPast(times.of(cloudApiUrl), expiresAt)) await keeper.forget(item)
+    // One that is in the profile file stays known as ours: a stranger's key there would take the place of a living one.
+    if (!isInUse(record) && isPast(times.of(cloudApiUrl), expiresAt)) await keeper.forget(item)
   }
 }

@@ -6,7 +6,7 @@ import type { ProfileEdit, ProfileFile, ProfileReading, ProfileStore } from '../
 import { defined } from '../std/defined.js'
 import type { Secret } from '../std/secret.js'
 import { expecting, tableDigest } from './file-edits.js'
-import type { ChangeEntry, UndoEdit } from './journal.js'
+import type { ChangeEntry, TableNote, UndoEdit } from './journal.js'
 import type { KeyKeeper } from './keeper.js'
 
 interface PutBack {
@@ -160,6 +160,15 @@ function isChosenSince(
   { written }: Extract<UndoEdit, { kind: 'set_active' }>,
 ): boolean {
   return written !== undefined && active !== written
+}
+
+/** Whether the file says what the change and its edits write. */
+export function isWrittenBy(file: ProfileFile, entry: ChangeEntry, edits: readonly ProfileEdit[]): boolean {
+  const isActive = edits.every((edit) => edit.kind !== 'set_active' || file.active === edit.name)
+  // What another program does to a table that the change leaves alone says nothing of it.
+  const isTable = ({ profile, found, written }: TableNote) =>
+    found === written || tableDigest(file, profile) === written
+  return isActive && entry.tables.every(isTable)
 }
 
 function isAs(file: ProfileFile, { tables }: ChangeEntry, which: 'found' | 'written'): boolean {

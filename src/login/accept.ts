@@ -83,7 +83,9 @@ export function createAcceptLogin({
     const expiry =
       via === 'browser' ? { expiresAt: issuedAt + ASSUMED_BROWSER_LIFE_MS, isExpiryAssumed: true } : {}
     const origin: KeyOrigin = owner.kind === 'service_account' ? 'service_account' : via
-    return { item, profile, cloudApiUrl, origin, issuedAt, ...expiry }
+    // Whoever pasted it has it from somewhere else.
+    const handedOut = via === 'pasted'
+    return { item, profile, cloudApiUrl, origin, issuedAt, handedOut, ...expiry }
   }
 
   /** The login is done: it does not fail because its answer is late. */

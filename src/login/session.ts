@@ -134,7 +134,7 @@ export async function openLoginSession(
   async function check(number: number, key: Secret): Promise<void> {
     if (!isOpen(state)) return
     try {
-      apply({ kind: 'checked', check: number, ...(await verifyKey(cloud, { cloudApiUrl, key })) })
+      apply({ kind: 'checked', check: number, ...(await verifyKey(cloud, { cloudApiUrl, key, profile })) })
     } catch (error) {
       apply({ kind: 'check_failed', check: number, error: asBrokerError(error, 'checking the key', log) })
     }
@@ -154,7 +154,7 @@ export async function openLoginSession(
   async function examineLate(key: Secret): Promise<void> {
     if (state.kind !== 'waiting') return
     try {
-      const found = await verifyKey(cloud, { cloudApiUrl, key })
+      const found = await verifyKey(cloud, { cloudApiUrl, key, profile })
       // Another key came first: this one waits for the next login.
       if (!isWaiting(state)) return
       ports.forget(key)
@@ -209,7 +209,7 @@ export async function openLoginSession(
       const key = parseApiKey(text.reveal()) // what a person pasted is cleaned
       const refusal = apply({ kind: 'time' }) ?? (isOpen(state) ? undefined : notNow(state))
       if (refusal) throw refusal
-      const found = await verifyKey(cloud, { cloudApiUrl, key })
+      const found = await verifyKey(cloud, { cloudApiUrl, key, profile })
       const rejection = apply({ kind: 'typed', key, exchange, ...found })
       if (rejection) throw rejection
     },

@@ -243,7 +243,7 @@ export function requireKnownFormat(path: string, raw: unknown, known: number): v
   throw new BrokerError(
     'state_newer',
     `cannot use ${path}: a newer version wrote it (format ${format}; this version knows ${known})`,
-    { hint: 'npm install -g prefect-auth-broker@latest' },
+    { hint: 'check the version: install the newer prefect-auth-broker again (README.md, Install)' },
   )
 }
 

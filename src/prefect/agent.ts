@@ -1,21 +1,22 @@
 /** Connections to Prefect Cloud: trusted certificates, proxies, and keep-alive. */
 
+import { stat } from 'node:fs/promises'
+import { isAbsolute } from 'node:path'
 import type { Agent, Dispatcher, ProxyAgent } from 'undici'
 import { BrokerError } from '../base/errors.js'
 import { readPlainFile } from '../os/private-files.js'
 import { SECOND_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import { userinfoOf } from './api-url.js'
+import type { TlsSettings } from './connection.js'
 import { type ProxySettings, planProxyRoute, resolveProxySettings } from './way-out.js'
 
-export interface TlsSettings {
-  /** `SSL_CERT_FILE`: PEM certificates, trusted instead of Node's own list, as httpx does. */
-  readonly caFile?: string
-}
-
 export interface HttpAgent {
-  /** The dispatcher for `url`'s host, kept alive between requests. Rejects with `setting_invalid`. */
-  dispatcherFor(url: URL): Promise<Dispatcher>
+  /**
+   * The dispatcher for `url`'s host, kept alive between requests; `tls`: a profile's own, in place of the agent's. A file of
+   * certificates that changes is read again within a second. Rejects with `setting_invalid`.
+   */
+  dispatcherFor(url: URL, tls?: TlsSettings): Promise<Dispatcher>
   /** Forgets every connection, so that the next request reads the certificates again. Running requests finish. */
   forget(): void
   /** Cuts every connection. */
@@ -45,24 +46,29 @@ export function createHttpAgent({
 }): HttpAgent {
   const shared = { ...SHARED, connections, keepAliveTimeout: keepAliveMs }
   const dispatchers = new Map<string, Promise<Dispatcher>>()
+  const stamps = createStamps()
 
-  const open = async (via: URL | undefined): Promise<Dispatcher> => {
-    const ca = tls.caFile === undefined ? undefined : await readCertificates(tls.caFile)
-    const connect = {
-      timeout: connectTimeoutMs,
-      // Node's 250 ms per address are too short for a slow link (nodejs/node#54359).
-      autoSelectFamilyAttemptTimeout: SECOND_MS,
-      ...defined({ ca }),
-    }
+  const connectWith = async ({ caFile, namedBy = 'SSL_CERT_FILE', isUnverified }: TlsSettings) => ({
+    timeout: connectTimeoutMs,
+    // Node's 250 ms per address are too short for a slow link (nodejs/node#54359).
+    autoSelectFamilyAttemptTimeout: SECOND_MS,
+    ...defined({
+      ca: caFile === undefined ? undefined : await readCertificates(caFile, namedBy),
+      rejectUnauthorized: isUnverified === true ? false : undefined,
+    }),
+  })
+
+  const open = async (via: URL | undefined, wanted: TlsSettings): Promise<Dispatcher> => {
+    const connect = await connectWith(wanted)
     // A third of our code, and all of TLS. Not needed to start, or to hand out credentials.
     const undici = await import('undici')
-    return via === undefined
-      ? new undici.Agent({ ...shared, connect })
-      : openProxy(undici.ProxyAgent, via, connect, shared)
+    if (via === undefined) return new undici.Agent({ ...shared, connect })
+    // What a profile says of its server says nothing of the company's proxy.
+    return openProxy(undici.ProxyAgent, via, { connect, ofProxy: await connectWith(tls) }, shared)
   }
 
   return {
-    async dispatcherFor(url) {
+    async dispatcherFor(url, wanted = tls) {
       const route = planProxyRoute(url, proxy)
       if (route.kind === 'unusable') {
         throw new BrokerError('setting_invalid', `cannot use the proxy: ${route.problem}`, {
@@ -70,18 +76,19 @@ export function createHttpAgent({
         })
       }
       const via = route.kind === 'proxy' ? route.proxy : undefined
-      const name = via?.href ?? 'direct'
+      const { caFile, isUnverified = false } = wanted
+      const stamp = caFile === undefined ? '' : await stamps.of(caFile)
+      const place = JSON.stringify([via?.href, isUnverified, caFile])
+      const name = `${place} ${stamp}`
       const known = dispatchers.get(name)
       if (known) return known
-      const dispatcher = open(via)
+      retire(dispatchers, (other) => other.startsWith(`${place} `))
+      const dispatcher = open(via, wanted)
       dispatchers.set(name, dispatcher)
       dispatcher.catch(() => dispatchers.delete(name))
       return dispatcher
     },
-    forget() {
-      for (const one of dispatchers.values()) one.then((opened) => opened.close()).catch(() => undefined)
-      dispatchers.clear()
-    },
+    forget: () => retire(dispatchers, () => true),
     async close() {
       const open = [...dispatchers.values()]
       dispatchers.clear()
@@ -90,15 +97,45 @@ export function createHttpAgent({
   }
 }
 
+/** Running requests finish. */
+function retire(dispatchers: Map<string, Promise<Dispatcher>>, isOld: (name: string) => boolean): void {
+  for (const [name, one] of dispatchers) {
+    if (!isOld(name)) continue
+    dispatchers.delete(name)
+    one.then((opened) => opened.close()).catch(() => undefined)
+  }
+}
+
+/** Tells whether a file is still the one that was read: looked at once a second at most. */
+function createStamps() {
+  const known = new Map<string, { readonly at: number; readonly stamp: Promise<string> }>()
+  const look = (path: string) =>
+    stat(path).then(
+      ({ mtimeMs, size, ino }) => `${mtimeMs} ${size} ${ino}`,
+      () => 'missing',
+    )
+  return {
+    of(path: string): Promise<string> {
+      const now = performance.now()
+      const last = known.get(path)
+      if (last !== undefined && now - last.at < SECOND_MS) return last.stamp
+      const stamp = look(path)
+      known.set(path, { at: now, stamp })
+      return stamp
+    },
+  }
+}
+
 interface ConnectOptions {
   readonly timeout: number
   readonly ca?: string
+  readonly rejectUnauthorized?: boolean
 }
 
 function openProxy(
   ProxyWay: typeof ProxyAgent,
   proxy: URL,
-  connect: ConnectOptions,
+  { connect, ofProxy }: { readonly connect: ConnectOptions; readonly ofProxy: ConnectOptions },
   shared: Agent.Options,
 ): Dispatcher {
   const login = userinfoOf(proxy)
@@ -107,20 +144,28 @@ function openProxy(
     uri: proxy.origin,
     // Copies, because undici changes them.
     requestTls: { ...connect },
-    proxyTls: { ...connect },
+    proxyTls: { ...ofProxy },
     ...defined({ token: login && `Basic ${Buffer.from(login).toString('base64')}` }),
   })
 }
 
-async function readCertificates(path: string): Promise<string> {
-  const hint = 'set SSL_CERT_FILE to a file of PEM certificates, or unset it, and restart prefect-authd'
+async function readCertificates(path: string, namedBy: string): Promise<string> {
+  const isOwn = namedBy === 'SSL_CERT_FILE'
+  const hint = isOwn
+    ? 'set SSL_CERT_FILE to a file of PEM certificates, or unset it, and restart prefect-authd'
+    : `set ${namedBy} of the profile to the absolute path of a file of PEM certificates: prefect config set`
+  // Relative to each client's own directory, and the daemon has none.
+  if (!isOwn && !isAbsolute(path)) {
+    const problem = `cannot use ${path}, which ${namedBy} names: it is not absolute`
+    throw new BrokerError('setting_invalid', problem, { hint })
+  }
   let text: string
   try {
     const content = await readPlainFile(path)
     if (content === undefined) throw new Error('there is no such file')
     text = content.toString('utf8')
   } catch (cause) {
-    throw new BrokerError('setting_invalid', `cannot read ${path}, the file that SSL_CERT_FILE names`, {
+    throw new BrokerError('setting_invalid', `cannot read ${path}, the file that ${namedBy} names`, {
       hint,
       cause,
     })
@@ -128,7 +173,7 @@ async function readCertificates(path: string): Promise<string> {
   if (text.includes('-----BEGIN ') && text.includes('CERTIFICATE-----')) return text
   throw new BrokerError(
     'setting_invalid',
-    `cannot use ${path}, the file that SSL_CERT_FILE names: it holds no certificate`,
+    `cannot use ${path}, the file that ${namedBy} names: it holds no certificate`,
     {
       hint,
     },
@@ -136,8 +181,8 @@ async function readCertificates(path: string): Promise<string> {
 }
 
 interface JobAgent {
-  /** The dispatcher for an origin. Rejects with `setting_invalid`. */
-  dispatcherFor(origin: string): Promise<Dispatcher>
+  /** The dispatcher for an origin; `tls` as in `HttpAgent`. Rejects with `setting_invalid`. */
+  dispatcherFor(origin: string, tls?: TlsSettings): Promise<Dispatcher>
   /** Cuts every connection. */
   close(): Promise<void>
 }
@@ -155,7 +200,8 @@ export function openJobAgent(env: Readonly<Record<string, string | undefined>>):
   // Looked up once per origin, not per request; there are at most as many as profiles.
   const dispatchers = new Map<string, Dispatcher>()
   return {
-    async dispatcherFor(origin) {
+    async dispatcherFor(origin, tls) {
+      if (tls !== undefined) return agent.dispatcherFor(new URL(origin), tls)
       const dispatcher = dispatchers.get(origin) ?? (await agent.dispatcherFor(new URL(origin)))
       dispatchers.set(origin, dispatcher)
       return dispatcher

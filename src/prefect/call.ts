@@ -4,8 +4,9 @@ import { BrokerError, shuttingDown } from '../base/errors.js'
 import { type Clock, SECOND_MS, sleep } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
-import { createHttpAgent, type HttpAgent, type TlsSettings } from './agent.js'
+import { createHttpAgent, type HttpAgent } from './agent.js'
 import type { CloudTarget } from './cloud.js'
+import { type ConnectionSettings, headersBeside, type TlsSettings } from './connection.js'
 import { type CloudAnswer, type CloudRequest, type Exchanged, exchange } from './exchange.js'
 import { isSendableKey } from './key.js'
 import { CHECK_NETWORK, describeNetworkError, type NetworkFailure } from './network-errors.js'
@@ -31,6 +32,8 @@ export interface CallOptions {
   readonly random: () => number
   readonly tls: TlsSettings
   readonly proxy: ProxySettings
+  /** A profile's own certificates and headers. */
+  readonly connectionOf?: (profile: string, cloudApiUrl: string) => ConnectionSettings | undefined
   readonly timeouts?: Partial<CloudTimeouts>
   /** For every answer of the server's own with a `Date`: its URL, its time, and ours when it came, epoch ms. */
   readonly onServerDate?: (url: string, serverAt: number, receivedAt: number) => void
@@ -64,8 +67,12 @@ type Attempted =
       readonly retryAfterMs: number | undefined
     }
 
+interface PreparedRequest extends CloudRequest {
+  readonly tls?: TlsSettings
+}
+
 type CloudAttempt = (
-  request: CloudRequest,
+  request: PreparedRequest,
   call: CloudCall,
   asked: AskedOf,
   signal: AbortSignal,
@@ -101,7 +108,7 @@ export function createCloudCaller(options: CallOptions): CloudCaller {
   return {
     async call(target, call) {
       if (isClosed) throw shuttingDown()
-      const { request, asked } = prepare(target, call, options.userAgent)
+      const { request, asked } = prepare(target, call, options)
       const abort = new AbortController()
       const timer = clock.after(timeouts.totalMs, () => abort.abort(tooSlow(asked, timeouts.totalMs)))
       const { signal } = abort
@@ -143,9 +150,9 @@ function createCloudAttempt({
     maxBodyBytes: MAX_BODY_BYTES,
   }
 
-  const send = async (request: CloudRequest, signal: AbortSignal): Promise<Exchanged> => {
+  const send = async (request: PreparedRequest, signal: AbortSignal): Promise<Exchanged> => {
     try {
-      return await exchange(await agent.dispatcherFor(request.url), request, limits, signal)
+      return await exchange(await agent.dispatcherFor(request.url, request.tls), request, limits, signal)
     } catch (error) {
       return { kind: 'failed', phase: 'before', error }
     }
@@ -224,8 +231,8 @@ async function persist(
 function prepare(
   target: CloudTarget,
   call: CloudCall,
-  userAgent: string,
-): { readonly request: CloudRequest; readonly asked: AskedOf } {
+  { userAgent, connectionOf }: Pick<CallOptions, 'userAgent' | 'connectionOf'>,
+): { readonly request: PreparedRequest; readonly asked: AskedOf } {
   const url = parseCloudAddress(target.cloudApiUrl, call.path)
   const key = target.key.reveal() // for the Authorization header to Prefect
   if (!isSendableKey(key)) {
@@ -237,14 +244,17 @@ function prepare(
       },
     )
   }
-  const headers = {
+  const { profile, cloudApiUrl } = target
+  const connection = profile === undefined ? undefined : connectionOf?.(profile, cloudApiUrl)
+  const own = {
     authorization: `Bearer ${key}`,
     accept: 'application/json',
     'user-agent': userAgent,
     ...defined({ 'content-type': call.body === undefined ? undefined : 'application/json' }),
   }
   const { method, purpose, body } = call
-  const request = { method, url, headers, ...defined({ body }) }
+  const headers = { ...headersBeside(own, connection), ...own }
+  const request = { method, url, headers, ...defined({ body, tls: connection?.tls }) }
   return { request, asked: { host: url.host, purpose, key: target.key } }
 }
 

@@ -16,6 +16,8 @@ export interface CloudDefaults {
 export interface CloudTarget {
   readonly cloudApiUrl: string
   readonly key: Secret
+  /** Whose certificates and headers count, as far as it is a profile of this API. */
+  readonly profile?: string
 }
 
 /** `GET /me/`: users only; a service account gets 403. */

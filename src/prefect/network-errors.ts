@@ -19,7 +19,7 @@ interface Verdict {
 
 export const CHECK_NETWORK = 'check the network, the VPN and the proxy: prefect-auth doctor'
 const TRUST =
-  'if your network has a TLS proxy, set SSL_CERT_FILE to a PEM file with its certificate, and restart prefect-authd'
+  'set PREFECT_API_SSL_CERT_FILE of the profile to a PEM file with the certificate of its authority; for a TLS proxy of your network, SSL_CERT_FILE, and restart prefect-authd'
 const CLOCK = 'check the clock of this machine: date'
 
 const UNTRUSTED: Verdict = {
@@ -110,6 +110,14 @@ export function describeNetworkError(
     isRetryable: again,
     isUntrusted,
   }
+}
+
+/** What is wrong with the other side's certificate, and what helps; `undefined` if it is something else. */
+export function describeUntrusted(
+  error: unknown,
+): { readonly says: string; readonly hint: string } | undefined {
+  const { says, hint = CHECK_NETWORK, isUntrusted = false } = findVerdict(error)
+  return isUntrusted ? { says, hint } : undefined
 }
 
 /** A connection that is closed within an answer leaves half an answer, not none. */

@@ -84,7 +84,7 @@ export function isProxyBase(cloudApiUrl: string): boolean {
   return parseProxyTarget(url.pathname.replace(/\/+$/, ''))?.path === ''
 }
 
-interface ProxiedUrl {
+export interface ProxiedUrl {
   /** The profile that the URL goes through. */
   readonly profile: string
   /** What follows the API's base: `/accounts/A/workspaces/W`, or empty. */
@@ -103,6 +103,17 @@ export function unproxiedUrl(apiUrl: string, ownAddresses: readonly string[] = [
   const path = target.path.replace(/\/+$/, '')
   const isWorkspace = isLoopbackHost(url.hostname) && workspaceIdsOf(path) !== undefined
   return isOwn || isWorkspace ? { profile: target.profile, path } : undefined
+}
+
+/** The same for a URL that stands beside `key`: with a token of ours every path and loopback port of the proxy counts. */
+export function proxiedUrlOf(
+  apiUrl: string,
+  key: { startsWith(prefix: string): boolean } | undefined,
+): ProxiedUrl | undefined {
+  if (key === undefined || !isOwnToken(key)) return undefined
+  const url = parseHttpUrl(apiUrl)
+  const target = url && isLoopbackHost(url.hostname) ? parseProxyTarget(url.pathname) : undefined
+  return target && { profile: target.profile, path: target.path.replace(/\/+$/, '') }
 }
 
 /** The `PREFECT_API_URL` from before it went through our proxy. `undefined` unless it is Cloud's, whose base is known. */

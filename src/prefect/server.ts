@@ -7,6 +7,7 @@ import { defined } from '../std/defined.js'
 import type { Secret } from '../std/secret.js'
 import { plainText } from '../std/text.js'
 import { parseHttpUrl, userinfoOf } from './api-url.js'
+import { type ConnectionSettings, headersBeside, type TlsSettings } from './connection.js'
 import { type CloudAnswer, type Exchanged, exchange } from './exchange.js'
 import { describeNetworkError } from './network-errors.js'
 import { describeBody, parseJson } from './refusals.js'
@@ -27,8 +28,10 @@ export type ServerAnswer =
 
 interface ServerCaller {
   /** The dispatcher for an origin. Rejects with `setting_invalid`. */
-  readonly dispatcherFor: (origin: string) => Promise<Dispatcher>
+  readonly dispatcherFor: (origin: string, tls?: TlsSettings) => Promise<Dispatcher>
   readonly clock: Clock
+  /** The profile's own certificates and headers. */
+  readonly connection?: ConnectionSettings
 }
 
 /** A person waits for the answer. */
@@ -43,7 +46,8 @@ export async function askServer(
   const url = parseHttpUrl(apiUrl)
   if (url === undefined) return { kind: 'foreign', found: 'no http or https URL' }
   const base = `${url.origin}${url.pathname.replace(/\/+$/, '')}`
-  const headers = defined({ authorization: authorizationOf(url, authString) })
+  const own = defined({ accept: 'application/json', authorization: authorizationOf(url, authString) })
+  const headers = { ...own, ...headersBeside(own, caller.connection) }
   const health = await get(caller, `${base}/health`, headers)
   if (health.kind === 'silent') return health
   const { answer } = health
@@ -72,7 +76,8 @@ async function lookElsewhere(
   const places = [...(redirect === undefined ? [] : [redirect]), `${base}/api`, `${url.origin}/api`]
   for (const place of new Set(places)) {
     if (place === base) continue
-    const health = await get(caller, `${place}/health`, {})
+    const isSame = place.startsWith(`${url.origin}/`)
+    const health = await get(caller, `${place}/health`, isSame ? headersBeside({}, caller.connection) : {})
     if (health.kind === 'heard' && isHealth(health.answer)) return { kind: 'elsewhere', apiUrl: place }
   }
   return { kind: 'foreign', found: describeBody(answer) }
@@ -97,7 +102,7 @@ type Heard =
   | Extract<ServerAnswer, { kind: 'silent' }>
 
 async function get(
-  { dispatcherFor, clock }: ServerCaller,
+  { dispatcherFor, clock, connection }: ServerCaller,
   at: string,
   headers: Readonly<Record<string, string>>,
 ): Promise<Heard> {
@@ -107,7 +112,7 @@ async function get(
     abort.abort(Object.assign(new Error('no answer in time'), { code: 'UND_ERR_HEADERS_TIMEOUT' })),
   )
   const request = { method: 'GET', url, headers: { accept: 'application/json', ...headers } } as const
-  const got: Exchanged = await dispatcherFor(url.origin)
+  const got: Exchanged = await dispatcherFor(url.origin, connection?.tls)
     .then((dispatcher) => exchange(dispatcher, request, LIMITS, abort.signal))
     .catch((error: unknown) => ({ kind: 'failed', phase: 'before', error }) as const)
     .finally(() => timer.cancel())

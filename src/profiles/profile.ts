@@ -1,4 +1,5 @@
 /** Profiles: as written in `profiles.toml`, as resolved, their edits, and the store of them. */
+import type { ConnectionSettings } from '../prefect/connection.js'
 import type { Secret } from '../std/secret.js'
 
 /** One `[profiles.NAME]` table: every value as the string that Prefect makes of it, secrets as `Secret`. */
@@ -12,6 +13,8 @@ export interface ProfileEntry {
   readonly authString?: Secret
   /** Settings whose TOML value is not a string: Prefect 2 converts them, Prefect 3 does not start with some. */
   readonly notStrings?: readonly string[]
+  /** Secrets that have blanks around them in the file, with which Prefect sends them. */
+  readonly trimmed?: readonly string[]
   /** Secrets in the file that are left out here because a header or a line cannot carry their characters. */
   readonly unusable?: readonly string[]
 }
@@ -45,6 +48,11 @@ export type ProfileKind = 'cloud' | 'server' | 'none'
 /** A profile with every rule applied. */
 export interface ResolvedProfile {
   readonly name: string
+  /**
+   * Its URL is our proxy and its key a token of ours, as a client writes them that runs through the proxy: it stands for this
+   * profile, whose key is served.
+   */
+  readonly aliasOf?: string
   /** Why this one: "profile 'cloud' is active in profiles.toml". */
   readonly because: string
   /** `bundled`: built into Prefect, and not (or not yet) in the user's file. */
@@ -66,6 +74,8 @@ export interface ResolvedProfile {
   readonly warnings: readonly string[]
   /** Settings that Prefect's clients obey beside the pair or in place of it: sentences without a value. */
   readonly notes?: readonly string[]
+  /** The certificates and headers with which its API is reached. */
+  readonly connection?: ConnectionSettings
   /** `PREFECT_CLIENT_CUSTOM_HEADERS`, which may contain secrets. */
   readonly customHeaders?: Secret
 }

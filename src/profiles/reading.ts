@@ -24,7 +24,14 @@ export async function readProfilesFile(path: string): Promise<FoundFile> {
     const found = await handle.stat()
     if (!found.isFile()) return { kind: 'unreadable', problem: notAFile(found) }
     if (found.size > MAX_PROFILES_BYTES) return { kind: 'invalid', problem: 'is larger than 1 MiB' }
-    const text = decode(await handle.readFile())
+    const bytes = await handle.readFile()
+    const text = decode(bytes)
+    if (isUtf16(bytes)) {
+      return {
+        kind: 'invalid',
+        problem: 'is UTF-16, which Prefect cannot read: save it as UTF-8 without a mark',
+      }
+    }
     if (text === undefined) return { kind: 'invalid', problem: 'is not UTF-8' }
     return { kind: 'text', text, mode: found.mode & 0o777 }
   } catch (error) {
@@ -43,6 +50,13 @@ function notAFile(found: Stats): string {
   if (found.isDirectory()) return 'is a directory, not a file'
   if (found.isFIFO()) return 'is a pipe, not a file'
   return found.isSocket() ? 'is a socket, not a file' : 'is a device, not a file'
+}
+
+/** As PowerShell and Notepad write it: with its mark, or with every other byte of the first words empty. */
+export function isUtf16(bytes: Uint8Array): boolean {
+  const [first, second, third, fourth] = bytes
+  if ((first === 0xff && second === 0xfe) || (first === 0xfe && second === 0xff)) return true
+  return (second === 0 && fourth === 0 && first !== 0) || (first === 0 && third === 0 && second !== 0)
 }
 
 /** UTF-8, or `undefined`. */

@@ -12,12 +12,20 @@
 import { BrokerError } from '../base/errors.js'
 import { inferCloudUiUrl, isCloudApiUrl, parseHttpUrl, workspaceIdsOf } from '../prefect/api-url.js'
 import type { CloudDefaults } from '../prefect/cloud.js'
-import { isOwnToken, isProxyBase, unproxiedUrl, upstreamUrlOf } from '../prefect/proxied.js'
+import { connectionOf } from '../prefect/connection.js'
+import {
+  isOwnToken,
+  isProxyBase,
+  type ProxiedUrl,
+  proxiedUrlOf,
+  unproxiedUrl,
+  upstreamUrlOf,
+} from '../prefect/proxied.js'
 import { defined } from '../std/defined.js'
 import { Secret } from '../std/secret.js'
 import { BUNDLED_PROFILES, FALLBACK_PROFILE, isBundledProfileName, shownName } from './bundled.js'
 import type { ProfileEntry, ProfileFile, ProfileKind, ResolvedProfile } from './profile.js'
-import { differenceNotes, profileNotes, profileWarnings } from './warnings.js'
+import { aliasWarning, differenceNotes, profileNotes, profileWarnings } from './warnings.js'
 
 interface ProfileQuestion {
   readonly file: ProfileFile
@@ -45,7 +53,62 @@ export function activeProfileName({ active, profiles }: ProfileFile): string {
   return profiles.has(active) || isBundledProfileName(active) ? active : FALLBACK_PROFILE
 }
 
-function resolve(name: string, file: ProfileFile, defaults: CloudDefaults): ResolvedProfile {
+/** `before`: the aliases that led here. */
+function resolve(
+  name: string,
+  file: ProfileFile,
+  defaults: CloudDefaults,
+  before: readonly string[] = [],
+): ResolvedProfile {
+  const meant = findMeant(name, file, [...before, name])
+  return meant === undefined
+    ? resolveTable(name, file, defaults)
+    : resolveAlias(name, meant, file, resolve(meant.profile, file, defaults, [...before, name]))
+}
+
+/** The profile that an alias stands for, if there is one; no circle of aliases leads anywhere. */
+function findMeant(
+  name: string,
+  { profiles }: ProfileFile,
+  before: readonly string[],
+): ProxiedUrl | undefined {
+  const entry = profiles.get(name)
+  const meant = entry && proxiedUrlOf(entry.settings.PREFECT_API_URL ?? '', entry.apiKey ?? entry.authString)
+  if (meant === undefined || before.includes(meant.profile)) return undefined
+  return profiles.has(meant.profile) || isBundledProfileName(meant.profile) ? meant : undefined
+}
+
+/** Everything of the profile that it stands for, but its name and its workspace. */
+function resolveAlias(
+  name: string,
+  { path }: ProxiedUrl,
+  file: ProfileFile,
+  {
+    fileKey: _,
+    fileAuthString: __,
+    workspace: ___,
+    apiUrl: meantUrl,
+    notes,
+    connection,
+    customHeaders,
+    ...meant
+  }: ResolvedProfile,
+): ResolvedProfile {
+  const isActive = name === activeProfileName(file)
+  const aliasOf = meant.aliasOf ?? meant.name
+  const { kind, cloudApiUrl, cloudUiUrl } = meant
+  const apiUrl =
+    (kind === 'cloud' ? upstreamUrlOf({ profile: name, path }, cloudApiUrl) : undefined) ?? meantUrl
+  const workspace = kind === 'cloud' && apiUrl !== undefined ? workspaceIdsOf(apiUrl) : undefined
+  return {
+    ...{ name, aliasOf, isActive, kind, cloudApiUrl, cloudUiUrl, source: 'file' },
+    because: `${becauseOf(name, file, { isActive, isRead: true })}, and stands for profile ${shownName(aliasOf)}`,
+    ...defined({ apiUrl, workspace, notes, connection, customHeaders }),
+    warnings: [...(isActive ? activeWarnings(name, file) : []), aliasWarning(name, aliasOf, kind)],
+  }
+}
+
+function resolveTable(name: string, file: ProfileFile, defaults: CloudDefaults): ResolvedProfile {
   const isActive = name === activeProfileName(file)
   const table = file.profiles.get(name)
   const isRead = table !== undefined
@@ -114,11 +177,12 @@ function obeyedBeside({
   entry: ProfileEntry
   kind: ProfileKind
   isRead: boolean
-}): Pick<ResolvedProfile, 'notes' | 'customHeaders'> {
+}): Pick<ResolvedProfile, 'notes' | 'customHeaders' | 'connection'> {
   const headers = entry.settings.PREFECT_CLIENT_CUSTOM_HEADERS
   const notes = [...profileNotes(entry), ...differenceNotes({ entry, kind, isRead })]
   return defined({
     notes: notes.length > 0 ? notes : undefined,
+    connection: connectionOf(entry.settings),
     customHeaders: headers === undefined ? undefined : new Secret(headers),
   })
 }

@@ -61,12 +61,16 @@ function readEntry(name: string, table: TomlTable): ProfileEntry {
   const secrets: { apiKey?: Secret; authString?: Secret } = {}
   const notStrings: string[] = []
   const unusable: string[] = []
+  const trimmed: string[] = []
   for (const [setting, value] of Object.entries(table)) {
     const text = asPrefectReads(value)
     if (typeof value !== 'string') notStrings.push(setting)
     if (setting === 'PREFECT_API_KEY') {
-      if (/^[\x21-\x7e]*$/.test(text)) secrets.apiKey = new Secret(text)
+      // Blanks around it come from copying; no key has any.
+      const key = text.trim()
+      if (/^[\x21-\x7e]*$/.test(key)) secrets.apiKey = new Secret(key)
       else unusable.push(setting)
+      if (key !== text && secrets.apiKey !== undefined) trimmed.push(setting)
     } else if (setting === 'PREFECT_API_AUTH_STRING') {
       if (!/\p{Cc}/u.test(text)) secrets.authString = new Secret(text)
       else unusable.push(setting)
@@ -76,7 +80,7 @@ function readEntry(name: string, table: TomlTable): ProfileEntry {
     name,
     settings,
     ...secrets,
-    ...defined({ notStrings: listed(notStrings), unusable: listed(unusable) }),
+    ...defined({ notStrings: listed(notStrings), unusable: listed(unusable), trimmed: listed(trimmed) }),
   }
 }
 

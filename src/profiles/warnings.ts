@@ -2,9 +2,10 @@
 
 import { isPageUrl, parseHttpUrl, workspaceIdsOf } from '../prefect/api-url.js'
 import type { CloudDefaults } from '../prefect/cloud.js'
+import { customHeaders, isUnverified } from '../prefect/connection.js'
 import { isOwnToken, unproxiedUrl } from '../prefect/proxied.js'
 import { cleanText, quoteWord } from '../std/text.js'
-import { isUnknownToPrefect2, OUR_SETTINGS } from './bundled.js'
+import { isUnknownToPrefect2, OUR_SETTINGS, shownName } from './bundled.js'
 import type { ProfileEntry, ProfileKind } from './profile.js'
 
 interface ProfileFindings {
@@ -32,11 +33,10 @@ export function profileWarnings(findings: ProfileFindings): string[] {
  * the text of `env`, so nothing of the file may be in them.
  */
 export function profileNotes({ settings }: ProfileEntry): string[] {
-  const isSkipping = /^(?:1|true|t|yes|y|on)$/i.test(settings.PREFECT_API_TLS_INSECURE_SKIP_VERIFY ?? '')
   return [
     hasAuthorization(settings.PREFECT_CLIENT_CUSTOM_HEADERS) ? AUTHORIZATION : undefined,
-    isSkipping
-      ? 'PREFECT_API_TLS_INSECURE_SKIP_VERIFY of the profile switches the verification of TLS certificates off'
+    isUnverified(settings)
+      ? 'PREFECT_API_TLS_INSECURE_SKIP_VERIFY of the profile switches the verification of TLS certificates off, for the daemon and its proxy as well'
       : undefined,
     settings.PREFECT_API_SSL_CERT_FILE
       ? 'PREFECT_API_SSL_CERT_FILE of the profile decides which TLS certificates are trusted'
@@ -86,13 +86,7 @@ const AUTHORIZATION_LEFT_OUT =
   'PREFECT_CLIENT_CUSTOM_HEADERS of the profile contains an Authorization, which the job does not get, because it would take the place of its token'
 
 function hasAuthorization(headers: string | undefined): boolean {
-  try {
-    const value: unknown = JSON.parse(headers ?? '{}')
-    if (typeof value !== 'object' || value === null) return false
-    return Object.keys(value).some((name) => name.toLowerCase() === 'authorization')
-  } catch {
-    return false
-  }
+  return customHeaders(headers).some(([name]) => name.toLowerCase() === 'authorization')
 }
 
 function urlWarnings({ entry, kind, cloud }: ProfileFindings): (string | undefined)[] {
@@ -127,11 +121,15 @@ function urlWarnings({ entry, kind, cloud }: ProfileFindings): (string | undefin
 }
 
 function secretWarnings({ entry, apiUrl, kind }: ProfileFindings): (string | undefined)[] {
-  const { apiKey, authString, name, unusable = [] } = entry
+  const { apiKey, authString, name, unusable = [], trimmed = [] } = entry
   const hasKey = apiKey !== undefined && apiKey.length > 0
   const isOwn = apiKey !== undefined && isOwnToken(apiKey)
   return [
     hasKey || authString !== undefined ? cleartextWarning(apiUrl) : undefined,
+    ...trimmed.map(
+      (setting) =>
+        `${setting} has blanks around it in profiles.toml, with which Prefect sends it, and without which it is served here; run: prefect-auth adopt --profile ${argument(name)}`,
+    ),
     ...unusable.map((name) => `${name} contains characters that are not allowed in it, so it is ignored`),
     isOwn
       ? `PREFECT_API_KEY is a prefect-auth token, written by a client that ran through the proxy; run: prefect-auth workspace set --profile ${argument(name)}`
@@ -155,6 +153,16 @@ function cleartextWarning(apiUrl: string | undefined): string | undefined {
   const url = apiUrl === undefined ? undefined : parseHttpUrl(apiUrl)
   if (url === undefined || url.protocol === 'https:' || isLoopback(url.hostname)) return undefined
   return 'PREFECT_API_URL is http and not on this machine, so anyone on the network path can read the key; use https'
+}
+
+/** For a profile that a client wrote which ran through the proxy. */
+export function aliasWarning(name: string, aliasOf: string, kind: ProfileKind): string {
+  const meant = shownName(aliasOf)
+  const remedy =
+    kind === 'cloud'
+      ? `to give it the key itself, run: prefect-auth workspace set --profile ${argument(name)}`
+      : `run: prefect-auth profile use ${argument(aliasOf)}`
+  return `its URL is the prefect-auth proxy and its key a prefect-auth token, so it stands for profile ${meant}; ${remedy}`
 }
 
 function typeWarnings({ notStrings = [] }: ProfileEntry): string[] {

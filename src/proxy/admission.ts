@@ -5,6 +5,7 @@ import { type Doorkeeper, refuseForeign, requirePlace, tokenRequired } from '../
 import { createGround, isMethodAllowed, type Reach } from '../policy/ground.js'
 import { METHODS } from '../policy/table.js'
 import { parseHttpUrl, userinfoOf } from '../prefect/api-url.js'
+import type { ConnectionSettings } from '../prefect/connection.js'
 import { type ProxyTarget, parseProxyTarget, tokenInHeader } from '../prefect/proxied.js'
 import type { ResolvedProfile } from '../profiles/profile.js'
 import type { Credentials, Served } from '../serve/credentials.js'
@@ -37,6 +38,8 @@ export interface Upstream {
   readonly basePath: string
   /** `user:password` from the URL itself. */
   readonly userinfo?: string
+  /** The profile's own certificates and headers. */
+  readonly connection?: ConnectionSettings
 }
 
 type FlawFinder = ReturnType<typeof createGround>
@@ -157,14 +160,14 @@ export function requireReach(caller: Caller, profile: string): void {
 }
 
 /** The API behind `/proxy/{profile}/api`; `undefined` if the profile has none. Pure. */
-export function upstreamOf({ kind, cloudApiUrl, apiUrl }: ResolvedProfile): Upstream | undefined {
+export function upstreamOf({ kind, cloudApiUrl, apiUrl, connection }: ResolvedProfile): Upstream | undefined {
   const url = parseHttpUrl((kind === 'cloud' ? cloudApiUrl : apiUrl) ?? '')
   if (url === undefined || kind === 'none') return undefined
   return {
     origin: url.origin,
     host: url.host,
     basePath: url.pathname.replace(/\/+$/, ''),
-    ...defined({ userinfo: userinfoOf(url) }),
+    ...defined({ connection, userinfo: userinfoOf(url) }),
   }
 }
 

@@ -4,7 +4,7 @@ import type { Duplex } from 'node:stream'
 import type { Dispatcher } from 'undici'
 import { rewriteHeaders } from '../http/headers.js'
 import type { Visit } from './admission.js'
-import { handshakeHeaders, headerTexts, localLocation, responseHeaders } from './headers.js'
+import { addCustomHeaders, handshakeHeaders, headerTexts, localLocation, responseHeaders } from './headers.js'
 
 export type Dialled =
   | { readonly kind: 'open'; readonly socket: Duplex; readonly headers: readonly string[] }
@@ -36,6 +36,7 @@ export function dial(options: Dial): Promise<Dialled> {
   const { visit, request, authorization, dispatcher, answerMs, isAccepted } = options
   const { target, upstream } = visit
   const headers = handshakeHeaders(request.rawHeaders, isAccepted)
+  addCustomHeaders(headers, upstream)
   if (authorization !== undefined) headers.push('authorization', authorization)
   return new Promise((resolve) => {
     dispatcher.dispatch(

@@ -2,6 +2,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Dispatcher } from 'undici'
 import { pairs } from '../http/headers.js'
+import type { TlsSettings } from '../prefect/connection.js'
 import type { Clock } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 import type { Visit } from './admission.js'
@@ -9,6 +10,7 @@ import { type BodyLimits, type ProxyBody, readBody } from './body.js'
 import { createBudget, type Purse } from './budget.js'
 import {
   type Authorizer,
+  addCustomHeaders,
   byName,
   contentLength,
   headerTexts,
@@ -30,7 +32,7 @@ interface Exchange {
 interface ExchangeParts {
   readonly renew: Renew
   readonly authorizer: Authorizer
-  readonly dispatcherFor: (origin: string) => Promise<Dispatcher>
+  readonly dispatcherFor: (origin: string, tls?: TlsSettings) => Promise<Dispatcher>
   readonly limits: BodyLimits & { readonly answerMs: number }
   readonly clock: Clock
   readonly log: Log
@@ -42,9 +44,10 @@ export function createExchange({ renew, authorizer, dispatcherFor, limits, clock
     const { target, upstream } = visit
     const authorization = authorizer.header(visit.served, upstream)
     const headers = requestHeaders(request.rawHeaders)
+    addCustomHeaders(headers, upstream)
     if (authorization !== undefined) headers.push('authorization', authorization)
     if (body.kind === 'stream') headers.push('content-length', String(body.length))
-    const dispatcher = await dispatcherFor(upstream.origin)
+    const dispatcher = await dispatcherFor(upstream.origin, upstream.connection?.tls)
     const outcome = await new Promise<Outcome>((resolve) => {
       if (response.destroyed) return resolve({ kind: 'answered', bytes: 0 })
       dispatcher.dispatch(

@@ -59,6 +59,15 @@ export function requestHeaders(raw: readonly string[]): string[] {
   return kept
 }
 
+/** Adds the profile's own headers to the request's, where the client has sent none of that name. */
+export function addCustomHeaders(headers: string[], { connection }: Upstream): void {
+  for (const [name, value] of connection?.headers ?? []) {
+    const lower = name.toLowerCase()
+    const isSent = headers.some((other, index) => index % 2 === 0 && other.toLowerCase() === lower)
+    if (!isSent) headers.push(name, value.reveal()) // to the upstream of this very profile
+  }
+}
+
 /** The upstream's login is ours, and no job's. */
 const COOKIES: ReadonlySet<string> = new Set(['set-cookie', 'set-cookie2'])
 

@@ -5,6 +5,7 @@ import { BrokerError, type ErrorCode, isBrokerError } from '../base/errors.js'
 import { headerLines } from '../http/headers.js'
 import { statusOf } from '../http/problem.js'
 import { METHODS } from '../policy/table.js'
+import { describeUntrusted } from '../prefect/network-errors.js'
 import { shownName } from '../profiles/bundled.js'
 import type { Clock } from '../std/clock.js'
 import { LINGER_MS } from './wires.js'
@@ -141,10 +142,8 @@ export function upstreamFailed(origin: string, cause: unknown, wasSent: boolean)
       cause,
     })
   }
-  return new BrokerError('prefect_unreachable', `cannot reach ${origin}: ${reasonOf(cause)}`, {
-    hint: 'prefect-auth doctor',
-    cause,
-  })
+  const { says = reasonOf(cause), hint = 'prefect-auth doctor' } = describeUntrusted(cause) ?? {}
+  return new BrokerError('prefect_unreachable', `cannot reach ${origin}: ${says}`, { hint, cause })
 }
 
 function reasonOf(cause: unknown): string {

@@ -8,6 +8,7 @@ import { guarded } from '../http/guarded.js'
 import { toBrokerError } from '../http/problem.js'
 import type { Trail } from '../http/trail.js'
 import { operationOf } from '../policy/ground.js'
+import type { TlsSettings } from '../prefect/connection.js'
 import { isProxyTarget, parseProxyTarget } from '../prefect/proxied.js'
 import type { Credentials } from '../serve/credentials.js'
 import { type Clock, MINUTE_MS, SECOND_MS } from '../std/clock.js'
@@ -38,8 +39,8 @@ export interface ApiProxy {
 
 /** The proxy's way out; handed in by the daemon. */
 export interface ProxyWay {
-  /** The dispatcher for an origin, with its certificates and company proxies; it keeps connections alive. */
-  dispatcherFor(origin: string): Promise<Dispatcher>
+  /** The dispatcher for an origin, with its certificates and company proxies; it keeps connections alive. `tls`: the profile's own. */
+  dispatcherFor(origin: string, tls?: TlsSettings): Promise<Dispatcher>
   /**
    * Prefect answered 401 to what we hold for the profile. Asks Prefect about it, and renews it if that is due; resolves when
    * `credentials` serve the best there is. Never rejects.

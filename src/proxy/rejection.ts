@@ -62,9 +62,9 @@ export function createProxyRejection({
     await credentials.refresh()
     const { outcome, resolved, keySource } = credentials.state(profile)
     if (outcome.kind === 'refused' || outcome.served.apiKey?.fingerprint() !== fingerprint) return
-    if (keySource === 'vault') return renew(profile)
+    if (keySource === 'vault') return renew(resolved.aliasOf ?? profile)
     // A key in the file is the user's own: it is served until the user changes it.
-    await cloud.workspaces({ cloudApiUrl: resolved.cloudApiUrl, key: outcome.served.apiKey })
+    await cloud.workspaces({ cloudApiUrl: resolved.cloudApiUrl, key: outcome.served.apiKey, profile })
   }
 
   return (profile: string, fingerprint: string): Promise<void> =>

@@ -3,6 +3,7 @@ import type { IncomingMessage } from 'node:http'
 import type { Dispatcher } from 'undici'
 import { BrokerError } from '../base/errors.js'
 import { toBrokerError } from '../http/problem.js'
+import type { TlsSettings } from '../prefect/connection.js'
 import { type Admission, targetOf, type Visit, type Visitor } from './admission.js'
 import { type Dialled, dial } from './dial.js'
 import { authExpected, closeFor, closeForStatus, readFirst, senderOf } from './first-frame.js'
@@ -25,7 +26,7 @@ export interface TunnelLimits extends StrangerLimits {
 interface TunnelParts extends JoinParts {
   readonly admission: Admission
   readonly authorizer: Pick<Authorizer, 'header'>
-  readonly dispatcherFor: (origin: string) => Promise<Dispatcher>
+  readonly dispatcherFor: (origin: string, tls?: TlsSettings) => Promise<Dispatcher>
   readonly limits: TunnelLimits
 }
 
@@ -123,7 +124,7 @@ async function introduce(
     ...{ visit, request, signal: keeping.signal, answerMs: limits.answerMs, isAccepted: true },
     // As the client does it: by the first message alone.
     authorization: undefined,
-    dispatcher: await dispatcherFor(visit.upstream.origin),
+    dispatcher: await dispatcherFor(visit.upstream.origin, visit.upstream.connection?.tls),
   })
   const early = keeping.stop()
   switch (dialled.kind) {
@@ -193,7 +194,7 @@ async function dialWithKey(
     dial({
       ...{ visit: now, request, signal, answerMs: limits.answerMs, isAccepted: false },
       authorization: authorizer.header(now.served, now.upstream),
-      dispatcher: await dispatcherFor(now.upstream.origin),
+      dispatcher: await dispatcherFor(now.upstream.origin, now.upstream.connection?.tls),
     })
   const first = await once(visit)
   if (first.kind !== 'refused' || first.status !== 401) return first

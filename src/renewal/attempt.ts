@@ -71,7 +71,7 @@ export function createRenewalAttempts({
 }): RenewalAttempts {
   const find = (profile: string) => findHeldKey({ keeper, credentials }, profile)
   const countEntries = (profile: string, isCounted: (entry: RotationEntry) => boolean) =>
-    rotationsOf(journal.read(), profile).filter(isCounted).length
+    rotationsOf(journal.read(), profile, keeper.profile(profile).currentItem).filter(isCounted).length
   const isPending = (profile: string) => countEntries(profile, ({ step }) => step !== 'lost') > 0
 
   /** Returns true if the recovery changed the current key. */
@@ -99,7 +99,7 @@ export function createRenewalAttempts({
     if (current === undefined) {
       throw new BrokerError('login_required', `profile ${shownName(profile)} has no stored key to renew`)
     }
-    if ((await ask(current)) === 'refused') return { kind: 'refused' }
+    if ((await ask(profile, current)) === 'refused') return { kind: 'refused' }
     // Only now is the time known, and the key may have been replaced while Prefect was asked.
     const next = find(profile)
     if (!isForced && !isDue(next?.plan, times.of(current.record.cloudApiUrl).clock.now())) {
@@ -114,13 +114,13 @@ export function createRenewalAttempts({
    * `refused`: Prefect said 401, or could not say but its own time is past the key's expiry. Rejects with every failure that
    * says nothing about the key, and with `owner_mismatch` if the key's owner has changed.
    */
-  async function ask(current: CurrentKey): Promise<'good' | 'refused'> {
+  async function ask(profile: string, current: CurrentKey): Promise<'good' | 'refused'> {
     const { record, key } = current
     const { cloudApiUrl } = record
     // A key that was rejected and whose life is over does not come back.
     if (record.rejectedAt !== undefined && isEnded(record, times.of(cloudApiUrl))) return 'refused'
     try {
-      const { owner, workspaces } = await verifyKey(cloud, { cloudApiUrl, key })
+      const { owner, workspaces } = await verifyKey(cloud, { cloudApiUrl, key, profile })
       requireSameOwner(current, owner.id)
       // An empty list may be temporary: keep the names that are known.
       if (workspaces.length > 0) await keeper.note(record.profile, { workspaces })

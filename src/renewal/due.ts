@@ -1,7 +1,7 @@
 /** The key that is served for a profile, with its renewal plan; and when something is due next. */
 
 import type { KeyKeeper } from '../keys/keeper.js'
-import type { KeyRecord, LastRenewal, ProfileRecord } from '../keys/ledger.js'
+import { type KeyRecord, type LastRenewal, type ProfileRecord, profilesServing } from '../keys/ledger.js'
 import type { Owner } from '../prefect/cloud.js'
 import type { ServerTimes } from '../prefect/server-time.js'
 import type { Credentials } from '../serve/credentials.js'
@@ -19,7 +19,7 @@ export interface CurrentKey {
 }
 
 interface Holders {
-  readonly keeper: Pick<KeyKeeper, 'current' | 'keyOf' | 'profile'>
+  readonly keeper: Pick<KeyKeeper, 'current' | 'keyOf' | 'profile' | 'ledger'>
   readonly credentials: Pick<Credentials, 'states'>
 }
 
@@ -43,6 +43,20 @@ export function findHeldKey({ keeper, credentials }: Holders, profile: string): 
   const known = keeper.profile(profile)
   const { owner, lastRenewal: last } = known
   return { record, key, ...defined({ owner, last }), plan: planFor(record, known) }
+}
+
+/**
+ * The profile in whose name the profile's key is renewed: one for all that share it, so that it is renewed once. The one that
+ * it was made for, if Prefect can be asked there.
+ */
+export function renewerOf(holders: Holders, profile: string): string {
+  const { currentItem = '' } = holders.keeper.profile(profile)
+  const ledger = holders.keeper.ledger()
+  const sharing = profilesServing(ledger, currentItem)
+  if (sharing.length < 2) return profile
+  const made = ledger.keys[currentItem]?.profile
+  const ordered = [...sharing.filter((name) => name === made), ...sharing]
+  return ordered.find((name) => findHeldKey(holders, name) !== undefined) ?? profile
 }
 
 /** The plan for any key that we hold, served or not, of the profile that `known` is about. */

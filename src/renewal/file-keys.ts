@@ -39,7 +39,7 @@ export function createFileKeyWatch({
       if (before !== undefined && now - before.askedAt < wait) continue
       known.set(fingerprint, { askedAt: now, ...defined({ rejectedAt }) })
       await cloud
-        .workspaces({ cloudApiUrl, key: apiKey })
+        .workspaces({ cloudApiUrl, key: apiKey, profile })
         .catch((error: unknown) => log.debug({ profile, error }, 'key in the file not accepted by Prefect'))
     }
   }

@@ -108,13 +108,14 @@ function createRenewalAdmin({
   return {
     async renew(asked, { ifDue }) {
       await credentials.refresh()
-      const { name } = credentials.state(asked).resolved
+      const { resolved } = credentials.state(asked)
+      const name = resolved.aliasOf ?? resolved.name
       // A rejected key is asked about once more: Prefect may take it again.
       if (keeper.current(name)?.rejectedAt !== undefined) {
         await renewer.renew(name, { isForced: false })
         await credentials.settle()
       }
-      const served = credentials.serve(asked)
+      const served = credentials.serve(name)
       const { profile } = served
       const record = requireOurs(keeper, served)
       const plan = planFor(record, keeper.profile(profile))

@@ -20,7 +20,7 @@ import type { Log } from '../std/log.js'
 import { type Attempt, createRenewalAttempts, keyRefused } from './attempt.js'
 import { classifySetback, createRenewalHolds } from './backoff.js'
 import { createClockWatch } from './clock-watch.js'
-import { type CurrentKey, findHeldKey, isDue, planFor } from './due.js'
+import { type CurrentKey, findHeldKey, isDue, planFor, renewerOf } from './due.js'
 import { createFileKeyWatch } from './file-keys.js'
 import type { RenewalPlan } from './plan.js'
 import { createKeyRetirer } from './retire.js'
@@ -120,7 +120,7 @@ export function createKeyRenewer({
   })
 
   const find = (profile: string) => findHeldKey({ keeper, credentials }, profile)
-
+  const renewer = (profile: string) => renewerOf({ keeper, credentials }, profile)
   const timeOf = ({ record }: CurrentKey) => times.of(record.cloudApiUrl)
 
   const isDueNow = (current: CurrentKey | undefined) =>
@@ -202,6 +202,7 @@ export function createKeyRenewer({
 
   /** Returns when a glance should look again, monotonic ms. What is held back has timers and ticks. Never rejects. */
   async function look(profile: string): Promise<number> {
+    if (renewer(profile) !== profile) return Number.POSITIVE_INFINITY
     let current = find(profile)
     if (!isClosed && wantsAttempt(profile, current)) {
       try {
@@ -271,8 +272,9 @@ export function createKeyRenewer({
       if (isClosed || clock.monotonic() < nextAt || looks.isRunning('all')) return
       tick().catch((error: unknown) => log.error({ error }, 'looking at the keys failed'))
     },
-    async renew(profile, { isForced }) {
+    async renew(asked, { isForced }) {
       if (isClosed) throw shuttingDown()
+      const profile = renewer(asked)
       let outcome = await attempt(profile, find(profile), { isForced })
       // The shared attempt of another caller may not have been forced.
       if (outcome.kind === 'not_due' && isForced) {

@@ -4,7 +4,7 @@ import { BrokerError } from '../base/errors.js'
 import type { Events } from '../base/events.js'
 import { type BotEntry, dropEntry, type Journal, writeEntry } from '../keys/journal.js'
 import type { KeyKeeper } from '../keys/keeper.js'
-import { type KeyFacts, type KeyRecord, keyFacts } from '../keys/ledger.js'
+import { type KeyFacts, type KeyRecord, keyFacts, withoutChange } from '../keys/ledger.js'
 import { tooLong } from '../keys/rotate.js'
 import type { Turns } from '../keys/turns.js'
 import type { Document } from '../os/document.js'
@@ -209,7 +209,11 @@ async function takeIntoUse(
   if (record === undefined || key === undefined) {
     throw new BrokerError('login_state', 'the new key is not in the vault')
   }
-  const { owner, workspaces } = await verifyKey(cloud, { cloudApiUrl: entry.cloudApiUrl, key })
+  const { owner, workspaces } = await verifyKey(cloud, {
+    cloudApiUrl: entry.cloudApiUrl,
+    key,
+    profile: entry.profile,
+  })
   const currentItem = keeper.current(entry.profile)?.item
   if (currentItem !== entry.item && currentItem !== entry.oldItem) {
     await dropEntry(journal, entry.id)
@@ -228,16 +232,18 @@ async function takeIntoUse(
 }
 
 async function recoverOne(parts: ServiceAccountParts, entry: BotEntry): Promise<void> {
-  const { keeper, journal, events, log } = parts
-  if (keeper.ledger().keys[entry.item] !== undefined) {
+  const { keeper, events, log } = parts
+  const { profile, name, item, cloudApiUrl, startedAt: issuedAt } = entry
+  // The vault may have the key already, and Prefect lets the one before it expire: it is not made a second time.
+  const about = { item, profile, cloudApiUrl, origin: 'service_account', issuedAt } as const
+  if (keeper.ledger().keys[item] !== undefined || (await keeper.recall(about)) !== undefined) {
     await keeper.load()
     await takeIntoUse(parts, entry)
     return
   }
-  const { profile, name } = entry
   const message = `the key rotation of service account ${shownName(name)} was interrupted: its old key may expire within a day`
   const hint = `prefect-auth keys rotate-service-account ${quoteWord(name)} --profile ${quoteWord(profile)}`
-  await dropEntry(journal, entry.id)
+  await keeper.apply((ledger) => withoutChange(ledger, entry.id))
   log.warn({ profile, name }, 'service account key rotation interrupted')
   events.emit('renewal.warning', { profile, facts: { days: 1, message, hint } })
 }

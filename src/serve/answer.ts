@@ -11,8 +11,9 @@ import {
   type ProfileRecord,
   profileRecord,
 } from '../keys/ledger.js'
+import { ownerOf } from '../keys/sharing.js'
 import type { Verdicts } from '../keys/verdicts.js'
-import { workspaceHandle } from '../prefect/cloud.js'
+import { type Owner, workspaceHandle } from '../prefect/cloud.js'
 import { shownName } from '../profiles/bundled.js'
 import type { ProfileReading, ResolvedProfile } from '../profiles/profile.js'
 import { defined } from '../std/defined.js'
@@ -22,11 +23,16 @@ import type { ProfileState, Served } from './credentials.js'
 export interface AnswerInputs {
   /** The profile file has never been read: nobody knows where the profile leads. */
   readonly unread?: BrokerError
+  /** Where the profile leads. */
   readonly resolved: ResolvedProfile
+  /** The alias that is asked for; everything else here is about the profile that it stands for. */
+  readonly alias?: ResolvedProfile
   /** What is known of the profile. */
   readonly known: ProfileRecord
-  /** The keys of all profiles: one of them may be in this profile's file. */
+  /** The keys of all profiles: one of them may be in this profile's table. */
   readonly keys: readonly KeyRecord[]
+  /** Whose key is in the table, if it is one of ours. */
+  readonly fileOwner?: Owner
   /** The profile's current key, with what memory has for it. */
   readonly current?: {
     readonly record: KeyRecord
@@ -58,9 +64,12 @@ type Found =
 const PREFECT_CLOUD = 'https://api.prefect.cloud/api'
 
 export function decideAnswer(inputs: AnswerInputs): ProfileState {
-  const { resolved, known } = inputs
-  const { owner, workspaces, generation, exchangeRefused } = known
+  const { known } = inputs
+  const resolved = inputs.alias ?? inputs.resolved
+  const { workspaces, generation, exchangeRefused } = known
   const found = find(inputs)
+  // The known owner is that of the stored key: nobody has asked whose a stranger's key in the file is.
+  const owner = found.kind === 'found' && found.source === 'file' ? inputs.fileOwner : known.owner
   const standing = standingOf(inputs, found)
   const doubt = standing?.kind === 'doubted' ? [`${standing.message}: ${standing.hint}`] : []
   const state = {
@@ -68,8 +77,7 @@ export function decideAnswer(inputs: AnswerInputs): ProfileState {
     generation,
     workspaces,
     notices: [...resolved.warnings, ...(exchangeRefused === undefined ? [] : [exchangeRefused]), ...doubt],
-    // The owner is that of the stored key: nobody has asked whose key is in the file.
-    ...defined({ owner: found.kind === 'found' && found.source === 'file' ? undefined : owner, standing }),
+    ...defined({ owner, standing }),
   }
   if (found.kind === 'refused') {
     const { source, error, key } = found
@@ -83,7 +91,7 @@ export function decideAnswer(inputs: AnswerInputs): ProfileState {
     keySource: part.apiKey ? source : 'none',
     authSource: part.authString ? source : 'none',
     ...defined({ key: part.key }),
-    outcome: { kind: 'served', served: served(resolved, known, part) },
+    outcome: { kind: 'served', served: served(resolved, known, owner, part) },
   }
 }
 
@@ -116,7 +124,8 @@ function standingOf({ resolved, current }: AnswerInputs, found: Found): ProfileS
 
 function served(
   { name, kind, apiUrl, cloudApiUrl, cloudUiUrl, workspace, because }: ResolvedProfile,
-  { owner, workspaces, generation }: ProfileRecord,
+  { workspaces, generation }: ProfileRecord,
+  owner: Owner | undefined,
   part: Extract<Found, { kind: 'found' }>['part'],
 ): Served {
   const named = workspaces.find(({ workspaceId }) => workspaceId === workspace?.workspaceId)
@@ -134,8 +143,7 @@ function served(
         ...workspace,
         ...defined({ handle: named && workspaceHandle(named) }),
       },
-      // The known owner is that of the stored key; nobody has asked whose key is in the file.
-      owner: part.item !== undefined && kind === 'cloud' ? owner : undefined,
+      owner: part.key !== undefined && kind === 'cloud' ? owner : undefined,
     }),
     generation,
     because,
@@ -159,7 +167,7 @@ function find(inputs: AnswerInputs): Found {
  * one, of a key that we hold.
  */
 function findKey(inputs: AnswerInputs): Found {
-  const { resolved, keys } = inputs
+  const { resolved, keys, current, known: profile } = inputs
   const { fileKey } = resolved
   const held = findHeldKey(inputs)
   if (fileKey === undefined || fileKey.length === 0) return held
@@ -168,11 +176,19 @@ function findKey(inputs: AnswerInputs): Found {
   // Whatever the file says: a key that is known to belong to another host is not sent to this one.
   const foreign = known.find(({ cloudApiUrl }) => cloudApiUrl !== resolved.cloudApiUrl)
   if (foreign !== undefined) return hostMismatch(resolved, foreign)
-  const ours = known.filter(({ profile }) => profile === resolved.name)
+  const user = current !== undefined && profile.owner?.kind === 'user' ? profile.owner.id : undefined
+  // Also one that came by another profile of the same user.
+  const ours = known.filter(
+    (key) =>
+      key.profile === resolved.name ||
+      key.item === current?.record.item ||
+      (user !== undefined && key.userId === user),
+  )
   if (ours.length > 0 && held.kind === 'found') return held
   if (ours.some(({ rejectedAt }) => rejectedAt !== undefined)) return held
   const state = inputs.isFileKeyDoubted === true ? ('doubted' as const) : undefined
-  const key = { fingerprint, origin: 'profile' } as const
+  const [record] = known
+  const key = record === undefined ? ({ fingerprint, origin: 'profile' } as const) : keyFacts(record)
   return { kind: 'found', source: 'file', part: { apiKey: fileKey, key, ...defined({ state }) } }
 }
 
@@ -264,6 +280,7 @@ export function gatherInputs(
   const { authItem } = known
   const { cloudApiUrl, fileKey } = resolved
   const fileStanding = fileKey && verdicts?.of(cloudApiUrl, fileKey.fingerprint())
+  const inFile = fileKey && keeper.find(fileKey, cloudApiUrl)
   return {
     resolved,
     known,
@@ -271,6 +288,7 @@ export function gatherInputs(
     isFileKeyDoubted: fileStanding !== undefined && fileStanding !== 'good',
     ...defined({
       unread: unreadFile(reading),
+      fileOwner: inFile && ownerOf(ledger, inFile),
       current: record && {
         record,
         held: keeper.held(record.item),

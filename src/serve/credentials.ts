@@ -73,10 +73,10 @@ export interface Credentials {
 export function target(
   credentials: Credentials,
   served: Served,
-): { cloudApiUrl: string; key: NonNullable<Served['apiKey']> } {
+): { cloudApiUrl: string; key: NonNullable<Served['apiKey']>; profile: string } {
   const { apiKey, profile } = requireCloud(served)
   if (apiKey === undefined) throw new BrokerError('internal', 'a Cloud profile is served without a key')
-  return { cloudApiUrl: credentials.state(profile).resolved.cloudApiUrl, key: apiKey }
+  return { cloudApiUrl: credentials.state(profile).resolved.cloudApiUrl, key: apiKey, profile }
 }
 
 /** Throws `profile_not_cloud`. */

@@ -3,10 +3,10 @@
 import type { Events } from '../base/events.js'
 import type { Held } from '../keys/change.js'
 import type { KeyKeeper } from '../keys/keeper.js'
-import type { Ledger } from '../keys/ledger.js'
+import { type Ledger, profileRecord } from '../keys/ledger.js'
 import type { Verdicts } from '../keys/verdicts.js'
 import type { CloudDefaults } from '../prefect/cloud.js'
-import type { ProfileFile, ProfileStore, ResolvedProfile } from '../profiles/profile.js'
+import type { ProfileFile, ProfileReading, ProfileStore, ResolvedProfile } from '../profiles/profile.js'
 import { isSameReading } from '../profiles/reading.js'
 import { listProfiles, resolveProfile } from '../profiles/resolve.js'
 import { createSerial } from '../std/async.js'
@@ -61,12 +61,19 @@ export function createCredentials({
   const users = new Set<() => void>()
   let states = new Map<string, ProfileState>()
   let active = ''
+  let decidedFrom: ProfileReading | undefined
   let isClosed = false
 
   const holds = createHolds()
 
-  const inputsFor = (resolved: ResolvedProfile, ledger = keeper.ledger()) =>
-    gatherInputs({ keeper, verdicts, renewsAt, reading: store.reading() }, ledger, resolved)
+  const inputsFor = (resolved: ResolvedProfile, ledger = keeper.ledger(), file = store.reading().file) => {
+    const gather = (one: ResolvedProfile) =>
+      gatherInputs({ keeper, verdicts, renewsAt, reading: store.reading() }, ledger, one)
+    if (resolved.aliasOf === undefined) return gather(resolved)
+    const meant = gather(resolveProfile({ file, defaults, requested: resolved.aliasOf }))
+    const { generation, digest } = profileRecord(ledger, resolved.name)
+    return { ...meant, alias: resolved, known: { ...meant.known, generation, digest } }
+  }
 
   /** Whether the profile's answer is to last, and is not decided yet, or the key in it was replaced. */
   const isToBeFollowed = (name: string): boolean => {
@@ -82,8 +89,10 @@ export function createCredentials({
 
   /** Decides all answers, makes new generations durable, then swaps. */
   const settleNow = async (endHolds: () => void): Promise<void> => {
-    const { file } = store.reading()
-    const all = profilesToServe(file, defaults, profilesWithSecrets(keeper.ledger()))
+    const reading = store.reading()
+    const { file } = reading
+    // A bundled profile that had a table once keeps counting: its old generation must not name another answer.
+    const all = profilesToServe(file, defaults, Object.keys(keeper.ledger().profiles))
     const held = holds.kept()
     const kept = held.filter((name) => !isToBeFollowed(name))
     const followed = held.flatMap((name) => (kept.includes(name) ? [] : resolveHeld(name)))
@@ -116,10 +125,18 @@ export function createCredentials({
       if (held !== undefined) next.set(name, held)
     }
     states = next
+    decidedFrom = reading
     endHolds()
-    if (holds.isEmpty() || active === '') active = resolveProfile({ file, defaults }).name
-    for (const name of changes) announce(events, next.get(name))
+    if (holds.isEmpty() || active === '') active = resolveProfile({ file: reading.file, defaults }).name
+    for (const state of listed()) if (changes.includes(state.resolved.name)) announce(events, state)
     for (const wake of [...waiters]) wake()
+  }
+
+  const listed = () => {
+    const held = profilesWithSecrets(keeper.ledger())
+    return [...states.values()].filter(
+      ({ resolved: { source, name } }) => source === 'file' || name === active || held.includes(name),
+    )
   }
 
   const settle = () => serial.run(() => holds.settle(settleNow))
@@ -148,7 +165,8 @@ export function createCredentials({
       defaults,
       ...defined({ requested: profile }),
     })
-    return decideAnswer(inputsFor(resolved, held?.isLasting === true ? undefined : held?.ledger))
+    const ledger = held?.isLasting === true ? undefined : held?.ledger
+    return decideAnswer(inputsFor(resolved, ledger, held?.file))
   }
 
   const serve = (profile?: string): Served => {
@@ -168,11 +186,12 @@ export function createCredentials({
       for (const use of users) use()
       // A vault that works again helps this request; one that hangs must not delay what memory can serve.
       if (keeper.hasFailed()) await Promise.race([retry(), sleep(clock, RETRY_WAIT_MS)])
-      const before = store.reading()
-      if (!isSameReading(before, await store.refresh())) await settle()
+      const reading = await store.refresh()
+      // A watch may have seen a change already that is not decided yet.
+      if (decidedFrom === undefined || !isSameReading(decidedFrom, reading)) await settle()
     },
     state,
-    states: () => [...states.values()],
+    states: listed,
     serve,
     async markHandedOut(served) {
       let answer = served
@@ -254,8 +273,7 @@ function profilesToServe(
   return wanted.some(({ name }) => name === active.name) ? wanted : [active, ...wanted]
 }
 
-function announce(events: Events, state: ProfileState | undefined): void {
-  if (state === undefined) return
+function announce(events: Events, state: ProfileState): void {
   const { resolved, generation, outcome } = state
   const served: Partial<Served> = outcome.kind === 'served' ? outcome.served : {}
   events.emit('credentials.changed', {

@@ -83,3 +83,8 @@ export function shellWord(text: string): string {
 export function loginCommand(profile: string): string {
   return `prefect-auth login --profile ${quoteWord(profile)}`
 }
+
+/** The first line that is not blank. */
+export function firstLine(text: string): string {
+  return text.trim().split('\n')[0] ?? ''
+}

@@ -4,9 +4,12 @@ import { BrokerError } from '../base/errors.js'
 import type { NotedDocument } from '../os/document.js'
 import { type Clock, DAY_MS, HOUR_MS, MINUTE_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
-import { sha256Hex } from '../std/secret.js'
-import { createIndex, type Entry, type TokenList, type TokenRecord } from './records.js'
+import { Secret, sha256Hex } from '../std/secret.js'
+import { deriveToken } from './derive.js'
+import { createIndex, type Entry, isEqual, type TokenList, type TokenRecord, withRoom } from './records.js'
 import type { KnownToken, TokenFacts, Tokens } from './tokens.js'
+
+type Wanted = Omit<TokenRecord, 'id' | 'hash' | 'ticketHash' | 'createdAt'>
 
 interface TokenParts {
   readonly document: NotedDocument<TokenList>
@@ -14,6 +17,8 @@ interface TokenParts {
   /** 32 random bytes as 43 characters of base64url. */
   readonly randomToken: () => string
   readonly newId: () => string
+  /** What the tokens of environments are derived from; rejects as the vault does. Absent: they end with this daemon. */
+  readonly loadSecret?: () => Promise<Secret>
   /** Names a running process so that a later one with the same pid has another name; `undefined` if it is not running. */
   readonly identifyProcess?: (pid: number) => Promise<string | undefined>
 }
@@ -24,12 +29,6 @@ const LENGTH = PREFIX.length + 43
 /** What counts is time without use while the daemon is awake. */
 const IDLE_WITH_JOB_MS = 14 * DAY_MS
 const IDLE_WITHOUT_JOB_MS = DAY_MS
-const MAX_JOB_TOKENS = 256
-/**
- * Expired tokens that are kept. No clock of ours is believed so far that it may erase them for good: set right, it revives
- * them. Past this number, those that expired first go, so that the list does not grow.
- */
-const MAX_EXPIRED_TOKENS = 1000
 /**
  * A daemon that exits when idle is woken once an hour. If more time has passed since it exited, the machine was asleep or off
  * for the rest, and so were the jobs.
@@ -43,6 +42,7 @@ export function createTokens({
   clock,
   randomToken,
   newId,
+  loadSecret = keepInMemory(new Secret(randomToken())),
   identifyProcess = async () => undefined,
 }: TokenParts): Tokens {
   const lastUsed = new Map<string, number>()
@@ -56,6 +56,7 @@ export function createTokens({
   const idleMs = ({ id, job }: TokenRecord) => idle.get(id) ?? job?.idleMs ?? 0
   const isActive = (record: TokenRecord) =>
     record.job === undefined ? record.expiresAt > clock.now() : idleMs(record) < IDLE_WITH_JOB_MS
+  const ages = { isActive, idleMs }
   const jobs = () => document.read().tokens.filter(({ job }) => job !== undefined)
 
   function touch({ id, job }: TokenRecord): void {
@@ -71,24 +72,24 @@ export function createTokens({
   }
 
   function factsOf(record: TokenRecord): TokenFacts {
-    const { hash: _, ticketHash: __, job, ...rest } = record
+    const { hash: _, ticketHash: __, environment: ___, job, ...rest } = record
     const facts = { ...rest, ...defined({ lastUsedAt: lastUsed.get(record.id) }) }
     if (job === undefined) return facts
     return { ...facts, isJob: true, expiresAt: clock.now() + IDLE_WITH_JOB_MS - idleMs(record) }
   }
 
-  async function add(wanted: Omit<TokenRecord, 'id' | 'hash' | 'ticketHash' | 'createdAt'>, ticket?: string) {
-    const token = `${PREFIX}${randomToken()}`
+  function recordOf(wanted: Wanted, id: string, token: string, ticket?: string): TokenRecord {
     const hashes = { hash: sha256Hex(token), ...defined({ ticketHash: ticket && sha256Hex(ticket) }) }
-    const record = { ...wanted, id: newId(), createdAt: clock.now(), ...hashes }
+    return { ...wanted, id, createdAt: clock.now(), ...hashes }
+  }
+
+  async function add(wanted: Wanted, ticket?: string) {
+    const token = `${PREFIX}${randomToken()}`
+    const record = recordOf(wanted, newId(), token, ticket)
     // A job must be able to start while the disk fails. What lives for a fixed time must outlive this daemon.
-    const isDurable = await (wanted.job === undefined ? change : document.note)(({ tokens }) => {
-      // A job's age is counted in awake time, which no clock that is set wrong can change: that one is over.
-      const kept = tokens.filter((one) => one.job === undefined || isActive(one))
-      const jobs = wanted.job === undefined ? [] : kept.filter(({ job }) => job !== undefined)
-      const removed = [...surplus(jobs, idleMs), ...longExpired(kept.filter((one) => !isActive(one)))]
-      return { tokens: [...kept.filter((one) => !removed.includes(one)), record] }
-    })
+    const isDurable = await (wanted.job === undefined ? change : document.note)((list) =>
+      withRoom(list, record, ages),
+    )
     return { facts: factsOf(record), token, isDurable, ...defined({ ticket }) }
   }
 
@@ -139,6 +140,34 @@ export function createTokens({
         job: { idleMs: 0, ...(process === undefined ? {} : defined({ pid, process })) },
       }
       return add(wanted, needsTicket ? randomToken() : undefined)
+    },
+    async shareInEnvironment({ name, environment, profile, workspace, needsTicket = false }) {
+      const secret = await loadSecret()
+      const tokenOf = (id: string) => `${PREFIX}${deriveToken(secret, [id, environment, profile])}`
+      const ticketOf = (id: string) =>
+        needsTicket ? deriveToken(secret, [id, environment, profile, 'ticket']) : undefined
+      const rest = { power: 'proxy', profiles: [profile], expiresAt: clock.now() + IDLE_WITH_JOB_MS } as const
+      const wanted = { name, environment, ...rest, job: { idleMs: 0 }, ...defined({ workspace }) }
+      const id = newId()
+      const fresh = recordOf(wanted, id, tokenOf(id), ticketOf(id))
+      const isSame = (one: TokenRecord) =>
+        one.environment === environment &&
+        one.profiles.includes(profile) &&
+        one.workspace?.workspaceId === workspace?.workspaceId &&
+        one.parkedAt === undefined &&
+        isActive(one) &&
+        (one.ticketHash !== undefined) === needsTicket &&
+        // Not after the vault lost the secret.
+        isEqual(one.hash, sha256Hex(tokenOf(one.id)))
+      let record: TokenRecord = fresh
+      // Looked for where it would be added: of two processes that start at once the second gets the token of the first.
+      const isDurable = await document.note((list) => {
+        record = list.tokens.find(isSame) ?? fresh
+        return record === fresh ? withRoom(list, fresh, ages) : list
+      })
+      touch(record)
+      const given = { token: tokenOf(record.id), ...defined({ ticket: ticketOf(record.id) }) }
+      return { facts: factsOf(record), ...given, isDurable, isNew: record === fresh }
     },
     list: () => document.read().tokens.filter(isActive).map(factsOf),
     async revoke(id) {
@@ -208,6 +237,8 @@ export function createTokens({
   }
 }
 
+const keepInMemory = (secret: Secret) => async () => secret
+
 function revokedInMemory(id: string): BrokerError {
   return new BrokerError(
     'disk_failed',
@@ -233,16 +264,4 @@ function parked({ id }: TokenRecord): BrokerError {
 
 function unparked({ parkedAt: _, ...record }: TokenRecord): TokenRecord {
   return record
-}
-
-/** The tokens to remove so that one more fits: those unused for longest. */
-function surplus(jobs: readonly TokenRecord[], idleMs: (job: TokenRecord) => number): readonly TokenRecord[] {
-  const over = jobs.length - (MAX_JOB_TOKENS - 1)
-  return over <= 0 ? [] : [...jobs].sort((a, b) => idleMs(b) - idleMs(a)).slice(0, over)
-}
-
-/** The expired tokens to remove. */
-function longExpired(expired: readonly TokenRecord[]): readonly TokenRecord[] {
-  const over = expired.length - MAX_EXPIRED_TOKENS
-  return over <= 0 ? [] : [...expired].sort((a, b) => a.expiresAt - b.expiresAt).slice(0, over)
 }

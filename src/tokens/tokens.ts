@@ -53,6 +53,19 @@ export interface Tokens {
     /** Whether it gets a ticket as well: its clients may be such that send events without credentials. */
     readonly needsTicket?: boolean
   }): Promise<NewToken>
+  /**
+   * The one `proxy` token that all processes of a Python environment share, for one profile and its workspace: derived, so
+   * that the same can be given again and is nowhere stored. Revoked, parked or unused for 14 days, it is followed by another.
+   * Rejects as the vault does.
+   */
+  shareInEnvironment(wanted: {
+    readonly name: string
+    /** An absolute path. */
+    readonly environment: string
+    readonly profile: string
+    readonly workspace?: WorkspaceIds
+    readonly needsTicket?: boolean
+  }): Promise<NewToken & { readonly isNew: boolean }>
   /** Active tokens only. */
   list(): readonly TokenFacts[]
   /** Takes effect with the next request. Rejects with `token_not_found`, and with `disk_failed` if it may not last. */

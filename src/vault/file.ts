@@ -8,7 +8,7 @@ import { BrokerError, isBrokerError } from '../base/errors.js'
 import { syncDirectory, writeFileAtomic } from '../os/atomic-file.js'
 import { requireKnownFormat } from '../os/document.js'
 import { diskFailed, ignoreMissing } from '../os/system-error.js'
-import { createSerial } from '../std/async.js'
+import { createSerial, createSingleFlight } from '../std/async.js'
 import { type Clock, SECOND_MS, sleep } from '../std/clock.js'
 import { Secret } from '../std/secret.js'
 import { createKeyHolder, type DataKeyFile, type KeyWrap, type RecordFiles } from './data-key.js'
@@ -150,6 +150,8 @@ export async function openFileVault(dependencies: FileVaultDependencies): Promis
   const holder = createKeyHolder(dataKey, wrap, clock)
   // One at a time: writes to one item keep their order, and scrypt takes 128 MiB per passphrase.
   const serial = createSerial()
+  // All have one item: two at once would each find the other's value.
+  const proofs = createSingleFlight<void>()
 
   const withKey = <T>(item: string, work: (key: Uint8Array) => Promise<T>): Promise<T> =>
     serial.run(async () => {
@@ -176,7 +178,10 @@ export async function openFileVault(dependencies: FileVaultDependencies): Promis
         await records.write(item, value.reveal(), key) // to be sealed
       }),
     delete: (item) => withKey(item, () => records.remove(item)),
-    prove: () => proveVault(vault, PROBE_ITEM, new Secret(randomBytes(16).toString('hex'))),
+    prove: () =>
+      proofs.run(PROBE_ITEM, () =>
+        proveVault(vault, PROBE_ITEM, new Secret(randomBytes(16).toString('hex'))),
+      ),
     unlock: (passphrase) => lockable(() => holder.unlock(passphrase)),
     lock: () => lockable(() => holder.lock()),
     close: () => serial.run(async () => holder.forget()),

@@ -100,8 +100,7 @@ export function troubleOfModule(message: string, platform: string): KeychainTrou
   const code = 'vault_unavailable'
   if (/cannot find (package|module) 'keytar['/]/i.test(message)) {
     // The package has it for each system that is supported; a copy without it is not whole, or the system is another.
-    const hint =
-      'npm install --global prefect-auth-broker      (or keep keys in files: prefect-authd --vault-backend=file)'
+    const hint = 'prefect-authd --vault-backend=file      (or install the package again, whole: README.md)'
     return { code, what: 'the keychain module keytar is not installed for this system', hint }
   }
   const what = `the package keytar cannot be loaded: ${message}`

@@ -1,7 +1,7 @@
 /** The OS keychain as a vault: every value carries its name, every call is checked for a locked keyring. */
 import { randomBytes } from 'node:crypto'
 import { BrokerError, shuttingDown } from '../base/errors.js'
-import { createSerial } from '../std/async.js'
+import { createSerial, createSingleFlight } from '../std/async.js'
 import { type Clock, SECOND_MS, sleep } from '../std/clock.js'
 import { Secret } from '../std/secret.js'
 import { plainText } from '../std/text.js'
@@ -124,12 +124,15 @@ export async function openKeychainVault(dependencies: KeychainVaultDependencies)
   }
 
   const probe = `probe:${store}`
+  // All have one item: two at once would each find the other's value.
+  const proofs = createSingleFlight<void>()
   const vault: Vault = {
     describe: () => ({ backend: 'keychain', atRest: 'os keychain', because, ...standing }),
     get: (item) => sideBySide(item, () => items.read(item)),
     put: (item, value) => inTurn(item, () => items.write(item, value)),
     delete: (item) => inTurn(item, () => items.remove(item)),
-    prove: () => proveVault(vault, probe, new Secret(randomBytes(16).toString('hex'))),
+    prove: () =>
+      proofs.run(probe, () => proveVault(vault, probe, new Secret(randomBytes(16).toString('hex')))),
     unlock: notLockable,
     lock: notLockable,
     // The running calls have a deadline, and a write should end rather than be cut off.

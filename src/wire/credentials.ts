@@ -59,6 +59,10 @@ export const proxyEnvBody = z.strictObject({
     .max(2 ** 31 - 1)
     .optional()
     .meta({ description: "the job's process: while it runs, an unused token stays active, up to 14 days" }),
+  environment: z.string().min(1).max(1_000).startsWith('/').optional().meta({
+    description:
+      'the Python environment of the process: all of its processes get the same token, until it is revoked or unused for 14 days',
+  }),
   no_proxy: z.string().max(4_000).optional().meta({ description: 'the NO_PROXY to extend' }),
   no_proxy_small: z
     .string()

@@ -8,6 +8,9 @@ export const profileView = z.object({
   source: z.enum(['file', 'bundled']),
   kind: z.enum(['cloud', 'server', 'none']),
   because: z.string(),
+  alias_of: profileName
+    .optional()
+    .meta({ description: 'the profile whose key is served: this one goes through the proxy to it' }),
   api_url: z.string().optional(),
   workspace: workspaceRef.optional(),
   key: z

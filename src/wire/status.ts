@@ -29,6 +29,9 @@ const profileStatus = z.object({
   active: z.boolean(),
   kind: z.enum(['cloud', 'server', 'none']),
   because: z.string(),
+  alias_of: profileName
+    .optional()
+    .meta({ description: 'the profile whose key is served: this one goes through the proxy to it' }),
   api_url: z.string().optional(),
   workspace: workspaceRef.optional(),
   owner: owner.optional(),

@@ -53,6 +53,24 @@ t.test("gives a Cloud job the proxy's address, the real UI and a token of its ow
   t.same(api.broker.handedOut, [], 'the key stays here')
 })
 
+t.test('gives every process of an environment the same token, and the audit a line for each', async (t) => {
+  const api = await withListener(t, 'listening')
+  const body = { ...job, format: 'json', name: 'python /venv', environment: '/venv' }
+  const get = async () => json(await ask(api.socket, '/v1/env', { method: 'POST', body }))
+  const first = await get()
+  t.same(await get(), first)
+  t.match(
+    api.broker.audit.map(({ action, tokenName }) => ({ action, tokenName })),
+    [
+      { action: 'token_created', tokenName: body.name },
+      { action: 'env', tokenName: body.name },
+    ],
+  )
+  t.notMatch(JSON.stringify(json(await ask(api.socket, '/v1/tokens'))), 'pab_')
+  const relative = { ...body, environment: 'venv' }
+  t.equal((await ask(api.socket, '/v1/env', { method: 'POST', body: relative })).status, 400)
+})
+
 t.test('gives a server job the token as its auth string', async (t) => {
   const api = await withListener(t, 'listening')
   const body = { ...job, profile: 'server', format: 'sh' }

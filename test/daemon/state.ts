@@ -175,7 +175,7 @@ t.test('refuses a newer format by name, and changes nothing', async (t) => {
     await t.rejects(open(stateDir), {
       code: 'state_newer',
       message: new RegExp(`${path}.*format 3`),
-      hint: /npm/,
+      hint: /install the newer/,
     })
     const after = readdirSync(stateDir).map((file) => [file, readFileSync(join(stateDir, file), 'utf8')])
     t.strictSame(after, before)

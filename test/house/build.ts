@@ -21,7 +21,8 @@ const checkout = fileURLToPath(new URL('../../', import.meta.url))
 const root = mkdtempSync(join(tmpdir(), 'pab-build-'))
 t.after(() => rmSync(root, { recursive: true, force: true }))
 cpSync(join(checkout, 'src'), join(root, 'src'), { recursive: true })
-cpSync(join(checkout, 'package.json'), join(root, 'package.json'))
+for (const name of ['package.json', 'LICENSE', 'python'])
+  cpSync(join(checkout, name), join(root, name), { recursive: true })
 symlinkSync(join(checkout, 'node_modules'), join(root, 'node_modules'))
 const sources = readdirSync(join(root, 'src/cli'), { recursive: true, encoding: 'utf8' })
   .filter((name) => name.endsWith('.ts'))
@@ -58,7 +59,14 @@ t.test('the first build makes programs that run', async (t) => {
 })
 
 t.test('while it is built again, every program is there and whole', async (t) => {
-  const programs = ['prefect-auth', 'auth.js', 'authd.js', 'authd.cjs', 'keychain-child.js'].map(dist)
+  const programs = [
+    'prefect-auth',
+    'prefect-authd',
+    'auth.js',
+    'authd.js',
+    'authd.cjs',
+    'keychain-child.js',
+  ].map(dist)
   const sizes = new Map(programs.map((path) => [path, statSync(path).size]))
   const first = chunks()
   const end = ended(startBuild('1'))

@@ -53,6 +53,8 @@ t.test(
       'dist/keytar/LICENSE.md',
       ...SYSTEMS.map((system) => `dist/keytar/${system}/keytar.node`),
       'dist/prefect-auth',
+      'dist/prefect-authd',
+      `dist/prefect_auth_plugin-${manifest.version}-py3-none-any.whl`,
       'dist/sbom.cdx.json',
       'launchd/io.github.prefect-auth-broker.plist',
       'package.json',

@@ -1,4 +1,5 @@
 /** Changes beside each other, beside other programs, and after a failure: nothing newer is touched, no key is lost. */
+import { readFileSync, writeFileSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import t, { type Test } from 'tap'
 import { startCloudSimulator } from '../../sim/simulator.js'
@@ -293,4 +294,124 @@ t.test('a log-out that revokes, killed at Prefect, goes on at the next start', a
   t.type(sim.keys.find(minted)?.deletedAt, 'number')
   t.strictSame(again.ledger.read().keys, {})
   t.strictSame(again.journal.read().entries, {})
+})
+
+t.test('what the file says is done, though its write is reported as failed', async (t) => {
+  const { broker } = await setStage(t)
+  const mend = broker.saboteur.fail('store.edit', 'after', diskFull)
+  await broker.profiles.create({ name: 'own', apiUrl: 'http://127.0.0.1:4200/api' })
+  mend()
+  t.match(await broker.file(), /profiles\.own/)
+  t.equal(broker.credentials.serve('own').apiUrl, 'http://127.0.0.1:4200/api')
+})
+
+t.test(
+  'a choice that is written is done, whatever another program writes into the table meanwhile',
+  async (t) => {
+    const { sim, broker } = await setStage(t)
+    await broker.write(table(sim.workspaceUrl('prefect/terry')).replace('active = "cloud"\n', ''))
+    const mend = broker.saboteur.fail('store.edit', 'after', () => {
+      const text = readFileSync(broker.profilesFile, 'utf8')
+      writeFileSync(
+        broker.profilesFile,
+        text.replace(sim.workspaceUrl('prefect/terry'), sim.workspaceUrl('prefect/other')),
+      )
+      return diskFull()
+    })
+    await broker.profiles.use('cloud')
+    mend()
+    t.match(await broker.file(), /active = "cloud"/)
+  },
+)
+
+t.test('a deletion that is written is seen at once, though the disk of the state fails', async (t) => {
+  const { sim, broker, open } = await setStage(t)
+  await broker.logins.keep(await broker.delivery(sim.issueKey()))
+  await broker.profiles.use('local')
+  const mend = breakLedgerAfterEdit(broker)
+  await broker.profiles.delete('cloud')
+  t.notMatch(broker.served(), /^pnu_/)
+  mend()
+  await broker.close()
+  const again = await open()
+  t.notMatch(again.served(), /^pnu_/)
+  t.strictSame(again.journal.read().entries, {})
+})
+
+/** Changes fail from the edit on; notes, which memory takes, do not. */
+function breakLedgerAfterEdit(broker: TestBroker): () => void {
+  let isBroken = false
+  broker.failUpdates(() => isBroken)
+  broker.saboteur.onStep((name) => {
+    if (name === 'after store.edit') isBroken = true
+  })
+  return () => {
+    isBroken = false
+    broker.saboteur.onStep(() => undefined)
+  }
+}
+
+t.test(
+  'a key that another profile is logging in with survives the end of its first profile',
+  {
+    timeout: 120_000,
+  },
+  async (t) => {
+    const ends = {
+      'log-out': (broker: TestBroker) => broker.profiles.logout('work', { revoke: false }),
+      'log-out that revokes': (broker: TestBroker) => broker.profiles.logout('work', { revoke: true }),
+      deletion: (broker: TestBroker) => broker.profiles.delete('work'),
+    }
+    for (const [what, end] of Object.entries(ends)) {
+      for (let step = 1, isOver = false; !isOver; step += 1) {
+        const { sim, broker } = await setStage(t)
+        const key = sim.issueKey()
+        await broker.logins.keep(await broker.delivery(key, { profile: 'work', isToBeActive: false }))
+        const delivery = await broker.delivery(key)
+        const login = () => broker.logins.keep(delivery)
+        // Revoking takes the most steps, so there the login comes in between.
+        const isEndFirst = what === 'log-out that revokes'
+        const first = isEndFirst ? () => end(broker) : login
+        const second = isEndFirst ? login : () => end(broker)
+        const from = broker.saboteur.steps.length
+        let beside: Promise<unknown> | undefined
+        broker.saboteur.onStep(() => {
+          if (broker.saboteur.steps.length === from + step) beside = second()
+        })
+        await first()
+        broker.saboteur.onStep(() => undefined)
+        isOver = beside === undefined
+        await (beside ?? second())
+        await broker.credentials.settle()
+        t.equal(broker.served(), key, `${what} at step ${step}`)
+        t.equal(broker.keeper.current('work'), undefined, `${what} at step ${step}: of the other profile`)
+        await broker.close()
+        await sim.close()
+      }
+    }
+  },
+)
+
+t.test('a key that is left to a login goes with it if it fails', { timeout: 60_000 }, async (t) => {
+  for (let step = 1, isOver = false; !isOver; step += 1) {
+    const { sim, broker } = await setStage(t)
+    const key = sim.issueKey()
+    await broker.logins.keep(await broker.delivery(key, { profile: 'work', isToBeActive: false }))
+    const delivery = await broker.delivery(key)
+    broker.saboteur.fail('store.edit', 'before', diskFull)
+    const from = broker.saboteur.steps.length
+    let beside: Promise<unknown> | undefined
+    broker.saboteur.onStep(() => {
+      if (broker.saboteur.steps.length === from + step) {
+        beside = broker.profiles.logout('work', { revoke: false })
+      }
+    })
+    await t.rejects(broker.logins.keep(delivery), { code: 'disk_failed' })
+    broker.saboteur.onStep(() => undefined)
+    isOver = beside === undefined
+    await (beside ?? broker.profiles.logout('work', { revoke: false }))
+    t.strictSame(broker.ledger.read().keys, {}, `at step ${step}`)
+    await broker.close()
+    await sim.close()
+  }
 })

@@ -28,7 +28,8 @@ t.test('the same key given again keeps its one record, and what is known of it',
     await broker.logins.keep(await broker.delivery(minted, { via }))
     t.strictSame(
       records(broker).filter(({ fingerprint }) => fingerprint === before?.fingerprint),
-      [before],
+      // Who pastes a key has it from somewhere.
+      [{ ...before, handedOut: true }],
       via,
     )
   }
@@ -80,16 +81,23 @@ t.test('a key in two profiles lives as long as one of them uses it', async (t) =
   await broker.rotator.rotate('cloud')
   await broker.renewer.tick()
   await broker.credentials.settle()
-  t.ok(isAlive(), 'a rotation of the one profile leaves it')
-  t.equal(broker.served('two'), shared)
-  await t.rejects(broker.keys.delete(id), { code: 'profile_in_use' })
-  await broker.logins.keep(await broker.delivery(shared, { via: 'pasted' }))
+  t.ok(isAlive(), 'a rotation leaves what was pasted')
+  t.not(broker.served('two'), shared)
+  t.equal(broker.served('two'), broker.served('cloud'), 'and is one for both')
+  const [current] = records(broker).filter(({ retiredAt }) => retiredAt === undefined)
+  await t.rejects(broker.keys.delete(current?.cloudId ?? ''), { code: 'profile_in_use' })
+  for (const profile of ['cloud', 'two']) {
+    await broker.logins.keep(
+      await broker.delivery(shared, { profile, via: 'pasted', isToBeActive: profile === 'cloud' }),
+    )
+  }
   t.equal(broker.served('cloud'), shared, 'back in both')
   const { notRevoked } = await broker.profiles.logout('cloud', { revoke: true })
   t.match(notRevoked.map(({ reason }) => reason).join(), /another profile uses it/)
   t.ok(isAlive(), 'a log-out of the one profile leaves it')
   await broker.credentials.markHandedOut(broker.credentials.serve('two'))
-  t.match(records(broker), [{ profile: 'two', handedOut: true, retiredAt: undefined }], 'in use, not retired')
+  const [used] = records(broker).filter(({ cloudId }) => cloudId === id)
+  t.match(used, { profile: 'two', handedOut: true, retiredAt: undefined }, 'in use, not retired')
   t.equal(broker.served('two'), shared)
   await broker.profiles.logout('two', { revoke: true })
   t.notOk(isAlive(), 'a log-out of the last does not')

@@ -1,3 +1,5 @@
+import { readdir } from 'node:fs/promises'
+import { join } from 'node:path'
 import t from 'tap'
 import { startCloudSimulator } from '../../sim/simulator.js'
 import { makeRoot, openBroker } from '../fixtures/broker.js'
@@ -79,3 +81,31 @@ for (const keyListing of [false, true]) {
     }
   })
 }
+
+t.test('killed again while it settles, it leaves no key in the vault that nobody names', async (t) => {
+  for (let step = 1; step <= 12; step += 1) {
+    const sim = await startCloudSimulator()
+    const root = await makeRoot(t)
+    const first = await openBroker({ root, sim })
+    await first.logins.keep(await first.delivery(sim.issueKey({ name: 'from the browser' })))
+    first.saboteur.onStep((name) => {
+      // The key is in the vault, and its record is not written.
+      if (name === 'after vault.put') first.saboteur.arm(0)
+    })
+    await first.rotator.rotate('cloud').catch(() => undefined)
+    t.equal(first.saboteur.steps.at(-1), 'after vault.put')
+    await first.close()
+    const second = await openBroker({ root, sim })
+    second.saboteur.arm(step)
+    await second.recover().catch(() => undefined)
+    const died = second.saboteur.steps.at(-1)
+    await second.close()
+    const third = await openBroker({ root, sim })
+    await third.recover()
+    const stored = (await readdir(join(third.stateDir, 'vault'))).filter((name) => name !== 'data-key.json')
+    const named = Object.keys(third.ledger.read().keys)
+    t.equal(stored.length, named.length, `killed at ${died}: ${stored.join()} are ${named.join()}`)
+    await third.close()
+    await sim.close()
+  }
+})

@@ -1,6 +1,7 @@
 import t from 'tap'
 import { editProfiles } from '../../src/profiles/edit.js'
 import type { ProfileFile } from '../../src/profiles/profile.js'
+import { isUtf16 } from '../../src/profiles/reading.js'
 import { parseProfiles } from '../../src/profiles/toml.js'
 
 function good(text: string): ProfileFile {
@@ -127,3 +128,24 @@ for (const [name, text] of BOMBS) {
     else t.match(edit(), /\[profiles\.x\]\n?$/)
   })
 }
+
+t.test('a key with blanks around it is the key, and that it has them is said', (t) => {
+  for (const text of [' pnu_a', 'pnu_a ', 'pnu_a\\n', '\\tpnu_a']) {
+    const entry = good(`[profiles.a]\nPREFECT_API_KEY = "${text}"\n`).profiles.get('a')
+    t.equal(entry?.apiKey?.reveal(), 'pnu_a', JSON.stringify(text))
+    t.strictSame(entry?.trimmed, ['PREFECT_API_KEY'])
+  }
+  const inner = good('[profiles.a]\nPREFECT_API_KEY = "pnu_a b"\n').profiles.get('a')
+  t.strictSame([inner?.apiKey, inner?.unusable, inner?.trimmed], [undefined, ['PREFECT_API_KEY'], undefined])
+  t.end()
+})
+
+t.test('UTF-16 is told from UTF-8', (t) => {
+  const text = 'active = "a"\n'
+  const little = Buffer.from(text, 'utf16le')
+  const big = Buffer.from(little).swap16()
+  const mark = Buffer.from([0xff, 0xfe])
+  for (const bytes of [little, big, Buffer.concat([mark, little])]) t.equal(isUtf16(bytes), true)
+  for (const plain of ['', 'a', 'ab', text, `\ufeff${text}`]) t.equal(isUtf16(Buffer.from(plain)), false)
+  t.end()
+})

@@ -71,6 +71,11 @@ const inFile = (fileKey: Secret, more: Partial<AnswerInputs> = {}): AnswerInputs
   resolved: { ...resolved, fileKey },
 })
 const rejected = { ...record, rejectedAt: 3 }
+/** The stranger's key as one that we hold for another profile. */
+const of = (profile: string, more: Partial<KeyRecord>): KeyRecord => ({
+  ...{ ...record, item: 'key-9', fingerprint: stranger.fingerprint() },
+  ...{ profile, ...more },
+})
 const elsewhere = { ...record, cloudApiUrl: OTHER }
 const withAuth = (held: HeldSecret): AnswerInputs => ({
   ...nothing,
@@ -131,10 +136,26 @@ const ROWS: readonly (readonly [name: string, inputs: AnswerInputs, expected: st
     inFile(ours, { keys: [rejected], current: { record: rejected, held: hold(ours) } }),
     'login_required (vault)',
   ],
+  ["another profile's key in the file", inFile(stranger, { keys: [of('work', {})] }), 'pnu_stranger (file)'],
   [
-    "another profile's key in the file",
-    inFile(stranger, { keys: [{ ...record, profile: 'work', fingerprint: stranger.fingerprint() }] }),
+    "another profile's key of the same user in the file",
+    inFile(stranger, { keys: [of('work', { userId: 'u' })] }),
+    'pnu_ours (vault)',
+  ],
+  [
+    "another profile's key of another user in the file",
+    inFile(stranger, { keys: [of('work', { userId: 'v' })] }),
     'pnu_stranger (file)',
+  ],
+  [
+    "another profile's key of a user in the file, none stored",
+    { ...nothing, keys: [of('work', { userId: 'u' })], resolved: { ...resolved, fileKey: stranger } },
+    'pnu_stranger (file)',
+  ],
+  [
+    'the key that is shared with another profile in the file',
+    inFile(ours, { keys: [{ ...record, profile: 'work' }] }),
+    'pnu_ours (vault)',
   ],
   [
     'a key in the file that belongs to another host',

@@ -1,3 +1,4 @@
+import { writeFile } from 'node:fs/promises'
 import t, { type Test } from 'tap'
 import { startCloudSimulator } from '../../sim/simulator.js'
 import { makeRoot, openBroker, type TestBroker } from '../fixtures/broker.js'
@@ -207,4 +208,30 @@ t.test('notes the new generations of 200 profiles in one durable write', async (
   t.equal(broker.credentials.serve('p0').generation, 1)
   const writes = broker.saboteur.steps.slice(before).filter((step) => step === 'before ledger.update')
   t.equal(writes.length, 1)
+})
+
+t.test('a generation never names two answers of a bundled profile that had a table', async (t) => {
+  const { sim, broker } = await setStage(t)
+  await broker.profiles.logout('cloud', { revoke: false })
+  const url = sim.workspaceUrl('prefect/terry')
+  const plain = `active = "local"\n[profiles.cloud]\nPREFECT_API_URL = "${url}"\nPREFECT_API_KEY = "${sim.issueKey()}"\n`
+  await broker.write(plain)
+  const { generation } = broker.credentials.serve('cloud')
+  await broker.write('active = "local"\n')
+  const after = broker.credentials.serve('cloud')
+  t.equal(after.apiKey, undefined)
+  t.ok(after.generation > generation)
+  t.notOk(
+    broker.credentials.states().some(({ resolved }) => resolved.name === 'cloud'),
+    'and it is not listed',
+  )
+})
+
+t.test('a request gets what the file says, though a watch has seen it first', async (t) => {
+  const { sim, broker } = await setStage(t)
+  const key = sim.issueKey()
+  await writeFile(broker.profilesFile, `${await broker.file()}PREFECT_API_KEY = "${key}"\n`)
+  await broker.store.refresh({ force: true })
+  await broker.credentials.refresh()
+  t.equal(broker.credentials.serve('cloud').apiKey?.reveal(), key)
 })

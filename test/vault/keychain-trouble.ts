@@ -48,7 +48,7 @@ t.test("recognizes keytar's known messages", async (t) => {
 
 t.test('distinguishes a missing keytar from one that cannot be loaded', async (t) => {
   t.match(troubleOfModule("Cannot find package 'keytar' imported from /x/dist/keychain-child.js", 'linux'), {
-    hint: /npm install/,
+    hint: /--vault-backend=file/,
   })
   const unloadable = 'Failed to load keytar native addon, checked …'
   t.match(troubleOfModule(unloadable, 'linux'), { code: 'vault_unavailable', hint: /libsecret/ })

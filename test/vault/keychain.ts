@@ -51,7 +51,7 @@ t.test('without keytar the keychain is unavailable, and the hint installs it', a
     {
       code: 'vault_unavailable',
       message: /keytar is not installed/,
-      hint: /npm install/,
+      hint: /--vault-backend=file/,
     },
   )
 })

@@ -8,6 +8,7 @@ import { socketCandidates } from '../../config/paths.js'
 import { defined } from '../../std/defined.js'
 import type { Doctor, Status } from '../../wire/status.js'
 import { findCommand } from '../fast/child.js'
+import { checkInstallation, checkPython } from '../installation.js'
 import { openServiceManager, type ServiceLook } from '../service/service.js'
 import { type CommonOptions, common, type Session, type Start } from '../session.js'
 import { checkSocket } from '../socket-here.js'
@@ -103,6 +104,8 @@ async function checkHere(session: Session): Promise<Here> {
     ['profile path', await checkProfilesPath(terminal, asked.status)],
     ['surroundings', checkSurroundings(terminal, asked.status, session.profile)],
     ['exec', await checkExec(terminal.execve !== undefined, env.PATH)],
+    ['installation', checkInstallation(terminal)],
+    ['python', checkPython(terminal)],
   ]
   return { status: asked.status, checks: checks.map(([name, finding]) => ({ name, ...finding })) }
 }
@@ -128,7 +131,7 @@ function checkVersion({ version, pid }: Status['daemon'], ours: string): Finding
   if (version === ours) return { verdict: 'ok', finding: `${version}, pid ${pid}` }
   return {
     verdict: 'warning',
-    finding: `the daemon is version ${version}, this command is version ${ours}`,
+    finding: `the daemon is version ${version}, this command is version ${ours}: the daemon that runs was started before an upgrade, or is another copy`,
     remedy: 'prefect-auth service install      (or restart prefect-authd)',
   }
 }

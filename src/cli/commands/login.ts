@@ -12,6 +12,7 @@ import { formatFailure } from '../failure.js'
 import { openBrowser, planBrowser } from '../open-browser.js'
 import { tellPrefectTrouble } from '../prefect-trouble.js'
 import { type CommonOptions, common, profileName, type Session, type Start } from '../session.js'
+import { warnOfFile } from '../standing-here.js'
 import { describeExpiry, describeOwner, formatCountdown, printable, shellWord } from '../text.js'
 
 interface LoginOptions extends CommonOptions {
@@ -38,7 +39,7 @@ export function addLogin(program: Command, start: Start): void {
 async function logIn(session: Session, options: LoginOptions): Promise<void> {
   const key = options.keyStdin === true ? await readKey(session) : undefined
   const { client, profile } = session
-  const { workspace, owner, switchOwner: switch_owner } = options
+  const { workspace, owner, switchOwner: switch_owner, exchange } = options
   const { view, etag, isJoined } = await client
     .beginLogin(defined({ profile, workspace, owner, switch_owner }))
     .catch(async (error: unknown) => {
@@ -47,7 +48,6 @@ async function logIn(session: Session, options: LoginOptions): Promise<void> {
       throw error
     })
   if (isJoined) session.say('A login for this profile is already in progress; joining it.')
-  const exchange = options.exchange
   try {
     // Callers who joined share the first one's browser tab.
     if (key === undefined) await showPage(session, view, !options.browser || isJoined)
@@ -58,6 +58,7 @@ async function logIn(session: Session, options: LoginOptions): Promise<void> {
     const stored = await followLogin({ session, exchange, canPaste: key === undefined }, first)
     session.answer(stored, () => describeLogin(stored))
     explainUse(session, stored)
+    await warnOfFile(session)
   } catch (error) {
     // A login that another command started goes on without us.
     if (!isJoined) await client.cancelLogin(view.id).catch(() => undefined)
@@ -68,11 +69,8 @@ async function logIn(session: Session, options: LoginOptions): Promise<void> {
 }
 
 function readKey(session: Session): Promise<string> {
-  return readSecret(session, {
-    what: 'API key',
-    fromStdin: true,
-    hint: 'prefect-auth login --key-stdin < FILE',
-  })
+  const hint = 'prefect-auth login --key-stdin < FILE'
+  return readSecret(session, { what: 'API key', fromStdin: true, hint })
 }
 
 async function showPage(session: Session, view: LoginView, isUnwanted: boolean): Promise<void> {

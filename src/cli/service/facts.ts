@@ -3,7 +3,7 @@ import { readFileSync, statSync } from 'node:fs'
 import { realpath } from 'node:fs/promises'
 import { basename, dirname, isAbsolute, join, resolve } from 'node:path'
 import { failWith } from '../../client/failure.js'
-import { resolvePaths } from '../../config/paths.js'
+import { OWN_VARIABLES, resolvePaths } from '../../config/paths.js'
 import { resolveSettings, type Settings } from '../../config/settings.js'
 import { runProgram } from '../../os/run-program.js'
 import { type Clock, SECOND_MS } from '../../std/clock.js'
@@ -179,6 +179,7 @@ export function carriedEnv(
 }
 
 function isCarried(name: string): boolean {
+  if (OWN_VARIABLES.some((own) => own === name)) return false
   return NETWORK.includes(name.toUpperCase()) || name.startsWith('PREFECT_AUTH_')
 }
 

@@ -3,6 +3,7 @@
 import type { Surroundings } from '../../config/paths.js'
 import { runProgram } from '../../os/run-program.js'
 import { type Clock, SECOND_MS } from '../../std/clock.js'
+import { firstLine } from '../../std/text.js'
 import { findCommand } from '../fast/child.js'
 import type { ServiceFile } from './files.js'
 import type { ServiceFacts, Template } from './plan.js'
@@ -47,10 +48,6 @@ export function createRunTool(env: Readonly<Record<string, string | undefined>>,
 
 function failed(complaint: string): ToolOutcome {
   return { isDone: false, stdout: '', complaint }
-}
-
-function firstLine(text: string): string {
-  return text.trim().split('\n')[0] ?? ''
 }
 
 export interface ServiceState {

@@ -131,7 +131,7 @@ function refuseHidden(hidden: Awaited<ReturnType<typeof findHidden>>): void {
       ...hidden.map(({ what, path }) => `${path}: ${what}`),
     ].join('\n'),
     hint: isPackage
-      ? 'npm install --global prefect-auth-broker      (then prefect-auth service install)'
+      ? 'install the package elsewhere, such as in your home (README.md), then: prefect-auth service install'
       : 'move it, or unset the variable that names it, then: prefect-auth service install',
   })
 }
@@ -189,14 +189,17 @@ function notAnswering(problem: string | undefined) {
   } as const
 }
 
+/** Where npx and uvx unpack what they run once. */
+const CACHES = /[/\\](_npx|uv[/\\](archive|environments)-v\d+)[/\\]/
+
 function noticesOf(hasNamespaces: boolean, packageDir: string): readonly string[] {
   return [
     ...(hasNamespaces
       ? []
       : ['this system refuses user namespaces, so the unit is less hardened than it could be']),
-    ...(/[/\\]_npx[/\\]/.test(packageDir)
+    ...(CACHES.test(packageDir)
       ? [
-          'the package is in the npx cache, which npm may delete; run: npm install --global prefect-auth-broker',
+          `the package is in the cache of npx or uvx, which may delete it (${packageDir}); install it, then run prefect-auth service install there`,
         ]
       : []),
   ]

@@ -36,11 +36,12 @@ for dir in "$HOME"/.nvm/versions/node/*/bin "$HOME"/.volta/bin "$HOME"/.local/sh
 done
 export PATH
 echo "prefect-authd: $node or $program is gone; to record where they are now: prefect-auth service install" >&2
-if [ -r "$program" ] && command -v node >/dev/null; then
-  exec node ${LEAN.join(' ')} "$program"
+front=\${program%/*}/prefect-authd
+[ -x "$front" ] || front=$(command -v prefect-authd) || front=
+if [ -n "$front" ] && { why=$("$front" --version 2>&1 >/dev/null) || ! echo "$why" >&2; }; then
+  exec "$front"
 fi
-found=$(command -v prefect-authd) && exec "$found"
-echo 'prefect-authd: cannot find Node or prefect-authd; install it: npm install --global prefect-auth-broker' >&2
+echo 'prefect-authd: nothing to start; install the package again (README.md), then: prefect-auth service install' >&2
 # launchd keeps restarting what exits with any other code.
 [ "\${PREFECT_AUTHD_STARTED_BY-}" = launchd ] && exit 0
 exit 78

@@ -1,0 +1,36 @@
+/** Keys that several profiles have: whose they are, and what becomes of them when one profile gives them up. Pure. */
+
+import type { Owner } from '../prefect/cloud.js'
+import { type KeyRecord, type Ledger, profilesServing, withKey } from './ledger.js'
+
+/** Whose key it is, if a profile tells: one that is served it, or another one of the same user. */
+export function ownerOf({ profiles }: Ledger, { item, userId }: KeyRecord): Owner | undefined {
+  const all = Object.values(profiles)
+  const isUsers = (owner: Owner | undefined) => owner?.kind === 'user' && owner.id === userId
+  return (all.find(({ currentItem }) => currentItem === item) ?? all.find(({ owner }) => isUsers(owner)))
+    ?.owner
+}
+
+/** The key with the user who owns it, as far as that is known. */
+export function withUser(ledger: Ledger, item: string, owner: Owner | undefined): Ledger {
+  const record = ledger.keys[item]
+  return record && owner?.kind === 'user' ? withKey(ledger, { userId: owner.id, ...record }) : ledger
+}
+
+/**
+ * The profile gives up keys that stand in other profiles' tables (`heirs`, by item): they stay known as the heir's, else what
+ * stands there would be a stranger's key.
+ */
+export function bequeathed(
+  ledger: Ledger,
+  name: string,
+  heirs: Readonly<Record<string, string>>,
+  now: number,
+): Ledger {
+  return Object.entries(heirs).reduce((next, [item, heir]) => {
+    const record = next.keys[item]
+    if (record === undefined) return next
+    const isServed = profilesServing(next, item).some((one) => one !== name)
+    return withKey(next, { ...(isServed ? {} : { retiredAt: now }), ...record, profile: heir })
+  }, ledger)
+}
