@@ -324,6 +324,17 @@ t.test(
   },
 )
 
+t.test('an undone rename leaves the choice of a name that had no table before', async (t) => {
+  const { sim, broker } = await setStage(t)
+  const before = table(sim.workspaceUrl('prefect/terry')).replace('[profiles.cloud]', '[profiles.team]')
+  await broker.write(before)
+  const mend = breakLedgerAfterEdit(broker)
+  await t.rejects(broker.profiles.rename('team', 'cloud'), { code: 'disk_failed' })
+  mend()
+  await broker.recover()
+  t.equal(await broker.file(), before)
+})
+
 t.test('a deletion that is written is seen at once, though the disk of the state fails', async (t) => {
   const { sim, broker, open } = await setStage(t)
   await broker.logins.keep(await broker.delivery(sim.issueKey()))
