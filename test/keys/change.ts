@@ -26,6 +26,8 @@ async function setStage(t: Test) {
   return { sim, broker, open }
 }
 
+t.setTimeout(240_000)
+
 const diskFull = () => new BrokerError('disk_failed', 'disk full')
 
 function table(url: string, key?: string): string {
