@@ -9,6 +9,7 @@ t.test('finds the paths of a Linux desktop', async (t) => {
     configFile: '/home/terry/.config/prefect-auth/config.toml',
     stateDir: '/home/terry/.local/state/prefect-auth',
     socket: '/run/user/1000/prefect-auth/authd.sock',
+    callers: '/run/user/1000/prefect-auth/callers.sock',
     profilesFile: '/home/terry/.prefect/profiles.toml',
   })
 })

@@ -2,8 +2,8 @@
  * A real worker behind the shipped proxy outlives its keys, an outage of Prefect, and its daemon.
  *
  * Its key is renewed in time and the old one expires, then it is revoked and replaced by a new login; Prefect goes down
- * and comes back; the daemon is killed, and another user takes its port. Every flow run completes under the same worker, and no environment in its tree of processes ever has
- * the key.
+ * and comes back; the daemon is killed, and another user takes its port. Every flow run completes under the same worker,
+ * and no environment in its tree of processes ever has the key.
  */
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -18,7 +18,7 @@ import { REAL_KEY, startWorker } from '../fixtures/real-worker.js'
 import { type Shipped, startShipped, until } from '../fixtures/shipped.js'
 import { openTcpGate } from './fixtures/tcp-gate.js'
 
-t.setTimeout(900_000)
+t.setTimeout(880_000)
 
 const DAY_MS = 86_400_000
 const FAKETIME = '/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1'
@@ -93,13 +93,11 @@ for (const which of ['3', '2'] as const) {
 
     // Including those that were scheduled while Prefect was away.
     await runs.completeAll(worker)
+    await outliveCrash(t, stage, worker)
+    if (whyNoOtherUser() === false) await outliveSquatter(t, stage, worker)
     t.same([...new Set(await runs.states())], ['Completed'], 'every run of all of them')
     t.ok((await runs.states()).length >= 4)
     if (which === '3') await eventsArrive(stage.serverUrl)
-
-    // No run is under way: without the service, one that finds nobody listening ends.
-    await outliveCrash(t, stage, worker)
-    if (whyNoOtherUser() === false) await outliveSquatter(t, stage, worker)
     worker.stillRuns(t)
     t.ok(worker.looks() > 50, 'the processes were looked at often')
     t.ok(worker.sawJobs(), 'including the processes of flow runs, with a token of ours')
@@ -134,21 +132,33 @@ async function outliveByAge(t: Test, { sim, broker, currentKey, ...stage }: Stag
   stage.passDays(10)
 }
 
-/** Without the service nobody keeps the port while the daemon is away, and nobody took it. */
+/**
+ * Without the service nobody keeps the port while the daemon is away, and nobody took it. No flow run is under way: Prefect does
+ * not repeat the first request of a new process where the port is closed.
+ */
 async function outliveCrash(t: Test, { broker, runs }: Stage, worker: Worker) {
+  await worker.isIdle()
   await broker.crash()
+  await runs.scheduleOne()
   await sleep(WITHOUT_MS)
   await broker.startAgain()
-  await completeAnother(runs, worker)
+  await runs.completeAll(worker)
   const { stdout } = await broker.cli(['doctor'])
   t.match(stdout, /the daemon ended unexpectedly/, 'doctor warns, and the worker goes on')
 }
 
 /** Another user held the port: he may have the worker's token, so that it waits until its owner has decided. */
 async function outliveSquatter(t: Test, { broker, port, runs }: Stage, worker: Worker) {
+  await worker.isIdle()
   await broker.crash()
+  await runs.scheduleOne()
   const release = await holdPort(t, port, OTHER)
   await broker.startAgain()
+  // The owner's socket answers before the daemon has tried its port.
+  await until(
+    () => broker.log().includes('job tokens parked: another user holds the TCP port'),
+    () => `the holder of the port was not found: ${broker.log().slice(-2_000)}`,
+  )
   await release()
   await broker.startAgain()
   await until(
@@ -157,15 +167,10 @@ async function outliveSquatter(t: Test, { broker, port, runs }: Stage, worker: W
   )
   t.match((await broker.cli(['status'])).stdout, /job tokens? parked: another user held our TCP port/)
   worker.stillRuns(t)
-  t.notMatch(worker.said(), /\b401\b/, 'it was never told that its token is wrong')
+  // The number alone is also a time of its log.
+  t.notMatch(worker.said(), /(?:HTTP |')401\b|Unauthorized/, 'it was never told that its token is wrong')
   t.equal((await broker.cli(['token', 'keep', '--all'])).code, 0)
-  await completeAnother(runs, worker)
-}
-
-async function completeAnother(runs: Stage['runs'], worker: Worker): Promise<void> {
-  const another = runs.completeMore(1, worker)
-  await runs.scheduleOne()
-  await another
+  await runs.completeAll(worker)
 }
 
 async function setStage(t: Test, prefect: PrefectClient) {

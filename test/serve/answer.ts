@@ -175,10 +175,10 @@ t.test('gives a hint that can be pasted, whatever the profile is called', async 
     'constructor',
     `$(rm ${randomBytes(2).toString('hex')})`,
   ]
-  for (const name of names) {
+  for (const [index, name] of names.entries()) {
     const path = new URL(sim.workspaceUrl('prefect/terry')).href
     await broker.write(
-      `[profiles.${JSON.stringify(name).replace('\\\\n', '\\n')}]\nPREFECT_API_URL = "${path}"\n`,
+      `[profiles.${JSON.stringify(name).replace('\\\\n', '\\n')}]\nPREFECT_API_URL = "${path}"\n# another table, or the one before would have been renamed\nPREFECT_CLIENT_MAX_RETRIES = "${index}"\n`,
     )
     const real = name.replace('\\n', '\n')
     const { outcome } = broker.credentials.state(real)
