@@ -1,12 +1,12 @@
 /** Changes: every change of profiles and their keys, done whole or not at all, seen by others once. */
 
-import { BrokerError, type ErrorCode, isBrokerError } from '../base/errors.js'
+import { type ErrorCode, isBrokerError } from '../base/errors.js'
 import type { CloudApi } from '../prefect/cloud.js'
 import type { ProfileEdit, ProfileFile, ProfileReading, ProfileStore } from '../profiles/profile.js'
 import { type Clock, DAY_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
-import { tableDigest } from './file-edits.js'
+import { fileChanged, tableDigest } from './file-edits.js'
 import { type ChangePlan, intend, isNothing } from './intent.js'
 import type { ChangeEntry } from './journal.js'
 import type { KeyKeeper } from './keeper.js'
@@ -292,10 +292,4 @@ export function createChanges({
       }
     },
   }
-}
-
-function fileChanged(path: string): BrokerError {
-  return new BrokerError('profiles_file_changed', `cannot change ${path}: another program has changed it`, {
-    hint: 'try again',
-  })
 }

@@ -1,5 +1,6 @@
 /** What edits of the profile file change: digests before and after, the values they expect, and the way back. Pure. */
 
+import { BrokerError } from '../base/errors.js'
 import type { ProfileEdit, ProfileEntry, ProfileFile } from '../profiles/profile.js'
 import { defined } from '../std/defined.js'
 import { Secret, sha256Hex } from '../std/secret.js'
@@ -39,6 +40,10 @@ export function planEdits(
   for (const edit of edits) {
     const back = undoOf(file, tables, edit, keyItem)
     if (back.edit !== undefined) undo.unshift(back.edit)
+    if (edit.kind === 'rename' && file.active === edit.to) {
+      // It was chosen before it had a table; renaming back takes the choice along.
+      undo.push({ kind: 'set_active', name: edit.to, written: edit.name })
+    }
     isReversible &&= back.isWhole
     tables = applied(tables, edit)
   }
@@ -161,4 +166,10 @@ export function expecting({ profiles }: ProfileFile, edit: ProfileEdit): Profile
       .map((setting) => [setting, table.get(setting) ?? null]),
   )
   return { ...edit, expected }
+}
+
+export function fileChanged(path: string): BrokerError {
+  return new BrokerError('profiles_file_changed', `cannot change ${path}: another program has changed it`, {
+    hint: 'try again',
+  })
 }

@@ -26,6 +26,8 @@ async function setStage(t: Test) {
   return { sim, broker, open }
 }
 
+t.setTimeout(240_000)
+
 const diskFull = () => new BrokerError('disk_failed', 'disk full')
 
 function table(url: string, key?: string): string {
@@ -323,6 +325,17 @@ t.test(
     t.match(await broker.file(), /active = "cloud"/)
   },
 )
+
+t.test('an undone rename leaves the choice of a name that had no table before', async (t) => {
+  const { sim, broker } = await setStage(t)
+  const before = table(sim.workspaceUrl('prefect/terry')).replace('[profiles.cloud]', '[profiles.team]')
+  await broker.write(before)
+  const mend = breakLedgerAfterEdit(broker)
+  await t.rejects(broker.profiles.rename('team', 'cloud'), { code: 'disk_failed' })
+  mend()
+  await broker.recover()
+  t.equal(await broker.file(), before)
+})
 
 t.test('a deletion that is written is seen at once, though the disk of the state fails', async (t) => {
   const { sim, broker, open } = await setStage(t)
