@@ -11,7 +11,6 @@ import { findHints } from '../fixtures/hints.js'
 import { type Shipped, startShipped } from '../fixtures/shipped.js'
 
 t.setTimeout(900_000)
-
 /** Executed elsewhere, or not something that changes an outcome; each with its reason. */
 const ELSEWHERE: Readonly<Record<string, string>> = {
   'audit --since': 'a look at the past: test/cli/commands.ts',
@@ -22,6 +21,8 @@ const ELSEWHERE: Readonly<Record<string, string>> = {
   'env --format': 'evaluated by fish: test/cli/env.ts',
   'exec --proxy': 'run in test/cli/pair.ts, test/cli/proxy.ts',
   hook: 'evaluated by every shell: test/cli/hook.ts',
+  'integrate --python': 'test/e2e/plugin.ts',
+  'integrate --remove': 'test/e2e/plugin.ts',
   'keys rotate-service-account --profile': 'test/renewal/service-accounts.ts',
   'login --owner': 'test/cli/login-terminal.ts',
   logs: 'a look: test/cli/logs.ts, test/e2e/service-logs.ts',
@@ -47,7 +48,6 @@ const NOT_YET: readonly string[] = [
   'unlock --passphrase-stdin',
   'version',
 ]
-
 interface Row {
   /** As `findHints` names it. */
   readonly hint: string
