@@ -37,7 +37,7 @@ export async function putBack(
   if (entry.decidedBy === 'file') {
     return { isDecided: isWritten && !isAs(file, entry, 'found'), missing: missingFrom(file, entry, keeper) }
   }
-  if (isToBeTakenBack(file, entry)) {
+  if (isToBeTakenBack(file, entry) && isRecorded(entry, keeper)) {
     file = (await store.edit(entry.undo.map((edit) => editOf(file, edit, keeper)))).file
   }
   return { isDecided: false, missing: missingFrom(file, entry, keeper) }
@@ -153,6 +153,12 @@ function isToBeTakenBack(file: ProfileFile, entry: ChangeEntry): boolean {
     (undo) => undo.kind === 'set_active' && undo.name !== (file.active ?? null) && !isChosenSince(file, undo),
   )
   return isActiveOurs || !isAs(file, entry, 'found')
+}
+
+/** A key leaves the file only once it has a record. Without one the edits were not begun: another program wrote the same. */
+function isRecorded({ undo }: ChangeEntry, keeper: KeyKeeper): boolean {
+  const { keys } = keeper.ledger()
+  return undo.every((edit) => edit.kind !== 'set' || edit.keyItem === undefined || edit.keyItem in keys)
 }
 
 function isChosenSince(

@@ -225,6 +225,24 @@ t.test('an adoption never removes a key that was written while the older was exa
   t.equal(broker.served(), newer)
 })
 
+t.test(
+  'an adoption that kept nothing has nothing to take back, though another program took the key away',
+  async (t) => {
+    const { sim, broker, open } = await setStage(t)
+    const url = sim.workspaceUrl('prefect/terry')
+    await broker.write(table(url, sim.issueKey()))
+    broker.saboteur.fail('vault.put', 'before', diskFull)
+    broker.saboteur.onStep((name) => {
+      if (name === 'before vault.put') writeFileSync(broker.profilesFile, table(url))
+    })
+    await t.rejects(broker.profiles.adopt('cloud'), { code: 'disk_failed' })
+    await broker.close()
+    const again = await open()
+    t.strictSame(again.journal.read().entries, {}, 'nothing is left half done')
+    t.equal(await again.file(), table(url))
+  },
+)
+
 t.test('a key of the file that a login replaces is in the vault', async (t) => {
   const { sim, broker } = await setStage(t)
   const plain = sim.issueKey({ name: 'plain' })

@@ -237,7 +237,7 @@ t.test('sends no key to a server whose certificate is not Prefect’s', async (t
   const named = await startProxy(t, url.replace('localhost', '127.0.0.1'), {
     agent: new Agent({ connect: { ca: files.cert } }),
   })
-  t.match(json(await ask(named.socket, `${named.base}/x`)).detail, /ERR_TLS_CERT_ALTNAME_INVALID/)
+  t.match(json(await ask(named.socket, `${named.base}/x`)).detail, /certificate is for another host/)
   const known = await startProxy(t, url, { agent: new Agent({ connect: { ca: files.cert } }) })
   t.equal((await ask(known.socket, `${known.base}/x`)).status, 200)
   t.equal(heard, 2)
