@@ -55,11 +55,11 @@ t.test('beside its result', async (t) => {
   }
 })
 
-t.test('but not into JSON, not for Cloud, and not if the daemon cannot ask', async (t) => {
+t.test('but not for JSON, not for a prompt, and not if the daemon cannot ask', async (t) => {
   const daemon = await startScriptedDaemon(t, scriptOf(dead))
   for (const args of [
     ['status', '--json'],
-    ['status', '-p', 'cloud'],
+    ['status', '--short'],
     ['profile', 'ls'],
   ]) {
     await cli.run(args, { env: daemon.env })

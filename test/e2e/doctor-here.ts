@@ -58,7 +58,7 @@ const table: readonly (readonly [string, RegExp])[] = [
   ['its directory is', /^directory mode \| socket \| problem \| .* mode 755.* \| chmod 700 /m],
   [
     'the daemon is of another version',
-    /^other version \| daemon \| warning \| .*this command is version 98\.0\.0 \| .*service install/m,
+    /^other version \| daemon \| warning \| .*this command is version 98\.0\.0: .* \| .*service install/m,
   ],
   [
     'units are outdated',
