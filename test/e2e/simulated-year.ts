@@ -94,7 +94,8 @@ t.test('after five weeks asleep: asks for a login, once', { timeout: 60_000 }, a
   const key = await machine.poll()
   await machine.sleep(35 * DAY)
   t.equal(await machine.poll(), key, 'the wall clock alone never stops a key from being served')
-  await machine.pass(MINUTE)
+  // Prefect answers in its own time, which is not the machine's: on a busy one an answer arrives some minutes later.
+  for (let minute = 0; minute < 10 && (await machine.poll()) === key; minute += 1) await machine.pass(MINUTE)
   t.equal(await machine.poll(), 'login_required')
   machine.sim.forgetRequests()
   for (let step = 0; step < 48; step += 1) await machine.pass(HOUR)

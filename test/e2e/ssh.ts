@@ -56,7 +56,7 @@ t.test('the local browser logs in the remote daemon', { skip }, async (t) => {
   const daemon = remote.run(`${environment} exec node '${DIST}authd.js' --vault-backend=file --port=off`)
   const auth = (args: string) => remote.run(`${environment} exec node '${DIST}auth.js' ${args}`)
   await until(
-    async () => (await auth('status')).code === 0,
+    async () => (await auth('status --socket')).code === 0,
     () => 'no daemon over there',
   )
 
