@@ -5,7 +5,7 @@ import type { ProfileFile, ResolvedProfile } from '../profiles/profile.js'
 import type { PlannedKey } from './intent.js'
 import type { KeyRecord } from './ledger.js'
 
-/** Which of these keys stand in the tables of other profiles than `name`: those profiles, by item. */
+/** The profiles other than `name` whose tables contain one of these keys, by item. */
 export function heirsOf(
   { profiles }: ProfileFile,
   name: string,

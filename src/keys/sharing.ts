@@ -18,8 +18,8 @@ export function withUser(ledger: Ledger, item: string, owner: Owner | undefined)
 }
 
 /**
- * The profile gives up keys that stand in other profiles' tables (`heirs`, by item): they stay known as the heir's, else what
- * stands there would be a stranger's key.
+ * The profile gives up keys that other profiles' tables contain too (`heirs`, by item). The record passes to the heir; without
+ * one, the key in that table would count as a stranger's.
  */
 export function bequeathed(
   ledger: Ledger,

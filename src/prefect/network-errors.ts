@@ -112,7 +112,7 @@ export function describeNetworkError(
   }
 }
 
-/** What is wrong with the other side's certificate, and what helps; `undefined` if it is something else. */
+/** What is wrong with the other side's certificate, and the remedy; `undefined` if the error is not about certificates. */
 export function describeUntrusted(
   error: unknown,
 ): { readonly says: string; readonly hint: string } | undefined {
