@@ -1,6 +1,7 @@
 /** Failures as people and scripts see them: two lines on stderr and an exit code. */
 import { type Failure, failed, failureOf } from '../client/failure.js'
 import { defined } from '../std/defined.js'
+import { loginCommand } from '../std/text.js'
 import { printable, printableLines } from './text.js'
 
 /** The exit code that the contract gives to a failure. */
@@ -26,6 +27,14 @@ export function exitCodeOf(failure: Failure): number {
 export function isWithoutPair(error: unknown): boolean {
   const code = failureOf(error)?.code
   return code === 'login_required' || code === 'profiles_file_invalid' || code === 'profiles_file_unreadable'
+}
+
+/** Prefect's own profiles, which a login leaves alone. */
+const BUNDLED: readonly string[] = ['ephemeral', 'local', 'test', 'default']
+
+/** The command that gives a profile without a pair one: of a bundled profile the login makes another one. */
+export function loginHint(profile: string): string {
+  return BUNDLED.includes(profile) ? 'prefect-auth login' : loginCommand(profile)
 }
 
 /** `prefect-auth: what failed (code)`, then the hint on its own line, ready to be copied. */

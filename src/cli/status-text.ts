@@ -62,13 +62,12 @@ export function formatStatus(input: StatusTextInput): string {
 /** One line for a prompt: `cloud prefect/terry 17 days`, with `!` behind it if something is wrong. */
 export function formatShort(input: StatusTextInput): string {
   const { name, profile, findings } = look(input)
-  const { workspace, key, kind, key_source } = profile ?? {}
-  const isOut = kind === 'cloud' && key_source === 'none'
+  const { workspace, key, kind } = profile ?? {}
   const words = [
     printable(name),
     ...(workspace === undefined ? [] : [describeWorkspace(workspace)]),
     ...(kind === 'server' ? ['server'] : []),
-    ...(isOut ? ['not logged in'] : []),
+    ...(profile !== undefined && isLoggedOut(profile) ? ['not logged in'] : []),
     ...(key?.expires_at === undefined ? [] : [formatSpan(Date.parse(key.expires_at) - input.now)]),
     ...(findings.length > 0 ? ['!'] : []),
   ]
@@ -93,18 +92,19 @@ function look(input: StatusTextInput) {
  */
 export function statusCode(input: StatusTextInput, isStrict: boolean): number {
   const { profile, findings } = look(input)
-  const isOut =
-    profile === undefined ||
-    profile.kind === 'none' ||
-    (profile.kind === 'cloud' && profile.key_source === 'none')
-  if (isOut || profile.state === 'rejected') return 3
+  if (profile === undefined || isLoggedOut(profile) || profile.state === 'rejected') return 3
   return isStrict && findings.length > 0 ? 1 : 0
+}
+
+/** A server may do without a secret. */
+function isLoggedOut({ kind, key_source }: ProfileStatus): boolean {
+  return kind !== 'server' && key_source === 'none'
 }
 
 function headline(name: string, profile: ProfileStatus | undefined): string {
   if (profile === undefined) return `No profile ${printable(name)}`
   if (profile.kind === 'server') return `Self-hosted server ${printable(profile.api_url ?? '')}`.trimEnd()
-  if (profile.key_source === 'none') return 'Not logged in'
+  if (isLoggedOut(profile)) return 'Not logged in'
   const who = profile.owner === undefined ? 'API key with unknown owner' : describeOwner(profile.owner)
   return profile.workspace === undefined ? who : `${who} in ${describeWorkspace(profile.workspace)}`
 }

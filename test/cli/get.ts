@@ -44,7 +44,11 @@ t.test('prints nothing but the reason otherwise', async (t) => {
       'prefect-auth profile ls',
     ),
   })
+  const bundled = await startScriptedDaemon(t, {
+    'GET /v1/credentials': { json: { ...answer, profile: 'ephemeral', env: {} } },
+  })
   for (const [args, where, code, stderr] of [
+    [['key'], bundled.env, 3, /\ntry: prefect-auth login\n/],
     [['key'], keyless.env, 3, /has no API key \(login_required\)\ntry: prefect-auth login --profile prod/],
     [['key', '-p', 'x'], missing.env, 3, /profile_not_found/],
     [['key'], bareEnv(t.testdir()), 4, /not running/],

@@ -82,6 +82,7 @@ t.test('one line for a prompt', async (t) => {
     [good, /^cloud prefect\/terry \d+ days\n$/],
     [doubted, /^cloud prefect\/terry \d+ days !\n$/],
     [out, /^cloud not logged in !\n$/],
+    [{ ...out, kind: 'none' }, /^cloud not logged in !\n$/],
   ] as const) {
     const expiresAt = new Date(Date.now() + 9 * 86_400_000).toISOString()
     const key = profile.key && { ...good.key, expires_at: expiresAt }

@@ -3,9 +3,8 @@
 import { type Failure, failed, failureOf, parseProblem } from '../../client/failure.js'
 import type { Transport } from '../../client/transport.js'
 import { defined } from '../../std/defined.js'
-import { loginCommand } from '../../std/text.js'
 import { wholeEnv } from '../../wire/env-names.js'
-import { formatFailure, formatFault, isWithoutPair, usageError } from '../failure.js'
+import { formatFailure, formatFault, isWithoutPair, loginHint, usageError } from '../failure.js'
 import { printable } from '../text.js'
 import { settingsOfEnv } from './around.js'
 import { type ChildPlan, findCommand, planChildEnv, runChild } from './child.js'
@@ -132,12 +131,9 @@ function withoutApi(profile: string, because: unknown): Failure {
     code: 'login_required',
     kind: 'login',
     detail: `profile '${profile}' has no API URL${why}`,
-    hint: BUNDLED.includes(profile) ? 'prefect-auth login' : loginCommand(profile),
+    hint: loginHint(profile),
   }
 }
-
-/** Prefect's own, which a login leaves alone. */
-const BUNDLED: readonly string[] = ['ephemeral', 'local', 'test', 'default']
 
 /** Tells the values that our own `env` left in the caller's shell, with the proxy or without. */
 function recogniseOurs(

@@ -1,8 +1,7 @@
 /** `prefect-auth get key|url|json`: the helper that other tools call for one value (docs/api.md, "A helper for other tools"). */
 
 import { failed, failureOf, parseProblem } from '../../client/failure.js'
-import { loginCommand } from '../../std/text.js'
-import { exitCodeOf, formatFailure, formatFault, usageError } from '../failure.js'
+import { exitCodeOf, formatFailure, formatFault, loginHint, usageError } from '../failure.js'
 import { connect, type Host, lookAround, profileOfEnv } from './host.js'
 import { parseGetArguments, type Wanted } from './options.js'
 
@@ -40,6 +39,6 @@ function readValue(what: Wanted, text: string): string {
     code: 'login_required',
     kind: 'login',
     detail: `profile '${profile}' has no ${what === 'key' ? 'API key' : 'API URL'}`,
-    hint: what === 'key' ? loginCommand(String(profile)) : 'prefect-auth profile ls',
+    hint: what === 'key' ? loginHint(String(profile)) : 'prefect-auth profile ls',
   })
 }
