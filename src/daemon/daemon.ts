@@ -54,14 +54,18 @@ async function start(options: DaemonOptions, onClose: OnClose): Promise<Daemon['
   const doors = await openDoors(options, app, listeners)
   onClose(() => doors.leave())
   const { clock, log } = options
-  const minding = startTicking({ clock, everyMs: TICK_MS, log, run: doors.look })
+  const { events, credentials } = broker
+  const file = keepGenerationFile({ path: generationFile(options.paths.socket), credentials, events, log })
+  onClose(() => file.close())
+  const mind = async () => {
+    await doors.look()
+    await file.look()
+  }
+  const minding = startTicking({ clock, everyMs: TICK_MS, log, run: mind })
   onClose(() => minding.close())
   if (listeners.some(({ isForeign }) => isForeign)) await broker.parkJobs()
   // What needs the network comes after the listeners are open: a start never waits for Prefect.
   const begun = startWork(options, broker, onClose)
-  const { events, credentials } = broker
-  const file = keepGenerationFile({ path: generationFile(options.paths.socket), credentials, events, log })
-  onClose(() => file.close())
   void begun.then(() => broker.idle.watch(app))
   // Closed first: whatever waits for Prefect ends when its calls do; a key being minted gets its time.
   onClose(() => parts.cloud.close())

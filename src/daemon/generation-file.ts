@@ -2,6 +2,7 @@
  * A file beside the socket whose line changes whenever another pair may be the current one. A shell reads it before each prompt,
  * without starting a process; there is nothing secret in it.
  */
+import { existsSync } from 'node:fs'
 import type { Events } from '../base/events.js'
 import { writeFileAtomic } from '../os/atomic-file.js'
 import type { ServingCredentials } from '../serve/serve.js'
@@ -10,6 +11,12 @@ import type { Log } from '../std/log.js'
 import { sha256Hex } from '../std/secret.js'
 
 type Source = Pick<ServingCredentials, 'settle' | 'state' | 'states'>
+
+interface GenerationFile {
+  /** Writes the file again if it was removed; costs next to nothing if not. Never rejects. */
+  look(): Promise<void>
+  close(): Promise<void>
+}
 
 /** Follows the credentials until it is closed. A file that cannot be written is logged, and written at the next change. */
 export function keepGenerationFile({
@@ -22,7 +29,7 @@ export function keepGenerationFile({
   readonly credentials: Source
   readonly events: Pick<Events, 'onEvent'>
   readonly log: Log
-}): { close(): Promise<void> } {
+}): GenerationFile {
   const serial = createSerial()
   let written = ''
   const write = async () => {
@@ -30,19 +37,22 @@ export function keepGenerationFile({
       // Another profile may be the active one since a moment ago.
       await credentials.settle()
       const line = `1 ${digestOf(credentials)}\n`
-      if (line === written) return
+      if (line === written && existsSync(path)) return
       await writeFileAtomic(path, line)
       written = line
     } catch (error) {
       log.warn({ path, error }, 'shells do not hear of the change')
     }
   }
-  const look = () => void serial.run(write)
+  const hear = () => serial.run(write)
   const stop = events.onEvent(({ type }) => {
-    if (type === 'credentials.changed' || type === 'profiles.changed') look()
+    if (type === 'credentials.changed' || type === 'profiles.changed') void hear()
   })
-  look()
+  void hear()
   return {
+    look: async () => {
+      if (!existsSync(path)) await hear()
+    },
     async close() {
       stop()
       await serial.run(async () => undefined)
