@@ -6,7 +6,7 @@ import type { ProfileEdit, ProfileFile, ProfileReading, ProfileStore } from '../
 import { type Clock, DAY_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
-import { fileChanged, tableDigest } from './file-edits.js'
+import { fileChanged, fingerprintsIn, tableDigest } from './file-edits.js'
 import { type ChangePlan, intend, isNothing } from './intent.js'
 import type { ChangeEntry } from './journal.js'
 import type { KeyKeeper } from './keeper.js'
@@ -212,10 +212,14 @@ export function createChanges({
     const asking = entry.tables.find((table) => table.profile === profile)?.item
     const outcome = await revocation.run({ profile, items, ...defined({ asking }) })
     if (isPatient && outcome.some(({ isTemporary }) => isTemporary)) return outcome
+    const written = fingerprintsIn((await store.refresh({ force: true })).file)
     await keeper
       .apply((ledger) => {
-        // A login may have given one of them again.
-        const unused = items.filter((item) => profilesServing(ledger, item).length === 0)
+        // A login may have given one of them again, or another program has put it into the file.
+        const unused = items.filter(
+          (item) =>
+            profilesServing(ledger, item).length === 0 && !written.has(ledger.keys[item]?.fingerprint ?? ''),
+        )
         return withoutChange(forgottenFor(ledger, profile, unused), entry.id)
       })
       .catch(later(entry))

@@ -5,7 +5,7 @@ import type { CloudApi } from '../prefect/cloud.js'
 import type { ProfileEdit, ProfileFile, ProfileReading, ProfileStore } from '../profiles/profile.js'
 import { defined } from '../std/defined.js'
 import type { Secret } from '../std/secret.js'
-import { expecting, tableDigest } from './file-edits.js'
+import { expecting, fingerprintsIn, tableDigest } from './file-edits.js'
 import type { ChangeEntry, TableNote, UndoEdit } from './journal.js'
 import type { KeyKeeper } from './keeper.js'
 
@@ -69,10 +69,10 @@ export async function recheck(
     isForgotten &&
     (auth?.item === undefined || isHeld(keeper, auth.item)) &&
     (promote === undefined || (await mayBecomeCurrent(entry, promote, keeper, cloud)))
-  const inFile = [...file.profiles.values()].map(({ apiKey }) => apiKey?.fingerprint())
+  const inFile = fingerprintsIn(file)
   const missing = entry.created.filter((item) => {
     const record = keeper.ledger().keys[item]
-    return record !== undefined && !inFile.includes(record.fingerprint) && isHeld(keeper, item)
+    return record !== undefined && !inFile.has(record.fingerprint) && isHeld(keeper, item)
   })
   return { isDecided, missing }
 }

@@ -1,3 +1,4 @@
+import { readFileSync, writeFileSync } from 'node:fs'
 import { readdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -59,6 +60,25 @@ t.test('reports keys that could not be deleted with --revoke, and forgets them a
   t.strictSame(outcome.revoked, [])
   t.match(outcome.notRevoked.map(({ reason }) => reason).join(), /answered 403/)
   t.equal(broker.served(), 'login_required')
+})
+
+t.test('a key that another program puts back while Prefect is asked is still known', async (t) => {
+  const { sim, broker } = await setStage(t)
+  await broker.logins.keep(await broker.delivery(sim.issueKey(), { exchange: true }))
+  const served = broker.served() ?? ''
+  const { item = '' } = broker.credentials.serve('cloud')
+  sim.faults.always({ method: 'DELETE' }, { kind: 'status', status: 503, body: {} })
+  broker.saboteur.onStep((step) => {
+    if (!step.includes('deleteKey')) return
+    const text = readFileSync(broker.profilesFile, 'utf8')
+    if (text.includes(served)) return
+    writeFileSync(broker.profilesFile, `${text}PREFECT_API_KEY = "${served}"\n`)
+  })
+  await broker.profiles.logout('cloud', { revoke: true })
+  t.ok(broker.ledger.read().keys[item])
+  await broker.minder.look()
+  t.match(broker.credentials.serve('cloud'), { owner: { handle: 'terry' }, key: { origin: 'minted' } })
+  t.equal(broker.served(), served)
 })
 
 t.test('never sends the current key to the host of another key', async (t) => {
