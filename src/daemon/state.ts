@@ -231,7 +231,8 @@ function afterUncleanEnd(ledger: Ledger): Ledger {
   const profiles = mapValues(ledger.profiles, (record) =>
     record.generation === 0 ? record : { ...record, generation: record.generation + SKIPPED_GENERATIONS },
   )
-  return { ...ledger, keys, profiles }
+  const generationsFrom = (ledger.generationsFrom ?? 0) + SKIPPED_GENERATIONS
+  return { ...ledger, keys, profiles, generationsFrom }
 }
 
 function mapValues<T>(
