@@ -155,10 +155,11 @@ function isToBeTakenBack(file: ProfileFile, entry: ChangeEntry): boolean {
   return isActiveOurs || !isAs(file, entry, 'found')
 }
 
-/** A key leaves the file only once it has a record. Without one the edits were not begun: another program wrote the same. */
-function isRecorded({ undo }: ChangeEntry, keeper: KeyKeeper): boolean {
+/** Every key has its record before the file is edited. Without one the edits were not begun: another program wrote the same. */
+function isRecorded({ undo, created, outcome }: ChangeEntry, keeper: KeyKeeper): boolean {
   const { keys } = keeper.ledger()
-  return undo.every((edit) => edit.kind !== 'set' || edit.keyItem === undefined || edit.keyItem in keys)
+  const taken = undo.flatMap((edit) => (edit.kind === 'set' ? (edit.keyItem ?? []) : []))
+  return [...taken, ...created].every((item) => item in keys || item === outcome.auth?.item)
 }
 
 function isChosenSince(

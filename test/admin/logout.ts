@@ -107,6 +107,22 @@ t.test('forgets and revokes nothing if the file cannot be written', async (t) =>
   t.equal(sim.keys.find(served)?.deletedAt, undefined)
 })
 
+t.test('forgets nothing while nobody knows whether the file has a key', async (t) => {
+  const { sim, broker, root } = await setStage(t)
+  await broker.logins.keep(await broker.delivery(sim.issueKey()))
+  const served = broker.served()
+  const text = await broker.file()
+  await broker.close()
+  await writeFile(broker.profilesFile, `${text}[profiles.\n`)
+  const again = await openBroker({ root, sim })
+  t.after(() => again.close())
+  for (const revoke of [true, false]) {
+    await t.rejects(again.profiles.logout('cloud', { revoke }), { code: 'profiles_file_invalid' })
+  }
+  await again.write(text)
+  t.equal(again.served(), served)
+})
+
 t.test('deletes an item that a locked vault could not delete once the vault is open', async (t) => {
   const { sim, broker, root } = await setStage(t, { passphrase: 'correct horse' })
   await broker.logins.keep(await broker.delivery(sim.issueKey()))
