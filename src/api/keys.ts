@@ -104,8 +104,8 @@ function deleteRoute(api: ApiServer, { guard, keys, trail }: RouteContext): void
       schema: { params: keyParams, querystring: deleteKeyQuery, response: { 200: deleteKeyAnswer } },
     },
     async (request, reply) => {
-      const { profile } = request.query
-      const outcome = await keys.delete(request.params.id, profile)
+      const { profile, sure } = request.query
+      const outcome = await keys.delete(request.params.id, defined({ profile, isSure: sure }))
       trail.done(request, guard.callerOf(request), 'key_deleted', defined({ profile }))
       return reply.send({ id: request.params.id, outcome })
     },

@@ -151,8 +151,8 @@ function createKeyCalls({ call }: Caller) {
   return {
     keys: (profile?: string) => call(keyList, { method: 'GET', path: `/v1/keys${query({ profile })}` }),
     createKey: (body: NewKey) => call(createKeyAnswer, { method: 'POST', path: '/v1/keys', body }),
-    deleteKey: (id: string, profile?: string) => {
-      const path = `/v1/keys/${encodeURIComponent(id)}${query({ profile })}`
+    deleteKey: (id: string, options: { readonly profile?: string; readonly sure?: 'true' } = {}) => {
+      const path = `/v1/keys/${encodeURIComponent(id)}${query({ ...options })}`
       return call(deleteKeyAnswer, { method: 'DELETE', path })
     },
     renew: (profile: string, body: RenewBody) =>

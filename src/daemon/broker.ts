@@ -265,7 +265,7 @@ function createAppParts(parts: BrokerParts, core: Core, features: Features): App
     renewal: renewal.admin,
     serviceAccounts: renewal.serviceAccounts,
     workspaces: createWorkspaceAdmin({ ...keys, changes, settle, now: () => clock.now() }),
-    keys: createKeyAdmin({ ...keys, disposal, turns }),
+    keys: createKeyAdmin({ ...keys, disposal, turns, times, newId: parts.newId, log }),
     vault: createVaultAdmin({ vault, keeper, events, settle }),
     way: { dispatcherFor: agent.dispatcherFor, onRejected },
     proxyAllow: settings['proxy.allow'],

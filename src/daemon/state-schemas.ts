@@ -58,6 +58,17 @@ export const profileRecord = z.looseObject({
     .exactOptional(),
 })
 
+export const madeKey = z.looseObject({
+  name: text,
+  profile: text,
+  cloudApiUrl: text,
+  userId: text,
+  startedAt: at,
+  id: maybe,
+  fingerprint: maybe,
+  expiresAt: at.exactOptional(),
+})
+
 /** Like `z.record`, which drops a key named `__proto__`: a profile may have that name. */
 function byName<T>(value: z.ZodType<T>): z.ZodType<Readonly<Record<string, T>>> {
   return z
@@ -173,6 +184,7 @@ export const ledgerSchema: z.ZodType<Ledger> = z.object({
   keys: byName(keyRecord),
   doomed: z.array(text).exactOptional(),
   changes: byName(journalEntry).exactOptional(),
+  made: byName(madeKey).exactOptional(),
 })
 
 /** Of the first version, which kept the journal in a file of its own. */

@@ -3,6 +3,7 @@
 import type { Owner, Workspace } from '../prefect/cloud.js'
 import { defined } from '../std/defined.js'
 import { type ChangeEntry, itemsNeeded, type Journal, type JournalEntry } from './journal.js'
+import type { MadeKeys } from './made.js'
 
 export type KeyOrigin = 'browser' | 'pasted' | 'minted' | 'service_account' | 'profile'
 
@@ -76,6 +77,8 @@ export interface Ledger {
   readonly keys: Readonly<Record<string, KeyRecord>>
   /** Forgotten items that the vault has not deleted yet. */
   readonly doomed?: readonly string[]
+  /** Keys that were created for use elsewhere, by our own names for them. */
+  readonly made?: MadeKeys
   /** The journal: in this document, so that one write can apply a change and note that it is done. */
   readonly changes?: Journal['entries']
 }

@@ -7,7 +7,7 @@ const keyEntry = keyView.partial({ fingerprint: true, origin: true }).extend({
   profile: profileName,
   state: z.enum(['current', 'retired', 'at_prefect']).meta({
     description:
-      'current: served; retired: replaced, may still work; at_prefect: listed there, not held here',
+      'current: served; retired: replaced, may still work; at_prefect: created here or listed there, not held here',
   }),
   handed_out: z.boolean().optional(),
   retired_at: time.optional(),
@@ -36,7 +36,12 @@ export const createKeyAnswer = z.object({
 })
 
 export const keyParams = z.strictObject({ id: z.string().min(1).max(100) })
-export const deleteKeyQuery = z.strictObject({ profile: profileName.optional() })
+export const deleteKeyQuery = z.strictObject({
+  profile: profileName.optional(),
+  sure: z.stringbool().optional().meta({
+    description: 'true: delete it even if it may be a key in use whose id is not known',
+  }),
+})
 export const deleteKeyAnswer = z.object({ id: z.string(), outcome: z.enum(['deleted', 'already_gone']) })
 
 const oldKeyView = z.object({

@@ -1,10 +1,12 @@
 /** `prefect-auth keys …` and `renew`: the keys we hold, those at Prefect, and their renewal. */
 
-import { type Command, InvalidArgumentError } from 'commander'
-import { DAY_MS, SECOND_MS } from '../../std/clock.js'
+import { type Command, InvalidArgumentError, Option } from 'commander'
+import { SECOND_MS } from '../../std/clock.js'
 import { defined } from '../../std/defined.js'
 import { parseDuration } from '../../std/time.js'
 import type { KeyList, RenewAnswer, RotateBotAnswer } from '../../wire/keys.js'
+import { usageError } from '../failure.js'
+import { DEFAULT_LIFETIME, endOf, type Lifetime, parseLifetime } from '../lifetime.js'
 import {
   type CommonOptions,
   common,
@@ -17,12 +19,14 @@ import {
 import { formatDate, formatNames, formatTable, formatTime, printable } from '../text.js'
 
 interface CreateOptions extends CommonOptions {
-  /** Milliseconds; `never`. */
-  readonly expiresIn?: number | 'never'
+  readonly name?: string
+  readonly expires?: Lifetime
+  readonly expiresIn?: Lifetime
 }
 
-/** The lifetime of a key from the browser. */
-const DEFAULT_LIFETIME_MS = 30 * DAY_MS
+interface DeleteOptions extends CommonOptions {
+  readonly yes?: boolean
+}
 
 export function addKeys(program: Command, start: Start): void {
   const keys = program.command('keys').description('list, create and delete API keys')
@@ -37,19 +41,33 @@ export function addKeys(program: Command, start: Start): void {
         if (!session.isJson) for (const notice of list.notices) session.say(`note: ${printable(notice)}`)
       }),
     )
-  common(keys.command('create <name>'))
+  common(keys.command('create [name]'))
     .description('create a key at Prefect for other use; printed once, on stdout')
-    .option('--expires-in <duration>', 'such as 30m, 8h or 90d, or never (default: 30d)', parseLifetime)
-    .action((name: string, options: CreateOptions) =>
-      start('keys create', options, (session) =>
-        createKey(session, name, options.expiresIn ?? DEFAULT_LIFETIME_MS),
-      ),
+    .option('--name <name>', 'the same as the argument: what a person reads on the key page of Prefect')
+    .option(
+      '--expires <when>',
+      'a date (2027-01-31: its first moment, UTC), a time (RFC 3339), 30m, 8h, 90d, or never (default: 30d)',
+      parseLifetime,
+    )
+    .addOption(new Option('--expires-in <duration>').argParser(parseLifetime).hideHelp())
+    .action((argument: string | undefined, options: CreateOptions) =>
+      start('keys create', options, (session) => {
+        const name = argument ?? options.name
+        if (name === undefined)
+          throw usageError('the key has no name', 'prefect-auth keys create --name NAME')
+        return createKey(session, name, options.expires ?? options.expiresIn ?? DEFAULT_LIFETIME)
+      }),
     )
   common(keys.command('delete <id>'))
-    .description('delete a key at Prefect, by its id from keys ls')
-    .action((id: string, options: CommonOptions) =>
+    .description('delete a key at Prefect, by its id from keys ls; never one that a profile uses')
+    .option('--yes', 'even if it may be the key of a profile, whose id Prefect never told')
+    .action((id: string, options: DeleteOptions) =>
       start('keys delete', options, async (session) => {
-        const answer = await session.client.deleteKey(id, session.profile)
+        const { profile } = session
+        const answer = await session.client.deleteKey(id, {
+          ...defined({ profile }),
+          ...(options.yes === true ? { sure: 'true' as const } : {}),
+        })
         const gone = answer.outcome === 'deleted' ? 'deleted' : 'was already deleted'
         session.answer(answer, () => `Key ${printable(answer.id)} ${gone}`)
       }),
@@ -57,9 +75,9 @@ export function addKeys(program: Command, start: Start): void {
   addRotateServiceAccount(keys, start)
 }
 
-async function createKey(session: Session, name: string, expiresIn: number | 'never'): Promise<void> {
+async function createKey(session: Session, name: string, wanted: Lifetime): Promise<void> {
   const { profile, client, terminal } = session
-  const expiry = expiresIn === 'never' ? undefined : new Date(terminal.now() + expiresIn).toISOString()
+  const expiry = endOf(wanted, terminal.now())
   const answer = await client.createKey({ name, ...defined({ expires_at: expiry, profile }) })
   session.answer(answer, () => answer.key)
   const life =
@@ -87,14 +105,6 @@ function describeKeys({ keys }: KeyList, width: number | undefined): string {
 function expiryOf({ state, origin, expires_at, expiry_assumed }: KeyList['keys'][number]): string {
   if (expires_at === undefined) return origin === 'minted' || state === 'at_prefect' ? 'never' : 'unknown'
   return `${expiry_assumed === true ? '~' : ''}${formatDate(expires_at)}`
-}
-
-/** For commander, whose error names the option. */
-function parseLifetime(text: string): number | 'never' {
-  if (text === 'never') return 'never'
-  const ms = parseDuration(text)
-  if (ms !== undefined && ms > 0) return ms
-  throw new InvalidArgumentError('Expected a duration like 30m, 8h or 90d, or never.')
 }
 
 interface RotateOptions extends CommonOptions {
