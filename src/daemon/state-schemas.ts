@@ -128,6 +128,8 @@ export const journalEntry = z.discriminatedUnion('kind', [
     name: text,
     cloudApiUrl: text,
     startedAt: at,
+    isNew: z.literal(true).exactOptional(),
+    share: z.object({ ownerProfile: text, workspaceId: text, roleId: text }).exactOptional(),
   }),
   z.object({ kind: z.literal('rename'), id: text, profile: text, to: text }),
   z.object({

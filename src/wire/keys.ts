@@ -83,33 +83,3 @@ export const renewAnswer = z.object({
   key: keyView,
 })
 export type RenewAnswer = z.infer<typeof renewAnswer>
-
-export const rotateBotBody = z.strictObject({
-  profile: profileName.meta({ description: "the profile that uses the service account's key" }),
-  name: z.string().min(1).max(200).meta({ description: "the service account's name" }),
-  owner_profile: profileName
-    .optional()
-    .meta({ description: "whose key calls Prefect, an owner's; absent: the active profile" }),
-  old_key_lives_s: z
-    .number()
-    .int()
-    .min(0)
-    .max(31_536_000)
-    .optional()
-    .meta({ description: 'how long the old key keeps working; absent: a day' }),
-  expires_in_s: z
-    .number()
-    .int()
-    .min(60)
-    .max(315_360_000)
-    .optional()
-    .meta({ description: 'absent: as long as the previous key' }),
-})
-export type RotateBotBody = z.input<typeof rotateBotBody>
-export const rotateBotAnswer = z.object({
-  profile: profileName,
-  service_account: z.string(),
-  key: keyView,
-  old_key_expires_at: time,
-})
-export type RotateBotAnswer = z.infer<typeof rotateBotAnswer>

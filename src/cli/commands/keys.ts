@@ -1,10 +1,8 @@
 /** `prefect-auth keys …` and `renew`: the keys we hold, those at Prefect, and their renewal. */
 
-import { type Command, InvalidArgumentError, Option } from 'commander'
-import { SECOND_MS } from '../../std/clock.js'
+import { type Command, Option } from 'commander'
 import { defined } from '../../std/defined.js'
-import { parseDuration } from '../../std/time.js'
-import type { KeyList, RenewAnswer, RotateBotAnswer } from '../../wire/keys.js'
+import type { KeyList, RenewAnswer } from '../../wire/keys.js'
 import { usageError } from '../failure.js'
 import { DEFAULT_LIFETIME, endOf, type Lifetime, parseLifetime } from '../lifetime.js'
 import {
@@ -16,7 +14,8 @@ import {
   type Start,
   withNames,
 } from '../session.js'
-import { formatDate, formatNames, formatTable, formatTime, printable } from '../text.js'
+import { formatDate, formatNames, formatTable, printable } from '../text.js'
+import { addRotate } from './service-account.js'
 
 interface CreateOptions extends CommonOptions {
   readonly name?: string
@@ -72,7 +71,7 @@ export function addKeys(program: Command, start: Start): void {
         session.answer(answer, () => `Key ${printable(answer.id)} ${gone}`)
       }),
     )
-  addRotateServiceAccount(keys, start)
+  addRotate(keys.command('rotate-service-account <name>', { hidden: true }), start)
 }
 
 async function createKey(session: Session, name: string, wanted: Lifetime): Promise<void> {
@@ -105,58 +104,6 @@ function describeKeys({ keys }: KeyList, width: number | undefined): string {
 function expiryOf({ state, origin, expires_at, expiry_assumed }: KeyList['keys'][number]): string {
   if (expires_at === undefined) return origin === 'minted' || state === 'at_prefect' ? 'never' : 'unknown'
   return `${expiry_assumed === true ? '~' : ''}${formatDate(expires_at)}`
-}
-
-interface RotateOptions extends CommonOptions {
-  readonly owner?: string
-  /** Milliseconds. */
-  readonly oldKeyLives?: number
-  readonly expiresIn?: number
-}
-
-function addRotateServiceAccount(keys: Command, start: Start): void {
-  common(keys.command('rotate-service-account <name>'))
-    .description(
-      "create a new key for a service account, using an owner's key; --profile names the profile that uses it",
-    )
-    .option('--owner <profile>', 'the profile whose key creates the new one (default: the active one)')
-    .option('--old-key-lives <duration>', 'how long the old key keeps working (default: 1d)', parseSpan)
-    .option('--expires-in <duration>', 'lifetime of the new key (default: that of the old key)', parseSpan)
-    .action((name: string, options: RotateOptions) =>
-      start('keys rotate-service-account', options, async (session) => {
-        const profile = await profileName(session)
-        const { owner, oldKeyLives, expiresIn } = options
-        const answer = await session.client.rotateServiceAccount({
-          profile,
-          name,
-          ...defined({
-            owner_profile: owner,
-            old_key_lives_s: toSeconds(oldKeyLives),
-            expires_in_s: toSeconds(expiresIn),
-          }),
-        })
-        session.answer(answer, () => describe(answer))
-      }),
-    )
-}
-
-function toSeconds(ms: number | undefined): number | undefined {
-  return ms === undefined ? undefined : Math.round(ms / SECOND_MS)
-}
-
-function describe({ profile, service_account, key, old_key_expires_at }: RotateBotAnswer): string {
-  const end = key.expires_at === undefined ? 'it never expires' : `it expires ${formatDate(key.expires_at)}`
-  return [
-    `Rotated: profile ${printable(profile)} has a new key of ${printable(service_account)} (${printable(key.fingerprint)}); ${end}`,
-    `The old key works until ${formatTime(old_key_expires_at)} UTC`,
-  ].join('\n')
-}
-
-/** For commander, whose error names the option. */
-function parseSpan(text: string): number {
-  const ms = parseDuration(text)
-  if (ms !== undefined) return ms
-  throw new InvalidArgumentError('Expected a duration like 30m, 8h or 90d.')
 }
 
 interface RenewOptions extends CommonOptions {
