@@ -14,6 +14,7 @@ import { addLogs } from './commands/logs.js'
 import { addProfile } from './commands/profile.js'
 import { addReport } from './commands/report.js'
 import { addService } from './commands/service.js'
+import { addServiceAccount } from './commands/service-account.js'
 import { addMetrics, addStatus, addVersion } from './commands/status.js'
 import { addToken } from './commands/token.js'
 import { addVault } from './commands/vault.js'
@@ -87,7 +88,8 @@ export function createProgram(start: Start, terminal: Surroundings): Command {
   for (const add of [addStatus, addDoctor, addLogs, addEvents, addAudit, addMetrics, addReport])
     add(program, start)
   program.commandsGroup('Manage:')
-  for (const add of [addWorkspace, addProfile, addKeys, addRenew, addToken, addVault]) add(program, start)
+  for (const add of [addWorkspace, addProfile, addKeys, addServiceAccount, addRenew, addToken, addVault])
+    add(program, start)
   program.commandsGroup('Other:')
   addService(program, start)
   addIntegrate(program, start)

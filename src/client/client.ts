@@ -4,17 +4,25 @@ import { MINUTE_MS, SECOND_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import { empty } from '../wire/common.js'
 import { auditList } from '../wire/events.js'
-import {
-  createKeyAnswer,
-  deleteKeyAnswer,
-  keyList,
-  type RenewBody,
-  type RotateBotBody,
-  renewAnswer,
-  rotateBotAnswer,
-} from '../wire/keys.js'
+import { createKeyAnswer, deleteKeyAnswer, keyList, type RenewBody, renewAnswer } from '../wire/keys.js'
 import { type LoginBody, type LoginView, loginView, logoutAnswer } from '../wire/login.js'
-import { adoptAnswer, profileList, profileView, setWorkspaceAnswer, workspaceList } from '../wire/profile.js'
+import {
+  adoptAnswer,
+  type CreateWorkspaceBody,
+  createWorkspaceAnswer,
+  profileList,
+  profileView,
+  setWorkspaceAnswer,
+  workspaceList,
+} from '../wire/profile.js'
+import {
+  type CreateServiceAccountBody,
+  createServiceAccountAnswer,
+  deleteServiceAccountAnswer,
+  type RotateBotBody,
+  rotateBotAnswer,
+  serviceAccountList,
+} from '../wire/service-accounts.js'
 import { doctor, type Status, status, vaultAnswer } from '../wire/status.js'
 import { type CreateTokenBody, createTokenAnswer, type KeepTokensBody, tokenList } from '../wire/tokens.js'
 import { failWith, parseProblem } from './failure.js'
@@ -83,6 +91,7 @@ export function createClient(transport: Transport) {
     ...createProfileCalls(caller),
     ...createLoginCalls(caller),
     ...createKeyCalls(caller),
+    ...createServiceAccountCalls(caller),
     ...createVaultCalls(caller),
   }
 }
@@ -132,6 +141,8 @@ function createProfileCalls({ call }: Caller) {
     logout: (name: string, revoke: boolean) =>
       call(logoutAnswer, { method: 'POST', path: `${pathOf(name)}/logout`, body: { revoke } }),
     workspaces: (name: string) => call(workspaceList, { method: 'GET', path: `${pathOf(name)}/workspaces` }),
+    createWorkspace: (name: string, body: CreateWorkspaceBody) =>
+      call(createWorkspaceAnswer, { method: 'POST', path: `${pathOf(name)}/workspaces`, body }),
     setWorkspace: (name: string, workspace: string) =>
       call(setWorkspaceAnswer, { method: 'PUT', path: `${pathOf(name)}/workspace`, body: { workspace } }),
   }
@@ -151,8 +162,8 @@ function createKeyCalls({ call }: Caller) {
   return {
     keys: (profile?: string) => call(keyList, { method: 'GET', path: `/v1/keys${query({ profile })}` }),
     createKey: (body: NewKey) => call(createKeyAnswer, { method: 'POST', path: '/v1/keys', body }),
-    deleteKey: (id: string, profile?: string) => {
-      const path = `/v1/keys/${encodeURIComponent(id)}${query({ profile })}`
+    deleteKey: (id: string, options: { readonly profile?: string; readonly sure?: 'true' } = {}) => {
+      const path = `/v1/keys/${encodeURIComponent(id)}${query({ ...options })}`
       return call(deleteKeyAnswer, { method: 'DELETE', path })
     },
     renew: (profile: string, body: RenewBody) =>
@@ -162,14 +173,36 @@ function createKeyCalls({ call }: Caller) {
         body,
         timeoutMs: RENEWED_WITHIN_MS,
       }),
-    rotateServiceAccount: (body: RotateBotBody) =>
-      call(rotateBotAnswer, { method: 'POST', path: '/v1/keys/rotate-service-account', body }),
     createToken: (body: CreateTokenBody) =>
       call(createTokenAnswer, { method: 'POST', path: '/v1/tokens', body }),
     tokens: () => call(tokenList, { method: 'GET', path: '/v1/tokens' }),
     keepTokens: (body: KeepTokensBody) => call(tokenList, { method: 'POST', path: '/v1/tokens/keep', body }),
     revokeToken: (id: string) =>
       call(empty, { method: 'DELETE', path: `/v1/tokens/${encodeURIComponent(id)}` }),
+  }
+}
+
+function createServiceAccountCalls({ call }: Caller) {
+  const pathOfAccount = (account: string) => `/v1/service-accounts/${encodeURIComponent(account)}`
+  return {
+    serviceAccounts: (profile?: string) =>
+      call(serviceAccountList, { method: 'GET', path: `/v1/service-accounts${query({ profile })}` }),
+    createServiceAccount: (body: CreateServiceAccountBody) =>
+      call(createServiceAccountAnswer, {
+        method: 'POST',
+        path: '/v1/service-accounts',
+        body,
+        timeoutMs: RENEWED_WITHIN_MS,
+      }),
+    deleteServiceAccount: (
+      account: string,
+      options: { readonly profile?: string; readonly sure?: 'true' } = {},
+    ) => {
+      const path = `${pathOfAccount(account)}${query({ ...options })}`
+      return call(deleteServiceAccountAnswer, { method: 'DELETE', path })
+    },
+    rotateServiceAccount: ({ name, ...body }: RotateBotBody) =>
+      call(rotateBotAnswer, { method: 'POST', path: `${pathOfAccount(name)}/rotate`, body }),
   }
 }
 

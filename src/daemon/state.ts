@@ -27,6 +27,7 @@ import {
   journalSchema,
   keyRecord,
   ledgerSchema,
+  madeKey,
   portRecord,
   portsSchema,
   profileRecord,
@@ -92,6 +93,7 @@ export async function openState({ stateDir, clock, log, trace, lock = HELD }: St
       profiles: { schema: profileRecord, salvage: salvageProfile },
       keys: { schema: keyRecord },
       changes: { schema: journalEntry },
+      made: { schema: madeKey },
     },
     empty: EMPTY_LEDGER,
   })
