@@ -14,6 +14,7 @@ import { addLogs } from './commands/logs.js'
 import { addProfile } from './commands/profile.js'
 import { addReport } from './commands/report.js'
 import { addService } from './commands/service.js'
+import { addSetup } from './commands/setup.js'
 import { addMetrics, addStatus, addVersion } from './commands/status.js'
 import { addToken } from './commands/token.js'
 import { addVault } from './commands/vault.js'
@@ -77,6 +78,8 @@ export function createProgram(start: Start, terminal: Surroundings): Command {
       writeErr: (text) => terminal.writeErr(text),
       getOutHelpWidth: () => terminal.stdout.columns ?? 100,
     })
+  program.commandsGroup('Start:')
+  addSetup(program, start)
   program.commandsGroup('Log in:')
   for (const add of [addLogin, addLogout, addAdopt]) add(program, start)
   program.commandsGroup('Use:')

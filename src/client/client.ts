@@ -15,7 +15,7 @@ import {
 } from '../wire/keys.js'
 import { type LoginBody, type LoginView, loginView, logoutAnswer } from '../wire/login.js'
 import { adoptAnswer, profileList, profileView, setWorkspaceAnswer, workspaceList } from '../wire/profile.js'
-import { doctor, type Status, status, vaultAnswer } from '../wire/status.js'
+import { doctor, type Status, shutdownAnswer, status, vaultAnswer } from '../wire/status.js'
 import { type CreateTokenBody, createTokenAnswer, type KeepTokensBody, tokenList } from '../wire/tokens.js'
 import { failWith, parseProblem } from './failure.js'
 import { parseTolerantly } from './tolerant.js'
@@ -178,6 +178,7 @@ function createVaultCalls({ call }: Caller) {
     unlock: (passphrase: string) =>
       call(vaultAnswer, { method: 'POST', path: '/v1/vault/unlock', body: { passphrase } }),
     lock: () => call(vaultAnswer, { method: 'POST', path: '/v1/vault/lock', body: {} }),
+    shutDown: () => call(shutdownAnswer, { method: 'POST', path: '/v1/shutdown', body: {} }),
   }
 }
 
