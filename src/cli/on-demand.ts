@@ -7,13 +7,14 @@ import { existsSync } from 'node:fs'
 import { open, readFile, unlink } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { failureOf, failWith } from '../client/failure.js'
 import { isLockHeld } from '../client/held-lock.js'
 import type { Transport } from '../client/transport.js'
 import { lockDirectory, resolvePaths, socketCandidates } from '../config/paths.js'
 import { createProcessIdentifier } from '../os/proc.js'
 import { isSocketAlive, listenOnPath } from '../os/sockets.js'
-import { SECOND_MS, sleep, systemClock } from '../std/clock.js'
+import { SECOND_MS, systemClock } from '../std/clock.js'
 import type { Host } from './fast/host.js'
 import { createRunTool } from './service/manager.js'
 import { LABEL, resolveServicePlaces, SERVICE, SOCKET } from './service/plan.js'
@@ -68,7 +69,7 @@ async function waitFor(isSo: () => Promise<boolean>, ms: number): Promise<boolea
   const deadline = clock.now() + ms
   while (!(await isSo())) {
     if (clock.now() > deadline) return false
-    await sleep(clock, LOOK_EVERY_MS)
+    await sleep(LOOK_EVERY_MS)
   }
   return true
 }
@@ -110,7 +111,7 @@ async function startOnce(host: Host, { stateDir, program, isUp }: Start): Promis
     if (await isUp()) return true
     const turn = await takeTurn(join(stateDir, 'starting.sock'))
     if (turn === undefined) {
-      await sleep(clock, LOOK_EVERY_MS)
+      await sleep(LOOK_EVERY_MS)
       continue
     }
     try {
@@ -129,16 +130,19 @@ async function startOnce(host: Host, { stateDir, program, isUp }: Start): Promis
 
 /** `undefined` while another command has it. It ends with its process; that only one daemon runs is the state lock's business. */
 async function takeTurn(path: string): Promise<{ close(): void } | undefined> {
-  const server = createServer((socket) => socket.destroy())
-  try {
-    await listenOnPath(server, path)
-  } catch {
-    if (await isSocketAlive(path)) return undefined
-    // Left by a process that was killed. A directory that has no sockets has no turns.
-    await unlink(path).catch(() => undefined)
-    return { close: () => undefined }
+  for (const isLast of [false, true]) {
+    const server = createServer((socket) => socket.destroy())
+    try {
+      await listenOnPath(server, path)
+      return { close: () => void server.close() }
+    } catch {
+      if (await isSocketAlive(path)) return undefined
+      // Left by a process that was killed.
+      if (!isLast) await unlink(path).catch(() => undefined)
+    }
   }
-  return { close: () => void server.close() }
+  // This directory has no sockets, and so no turns.
+  return { close: () => undefined }
 }
 
 /** No child of ours, because we may become the job, which would have to reap it. The log begins with its number. */

@@ -129,8 +129,11 @@ function createProfileCalls({ call }: Caller) {
     renameProfile: (name: string, to: string) =>
       call(profileView, { method: 'POST', path: `${pathOf(name)}/rename`, body: { to } }),
     adopt: (name: string) => call(adoptAnswer, { method: 'POST', path: `${pathOf(name)}/adopt`, body: {} }),
-    logout: (name: string, revoke: boolean) =>
-      call(logoutAnswer, { method: 'POST', path: `${pathOf(name)}/logout`, body: { revoke } }),
+    /** `isKept`: what Prefect does not delete stays in the vault. */
+    logout: (name: string, revoke: boolean, isKept?: true) => {
+      const body = { revoke, ...defined({ keep_unrevoked: isKept }) }
+      return call(logoutAnswer, { method: 'POST', path: `${pathOf(name)}/logout`, body })
+    },
     workspaces: (name: string) => call(workspaceList, { method: 'GET', path: `${pathOf(name)}/workspaces` }),
     setWorkspace: (name: string, workspace: string) =>
       call(setWorkspaceAnswer, { method: 'PUT', path: `${pathOf(name)}/workspace`, body: { workspace } }),

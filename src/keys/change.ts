@@ -12,7 +12,7 @@ import type { ChangeEntry } from './journal.js'
 import type { KeyKeeper } from './keeper.js'
 import { forgottenFor, type KeyRecord, profilesServing, withChange, withoutChange } from './ledger.js'
 import { decide, retiredFor, withItem } from './outcome.js'
-import type { Revocation, Revoked } from './revocation.js'
+import { type Revocation, type Revoked, unrevoked } from './revocation.js'
 import type { Turns } from './turns.js'
 import { fileBefore, isWrittenBy, putBack, recheck } from './undo.js'
 
@@ -212,10 +212,13 @@ export function createChanges({
     const asking = entry.tables.find((table) => table.profile === profile)?.item
     const outcome = await revocation.run({ profile, items, ...defined({ asking }) })
     if (isPatient && outcome.some(({ isTemporary }) => isTemporary)) return outcome
+    const kept = entry.outcome.keepUnrevoked === true ? unrevoked(outcome, keeper) : []
     await keeper
       .apply((ledger) => {
         // A login may have given one of them again.
-        const unused = items.filter((item) => profilesServing(ledger, item).length === 0)
+        const unused = items.filter(
+          (item) => profilesServing(ledger, item).length === 0 && !kept.includes(item),
+        )
         return withoutChange(forgottenFor(ledger, profile, unused), entry.id)
       })
       .catch(later(entry))

@@ -73,9 +73,19 @@ export function createRevocation({
         // Only by Prefect's time: a clock of ours that runs ahead must not leave keys alive.
         const isCertain = expiresAt !== undefined && isExpiryAssumed !== true
         if (isCertain && isPast(times.of(cloudApiUrl), expiresAt)) continue
-        outcome.push({ fingerprint, ...(await revokeOne(key, by)) })
+        // One that an earlier log-out has left can delete itself.
+        outcome.push({ fingerprint, ...(await revokeOne(key, by ?? key)) })
       }
       return outcome
     },
   }
+}
+
+/** The items of keys that may still live at Prefect. */
+export function unrevoked(
+  outcome: readonly Revoked[],
+  { ledger }: Pick<KeyKeeper, 'ledger'>,
+): readonly string[] {
+  const alive = outcome.flatMap(({ fingerprint, reason }) => (reason === undefined ? [] : [fingerprint]))
+  return Object.values(ledger().keys).flatMap((key) => (alive.includes(key.fingerprint) ? [key.item] : []))
 }
