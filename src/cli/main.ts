@@ -17,6 +17,7 @@ import { addService } from './commands/service.js'
 import { addSetup } from './commands/setup.js'
 import { addMetrics, addStatus, addVersion } from './commands/status.js'
 import { addToken } from './commands/token.js'
+import { addUninstall } from './commands/uninstall.js'
 import { addVault } from './commands/vault.js'
 import { addWorkspace } from './commands/workspace.js'
 import { exitCodeOf, formatFailure, formatFault } from './failure.js'
@@ -94,6 +95,7 @@ export function createProgram(start: Start, terminal: Surroundings): Command {
   program.commandsGroup('Other:')
   addService(program, start)
   addIntegrate(program, start)
+  addUninstall(program, start)
   addCompletion(program)
   addHook(program, terminal)
   addVersion(program, start)
@@ -115,6 +117,7 @@ const MEANT: Readonly<Record<string, string>> = {
   install: 'service install',
   start: 'service install',
   stop: 'service uninstall',
+  purge: 'uninstall --purge',
   rotate: 'renew --now',
   refresh: 'renew --now',
 }
