@@ -36,7 +36,7 @@ export function addLogin(program: Command, start: Start): void {
     .action((options: LoginOptions) => start('login', options, (session) => logIn(session, options)))
 }
 
-async function logIn(session: Session, options: LoginOptions): Promise<void> {
+export async function logIn(session: Session, options: LoginOptions): Promise<void> {
   const key = options.keyStdin === true ? await readKey(session) : undefined
   const { client, profile } = session
   const { workspace, owner, switchOwner: switch_owner, exchange } = options
