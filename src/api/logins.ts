@@ -10,6 +10,7 @@ import { defined } from '../std/defined.js'
 import { Secret } from '../std/secret.js'
 import {
   type LoginView,
+  loginAddressBody,
   loginBody,
   loginConfirmBody,
   loginKeyBody,
@@ -77,6 +78,17 @@ function answerRoutes(api: ApiServer, { logins }: RouteContext): void {
     async (request, reply) => {
       const { api_key, exchange = false } = request.body
       return answer(reply, await logins.submitKey(request.params.id, new Secret(api_key), { exchange }))
+    },
+  )
+  api.post(
+    '/v1/logins/:id/address',
+    {
+      config: { needs: 'admin', summary: 'Submit the address that the browser ended on' },
+      schema: { params: loginParams, body: loginAddressBody, response: { 200: loginView } },
+    },
+    async (request, reply) => {
+      const { id } = request.params
+      return answer(reply, await logins.submitAddress(id, new Secret(request.body.address)))
     },
   )
   api.post(

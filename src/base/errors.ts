@@ -66,6 +66,8 @@ export const ERROR_CODES = {
   login_state: { kind: 'conflict', retry: 'never' },
   login_expired: { kind: 'conflict', retry: 'never' },
   login_port_unavailable: { kind: 'unavailable', retry: 'never' },
+  address_malformed: { kind: 'invalid', retry: 'never' },
+  address_mismatch: { kind: 'conflict', retry: 'never' },
   key_malformed: { kind: 'invalid', retry: 'never' },
   key_rejected: { kind: 'login', retry: 'never' },
   key_host_mismatch: { kind: 'login', retry: 'never' },

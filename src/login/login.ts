@@ -67,6 +67,12 @@ export interface LoginSessions {
    */
   submitKey(id: string, key: Secret, options: { readonly exchange: boolean }): Promise<LoginView>
   /**
+   * Takes the address that the browser ended on, with a key in its query: checked as the callback checks a request, its owner
+   * as that of any key from a browser. Always exchanged. Rejects with `address_malformed`, `address_mismatch`, and as
+   * `submitKey` does.
+   */
+  submitAddress(id: string, address: Secret): Promise<LoginView>
+  /**
    * In `verified`: accepts or declines the owner, and chooses the workspace. Declining goes back to waiting. Rejects with
    * `login_state`, `workspace_required`, `workspace_not_found`.
    */

@@ -59,6 +59,8 @@ export interface LoginPorts {
   lateKeys(profile: string, cloudApiUrl: string): readonly Secret[]
   /** A login has taken or refused the late key. */
   forget(key: Secret): void
+  /** The login that a port of ours was opened for, pending or ended. */
+  loginAt(port: number): { readonly profile: string; readonly isOver: boolean } | undefined
   /** The ports whose logins have ended. */
   kept(): readonly KeptPort[]
   /** Closes all ports. The list of them is kept for the next start. */
@@ -247,6 +249,10 @@ export function createLoginPorts({
         .flatMap(({ late }) => late),
     forget(key) {
       for (const entry of entries.values()) entry.late = entry.late.filter((one) => !one.equals(key))
+    },
+    loginAt(port) {
+      const entry = entries.get(port)
+      return entry && { profile: entry.record.profile, isOver: entry.host === undefined }
     },
     kept: () =>
       keptEntries().map((entry) => ({

@@ -133,6 +133,11 @@ export function createLoginSessions({
       await login.submitKey(text, exchange)
       return login.view()
     },
+    async submitAddress(id, text) {
+      const login = find(id)
+      await login.submitAddress(text)
+      return login.view()
+    },
     async confirm(id, answer) {
       const login = find(id)
       const refusal = login.apply({ kind: 'answered', ...answer })

@@ -66,6 +66,13 @@ export const loginKeyBody = z.strictObject({
   api_key: z.string().min(1).max(1000),
   exchange: z.boolean().optional(),
 })
+export const loginAddressBody = z.strictObject({
+  address: z
+    .string()
+    .min(1)
+    .max(4000)
+    .meta({ description: 'the address that the browser ended on, with the key in its query' }),
+})
 export const loginConfirmBody = z.strictObject({
   accept: z.boolean(),
   workspace: z.string().min(1).max(2000).optional(),
