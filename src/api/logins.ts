@@ -35,9 +35,9 @@ function beginRoute(api: ApiServer, { logins }: RouteContext): void {
       schema: { body: loginBody, response: { 200: loginView, 201: loginView } },
     },
     async (request, reply) => {
-      const { profile, workspace, owner, switch_owner } = request.body
+      const { profile, workspace, owner, port, switch_owner } = request.body
       const { login, isJoined } = await logins.begin(
-        defined({ profile, workspace, owner, switchOwner: switch_owner }),
+        defined({ profile, workspace, owner, port, switchOwner: switch_owner }),
       )
       reply.header('location', `/v1/logins/${encodeURIComponent(login.id)}`)
       return answer(reply.code(isJoined ? 200 : 201), login)

@@ -106,7 +106,7 @@ export function openStdinLine(session: Session): OpenQuestion {
     },
     interject: session.say,
     redraw: () => undefined,
-    close: () => session.terminal.stdin.pause(),
+    close: () => void session.terminal.stdin.destroy(),
   }
 }
 

@@ -27,7 +27,11 @@ interface BrowserSurroundings {
 /** Decides whether to open a browser. */
 export function planBrowser(around: BrowserSurroundings): BrowserPlan {
   const { env, platform, isInteractive, isUnwanted, url, isForwarded = false } = around
-  if (isForwarded) return { isToBeOpened: false, advice: 'The page is to be opened where you sit.' }
+  if (isForwarded)
+    return {
+      isToBeOpened: false,
+      advice: 'Open the page in the browser of the machine that you connect from.',
+    }
   const commands = browserCommands(env, platform)
   // Editors set it where they open pages at the user's desk and forward the port: containers, Codespaces, remote windows.
   const hasHelper = isRemoteEditor(env) && commands.length > 0

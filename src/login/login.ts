@@ -12,6 +12,8 @@ export interface LoginRequest {
   readonly workspace?: string
   /** Email or handle that the key must belong to. */
   readonly owner?: string
+  /** The port for the browser, which its caller has forwarded; otherwise any free one. Ignored where a login is joined. */
+  readonly port?: number
   readonly switchOwner?: boolean
 }
 

@@ -71,11 +71,14 @@ export async function openLoginSession(
     id,
     target,
     rules,
+    wantedPort,
     pathState,
   }: {
     readonly id: string
     readonly target: LoginTarget
     readonly rules: LoginRules
+    /** This port and no other. */
+    readonly wantedPort?: number
     /** For the callback's path, if it has one. */
     readonly pathState?: string
   },
@@ -198,7 +201,12 @@ export async function openLoginSession(
   }
 
   port = await ports.open(
-    { profile, cloudApiUrl, uiOrigin: uiOrigin(target.cloudUiUrl), ...defined({ state: pathState }) },
+    {
+      profile,
+      cloudApiUrl,
+      uiOrigin: uiOrigin(target.cloudUiUrl),
+      ...defined({ state: pathState, wanted: wantedPort }),
+    },
     {
       onDelivery: (key) => apply({ kind: 'delivered', key }) === undefined,
       onFailure: (reason) => apply({ kind: 'page_failed', reason }) === undefined,

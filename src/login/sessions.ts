@@ -98,6 +98,7 @@ export function createLoginSessions({
       id: newId(),
       target,
       rules: rulesFor(target, request, policy),
+      ...defined({ wantedPort: request.port }),
       ...defined({ pathState: policy.stateInPath ? newState() : undefined }),
     })
     opening.add(flight)

@@ -43,7 +43,7 @@ t.test('uses the program that an editor names, also without a display or over SS
   t.match(planBrowser({ ...desk, env: { BROWSER: 'w3m %s:lynx' } }), { isToBeOpened: false })
   t.match(planBrowser({ ...desk, env: { BROWSER: 'w3m %s:firefox' } }), { isToBeOpened: true })
   t.match(planBrowser({ ...desk, env: { WSL_DISTRO_NAME: 'Debian' } }), { isToBeOpened: true })
-  t.match(planBrowser({ ...desk, isForwarded: true }), { isToBeOpened: false, advice: /where you sit/ })
+  t.match(planBrowser({ ...desk, isForwarded: true }), { isToBeOpened: false, advice: /connect from/ })
   const dir = t.testdir({ helper: '#!/bin/sh\necho "$#:$1" >"$0.said"\n' })
   chmodSync(join(dir, 'helper'), 0o755)
   const url = 'https://h/auth?callback=http%3A//localhost%3A1&g=$(touch x)'
