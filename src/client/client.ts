@@ -258,6 +258,8 @@ function createLoginCalls({ ask }: Caller) {
     },
     submitKey: (id: string, body: { readonly api_key: string; readonly exchange?: boolean }) =>
       step({ method: 'POST', path: `${loginPath(id)}/key`, body }),
+    submitAddress: (id: string, address: string) =>
+      step({ method: 'POST', path: `${loginPath(id)}/address`, body: { address } }),
     confirmLogin: (id: string, body: { readonly accept: boolean; readonly workspace?: string }) =>
       step({ method: 'POST', path: `${loginPath(id)}/confirm`, body }),
     cancelLogin: (id: string) => step({ method: 'DELETE', path: loginPath(id) }),
