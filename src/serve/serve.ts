@@ -82,9 +82,10 @@ export function createCredentials({
     const item = outcome?.kind === 'served' ? outcome.served.item : undefined
     return outcome === undefined || (item !== undefined && !isLive(keeper, item))
   }
+  /** Nothing, if there was no such profile. */
   const resolveHeld = (name: string): readonly ResolvedProfile[] => {
     const file = holds.of(name)?.file
-    return file === undefined ? [] : [resolveProfile({ file, defaults, requested: name })]
+    return file === undefined ? [] : listProfiles({ file, defaults }).filter((one) => one.name === name)
   }
 
   /** Decides all answers, makes new generations durable, then swaps. */
