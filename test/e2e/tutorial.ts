@@ -4,6 +4,7 @@
  */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { startCloudSimulator } from '../../sim/simulator.js'
 import { findPrefect, type PrefectClient, prefectEnv, startPrefectServer } from '../fixtures/real-prefect.js'
@@ -64,7 +65,10 @@ type Stage = Awaited<ReturnType<typeof setStage>>
 
 /** A login at a simulated Cloud, whose workspaces a real server answers for. */
 async function setStage(t: Test, prefect: PrefectClient) {
-  const server = await startPrefectServer(t, prefect, {})
+  const server = await startPrefectServer(t, prefect, {
+    PREFECT_API_DATABASE_TIMEOUT: '60',
+    PREFECT_API_DATABASE_CONNECTION_TIMEOUT: '60',
+  })
   const cloud = await startCloudSimulator({ workspaceBackend: server.apiUrl })
   t.teardown(() => cloud.close())
   const broker = await startShipped(t, {
@@ -89,12 +93,22 @@ async function setStage(t: Test, prefect: PrefectClient) {
     PREFECT_AGENT_QUERY_INTERVAL: '1',
   }
   const ask = async (path: string, body: object): Promise<readonly Record<string, unknown>[]> => {
-    const answer = await fetch(`${server.apiUrl}${path}`, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json' },
-      body: JSON.stringify(body),
-    })
-    const found: unknown = answer.ok ? await answer.json() : []
+    let last = ''
+    await until(
+      async () => {
+        const answer = await fetch(`${server.apiUrl}${path}`, {
+          method: 'POST',
+          headers: { 'content-type': 'application/json' },
+          body: JSON.stringify(body),
+        })
+        last = await answer.text()
+        // A busy server, whose database is one file, is asked again.
+        if (answer.status >= 500) await sleep(1_000)
+        return answer.ok
+      },
+      () => `${path}: ${last}`,
+    )
+    const found: unknown = JSON.parse(last)
     return (Array.isArray(found) ? found : [found]).map((one: object) => ({ ...one }))
   }
   return {
