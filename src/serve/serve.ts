@@ -158,7 +158,8 @@ export function createCredentials({
     const found = states.get(profile ?? active)
     if (found !== undefined) return found
     const held = holds.of(profile ?? active)
-    const unread = held === undefined ? unreadFile(store.reading()) : undefined
+    const isHeld = held?.file.profiles.has(profile ?? active) === true
+    const unread = isHeld ? undefined : unreadFile(store.reading())
     if (unread !== undefined) throw unread
     // Throws `profile_not_found` with the profiles there are, or resolves a bundled profile that is not in use yet.
     const resolved = resolveProfile({

@@ -244,3 +244,12 @@ t.test('a change that cannot be undone yet, of a profile that never was, holds u
   t.equal(broker.served(), key)
   t.throws(() => broker.credentials.state('team'), { code: 'profile_not_found' })
 })
+
+t.test('a change under way does not hide that nobody could read the file', async (t) => {
+  const { broker, reopen } = await setStage(t)
+  await broker.close()
+  await writeFile(broker.profilesFile, '[profiles.\n')
+  const again = await reopen()
+  again.credentials.hold(['own'])
+  t.throws(() => again.credentials.state('own'), { code: 'profiles_file_invalid' })
+})
