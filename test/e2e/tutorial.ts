@@ -96,15 +96,20 @@ async function setStage(t: Test, prefect: PrefectClient) {
     let last = ''
     await until(
       async () => {
-        const answer = await fetch(`${server.apiUrl}${path}`, {
-          method: 'POST',
-          headers: { 'content-type': 'application/json' },
-          body: JSON.stringify(body),
-        })
-        last = await answer.text()
         // A busy server, whose database is one file, is asked again.
-        if (answer.status >= 500) await sleep(1_000)
-        return answer.ok
+        try {
+          const answer = await fetch(`${server.apiUrl}${path}`, {
+            method: 'POST',
+            headers: { 'content-type': 'application/json' },
+            body: JSON.stringify(body),
+          })
+          last = await answer.text()
+          if (answer.ok) return true
+        } catch (error) {
+          last = String(error)
+        }
+        await sleep(1_000)
+        return false
       },
       () => `${path}: ${last}`,
     )
