@@ -7,7 +7,13 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { startCloudSimulator } from '../../sim/simulator.js'
-import { findPrefect, type PrefectClient, prefectEnv, startPrefectServer } from '../fixtures/real-prefect.js'
+import {
+  findPrefect,
+  type PrefectClient,
+  prefectEnv,
+  QUIET,
+  startPrefectServer,
+} from '../fixtures/real-prefect.js'
 import { REAL_KEY, startJob } from '../fixtures/real-worker.js'
 import { startShipped, until } from '../fixtures/shipped.js'
 
@@ -48,9 +54,8 @@ for (const which of ['3', '34', '2'] as const) {
     }
     for (const mode of ['proxy', 'plain'] as const) {
       await t.test(mode === 'proxy' ? 'exec --proxy' : 'exec', async (t) => {
+        await Promise.all([runScript(t, stage, mode), serve(t, stage, mode)])
         await Promise.all([
-          runScript(t, stage, mode),
-          serve(t, stage, mode),
           work(t, stage, mode, 'worked', ['worker', 'start', '--pool', 'pool']),
           ...(which === '2' ? [work(t, stage, mode, 'agented', ['agent', 'start', '-q', 'queue'])] : []),
         ])
@@ -65,10 +70,7 @@ type Stage = Awaited<ReturnType<typeof setStage>>
 
 /** A login at a simulated Cloud, whose workspaces a real server answers for. */
 async function setStage(t: Test, prefect: PrefectClient) {
-  const server = await startPrefectServer(t, prefect, {
-    PREFECT_API_DATABASE_TIMEOUT: '60',
-    PREFECT_API_DATABASE_CONNECTION_TIMEOUT: '60',
-  })
+  const server = await startPrefectServer(t, prefect, QUIET)
   const cloud = await startCloudSimulator({ workspaceBackend: server.apiUrl })
   t.teardown(() => cloud.close())
   const broker = await startShipped(t, {
@@ -91,6 +93,8 @@ async function setStage(t: Test, prefect: PrefectClient) {
     PREFECT_RUNNER_POLL_FREQUENCY: '1',
     PREFECT_WORKER_QUERY_SECONDS: '1',
     PREFECT_AGENT_QUERY_INTERVAL: '1',
+    // Behind plain `exec` nothing waits for a busy server on their behalf.
+    PREFECT_CLIENT_MAX_RETRIES: '20',
   }
   const ask = async (path: string, body: object): Promise<readonly Record<string, unknown>[]> => {
     let last = ''
