@@ -68,6 +68,8 @@ export const ERROR_CODES = {
   login_port_unavailable: { kind: 'unavailable', retry: 'never' },
   service_account_exists: { kind: 'conflict', retry: 'never' },
   key_not_found: { kind: 'not_found', retry: 'never' },
+  address_malformed: { kind: 'invalid', retry: 'never' },
+  address_mismatch: { kind: 'conflict', retry: 'never' },
   key_malformed: { kind: 'invalid', retry: 'never' },
   key_rejected: { kind: 'login', retry: 'never' },
   key_host_mismatch: { kind: 'login', retry: 'never' },

@@ -23,7 +23,7 @@ import {
   rotateBotAnswer,
   serviceAccountList,
 } from '../wire/service-accounts.js'
-import { doctor, type Status, status, vaultAnswer } from '../wire/status.js'
+import { doctor, type Status, shutdownAnswer, status, vaultAnswer } from '../wire/status.js'
 import { type CreateTokenBody, createTokenAnswer, type KeepTokensBody, tokenList } from '../wire/tokens.js'
 import { failWith, parseProblem } from './failure.js'
 import { parseTolerantly } from './tolerant.js'
@@ -138,8 +138,11 @@ function createProfileCalls({ call }: Caller) {
     renameProfile: (name: string, to: string) =>
       call(profileView, { method: 'POST', path: `${pathOf(name)}/rename`, body: { to } }),
     adopt: (name: string) => call(adoptAnswer, { method: 'POST', path: `${pathOf(name)}/adopt`, body: {} }),
-    logout: (name: string, revoke: boolean) =>
-      call(logoutAnswer, { method: 'POST', path: `${pathOf(name)}/logout`, body: { revoke } }),
+    /** `isKept`: what Prefect does not delete stays in the vault. */
+    logout: (name: string, revoke: boolean, isKept?: true) => {
+      const body = { revoke, ...defined({ keep_unrevoked: isKept }) }
+      return call(logoutAnswer, { method: 'POST', path: `${pathOf(name)}/logout`, body })
+    },
     workspaces: (name: string) => call(workspaceList, { method: 'GET', path: `${pathOf(name)}/workspaces` }),
     createWorkspace: (name: string, body: CreateWorkspaceBody) =>
       call(createWorkspaceAnswer, { method: 'POST', path: `${pathOf(name)}/workspaces`, body }),
@@ -211,6 +214,7 @@ function createVaultCalls({ call }: Caller) {
     unlock: (passphrase: string) =>
       call(vaultAnswer, { method: 'POST', path: '/v1/vault/unlock', body: { passphrase } }),
     lock: () => call(vaultAnswer, { method: 'POST', path: '/v1/vault/lock', body: {} }),
+    shutDown: () => call(shutdownAnswer, { method: 'POST', path: '/v1/shutdown', body: {} }),
   }
 }
 
@@ -254,6 +258,8 @@ function createLoginCalls({ ask }: Caller) {
     },
     submitKey: (id: string, body: { readonly api_key: string; readonly exchange?: boolean }) =>
       step({ method: 'POST', path: `${loginPath(id)}/key`, body }),
+    submitAddress: (id: string, address: string) =>
+      step({ method: 'POST', path: `${loginPath(id)}/address`, body: { address } }),
     confirmLogin: (id: string, body: { readonly accept: boolean; readonly workspace?: string }) =>
       step({ method: 'POST', path: `${loginPath(id)}/confirm`, body }),
     cancelLogin: (id: string) => step({ method: 'DELETE', path: loginPath(id) }),

@@ -181,6 +181,8 @@ function createFeatures(parts: BrokerParts, core: Core) {
     clock,
     log: log.child({ part: 'idle' }),
     wakeTimer: parts.wakeTimer,
+    isOnDemand: parts.facts.isOnDemand === true,
+    tokens,
     hasOwnLogLevel: () => log.level() !== settings['log.level'],
     isStateBehind: () => parts.state.trouble() !== undefined,
     leave: () => parts.onShutdown('idle'),

@@ -41,6 +41,8 @@ export interface DaemonOptions {
   /** The daemon's environment: for the keychain child, TLS and proxies. */
   readonly env: Readonly<Record<string, string | undefined>>
   /** The process and the machine that the daemon runs in. */
+  /** A command started it, and the next one does again: it exits when it is idle, without a service manager. */
+  readonly isOnDemand?: boolean
   readonly host: {
     readonly pid: number
     readonly node: string
@@ -114,7 +116,20 @@ export async function openParts(
   listeners: readonly ListenerFacts[],
   onClose: (closer: () => Promise<unknown>) => void,
 ): Promise<Omit<BrokerParts, 'agent'>> {
-  const { version, settings, paths, configFile, host, env, clock, random, newId, randomToken, log } = options
+  const {
+    version,
+    settings,
+    paths,
+    configFile,
+    isOnDemand,
+    host,
+    env,
+    clock,
+    random,
+    newId,
+    randomToken,
+    log,
+  } = options
   const { stateDir } = paths
   await ensurePrivateDirectory(stateDir)
   const lock = await takeLateLock({ stateDir, clock, newId })
@@ -146,7 +161,7 @@ export async function openParts(
   })
   return {
     settings,
-    facts: { version, pid: host.pid, node: host.node, stateDir, ...defined({ configFile }) },
+    facts: { version, pid: host.pid, node: host.node, stateDir, ...defined({ configFile, isOnDemand }) },
     hostname: host.hostname,
     defaults,
     clock,

@@ -176,6 +176,7 @@ export const journalEntry = z.discriminatedUnion('kind', [
         .exactOptional(),
       auth: z.object({ profile: text, item: maybe }).exactOptional(),
       revoke: z.boolean().exactOptional(),
+      keepUnrevoked: z.boolean().exactOptional(),
     }),
     isRestored: z.literal(true).exactOptional(),
   }),

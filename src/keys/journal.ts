@@ -148,6 +148,8 @@ export interface ChangeOutcome {
   readonly auth?: { readonly profile: string; readonly item?: string }
   /** Whether the forgotten keys are deleted at Prefect first. */
   readonly revoke?: boolean
+  /** Whether those that Prefect has not deleted stay in the vault, out of use. */
+  readonly keepUnrevoked?: boolean
 }
 
 export type JournalEntry = RotationEntry | LoginEntry | RenameEntry | BotEntry | ChangeEntry

@@ -77,10 +77,10 @@ export interface Ledger {
   readonly keys: Readonly<Record<string, KeyRecord>>
   /** Forgotten items that the vault has not deleted yet. */
   readonly doomed?: readonly string[]
-  /** Keys that were created for use elsewhere, by our own names for them. */
-  readonly made?: MadeKeys
   /** What a profile without a record counts from; default 0. */
   readonly generationsFrom?: number
+  /** Keys that were created for use elsewhere, by our own names for them. */
+  readonly made?: MadeKeys
   /** The journal: in this document, so that one write can apply a change and note that it is done. */
   readonly changes?: Journal['entries']
 }

@@ -80,9 +80,15 @@ export function createRevocation({
         // Only by Prefect's time: a clock of ours that runs ahead must not leave keys alive.
         const isCertain = expiresAt !== undefined && isExpiryAssumed !== true
         if (isCertain && isPast(times.of(cloudApiUrl), expiresAt)) continue
-        outcome.push({ fingerprint, ...(await revokeOne(key, by)) })
+        // One that an earlier log-out has left can delete itself.
+        outcome.push({ fingerprint, ...(await revokeOne(key, by ?? key)) })
       }
       return outcome
     },
   }
+}
+
+/** Fingerprints of keys that may still live at Prefect. */
+export function unrevoked(outcome: readonly Revoked[]): readonly string[] {
+  return outcome.flatMap(({ fingerprint, reason }) => (reason === undefined ? [] : [fingerprint]))
 }

@@ -181,6 +181,12 @@ const cases: readonly Case[] = [
     call: `logins.submitKey ${fingerprint('pnu_typed')} false`,
   },
   {
+    ask: 'POST /v1/logins/login1/address',
+    body: { address: 'http://localhost:1/?key=pnu_TYPED' },
+    schema: loginView,
+    call: `logins.submitAddress ${new Secret('http://localhost:1/?key=pnu_TYPED').fingerprint()}`,
+  },
+  {
     ask: 'POST /v1/logins/login1/confirm',
     body: { accept: true, workspace: 'a/b' },
     schema: loginView,
@@ -259,6 +265,8 @@ t.test('never repeats or logs a secret that was sent', async (t) => {
     ['POST', '/v1/logins/login1/key', { api_key: 'pnu_TYPED', extra: 1 }],
     ['POST', '/v1/logins/login1/key', { api_key: ['pnu_TYPED'] }],
     ['POST', '/v1/logins/login1/key', { pnu_TYPED: 1 }],
+    ['POST', '/v1/logins/login1/address', { address: 'http://localhost:1/?key=pnu_TYPED', extra: 1 }],
+    ['POST', '/v1/logins/login1/address', { address: ['http://localhost:1/?key=pnu_TYPED'] }],
     ['POST', '/v1/vault/unlock', { passphrase: 'pnu_TYPED' }],
     ['POST', '/v1/vault/unlock', '{"passphrase":"pnu_TYPED"'],
     ['POST', '/v1/vault/unlock', { passphrase: `pnu_TYPED${'x'.repeat(5000)}` }],
