@@ -276,8 +276,8 @@ async function confirm(flow: LoginFlow, login: LoginSnapshot): Promise<LoginSnap
 
 async function isRightOwner(session: Session, { owner, profile }: LoginView): Promise<boolean> {
   const who = owner === undefined ? 'an unknown owner' : describeOwner(owner)
-  const flag = owner?.email ?? owner?.handle ?? 'EMAIL'
-  requirePerson(session, `the key belongs to ${who}`, `prefect-auth login --owner ${shellWord(flag)}`)
+  const flag = shellWord(owner?.email ?? owner?.handle ?? 'EMAIL') + asNamed(session)
+  requirePerson(session, `the key belongs to ${who}`, `prefect-auth login --owner ${flag}`)
   session.say(`The key belongs to ${who}.`)
   return askYes(session, `Use it for profile ${printable(profile)}?`)
 }
@@ -292,7 +292,9 @@ async function chooseWorkspace(session: Session, { workspaces = [] }: LoginView)
   requirePerson(
     session,
     `the key can access several workspaces (${names.join(', ')}${more})`,
-    `prefect-auth login --workspace ${shellWord(first.handle)}`,
+    `prefect-auth login --workspace ${shellWord(first.handle)}${asNamed(session)}`,
   )
   return pickWorkspace(session, workspaces)
 }
+
+const asNamed = ({ profile }: Session) => (profile === undefined ? '' : ` --profile ${shellWord(profile)}`)
