@@ -90,7 +90,7 @@ function rows(cloud: Simulator): readonly Row[] {
     {
       hint: 'login --workspace',
       fails: `prefect-auth login --profile many --key-stdin <<< ${key}`,
-      more: ' --profile many --key-stdin',
+      more: ' --key-stdin',
       input: key,
       after: 'prefect-auth exec -p many -- true',
     },
