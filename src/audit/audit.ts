@@ -21,6 +21,7 @@ const ACTIONS = [
   'adopt',
   'profile_changed',
   'vault_unlock',
+  'vault_moved',
   'refused',
   'shutdown',
   // Who is at the other end of the connection `conn`; `read` puts it into that connection's entries.

@@ -15,7 +15,7 @@ import {
 } from '../wire/keys.js'
 import { type LoginBody, type LoginView, loginView, logoutAnswer } from '../wire/login.js'
 import { adoptAnswer, profileList, profileView, setWorkspaceAnswer, workspaceList } from '../wire/profile.js'
-import { doctor, type Status, status, vaultAnswer } from '../wire/status.js'
+import { doctor, type Status, status, vaultAnswer, vaultMoveAnswer } from '../wire/status.js'
 import { type CreateTokenBody, createTokenAnswer, type KeepTokensBody, tokenList } from '../wire/tokens.js'
 import { failWith, parseProblem } from './failure.js'
 import { parseTolerantly } from './tolerant.js'
@@ -173,11 +173,18 @@ function createKeyCalls({ call }: Caller) {
   }
 }
 
+/** A keychain takes a process for each secret. */
+const VAULT_MS = 10 * MINUTE_MS
+
 function createVaultCalls({ call }: Caller) {
   return {
     unlock: (passphrase: string) =>
       call(vaultAnswer, { method: 'POST', path: '/v1/vault/unlock', body: { passphrase } }),
     lock: () => call(vaultAnswer, { method: 'POST', path: '/v1/vault/lock', body: {} }),
+    moveVault: (body: { readonly to: string; readonly passphrase?: string }) =>
+      call(vaultMoveAnswer, { method: 'POST', path: '/v1/vault/move', body, timeoutMs: VAULT_MS }),
+    rekeyVault: (body: { readonly passphrase?: string }) =>
+      call(vaultMoveAnswer, { method: 'POST', path: '/v1/vault/rekey', body, timeoutMs: VAULT_MS }),
   }
 }
 

@@ -6,7 +6,7 @@ import { createKeyAdmin } from '../admin/keys.js'
 import { createRecogniser } from '../admin/own-keys.js'
 import { createProfileAdmin } from '../admin/profiles.js'
 import { createRenameFollower } from '../admin/renames.js'
-import { createVaultAdmin } from '../admin/vault.js'
+import { createVaultAdmin, vaultItems } from '../admin/vault.js'
 import { createWorkspaceAdmin } from '../admin/workspaces.js'
 import type { AppDeps } from '../api/context.js'
 import { settleOldEntries } from '../keys/first-version.js'
@@ -266,7 +266,10 @@ function createAppParts(parts: BrokerParts, core: Core, features: Features): App
     serviceAccounts: renewal.serviceAccounts,
     workspaces: createWorkspaceAdmin({ ...keys, changes, settle, now: () => clock.now() }),
     keys: createKeyAdmin({ ...keys, disposal, turns }),
-    vault: createVaultAdmin({ vault, keeper, events, settle }),
+    vault: createVaultAdmin({
+      ...{ vault, keeper, events, settle },
+      itemNames: () => vaultItems(parts.state.ledger.read(), parts.state.journal.read()),
+    }),
     way: { dispatcherFor: agent.dispatcherFor, onRejected },
     proxyAllow: settings['proxy.allow'],
     findCaller: parts.findCaller,

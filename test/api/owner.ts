@@ -29,6 +29,7 @@ import {
   shutdownAnswer,
   status,
   vaultAnswer,
+  vaultMoveAnswer,
 } from '../../src/wire/status.js'
 import { createTokenAnswer, tokenList } from '../../src/wire/tokens.js'
 import { ask, json, startApi } from '../fixtures/api-under-test.js'
@@ -194,6 +195,20 @@ const cases: readonly Case[] = [
     schema: vaultAnswer,
     call: `vault.unlock ${fingerprint('hush')}`,
     audit: 'vault_unlock',
+  },
+  {
+    ask: 'POST /v1/vault/move',
+    body: { to: 'passphrase', passphrase: 'hush' },
+    schema: vaultMoveAnswer,
+    call: `vault.move passphrase ${fingerprint('hush')}`,
+    audit: 'vault_moved',
+  },
+  {
+    ask: 'POST /v1/vault/rekey',
+    body: {},
+    schema: vaultMoveAnswer,
+    call: 'vault.move rekey ',
+    audit: 'vault_moved',
   },
   { ask: 'POST /v1/vault/lock', body: {}, schema: vaultAnswer, call: 'vault.lock' },
   { ask: 'PUT /v1/log-level', body: { level: 'debug' }, schema: logLevelAnswer, call: 'log-level debug' },
