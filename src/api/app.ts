@@ -35,6 +35,7 @@ import { createRouteBook, openapiRoutes, type RouteFacts } from './openapi.js'
 import { profileRoutes } from './profiles.js'
 import { statusRoutes } from './status.js'
 import { tokenRoutes } from './tokens.js'
+import { transferRoutes } from './transfer.js'
 import { workspaceRoutes } from './workspaces.js'
 
 const BODY_LIMIT_BYTES = 16 * 1024
@@ -52,6 +53,7 @@ const NOUNS = [
   eventRoutes,
   auditRoutes,
   vaultRoutes,
+  transferRoutes,
   daemonRoutes,
   healthRoutes,
   metricsRoutes,

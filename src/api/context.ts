@@ -2,6 +2,7 @@
 
 import type { KeyAdmin } from '../admin/keys.js'
 import type { ProfileAdmin } from '../admin/profiles.js'
+import type { Transfer } from '../admin/transfer.js'
 import type { VaultAdmin } from '../admin/vault.js'
 import type { WorkspaceAdmin } from '../admin/workspaces.js'
 import type { Audit } from '../audit/audit.js'
@@ -22,6 +23,7 @@ import type { Log } from '../std/log.js'
 import type { Door } from '../tokens/access.js'
 import type { Tokens } from '../tokens/tokens.js'
 import type { logLevels } from '../wire/status.js'
+import type { ExportDocument } from '../wire/transfer.js'
 import type { EventStreams } from './events.js'
 import type { Metrics } from './metrics.js'
 import type { RouteBook } from './openapi.js'
@@ -43,6 +45,7 @@ export interface AppDeps {
   readonly renewal: RenewalAdmin
   readonly serviceAccounts: ServiceAccountAdmin
   readonly vault: VaultAdmin
+  readonly transfer: Transfer<ExportDocument>
   readonly logins: LoginSessions
   readonly inspection: Inspection
   /** How the proxy reaches Prefect. */

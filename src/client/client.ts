@@ -17,6 +17,7 @@ import { type LoginBody, type LoginView, loginView, logoutAnswer } from '../wire
 import { adoptAnswer, profileList, profileView, setWorkspaceAnswer, workspaceList } from '../wire/profile.js'
 import { doctor, type Status, status, vaultAnswer, vaultMoveAnswer } from '../wire/status.js'
 import { type CreateTokenBody, createTokenAnswer, type KeepTokensBody, tokenList } from '../wire/tokens.js'
+import { exportAnswer, importAnswer } from '../wire/transfer.js'
 import { failWith, parseProblem } from './failure.js'
 import { parseTolerantly } from './tolerant.js'
 import type { SocketAnswer, SocketRequest, Transport } from './transport.js'
@@ -183,6 +184,15 @@ function createVaultCalls({ call }: Caller) {
     lock: () => call(vaultAnswer, { method: 'POST', path: '/v1/vault/lock', body: {} }),
     moveVault: (body: { readonly to: string; readonly passphrase?: string }) =>
       call(vaultMoveAnswer, { method: 'POST', path: '/v1/vault/move', body, timeoutMs: VAULT_MS }),
+    exportVault: (passphrase: string) =>
+      call(exportAnswer, {
+        method: 'POST',
+        path: '/v1/vault/export',
+        body: { passphrase },
+        timeoutMs: VAULT_MS,
+      }),
+    importVault: (body: { readonly passphrase: string; readonly document: unknown }) =>
+      call(importAnswer, { method: 'POST', path: '/v1/vault/import', body, timeoutMs: VAULT_MS }),
     rekeyVault: (body: { readonly passphrase?: string }) =>
       call(vaultMoveAnswer, { method: 'POST', path: '/v1/vault/rekey', body, timeoutMs: VAULT_MS }),
   }

@@ -6,6 +6,7 @@ import { createKeyAdmin } from '../admin/keys.js'
 import { createRecogniser } from '../admin/own-keys.js'
 import { createProfileAdmin } from '../admin/profiles.js'
 import { createRenameFollower } from '../admin/renames.js'
+import { createTransfer } from '../admin/transfer.js'
 import { createVaultAdmin, vaultItems } from '../admin/vault.js'
 import { createWorkspaceAdmin } from '../admin/workspaces.js'
 import type { AppDeps } from '../api/context.js'
@@ -23,6 +24,8 @@ import { notifyPeople } from '../status/notify.js'
 import { createInspection } from '../status/status.js'
 import { MINUTE_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
+import { openExport, sealExport } from '../vault/export.js'
+import { requireStrong } from '../vault/passphrase.js'
 import { type Core, createCore } from './core.js'
 import { createIdleExit } from './idle.js'
 import type { BrokerParts } from './open-parts.js'
@@ -269,6 +272,11 @@ function createAppParts(parts: BrokerParts, core: Core, features: Features): App
     vault: createVaultAdmin({
       ...{ vault, keeper, events, settle },
       itemNames: () => vaultItems(parts.state.ledger.read(), parts.state.journal.read()),
+    }),
+    transfer: createTransfer({
+      ...{ credentials, logins, profiles, requireStrong, seal: sealExport, open: openExport },
+      cloudApiUrl: parts.defaults.cloudApiUrl,
+      now: () => clock.now(),
     }),
     way: { dispatcherFor: agent.dispatcherFor, onRejected },
     proxyAllow: settings['proxy.allow'],

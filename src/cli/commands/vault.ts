@@ -1,10 +1,13 @@
 /** `prefect-auth vault …`, `unlock` and `lock`: where the secrets are, and what protects them. */
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { type Command, Option } from 'commander'
 import type { VaultAnswer, VaultMoveAnswer } from '../../wire/status.js'
+import type { ImportAnswer } from '../../wire/transfer.js'
 import { readSecret } from '../ask.js'
+import { usageError } from '../failure.js'
 import { readPassphrase } from '../passphrase.js'
 import { type CommonOptions, type Session, type Start, withJson } from '../session.js'
-import { printable } from '../text.js'
+import { printable, shellWord } from '../text.js'
 
 interface UnlockOptions extends CommonOptions {
   readonly passphraseStdin?: boolean
@@ -32,11 +35,71 @@ export function addVault(program: Command, start: Start): void {
         .makeOptionMandatory(),
     )
     .action((options: MoveOptions) => start('vault move', options, (session) => moveVault(session, options)))
+  addTransfer(vault, start)
   withPassphrase(withJson(vault.command('rekey')))
     .description('make a new data key, and a new passphrase if there is one')
     .action((options: VaultOptions) =>
       start('vault rekey', options, (session) => rekeyVault(session, options)),
     )
+}
+
+function addTransfer(vault: Command, start: Start): void {
+  withPassphrase(withJson(vault.command('export <file>')))
+    .description('write every key to a new file, encrypted with a passphrase, for another machine')
+    .action((file: string, options: VaultOptions) =>
+      start('vault export', options, (session) => exportVault(session, file, options)),
+    )
+  withPassphrase(withJson(vault.command('import <file>')))
+    .description('log in with what an export holds, where there is no key that works')
+    .action((file: string, options: VaultOptions) =>
+      start('vault import', options, (session) => importVault(session, file, options)),
+    )
+}
+
+async function exportVault(session: Session, file: string, options: VaultOptions): Promise<void> {
+  // Found out before the passphrase is asked for.
+  if (existsSync(file)) throw usageError(`${printable(file)} exists; an export never replaces a file`)
+  const command = `prefect-auth vault export ${shellWord(file)} --passphrase-file FILE`
+  const passphrase = await readPassphrase(session, { file: options.passphraseFile, isNew: true, command })
+  const { document, profiles } = await session.client.exportVault(passphrase)
+  try {
+    writeFileSync(file, `${JSON.stringify(document, undefined, 2)}\n`, {
+      flag: 'wx',
+      mode: 0o600,
+      flush: true,
+    })
+  } catch {
+    throw usageError(`cannot write ${printable(file)}; the keys are where they were`)
+  }
+  const whose = profiles.map(printable).join(', ') || 'nobody'
+  session.answer({ file, profiles }, () => `${printable(file)} holds the keys of: ${whose}`)
+  session.say(
+    'On the other machine: prefect-auth vault import FILE. Then delete the file: the keys in it work until they expire.',
+  )
+}
+
+async function importVault(session: Session, file: string, options: VaultOptions): Promise<number> {
+  const document = readExport(file)
+  const command = `prefect-auth vault import ${shellWord(file)} --passphrase-file FILE`
+  const passphrase = await readPassphrase(session, { file: options.passphraseFile, isNew: false, command })
+  const answer = await session.client.importVault({ passphrase, document })
+  session.answer(answer, () => describeImport(answer))
+  return answer.profiles.some(({ outcome }) => outcome === 'failed') ? 1 : 0
+}
+
+function describeImport({ profiles }: ImportAnswer): string {
+  if (profiles.length === 0) return 'There is no key in this export.'
+  return profiles
+    .map(({ profile, outcome, reason }) => `${printable(profile)}: ${outcome} (${printable(reason)})`)
+    .join('\n')
+}
+
+function readExport(file: string): unknown {
+  try {
+    const document: unknown = JSON.parse(readFileSync(file, 'utf8'))
+    if (typeof document === 'object' && document !== null && 'format' in document) return document
+  } catch {}
+  throw usageError(`${printable(file)} cannot be read, or is not an export of prefect-auth`)
 }
 
 function withPassphrase(command: Command): Command {
