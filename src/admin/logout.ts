@@ -10,6 +10,7 @@ import { keysOf } from '../keys/ledger.js'
 import { NO_ID, USED_ELSEWHERE } from '../keys/revocation.js'
 import type { KeyRotator } from '../keys/rotate.js'
 import type { ProfileReading } from '../profiles/profile.js'
+import { unreadFile } from '../serve/answer.js'
 import type { Credentials } from '../serve/credentials.js'
 import type { Secret } from '../std/secret.js'
 
@@ -40,6 +41,7 @@ export async function logOut(
   { changes, keeper, rotator, credentials, events, now, newId, settle }: LogOutParts,
   name: string,
   revoke: boolean,
+  keepUnrevoked = false,
 ): Promise<LogoutOutcome> {
   // Settled first while there is a key to ask with: what a renewal has begun must not outlive the log-out at Prefect.
   if (revoke && rotationsOf({ entries: keeper.ledger().changes ?? {} }, name).length > 0)
@@ -48,7 +50,11 @@ export async function logOut(
   let inFile: readonly string[] = []
   let isCopy = false
   let kept: readonly string[] = []
-  const plan = async ({ file }: ProfileReading): Promise<ChangePlan> => {
+  const plan = async (reading: ProfileReading): Promise<ChangePlan> => {
+    const { file } = reading
+    // It may have a key.
+    const unread = unreadFile(reading)
+    if (unread !== undefined) throw unread
     await settle()
     const records = keysOf(keeper.ledger(), name)
     ours = records.map(({ fingerprint }) => fingerprint)
@@ -73,7 +79,11 @@ export async function logOut(
       // Only for the case that the log-out fails and the file gets its key back.
       keys: planned === undefined ? [] : [{ ...planned, isOptional: true }],
       edits: inFile.length > 0 ? [{ kind: 'set', name, settings: { PREFECT_API_KEY: undefined } }] : [],
-      outcome: { forget: { profile: name, items: [...new Set(items)], heirs }, revoke },
+      outcome: {
+        forget: { profile: name, items: [...new Set(items)], heirs },
+        revoke,
+        ...(keepUnrevoked ? { keepUnrevoked } : {}),
+      },
     }
   }
   const { revoked: asked } = await changes.run([name], plan)

@@ -1,5 +1,4 @@
 /** Takes what this daemon serves to another machine: an encrypted export here, an import there. */
-import { z } from 'zod'
 import { BrokerError, isBrokerError } from '../base/errors.js'
 import type { LoginSessions, LoginView } from '../login/login.js'
 import { workspaceIdsOf } from '../prefect/api-url.js'
@@ -7,6 +6,7 @@ import type { Credentials, ProfileState } from '../serve/credentials.js'
 import { MINUTE_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import { Secret } from '../std/secret.js'
+import { type ExportedProfile as Entry, type ExportContent, exportContent } from '../wire/transfer.js'
 import type { ProfileAdmin } from './profiles.js'
 
 /** What became of one profile of an import. */
@@ -26,16 +26,6 @@ export interface Transfer<Sealed> {
    */
   import(document: Sealed, passphrase: Secret): Promise<readonly ImportOutcome[]>
 }
-
-const entry = z.object({
-  profile: z.string().min(1).max(200),
-  kind: z.enum(['cloud', 'server']),
-  api_url: z.string(),
-  cloud_api_url: z.string(),
-  secret: z.string().min(1).max(8192),
-})
-const content = z.object({ version: z.literal(1), made_at: z.string(), profiles: z.array(entry).max(200) })
-type Entry = z.infer<typeof entry>
 
 /** With one of these there is certainly no key that works. */
 const WITHOUT_KEY = ['login_required', 'key_rejected', 'profile_not_found'] as const
@@ -160,9 +150,9 @@ export function createTransfer<Sealed>({
   }
 }
 
-function parse(text: Secret): z.infer<typeof content> {
+function parse(text: Secret): ExportContent {
   try {
-    return content.parse(JSON.parse(text.reveal())) // was sealed by us
+    return exportContent.parse(JSON.parse(text.reveal())) // was sealed by us
   } catch {
     throw new BrokerError('state_newer', 'this export was made by a newer version', {
       hint: 'install that version here',

@@ -33,9 +33,9 @@ import { loginRoutes } from './logins.js'
 import { createMetrics, metricsRoutes } from './metrics.js'
 import { createRouteBook, openapiRoutes, type RouteFacts } from './openapi.js'
 import { profileRoutes } from './profiles.js'
+import { serviceAccountRoutes } from './service-accounts.js'
 import { statusRoutes } from './status.js'
 import { tokenRoutes } from './tokens.js'
-import { transferRoutes } from './transfer.js'
 import { workspaceRoutes } from './workspaces.js'
 
 const BODY_LIMIT_BYTES = 16 * 1024
@@ -49,11 +49,11 @@ const NOUNS = [
   workspaceRoutes,
   loginRoutes,
   keyRoutes,
+  serviceAccountRoutes,
   tokenRoutes,
   eventRoutes,
   auditRoutes,
   vaultRoutes,
-  transferRoutes,
   daemonRoutes,
   healthRoutes,
   metricsRoutes,

@@ -2,6 +2,7 @@
 
 import type { KeyAdmin } from '../admin/keys.js'
 import type { ProfileAdmin } from '../admin/profiles.js'
+import type { ServiceAccountDirectory } from '../admin/service-accounts.js'
 import type { Transfer } from '../admin/transfer.js'
 import type { VaultAdmin } from '../admin/vault.js'
 import type { WorkspaceAdmin } from '../admin/workspaces.js'
@@ -44,6 +45,7 @@ export interface AppDeps {
   readonly keys: KeyAdmin
   readonly renewal: RenewalAdmin
   readonly serviceAccounts: ServiceAccountAdmin
+  readonly serviceAccountDirectory: ServiceAccountDirectory
   readonly vault: VaultAdmin
   readonly transfer: Transfer<ExportDocument>
   readonly logins: LoginSessions

@@ -16,8 +16,11 @@ import {
   vaultRekeyBody,
 } from '../wire/status.js'
 import type { RouteContext } from './context.js'
+import { transferRoutes } from './transfer.js'
 
-export function vaultRoutes(api: ApiServer, { guard, trail, vault }: RouteContext): void {
+export function vaultRoutes(api: ApiServer, context: RouteContext): void {
+  const { guard, trail, vault } = context
+  transferRoutes(api, context)
   api.post(
     '/v1/vault/unlock',
     {

@@ -66,6 +66,8 @@ export const ERROR_CODES = {
   login_state: { kind: 'conflict', retry: 'never' },
   login_expired: { kind: 'conflict', retry: 'never' },
   login_port_unavailable: { kind: 'unavailable', retry: 'never' },
+  service_account_exists: { kind: 'conflict', retry: 'never' },
+  key_not_found: { kind: 'not_found', retry: 'never' },
   address_malformed: { kind: 'invalid', retry: 'never' },
   address_mismatch: { kind: 'conflict', retry: 'never' },
   key_malformed: { kind: 'invalid', retry: 'never' },

@@ -6,6 +6,7 @@ import { createKeyAdmin } from '../admin/keys.js'
 import { createRecogniser } from '../admin/own-keys.js'
 import { createProfileAdmin } from '../admin/profiles.js'
 import { createRenameFollower } from '../admin/renames.js'
+import { createServiceAccountDirectory } from '../admin/service-accounts.js'
 import { createTransfer } from '../admin/transfer.js'
 import { createVaultAdmin, vaultItems } from '../admin/vault.js'
 import { createWorkspaceAdmin } from '../admin/workspaces.js'
@@ -114,6 +115,7 @@ function createFeatures(parts: BrokerParts, core: Core) {
     cloud,
     disposal,
     turns,
+    changes,
     rotator,
     journal,
     events,
@@ -182,6 +184,8 @@ function createFeatures(parts: BrokerParts, core: Core) {
     clock,
     log: log.child({ part: 'idle' }),
     wakeTimer: parts.wakeTimer,
+    isOnDemand: parts.facts.isOnDemand === true,
+    tokens,
     hasOwnLogLevel: () => log.level() !== settings['log.level'],
     isStateBehind: () => parts.state.trouble() !== undefined,
     leave: () => parts.onShutdown('idle'),
@@ -267,8 +271,9 @@ function createAppParts(parts: BrokerParts, core: Core, features: Features): App
     inspection,
     renewal: renewal.admin,
     serviceAccounts: renewal.serviceAccounts,
+    serviceAccountDirectory: createServiceAccountDirectory({ ...keys, turns }),
     workspaces: createWorkspaceAdmin({ ...keys, changes, settle, now: () => clock.now() }),
-    keys: createKeyAdmin({ ...keys, disposal, turns }),
+    keys: createKeyAdmin({ ...keys, disposal, turns, times, newId: parts.newId, log }),
     vault: createVaultAdmin({
       ...{ vault, keeper, events, settle },
       itemNames: () => vaultItems(parts.state.ledger.read(), parts.state.journal.read()),

@@ -3,6 +3,7 @@
 import type { Owner, Workspace } from '../prefect/cloud.js'
 import { defined } from '../std/defined.js'
 import { type ChangeEntry, itemsNeeded, type Journal, type JournalEntry } from './journal.js'
+import type { MadeKeys } from './made.js'
 
 export type KeyOrigin = 'browser' | 'pasted' | 'minted' | 'service_account' | 'profile'
 
@@ -76,6 +77,10 @@ export interface Ledger {
   readonly keys: Readonly<Record<string, KeyRecord>>
   /** Forgotten items that the vault has not deleted yet. */
   readonly doomed?: readonly string[]
+  /** What a profile without a record counts from; default 0. */
+  readonly generationsFrom?: number
+  /** Keys that were created for use elsewhere, by our own names for them. */
+  readonly made?: MadeKeys
   /** The journal: in this document, so that one write can apply a change and note that it is done. */
   readonly changes?: Journal['entries']
 }
@@ -91,8 +96,10 @@ export type ProfileNote = Partial<
   readonly exchangeRefused?: string | undefined
 }
 
-export function profileRecord(ledger: Ledger, name: string): ProfileRecord {
-  return Object.hasOwn(ledger.profiles, name) ? (ledger.profiles[name] ?? NOTHING_KNOWN) : NOTHING_KNOWN
+export function profileRecord({ profiles, generationsFrom }: Ledger, name: string): ProfileRecord {
+  const record = Object.hasOwn(profiles, name) ? profiles[name] : undefined
+  if (record !== undefined) return record
+  return generationsFrom === undefined ? NOTHING_KNOWN : { ...NOTHING_KNOWN, generation: generationsFrom }
 }
 
 /** The record of the profile's current key, with its item. */

@@ -1,3 +1,4 @@
+/** Opens the vault of a choice, and finds out what can wrap a data key here. */
 import { platform as osPlatform } from 'node:os'
 import { join } from 'node:path'
 import { BrokerError } from '../base/errors.js'

@@ -81,7 +81,13 @@ export const loginConfirmBody = z.strictObject({
   workspace: z.string().min(1).max(2000).optional(),
 })
 
-export const logoutBody = z.strictObject({ revoke: z.boolean().optional() })
+export const logoutBody = z.strictObject({
+  revoke: z.boolean().optional(),
+  keep_unrevoked: z
+    .boolean()
+    .optional()
+    .meta({ description: 'keep what Prefect does not delete in the vault, out of use, to try again' }),
+})
 export const logoutAnswer = z.object({
   profile: profileName,
   forgotten: z.array(z.string()).meta({ description: 'fingerprints of the keys removed from this machine' }),

@@ -32,3 +32,19 @@ export const importAnswer = z.object({
   ),
 })
 export type ImportAnswer = z.infer<typeof importAnswer>
+
+/** What is sealed in an export. */
+const exportedProfile = z.object({
+  profile: z.string().min(1).max(200),
+  kind: z.enum(['cloud', 'server']),
+  api_url: z.string(),
+  cloud_api_url: z.string(),
+  secret: z.string().min(1).max(8192),
+})
+export const exportContent = z.object({
+  version: z.literal(1),
+  made_at: z.string(),
+  profiles: z.array(exportedProfile).max(200),
+})
+export type ExportContent = z.infer<typeof exportContent>
+export type ExportedProfile = z.infer<typeof exportedProfile>

@@ -68,7 +68,7 @@ function logInElsewhere(session: Session, options: LoginOptions, destination: st
   return logInOn(session, { destination, args, isBrowserWanted: options.browser })
 }
 
-async function logIn(given: Session, options: LoginOptions): Promise<void> {
+export async function logIn(given: Session, options: LoginOptions): Promise<void> {
   // Over ssh without a terminal, the end of stdin is the only news of Ctrl-C at the other end.
   const isDriven = options.callbackPort !== undefined && given.terminal.stdin.isTTY !== true
   const driver =
