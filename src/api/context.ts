@@ -3,6 +3,7 @@
 import type { KeyAdmin } from '../admin/keys.js'
 import type { ProfileAdmin } from '../admin/profiles.js'
 import type { ServiceAccountDirectory } from '../admin/service-accounts.js'
+import type { Transfer } from '../admin/transfer.js'
 import type { VaultAdmin } from '../admin/vault.js'
 import type { WorkspaceAdmin } from '../admin/workspaces.js'
 import type { Audit } from '../audit/audit.js'
@@ -23,6 +24,7 @@ import type { Log } from '../std/log.js'
 import type { Door } from '../tokens/access.js'
 import type { Tokens } from '../tokens/tokens.js'
 import type { logLevels } from '../wire/status.js'
+import type { ExportDocument } from '../wire/transfer.js'
 import type { EventStreams } from './events.js'
 import type { Metrics } from './metrics.js'
 import type { RouteBook } from './openapi.js'
@@ -45,6 +47,7 @@ export interface AppDeps {
   readonly serviceAccounts: ServiceAccountAdmin
   readonly serviceAccountDirectory: ServiceAccountDirectory
   readonly vault: VaultAdmin
+  readonly transfer: Transfer<ExportDocument>
   readonly logins: LoginSessions
   readonly inspection: Inspection
   /** How the proxy reaches Prefect. */

@@ -24,6 +24,9 @@ const ACTIONS = [
   'adopt',
   'profile_changed',
   'vault_unlock',
+  'vault_moved',
+  'vault_exported',
+  'vault_imported',
   'refused',
   'shutdown',
   // Who is at the other end of the connection `conn`; `read` puts it into that connection's entries.

@@ -81,6 +81,8 @@ export const ERROR_CODES = {
   vault_corrupt: { kind: 'unavailable', retry: 'never' },
   vault_value_too_large: { kind: 'invalid', retry: 'never' },
   vault_passphrase_wrong: { kind: 'denied', retry: 'never' },
+  vault_not_movable: { kind: 'conflict', retry: 'never' },
+  passphrase_weak: { kind: 'invalid', retry: 'never' },
   vault_not_lockable: { kind: 'conflict', retry: 'never' },
   // Prefect
   prefect_unreachable: { kind: 'upstream', retry: 'soon' },

@@ -23,8 +23,9 @@ import {
   rotateBotAnswer,
   serviceAccountList,
 } from '../wire/service-accounts.js'
-import { doctor, type Status, shutdownAnswer, status, vaultAnswer } from '../wire/status.js'
+import { doctor, type Status, shutdownAnswer, status, vaultAnswer, vaultMoveAnswer } from '../wire/status.js'
 import { type CreateTokenBody, createTokenAnswer, type KeepTokensBody, tokenList } from '../wire/tokens.js'
+import { exportAnswer, importAnswer } from '../wire/transfer.js'
 import { failWith, parseProblem } from './failure.js'
 import { parseTolerantly } from './tolerant.js'
 import type { SocketAnswer, SocketRequest, Transport } from './transport.js'
@@ -209,11 +210,27 @@ function createServiceAccountCalls({ call }: Caller) {
   }
 }
 
+/** A keychain takes a process for each secret. */
+const VAULT_MS = 10 * MINUTE_MS
+
 function createVaultCalls({ call }: Caller) {
   return {
     unlock: (passphrase: string) =>
       call(vaultAnswer, { method: 'POST', path: '/v1/vault/unlock', body: { passphrase } }),
     lock: () => call(vaultAnswer, { method: 'POST', path: '/v1/vault/lock', body: {} }),
+    moveVault: (body: { readonly to: string; readonly passphrase?: string }) =>
+      call(vaultMoveAnswer, { method: 'POST', path: '/v1/vault/move', body, timeoutMs: VAULT_MS }),
+    exportVault: (passphrase: string) =>
+      call(exportAnswer, {
+        method: 'POST',
+        path: '/v1/vault/export',
+        body: { passphrase },
+        timeoutMs: VAULT_MS,
+      }),
+    importVault: (body: { readonly passphrase: string; readonly document: unknown }) =>
+      call(importAnswer, { method: 'POST', path: '/v1/vault/import', body, timeoutMs: VAULT_MS }),
+    rekeyVault: (body: { readonly passphrase?: string }) =>
+      call(vaultMoveAnswer, { method: 'POST', path: '/v1/vault/rekey', body, timeoutMs: VAULT_MS }),
     shutDown: () => call(shutdownAnswer, { method: 'POST', path: '/v1/shutdown', body: {} }),
   }
 }

@@ -7,7 +7,8 @@ import { createRecogniser } from '../admin/own-keys.js'
 import { createProfileAdmin } from '../admin/profiles.js'
 import { createRenameFollower } from '../admin/renames.js'
 import { createServiceAccountDirectory } from '../admin/service-accounts.js'
-import { createVaultAdmin } from '../admin/vault.js'
+import { createTransfer } from '../admin/transfer.js'
+import { createVaultAdmin, vaultItems } from '../admin/vault.js'
 import { createWorkspaceAdmin } from '../admin/workspaces.js'
 import type { AppDeps } from '../api/context.js'
 import { settleOldEntries } from '../keys/first-version.js'
@@ -24,6 +25,8 @@ import { notifyPeople } from '../status/notify.js'
 import { createInspection } from '../status/status.js'
 import { MINUTE_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
+import { openExport, sealExport } from '../vault/export.js'
+import { requireStrong } from '../vault/passphrase.js'
 import { type Core, createCore } from './core.js'
 import { createIdleExit } from './idle.js'
 import type { BrokerParts } from './open-parts.js'
@@ -271,7 +274,15 @@ function createAppParts(parts: BrokerParts, core: Core, features: Features): App
     serviceAccountDirectory: createServiceAccountDirectory({ ...keys, turns }),
     workspaces: createWorkspaceAdmin({ ...keys, changes, settle, now: () => clock.now() }),
     keys: createKeyAdmin({ ...keys, disposal, turns, times, newId: parts.newId, log }),
-    vault: createVaultAdmin({ vault, keeper, events, settle }),
+    vault: createVaultAdmin({
+      ...{ vault, keeper, events, settle },
+      itemNames: () => vaultItems(parts.state.ledger.read(), parts.state.journal.read()),
+    }),
+    transfer: createTransfer({
+      ...{ credentials, logins, profiles, requireStrong, seal: sealExport, open: openExport },
+      cloudApiUrl: parts.defaults.cloudApiUrl,
+      now: () => clock.now(),
+    }),
     way: { dispatcherFor: agent.dispatcherFor, onRejected },
     proxyAllow: settings['proxy.allow'],
     findCaller: parts.findCaller,

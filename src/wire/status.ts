@@ -103,6 +103,24 @@ export const live = z.object({ live: z.boolean() })
 
 export const unlockBody = z.strictObject({ passphrase: z.string().min(1).max(4000) })
 export const vaultAnswer = z.object({ vault: vaultView })
+export const vaultMoveBody = z.strictObject({
+  to: z
+    .enum(['keychain', 'file', 'systemd-creds', 'passphrase', 'key-file'])
+    .meta({ description: 'as the settings name it; file takes what protects its data key best here' }),
+  passphrase: z.string().min(1).max(4000).optional().meta({ description: 'of the new vault' }),
+})
+export const vaultRekeyBody = z.strictObject({
+  passphrase: z
+    .string()
+    .min(1)
+    .max(4000)
+    .optional()
+    .meta({ description: 'the new one, of a passphrase vault' }),
+})
+export const vaultMoveAnswer = vaultAnswer.extend({
+  items: z.number().int().meta({ description: 'how many secrets were moved' }),
+})
+export type VaultMoveAnswer = z.infer<typeof vaultMoveAnswer>
 export type VaultAnswer = z.infer<typeof vaultAnswer>
 export const logLevels = ['debug', 'info', 'warn', 'error'] as const
 export const logLevelBody = z.strictObject({ level: z.enum(logLevels) })

@@ -30,10 +30,12 @@ import {
   shutdownAnswer,
   status,
   vaultAnswer,
+  vaultMoveAnswer,
 } from '../../src/wire/status.js'
 import { createTokenAnswer, tokenList } from '../../src/wire/tokens.js'
+import { exportAnswer, importAnswer } from '../../src/wire/transfer.js'
 import { ask, json, startApi } from '../fixtures/api-under-test.js'
-import { CLOUD_KEY } from '../fixtures/fake-broker.js'
+import { CLOUD_KEY, EXPORT } from '../fixtures/fake-broker.js'
 
 const fingerprint = (text: string) => new Secret(text).fingerprint()
 
@@ -225,6 +227,34 @@ const cases: readonly Case[] = [
     schema: vaultAnswer,
     call: `vault.unlock ${fingerprint('hush')}`,
     audit: 'vault_unlock',
+  },
+  {
+    ask: 'POST /v1/vault/move',
+    body: { to: 'passphrase', passphrase: 'hush' },
+    schema: vaultMoveAnswer,
+    call: `vault.move passphrase ${fingerprint('hush')}`,
+    audit: 'vault_moved',
+  },
+  {
+    ask: 'POST /v1/vault/rekey',
+    body: {},
+    schema: vaultMoveAnswer,
+    call: 'vault.move rekey ',
+    audit: 'vault_moved',
+  },
+  {
+    ask: 'POST /v1/vault/export',
+    body: { passphrase: 'hush' },
+    schema: exportAnswer,
+    call: `transfer.export ${fingerprint('hush')}`,
+    audit: 'vault_exported',
+  },
+  {
+    ask: 'POST /v1/vault/import',
+    body: { passphrase: 'hush', document: EXPORT },
+    schema: importAnswer,
+    call: `transfer.import ${fingerprint('hush')}`,
+    audit: 'vault_imported',
   },
   { ask: 'POST /v1/vault/lock', body: {}, schema: vaultAnswer, call: 'vault.lock' },
   { ask: 'PUT /v1/log-level', body: { level: 'debug' }, schema: logLevelAnswer, call: 'log-level debug' },

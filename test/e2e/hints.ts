@@ -24,6 +24,7 @@ const ELSEWHERE: Readonly<Record<string, string>> = {
   'integrate --early': 'test/e2e/plugin.ts',
   'integrate --python': 'test/e2e/plugin.ts',
   'integrate --remove': 'test/e2e/plugin.ts',
+  'login --on': 'needs another machine: test/e2e/ssh-login.ts',
   'login --owner': 'test/cli/login-terminal.ts',
   logs: 'a look: test/cli/logs.ts, test/e2e/service-logs.ts',
   'logs -f': 'a look: test/e2e/service-logs.ts',
@@ -39,6 +40,14 @@ const ELSEWHERE: Readonly<Record<string, string>> = {
   'setup --yes': 'test/cli/setup.ts',
   'token keep': 'needs a stranger on the port: test/e2e/port-takeover.ts',
   'token keep --all': 'needs a stranger on the port: test/e2e/port-takeover.ts',
+  'vault export --passphrase-file': 'test/e2e/vault-transfer.ts',
+  'vault import': 'test/e2e/vault-transfer.ts',
+  'vault import --passphrase-file': 'test/e2e/vault-transfer.ts',
+  'vault move': 'test/e2e/vault-commands.ts',
+  'vault move --passphrase-file --to': 'test/e2e/vault-commands.ts',
+  'vault move --to': 'test/e2e/vault-commands.ts',
+  'vault rekey --passphrase-file': 'test/e2e/vault-commands.ts',
+  'vault status': 'a look: test/e2e/vault-commands.ts',
 }
 
 /** Not executed yet: the list may only become shorter. */
