@@ -27,6 +27,7 @@ import { credentialsRoutes } from './credentials.js'
 import { daemonRoutes, vaultRoutes } from './daemon.js'
 import { envRoutes } from './env.js'
 import { createEventStreams, eventRoutes } from './events.js'
+import { fileRoutes } from './files.js'
 import { healthRoutes } from './health.js'
 import { keyRoutes } from './keys.js'
 import { loginRoutes } from './logins.js'
@@ -49,6 +50,7 @@ const NOUNS = [
   loginRoutes,
   keyRoutes,
   tokenRoutes,
+  fileRoutes,
   eventRoutes,
   auditRoutes,
   vaultRoutes,
