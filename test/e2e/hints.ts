@@ -19,7 +19,12 @@ const ELSEWHERE: Readonly<Record<string, string>> = {
   'env --follow': 'evaluated by the hook of a shell: test/cli/hook.ts',
   'env --follow --format': 'evaluated by the hook of a shell: test/cli/hook.ts',
   'env --format': 'evaluated by fish: test/cli/env.ts',
+  completion: 'evaluated by every shell: test/cli/completion.ts, test/cli/setup.ts',
   'exec --proxy': 'run in test/cli/pair.ts, test/cli/proxy.ts',
+  'file add --replace --what': 'test/files/keeper.ts',
+  'file add --what': 'test/files/keeper.ts',
+  'file ls': 'test/files/keeper.ts',
+  'file rm': 'test/files/keeper.ts',
   hook: 'evaluated by every shell: test/cli/hook.ts',
   'integrate --early': 'test/e2e/plugin.ts',
   'integrate --python': 'test/e2e/plugin.ts',
@@ -39,6 +44,9 @@ const ELSEWHERE: Readonly<Record<string, string>> = {
   'setup --remove --yes': 'test/cli/setup.ts',
   'setup --yes': 'test/cli/setup.ts',
   'token keep': 'needs a stranger on the port: test/e2e/port-takeover.ts',
+  'uninstall --purge': 'test/cli/uninstall.ts',
+  'uninstall --purge --revoke': 'test/cli/uninstall.ts',
+  'uninstall --purge --yes': 'test/cli/uninstall.ts',
   'token keep --all': 'needs a stranger on the port: test/e2e/port-takeover.ts',
 }
 
