@@ -1,6 +1,6 @@
 /** A secret in a file that another program reads, at a path of the user's choice: checked whole, and replaced atomically. */
 import { constants, type Stats } from 'node:fs'
-import { lstat, open, realpath, unlink } from 'node:fs/promises'
+import { lstat, open, readFile, realpath, unlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { BrokerError } from '../base/errors.js'
 import { quoteWord } from '../std/text.js'
@@ -30,16 +30,43 @@ export async function resolveKeptPath(path: string): Promise<string> {
 /** Every directory on the way down: whoever may write to one can exchange what is below it. */
 async function checkFolders(folder: string): Promise<void> {
   const us = await ownUid()
+  const unknown = await unmappedUid()
   for (let at = folder; ; at = dirname(at)) {
     const facts = await lstat(at)
     if (!facts.isDirectory()) throw unsafe(at, `cannot use ${at}: it is not a directory`)
-    if (facts.uid !== us && facts.uid !== 0) {
+    // The command line, outside of the sandbox, has seen whose those above really are.
+    const isUnknown = facts.uid === unknown && at !== folder
+    if (facts.uid !== us && facts.uid !== 0 && !isUnknown) {
       throw unsafe(at, `cannot put a key below ${at}: it belongs to user ${facts.uid}`)
     }
     // The sticky bit of /tmp does not help: others could make the file before us.
     if ((facts.mode & 0o002) !== 0)
       throw unsafe(at, `cannot put a key below ${at}: every user can write there`)
     if (at === dirname(at)) return
+  }
+}
+
+/** In the user namespace of the service root is not mapped, and shows as this user; `undefined` elsewhere, where that is a real one. */
+async function unmappedUid(): Promise<number | undefined> {
+  const read = (path: string) => readFile(path, 'utf8').catch(() => undefined)
+  const map = await read('/proc/self/uid_map')
+  if (map === undefined || map.split('\n').some((line) => /^\s*0\s/.test(line))) return undefined
+  return Number((await read('/proc/sys/kernel/overflowuid')) ?? 65_534)
+}
+
+/** Why a file must not be kept there, as far as its directories are concerned. Never rejects. */
+export async function findPlaceProblem(
+  path: string,
+): Promise<{ readonly detail: string; readonly hint: string } | undefined> {
+  try {
+    await resolveKeptPath(path)
+    return undefined
+  } catch (error) {
+    const hint = error instanceof BrokerError ? error.hint : undefined
+    return {
+      detail: error instanceof Error ? error.message : String(error),
+      hint: hint ?? 'choose another directory',
+    }
   }
 }
 
