@@ -1,6 +1,8 @@
 /** `prefect-auth file …`: files that the daemon keeps up to date, for tools that read only files. */
 import { resolve } from 'node:path'
 import { type Command, Option } from 'commander'
+import { failWith } from '../../client/failure.js'
+import { findPlaceProblem } from '../../os/kept-file.js'
 import { defined } from '../../std/defined.js'
 import { type FileContent, type FileViews, fileContents } from '../../wire/files.js'
 import { usageError } from '../failure.js'
@@ -68,8 +70,12 @@ const SAID = {
 
 async function add(session: Session, path: string, { what, replace }: AddOptions): Promise<number> {
   const { profile } = session
+  const whole = absolute(session, path)
+  // The daemon may be in a sandbox that hides whose directories these are.
+  const problem = await findPlaceProblem(whole)
+  if (problem !== undefined) failWith({ code: 'file_path_unsafe', kind: 'conflict', ...problem })
   const view = await session.client.addFile({
-    path: absolute(session, path),
+    path: whole,
     what,
     ...defined({ profile, replace }),
   })
