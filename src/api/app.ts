@@ -34,6 +34,7 @@ import { loginRoutes } from './logins.js'
 import { createMetrics, metricsRoutes } from './metrics.js'
 import { createRouteBook, openapiRoutes, type RouteFacts } from './openapi.js'
 import { profileRoutes } from './profiles.js'
+import { serviceAccountRoutes } from './service-accounts.js'
 import { statusRoutes } from './status.js'
 import { tokenRoutes } from './tokens.js'
 import { workspaceRoutes } from './workspaces.js'
@@ -49,6 +50,7 @@ const NOUNS = [
   workspaceRoutes,
   loginRoutes,
   keyRoutes,
+  serviceAccountRoutes,
   tokenRoutes,
   fileRoutes,
   eventRoutes,
@@ -61,7 +63,6 @@ const NOUNS = [
 ] as const
 
 export type DoorLimits = Partial<ServerLimits> & { readonly places?: PlaceLimits }
-
 export type DoorCrowd = Crowd & { readonly door: Door }
 
 export interface App {
@@ -72,7 +73,6 @@ export interface App {
   ): Server
   /** Every route, for tests and documents. */
   readonly routes: readonly RouteFacts[]
-  /** Traffic through the proxy since the start. */
   readonly proxyTraffic: ApiProxy['traffic']
   readonly proxyStrangers: ApiProxy['strangers']
   /** Who holds the places of the listeners where a token is needed. */

@@ -15,6 +15,7 @@ import { addLogs } from './commands/logs.js'
 import { addProfile } from './commands/profile.js'
 import { addReport } from './commands/report.js'
 import { addService } from './commands/service.js'
+import { addServiceAccount } from './commands/service-account.js'
 import { addSetup } from './commands/setup.js'
 import { addMetrics, addStatus, addVersion } from './commands/status.js'
 import { addToken } from './commands/token.js'
@@ -92,7 +93,16 @@ export function createProgram(start: Start, terminal: Surroundings): Command {
   for (const add of [addStatus, addDoctor, addLogs, addEvents, addAudit, addMetrics, addReport])
     add(program, start)
   program.commandsGroup('Manage:')
-  for (const add of [addWorkspace, addProfile, addKeys, addRenew, addToken, addFile, addVault])
+  for (const add of [
+    addWorkspace,
+    addProfile,
+    addKeys,
+    addServiceAccount,
+    addRenew,
+    addToken,
+    addFile,
+    addVault,
+  ])
     add(program, start)
   program.commandsGroup('Other:')
   addService(program, start)

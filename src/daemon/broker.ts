@@ -6,6 +6,7 @@ import { createKeyAdmin } from '../admin/keys.js'
 import { createRecogniser } from '../admin/own-keys.js'
 import { createProfileAdmin } from '../admin/profiles.js'
 import { createRenameFollower } from '../admin/renames.js'
+import { createServiceAccountDirectory } from '../admin/service-accounts.js'
 import { createVaultAdmin } from '../admin/vault.js'
 import { createWorkspaceAdmin } from '../admin/workspaces.js'
 import type { AppDeps } from '../api/context.js'
@@ -116,6 +117,7 @@ function createFeatures(parts: BrokerParts, core: Core) {
     cloud,
     disposal,
     turns,
+    changes,
     rotator,
     journal,
     events,
@@ -279,8 +281,9 @@ function createAppParts(parts: BrokerParts, core: Core, features: Features): App
     inspection,
     renewal: renewal.admin,
     serviceAccounts: renewal.serviceAccounts,
+    serviceAccountDirectory: createServiceAccountDirectory({ ...keys, turns }),
     workspaces: createWorkspaceAdmin({ ...keys, changes, settle, now: () => clock.now() }),
-    keys: createKeyAdmin({ ...keys, disposal, turns }),
+    keys: createKeyAdmin({ ...keys, disposal, turns, times, newId: parts.newId, log }),
     vault: createVaultAdmin({ vault, keeper, events, settle }),
     way: { dispatcherFor: agent.dispatcherFor, onRejected },
     proxyAllow: settings['proxy.allow'],

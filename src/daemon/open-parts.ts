@@ -8,7 +8,8 @@ import type { OpenCallback } from '../login/callback.js'
 import { createFindCaller, type FindCaller } from '../os/callers.js'
 import { ensurePrivateDirectory } from '../os/private-files.js'
 import { createProcessIdentifier } from '../os/proc.js'
-import type { CloudApi, CloudDefaults, ServiceAccountsApi } from '../prefect/cloud.js'
+import type { AccountApi } from '../prefect/account.js'
+import type { CloudApi, CloudDefaults } from '../prefect/cloud.js'
 import { cloudDefaults, openCloudFromEnv } from '../prefect/open-cloud.js'
 import { createServerTimes, type ServerTimes } from '../prefect/server-time.js'
 import { createConnections } from '../profiles/connections.js'
@@ -90,7 +91,7 @@ export interface BrokerParts {
   readonly audit: AuditFile
   readonly vault: Vault
   readonly store: ProfileStore
-  readonly cloud: CloudApi & ServiceAccountsApi
+  readonly cloud: CloudApi & AccountApi
   /** How requests of jobs reach Prefect. */
   readonly agent: Pick<ProxyWay, 'dispatcherFor'>
   readonly openCallback: OpenCallback

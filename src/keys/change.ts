@@ -211,16 +211,16 @@ export function createChanges({
     const asking = entry.tables.find((table) => table.profile === profile)?.item
     const outcome = await revocation.run({ profile, items, ...defined({ asking }) })
     if (isPatient && outcome.some(({ isTemporary }) => isTemporary)) return outcome
-    const kept = entry.outcome.keepUnrevoked === true ? unrevoked(outcome, keeper) : []
-    const written = fingerprintsIn((await store.refresh({ force: true })).file)
+    const kept = new Set([
+      ...fingerprintsIn((await store.refresh({ force: true })).file),
+      ...(entry.outcome.keepUnrevoked === true ? unrevoked(outcome) : []),
+    ])
     await keeper
       .apply((ledger) => {
-        const isWritten = (item: string) => written.has(ledger.keys[item]?.fingerprint ?? '')
         // A login may have given one of them again, or another program has put it into the file.
-        const unused = items.filter(
-          (item) => profilesServing(ledger, item).length === 0 && !isWritten(item) && !kept.includes(item),
-        )
-        return withoutChange(forgottenFor(ledger, profile, unused), entry.id)
+        const isUnused = (item: string) =>
+          profilesServing(ledger, item).length === 0 && !kept.has(ledger.keys[item]?.fingerprint ?? '')
+        return withoutChange(forgottenFor(ledger, profile, items.filter(isUnused)), entry.id)
       })
       .catch(later(entry))
     return outcome

@@ -5,6 +5,7 @@ import { isPast, type ServerTimes } from '../prefect/server-time.js'
 import { type Disposal, targetOf } from './disposal.js'
 import type { KeyKeeper } from './keeper.js'
 import type { KeyRecord } from './ledger.js'
+import { findMade } from './made.js'
 
 /** One key; `reason`: why it may still live at Prefect. */
 export interface Revoked {
@@ -36,13 +37,19 @@ export function createRevocation({
   readonly disposal: Disposal
   readonly times: ServerTimes
 }): Revocation {
+  /** A key that was created here and pasted again has the id that it was created with. */
+  function withKnownId(key: KeyRecord): KeyRecord {
+    const made = key.cloudId === undefined ? findMade(keeper.ledger(), key) : undefined
+    return made?.id === undefined ? key : { ...key, cloudId: made.id, userId: made.userId }
+  }
+
   /** Returns why the key could not be deleted; undefined if it is gone. */
   async function revokeOne(
     key: KeyRecord,
     asking: KeyRecord | undefined,
   ): Promise<Omit<Revoked, 'fingerprint'> | undefined> {
     try {
-      switch (await disposal.delete(key, targetOf(keeper, asking))) {
+      switch (await disposal.delete(withKnownId(key), targetOf(keeper, asking))) {
         case 'deleted':
         case 'already_gone':
           return undefined
@@ -81,11 +88,7 @@ export function createRevocation({
   }
 }
 
-/** The items of keys that may still live at Prefect. */
-export function unrevoked(
-  outcome: readonly Revoked[],
-  { ledger }: Pick<KeyKeeper, 'ledger'>,
-): readonly string[] {
-  const alive = outcome.flatMap(({ fingerprint, reason }) => (reason === undefined ? [] : [fingerprint]))
-  return Object.values(ledger().keys).flatMap((key) => (alive.includes(key.fingerprint) ? [key.item] : []))
+/** Fingerprints of keys that may still live at Prefect. */
+export function unrevoked(outcome: readonly Revoked[]): readonly string[] {
+  return outcome.flatMap(({ fingerprint, reason }) => (reason === undefined ? [] : [fingerprint]))
 }

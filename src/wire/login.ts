@@ -23,6 +23,9 @@ export const loginBody = z.strictObject({
     .max(320)
     .optional()
     .meta({ description: 'email or handle of the owner that the key must have' }),
+  port: z.number().int().min(1024).max(65_535).optional().meta({
+    description: 'the port for the browser, if somebody forwards it to this machine; default: any free one',
+  }),
   switch_owner: z.boolean().optional().meta({ description: 'allow a different owner than the stored one' }),
 })
 export type LoginBody = z.infer<typeof loginBody>
@@ -65,6 +68,13 @@ export const loginParams = z.strictObject({ id: z.string().min(1).max(64) })
 export const loginKeyBody = z.strictObject({
   api_key: z.string().min(1).max(1000),
   exchange: z.boolean().optional(),
+})
+export const loginAddressBody = z.strictObject({
+  address: z
+    .string()
+    .min(1)
+    .max(4000)
+    .meta({ description: 'the address that the browser ended on, with the key in its query' }),
 })
 export const loginConfirmBody = z.strictObject({
   accept: z.boolean(),

@@ -94,5 +94,5 @@ t.test('which way a version of Prefect needs', async (t) => {
   ] as const)
     t.equal(wayOf(version), way, version)
   t.match(switchText('hook', '3.9.0'), 'PREFECT_EXPERIMENTS_PLUGINS_ENABLED')
-  t.match(switchText('hook', '3.10.0'), '"PREFECT_PLUGINS_ENABLED"')
+  t.match(switchText('hook', '3.10.0'), "'PREFECT_PLUGINS_ENABLED'")
 })

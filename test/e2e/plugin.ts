@@ -1,41 +1,18 @@
-/** The plugin in a real Prefect: plain `prefect` and `python flow.py` reach Prefect Cloud, and nobody wraps them. */
-import { spawn } from 'node:child_process'
+/** What the plugin gives to a real Prefect, what wins over it, and what it says; and which environments `integrate` cannot use. */
 import { once } from 'node:events'
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { startCloudSimulator } from '../../sim/simulator.js'
-import { createFlowRuns } from '../fixtures/flow-runs.js'
-import { readProcessTree, watchProcessTree } from '../fixtures/process-tree.js'
-import { type Environment, hostileIndex, makeEnvironment } from '../fixtures/python-environment.js'
-import {
-  findPrefect,
-  prefectEnv,
-  runPrefect,
-  runPython,
-  startPrefectServer,
-} from '../fixtures/real-prefect.js'
-import { REAL_KEY } from '../fixtures/real-worker.js'
-import { type Shipped, startShipped } from '../fixtures/shipped.js'
+import { integrate, setPluginStage, snapshot } from '../fixtures/plugin-stage.js'
+import { type Environment, makeEnvironment, offerHostilePlugin } from '../fixtures/python-environment.js'
+import { findPrefect, type PrefectClient, runPython } from '../fixtures/real-prefect.js'
+import { startShipped } from '../fixtures/shipped.js'
 import { findWheels, whyNoWheels } from '../fixtures/wheels.js'
 
 t.setTimeout(900_000)
+const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'))
 
-const FLOW = `from prefect import flow
-
-@flow
-def hello():
-    return 1
-
-if __name__ == "__main__":
-    hello()
-`
-const DEPLOY = `from pathlib import Path
-from prefect import flow
-flow.from_source(source=str(Path(__file__).parent), entrypoint="hello.py:hello").deploy(
-    name="d", work_pool_name="p", build=False, push=False, print_next_steps=False)
-`
 /** What Prefect uses: printed as JSON; the key by its kind. Arguments are those of the program that it plays. */
 const PROBE = `import json, os, sys
 if sys.argv[1:]: sys.argv = sys.argv[1:]
@@ -46,110 +23,11 @@ key = s.api.key.get_secret_value() if s.api.key else ""
 print(json.dumps({"url": s.api.url, "key": key[:4], "did": os.environ.get("PREFECT_AUTH_PLUGIN_DID"),
     "ephemeral": s.server.ephemeral.enabled, "profile": os.environ.get("PREFECT_PROFILE")}))
 `
-const manifest = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'))
-
-async function setStage(t: Test, backend?: string) {
-  const sim = await startCloudSimulator({
-    accounts: [{ handle: 'prefect', workspaces: ['terry'] }],
-    ...(backend === undefined ? {} : { workspaceBackend: backend }),
-  })
-  t.teardown(() => sim.close())
-  const broker = await startShipped(t, { PREFECT_CLOUD_API_URL: sim.apiUrl, PREFECT_CLOUD_UI_URL: sim.uiUrl })
-  const login = ['login', '--key-stdin', '--exchange', '--workspace', 'prefect/terry']
-  const { code, stderr } = await broker.cli(login, { input: sim.issueKey({ name: 'pasted' }) })
-  t.equal(code, 0, stderr)
-  const work = join(broker.home, 'work')
-  mkdirSync(work)
-  const env = {
-    PREFECT_PROFILES_PATH: join(broker.home, '.prefect', 'profiles.toml'),
-    PREFECT_AUTH_SOCKET: broker.socket,
-  }
-  return { sim, broker, work, env, options: { home: work, env } }
-}
-
-async function integrate(t: Test, broker: Shipped, { prefix }: Environment, ...more: readonly string[]) {
-  const ran = await broker.cli(['integrate', '--python', prefix, ...more])
-  t.equal(ran.code, 0, `${ran.stdout}${ran.stderr}`)
-  return ran
-}
-
-t.test(
-  'a flow, the command line and a worker with its runs need no wrapper, and never hold the key',
-  async (t) => {
-    const prefect = findPrefect('3', t)
-    if (prefect === undefined) return
-    const server = await startPrefectServer(t, prefect)
-    const { broker, work, env, options } = await setStage(t, server.apiUrl)
-    const venv = makeEnvironment(t, prefect)
-    const before = readdirSync(venv.packages)
-    // Whoever registers the name first must not get in.
-    mkdirSync(join(broker.home, '.config', 'pip'), { recursive: true })
-    const hostile = hostileIndex(t)
-    writeFileSync(
-      join(broker.home, '.config', 'pip', 'pip.conf'),
-      `[global]\nfind-links = ${hostile}\nindex-url = file://${hostile}\n`,
-    )
-    await integrate(t, broker, venv)
-    t.ok(readdirSync(venv.packages).includes(`prefect_auth_plugin-${manifest.version}.dist-info`))
-    writeFileSync(join(work, 'hello.py'), FLOW)
-    writeFileSync(join(work, 'deploy.py'), DEPLOY)
-
-    const made = await runPrefect(venv, ['work-pool', 'create', '--type', 'process', 'p'], options)
-    t.equal(made.code, 0, made.output)
-    t.match(await runPrefect(venv, ['work-pool', 'ls'], options), { code: 0, stdout: / p /, stderr: '' })
-    const flow = await runPython(venv, ['hello.py'], options)
-    t.equal(flow.code, 0, flow.output)
-    t.notMatch(flow.output, /prefect-auth:/, 'nothing is said where all is well')
-    const runs = createFlowRuns(t, server.apiUrl)
-    t.same(await runs.states(), ['Completed'])
-    t.equal((await runPython(venv, ['deploy.py'], options)).code, 0)
-
-    const worker = spawn(venv.bin, ['worker', 'start', '--pool', 'p', '--name', 'w'], {
-      cwd: work,
-      env: prefectEnv(work, { ...env, PREFECT_WORKER_QUERY_SECONDS: '2' }),
-      stdio: ['ignore', 'pipe', 'pipe'],
-    })
-    let said = ''
-    for (const stream of [worker.stdout, worker.stderr])
-      stream.setEncoding('utf8').on('data', (text: string) => {
-        said += text
-      })
-    t.teardown(async () => {
-      const tree = readProcessTree(worker.pid ?? 0).map(({ pid }) => pid)
-      const ended = once(worker, 'exit')
-      for (const pid of tree) process.kill(pid, 'SIGKILL')
-      await ended
-    })
-    const leaks = new Set<string>()
-    let sawJob = false
-    const watch = watchProcessTree(
-      worker.pid ?? 0,
-      (tree) => {
-        for (const { command, environment } of tree) {
-          if (REAL_KEY.test(environment)) leaks.add(command)
-          if (/PREFECT__FLOW_RUN_ID=/.test(environment) && /PREFECT_API_KEY=pab_/.test(environment))
-            sawJob = true
-        }
-      },
-      200,
-    )
-    t.teardown(watch.stop)
-    await runs.scheduleOne()
-    await runs.complete(2, { said: () => said })
-    t.ok(sawJob, 'the process of the flow run was seen, with the token')
-    t.same([...leaks], [])
-    const tokens = JSON.parse((await broker.cli(['token', 'ls', '--json'])).stdout).tokens
-    t.equal(tokens.length, 1, 'all of them share one token')
-
-    await integrate(t, broker, venv, '--remove')
-    t.same(readdirSync(venv.packages), before)
-  },
-)
 
 t.test('what wins over it, what it says, and what it does where there are no credentials', async (t) => {
   const prefect = findPrefect('3', t)
   if (prefect === undefined) return
-  const { broker, work, options } = await setStage(t)
+  const { broker, work, options } = await setPluginStage(t)
   const venv = makeEnvironment(t, prefect)
   await integrate(t, broker, venv)
   writeFileSync(join(work, 'probe.py'), PROBE)
@@ -241,12 +119,17 @@ t.test(
     if (prefect === undefined || old === undefined) return
     const broker = await startShipped(t)
     const uv = findWheels(t).tool('uv')
-    const venv = makeEnvironment(t, prefect, uv)
+    const venv = makeEnvironment(t, prefect, { uv })
     const run = (args: readonly string[], env: Record<string, string> = {}) =>
       broker.cli(['integrate', ...args], { env })
     const without = await run(['--python', venv.prefix], { PATH: '/usr/bin:/bin' })
     t.match(without, { code: 1, stdout: /it has no pip, and uv is not on the PATH/ })
-    t.match(await run(['--python', venv.prefix], { PATH: `${join(uv, '..')}:/usr/bin:/bin` }), { code: 0 })
+    const hostile = offerHostilePlugin(t, broker.home)
+    const led = { UV_FIND_LINKS: hostile, UV_NO_INDEX: '1', PIP_FIND_LINKS: hostile }
+    t.match(await run(['--python', venv.prefix], { PATH: `${join(uv, '..')}:/usr/bin:/bin`, ...led }), {
+      code: 0,
+    })
+    t.match(readdirSync(venv.packages).join(), `prefect_auth_plugin-${version}.dist-info`, 'ours, not theirs')
     t.ok(readdirSync(venv.packages).includes('prefect_auth_plugin.pth'))
     const here = await broker.cli(['integrate', '--remove'], {
       env: { VIRTUAL_ENV: venv.prefix, PATH: `${join(uv, '..')}:/usr/bin:/bin` },
@@ -277,3 +160,57 @@ t.test(
     t.match(said, { code: 0, stderr: /prefect-auth: no credentials: .*run: prefect-auth login/ })
   },
 )
+
+t.test(
+  '--all finds the environments of the usual places, and takes the plugin out of all of them',
+  async (t) => {
+    const [newest, older] = [findPrefect('3', t), findPrefect('2', t)]
+    if (newest === undefined || older === undefined) return
+    const { broker } = await setPluginStage(t)
+    const places = ['.virtualenvs/flows', '.local/share/uv/tools/prefect', 'project/.venv'].map((path) =>
+      join(broker.home, path),
+    )
+    const venvs = places.map((path) => placeEnvironment(t, newest, path))
+    const old = placeEnvironment(t, older, join(broker.home, '.pyenv/versions/old'))
+    const without = join(broker.home, '.virtualenvs/without')
+    mkdirSync(join(without, 'bin'), { recursive: true })
+    const all = [...venvs, old]
+    const before = all.map(({ prefix }) => snapshot(prefix))
+    const cwd = join(broker.home, 'project')
+
+    const ran = await broker.cli(['integrate', '--all', '--json'], { cwd })
+    t.equal(ran.code, 1, 'the one that needs --early is named')
+    const states = (stdout: string) =>
+      JSON.parse(stdout)
+        .environments.map(({ environment, state }: Record<string, string>) => [environment, state])
+        .sort()
+    const [first = '', second = '', third = ''] = places
+    t.same(
+      states(ran.stdout),
+      [
+        [first, 'integrated'],
+        [second, 'integrated'],
+        [third, 'integrated'],
+        [join(old.prefix, 'bin/python'), 'failed'],
+      ].sort(),
+    )
+    t.same(snapshot(old.prefix), before.at(-1), 'what is refused is unchanged')
+    const early = await broker.cli(['integrate', '--all', '--early', '--json'], { cwd })
+    t.same(states(early.stdout), all.map(({ prefix }) => [prefix, 'integrated']).sort(), early.stderr)
+    const removed = await broker.cli(['integrate', '--all', '--remove', '--json'], { cwd })
+    t.same(states(removed.stdout), all.map(({ prefix }) => [prefix, 'removed']).sort(), removed.stderr)
+    t.same(
+      all.map(({ prefix }) => snapshot(prefix)),
+      before,
+    )
+  },
+)
+
+/** An environment at a path, with Prefect's own record in it, by which `--all` finds it. */
+function placeEnvironment(t: Test, prefect: PrefectClient, prefix: string): Environment {
+  const venv = makeEnvironment(t, prefect, { prefix })
+  const base = readFileSync(join(venv.packages, 'base.pth'), 'utf8').trim()
+  for (const name of readdirSync(base).filter((name) => /^prefect-.*\.dist-info$/.test(name)))
+    symlinkSync(join(base, name), join(venv.packages, name))
+  return venv
+}

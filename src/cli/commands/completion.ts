@@ -37,6 +37,7 @@ const NAMED = [
   { list: 'token ls', paths: ['token keep', 'token revoke'] },
   { list: 'keys ls', paths: ['keys delete'] },
   { list: 'file ls', paths: ['file rm'] },
+  { list: 'service-account ls', paths: ['service-account delete', 'service-account rotate'] },
 ] as const
 
 /** Options whose value is such a name. */

@@ -23,16 +23,14 @@ const DEADLINE_MS = 3 * MINUTE_MS
  */
 export type Way = 'hook' | 'early'
 
-/** The text of the switch: one line, because Python runs each. A variable that the user set wins. */
+/**
+ * The text of the switch: one line, because Python runs each. It sets the variable that makes Prefect call plugins when Prefect is
+ * imported, unless the user set it; says nothing if only the plugin was uninstalled.
+ */
 export function switchText(way: Way, prefect: string): string {
-  // Written so that a start of Python says nothing if only the plugin was uninstalled.
-  if (way === 'early')
-    return 'exec("try:\\n import prefect_auth_plugin.early as e\\n e.arm()\\nexcept ImportError: pass")\n'.replace(
-      /^/,
-      'import sys; ',
-    )
   const name = isAtLeast(prefect, 3, 9, 1) ? 'PREFECT_PLUGINS_ENABLED' : 'PREFECT_EXPERIMENTS_PLUGINS_ENABLED'
-  return `import os; os.environ.setdefault("${name}", "true")\n`
+  const call = way === 'early' ? 'arm()' : `arm('${name}')`
+  return `import sys; exec("try:\\n import prefect_auth_plugin.early as e\\n e.${call}\\nexcept ImportError: pass")\n`
 }
 
 /** Which way a version of Prefect needs. */
