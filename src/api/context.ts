@@ -8,6 +8,7 @@ import type { VaultAdmin } from '../admin/vault.js'
 import type { WorkspaceAdmin } from '../admin/workspaces.js'
 import type { Audit } from '../audit/audit.js'
 import type { Events } from '../base/events.js'
+import type { Files } from '../files/files.js'
 import type { Holds } from '../http/conditional.js'
 import type { Guard } from '../http/guard.js'
 import type { Crowd } from '../http/places.js'
@@ -39,6 +40,7 @@ export interface AppDeps {
   readonly findCaller?: FindCaller
   readonly events: Events
   readonly tokens: Tokens
+  readonly files: Files
   readonly credentials: Credentials
   readonly profiles: ProfileAdmin
   readonly workspaces: WorkspaceAdmin

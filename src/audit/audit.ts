@@ -8,6 +8,7 @@ import type { Door } from '../tokens/access.js'
 const ACTIONS = [
   'credentials',
   'env',
+  'file',
   'proxy',
   'key_created',
   'key_deleted',

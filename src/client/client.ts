@@ -4,6 +4,7 @@ import { MINUTE_MS, SECOND_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import { empty } from '../wire/common.js'
 import { auditList } from '../wire/events.js'
+import { type AddFileBody, fileList, fileView, removeFileAnswer } from '../wire/files.js'
 import { createKeyAnswer, deleteKeyAnswer, keyList, type RenewBody, renewAnswer } from '../wire/keys.js'
 import { type LoginBody, type LoginView, loginView, logoutAnswer } from '../wire/login.js'
 import {
@@ -213,10 +214,15 @@ function createServiceAccountCalls({ call }: Caller) {
 /** A keychain takes a process for each secret. */
 const VAULT_MS = 10 * MINUTE_MS
 
+/** The vault, the kept files, and the daemon itself. */
 function createVaultCalls({ call }: Caller) {
   return {
     unlock: (passphrase: string) =>
       call(vaultAnswer, { method: 'POST', path: '/v1/vault/unlock', body: { passphrase } }),
+    files: () => call(fileList, { method: 'GET', path: '/v1/files' }),
+    addFile: (body: AddFileBody) => call(fileView, { method: 'POST', path: '/v1/files', body }),
+    removeFile: (path: string) =>
+      call(removeFileAnswer, { method: 'DELETE', path: `/v1/files${query({ path })}` }),
     lock: () => call(vaultAnswer, { method: 'POST', path: '/v1/vault/lock', body: {} }),
     moveVault: (body: { readonly to: string; readonly passphrase?: string }) =>
       call(vaultMoveAnswer, { method: 'POST', path: '/v1/vault/move', body, timeoutMs: VAULT_MS }),

@@ -11,6 +11,7 @@ import { createTransfer } from '../admin/transfer.js'
 import { createVaultAdmin, vaultItems } from '../admin/vault.js'
 import { createWorkspaceAdmin } from '../admin/workspaces.js'
 import type { AppDeps } from '../api/context.js'
+import { createFileKeeper } from '../files/keeper.js'
 import { settleOldEntries } from '../keys/first-version.js'
 import { lateKeyNotices } from '../login/ports.js'
 import { createLoginSessions } from '../login/sessions.js'
@@ -20,6 +21,7 @@ import { createProxyRejection } from '../proxy/rejection.js'
 import { createRenewal } from '../renewal/renewal.js'
 import { planConnectionExamination } from '../status/connections.js'
 import { planExaminations, planRenewalExamination } from '../status/doctor.js'
+import { noticesOfFiles } from '../status/files.js'
 import { noticesOfJobs, planJobExamination } from '../status/jobs.js'
 import { notifyPeople } from '../status/notify.js'
 import { createInspection } from '../status/status.js'
@@ -41,7 +43,7 @@ export async function createBroker(parts: BrokerParts) {
   const features = createFeatures(parts, core)
   const { store, log } = parts
   const { changes, journal, keeper, credentials, settle, tokens } = core
-  const { renewal, stopNotifying, minder, mindJobs, logins } = features
+  const { renewal, stopNotifying, minder, mindJobs, logins, files } = features
   return {
     ...core,
     ...features,
@@ -78,6 +80,7 @@ export async function createBroker(parts: BrokerParts) {
       await changes.recover({ isOnline: true })
       await renewal.recover()
       await minder.look()
+      await files.look()
     },
     /** Looks at everything that changes outside the daemon. `awakeMs`: since the last look. */
     async look(awakeMs: number): Promise<void> {
@@ -86,11 +89,13 @@ export async function createBroker(parts: BrokerParts) {
       await store.refresh()
       await changes.recover({ isOnline: false })
       await minder.look()
+      await files.look()
       await mindJobs(awakeMs)
     },
     /** Cancels open logins and saves what is only in memory. Close `renewal` first. */
     async close(): Promise<void> {
       await logins.close()
+      await files.close()
       await minder.close()
       await stopNotifying()
       await tokens.close().catch((error: unknown) => log.warn({ error }, 'tokens were not written'))
@@ -136,21 +141,21 @@ function createFeatures(parts: BrokerParts, core: Core) {
     }
   })
 
-  const files = { store, keeper, credentials, events }
+  const shared = { store, keeper, credentials, events }
   const profiles = createProfileAdmin({
-    ...files,
+    ...shared,
     ...{ cloud, changes, rotator, defaults, newId, settle, now },
   })
   const minder = createProfileMinder({
-    ...files,
+    ...shared,
     audit,
     changes,
     clock,
     newId,
     admin: profiles,
-    followRename: createRenameFollower({ ...files, changes, log: log.child({ part: 'profiles' }) }),
+    followRename: createRenameFollower({ ...shared, changes, log: log.child({ part: 'profiles' }) }),
     recognise: createRecogniser({
-      ...files,
+      ...shared,
       changes,
       cloud,
       now,
@@ -179,13 +184,19 @@ function createFeatures(parts: BrokerParts, core: Core) {
       stateInPath: settings['login.state_in_path'],
     },
   })
+  const files = createFileKeeper({
+    document: parts.state.files,
+    ...{ credentials, events, audit, clock },
+    profilesFile: () => store.reading().path,
+    log: log.child({ part: 'files' }),
+  })
   const idle = createIdleExit({
     afterMs: settings.idle_exit,
     clock,
     log: log.child({ part: 'idle' }),
     wakeTimer: parts.wakeTimer,
     isOnDemand: parts.facts.isOnDemand === true,
-    tokens,
+    holders: () => tokens.list().length + files.list().length,
     hasOwnLogLevel: () => log.level() !== settings['log.level'],
     isStateBehind: () => parts.state.trouble() !== undefined,
     leave: () => parts.onShutdown('idle'),
@@ -199,14 +210,14 @@ function createFeatures(parts: BrokerParts, core: Core) {
     listeners: parts.listeners,
     ...defined({ retireAfterMs }),
   })
-  return { renewal, stopNotifying, profiles, minder, mindJobs, logins, idle }
+  return { renewal, stopNotifying, profiles, minder, mindJobs, logins, files, idle }
 }
 
 /** The parts of the HTTP API. */
 function createAppParts(parts: BrokerParts, core: Core, features: Features): AppDeps {
   const { clock, times, log, audit, vault, facts, agent, settings } = parts
   const { events, keeper, cloud, credentials, settle, tokens } = core
-  const { renewal, profiles, logins, idle } = features
+  const { renewal, profiles, logins, files, idle } = features
   const startedAt = clock.now()
   const listeners = () => parts.listeners
   const notices = () => [...parts.state.notices, ...parts.state.limits()]
@@ -221,6 +232,7 @@ function createAppParts(parts: BrokerParts, core: Core, features: Features): App
       ...idle.notices(),
       ...audit.notices(),
       ...noticesOfJobs(tokens.list()),
+      ...noticesOfFiles(files.list()),
     ],
     trouble: () => parts.state.trouble(),
     daemon: () => ({ ...facts, startedAt, logLevel: log.level() }),
@@ -265,6 +277,7 @@ function createAppParts(parts: BrokerParts, core: Core, features: Features): App
     audit,
     events,
     tokens,
+    files,
     credentials,
     logins,
     profiles,

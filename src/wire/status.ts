@@ -2,6 +2,7 @@
 import { z } from 'zod'
 import { keyView, owner, profileName, time, workspaceRef } from './common.js'
 import { proxyTraffic } from './credentials.js'
+import { fileView } from './files.js'
 import { renewalView } from './keys.js'
 import { profilesFileView } from './profile.js'
 
@@ -75,6 +76,7 @@ export const status = z.object({
     .object({ refused: z.number().int(), last_at: time.optional() })
     .optional()
     .meta({ description: 'requests to the proxy that showed no token, or none that is active' }),
+  files: z.array(fileView).default([]).meta({ description: 'files that are kept up to date; for the owner' }),
   notices: z.array(z.string()),
 })
 export type Status = z.infer<typeof status>

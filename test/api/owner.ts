@@ -6,6 +6,7 @@ import { systemClock } from '../../src/std/clock.js'
 import { Secret } from '../../src/std/secret.js'
 import { empty } from '../../src/wire/common.js'
 import { auditList } from '../../src/wire/events.js'
+import { fileList, fileView, removeFileAnswer } from '../../src/wire/files.js'
 import { createKeyAnswer, deleteKeyAnswer, keyList, renewAnswer } from '../../src/wire/keys.js'
 import { loginView, logoutAnswer } from '../../src/wire/login.js'
 import {
@@ -220,6 +221,19 @@ const cases: readonly Case[] = [
   { ask: 'GET /v1/tokens', schema: tokenList },
   { ask: 'POST /v1/tokens/keep', body: { all: true }, schema: tokenList, audit: 'token_kept' },
   { ask: 'DELETE /v1/tokens/tok1', schema: empty, audit: 'token_revoked' },
+  { ask: 'GET /v1/files', schema: fileList },
+  {
+    ask: 'POST /v1/files',
+    body: { path: '/h/key', what: 'key', replace: true },
+    status: 201,
+    schema: fileView,
+    call: 'files.add /h/key key true',
+  },
+  {
+    ask: 'DELETE /v1/files?path=/h/key',
+    schema: removeFileAnswer,
+    call: 'files.remove /h/key',
+  },
   { ask: 'GET /v1/audit', schema: auditList },
   {
     ask: 'POST /v1/vault/unlock',
