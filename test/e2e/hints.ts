@@ -23,6 +23,7 @@ const ELSEWHERE: Readonly<Record<string, string>> = {
   hook: 'evaluated by every shell: test/cli/hook.ts',
   'integrate --python': 'test/e2e/plugin.ts',
   'integrate --remove': 'test/e2e/plugin.ts',
+  'keys prune --yes': 'test/e2e/keys-prune.ts',
   'keys rotate-service-account --profile': 'test/renewal/service-accounts.ts',
   'login --owner': 'test/cli/login-terminal.ts',
   logs: 'a look: test/cli/logs.ts, test/e2e/service-logs.ts',

@@ -5,6 +5,7 @@ import { DAY_MS, SECOND_MS } from '../../std/clock.js'
 import { defined } from '../../std/defined.js'
 import { parseDuration } from '../../std/time.js'
 import type { KeyList, RenewAnswer, RotateBotAnswer } from '../../wire/keys.js'
+import { lastGiven } from '../key-use.js'
 import {
   type CommonOptions,
   common,
@@ -15,6 +16,7 @@ import {
   withNames,
 } from '../session.js'
 import { formatDate, formatNames, formatTable, formatTime, printable } from '../text.js'
+import { addPrune } from './prune.js'
 
 interface CreateOptions extends CommonOptions {
   /** Milliseconds; `never`. */
@@ -26,14 +28,15 @@ const DEFAULT_LIFETIME_MS = 30 * DAY_MS
 
 export function addKeys(program: Command, start: Start): void {
   const keys = program.command('keys').description('list, create and delete API keys')
-  withNames(common(keys.command('ls')))
+  withNames(common(keys.command('ls').alias('list')))
     .description('list the keys: in use, retired, and listed at Prefect')
     .action((options: ListOptions) =>
       start('keys ls', options, async (session) => {
         const list = await session.client.keys(session.profile)
         if (options.names === true)
           return session.answer(list, () => formatNames(list.keys.flatMap(({ id }) => id ?? [])))
-        session.answer(list, () => describeKeys(list, session.width))
+        const given = session.isJson ? new Map<string, string>() : await lastGiven(session)
+        session.answer(list, () => describeKeys(list, given, session.width))
         if (!session.isJson) for (const notice of list.notices) session.say(`note: ${printable(notice)}`)
       }),
     )
@@ -54,6 +57,7 @@ export function addKeys(program: Command, start: Start): void {
         session.answer(answer, () => `Key ${printable(answer.id)} ${gone}`)
       }),
     )
+  addPrune(keys, start)
   addRotateServiceAccount(keys, start)
 }
 
@@ -67,21 +71,31 @@ async function createKey(session: Session, name: string, expiresIn: number | 'ne
   session.say(`Key ${printable(answer.name)} (${printable(answer.id)}): not shown again; ${life}`)
 }
 
-function describeKeys({ keys }: KeyList, width: number | undefined): string {
+/** `given`: when each key last left the daemon. */
+function describeKeys(
+  { keys }: KeyList,
+  given: ReadonlyMap<string, string>,
+  width: number | undefined,
+): string {
   if (keys.length === 0) return 'No keys'
   return formatTable(
-    ['PROFILE', 'STATE', 'FINGERPRINT', 'EXPIRES', 'ORIGIN', 'ID', 'NAME'],
+    ['PROFILE', 'STATE', 'FINGERPRINT', 'EXPIRES', 'LAST GIVEN', 'ORIGIN', 'ID', 'NAME'],
     keys.map((key) => [
       key.profile,
       key.state.replace('_', ' '),
       key.fingerprint ?? '',
       expiryOf(key),
+      lastOf(given.get(key.fingerprint ?? '')),
       key.origin?.replace('_', ' ') ?? '',
       key.id ?? '',
       key.name ?? '',
     ]),
-    { width, givesWay: ['NAME', 'ORIGIN', 'FINGERPRINT', 'PROFILE'] },
+    { width, givesWay: ['NAME', 'ORIGIN', 'FINGERPRINT', 'LAST GIVEN', 'PROFILE'] },
   )
+}
+
+function lastOf(time: string | undefined): string {
+  return time === undefined ? '' : formatDate(time)
 }
 
 function expiryOf({ state, origin, expires_at, expiry_assumed }: KeyList['keys'][number]): string {

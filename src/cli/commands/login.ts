@@ -11,7 +11,7 @@ import { askYes, openLine, pickWorkspace, readSecret, requirePerson } from '../a
 import { formatFailure } from '../failure.js'
 import { openBrowser, planBrowser } from '../open-browser.js'
 import { tellPrefectTrouble } from '../prefect-trouble.js'
-import { type CommonOptions, common, profileName, type Session, type Start } from '../session.js'
+import { type CommonOptions, common, isDumb, profileName, type Session, type Start } from '../session.js'
 import { warnOfFile } from '../standing-here.js'
 import { describeExpiry, describeOwner, formatCountdown, printable, shellWord } from '../text.js'
 
@@ -226,6 +226,7 @@ function openPrompt({ session, canPaste }: LoginFlow, expiresAt: () => string) {
     text: () =>
       `(${formatCountdown(Date.parse(expiresAt()) - now())}) Waiting for the browser; or paste an API key here: `,
     isHidden: true,
+    isDumb: isDumb(session.terminal),
   })
 }
 
