@@ -4,6 +4,7 @@ import type { Audit } from '../audit/audit.js'
 import { isBrokerError } from '../base/errors.js'
 import type { Events } from '../base/events.js'
 import type { Changes } from '../keys/change.js'
+import { fingerprintsIn } from '../keys/file-edits.js'
 import { plannedFromFile } from '../keys/from-file.js'
 import type { KeyKeeper } from '../keys/keeper.js'
 import type { Overwritten, ProfileReading, ProfileStore } from '../profiles/profile.js'
@@ -86,8 +87,8 @@ function announce(events: Events, { state, problem, file }: ProfileReading): voi
 
 /** Another program wrote at the moment of an edit: its text is in the file again, or beside our state. */
 function announceOverwritten(events: Events, { file, isMerged, keptAt }: Overwritten): void {
-  const keys = [...(file?.profiles.values() ?? [])].flatMap(({ apiKey }) => apiKey?.fingerprint() ?? [])
-  const facts = { merged: isMerged, fingerprints: keys, ...defined({ kept_at: keptAt }) }
+  const fingerprints = file === undefined ? [] : [...fingerprintsIn(file)]
+  const facts = { merged: isMerged, fingerprints, ...defined({ kept_at: keptAt }) }
   events.emit('profiles.overwritten', { facts })
 }
 

@@ -10,6 +10,7 @@ import { keysOf } from '../keys/ledger.js'
 import { NO_ID, USED_ELSEWHERE } from '../keys/revocation.js'
 import type { KeyRotator } from '../keys/rotate.js'
 import type { ProfileReading } from '../profiles/profile.js'
+import { unreadFile } from '../serve/answer.js'
 import type { Credentials } from '../serve/credentials.js'
 import type { Secret } from '../std/secret.js'
 
@@ -48,7 +49,11 @@ export async function logOut(
   let inFile: readonly string[] = []
   let isCopy = false
   let kept: readonly string[] = []
-  const plan = async ({ file }: ProfileReading): Promise<ChangePlan> => {
+  const plan = async (reading: ProfileReading): Promise<ChangePlan> => {
+    const { file } = reading
+    // It may have a key.
+    const unread = unreadFile(reading)
+    if (unread !== undefined) throw unread
     await settle()
     const records = keysOf(keeper.ledger(), name)
     ours = records.map(({ fingerprint }) => fingerprint)

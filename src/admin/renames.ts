@@ -56,11 +56,12 @@ export function createRenameFollower({ changes, keeper, credentials, log }: Rena
     const key = from === undefined ? undefined : keeper.current(from)
     if (from === undefined || gone.length > 1 || key === undefined) return undefined
     const { workspaces } = keeper.profile(from)
+    const { generationsFrom = 0 } = keeper.ledger()
     const come = [...now.profiles.keys()].filter((name) => {
       const { resolved } = credentials.state(name)
       const isReached = workspaces.some(({ workspaceId }) => workspaceId === resolved.workspace?.workspaceId)
       // Its first answer is the one that was made just now.
-      const isNew = keeper.profile(name).generation <= 1 && isFree(now, name)
+      const isNew = keeper.profile(name).generation <= generationsFrom + 1 && isFree(now, name)
       return isNew && isReached && resolved.cloudApiUrl === key.cloudApiUrl && resolved.aliasOf === undefined
     })
     const [to] = come

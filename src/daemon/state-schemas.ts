@@ -172,6 +172,7 @@ export const ledgerSchema: z.ZodType<Ledger> = z.object({
   profiles: byName(profileRecord),
   keys: byName(keyRecord),
   doomed: z.array(text).exactOptional(),
+  generationsFrom: z.number().exactOptional(),
   changes: byName(journalEntry).exactOptional(),
 })
 

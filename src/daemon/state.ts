@@ -113,7 +113,7 @@ export async function openState({ stateDir, clock, log, trace, lock = HELD }: St
   const end = createCleanEnd(stateDir, log, trace)
   const oldPath = path('journal.json')
   const oldJournal = await readOldJournal(base, oldPath, ledger.format)
-  const begun = await bringUpToDate(ledger, oldJournal, await end.take(ledger.seq()))
+  const begun = await bringUpToDate(ledger, oldJournal, await end.take(ledger.seq()), clock.now())
   if (begun.isDurable) {
     for (const file of [oldPath, `${oldPath}.previous`])
       await rm(file, { force: true }).catch(() => undefined)
@@ -198,11 +198,12 @@ async function readOldJournal(
 /** The first version's journal, a file of its own; undefined beside a ledger that has taken it over. */
 type OldJournal = Awaited<ReturnType<typeof readDocument<Journal>>> | undefined
 
-/** What every start does to the ledger, in one write: takes over, re-checks, and supposes what no mark rules out. `isClean`: the last daemon marked its end. Never rejects. */
+/** What every start does to the ledger, in one write: takes over, re-checks, and supposes what no mark rules out. `isClean`: the last daemon marked its end. `now`: epoch ms. Never rejects. */
 export async function bringUpToDate(
   ledger: OpenedDocument<Ledger>,
   journal: OldJournal,
   isClean: boolean,
+  now: number,
 ): Promise<{ readonly isDurable: boolean; readonly notices: readonly string[] }> {
   const entries = journal?.found?.value.entries ?? {}
   if (ledger.origin === 'missing' && Object.keys(entries).length === 0) {
@@ -212,7 +213,9 @@ export async function bringUpToDate(
   const whole = journal === undefined ? ledger.read() : takenOver(ledger.read(), entries)
   const checked = isOld ? recheckedChanges(whole) : { ledger: whole, dropped: [] }
   const isCertain = isClean && ledger.origin === 'current'
-  const isDurable = await ledger.note(() => (isCertain ? checked.ledger : afterUncleanEnd(checked.ledger)))
+  const isDurable = await ledger.note(() =>
+    isCertain ? checked.ledger : afterUncleanEnd(checked.ledger, now),
+  )
   const notices = checked.dropped.map(
     (change) => `the ${change} is not continued: the state was restored from an older copy`,
   )
@@ -224,14 +227,15 @@ const SKIPPED_GENERATIONS = 1_000_000
 
 /**
  * After an end that left no mark: any key may have been given without its mark, and any generation may have been used that was
- * not written.
+ * not written. `now`: where that is more, daemons that ended so one after the other, over a full disk, count apart.
  */
-function afterUncleanEnd(ledger: Ledger): Ledger {
+function afterUncleanEnd(ledger: Ledger, now: number): Ledger {
+  const skipped = (generation: number) => Math.max(generation + SKIPPED_GENERATIONS, now)
   const keys = mapValues(ledger.keys, (key) => (key.handedOut ? key : { ...key, handedOut: true }))
   const profiles = mapValues(ledger.profiles, (record) =>
-    record.generation === 0 ? record : { ...record, generation: record.generation + SKIPPED_GENERATIONS },
+    record.generation === 0 ? record : { ...record, generation: skipped(record.generation) },
   )
-  return { ...ledger, keys, profiles }
+  return { ...ledger, keys, profiles, generationsFrom: skipped(ledger.generationsFrom ?? 0) }
 }
 
 function mapValues<T>(

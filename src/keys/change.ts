@@ -6,7 +6,7 @@ import type { ProfileEdit, ProfileFile, ProfileReading, ProfileStore } from '../
 import { type Clock, DAY_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
-import { fileChanged, tableDigest } from './file-edits.js'
+import { fileChanged, fingerprintsIn, tableDigest } from './file-edits.js'
 import { type ChangePlan, intend, isNothing } from './intent.js'
 import type { ChangeEntry } from './journal.js'
 import type { KeyKeeper } from './keeper.js'
@@ -31,11 +31,10 @@ export interface Held {
 }
 
 export interface Changes {
-  /** In the turn of these profiles, with nothing half done of an earlier change if that can be helped. */
-  inTurn<T>(profiles: readonly string[], work: () => Promise<T>): Promise<T>
   /**
-   * Plans in the turn of `profiles`, over a fresh reading of the file, then does it. Rejects with what failed, after
-   * everything is as it was; what cannot be undone now is undone later, and until then the answers stay as they were.
+   * Plans in the turn of `profiles`, over a fresh reading of the file and with nothing half done of an earlier change if that
+   * can be helped, then does it. Rejects with what failed, after everything is as it was; what cannot be undone now is undone
+   * later, and until then the answers stay as they were.
    */
   run(
     profiles: readonly string[],
@@ -212,10 +211,14 @@ export function createChanges({
     const asking = entry.tables.find((table) => table.profile === profile)?.item
     const outcome = await revocation.run({ profile, items, ...defined({ asking }) })
     if (isPatient && outcome.some(({ isTemporary }) => isTemporary)) return outcome
+    const written = fingerprintsIn((await store.refresh({ force: true })).file)
     await keeper
       .apply((ledger) => {
-        // A login may have given one of them again.
-        const unused = items.filter((item) => profilesServing(ledger, item).length === 0)
+        // A login may have given one of them again, or another program has put it into the file.
+        const unused = items.filter(
+          (item) =>
+            profilesServing(ledger, item).length === 0 && !written.has(ledger.keys[item]?.fingerprint ?? ''),
+        )
         return withoutChange(forgottenFor(ledger, profile, unused), entry.id)
       })
       .catch(later(entry))
@@ -255,24 +258,23 @@ export function createChanges({
     return back.isDecided
   }
 
+  /** Rejects if the disk fails. */
   async function settleOlder(profiles: readonly string[]): Promise<void> {
     for (const entry of open()) {
       const isOurs = entry.tables.some(({ profile }) => profiles.includes(profile))
       if (!isOurs || entry.step === 'committed') continue
-      await settleEntry(entry, { isOnline: false }).catch(later(entry))
+      await settleEntry(entry, { isOnline: false }).catch((error: unknown) => {
+        later(entry)(error)
+        // What is written over it now could not be told from its own work later.
+        if (isBrokerError(error, 'disk_failed')) throw error
+      })
     }
   }
 
-  const inTurn = <T>(profiles: readonly string[], work: () => Promise<T>): Promise<T> =>
-    turns.run(profiles, async () => {
-      await settleOlder(profiles)
-      return work()
-    })
-
   return {
-    inTurn,
     run: (profiles, plan) =>
-      inTurn(profiles, async () => {
+      turns.run(profiles, async () => {
+        await settleOlder(profiles)
         const reading = await store.refresh({ force: true })
         return perform(reading, profiles, await plan(reading))
       }),

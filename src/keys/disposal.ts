@@ -2,6 +2,7 @@
 
 import type { CloudApi, CloudTarget } from '../prefect/cloud.js'
 import type { ProfileStore } from '../profiles/profile.js'
+import { fingerprintsIn } from './file-edits.js'
 import { isInUse, type KeyIdentity } from './identity.js'
 import type { KeyKeeper } from './keeper.js'
 import type { KeyRecord } from './ledger.js'
@@ -34,8 +35,7 @@ export function createDisposal({
     const { file, isUnread } = store.reading()
     // A file that nobody could read yet may name any key.
     if (isUnread === true) return true
-    const written = [...file.profiles.values()].map(({ apiKey }) => apiKey?.fingerprint())
-    return key.fingerprint !== undefined && written.includes(key.fingerprint)
+    return key.fingerprint !== undefined && fingerprintsIn(file).has(key.fingerprint)
   }
   return {
     isInUse: isUsed,

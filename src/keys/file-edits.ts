@@ -27,6 +27,11 @@ export function tableDigest({ profiles }: ProfileFile, profile: string): string 
   return digestOf(tableOf(profiles.get(profile)))
 }
 
+/** Of all keys in the file. */
+export function fingerprintsIn({ profiles }: ProfileFile): ReadonlySet<string> {
+  return new Set([...profiles.values()].flatMap(({ apiKey }) => apiKey?.fingerprint() ?? []))
+}
+
 /** `profiles`: whose tables count. `keyItem`: where the vault has the key of a profile's table, if it has it. */
 export function planEdits(
   file: ProfileFile,

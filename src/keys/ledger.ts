@@ -76,6 +76,8 @@ export interface Ledger {
   readonly keys: Readonly<Record<string, KeyRecord>>
   /** Forgotten items that the vault has not deleted yet. */
   readonly doomed?: readonly string[]
+  /** What a profile without a record counts from; default 0. */
+  readonly generationsFrom?: number
   /** The journal: in this document, so that one write can apply a change and note that it is done. */
   readonly changes?: Journal['entries']
 }
@@ -91,8 +93,10 @@ export type ProfileNote = Partial<
   readonly exchangeRefused?: string | undefined
 }
 
-export function profileRecord(ledger: Ledger, name: string): ProfileRecord {
-  return Object.hasOwn(ledger.profiles, name) ? (ledger.profiles[name] ?? NOTHING_KNOWN) : NOTHING_KNOWN
+export function profileRecord({ profiles, generationsFrom }: Ledger, name: string): ProfileRecord {
+  const record = Object.hasOwn(profiles, name) ? profiles[name] : undefined
+  if (record !== undefined) return record
+  return generationsFrom === undefined ? NOTHING_KNOWN : { ...NOTHING_KNOWN, generation: generationsFrom }
 }
 
 /** The record of the profile's current key, with its item. */

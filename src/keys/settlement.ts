@@ -10,6 +10,7 @@ import type { Log } from '../std/log.js'
 import type { Secret } from '../std/secret.js'
 import { backoffMs } from '../std/time.js'
 import type { Disposal } from './disposal.js'
+import { isInUse } from './identity.js'
 import { dropEntry, type Journal, type RotationEntry } from './journal.js'
 import type { KeyKeeper } from './keeper.js'
 import { forgotten, type KeyRecord, withChange } from './ledger.js'
@@ -139,7 +140,7 @@ export function createSettlement({
 
   async function deleteMinted(entry: RotationEntry): Promise<boolean> {
     const { userId, cloudApiUrl, cloudId } = entry
-    if (cloudId !== undefined && disposal.isInUse({ cloudApiUrl, cloudId })) return true
+    if (cloudId !== undefined && isInUse(keeper.ledger(), { cloudApiUrl, cloudId })) return true
     // The old key belongs to the user who minted; another key may have replaced it, here or in another profile.
     const { profiles } = keeper.ledger()
     const others = Object.values(profiles).filter(({ owner }) => owner?.id === userId)
@@ -262,13 +263,13 @@ async function idsByName(
 /** Retired keys are kept until they expire: until then a job may use them, and only we can revoke them. */
 async function purgeExpired(
   keeper: KeyKeeper,
-  { isInUse }: Pick<Disposal, 'isInUse'>,
+  disposal: Pick<Disposal, 'isInUse'>,
   times: ServerTimes,
 ): Promise<void> {
   for (const record of Object.values(keeper.ledger().keys)) {
     const { item, retiredAt, expiresAt, cloudApiUrl } = record
     if (retiredAt === undefined || expiresAt === undefined) continue
     // One that is in the profile file stays known as ours: a stranger's key there would take the place of a living one.
-    if (!isInUse(record) && isPast(times.of(cloudApiUrl), expiresAt)) await keeper.forget(item)
+    if (!disposal.isInUse(record) && isPast(times.of(cloudApiUrl), expiresAt)) await keeper.forget(item)
   }
 }

@@ -5,7 +5,7 @@ import type { CloudApi } from '../prefect/cloud.js'
 import type { ProfileEdit, ProfileFile, ProfileReading, ProfileStore } from '../profiles/profile.js'
 import { defined } from '../std/defined.js'
 import type { Secret } from '../std/secret.js'
-import { expecting, tableDigest } from './file-edits.js'
+import { expecting, fingerprintsIn, tableDigest } from './file-edits.js'
 import type { ChangeEntry, TableNote, UndoEdit } from './journal.js'
 import type { KeyKeeper } from './keeper.js'
 
@@ -69,10 +69,10 @@ export async function recheck(
     isForgotten &&
     (auth?.item === undefined || isHeld(keeper, auth.item)) &&
     (promote === undefined || (await mayBecomeCurrent(entry, promote, keeper, cloud)))
-  const inFile = [...file.profiles.values()].map(({ apiKey }) => apiKey?.fingerprint())
+  const inFile = fingerprintsIn(file)
   const missing = entry.created.filter((item) => {
     const record = keeper.ledger().keys[item]
-    return record !== undefined && !inFile.includes(record.fingerprint) && isHeld(keeper, item)
+    return record !== undefined && !inFile.has(record.fingerprint) && isHeld(keeper, item)
   })
   return { isDecided, missing }
 }
@@ -155,10 +155,11 @@ function isToBeTakenBack(file: ProfileFile, entry: ChangeEntry): boolean {
   return isActiveOurs || !isAs(file, entry, 'found')
 }
 
-/** A key leaves the file only once it has a record. Without one the edits were not begun: another program wrote the same. */
-function isRecorded({ undo }: ChangeEntry, keeper: KeyKeeper): boolean {
+/** Every key has its record before the file is edited. Without one the edits were not begun: another program wrote the same. */
+function isRecorded({ undo, created, outcome }: ChangeEntry, keeper: KeyKeeper): boolean {
   const { keys } = keeper.ledger()
-  return undo.every((edit) => edit.kind !== 'set' || edit.keyItem === undefined || edit.keyItem in keys)
+  const taken = undo.flatMap((edit) => (edit.kind === 'set' ? (edit.keyItem ?? []) : []))
+  return [...taken, ...created].every((item) => item in keys || item === outcome.auth?.item)
 }
 
 function isChosenSince(

@@ -82,9 +82,10 @@ export function createCredentials({
     const item = outcome?.kind === 'served' ? outcome.served.item : undefined
     return outcome === undefined || (item !== undefined && !isLive(keeper, item))
   }
+  /** Nothing, if there was no such profile. */
   const resolveHeld = (name: string): readonly ResolvedProfile[] => {
     const file = holds.of(name)?.file
-    return file === undefined ? [] : [resolveProfile({ file, defaults, requested: name })]
+    return file === undefined ? [] : listProfiles({ file, defaults }).filter((one) => one.name === name)
   }
 
   /** Decides all answers, makes new generations durable, then swaps. */
@@ -157,7 +158,8 @@ export function createCredentials({
     const found = states.get(profile ?? active)
     if (found !== undefined) return found
     const held = holds.of(profile ?? active)
-    const unread = held === undefined ? unreadFile(store.reading()) : undefined
+    const isHeld = held?.file.profiles.has(profile ?? active) === true
+    const unread = isHeld ? undefined : unreadFile(store.reading())
     if (unread !== undefined) throw unread
     // Throws `profile_not_found` with the profiles there are, or resolves a bundled profile that is not in use yet.
     const resolved = resolveProfile({

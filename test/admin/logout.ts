@@ -1,3 +1,4 @@
+import { readFileSync, writeFileSync } from 'node:fs'
 import { readdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -61,6 +62,25 @@ t.test('reports keys that could not be deleted with --revoke, and forgets them a
   t.equal(broker.served(), 'login_required')
 })
 
+t.test('a key that another program puts back while Prefect is asked is still known', async (t) => {
+  const { sim, broker } = await setStage(t)
+  await broker.logins.keep(await broker.delivery(sim.issueKey(), { exchange: true }))
+  const served = broker.served() ?? ''
+  const { item = '' } = broker.credentials.serve('cloud')
+  sim.faults.always({ method: 'DELETE' }, { kind: 'status', status: 503, body: {} })
+  broker.saboteur.onStep((step) => {
+    if (!step.includes('deleteKey')) return
+    const text = readFileSync(broker.profilesFile, 'utf8')
+    if (text.includes(served)) return
+    writeFileSync(broker.profilesFile, `${text}PREFECT_API_KEY = "${served}"\n`)
+  })
+  await broker.profiles.logout('cloud', { revoke: true })
+  t.ok(broker.ledger.read().keys[item])
+  await broker.minder.look()
+  t.match(broker.credentials.serve('cloud'), { owner: { handle: 'terry' }, key: { origin: 'minted' } })
+  t.equal(broker.served(), served)
+})
+
 t.test('never sends the current key to the host of another key', async (t) => {
   const { sim, broker } = await setStage(t)
   const trap = await startCloudSimulator()
@@ -85,6 +105,22 @@ t.test('forgets and revokes nothing if the file cannot be written', async (t) =>
   await t.rejects(broker.profiles.logout('cloud', { revoke: true }), { code: 'profiles_file_invalid' })
   t.equal(broker.served(), served)
   t.equal(sim.keys.find(served)?.deletedAt, undefined)
+})
+
+t.test('forgets nothing while nobody knows whether the file has a key', async (t) => {
+  const { sim, broker, root } = await setStage(t)
+  await broker.logins.keep(await broker.delivery(sim.issueKey()))
+  const served = broker.served()
+  const text = await broker.file()
+  await broker.close()
+  await writeFile(broker.profilesFile, `${text}[profiles.\n`)
+  const again = await openBroker({ root, sim })
+  t.after(() => again.close())
+  for (const revoke of [true, false]) {
+    await t.rejects(again.profiles.logout('cloud', { revoke }), { code: 'profiles_file_invalid' })
+  }
+  await again.write(text)
+  t.equal(again.served(), served)
 })
 
 t.test('deletes an item that a locked vault could not delete once the vault is open', async (t) => {

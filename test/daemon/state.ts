@@ -14,6 +14,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { startCloudSimulator } from '../../sim/simulator.js'
 import { openState, type StateOptions } from '../../src/daemon/state.js'
+import { profileRecord } from '../../src/keys/ledger.js'
 import { silentLog } from '../../src/std/log.js'
 import { createTokens } from '../../src/tokens/issue.js'
 import { makeRoot, openBroker } from '../fixtures/broker.js'
@@ -282,6 +283,8 @@ t.test('after a clean end nothing is supposed; the mark counts once', async (t) 
   const unclean = await open(stateDir)
   t.match(unclean.ledger.read().keys, { 'key-a': { handedOut: true }, 'key-b': { handedOut: true } })
   t.ok((unclean.ledger.read().profiles.a?.generation ?? 0) > 1000, 'no generation is used twice')
+  const fresh = profileRecord(unclean.ledger.read(), 'new').generation
+  t.ok(fresh > 1000, 'nor one of a profile that was never written')
 })
 
 t.test('a mark does not count for a ledger that was replaced or restored', async (t) => {

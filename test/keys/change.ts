@@ -446,3 +446,31 @@ t.test('a key that is left to a login goes with it if it fails', { timeout: 60_0
     await sim.close()
   }
 })
+
+t.test('a change that was killed before its edit takes nothing back of what others do', async (t) => {
+  for (const [how, write] of Object.entries({
+    'our own command': (broker: TestBroker, url: string) =>
+      broker.profiles.create({ name: 'cloud', apiUrl: url }),
+    'another program': (broker: TestBroker, url: string) => writeFile(broker.profilesFile, table(url)),
+  })) {
+    const { sim, broker, open } = await setStage(t)
+    const delivery = await broker.delivery(sim.issueKey())
+    broker.saboteur.onStep((step) => {
+      if (step === 'before vault.put') broker.saboteur.arm(0)
+    })
+    await t.rejects(broker.logins.keep(delivery))
+    t.match(Object.values(broker.journal.read().entries), [{ step: 'intended' }], how)
+    let mend = () => {}
+    const next = await open(({ saboteur }) => {
+      mend = saboteur.fail('ledger.update', 'before', diskFull)
+    })
+    const url = sim.workspaceUrl('prefect/terry')
+    if (how === 'our own command') await t.rejects(write(next, url), { code: 'disk_failed' })
+    mend()
+    await write(next, url)
+    const written = await next.file()
+    await next.recover()
+    t.equal(await next.file(), written, how)
+    t.strictSame(next.journal.read().entries, {}, how)
+  }
+})

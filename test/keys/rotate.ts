@@ -1,4 +1,4 @@
-import { rm } from 'node:fs/promises'
+import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import type { Fault, FaultMatcher } from '../../sim/faults/faults.js'
@@ -10,6 +10,7 @@ import { makeRoot, openBroker, type TestBroker } from '../fixtures/broker.js'
 const MINT = { method: 'POST', path: /\/api_keys$/ }
 const DELETE = { method: 'DELETE', path: /\/api_keys\// }
 const WORKSPACES = { path: '/api/me/workspaces' }
+const ELSEWHERE = { account_id: 'a1', account_handle: 'eve', workspace_id: 'w1', workspace_handle: 'eve' }
 
 interface Stage {
   readonly sim: Simulator
@@ -287,8 +288,7 @@ t.test('keeps the new key if Prefect is unreachable while verifying, and finishe
 t.test('keeps the id of an unverified key until it can be deleted', async (t) => {
   const stage = await setStage(t)
   const outage = stage.sim.faults.always(DELETE, status(503))
-  const elsewhere = { account_id: 'a1', account_handle: 'eve', workspace_id: 'w1', workspace_handle: 'eve' }
-  stage.sim.faults.next(WORKSPACES, { kind: 'status', status: 200, body: [elsewhere] })
+  stage.sim.faults.next(WORKSPACES, { kind: 'status', status: 200, body: [ELSEWHERE] })
   await t.rejects(stage.broker.rotator.rotate('cloud'), { code: 'workspace_none' })
   const [left] = living(stage)
   t.match(entries(stage.broker), [{ step: 'lost', cloudId: left?.id }])
@@ -298,6 +298,22 @@ t.test('keeps the id of an unverified key until it can be deleted', async (t) =>
   t.equal(living(stage).length, 0)
   t.strictSame(entries(again), [])
   t.equal(again.served(), stage.old)
+})
+
+t.test('a key that is to be deleted is not forgotten while nobody can read the file', async (t) => {
+  const stage = await setStage(t)
+  stage.sim.faults.always(DELETE, status(503))
+  stage.sim.faults.next(WORKSPACES, { kind: 'status', status: 200, body: [ELSEWHERE] })
+  await t.rejects(stage.broker.rotator.rotate('cloud'), { code: 'workspace_none' })
+  const [left] = living(stage)
+  await stage.broker.close()
+  await writeFile(stage.broker.profilesFile, '[profiles.\n')
+  const again = await stage.reopen()
+  await again.rotator.recover()
+  t.match(entries(again), [{ step: 'lost', cloudId: left?.id }])
+  stage.sim.faults.clear()
+  await again.rotator.recover()
+  t.strictSame([living(stage), entries(again)], [[], []])
 })
 
 t.test('a locked vault decides nothing about a new key', async (t) => {

@@ -235,3 +235,21 @@ t.test('a request gets what the file says, though a watch has seen it first', as
   await broker.credentials.refresh()
   t.equal(broker.credentials.serve('cloud').apiKey?.reveal(), key)
 })
+
+t.test('a change that cannot be undone yet, of a profile that never was, holds up nobody else', async (t) => {
+  const { sim, broker } = await setStage(t)
+  broker.credentials.hold(['team']).last()
+  const key = sim.issueKey()
+  await broker.write(`${await broker.file()}PREFECT_API_KEY = "${key}"\n`)
+  t.equal(broker.served(), key)
+  t.throws(() => broker.credentials.state('team'), { code: 'profile_not_found' })
+})
+
+t.test('a change under way does not hide that nobody could read the file', async (t) => {
+  const { broker, reopen } = await setStage(t)
+  await broker.close()
+  await writeFile(broker.profilesFile, '[profiles.\n')
+  const again = await reopen()
+  again.credentials.hold(['own'])
+  t.throws(() => again.credentials.state('own'), { code: 'profiles_file_invalid' })
+})
