@@ -13,8 +13,8 @@ const MUTATIONS = [
   {
     bug: 'a failed change is not undone in the file',
     file: 'src/keys/undo.ts',
-    from: "if (isWritten && !isAs(file, entry, 'found') && entry.undo.length > 0) {",
-    to: 'if (entry.undo.length < 0) {',
+    from: 'if (isToBeTakenBack(file, entry) && isRecorded(entry, keeper)) {',
+    to: 'if (!isRecorded(entry, keeper) && isToBeTakenBack(file, entry)) {',
   },
   {
     bug: 'a change shows before it is committed',
@@ -25,8 +25,8 @@ const MUTATIONS = [
   {
     bug: 'no journal',
     file: 'src/keys/change.ts',
-    from: 'if (!isPlain) await keeper.apply((ledger) => withChange(ledger, entry))',
-    to: 'if (!isPlain) keeper.ledger()',
+    from: 'return withChange(ledger, entry)',
+    to: 'return ledger',
   },
   {
     bug: 'what another program wrote meanwhile is overwritten',

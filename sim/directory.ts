@@ -1,6 +1,6 @@
 /** The accounts, workspaces, users and service accounts of the simulated Prefect Cloud. */
 import { randomUUID } from 'node:crypto'
-import { type Account, type Actor, type Bot, idsOfAccount, type User, type Workspace } from './api/rows.js'
+import type { Account, Actor, Bot, User, Workspace } from './api/rows.js'
 import { DEFAULT_SEED, type DirectorySeed, planDirectory } from './seed.js'
 
 export interface Directory {
@@ -59,7 +59,8 @@ export function createDirectory(seed: DirectorySeed = DEFAULT_SEED): Directory {
         accountId,
         name,
         createdAt,
-        workspaceIds: new Set(idsOfAccount(workspaces, accountId)),
+        // Shared with it one by one, as at Prefect Cloud.
+        workspaceIds: new Set(),
       }
       bots.set(bot.id, bot)
       return bot

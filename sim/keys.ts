@@ -11,6 +11,8 @@ export interface IssuedKey {
   readonly name: string
   readonly fingerprint: string
   readonly createdAt: number
+  /** Fingerprint of the key that a user made it with; absent if a browser did. */
+  readonly mintedWith?: string
   /** Absent if it never expires. */
   readonly expiresAt?: number
   /** `expiration` as the caller wrote it: Prefect echoes it unchanged (research/prefect.md 2.2). */
@@ -27,6 +29,7 @@ interface WantedKey {
   readonly ownerId: string
   readonly prefix: 'pnu_' | 'pnb_'
   readonly name: string
+  readonly mintedWith?: string
   readonly expiresAt?: number
   readonly expirationText?: string
 }

@@ -54,9 +54,14 @@ export function accountRoutes({ directory }: { readonly directory: Directory }):
   ]
 }
 
+/** Owners and Admins of the account (manage-roles.mdx). The wording for a handle that is taken is inferred. */
 async function createWorkspace(request: AuthedRequest, directory: Directory) {
   const accountId = adminOf(request, directory).id
   const { handle, name } = await request.body(WantedWorkspace)
+  const isTaken = [...directory.workspaces.values()].some(
+    (workspace) => workspace.accountId === accountId && workspace.handle === handle,
+  )
+  if (isTaken) throw refusal(detail(409, 'A workspace with this handle already exists.'))
   const workspace = directory.addWorkspace({ accountId, handle, name, owner: request.actor })
   return json(201, workspaceJson(workspace))
 }
@@ -71,7 +76,7 @@ async function filterWorkspaces(request: AuthedRequest, directory: Directory) {
 }
 
 /** Returns the account in the path; 404 for non-members (research/prefect.md 1.9). */
-function memberOf({ actor, param }: AuthedRequest, directory: Directory): Account {
+export function memberOf({ actor, param }: AuthedRequest, directory: Directory): Account {
   const account = directory.accountsOf(actor).find(({ id }) => id === param('accountId'))
   if (account === undefined) throw refusal(detail(404, 'Not Found'))
   return account
@@ -85,7 +90,7 @@ export function adminOf(request: AuthedRequest, directory: Directory): Account {
 }
 
 /** Returns the workspace in the path; 404 for non-members (research/prefect.md 1.9). */
-function workspaceOf(request: AuthedRequest, directory: Directory): Workspace {
+export function workspaceOf(request: AuthedRequest, directory: Directory): Workspace {
   const { id: accountId } = memberOf(request, directory)
   const workspace = directory.workspaces.get(request.param('workspaceId'))
   if (workspace?.accountId !== accountId || !request.actor.workspaceIds.has(workspace.id)) {

@@ -43,11 +43,10 @@ export function createApi(parts: ApiParts): Api {
 
     // A request with an invalid key must not learn which paths exist.
     const caller = parts.gate.admit(presentedKey(request.headers))
+    const match = matchRoute(routes, request.method, path)
+    if (match.kind === 'route') return match.route.run({ ...request, ...caller, param: match.param })
     const inWorkspace = parts.workspaceApi.locate(path)
     if (inWorkspace !== undefined) return parts.workspaceApi.answer(request, caller.actor, inWorkspace)
-
-    const match = matchRoute(routes, request.method, path)
-    if (match.kind === 'none') return match.answer
-    return match.route.run({ ...request, ...caller, param: match.param })
+    return match.answer
   }
 }

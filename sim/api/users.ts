@@ -47,7 +47,8 @@ async function mint(request: AuthedRequest, { keys, minting }: UserRouteOptions)
   const user = self(request)
   const { name, expiration } = await request.body(WantedKey)
   if (!minting()) throw refusal(detail(403, 'API key creation is not allowed.'))
-  const { key, text } = keys.issue({ ownerId: user.id, prefix: 'pnu_', name, ...parseExpiration(expiration) })
+  const wanted = { ownerId: user.id, prefix: 'pnu_', name, mintedWith: request.key.fingerprint } as const
+  const { key, text } = keys.issue({ ...wanted, ...parseExpiration(expiration) })
   return json(201, { ...keyJson(key), key: text })
 }
 

@@ -4,12 +4,18 @@ import { BrokerError, isBrokerError } from '../base/errors.js'
 import type { Disposal } from '../keys/disposal.js'
 import type { KeyKeeper } from '../keys/keeper.js'
 import { type KeyFacts, type KeyRecord, keyFacts, profilesServing } from '../keys/ledger.js'
+import { findMade, type MadeKey } from '../keys/made.js'
 import type { Turns } from '../keys/turns.js'
 import type { CloudApi, CloudKey } from '../prefect/cloud.js'
+import type { ServerTimes } from '../prefect/server-time.js'
 import { shownName } from '../profiles/bundled.js'
 import { type Credentials, type Served, target } from '../serve/credentials.js'
 import { defined } from '../std/defined.js'
+import type { Log } from '../std/log.js'
 import type { Secret } from '../std/secret.js'
+import { quoteWord } from '../std/text.js'
+import { findKeyInUse, type KeyInUse } from './key-in-use.js'
+import { createMadeKeys } from './made-keys.js'
 
 /** A key that only Prefect lists has no fingerprint and no origin. Times in epoch ms. */
 export interface KeyEntry
@@ -22,8 +28,15 @@ export interface KeyEntry
 }
 
 export interface KeyAdmin {
-  /** The keys in the vault, and those that Prefect lists; `notices` say what cannot be listed. */
+  /**
+   * The keys in the vault, those created here, and those that Prefect lists; `notices` say what cannot be listed. A key that was
+   * created here is listed at once, and until Prefect says that it is gone.
+   */
   list(profile?: string): Promise<{ readonly keys: readonly KeyEntry[]; readonly notices: readonly string[] }>
+  /**
+   * `expiresAt`: epoch ms; absent: never expires. Rejects with `bad_request` for a time that is past, `key_minting_refused`, or as
+   * `CloudApi` does. If the answer of Prefect is lost, `list` says that a key of this name may exist.
+   */
   create(wanted: { readonly profile?: string; readonly name: string; readonly expiresAt?: number }): Promise<{
     readonly profile: string
     readonly id: string
@@ -31,8 +44,15 @@ export interface KeyAdmin {
     readonly key: Secret
     readonly expiresAt?: number
   }>
-  /** Rejects with `profile_in_use` for a key that is being served. */
-  delete(id: string, profile?: string): Promise<'deleted' | 'already_gone'>
+  /**
+   * Rejects with `key_not_found` for a key that Prefect does not have, and `profile_in_use` for one that is served, is in the
+   * profile file, or, without `isSure`, may be one of these: a key from a browser or a file has no known id. `already_gone`:
+   * a key that we knew was deleted before.
+   */
+  delete(
+    id: string,
+    options?: { readonly profile?: string; readonly isSure?: boolean },
+  ): Promise<'deleted' | 'already_gone'>
 }
 
 interface KeyAdminParts {
@@ -41,10 +61,15 @@ interface KeyAdminParts {
   readonly keeper: KeyKeeper
   readonly disposal: Pick<Disposal, 'isInUse'>
   readonly turns: Turns
+  readonly times: ServerTimes
+  readonly newId: () => string
+  readonly log: Log
 }
 
 export function createKeyAdmin(parts: KeyAdminParts): KeyAdmin {
-  const { credentials, cloud, keeper, disposal, turns } = parts
+  const { credentials, cloud, keeper, turns } = parts
+  const madeKeys = createMadeKeys(parts)
+
   return {
     async list(profile) {
       const { resolved, outcome } = credentials.state(profile)
@@ -54,17 +79,26 @@ export function createKeyAdmin(parts: KeyAdminParts): KeyAdmin {
       )
       const ours = records.map((record) => entryOf(keeper, record))
       const atPrefect = outcome.kind === 'served' ? await listAtPrefect(parts, outcome.served) : []
-      if (atPrefect === undefined) return { keys: ours, notices: [NO_LIST] }
-      const others = atPrefect.filter(({ id }) => !records.some(({ cloudId }) => cloudId === id))
-      return { keys: [...ours, ...others.map((key) => foreignEntry(name, key))], notices: [] }
+      const made = await madeKeys.list(profile === undefined ? undefined : name, atPrefect)
+      const isShown = (id?: string) => id !== undefined && ours.some((entry) => entry.id === id)
+      const others = (atPrefect ?? []).filter(({ id }) => !isShown(id))
+      const created = made.filter(({ id }) => !isShown(id) && !others.some((other) => other.id === id))
+      return {
+        keys: [
+          ...ours,
+          ...others.map((key) => foreignEntry(name, key)),
+          ...created.flatMap((key) => madeEntry(key) ?? []),
+        ],
+        notices: [
+          ...(atPrefect === undefined ? [NO_LIST] : []),
+          ...created.filter(({ id }) => id === undefined).map(lostNotice),
+        ],
+      }
     },
     async create({ profile, name, expiresAt }) {
       const served = credentials.serve(profile)
-      const userId = await userIdOf(parts, served)
-      const minted = await cloud.createKey(target(credentials, served), userId, {
-        name,
-        ...defined({ expiresAt }),
-      })
+      const userId = () => userIdOf(parts, served)
+      const minted = await madeKeys.mint(served, userId, { name, ...defined({ expiresAt }) })
       return {
         profile: served.profile,
         id: minted.id,
@@ -73,35 +107,70 @@ export function createKeyAdmin(parts: KeyAdminParts): KeyAdmin {
         ...defined({ expiresAt: minted.expiresAt }),
       }
     },
-    async delete(id, profile) {
+    async delete(id, { profile, isSure = false } = {}) {
       const served = credentials.serve(profile)
       const asked = target(credentials, served)
       const { cloudApiUrl } = asked
       const userId = await userIdOf(parts, served)
+      const isIt = (key: { readonly cloudApiUrl: string }, its: string | undefined) =>
+        its === id && key.cloudApiUrl === cloudApiUrl
       const records = () =>
-        Object.values(keeper.ledger().keys).filter(
-          (record) => record.cloudId === id && record.cloudApiUrl === cloudApiUrl,
-        )
+        Object.values(keeper.ledger().keys).filter((record) => isIt(record, record.cloudId))
+      const made = () => Object.values(keeper.ledger().made ?? {}).find((one) => isIt(one, one.id))
       const names = [served.profile, ...records().map((record) => record.profile)]
       return turns.run(names, async () => {
-        for (const record of records()) {
-          if (!disposal.isInUse(record)) continue
-          throw new BrokerError(
-            'profile_in_use',
-            `key ${id} is the one being served for profile ${shownName(record.profile)}`,
-            { hint: 'prefect-auth logout --revoke' },
-          )
-        }
+        const read = await cloud.readKey(asked, userId, id)
+        const key = { id, userId, cloudApiUrl, ...defined({ fingerprint: made()?.fingerprint, read }) }
+        const used = findKeyInUse(parts, key)
+        if (used !== undefined && (used.isCertain || !isSure)) throw inUse(id, used)
+        const isKnown = made() !== undefined || records().length > 0
+        if (read === undefined && !isKnown) throw notFound(id, served.profile)
         const outcome = await cloud.deleteKey(asked, userId, id)
         for (const { item } of records()) await keeper.forget(item)
+        await madeKeys.forget((one) => isIt(one, one.id))
         return outcome
       })
     },
   }
 }
 
+function inUse(id: string, { profile, isCertain }: KeyInUse): BrokerError {
+  if (profile === undefined) {
+    return new BrokerError(
+      'profile_in_use',
+      `key ${id} may be in profiles.toml, which could not be read yet`,
+      {
+        hint: 'prefect-auth doctor',
+      },
+    )
+  }
+  const name = shownName(profile)
+  if (isCertain) {
+    return new BrokerError('profile_in_use', `key ${id} is the one being used by profile ${name}`, {
+      hint: `prefect-auth logout --revoke --profile ${quoteWord(profile)}`,
+    })
+  }
+  return new BrokerError(
+    'profile_in_use',
+    `key ${id} may be the one being used by profile ${name}: Prefect never told the id of that key`,
+    { hint: `prefect-auth keys delete ${quoteWord(id)} --yes      (if it is another one)` },
+  )
+}
+
+function notFound(id: string, profile: string): BrokerError {
+  return new BrokerError(
+    'key_not_found',
+    `there is no key ${id} of the user whose key profile ${shownName(profile)} has`,
+    { hint: 'prefect-auth keys ls' },
+  )
+}
+
 const NO_LIST =
   'Prefect Cloud has no documented way to list keys: only those known to this machine are shown; see all of them at /my/api-keys in the Prefect UI'
+
+function lostNotice({ name }: MadeKey): string {
+  return `the answer to the creation of key '${name}' was lost: if it is at /my/api-keys in the Prefect UI, delete it there`
+}
 
 /** Keys belong to users; the owner of a key from the file is not known yet. */
 async function userIdOf({ keeper, cloud, credentials }: KeyAdminParts, served: Served): Promise<string> {
@@ -114,7 +183,10 @@ async function userIdOf({ keeper, cloud, credentials }: KeyAdminParts, served: S
     throw new BrokerError(
       'key_minting_refused',
       "the key of this profile is a service account's; only users can manage their keys",
-      { hint: 'manage service account keys in the Prefect UI', cause: error },
+      {
+        hint: 'prefect-auth service-account ls --profile NAME      (the profile of an account Admin)',
+        cause: error,
+      },
     )
   }
 }
@@ -131,10 +203,14 @@ async function listAtPrefect(parts: KeyAdminParts, served: Served): Promise<read
   }
 }
 
+/** A key that was created here and then brought back, by a login or in the file, has the id that it was created with. */
 function entryOf(keeper: KeyKeeper, record: KeyRecord): KeyEntry {
   const isCurrent = profilesServing(keeper.ledger(), record.item).length > 0
+  const made = record.cloudId === undefined ? findMade(keeper.ledger(), record) : undefined
+  const known = made && defined({ id: made.id, name: made.name, expiresAt: made.expiresAt })
   return {
     ...keyFacts(record),
+    ...known,
     profile: record.profile,
     state: isCurrent ? 'current' : 'retired',
     isHandedOut: record.handedOut,
@@ -150,4 +226,10 @@ function foreignEntry(profile: string, { id, name, createdAt, expiresAt }: Cloud
     name,
     ...defined({ issuedAt: createdAt, expiresAt }),
   }
+}
+
+function madeEntry({ id, profile, name, startedAt, fingerprint, expiresAt }: MadeKey): KeyEntry | undefined {
+  if (id === undefined) return undefined
+  const known = defined({ fingerprint, expiresAt })
+  return { profile, state: 'at_prefect', id, name, issuedAt: startedAt, ...known }
 }

@@ -41,6 +41,7 @@ export async function logOut(
   { changes, keeper, rotator, credentials, events, now, newId, settle }: LogOutParts,
   name: string,
   revoke: boolean,
+  keepUnrevoked = false,
 ): Promise<LogoutOutcome> {
   // Settled first while there is a key to ask with: what a renewal has begun must not outlive the log-out at Prefect.
   if (revoke && rotationsOf({ entries: keeper.ledger().changes ?? {} }, name).length > 0)
@@ -78,7 +79,11 @@ export async function logOut(
       // Only for the case that the log-out fails and the file gets its key back.
       keys: planned === undefined ? [] : [{ ...planned, isOptional: true }],
       edits: inFile.length > 0 ? [{ kind: 'set', name, settings: { PREFECT_API_KEY: undefined } }] : [],
-      outcome: { forget: { profile: name, items: [...new Set(items)], heirs }, revoke },
+      outcome: {
+        forget: { profile: name, items: [...new Set(items)], heirs },
+        revoke,
+        ...(keepUnrevoked ? { keepUnrevoked } : {}),
+      },
     }
   }
   const { revoked: asked } = await changes.run([name], plan)

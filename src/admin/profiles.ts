@@ -34,8 +34,11 @@ export interface ProfileAdmin {
   rename(name: string, to: string): Promise<void>
   /** Moves the file's plain-text key into the vault. Rejects with `profile_has_no_key` if there is none. */
   adopt(name: string): Promise<{ readonly fingerprint: string; readonly message: string }>
-  /** Forgets the profile's keys and keeps its URL; with `revoke` deletes what it can at Prefect first. */
-  logout(name: string, options: { readonly revoke: boolean }): Promise<LogoutOutcome>
+  /** Forgets the profile's keys and keeps its URL; with `revoke` deletes what it can at Prefect first; with `keepUnrevoked`, keeps the rest out of use. */
+  logout(
+    name: string,
+    options: { readonly revoke: boolean; readonly keepUnrevoked?: boolean },
+  ): Promise<LogoutOutcome>
 }
 
 export function createProfileAdmin({
@@ -147,8 +150,13 @@ export function createProfileAdmin({
     },
 
     adopt: (name) => adoptKey({ changes, keeper, credentials, cloud, events, now, newId, settle }, name),
-    logout: (name, { revoke }) =>
-      logOut({ changes, keeper, rotator, credentials, events, now, newId, settle }, name, revoke),
+    logout: (name, { revoke, keepUnrevoked }) =>
+      logOut(
+        { changes, keeper, rotator, credentials, events, now, newId, settle },
+        name,
+        revoke,
+        keepUnrevoked,
+      ),
   }
 }
 

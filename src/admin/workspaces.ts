@@ -4,6 +4,7 @@ import { BrokerError } from '../base/errors.js'
 import type { Changes } from '../keys/change.js'
 import type { ChangeOutcome } from '../keys/journal.js'
 import type { KeyKeeper } from '../keys/keeper.js'
+import { type Account, type AccountApi, roleNeeded } from '../prefect/account.js'
 import { type CloudApi, type Workspace, workspaceApiUrl } from '../prefect/cloud.js'
 import { isOwnToken } from '../prefect/proxied.js'
 import { findWorkspace } from '../prefect/workspaces.js'
@@ -25,6 +26,15 @@ export interface WorkspaceAdmin {
     profile: string | undefined,
     workspace: string,
   ): Promise<{ readonly profile: string; readonly workspace: Workspace; readonly apiUrl: string }>
+  /**
+   * Creates a workspace at Prefect; the profile keeps the one it has. `account`: a handle or an id; default: the account of the
+   * profile's workspace, else the only one. Rejects with `workspace_required` if several are possible, `workspace_not_found` for an
+   * account that the key does not see, `prefect_forbidden` with the role that it takes, or as `AccountApi` does.
+   */
+  create(
+    profile: string | undefined,
+    wanted: { readonly handle: string; readonly name?: string; readonly account?: string },
+  ): Promise<{ readonly profile: string; readonly workspace: Workspace }>
 }
 
 export function createWorkspaceAdmin({
@@ -36,7 +46,7 @@ export function createWorkspaceAdmin({
   settle,
 }: {
   readonly credentials: Credentials
-  readonly cloud: CloudApi
+  readonly cloud: Pick<CloudApi, 'workspaces'> & Pick<AccountApi, 'accounts' | 'createWorkspace'>
   readonly keeper: Pick<KeyKeeper, 'note' | 'profile'>
   readonly changes: Changes
   readonly now: () => number
@@ -93,7 +103,45 @@ export function createWorkspaceAdmin({
       if (chosen === undefined) throw new BrokerError('internal', 'no workspace was chosen')
       return { profile: name, ...chosen }
     },
+    async create(profile, { handle, name = handle, account: named }) {
+      const served = requireCloud(credentials.serve(profile))
+      const asked = target(credentials, served)
+      const accounts = await cloud.accounts(asked)
+      const { accountId, accountHandle } = findAccount(accounts, named ?? served.workspace?.accountId)
+      const { cloudUiUrl: uiUrl } = credentials.state(served.profile).resolved
+      const workspaceId = await cloud
+        .createWorkspace(asked, accountId, { handle, name })
+        .catch((error: unknown) => {
+          throw roleNeeded(error, { accountId, uiUrl, name: 'Workspaces' })
+        })
+      const workspace = {
+        accountId,
+        accountHandle,
+        workspaceId,
+        workspaceHandle: handle,
+        workspaceName: name,
+      }
+      return { profile: served.profile, workspace }
+    },
   }
+}
+
+/** Throws `workspace_not_found` or `workspace_required`, which name the accounts there are. */
+function findAccount(accounts: readonly Account[], named: string | undefined): Account {
+  const handles = accounts.map(({ accountHandle }) => accountHandle).slice(0, 10)
+  const hint = `prefect-auth workspace create ACCOUNT/HANDLE      (accounts: ${handles.join(', ')})`
+  if (named === undefined) {
+    const [only] = accounts
+    if (only !== undefined && accounts.length === 1) return only
+    throw new BrokerError('workspace_required', 'it is not known in which account to create the workspace', {
+      hint,
+    })
+  }
+  const found = accounts.find(
+    ({ accountId, accountHandle }) => accountHandle === named || accountId === named.toLowerCase(),
+  )
+  if (found !== undefined) return found
+  throw new BrokerError('workspace_not_found', `the key sees no account ${shownName(named)}`, { hint })
 }
 
 /** A login through the proxy may have left a token of ours, which is no key at the real URL. */

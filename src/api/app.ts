@@ -33,6 +33,7 @@ import { loginRoutes } from './logins.js'
 import { createMetrics, metricsRoutes } from './metrics.js'
 import { createRouteBook, openapiRoutes, type RouteFacts } from './openapi.js'
 import { profileRoutes } from './profiles.js'
+import { serviceAccountRoutes } from './service-accounts.js'
 import { statusRoutes } from './status.js'
 import { tokenRoutes } from './tokens.js'
 import { workspaceRoutes } from './workspaces.js'
@@ -48,6 +49,7 @@ const NOUNS = [
   workspaceRoutes,
   loginRoutes,
   keyRoutes,
+  serviceAccountRoutes,
   tokenRoutes,
   eventRoutes,
   auditRoutes,

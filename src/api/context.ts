@@ -2,6 +2,7 @@
 
 import type { KeyAdmin } from '../admin/keys.js'
 import type { ProfileAdmin } from '../admin/profiles.js'
+import type { ServiceAccountDirectory } from '../admin/service-accounts.js'
 import type { VaultAdmin } from '../admin/vault.js'
 import type { WorkspaceAdmin } from '../admin/workspaces.js'
 import type { Audit } from '../audit/audit.js'
@@ -42,6 +43,7 @@ export interface AppDeps {
   readonly keys: KeyAdmin
   readonly renewal: RenewalAdmin
   readonly serviceAccounts: ServiceAccountAdmin
+  readonly serviceAccountDirectory: ServiceAccountDirectory
   readonly vault: VaultAdmin
   readonly logins: LoginSessions
   readonly inspection: Inspection

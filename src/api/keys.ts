@@ -1,9 +1,8 @@
-/** Keys: list, create, delete and renew them, and rotate those of service accounts. */
+/** Keys: list, create, delete and renew them. */
 
 import type { KeyEntry } from '../admin/keys.js'
 import type { ApiServer } from '../http/schema.js'
 import type { RenewalView } from '../renewal/view.js'
-import { SECOND_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import type { Caller } from '../tokens/access.js'
 import {
@@ -19,8 +18,6 @@ import {
   renewAnswer,
   renewBody,
   renewParams,
-  rotateBotAnswer,
-  rotateBotBody,
   type RenewalView as WireView,
 } from '../wire/keys.js'
 import type { RouteContext } from './context.js'
@@ -31,7 +28,6 @@ export function keyRoutes(api: ApiServer, context: RouteContext): void {
   createRoute(api, context)
   deleteRoute(api, context)
   renewRoute(api, context)
-  rotateRoute(api, context)
 }
 
 function listRoute(api: ApiServer, context: RouteContext): void {
@@ -104,8 +100,8 @@ function deleteRoute(api: ApiServer, { guard, keys, trail }: RouteContext): void
       schema: { params: keyParams, querystring: deleteKeyQuery, response: { 200: deleteKeyAnswer } },
     },
     async (request, reply) => {
-      const { profile } = request.query
-      const outcome = await keys.delete(request.params.id, profile)
+      const { profile, sure } = request.query
+      const outcome = await keys.delete(request.params.id, defined({ profile, isSure: sure }))
       trail.done(request, guard.callerOf(request), 'key_deleted', defined({ profile }))
       return reply.send({ id: request.params.id, outcome })
     },
@@ -129,40 +125,6 @@ function renewRoute(api: ApiServer, { guard, renewal, trail }: RouteContext): vo
       return reply.send({ profile, outcome: kind, key: renderKey(key) })
     },
   )
-}
-
-function rotateRoute(api: ApiServer, { guard, serviceAccounts, trail }: RouteContext): void {
-  api.post(
-    '/v1/keys/rotate-service-account',
-    {
-      config: { needs: 'admin', summary: "Rotate a service account's key and keep the new one" },
-      schema: { body: rotateBotBody, response: { 200: rotateBotAnswer } },
-    },
-    async (request, reply) => {
-      const { profile, name, owner_profile, old_key_lives_s, expires_in_s } = request.body
-      const { key, oldKeyExpiresAt } = await serviceAccounts.rotate({
-        profile,
-        name,
-        ...defined({
-          ownerProfile: owner_profile,
-          oldKeyLivesMs: milliseconds(old_key_lives_s),
-          expiresInMs: milliseconds(expires_in_s),
-        }),
-      })
-      const { fingerprint } = key
-      trail.done(request, guard.callerOf(request), 'key_rotated', { profile, fingerprint })
-      return reply.send({
-        profile,
-        service_account: name,
-        key: renderKey(key),
-        old_key_expires_at: renderTime(oldKeyExpiresAt),
-      })
-    },
-  )
-}
-
-function milliseconds(seconds: number | undefined): number | undefined {
-  return seconds === undefined ? undefined : seconds * SECOND_MS
 }
 
 /** A key that Prefect lists and we do not hold has no fingerprint and no origin. */

@@ -10,6 +10,7 @@ import { defined } from '../std/defined.js'
 import { Secret } from '../std/secret.js'
 import {
   type LoginView,
+  loginAddressBody,
   loginBody,
   loginConfirmBody,
   loginKeyBody,
@@ -34,9 +35,9 @@ function beginRoute(api: ApiServer, { logins }: RouteContext): void {
       schema: { body: loginBody, response: { 200: loginView, 201: loginView } },
     },
     async (request, reply) => {
-      const { profile, workspace, owner, switch_owner } = request.body
+      const { profile, workspace, owner, port, switch_owner } = request.body
       const { login, isJoined } = await logins.begin(
-        defined({ profile, workspace, owner, switchOwner: switch_owner }),
+        defined({ profile, workspace, owner, port, switchOwner: switch_owner }),
       )
       reply.header('location', `/v1/logins/${encodeURIComponent(login.id)}`)
       return answer(reply.code(isJoined ? 200 : 201), login)
@@ -77,6 +78,17 @@ function answerRoutes(api: ApiServer, { logins }: RouteContext): void {
     async (request, reply) => {
       const { api_key, exchange = false } = request.body
       return answer(reply, await logins.submitKey(request.params.id, new Secret(api_key), { exchange }))
+    },
+  )
+  api.post(
+    '/v1/logins/:id/address',
+    {
+      config: { needs: 'admin', summary: 'Submit the address that the browser ended on' },
+      schema: { params: loginParams, body: loginAddressBody, response: { 200: loginView } },
+    },
+    async (request, reply) => {
+      const { id } = request.params
+      return answer(reply, await logins.submitAddress(id, new Secret(request.body.address)))
     },
   )
   api.post(

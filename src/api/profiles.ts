@@ -162,8 +162,8 @@ function logoutRoute(api: ApiServer, { guard, profiles, trail }: RouteContext): 
     },
     async (request, reply) => {
       const { name } = request.params
-      const { revoke = false } = request.body
-      const { forgotten, revoked, notRevoked } = await profiles.logout(name, { revoke })
+      const { revoke = false, keep_unrevoked: keepUnrevoked = false } = request.body
+      const { forgotten, revoked, notRevoked } = await profiles.logout(name, { revoke, keepUnrevoked })
       trail.done(request, guard.callerOf(request), 'logout', { profile: name })
       return reply.send({
         profile: name,

@@ -106,7 +106,7 @@ function renderDaemon(daemon: DaemonFacts): Status['daemon'] {
     started_at: renderTime(daemon.startedAt),
     node: daemon.node,
     state_dir: daemon.stateDir,
-    ...defined({ config_file: daemon.configFile }),
+    ...defined({ config_file: daemon.configFile, on_demand: daemon.isOnDemand || undefined }),
     log_level: daemon.logLevel,
   }
 }

@@ -4,6 +4,8 @@ import type { ApiServer } from '../http/schema.js'
 import { type Workspace, workspaceHandle } from '../prefect/cloud.js'
 import { defined } from '../std/defined.js'
 import {
+  createWorkspaceAnswer,
+  createWorkspaceBody,
   profileParams,
   setWorkspaceAnswer,
   setWorkspaceBody,
@@ -43,6 +45,20 @@ export function workspaceRoutes(api: ApiServer, { guard, trail, workspaces }: Ro
         workspace: renderWorkspace(workspace, workspace.workspaceId),
         api_url: withoutUserinfo(apiUrl),
       })
+    },
+  )
+  api.post(
+    '/v1/profiles/:name/workspaces',
+    {
+      config: { needs: 'admin', summary: 'Create a workspace; the profile keeps the one that it has' },
+      schema: { params: profileParams, body: createWorkspaceBody, response: { 201: createWorkspaceAnswer } },
+    },
+    async (request, reply) => {
+      const { handle, name, account } = request.body
+      const wanted = { handle, ...defined({ name, account }) }
+      const { profile, workspace } = await workspaces.create(request.params.name, wanted)
+      trail.done(request, guard.callerOf(request), 'workspace_created', { profile })
+      return reply.code(201).send({ profile, workspace: renderWorkspace(workspace, undefined) })
     },
   )
 }

@@ -38,7 +38,7 @@ function createHost(): Host {
       ? (file, args, env) => void Reflect.apply(found, process, [file, args, env])
       : undefined
   const uid = process.getuid?.()
-  return {
+  const host: Host = {
     env: process.env,
     home: findHome('prefect-auth'),
     platform: process.platform,
@@ -53,7 +53,13 @@ function createHost(): Host {
       process.on(signal, listener)
       return () => process.off(signal, listener)
     },
+    async startDaemon(transport) {
+      const { startOnDemand } = await import('../cli/on-demand.js')
+      const program = join(PACKAGE.dir, 'dist', 'authd.js')
+      return startOnDemand(host, { node: process.execPath, program }, transport)
+    },
   }
+  return host
 }
 
 function currentFolder(): string | undefined {

@@ -18,7 +18,7 @@ import { openLog } from '../daemon/open-log.js'
 import { countStart } from '../daemon/starts.js'
 import { ensurePrivateDirectory, readPlainFile } from '../os/private-files.js'
 import type { StatusSnapshot } from '../status/status.js'
-import { SECOND_MS, systemClock } from '../std/clock.js'
+import { MINUTE_MS, SECOND_MS, systemClock } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import { startTicking } from '../std/tick.js'
 import { closeDebugger, findDebugger } from './debugger.js'
@@ -29,6 +29,8 @@ const USAGE = 2
 /** How often a debugger port is looked for: at the moments at which the daemon wakes anyway. */
 const DEBUGGER_MS = 30 * SECOND_MS
 const IDLE = 'idle'
+/** `idle_exit` of a daemon that a command started, unless it is set. */
+const ON_DEMAND_IDLE_MS = 15 * MINUTE_MS
 /** Its listeners are closed by then: clients wait until it is gone. */
 const LEAVE_WITHIN_MS = 20 * SECOND_MS
 
@@ -67,12 +69,18 @@ async function main(): Promise<void> {
       'prefect-authd --help',
     )
   }
-  const { settings } = outcome
+  // Set by the command that started it.
+  const isOnDemand = env.PREFECT_AUTHD_STARTED_BY === 'request'
+  const { idle_exit } = outcome.settings
+  const settings = {
+    ...outcome.settings,
+    idle_exit: isOnDemand && idle_exit === 'off' ? ON_DEMAND_IDLE_MS : idle_exit,
+  }
   // In a terminal the log is written into it.
   await ensurePrivateDirectory(paths.stateDir)
   const { log, destination } = openDaemonLog(
     settings['log.level'],
-    loggedTo(process.stderr.isTTY === true, paths.stateDir),
+    loggedTo(process.stderr.isTTY === true || isOnDemand, paths.stateDir),
   )
   const stop = stopOnce(start.endedWell)
   const daemon = await startDaemon({
@@ -81,6 +89,7 @@ async function main(): Promise<void> {
     paths,
     ...defined({ configFile: file?.path }),
     env: process.env,
+    isOnDemand,
     host: {
       pid: process.pid,
       node: process.version,
@@ -197,9 +206,9 @@ main().catch((error: unknown) => {
   process.exit()
 })
 
-/** Under systemd and launchd stderr is the log; in a terminal it would bury the greeting. */
-function loggedTo(isTerminal: boolean, stateDir: string): string | undefined {
-  return isTerminal ? join(stateDir, 'authd.log') : undefined
+/** Under systemd and launchd stderr is the log; in a terminal it would bury the greeting, and a daemon on demand has none. */
+function loggedTo(isFile: boolean, stateDir: string): string | undefined {
+  return isFile ? join(stateDir, 'authd.log') : undefined
 }
 
 /** A disk that takes no log must not prevent the start: stderr takes it then. */

@@ -18,7 +18,7 @@ interface Question {
 }
 
 /** Owns the terminal, without echo, until it is closed. */
-interface OpenQuestion {
+export interface OpenQuestion {
   /** Resolves with the next line, trimmed. Ctrl-C and Ctrl-D reject with the failure `cancelled`. */
   next(): Promise<string>
   /** Prints a line above the question and keeps what was typed. */
@@ -113,6 +113,34 @@ export function openLine(
       if (waiting !== undefined) output.write(isDumb ? '\n' : CLEAR_LINE)
     },
   }
+}
+
+/** The one line that stdin holds, asked for like a question. `next` rejects with `usage` if there is none. */
+export function openStdinLine(session: Session): OpenQuestion {
+  let line: Promise<string> | undefined
+  return {
+    next() {
+      line ??= readLine(session)
+      return line
+    },
+    interject: session.say,
+    redraw: () => undefined,
+    close: () => void session.terminal.stdin.destroy(),
+  }
+}
+
+/** Does not wait for the end of stdin: a pipe may stay open. */
+async function readLine({ terminal: { stdin } }: Session): Promise<string> {
+  let text = ''
+  stdin.setEncoding('utf8')
+  for await (const chunk of stdin.iterator({ destroyOnReturn: false })) {
+    text += chunk
+    if (text.length > 10_000) throw usageError('stdin is too long for an address')
+    if (/\S[^\n]*\n/.test(text)) break
+  }
+  const line = text.trim().split('\n')[0]?.trim() ?? ''
+  if (line === '') throw usageError('there was no address on stdin')
+  return line
 }
 
 /** Asks for one line. */

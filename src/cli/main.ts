@@ -14,8 +14,11 @@ import { addLogs } from './commands/logs.js'
 import { addProfile } from './commands/profile.js'
 import { addReport } from './commands/report.js'
 import { addService } from './commands/service.js'
+import { addServiceAccount } from './commands/service-account.js'
+import { addSetup } from './commands/setup.js'
 import { addMetrics, addStatus, addVersion } from './commands/status.js'
 import { addToken } from './commands/token.js'
+import { addUninstall } from './commands/uninstall.js'
 import { addVault } from './commands/vault.js'
 import { addWorkspace } from './commands/workspace.js'
 import { exitCodeOf, formatFailure, formatFault } from './failure.js'
@@ -78,6 +81,8 @@ export function createProgram(start: Start, terminal: Surroundings): Command {
       writeErr: (text) => terminal.writeErr(text),
       getOutHelpWidth: () => terminal.stdout.columns ?? 100,
     })
+  program.commandsGroup('Start:')
+  addSetup(program, start)
   program.commandsGroup('Log in:')
   for (const add of [addLogin, addLogout, addAdopt]) add(program, start)
   program.commandsGroup('Use:')
@@ -88,10 +93,12 @@ export function createProgram(start: Start, terminal: Surroundings): Command {
   for (const add of [addStatus, addDoctor, addLogs, addEvents, addAudit, addMetrics, addReport])
     add(program, start)
   program.commandsGroup('Manage:')
-  for (const add of [addWorkspace, addProfile, addKeys, addRenew, addToken, addVault]) add(program, start)
+  for (const add of [addWorkspace, addProfile, addKeys, addServiceAccount, addRenew, addToken, addVault])
+    add(program, start)
   program.commandsGroup('Other:')
   addService(program, start)
   addIntegrate(program, start)
+  addUninstall(program, start)
   addCompletion(program)
   addHook(program, terminal)
   addVersion(program, start)

@@ -31,6 +31,7 @@ const MEANT: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     stop: 'service uninstall',
     rotate: 'renew --now',
     refresh: 'renew --now',
+    purge: 'uninstall --purge',
     prune: 'keys prune',
     log: 'logs',
     completions: 'completion bash',

@@ -4,18 +4,26 @@ import { MINUTE_MS, SECOND_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import { empty } from '../wire/common.js'
 import { auditList } from '../wire/events.js'
-import {
-  createKeyAnswer,
-  deleteKeyAnswer,
-  keyList,
-  type RenewBody,
-  type RotateBotBody,
-  renewAnswer,
-  rotateBotAnswer,
-} from '../wire/keys.js'
+import { createKeyAnswer, deleteKeyAnswer, keyList, type RenewBody, renewAnswer } from '../wire/keys.js'
 import { type LoginBody, type LoginView, loginView, logoutAnswer } from '../wire/login.js'
-import { adoptAnswer, profileList, profileView, setWorkspaceAnswer, workspaceList } from '../wire/profile.js'
-import { doctor, type Status, status, vaultAnswer } from '../wire/status.js'
+import {
+  adoptAnswer,
+  type CreateWorkspaceBody,
+  createWorkspaceAnswer,
+  profileList,
+  profileView,
+  setWorkspaceAnswer,
+  workspaceList,
+} from '../wire/profile.js'
+import {
+  type CreateServiceAccountBody,
+  createServiceAccountAnswer,
+  deleteServiceAccountAnswer,
+  type RotateBotBody,
+  rotateBotAnswer,
+  serviceAccountList,
+} from '../wire/service-accounts.js'
+import { doctor, type Status, shutdownAnswer, status, vaultAnswer } from '../wire/status.js'
 import { type CreateTokenBody, createTokenAnswer, type KeepTokensBody, tokenList } from '../wire/tokens.js'
 import { failWith, parseProblem } from './failure.js'
 import { parseTolerantly } from './tolerant.js'
@@ -83,6 +91,7 @@ export function createClient(transport: Transport) {
     ...createProfileCalls(caller),
     ...createLoginCalls(caller),
     ...createKeyCalls(caller),
+    ...createServiceAccountCalls(caller),
     ...createVaultCalls(caller),
   }
 }
@@ -129,9 +138,14 @@ function createProfileCalls({ call }: Caller) {
     renameProfile: (name: string, to: string) =>
       call(profileView, { method: 'POST', path: `${pathOf(name)}/rename`, body: { to } }),
     adopt: (name: string) => call(adoptAnswer, { method: 'POST', path: `${pathOf(name)}/adopt`, body: {} }),
-    logout: (name: string, revoke: boolean) =>
-      call(logoutAnswer, { method: 'POST', path: `${pathOf(name)}/logout`, body: { revoke } }),
+    /** `isKept`: what Prefect does not delete stays in the vault. */
+    logout: (name: string, revoke: boolean, isKept?: true) => {
+      const body = { revoke, ...defined({ keep_unrevoked: isKept }) }
+      return call(logoutAnswer, { method: 'POST', path: `${pathOf(name)}/logout`, body })
+    },
     workspaces: (name: string) => call(workspaceList, { method: 'GET', path: `${pathOf(name)}/workspaces` }),
+    createWorkspace: (name: string, body: CreateWorkspaceBody) =>
+      call(createWorkspaceAnswer, { method: 'POST', path: `${pathOf(name)}/workspaces`, body }),
     setWorkspace: (name: string, workspace: string) =>
       call(setWorkspaceAnswer, { method: 'PUT', path: `${pathOf(name)}/workspace`, body: { workspace } }),
   }
@@ -151,8 +165,8 @@ function createKeyCalls({ call }: Caller) {
   return {
     keys: (profile?: string) => call(keyList, { method: 'GET', path: `/v1/keys${query({ profile })}` }),
     createKey: (body: NewKey) => call(createKeyAnswer, { method: 'POST', path: '/v1/keys', body }),
-    deleteKey: (id: string, profile?: string) => {
-      const path = `/v1/keys/${encodeURIComponent(id)}${query({ profile })}`
+    deleteKey: (id: string, options: { readonly profile?: string; readonly sure?: 'true' } = {}) => {
+      const path = `/v1/keys/${encodeURIComponent(id)}${query({ ...options })}`
       return call(deleteKeyAnswer, { method: 'DELETE', path })
     },
     renew: (profile: string, body: RenewBody) =>
@@ -162,8 +176,6 @@ function createKeyCalls({ call }: Caller) {
         body,
         timeoutMs: RENEWED_WITHIN_MS,
       }),
-    rotateServiceAccount: (body: RotateBotBody) =>
-      call(rotateBotAnswer, { method: 'POST', path: '/v1/keys/rotate-service-account', body }),
     createToken: (body: CreateTokenBody) =>
       call(createTokenAnswer, { method: 'POST', path: '/v1/tokens', body }),
     tokens: () => call(tokenList, { method: 'GET', path: '/v1/tokens' }),
@@ -173,11 +185,36 @@ function createKeyCalls({ call }: Caller) {
   }
 }
 
+function createServiceAccountCalls({ call }: Caller) {
+  const pathOfAccount = (account: string) => `/v1/service-accounts/${encodeURIComponent(account)}`
+  return {
+    serviceAccounts: (profile?: string) =>
+      call(serviceAccountList, { method: 'GET', path: `/v1/service-accounts${query({ profile })}` }),
+    createServiceAccount: (body: CreateServiceAccountBody) =>
+      call(createServiceAccountAnswer, {
+        method: 'POST',
+        path: '/v1/service-accounts',
+        body,
+        timeoutMs: RENEWED_WITHIN_MS,
+      }),
+    deleteServiceAccount: (
+      account: string,
+      options: { readonly profile?: string; readonly sure?: 'true' } = {},
+    ) => {
+      const path = `${pathOfAccount(account)}${query({ ...options })}`
+      return call(deleteServiceAccountAnswer, { method: 'DELETE', path })
+    },
+    rotateServiceAccount: ({ name, ...body }: RotateBotBody) =>
+      call(rotateBotAnswer, { method: 'POST', path: `${pathOfAccount(name)}/rotate`, body }),
+  }
+}
+
 function createVaultCalls({ call }: Caller) {
   return {
     unlock: (passphrase: string) =>
       call(vaultAnswer, { method: 'POST', path: '/v1/vault/unlock', body: { passphrase } }),
     lock: () => call(vaultAnswer, { method: 'POST', path: '/v1/vault/lock', body: {} }),
+    shutDown: () => call(shutdownAnswer, { method: 'POST', path: '/v1/shutdown', body: {} }),
   }
 }
 
@@ -221,6 +258,8 @@ function createLoginCalls({ ask }: Caller) {
     },
     submitKey: (id: string, body: { readonly api_key: string; readonly exchange?: boolean }) =>
       step({ method: 'POST', path: `${loginPath(id)}/key`, body }),
+    submitAddress: (id: string, address: string) =>
+      step({ method: 'POST', path: `${loginPath(id)}/address`, body: { address } }),
     confirmLogin: (id: string, body: { readonly accept: boolean; readonly workspace?: string }) =>
       step({ method: 'POST', path: `${loginPath(id)}/confirm`, body }),
     cancelLogin: (id: string) => step({ method: 'DELETE', path: loginPath(id) }),

@@ -6,6 +6,7 @@ import { createKeyAdmin } from '../admin/keys.js'
 import { createRecogniser } from '../admin/own-keys.js'
 import { createProfileAdmin } from '../admin/profiles.js'
 import { createRenameFollower } from '../admin/renames.js'
+import { createServiceAccountDirectory } from '../admin/service-accounts.js'
 import { createVaultAdmin } from '../admin/vault.js'
 import { createWorkspaceAdmin } from '../admin/workspaces.js'
 import type { AppDeps } from '../api/context.js'
@@ -111,6 +112,7 @@ function createFeatures(parts: BrokerParts, core: Core) {
     cloud,
     disposal,
     turns,
+    changes,
     rotator,
     journal,
     events,
@@ -179,6 +181,8 @@ function createFeatures(parts: BrokerParts, core: Core) {
     clock,
     log: log.child({ part: 'idle' }),
     wakeTimer: parts.wakeTimer,
+    isOnDemand: parts.facts.isOnDemand === true,
+    tokens,
     hasOwnLogLevel: () => log.level() !== settings['log.level'],
     isStateBehind: () => parts.state.trouble() !== undefined,
     leave: () => parts.onShutdown('idle'),
@@ -264,8 +268,9 @@ function createAppParts(parts: BrokerParts, core: Core, features: Features): App
     inspection,
     renewal: renewal.admin,
     serviceAccounts: renewal.serviceAccounts,
+    serviceAccountDirectory: createServiceAccountDirectory({ ...keys, turns }),
     workspaces: createWorkspaceAdmin({ ...keys, changes, settle, now: () => clock.now() }),
-    keys: createKeyAdmin({ ...keys, disposal, turns }),
+    keys: createKeyAdmin({ ...keys, disposal, turns, times, newId: parts.newId, log }),
     vault: createVaultAdmin({ vault, keeper, events, settle }),
     way: { dispatcherFor: agent.dispatcherFor, onRejected },
     proxyAllow: settings['proxy.allow'],

@@ -9,11 +9,12 @@ import { nextDutyInMs } from '../renewal/due.js'
 import type { Renewal } from '../renewal/renewal.js'
 import type { Credentials } from '../serve/credentials.js'
 import type { Examination } from '../status/doctor.js'
-import { type Clock, MINUTE_MS, SECOND_MS, type Timer } from '../std/clock.js'
+import { type Clock, HOUR_MS, MINUTE_MS, SECOND_MS, type Timer } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
 import { formatDuration } from '../std/time.js'
 import type { ListenerFacts } from '../tokens/access.js'
+import type { Tokens } from '../tokens/tokens.js'
 import type { Vault, VaultDescription } from '../vault/vault.js'
 
 export interface IdleFacts {
@@ -43,6 +44,10 @@ export interface IdleFacts {
   readonly dutyInMs?: number
   /** Until systemd's timer starts the daemon again; absent: it does not run. */
   readonly wakeInMs?: number
+  /** A command started it, and the next one does again. Its listeners are closed when it is away. */
+  readonly isOnDemand?: boolean
+  /** Active ones: their holders could not reach anything. */
+  readonly tokens?: number
 }
 
 type IdleDecision =
@@ -56,6 +61,8 @@ type IdleDecision =
       readonly againInMs: number
     }
 
+/** An on-demand daemon has no timer: what is due so soon is done first. Later, the next command comes in time, or a login is needed. */
+const SOON_MS = HOUR_MS
 /** How late the timer may be (`AccuracySec`), with the time that a start takes. */
 const WAKE_MARGIN_MS = 2 * MINUTE_MS
 const LOOK_AGAIN_MS = 30 * SECOND_MS
@@ -74,9 +81,12 @@ export function decideIdleExit(facts: IdleFacts): IdleDecision {
 export function lastingObstacle({
   listeners,
   vault,
-}: Pick<IdleFacts, 'listeners' | 'vault'>): { readonly because: string; readonly hint: string } | undefined {
+  isOnDemand = false,
+}: Pick<IdleFacts, 'listeners' | 'vault' | 'isOnDemand'>):
+  | { readonly because: string; readonly hint: string }
+  | undefined {
   const open = listeners.filter(({ state }) => state === 'listening')
-  const own = open.find(({ inherited }) => inherited !== true)
+  const own = isOnDemand ? undefined : open.find(({ inherited }) => inherited !== true)
   if (own?.door === 'socket') {
     const because = 'no systemd socket started this daemon, so nothing would start it again'
     return { because, hint: 'prefect-auth service install      (or unset idle_exit)' }
@@ -106,6 +116,10 @@ function passingObstacle(facts: IdleFacts): string | undefined {
   if (journalEntries > 0) return 'a key change is not finished'
   if (hasOwnLogLevel) return 'the log level was changed by hand'
   if (facts.isStateBehind === true) return 'the state could not be written yet'
+  if (facts.isOnDemand === true) {
+    if ((facts.tokens ?? 0) > 0) return 'there are tokens, whose holders could not reach anything'
+    return dutyInMs !== undefined && dutyInMs < SOON_MS ? 'a key must be renewed soon' : undefined
+  }
   if (dutyInMs === undefined) return undefined
   if (wakeInMs === undefined) return 'prefect-authd.timer does not run and a key must be renewed later'
   if (dutyInMs > wakeInMs + WAKE_MARGIN_MS) return undefined
@@ -125,6 +139,8 @@ interface IdleParts {
   readonly log: Log
   /** When systemd starts the daemon again, epoch ms; `undefined`: never. */
   readonly wakeTimer: () => Promise<number | undefined>
+  readonly isOnDemand: boolean
+  readonly tokens: Pick<Tokens, 'list'>
   readonly hasOwnLogLevel: () => boolean
   readonly isStateBehind: () => boolean
   /** Ends the daemon; its listeners are closed by then. */
@@ -184,7 +200,7 @@ function createActive(parts: ActiveParts): IdleExit {
   const look = async (app: App): Promise<void> => {
     // As if the timer fired at once: systemd is asked last, and rarely.
     let decision = decideIdleExit({ ...gather(parts, app), wakeInMs: 0 })
-    if (decision.kind === 'leave') {
+    if (decision.kind === 'leave' && !parts.isOnDemand) {
       const wakeAt = await wakeTimer()
       const wakeInMs = wakeAt === undefined ? undefined : wakeAt - clock.now()
       decision = decideIdleExit({ ...gather(parts, app), ...defined({ wakeInMs }) })
@@ -224,7 +240,7 @@ function createActive(parts: ActiveParts): IdleExit {
             const finding = `idle_exit has no effect: ${obstacle.because}`
             return { verdict: 'warning', finding, remedy: obstacle.hint }
           }
-          const wakeAt = await wakeTimer()
+          const wakeAt = parts.isOnDemand ? clock.now() : await wakeTimer()
           if (wakeAt !== undefined) {
             const held = app === undefined ? undefined : reasonToStay(app, wakeAt - clock.now())
             const finding = `after ${formatDuration(afterMs)} without a request`
@@ -242,8 +258,8 @@ function createActive(parts: ActiveParts): IdleExit {
   }
 }
 
-function obstacleTo({ listeners, vault }: IdleParts): ReturnType<typeof lastingObstacle> {
-  return lastingObstacle({ listeners, vault: vault.describe() })
+function obstacleTo({ listeners, vault, isOnDemand }: IdleParts): ReturnType<typeof lastingObstacle> {
+  return lastingObstacle({ listeners, vault: vault.describe(), isOnDemand })
 }
 
 function gather(parts: ActiveParts, app: App): IdleFacts {
@@ -260,6 +276,8 @@ function gather(parts: ActiveParts, app: App): IdleFacts {
     isWorking: renewal.isBusy(),
     hasOwnLogLevel: parts.hasOwnLogLevel(),
     isStateBehind: parts.isStateBehind(),
+    isOnDemand: parts.isOnDemand,
+    tokens: parts.tokens.list().length,
     ...defined({ dutyInMs }),
   }
 }

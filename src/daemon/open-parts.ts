@@ -8,7 +8,8 @@ import type { OpenCallback } from '../login/callback.js'
 import { createFindCaller, type FindCaller } from '../os/callers.js'
 import { ensurePrivateDirectory } from '../os/private-files.js'
 import { createProcessIdentifier } from '../os/proc.js'
-import type { CloudApi, CloudDefaults, ServiceAccountsApi } from '../prefect/cloud.js'
+import type { AccountApi } from '../prefect/account.js'
+import type { CloudApi, CloudDefaults } from '../prefect/cloud.js'
 import { cloudDefaults, openCloudFromEnv } from '../prefect/open-cloud.js'
 import { createServerTimes, type ServerTimes } from '../prefect/server-time.js'
 import { createConnections } from '../profiles/connections.js'
@@ -40,6 +41,8 @@ export interface DaemonOptions {
   /** The daemon's environment: for the keychain child, TLS and proxies. */
   readonly env: Readonly<Record<string, string | undefined>>
   /** The process and the machine that the daemon runs in. */
+  /** A command started it, and the next one does again: it exits when it is idle, without a service manager. */
+  readonly isOnDemand?: boolean
   readonly host: {
     readonly pid: number
     readonly node: string
@@ -88,7 +91,7 @@ export interface BrokerParts {
   readonly audit: AuditFile
   readonly vault: Vault
   readonly store: ProfileStore
-  readonly cloud: CloudApi & ServiceAccountsApi
+  readonly cloud: CloudApi & AccountApi
   /** How requests of jobs reach Prefect. */
   readonly agent: Pick<ProxyWay, 'dispatcherFor'>
   readonly openCallback: OpenCallback
@@ -113,7 +116,20 @@ export async function openParts(
   listeners: readonly ListenerFacts[],
   onClose: (closer: () => Promise<unknown>) => void,
 ): Promise<Omit<BrokerParts, 'agent'>> {
-  const { version, settings, paths, configFile, host, env, clock, random, newId, randomToken, log } = options
+  const {
+    version,
+    settings,
+    paths,
+    configFile,
+    isOnDemand,
+    host,
+    env,
+    clock,
+    random,
+    newId,
+    randomToken,
+    log,
+  } = options
   const { stateDir } = paths
   await ensurePrivateDirectory(stateDir)
   const lock = await takeLateLock({ stateDir, clock, newId })
@@ -145,7 +161,7 @@ export async function openParts(
   })
   return {
     settings,
-    facts: { version, pid: host.pid, node: host.node, stateDir, ...defined({ configFile }) },
+    facts: { version, pid: host.pid, node: host.node, stateDir, ...defined({ configFile, isOnDemand }) },
     hostname: host.hostname,
     defaults,
     clock,

@@ -58,6 +58,17 @@ export const profileRecord = z.looseObject({
     .exactOptional(),
 })
 
+export const madeKey = z.looseObject({
+  name: text,
+  profile: text,
+  cloudApiUrl: text,
+  userId: text,
+  startedAt: at,
+  id: maybe,
+  fingerprint: maybe,
+  expiresAt: at.exactOptional(),
+})
+
 /** Like `z.record`, which drops a key named `__proto__`: a profile may have that name. */
 function byName<T>(value: z.ZodType<T>): z.ZodType<Readonly<Record<string, T>>> {
   return z
@@ -117,6 +128,8 @@ export const journalEntry = z.discriminatedUnion('kind', [
     name: text,
     cloudApiUrl: text,
     startedAt: at,
+    isNew: z.literal(true).exactOptional(),
+    share: z.object({ ownerProfile: text, workspaceId: text, roleId: text }).exactOptional(),
   }),
   z.object({ kind: z.literal('rename'), id: text, profile: text, to: text }),
   z.object({
@@ -163,6 +176,7 @@ export const journalEntry = z.discriminatedUnion('kind', [
         .exactOptional(),
       auth: z.object({ profile: text, item: maybe }).exactOptional(),
       revoke: z.boolean().exactOptional(),
+      keepUnrevoked: z.boolean().exactOptional(),
     }),
     isRestored: z.literal(true).exactOptional(),
   }),
@@ -174,6 +188,7 @@ export const ledgerSchema: z.ZodType<Ledger> = z.object({
   doomed: z.array(text).exactOptional(),
   generationsFrom: z.number().exactOptional(),
   changes: byName(journalEntry).exactOptional(),
+  made: byName(madeKey).exactOptional(),
 })
 
 /** Of the first version, which kept the journal in a file of its own. */

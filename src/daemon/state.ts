@@ -20,13 +20,14 @@ import type { Clock } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 import type { TokenList } from '../tokens/records.js'
 import { markVaultChoice } from '../vault/choice.js'
-import { createCleanEnd } from './clean-end.js'
+import { createCleanEnd, type LastEnd } from './clean-end.js'
 import { createPermit, type LateLock } from './late-lock.js'
 import {
   journalEntry,
   journalSchema,
   keyRecord,
   ledgerSchema,
+  madeKey,
   portRecord,
   portsSchema,
   profileRecord,
@@ -92,6 +93,7 @@ export async function openState({ stateDir, clock, log, trace, lock = HELD }: St
       profiles: { schema: profileRecord, salvage: salvageProfile },
       keys: { schema: keyRecord },
       changes: { schema: journalEntry },
+      made: { schema: madeKey },
     },
     empty: EMPTY_LEDGER,
   })
@@ -113,7 +115,10 @@ export async function openState({ stateDir, clock, log, trace, lock = HELD }: St
   const end = createCleanEnd(stateDir, log, trace)
   const oldPath = path('journal.json')
   const oldJournal = await readOldJournal(base, oldPath, ledger.format)
-  const begun = await bringUpToDate(ledger, oldJournal, await end.take(ledger.seq()), clock.now())
+  const last = await end.take(ledger.seq())
+  const begun = await bringUpToDate(ledger, oldJournal, last, clock.now())
+  const isWritable = disk === undefined && permit.isGiven()
+  await end.begin({ ...last, isDurable: begun.isDurable && isWritable })
   if (begun.isDurable) {
     for (const file of [oldPath, `${oldPath}.previous`])
       await rm(file, { force: true }).catch(() => undefined)
@@ -198,15 +203,15 @@ async function readOldJournal(
 /** The first version's journal, a file of its own; undefined beside a ledger that has taken it over. */
 type OldJournal = Awaited<ReturnType<typeof readDocument<Journal>>> | undefined
 
-/** What every start does to the ledger, in one write: takes over, re-checks, and supposes what no mark rules out. `isClean`: the last daemon marked its end. `now`: epoch ms. Never rejects. */
+/** What every start does to the ledger, in one write: takes over, re-checks, and supposes what no mark rules out. `now`: epoch ms. Never rejects. */
 export async function bringUpToDate(
   ledger: OpenedDocument<Ledger>,
   journal: OldJournal,
-  isClean: boolean,
+  { isClean, unwritten }: LastEnd,
   now: number,
 ): Promise<{ readonly isDurable: boolean; readonly notices: readonly string[] }> {
   const entries = journal?.found?.value.entries ?? {}
-  if (ledger.origin === 'missing' && Object.keys(entries).length === 0) {
+  if (ledger.origin === 'missing' && Object.keys(entries).length === 0 && unwritten === 0) {
     return { isDurable: true, notices: journal?.notices ?? [] }
   }
   const isOld = ledger.origin === 'previous' || journal?.origin === 'previous'
@@ -214,7 +219,7 @@ export async function bringUpToDate(
   const checked = isOld ? recheckedChanges(whole) : { ledger: whole, dropped: [] }
   const isCertain = isClean && ledger.origin === 'current'
   const isDurable = await ledger.note(() =>
-    isCertain ? checked.ledger : afterUncleanEnd(checked.ledger, now),
+    isCertain ? checked.ledger : afterUncleanEnd(checked.ledger, unwritten + 1, now),
   )
   const notices = checked.dropped.map(
     (change) => `the ${change} is not continued: the state was restored from an older copy`,
@@ -226,16 +231,20 @@ export async function bringUpToDate(
 const SKIPPED_GENERATIONS = 1_000_000
 
 /**
- * After an end that left no mark: any key may have been given without its mark, and any generation may have been used that was
- * not written. `now`: where that is more, daemons that ended so one after the other, over a full disk, count apart.
+/**
+ * After ends that left no mark: any key may have been given without its mark, and any generation may have been used that was
+ * not written, by each of so many daemons. `now`: where that is more, daemons that could leave no trace either count apart.
  */
-function afterUncleanEnd(ledger: Ledger, now: number): Ledger {
-  const skipped = (generation: number) => Math.max(generation + SKIPPED_GENERATIONS, now)
+function afterUncleanEnd(ledger: Ledger, daemons: number, now: number): Ledger {
+  const { generationsFrom = 0 } = ledger
+  const skipped = (generation: number) =>
+    Math.max(generation, generationsFrom, now - SKIPPED_GENERATIONS) + daemons * SKIPPED_GENERATIONS
   const keys = mapValues(ledger.keys, (key) => (key.handedOut ? key : { ...key, handedOut: true }))
-  const profiles = mapValues(ledger.profiles, (record) =>
-    record.generation === 0 ? record : { ...record, generation: skipped(record.generation) },
-  )
-  return { ...ledger, keys, profiles, generationsFrom: skipped(ledger.generationsFrom ?? 0) }
+  const profiles = mapValues(ledger.profiles, (record) => ({
+    ...record,
+    generation: skipped(record.generation),
+  }))
+  return { ...ledger, keys, profiles, generationsFrom: skipped(generationsFrom) }
 }
 
 function mapValues<T>(

@@ -12,7 +12,7 @@ import type { ChangeEntry } from './journal.js'
 import type { KeyKeeper } from './keeper.js'
 import { forgottenFor, type KeyRecord, profilesServing, withChange, withoutChange } from './ledger.js'
 import { decide, retiredFor, withItem } from './outcome.js'
-import type { Revocation, Revoked } from './revocation.js'
+import { type Revocation, type Revoked, unrevoked } from './revocation.js'
 import type { Turns } from './turns.js'
 import { fileBefore, isWrittenBy, putBack, recheck } from './undo.js'
 
@@ -211,15 +211,16 @@ export function createChanges({
     const asking = entry.tables.find((table) => table.profile === profile)?.item
     const outcome = await revocation.run({ profile, items, ...defined({ asking }) })
     if (isPatient && outcome.some(({ isTemporary }) => isTemporary)) return outcome
-    const written = fingerprintsIn((await store.refresh({ force: true })).file)
+    const kept = new Set([
+      ...fingerprintsIn((await store.refresh({ force: true })).file),
+      ...(entry.outcome.keepUnrevoked === true ? unrevoked(outcome) : []),
+    ])
     await keeper
       .apply((ledger) => {
         // A login may have given one of them again, or another program has put it into the file.
-        const unused = items.filter(
-          (item) =>
-            profilesServing(ledger, item).length === 0 && !written.has(ledger.keys[item]?.fingerprint ?? ''),
-        )
-        return withoutChange(forgottenFor(ledger, profile, unused), entry.id)
+        const isUnused = (item: string) =>
+          profilesServing(ledger, item).length === 0 && !kept.has(ledger.keys[item]?.fingerprint ?? '')
+        return withoutChange(forgottenFor(ledger, profile, items.filter(isUnused)), entry.id)
       })
       .catch(later(entry))
     return outcome

@@ -63,6 +63,10 @@ export interface BotEntry {
   readonly cloudApiUrl: string
   /** Epoch ms. */
   readonly startedAt: number
+  /** The service account itself is being created. */
+  readonly isNew?: true
+  /** The role that it gets in a workspace, with the key of `ownerProfile`, before its key is used. */
+  readonly share?: { readonly ownerProfile: string; readonly workspaceId: string; readonly roleId: string }
 }
 
 /** What a change found in the profile file and what it writes there: digests of the profile's table, null where there is none. */
@@ -144,6 +148,8 @@ export interface ChangeOutcome {
   readonly auth?: { readonly profile: string; readonly item?: string }
   /** Whether the forgotten keys are deleted at Prefect first. */
   readonly revoke?: boolean
+  /** Whether those that Prefect has not deleted stay in the vault, out of use. */
+  readonly keepUnrevoked?: boolean
 }
 
 export type JournalEntry = RotationEntry | LoginEntry | RenameEntry | BotEntry | ChangeEntry

@@ -3,6 +3,7 @@
 import type { Owner, Workspace } from '../prefect/cloud.js'
 import { defined } from '../std/defined.js'
 import { type ChangeEntry, itemsNeeded, type Journal, type JournalEntry } from './journal.js'
+import type { MadeKeys } from './made.js'
 
 export type KeyOrigin = 'browser' | 'pasted' | 'minted' | 'service_account' | 'profile'
 
@@ -78,6 +79,8 @@ export interface Ledger {
   readonly doomed?: readonly string[]
   /** What a profile without a record counts from; default 0. */
   readonly generationsFrom?: number
+  /** Keys that were created for use elsewhere, by our own names for them. */
+  readonly made?: MadeKeys
   /** The journal: in this document, so that one write can apply a change and note that it is done. */
   readonly changes?: Journal['entries']
 }

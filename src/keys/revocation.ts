@@ -5,6 +5,7 @@ import { isPast, type ServerTimes } from '../prefect/server-time.js'
 import { type Disposal, targetOf } from './disposal.js'
 import type { KeyKeeper } from './keeper.js'
 import type { KeyRecord } from './ledger.js'
+import { findMade } from './made.js'
 
 /** One key; `reason`: why it may still live at Prefect. */
 export interface Revoked {
@@ -36,13 +37,19 @@ export function createRevocation({
   readonly disposal: Disposal
   readonly times: ServerTimes
 }): Revocation {
+  /** A key that was created here and pasted again has the id that it was created with. */
+  function withKnownId(key: KeyRecord): KeyRecord {
+    const made = key.cloudId === undefined ? findMade(keeper.ledger(), key) : undefined
+    return made?.id === undefined ? key : { ...key, cloudId: made.id, userId: made.userId }
+  }
+
   /** Returns why the key could not be deleted; undefined if it is gone. */
   async function revokeOne(
     key: KeyRecord,
     asking: KeyRecord | undefined,
   ): Promise<Omit<Revoked, 'fingerprint'> | undefined> {
     try {
-      switch (await disposal.delete(key, targetOf(keeper, asking))) {
+      switch (await disposal.delete(withKnownId(key), targetOf(keeper, asking))) {
         case 'deleted':
         case 'already_gone':
           return undefined
@@ -73,9 +80,15 @@ export function createRevocation({
         // Only by Prefect's time: a clock of ours that runs ahead must not leave keys alive.
         const isCertain = expiresAt !== undefined && isExpiryAssumed !== true
         if (isCertain && isPast(times.of(cloudApiUrl), expiresAt)) continue
-        outcome.push({ fingerprint, ...(await revokeOne(key, by)) })
+        // One that an earlier log-out has left can delete itself.
+        outcome.push({ fingerprint, ...(await revokeOne(key, by ?? key)) })
       }
       return outcome
     },
   }
+}
+
+/** Fingerprints of keys that may still live at Prefect. */
+export function unrevoked(outcome: readonly Revoked[]): readonly string[] {
+  return outcome.flatMap(({ fingerprint, reason }) => (reason === undefined ? [] : [fingerprint]))
 }

@@ -33,7 +33,7 @@ export interface KeyRotator {
 }
 
 /** Errors after which certainly nothing was minted. */
-const CERTAINLY_NOT_MINTED: readonly ErrorCode[] = [
+export const CERTAINLY_NOT_MINTED: readonly ErrorCode[] = [
   'key_rejected',
   'prefect_forbidden',
   'prefect_not_found',

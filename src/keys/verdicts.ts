@@ -2,7 +2,8 @@
 
 import { isBrokerError } from '../base/errors.js'
 import type { Events, EventType } from '../base/events.js'
-import type { CloudApi, CloudTarget, ServiceAccountsApi } from '../prefect/cloud.js'
+import type { AccountApi } from '../prefect/account.js'
+import type { CloudApi, CloudTarget } from '../prefect/cloud.js'
 import type { ServerTimes } from '../prefect/server-time.js'
 import type { Clock } from '../std/clock.js'
 import type { Log } from '../std/log.js'
@@ -10,7 +11,7 @@ import type { KeyKeeper } from './keeper.js'
 import type { KeyRecord } from './ledger.js'
 import { GOOD, type Heard, judge, type Standing, stood } from './verdict.js'
 
-type Cloud = CloudApi & ServiceAccountsApi
+type Cloud = CloudApi & AccountApi
 
 export interface Verdicts {
   /** The same API; what Prefect answers is noted, durably, before the caller has it. */
@@ -126,6 +127,14 @@ export function createVerdicts({
       serviceAccounts: (target, ...more) => ask(target, () => cloud.serviceAccounts(target, ...more)),
       rotateServiceAccountKey: (target, ...more) =>
         ask(target, () => cloud.rotateServiceAccountKey(target, ...more)),
+      createServiceAccount: (target, ...more) =>
+        ask(target, () => cloud.createServiceAccount(target, ...more)),
+      deleteServiceAccount: (target, ...more) =>
+        ask(target, () => cloud.deleteServiceAccount(target, ...more)),
+      workspaceRole: (target, ...more) => ask(target, () => cloud.workspaceRole(target, ...more)),
+      shareWorkspace: (target, ...more) => ask(target, () => cloud.shareWorkspace(target, ...more)),
+      accounts: (target) => ask(target, () => cloud.accounts(target)),
+      createWorkspace: (target, ...more) => ask(target, () => cloud.createWorkspace(target, ...more)),
       close: () => cloud.close(),
     }),
     end: ({ cloudApiUrl, fingerprint }) => hear(cloudApiUrl, fingerprint, { kind: 'ended' }),

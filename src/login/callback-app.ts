@@ -115,10 +115,9 @@ export async function buildCallbackApp(
 
 function addRoutes(app: FastifyInstance, request: CallbackRequest, base: string, refuse: Refuse): void {
   const byGet = (incoming: FastifyRequest, reply: FastifyReply) => {
-    const [text, ...others] = keysIn(incoming.raw.url ?? '')
-    if (text === undefined) return refuse(reply, 404, 'no key')
-    const key = others.length === 0 ? readKey(text) : undefined
-    if (key === undefined) return refuse(reply, 422, 'key')
+    const key = readDelivery(incoming.raw.url ?? '')
+    if (key === 'no key') return refuse(reply, 404, key)
+    if (key === 'key') return refuse(reply, 422, key)
     if (!request.onDelivery(key, 'get')) return refuse(reply, 409, 'busy')
     // The one success after which no file of the browser contains the key.
     return reply.code(204).send()
@@ -162,6 +161,13 @@ function acceptJsonOnly(app: FastifyInstance): void {
  */
 function leavesNoTrace({ method, url = '' }: IncomingMessage, status: number): boolean {
   return method === 'GET' && status !== 403 && status !== 421 && keysIn(url).length > 0
+}
+
+/** The one key in the query of a GET; else our word for what is wrong with it. */
+export function readDelivery(target: string): Secret | 'no key' | 'key' {
+  const [text, ...others] = keysIn(target)
+  if (text === undefined) return 'no key'
+  return (others.length === 0 ? readKey(text) : undefined) ?? 'key'
 }
 
 function keysIn(target: string): readonly string[] {

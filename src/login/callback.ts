@@ -20,10 +20,10 @@ export interface LoginCallback {
   close(): Promise<void>
 }
 
-/** Listens on a fresh port for one login, or again on `port`. Rejects with `login_port_unavailable`. */
+/** Listens on a fresh port for one login, or on `port`. Rejects with `login_port_unavailable`. */
 export type OpenCallback = (
   request: CallbackRequest,
-  options?: { readonly port?: number },
+  options?: Pick<CallbackTuning, 'port' | 'isWhole'>,
 ) => Promise<LoginCallback>
 
 interface CallbackTuning {
@@ -31,8 +31,9 @@ interface CallbackTuning {
   readonly requestTimeoutMs?: number
   /** The port to try; 0 for any free one. */
   readonly pickPort?: () => number
-  /** This port and no other. A family that somebody else has is left out; ours is still closed to them. */
+  /** This port and no other. A family that somebody else has is left out, unless `isWhole`; ours is still closed to them. */
   readonly port?: number
+  readonly isWhole?: boolean
 }
 
 interface ListenOptions {
@@ -48,7 +49,12 @@ const PLACES = { strangers: 128, known: 0, perToken: 0, strangerMs: SECOND_MS }
 /** The `OpenCallback` of the daemon. Rejects with `login_port_unavailable`. */
 export async function openLoginCallback(
   request: CallbackRequest,
-  { requestTimeoutMs = 5 * SECOND_MS, pickPort = () => 0, port: wanted }: CallbackTuning = {},
+  {
+    requestTimeoutMs = 5 * SECOND_MS,
+    pickPort = () => 0,
+    port: wanted,
+    isWhole = false,
+  }: CallbackTuning = {},
 ): Promise<LoginCallback> {
   const { uiOrigin, state } = request
   const stateHash = state === undefined ? request.stateHash : hashState(state)
@@ -64,7 +70,7 @@ export async function openLoginCallback(
       app.routing(incoming, outgoing)
     },
   }
-  const { port, servers } = await (wanted === undefined ? bindLoopback(options) : bindAgain(wanted, options))
+  const { port, servers } = await bind(options, wanted, isWhole)
   for (const name of ['localhost', '127.0.0.1', '[::1]']) hosts.add(`${name}:${port}`)
   let closing: Promise<void> | undefined
 
@@ -82,6 +88,14 @@ export async function openLoginCallback(
       return closing
     },
   }
+}
+
+function bind(options: ListenOptions, wanted: number | undefined, isWhole: boolean): Promise<BoundPort> {
+  if (wanted === undefined) return bindLoopback(options)
+  if (!isWhole) return bindAgain(wanted, options)
+  return bindBoth({ ...options, pickPort: () => wanted }).catch((error: unknown) => {
+    throw unavailable(error, wanted)
+  })
 }
 
 /** A delivery may end the login: its own response is still sent. Requests without a response yet are cut off. */
@@ -193,9 +207,10 @@ function hasCode(error: unknown, ...codes: readonly string[]): boolean {
   return error instanceof Error && 'code' in error && codes.includes(String(error.code))
 }
 
-function unavailable(cause: unknown): BrokerError {
+function unavailable(cause: unknown, port?: number): BrokerError {
   const hint = 'paste a key instead: prefect-auth login --key-stdin'
-  return new BrokerError('login_port_unavailable', 'cannot open a local port for the browser', {
+  const which = port === undefined ? 'a local port' : `port ${port}`
+  return new BrokerError('login_port_unavailable', `cannot open ${which} for the browser`, {
     hint,
     cause,
   })

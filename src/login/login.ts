@@ -12,6 +12,8 @@ export interface LoginRequest {
   readonly workspace?: string
   /** Email or handle that the key must belong to. */
   readonly owner?: string
+  /** The port for the browser, which its caller has forwarded; otherwise any free one. Ignored where a login is joined. */
+  readonly port?: number
   readonly switchOwner?: boolean
 }
 
@@ -66,6 +68,12 @@ export interface LoginSessions {
    * of these a pending login keeps waiting.
    */
   submitKey(id: string, key: Secret, options: { readonly exchange: boolean }): Promise<LoginView>
+  /**
+   * Takes the address that the browser ended on, with a key in its query: checked as the callback checks a request, its owner
+   * as that of any key from a browser. Always exchanged. Rejects with `address_malformed`, `address_mismatch`, and as
+   * `submitKey` does.
+   */
+  submitAddress(id: string, address: Secret): Promise<LoginView>
   /**
    * In `verified`: accepts or declines the owner, and chooses the workspace. Declining goes back to waiting. Rejects with
    * `login_state`, `workspace_required`, `workspace_not_found`.

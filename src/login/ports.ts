@@ -48,9 +48,12 @@ export interface LoginPort extends Pick<LoginCallback, 'callbackUrl' | 'port'> {
 }
 
 export interface LoginPorts {
-  /** Binds a fresh port that `host` answers for until it is released. Rejects with `login_port_unavailable`. */
+  /** Binds a fresh port, or the wanted one, that `host` answers for until it is released. Rejects with `login_port_unavailable`. */
   open(
-    facts: Pick<PortRecord, 'profile' | 'cloudApiUrl' | 'uiOrigin'> & { readonly state?: string },
+    facts: Pick<PortRecord, 'profile' | 'cloudApiUrl' | 'uiOrigin'> & {
+      readonly state?: string
+      readonly wanted?: number
+    },
     host: Host,
   ): Promise<LoginPort>
   /** Binds again what the last run of the daemon left. Never rejects. */
@@ -59,6 +62,8 @@ export interface LoginPorts {
   lateKeys(profile: string, cloudApiUrl: string): readonly Secret[]
   /** A login has taken or refused the late key. */
   forget(key: Secret): void
+  /** The login that a port of ours was opened for, pending or ended. */
+  loginAt(port: number): { readonly profile: string; readonly isOver: boolean } | undefined
   /** The ports whose logins have ended. */
   kept(): readonly KeptPort[]
   /** Closes all ports. The list of them is kept for the next start. */
@@ -121,7 +126,16 @@ export function createLoginPorts({
 
   async function bind(
     facts: Omit<PortRecord, 'port'>,
-    { host, state, port }: { readonly host?: Host; readonly state?: string; readonly port?: number },
+    {
+      host,
+      state,
+      ...place
+    }: {
+      readonly host?: Host
+      readonly state?: string
+      readonly port?: number
+      readonly isWhole?: boolean
+    },
   ): Promise<Entry> {
     const { uiOrigin, stateHash } = facts
     let entry: Entry | undefined
@@ -133,7 +147,7 @@ export function createLoginPorts({
         onFailure: (reason) => entry?.host?.onFailure(reason) ?? false,
         onRefused: (why) => entry !== undefined && refuse(entry, why),
       },
-      defined({ port }),
+      place,
     )
     entry = { record: { ...facts, port: listener.port }, listener, late: [], ...defined({ host }) }
     counts.set(entry, { seen: new Set(), refusedBy: new Map() })
@@ -218,11 +232,12 @@ export function createLoginPorts({
   }
 
   return {
-    async open({ profile, cloudApiUrl, uiOrigin, state }, host) {
+    async open({ profile, cloudApiUrl, uiOrigin, state, wanted }, host) {
       const until = clock.now() + pendingMs + KEEP_PORT_MS
       const stateHash = state === undefined ? undefined : hashState(state)
       const facts = { profile, cloudApiUrl, uiOrigin, until, ...defined({ stateHash }) }
-      const entry = await bind(facts, { host, ...defined({ state }) })
+      const place = wanted === undefined ? {} : { port: wanted, isWhole: true }
+      const entry = await bind(facts, { host, ...place, ...defined({ state }) })
       // Durable before the URL exists: a daemon that is killed binds the port again.
       await save()
       return {
@@ -247,6 +262,10 @@ export function createLoginPorts({
         .flatMap(({ late }) => late),
     forget(key) {
       for (const entry of entries.values()) entry.late = entry.late.filter((one) => !one.equals(key))
+    },
+    loginAt(port) {
+      const entry = entries.get(port)
+      return entry && { profile: entry.record.profile, isOver: entry.host === undefined }
     },
     kept: () =>
       keptEntries().map((entry) => ({

@@ -8,6 +8,8 @@ import { type Clock, SECOND_MS, type Timer } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
 import type { Secret } from '../std/secret.js'
+import { readAddress } from './address.js'
+import { hashState } from './callback-app.js'
 import type { KeepDelivery, LoginView } from './login.js'
 import type { LoginPort, LoginPorts } from './ports.js'
 import {
@@ -33,7 +35,7 @@ export interface LoginParts {
   readonly cloud: CloudApi
   readonly events: Events
   readonly log: Log
-  readonly ports: Pick<LoginPorts, 'open' | 'lateKeys' | 'forget'>
+  readonly ports: Pick<LoginPorts, 'open' | 'lateKeys' | 'forget' | 'loginAt'>
   readonly keep: KeepDelivery
 }
 
@@ -47,6 +49,8 @@ export interface LoginSession {
   apply(event: LoginEvent): BrokerError | undefined
   /** Cleans and checks what a person typed. Rejects as `LoginSessions.submitKey` does. */
   submitKey(text: Secret, exchange: boolean): Promise<void>
+  /** Takes the key in the address that the browser ended on. Rejects as `LoginSessions.submitAddress` does. */
+  submitAddress(text: Secret): Promise<void>
   /** Examines late keys while it waits for one. Never rejects. */
   takeLate(): Promise<void>
   /** Resolves with the view once its version differs from `version`, after `ms`, or on abort. Never rejects. */
@@ -67,11 +71,14 @@ export async function openLoginSession(
     id,
     target,
     rules,
+    wantedPort,
     pathState,
   }: {
     readonly id: string
     readonly target: LoginTarget
     readonly rules: LoginRules
+    /** This port and no other. */
+    readonly wantedPort?: number
     /** For the callback's path, if it has one. */
     readonly pathState?: string
   },
@@ -168,6 +175,21 @@ export async function openLoginSession(
     }
   }
 
+  function requireOpen(): void {
+    const refusal = apply({ kind: 'time' }) ?? (isOpen(state) ? undefined : notNow(state))
+    if (refusal) throw refusal
+  }
+
+  async function take(
+    key: Secret,
+    how: { readonly exchange: boolean; readonly isFromBrowser?: boolean },
+  ): Promise<void> {
+    requireOpen()
+    const found = await verifyKey(cloud, { cloudApiUrl, key, profile })
+    const rejection = apply({ kind: 'typed', key, ...how, ...found })
+    if (rejection) throw rejection
+  }
+
   async function store(claim: VerifiedClaim, workspace: Workspace): Promise<void> {
     const { key, via, exchange, owner, workspaces } = claim
     const delivered = { key, via, exchange, owner, workspaces, workspace, ...defined({ isToBeActive }) }
@@ -179,7 +201,12 @@ export async function openLoginSession(
   }
 
   port = await ports.open(
-    { profile, cloudApiUrl, uiOrigin: uiOrigin(target.cloudUiUrl), ...defined({ state: pathState }) },
+    {
+      profile,
+      cloudApiUrl,
+      uiOrigin: uiOrigin(target.cloudUiUrl),
+      ...defined({ state: pathState, wanted: wantedPort }),
+    },
     {
       onDelivery: (key) => apply({ kind: 'delivered', key }) === undefined,
       onFailure: (reason) => apply({ kind: 'page_failed', reason }) === undefined,
@@ -190,6 +217,14 @@ export async function openLoginSession(
     },
   )
   const url = loginUrl(target.cloudUiUrl, port.callbackUrl)
+  const stateHash = pathState === undefined ? undefined : hashState(pathState)
+  const expected = {
+    profile,
+    port: port.port,
+    uiOrigin: uiOrigin(target.cloudUiUrl),
+    loginAt: ports.loginAt,
+    ...defined({ stateHash }),
+  }
   setTimer()
   events.emit('login.started', { profile, facts: { login: id } })
 
@@ -207,11 +242,13 @@ export async function openLoginSession(
     endedAt: () => endedAt,
     async submitKey(text, exchange) {
       const key = parseApiKey(text.reveal()) // what a person pasted is cleaned
-      const refusal = apply({ kind: 'time' }) ?? (isOpen(state) ? undefined : notNow(state))
-      if (refusal) throw refusal
-      const found = await verifyKey(cloud, { cloudApiUrl, key, profile })
-      const rejection = apply({ kind: 'typed', key, exchange, ...found })
-      if (rejection) throw rejection
+      await take(key, { exchange })
+    },
+    async submitAddress(text) {
+      requireOpen()
+      const key = readAddress(text.reveal(), expected) // the key is in the address that was pasted
+      // It is in the browser's history now.
+      await take(key, { exchange: true, isFromBrowser: true })
     },
     takeLate,
     waitForChange(since, ms, signal) {

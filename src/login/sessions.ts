@@ -98,6 +98,7 @@ export function createLoginSessions({
       id: newId(),
       target,
       rules: rulesFor(target, request, policy),
+      ...defined({ wantedPort: request.port }),
       ...defined({ pathState: policy.stateInPath ? newState() : undefined }),
     })
     opening.add(flight)
@@ -131,6 +132,11 @@ export function createLoginSessions({
     async submitKey(id, text, { exchange }) {
       const login = find(id)
       await login.submitKey(text, exchange)
+      return login.view()
+    },
+    async submitAddress(id, text) {
+      const login = find(id)
+      await login.submitAddress(text)
       return login.view()
     },
     async confirm(id, answer) {

@@ -149,6 +149,8 @@ export type LoginEvent =
       readonly kind: 'typed'
       readonly key: Secret
       readonly exchange: boolean
+      /** It was in an address that a person copied from the browser: anybody may have put it there. */
+      readonly isFromBrowser?: boolean
       readonly owner: Owner
       readonly workspaces: readonly Workspace[]
     }

@@ -163,15 +163,18 @@ function acceptClaim(
   return workspace && isOwnerKnown ? confirm(state, claim, workspace) : ask(state, claim, now, problem)
 }
 
-/** A key from a person: same owner rule, no question about the owner, and refusals go to that person. */
+/** A key from a person: same owner rule, no question about the owner of a typed one, and refusals go to that person. */
 function acceptTyped(state: OpenLogin, typed: EventOf<'typed'>, now: Moment): LoginStep {
-  const { key, exchange, owner, workspaces } = typed
+  const { key, exchange, isFromBrowser = false, owner, workspaces } = typed
   const verdict = judgeOwner(owner, state.rules.owner)
   if (verdict.kind === 'refused') return refuse(state, verdict.error)
   const { workspace, problem } = planWorkspace(workspaces, state.rules.workspace)
   if (problem && problem.code !== 'workspace_required') return refuse(state, problem)
-  const claim: VerifiedClaim = { key, via: 'pasted', exchange, owner, isOwnerKnown: true, workspaces }
-  return workspace ? confirm(state, { ...claim, workspace }, workspace) : ask(state, claim, now, problem)
+  const via = isFromBrowser ? 'browser' : 'pasted'
+  const isOwnerKnown = !isFromBrowser || verdict.kind === 'known'
+  const found = { key, via, exchange, owner, isOwnerKnown, workspaces } as const
+  const claim: VerifiedClaim = { ...found, ...defined({ workspace }) }
+  return workspace && isOwnerKnown ? confirm(state, claim, workspace) : ask(state, claim, now, problem)
 }
 
 function failCheck(state: ReceivedLogin, error: BrokerError, now: Moment): LoginStep {

@@ -4,7 +4,8 @@ import { z } from 'zod'
 import { defined } from '../std/defined.js'
 import { Secret } from '../std/secret.js'
 import { plainText } from '../std/text.js'
-import type { CloudKey, CloudUser, MintedKey, ServiceAccount, Workspace } from './cloud.js'
+import type { Account, ServiceAccount } from './account.js'
+import type { CloudKey, CloudUser, MintedKey, Workspace } from './cloud.js'
 import type { CloudAnswer } from './exchange.js'
 import { isSendableKey } from './key.js'
 import { describeBody, isJson, parseJson, unexpected } from './refusals.js'
@@ -68,18 +69,47 @@ export const mintedKeyAnswer = keyFields
   .extend({ key: z.string().refine(isSendableKey) })
   .transform(({ key, ...fields }): MintedKey => ({ ...toKey(fields), key: new Secret(key) }))
 
-/** `api_key` is null if the service account has none. */
-export const serviceAccountsAnswer = z.array(
-  z
-    .object({ id, name: label, api_key: keyFields.nullish() })
-    .transform(({ id, name, api_key }): ServiceAccount => {
-      const { created, expiration } = api_key ?? {}
-      const keyLifeMs = created === undefined || expiration === undefined ? undefined : expiration - created
-      return { id, name, ...defined({ keyLifeMs }) }
-    }),
-)
+const serviceAccountFields = z.object({
+  id,
+  name: label,
+  account_role_name: optionalLabel,
+  /** Null if the service account has none. */
+  api_key: keyFields.nullish(),
+})
+
+const serviceAccountAnswer = serviceAccountFields.transform(toServiceAccount)
+
+export const serviceAccountsAnswer = z.array(serviceAccountAnswer)
+
+/** Of a creation: the one answer that shows the key. */
+export const newServiceAccountAnswer = serviceAccountFields
+  .extend({ api_key: mintedKeyAnswer })
+  .transform(({ api_key: minted, id: itsId, name, account_role_name: role }) => ({
+    account: { id: itsId, name, ...defined({ role }) } satisfies ServiceAccount,
+    minted,
+  }))
 
 export const rotatedKeyAnswer = z.object({ api_key: mintedKeyAnswer }).transform(({ api_key }) => api_key)
+
+export const rolesAnswer = z.array(z.object({ id, name: label }))
+
+export const accountsAnswer = z.array(
+  z
+    .object({ account_id: urlId, account_handle: label })
+    .transform((row): Account => ({ accountId: row.account_id, accountHandle: row.account_handle })),
+)
+
+export const newWorkspaceAnswer = z.object({ id: urlId }).transform((row) => row.id)
+
+/** Of a change whose answer says nothing that is needed: any list. */
+export const anyListAnswer = z.array(z.unknown())
+
+function toServiceAccount(row: z.output<typeof serviceAccountFields>): ServiceAccount {
+  const { created, expiration } = row.api_key ?? {}
+  const keyLifeMs = created === undefined || expiration === undefined ? undefined : expiration - created
+  const key = row.api_key ? toKey(row.api_key) : undefined
+  return { id: row.id, name: row.name, ...defined({ role: row.account_role_name, key, keyLifeMs }) }
+}
 
 function toKey({ id, name, created, expiration }: z.output<typeof keyFields>): CloudKey {
   return { id, name, ...defined({ createdAt: created, expiresAt: expiration }) }

@@ -78,7 +78,7 @@ type CloudAttempt = (
   signal: AbortSignal,
 ) => Promise<Attempted>
 
-interface CloudCaller {
+export interface CloudCaller {
   call(target: CloudTarget, call: CloudCall): Promise<Answered>
   close(): Promise<void>
 }

@@ -51,14 +51,6 @@ export interface CloudKey {
   readonly expiresAt?: number
 }
 
-/** A service account of an account. */
-export interface ServiceAccount {
-  readonly id: string
-  readonly name: string
-  /** Lifetime of its current key from creation, ms. Absent: unlimited, or unknown. */
-  readonly keyLifeMs?: number
-}
-
 export interface MintedKey extends CloudKey {
   readonly key: Secret
 }
@@ -85,19 +77,6 @@ export interface CloudApi {
   /** `already_gone` for 404. A deleted key may still work for 5 minutes (PrefectHQ/prefect#17383). */
   deleteKey(target: CloudTarget, userId: string, keyId: string): Promise<'deleted' | 'already_gone'>
   close(): Promise<void>
-}
-
-/** Rejects as `CloudApi` does. */
-export interface ServiceAccountsApi {
-  /** Those with this name. Needs rights in the account, else `prefect_forbidden`. */
-  serviceAccounts(target: CloudTarget, accountId: string, name: string): Promise<readonly ServiceAccount[]>
-  /** `POST …/bots/{id}/rotate_api_key`. Never retried: a lost answer has limited the life of the old key. */
-  rotateServiceAccountKey(
-    target: CloudTarget,
-    accountId: string,
-    id: string,
-    wanted: { readonly oldKeyLivesMs: number; readonly expiresAt?: number },
-  ): Promise<MintedKey>
 }
 
 /** `prefect/terry` */

@@ -62,7 +62,7 @@ function findObstacle(record: KeyRecord, owner: Owner | undefined): RenewalPlan 
     case 'service_account':
       return impossible(
         "it is a service account's key: only an owner of the account can rotate it",
-        `prefect-auth keys rotate-service-account NAME --profile ${quoteWord(profile)}`,
+        `prefect-auth service-account rotate NAME --profile ${quoteWord(profile)}`,
       )
     case 'pasted':
     case 'profile':

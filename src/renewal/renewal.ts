@@ -1,10 +1,12 @@
 /** Renewal as the daemon uses it: the renewer, renewal on request, service accounts, and recovery. */
 
 import { BrokerError } from '../base/errors.js'
+import type { Changes } from '../keys/change.js'
 import { isHalfDone } from '../keys/journal.js'
 import type { KeyKeeper } from '../keys/keeper.js'
 import type { KeyFacts, KeyRecord } from '../keys/ledger.js'
-import type { CloudApi, ServiceAccountsApi } from '../prefect/cloud.js'
+import type { AccountApi } from '../prefect/account.js'
+import type { CloudApi } from '../prefect/cloud.js'
 import type { ServerTimes } from '../prefect/server-time.js'
 import { shownName } from '../profiles/bundled.js'
 import type { Served } from '../serve/credentials.js'
@@ -52,16 +54,17 @@ type RenewerParts = Parameters<typeof createKeyRenewer>[0]
 /** What the renewer needs, and what service accounts need besides. */
 interface RenewalParts extends RenewerParts {
   readonly credentials: ServingCredentials
-  readonly cloud: CloudApi & ServiceAccountsApi
+  readonly cloud: CloudApi & AccountApi
   readonly vault: Pick<Vault, 'prove'>
   readonly newId: () => string
+  readonly changes: Pick<Changes, 'run'>
 }
 
-export function createRenewal({ vault, newId, ...parts }: RenewalParts): Renewal {
+export function createRenewal({ vault, newId, changes, ...parts }: RenewalParts): Renewal {
   const { keeper, credentials, cloud, turns, rotator, journal, events, times, clock, log } = parts
   const renewer = createKeyRenewer(parts)
   const serviceAccounts = createServiceAccountAdmin({
-    ...{ credentials, keeper, vault, cloud, turns, journal, events, times, newId, log },
+    ...{ credentials, keeper, vault, cloud, turns, changes, journal, events, times, newId, log },
   })
   let clearedAt = Number.NEGATIVE_INFINITY
   let wasSure = false

@@ -1,30 +1,26 @@
-/** Rotates the key of a service account with an owner's key, for the profile that uses it. */
+/** Creates service accounts and rotates their keys, with an owner's key, for the profile that uses them. */
 
 import { BrokerError } from '../base/errors.js'
-import type { Events } from '../base/events.js'
-import { type BotEntry, dropEntry, type Journal, writeEntry } from '../keys/journal.js'
-import type { KeyKeeper } from '../keys/keeper.js'
-import { type KeyFacts, type KeyRecord, keyFacts, withoutChange } from '../keys/ledger.js'
+import { type BotEntry, writeEntry } from '../keys/journal.js'
+import { type KeyFacts, type KeyRecord, keyFacts } from '../keys/ledger.js'
 import { tooLong } from '../keys/rotate.js'
-import type { Turns } from '../keys/turns.js'
-import type { Document } from '../os/document.js'
-import {
-  type CloudApi,
-  type CloudTarget,
-  type MintedKey,
-  type ServiceAccount,
-  type ServiceAccountsApi,
-  verifyKey,
-} from '../prefect/cloud.js'
-import { livesTooLong, type ServerTimes } from '../prefect/server-time.js'
+import { type AccountPage, roleNeeded, type ServiceAccount } from '../prefect/account.js'
+import type { CloudTarget, MintedKey } from '../prefect/cloud.js'
+import { livesTooLong } from '../prefect/server-time.js'
 import { shownName } from '../profiles/bundled.js'
 import { type Served, target } from '../serve/credentials.js'
-import type { ServingCredentials } from '../serve/serve.js'
 import { DAY_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
-import type { Log } from '../std/log.js'
 import { quoteWord } from '../std/text.js'
-import type { Vault } from '../vault/vault.js'
+import { createNew, type NewServiceAccount, planNew, prepareProfile } from './new-service-account.js'
+import {
+  dropUnmade,
+  pageOf,
+  recoverOne,
+  type ServiceAccountParts,
+  storeKey,
+  takeIntoUse,
+} from './service-account-key.js'
 
 export interface ServiceAccountAdmin {
   /**
@@ -41,19 +37,12 @@ export interface ServiceAccountAdmin {
     /** Default: the lifetime of the key before. */
     readonly expiresInMs?: number
   }): Promise<{ readonly key: KeyFacts; readonly oldKeyExpiresAt: number }>
-}
-
-interface ServiceAccountParts {
-  readonly credentials: ServingCredentials
-  readonly keeper: KeyKeeper
-  readonly vault: Pick<Vault, 'prove'>
-  readonly cloud: CloudApi & ServiceAccountsApi
-  readonly turns: Turns
-  readonly journal: Document<Journal>
-  readonly events: Events
-  readonly times: ServerTimes
-  readonly newId: () => string
-  readonly log: Log
+  /**
+   * Creates a service account at Prefect and keeps its key for `profile`, which is created if it is not there. It gets the role in
+   * the workspace of the profile. Rejects with `service_account_exists`, `profile_in_use` if the profile has a key, or as `rotate`
+   * does. A failure after the creation loses no key: `recover` goes on.
+   */
+  create(wanted: NewServiceAccount): Promise<{ readonly key: KeyFacts }>
 }
 
 type Wanted = Parameters<ServiceAccountAdmin['rotate']>[0]
@@ -67,17 +56,38 @@ export function createServiceAccountAdmin(
 ): ServiceAccountAdmin & { recover(): Promise<void> } {
   const { journal, log, turns } = parts
   const underWay = new Set<string>()
+
+  async function inTurn<P extends BotEntry, T>(
+    profile: string,
+    plan: () => Promise<P>,
+    act: (planned: P) => Promise<T>,
+  ): Promise<T> {
+    return turns.run([profile], async () => {
+      const entry = await plan()
+      underWay.add(entry.id)
+      try {
+        return await act(entry)
+      } finally {
+        underWay.delete(entry.id)
+      }
+    })
+  }
+
   return {
     rotate: (wanted) =>
-      turns.run([wanted.profile], async () => {
-        const entry = await plan(parts, wanted)
-        underWay.add(entry.id)
-        try {
-          return await rotate(parts, wanted, entry)
-        } finally {
-          underWay.delete(entry.id)
-        }
-      }),
+      inTurn(
+        wanted.profile,
+        () => plan(parts, wanted),
+        (entry) => rotate(parts, wanted, entry),
+      ),
+    async create(wanted) {
+      await prepareProfile(parts, wanted)
+      return inTurn(
+        wanted.profile,
+        () => planNew(parts, wanted),
+        (entry) => createNew(parts, wanted, entry),
+      )
+    },
     async recover() {
       for (const entry of Object.values(journal.read().entries)) {
         if (entry.kind !== 'service_account' || underWay.has(entry.id)) continue
@@ -97,6 +107,7 @@ export function createServiceAccountAdmin(
 interface Planned extends BotEntry {
   readonly owner: CloudTarget
   readonly account: ServiceAccount
+  readonly page: AccountPage
 }
 
 async function plan(
@@ -118,13 +129,11 @@ async function plan(
       hint: `prefect-auth workspace set --profile ${quoteWord(wanted.profile)}`,
     })
   }
-  const account = (await cloud.serviceAccounts(owner, accountId, wanted.name))[0]
-  if (account === undefined) {
-    throw new BrokerError(
-      'prefect_not_found',
-      `there is no service account ${shownName(wanted.name)} in this account`,
-    )
-  }
+  const page = pageOf(served, credentials, accountId)
+  const [account] = await cloud.serviceAccounts(owner, accountId, wanted.name).catch((error: unknown) => {
+    throw roleNeeded(error, page)
+  })
+  if (account === undefined) throw noServiceAccount(wanted.name)
   const id = newId()
   // Looked up again: it may have changed while Prefect was asked.
   const oldItem = keeper.current(wanted.profile)?.item
@@ -139,8 +148,19 @@ async function plan(
     startedAt: times.of(owner.cloudApiUrl).clock.now(),
     owner,
     account,
+    page,
     ...defined({ oldItem }),
   }
+}
+
+export function noServiceAccount(name: string): BrokerError {
+  return new BrokerError(
+    'prefect_not_found',
+    `there is no service account ${shownName(name)} in this account`,
+    {
+      hint: 'prefect-auth service-account ls',
+    },
+  )
 }
 
 /** A service account's key must not replace a user's, least of all the one that rotates it. */
@@ -156,94 +176,37 @@ function requireSuitable(profile: string, current: KeyRecord | undefined, asking
 
 async function rotate(parts: ServiceAccountParts, wanted: Wanted, planned: Planned) {
   const { vault, journal, keeper, times } = parts
-  const { owner, account, ...entry } = planned
+  const { owner: _, account, page: __, ...entry } = planned
   const { clock } = times.of(entry.cloudApiUrl)
   await vault.prove()
   await writeEntry(journal, entry)
   const oldKeyLivesMs = wanted.oldKeyLivesMs ?? DAY_MS
   const minted = await make(parts, planned, oldKeyLivesMs, wanted.expiresInMs ?? account.keyLifeMs)
   const oldKeyExpiresAt = clock.now() + oldKeyLivesMs
-  await keeper.store(minted.key, {
-    item: entry.item,
-    profile: entry.profile,
-    cloudApiUrl: entry.cloudApiUrl,
-    origin: 'service_account',
-    cloudId: minted.id,
-    name: minted.name,
-    issuedAt: minted.createdAt ?? clock.now(),
-    ...defined({ expiresAt: minted.expiresAt }),
-  })
+  await storeKey(parts, entry, minted)
   if (entry.oldItem !== undefined) await keeper.noteExpiry(entry.oldItem, oldKeyExpiresAt)
   return { key: keyFacts(await takeIntoUse(parts, entry)), oldKeyExpiresAt }
 }
 
 /** A key that lives longer than asked is rotated away: its own answer tells Prefect's time. */
 async function make(
-  { cloud, times }: ServiceAccountParts,
-  { owner, account, accountId, cloudApiUrl }: Planned,
+  parts: ServiceAccountParts,
+  { owner, account, accountId, cloudApiUrl, page, ...entry }: Planned,
   oldKeyLivesMs: number,
   lifeMs: number | undefined,
 ): Promise<MintedKey> {
+  const { cloud, times, journal } = parts
   const time = times.of(cloudApiUrl)
   const ask = () =>
     cloud.rotateServiceAccountKey(owner, accountId, account.id, {
       oldKeyLivesMs,
       ...defined({ expiresAt: lifeMs === undefined ? undefined : time.endOfLife(lifeMs) }),
     })
-  const first = await ask()
+  const first = await ask().catch((error: unknown) => dropUnmade(journal, entry.id, roleNeeded(error, page)))
   if (lifeMs === undefined || first.createdAt === undefined || !livesTooLong(first, lifeMs)) return first
   time.note(first.createdAt)
   // Not at once: Prefect may end every older key with it, and a job may hold one.
   const second = await ask()
   if (second.expiresAt !== undefined && livesTooLong(second, lifeMs)) throw tooLong(second.expiresAt)
   return second
-}
-
-/** Makes the new key current if Prefect accepts it. On failure the entry is left for `recover`. */
-async function takeIntoUse(
-  { keeper, cloud, events, credentials, journal }: ServiceAccountParts,
-  entry: BotEntry,
-): Promise<KeyRecord> {
-  const record = keeper.ledger().keys[entry.item]
-  const key = keeper.keyOf(entry.item)
-  if (record === undefined || key === undefined) {
-    throw new BrokerError('login_state', 'the new key is not in the vault')
-  }
-  const { owner, workspaces } = await verifyKey(cloud, {
-    cloudApiUrl: entry.cloudApiUrl,
-    key,
-    profile: entry.profile,
-  })
-  const currentItem = keeper.current(entry.profile)?.item
-  if (currentItem !== entry.item && currentItem !== entry.oldItem) {
-    await dropEntry(journal, entry.id)
-    throw new BrokerError(
-      'login_state',
-      `the key of profile ${shownName(entry.profile)} changed during the rotation`,
-    )
-  }
-  const patch = { owner, workspaces }
-  await keeper.promote(entry.item, { profile: entry.profile, patch, settles: entry.id })
-  await credentials.settle()
-  const { profile } = entry
-  const { fingerprint } = record
-  events.emit('key.promoted', { profile, facts: { fingerprint } })
-  return record
-}
-
-async function recoverOne(parts: ServiceAccountParts, entry: BotEntry): Promise<void> {
-  const { keeper, events, log } = parts
-  const { profile, name, item, cloudApiUrl, startedAt: issuedAt } = entry
-  // The vault may have the key already, and Prefect lets the one before it expire: it is not made a second time.
-  const about = { item, profile, cloudApiUrl, origin: 'service_account', issuedAt } as const
-  if (keeper.ledger().keys[item] !== undefined || (await keeper.recall(about)) !== undefined) {
-    await keeper.load()
-    await takeIntoUse(parts, entry)
-    return
-  }
-  const message = `the key rotation of service account ${shownName(name)} was interrupted: its old key may expire within a day`
-  const hint = `prefect-auth keys rotate-service-account ${quoteWord(name)} --profile ${quoteWord(profile)}`
-  await keeper.apply((ledger) => withoutChange(ledger, entry.id))
-  log.warn({ profile, name }, 'service account key rotation interrupted')
-  events.emit('renewal.warning', { profile, facts: { days: 1, message, hint } })
 }

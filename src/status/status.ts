@@ -18,6 +18,8 @@ export interface DaemonFacts {
   readonly node: string
   readonly stateDir: string
   readonly configFile?: string
+  /** A command started it, where no service manager does. */
+  readonly isOnDemand?: boolean
   readonly logLevel: string
 }
 

@@ -12,6 +12,18 @@ export function parseDuration(text: string): number | undefined {
   return Number.isSafeInteger(Math.round(ms)) ? Math.round(ms) : undefined
 }
 
+const MOMENT = /^(\d{4}-\d{2}-\d{2})(?:[Tt ](\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?)([Zz]|[+-]\d{2}:\d{2}))?$/
+
+/** Epoch ms of an RFC 3339 time, or of the first moment (UTC) of a date. `undefined` for anything else, such as 30 February. */
+export function parseMoment(text: string): number | undefined {
+  const [, date, time = '00:00', offset = 'Z'] = MOMENT.exec(text.trim()) ?? []
+  if (date === undefined) return undefined
+  const midnight = Date.parse(`${date}T00:00:00Z`)
+  const isReal = Number.isFinite(midnight) && new Date(midnight).toISOString().startsWith(date)
+  const at = Date.parse(`${date}T${time}${offset.toUpperCase()}`)
+  return isReal && Number.isFinite(at) ? at : undefined
+}
+
 /** In the largest unit that keeps it whole: `7776000000` is `90d`, `45000` is `45s`, `5400000` is `90m`. */
 export function formatDuration(ms: number): string {
   for (const [unit, size] of [

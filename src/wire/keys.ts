@@ -7,7 +7,7 @@ const keyEntry = keyView.partial({ fingerprint: true, origin: true }).extend({
   profile: profileName,
   state: z.enum(['current', 'retired', 'at_prefect']).meta({
     description:
-      'current: served; retired: replaced, may still work; at_prefect: listed there, not held here',
+      'current: served; retired: replaced, may still work; at_prefect: created here or listed there, not held here',
   }),
   handed_out: z.boolean().optional(),
   retired_at: time.optional(),
@@ -36,7 +36,12 @@ export const createKeyAnswer = z.object({
 })
 
 export const keyParams = z.strictObject({ id: z.string().min(1).max(100) })
-export const deleteKeyQuery = z.strictObject({ profile: profileName.optional() })
+export const deleteKeyQuery = z.strictObject({
+  profile: profileName.optional(),
+  sure: z.stringbool().optional().meta({
+    description: 'true: delete it even if it may be a key in use whose id is not known',
+  }),
+})
 export const deleteKeyAnswer = z.object({ id: z.string(), outcome: z.enum(['deleted', 'already_gone']) })
 
 const oldKeyView = z.object({
@@ -78,33 +83,3 @@ export const renewAnswer = z.object({
   key: keyView,
 })
 export type RenewAnswer = z.infer<typeof renewAnswer>
-
-export const rotateBotBody = z.strictObject({
-  profile: profileName.meta({ description: "the profile that uses the service account's key" }),
-  name: z.string().min(1).max(200).meta({ description: "the service account's name" }),
-  owner_profile: profileName
-    .optional()
-    .meta({ description: "whose key calls Prefect, an owner's; absent: the active profile" }),
-  old_key_lives_s: z
-    .number()
-    .int()
-    .min(0)
-    .max(31_536_000)
-    .optional()
-    .meta({ description: 'how long the old key keeps working; absent: a day' }),
-  expires_in_s: z
-    .number()
-    .int()
-    .min(60)
-    .max(315_360_000)
-    .optional()
-    .meta({ description: 'absent: as long as the previous key' }),
-})
-export type RotateBotBody = z.input<typeof rotateBotBody>
-export const rotateBotAnswer = z.object({
-  profile: profileName,
-  service_account: z.string(),
-  key: keyView,
-  old_key_expires_at: time,
-})
-export type RotateBotAnswer = z.infer<typeof rotateBotAnswer>

@@ -23,6 +23,9 @@ export const loginBody = z.strictObject({
     .max(320)
     .optional()
     .meta({ description: 'email or handle of the owner that the key must have' }),
+  port: z.number().int().min(1024).max(65_535).optional().meta({
+    description: 'the port for the browser, if somebody forwards it to this machine; default: any free one',
+  }),
   switch_owner: z.boolean().optional().meta({ description: 'allow a different owner than the stored one' }),
 })
 export type LoginBody = z.infer<typeof loginBody>
@@ -66,12 +69,25 @@ export const loginKeyBody = z.strictObject({
   api_key: z.string().min(1).max(1000),
   exchange: z.boolean().optional(),
 })
+export const loginAddressBody = z.strictObject({
+  address: z
+    .string()
+    .min(1)
+    .max(4000)
+    .meta({ description: 'the address that the browser ended on, with the key in its query' }),
+})
 export const loginConfirmBody = z.strictObject({
   accept: z.boolean(),
   workspace: z.string().min(1).max(2000).optional(),
 })
 
-export const logoutBody = z.strictObject({ revoke: z.boolean().optional() })
+export const logoutBody = z.strictObject({
+  revoke: z.boolean().optional(),
+  keep_unrevoked: z
+    .boolean()
+    .optional()
+    .meta({ description: 'keep what Prefect does not delete in the vault, out of use, to try again' }),
+})
 export const logoutAnswer = z.object({
   profile: profileName,
   forgotten: z.array(z.string()).meta({ description: 'fingerprints of the keys removed from this machine' }),

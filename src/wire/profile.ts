@@ -81,3 +81,14 @@ export const setWorkspaceAnswer = z.object({
   workspace: workspaceView,
   api_url: z.string(),
 })
+
+/** The profile keeps its workspace. */
+export const createWorkspaceBody = z.strictObject({
+  handle: z.string().regex(/^[^\s/]{1,255}$/, 'a handle, without blanks and slashes'),
+  name: z.string().min(1).max(255).optional().meta({ description: 'absent: the handle' }),
+  account: z.string().min(1).max(255).optional().meta({
+    description: "a handle or an id; absent: the account of the profile's workspace, else the only one",
+  }),
+})
+export type CreateWorkspaceBody = z.input<typeof createWorkspaceBody>
+export const createWorkspaceAnswer = z.object({ profile: profileName, workspace: workspaceView })

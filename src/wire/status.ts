@@ -55,6 +55,7 @@ export const status = z.object({
     version: z.string(),
     pid: z.number().int(),
     started_at: time,
+    on_demand: z.boolean().optional().meta({ description: 'a command started it; it exits when it is idle' }),
     node: z.string(),
     state_dir: z.string(),
     config_file: z.string().optional(),

@@ -1,7 +1,9 @@
+import { appendFile, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { startCloudSimulator } from '../../sim/simulator.js'
 import { findLoginTarget } from '../../src/login/target.js'
-import { makeRoot, openBroker } from '../fixtures/broker.js'
+import { makeRoot, openBroker, type TestBroker } from '../fixtures/broker.js'
 
 async function setStage(t: Test, keyListing = false) {
   const sim = await startCloudSimulator({
@@ -10,12 +12,19 @@ async function setStage(t: Test, keyListing = false) {
   })
   const root = await makeRoot(t)
   const broker = await openBroker({ root, sim })
+  const open = [broker]
   t.after(async () => {
-    await broker.close()
+    await open.at(-1)?.close()
     await sim.close()
   })
+  const reopen = async () => {
+    await open.at(-1)?.close()
+    const next = await openBroker({ root, sim })
+    open.push(next)
+    return next
+  }
   await broker.logins.keep(await broker.delivery(sim.issueKey({ name: 'delivered' }), { exchange: true }))
-  return { sim, broker }
+  return { sim, broker, reopen }
 }
 
 t.test(
@@ -45,7 +54,7 @@ t.test('shows a created key once, and deletes by id, but not the key that is ser
   const created = await broker.keys.create({ name: 'for a friend', expiresAt: Date.now() + 3_600_000 })
   t.equal(sim.keys.find(created.key.reveal())?.id, created.id)
   t.equal(await broker.keys.delete(created.id), 'deleted')
-  t.equal(await broker.keys.delete(created.id), 'already_gone')
+  await t.rejects(broker.keys.delete(created.id), { code: 'key_not_found', hint: 'prefect-auth keys ls' })
   const current = sim.keys.find(broker.served() ?? '')?.id ?? ''
   await t.rejects(broker.keys.delete(current), { code: 'profile_in_use' })
   t.equal(sim.keys.find(broker.served() ?? '')?.deletedAt, undefined)
@@ -54,6 +63,91 @@ t.test('shows a created key once, and deletes by id, but not the key that is ser
     ['login'],
     'what a caller asks for is recorded once, by the API',
   )
+})
+
+t.test('lists a key that was just created, whether Prefect lists it or not, until it is gone', async (t) => {
+  const HOUR = 3_600_000
+  for (const keyListing of [false, true]) {
+    const { sim, broker, reopen } = await setStage(t, keyListing)
+    const made = await broker.keys.create({ name: 'for ci', expiresAt: Date.now() + HOUR })
+    const shown = async (from: TestBroker) =>
+      (await from.keys.list('cloud')).keys.filter(({ id }) => id === made.id)
+    t.match(await shown(broker), [{ state: 'at_prefect', name: 'for ci', profile: 'cloud' }])
+    t.equal((await shown(broker)).length, 1, 'once')
+    t.notMatch(await readFile(join(broker.stateDir, 'ledger.json'), 'utf8'), made.key.reveal())
+    const again = await reopen()
+    t.equal((await shown(again)).length, 1, 'after a restart too')
+    sim.keys.delete(made.id)
+    t.equal((await shown(again)).length, 1, 'Prefect may lag')
+    sim.clock.advance(HOUR / 2)
+    t.equal((await shown(again)).length, 0, 'but not for half an hour')
+    t.strictSame(Object.keys(again.keeper.ledger().made ?? {}), [], 'and it is forgotten')
+  }
+})
+
+t.test('says so if the answer to a creation was lost; a certain refusal leaves nothing', async (t) => {
+  const { sim, broker } = await setStage(t)
+  sim.faults.next({ path: /api_keys$/, method: 'POST' }, { kind: 'reset', when: 'after' })
+  await t.rejects(broker.keys.create({ name: 'nobody heard' }), { code: 'prefect_unreachable' })
+  t.match((await broker.keys.list()).notices, [/./, /creation of key 'nobody heard' was lost/])
+  sim.allowMinting(false)
+  await t.rejects(broker.keys.create({ name: 'refused' }), { code: 'prefect_forbidden' })
+  t.equal(Object.keys(broker.keeper.ledger().made ?? {}).length, 1)
+})
+
+t.test('creates nothing that has already ended, and nothing that cannot be noted first', async (t) => {
+  const { sim, broker } = await setStage(t)
+  const minted = () =>
+    sim.requests.filter(({ method, path }) => method === 'POST' && /api_keys$/.test(path)).length
+  const before = minted()
+  await t.rejects(broker.keys.create({ name: 'late', expiresAt: Date.now() - 1 }), { code: 'bad_request' })
+  broker.failUpdates(() => true)
+  await t.rejects(broker.keys.create({ name: 'unnoted' }), { code: 'disk_failed' })
+  t.equal(minted(), before)
+})
+
+t.test('deletes no key that is not there, or is in use under another name', async (t) => {
+  const { sim, broker } = await setStage(t)
+  const deletions = () => sim.requests.filter(({ method }) => method === 'DELETE').length
+  const before = deletions()
+  const nobody = '00000000-0000-4000-8000-000000000000'
+  await t.rejects(broker.keys.delete(nobody), { code: 'key_not_found', message: new RegExp(nobody) })
+  const pasted = await broker.keys.create({ name: 'pasted into another profile' })
+  const text = pasted.key.reveal()
+  await broker.logins.keep(
+    await broker.delivery(text, { profile: 'two', via: 'pasted', isToBeActive: false }),
+  )
+  await t.rejects(broker.keys.delete(pasted.id), { code: 'profile_in_use', message: /'two'|two/ })
+  const written = await broker.keys.create({ name: 'written into the file' })
+  const url = sim.workspaceUrl('prefect/terry')
+  await appendFile(
+    broker.profilesFile,
+    `\n[profiles.three]\nPREFECT_API_URL = "${url}"\nPREFECT_API_KEY = "${written.key.reveal()}"\n`,
+  )
+  await broker.store.refresh({ force: true })
+  await broker.credentials.settle()
+  await t.rejects(broker.keys.delete(written.id, { isSure: true }), {
+    code: 'profile_in_use',
+    message: /three/,
+  })
+  t.equal(deletions(), before)
+})
+
+t.test('a key whose id nobody knows may be the one that is asked about: only on demand', async (t) => {
+  const { sim, broker } = await setStage(t)
+  const own = sim.issueKey({ name: 'cli-of-today' })
+  await broker.logins.keep(await broker.delivery(own, { profile: 'two', isToBeActive: false }))
+  const ownId = sim.keys.find(own)?.id ?? ''
+  await t.rejects(broker.keys.delete(ownId), {
+    code: 'profile_in_use',
+    message: /may be the one being used by profile 'two'/,
+    hint: `prefect-auth keys delete ${ownId} --yes      (if it is another one)`,
+  })
+  sim.clock.advance(3_600_000)
+  sim.issueKey({ name: 'created later' })
+  const later = sim.keys.all().at(-1)?.id ?? ''
+  t.equal(await broker.keys.delete(later), 'deleted', 'it did not exist when ours was in use')
+  t.equal(await broker.keys.delete(ownId, { isSure: true }), 'deleted')
 })
 
 t.test('lists workspaces with the current one, and writes the URL of the chosen one', async (t) => {

@@ -81,6 +81,24 @@ t.test('a key that another program puts back while Prefect is asked is still kno
   t.equal(broker.served(), served)
 })
 
+t.test('keeps keys that could not be deleted, out of use, where that is asked for', async (t) => {
+  const { sim, broker } = await setStage(t)
+  await broker.logins.keep(await broker.delivery(sim.issueKey(), { exchange: true }))
+  const minted = broker.served() ?? ''
+  sim.faults.always({ method: 'DELETE' }, { kind: 'status', status: 403, body: { detail: 'no' } })
+  const logOut = () => broker.profiles.logout('cloud', { revoke: true, keepUnrevoked: true })
+  t.match(await logOut(), { revoked: [], notRevoked: [{}, {}] })
+  t.equal(broker.served(), 'login_required')
+  t.equal(await items(broker.stateDir), 2, 'the delivered one has no known id')
+  t.strictSame(broker.journal.read().entries, {}, 'and nothing is under way')
+  sim.faults.clear()
+  t.match(await logOut(), { revoked: [/^sha256/], notRevoked: [{ reason: /id at Prefect is not known/ }] })
+  t.equal(sim.keys.find(minted)?.deletedAt !== undefined, true, 'it can be tried again')
+  t.equal(await items(broker.stateDir), 1)
+  await broker.profiles.logout('cloud', { revoke: false })
+  t.equal(await items(broker.stateDir), 0)
+})
+
 t.test('never sends the current key to the host of another key', async (t) => {
   const { sim, broker } = await setStage(t)
   const trap = await startCloudSimulator()

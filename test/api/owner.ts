@@ -6,21 +6,22 @@ import { systemClock } from '../../src/std/clock.js'
 import { Secret } from '../../src/std/secret.js'
 import { empty } from '../../src/wire/common.js'
 import { auditList } from '../../src/wire/events.js'
-import {
-  createKeyAnswer,
-  deleteKeyAnswer,
-  keyList,
-  renewAnswer,
-  rotateBotAnswer,
-} from '../../src/wire/keys.js'
+import { createKeyAnswer, deleteKeyAnswer, keyList, renewAnswer } from '../../src/wire/keys.js'
 import { loginView, logoutAnswer } from '../../src/wire/login.js'
 import {
   adoptAnswer,
+  createWorkspaceAnswer,
   profileList,
   profileView,
   setWorkspaceAnswer,
   workspaceList,
 } from '../../src/wire/profile.js'
+import {
+  createServiceAccountAnswer,
+  deleteServiceAccountAnswer,
+  rotateBotAnswer,
+  serviceAccountList,
+} from '../../src/wire/service-accounts.js'
 import {
   doctor,
   live,
@@ -67,6 +68,36 @@ const cases: readonly Case[] = [
     schema: rotateBotAnswer,
     call: 'serviceAccounts.rotate empty ci cloud 60000',
     audit: 'key_rotated',
+  },
+  {
+    ask: 'POST /v1/service-accounts/c%2Fi/rotate',
+    body: { profile: 'empty', owner_profile: 'cloud', old_key_lives_s: 60 },
+    schema: rotateBotAnswer,
+    call: 'serviceAccounts.rotate empty c/i cloud 60000',
+    audit: 'key_rotated',
+  },
+  { ask: 'GET /v1/service-accounts?profile=cloud', schema: serviceAccountList },
+  {
+    ask: 'POST /v1/service-accounts',
+    body: { profile: 'empty', name: 'ci', expires_at: '2027-01-01T00:00:00Z', role: null },
+    status: 201,
+    schema: createServiceAccountAnswer,
+    call: 'serviceAccounts.create empty ci null',
+    audit: 'service_account_created',
+  },
+  {
+    ask: 'DELETE /v1/service-accounts/ci?sure=true',
+    schema: deleteServiceAccountAnswer,
+    call: 'serviceAccounts.delete ci true',
+    audit: 'service_account_deleted',
+  },
+  {
+    ask: 'POST /v1/profiles/cloud/workspaces',
+    body: { handle: 'new', account: 'prefect' },
+    status: 201,
+    schema: createWorkspaceAnswer,
+    call: 'workspaces.create cloud prefect/new',
+    audit: 'workspace_created',
   },
   { ask: 'GET /v1/profiles', schema: profileList },
   { ask: 'GET /v1/profiles/cloud', schema: profileView },
@@ -150,6 +181,12 @@ const cases: readonly Case[] = [
     call: `logins.submitKey ${fingerprint('pnu_typed')} false`,
   },
   {
+    ask: 'POST /v1/logins/login1/address',
+    body: { address: 'http://localhost:1/?key=pnu_TYPED' },
+    schema: loginView,
+    call: `logins.submitAddress ${new Secret('http://localhost:1/?key=pnu_TYPED').fingerprint()}`,
+  },
+  {
     ask: 'POST /v1/logins/login1/confirm',
     body: { accept: true, workspace: 'a/b' },
     schema: loginView,
@@ -228,6 +265,8 @@ t.test('never repeats or logs a secret that was sent', async (t) => {
     ['POST', '/v1/logins/login1/key', { api_key: 'pnu_TYPED', extra: 1 }],
     ['POST', '/v1/logins/login1/key', { api_key: ['pnu_TYPED'] }],
     ['POST', '/v1/logins/login1/key', { pnu_TYPED: 1 }],
+    ['POST', '/v1/logins/login1/address', { address: 'http://localhost:1/?key=pnu_TYPED', extra: 1 }],
+    ['POST', '/v1/logins/login1/address', { address: ['http://localhost:1/?key=pnu_TYPED'] }],
     ['POST', '/v1/vault/unlock', { passphrase: 'pnu_TYPED' }],
     ['POST', '/v1/vault/unlock', '{"passphrase":"pnu_TYPED"'],
     ['POST', '/v1/vault/unlock', { passphrase: `pnu_TYPED${'x'.repeat(5000)}` }],

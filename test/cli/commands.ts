@@ -112,6 +112,7 @@ interface Row {
   readonly input?: string
   /** The last request, and its body if that matters. */
   readonly asks?: readonly [string, unknown?]
+  readonly query?: Readonly<Record<string, string>>
   readonly code?: number
   readonly stdout: string | RegExp
   readonly stderr?: string | RegExp
@@ -205,8 +206,40 @@ const table: readonly Row[] = [
     stdout: 'pnu_made\n',
     stderr: 'Key ci (k1): not shown again; it never expires\n',
   },
+  {
+    args: ['keys', 'create', '--name', 'ci', '--expires', '2099-01-31'],
+    asks: ['POST /v1/keys', { name: 'ci', expires_at: '2099-01-31T00:00:00.000Z' }],
+    stdout: 'pnu_made\n',
+    stderr: /not shown again/,
+  },
+  {
+    args: ['keys', 'create', '--name', 'ci', '--expires', '2099-01-31T18:00:00+02:00'],
+    asks: ['POST /v1/keys', { name: 'ci', expires_at: '2099-01-31T16:00:00.000Z' }],
+    stdout: 'pnu_made\n',
+    stderr: /not shown again/,
+  },
+  {
+    args: ['keys', 'create', 'ci', '--expires', 'soon'],
+    code: 2,
+    stdout: '',
+    stderr: /8h or 90d, a date like/,
+  },
+  { args: ['keys', 'create', 'ci', '--expires', '2099-02-30'], code: 2, stdout: '', stderr: /a date like/ },
+  { args: ['keys', 'create', 'ci', '--expires', '2020-01-31'], code: 2, stdout: '', stderr: /is past/ },
+  {
+    args: ['keys', 'create', '--expires', '8h'],
+    code: 2,
+    stdout: '',
+    stderr: 'prefect-auth: the key has no name\ntry: prefect-auth keys create --name NAME\n',
+  },
   { args: ['keys', 'create', 'ci', '--expires-in', 'soon'], code: 2, stdout: '', stderr: /30m, 8h or 90d/ },
   { args: ['keys', 'delete', 'k1'], asks: ['DELETE /v1/keys/k1'], stdout: 'Key k1 deleted\n' },
+  {
+    args: ['keys', 'delete', 'k1', '--yes', '-p', 'cloud'],
+    asks: ['DELETE /v1/keys/k1'],
+    query: { profile: 'cloud', sure: 'true' },
+    stdout: 'Key k1 deleted\n',
+  },
   {
     args: ['token', 'create', '--name', 'ci', '--power', 'use', '-p', 'cloud', '-p', 'dev'],
     asks: ['POST /v1/tokens', { name: 'ci', power: 'use', expires_in: '8h', profiles: ['cloud', 'dev'] }],
@@ -251,7 +284,7 @@ const table: readonly Row[] = [
 ]
 
 t.test('requests, prints and exits as in the transcript', { jobs: 4 }, async (t) => {
-  for (const { args, input, asks, code = 0, stdout, stderr = '' } of table) {
+  for (const { args, input, asks, query, code = 0, stdout, stderr = '' } of table) {
     void t.test(args.join(' '), async (t) => {
       const daemon = await startScriptedDaemon(t, script)
       const outcome = await cli.run(args, { env: daemon.env, ...(input === undefined ? {} : { input }) })
@@ -259,6 +292,7 @@ t.test('requests, prints and exits as in the transcript', { jobs: 4 }, async (t)
       if (typeof stdout === 'string') t.equal(outcome.stdout, stdout)
       if (typeof stderr === 'string') t.equal(outcome.stderr, stderr)
       const last = daemon.asked.at(-1)
+      if (query !== undefined) t.same(last?.query, query)
       if (asks === undefined) return
       t.same([`${last?.method} ${last?.path}`, last?.body], asks.length === 1 ? [asks[0], last?.body] : asks)
     })

@@ -147,6 +147,13 @@ const hostile = {
   'GET /v1/keys': {
     json: { keys: HOSTILE.map((id) => ({ profile: 'cloud', state: 'at_prefect', id })), notices: [] },
   },
+  'GET /v1/service-accounts': {
+    json: {
+      profile: 'cloud',
+      account_id: 'a',
+      service_accounts: HOSTILE.map((name) => ({ id: 'b', name, profiles: [] })),
+    },
+  },
 }
 
 const PLACES = [
@@ -159,6 +166,8 @@ const PLACES = [
   'prefect-auth token revoke',
   'prefect-auth token keep',
   'prefect-auth keys delete',
+  'prefect-auth service-account delete',
+  'prefect-auth service-account rotate',
 ]
 const WORDS = ['', '$', "'", '$(touch pwned)', 'on']
 

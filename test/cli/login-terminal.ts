@@ -12,7 +12,7 @@ import { API_KEY, KEY, OWNER, sampleLogin, WORKSPACE } from '../fixtures/wire-sa
 
 const cli = await buildCli(t)
 const login = `exec ${process.execPath} ${cli.program} login`
-const PASTE = 'paste an API key here'
+const PASTE = 'paste an API key or address here'
 const key = { ...KEY, expires_at: '2026-12-20T10:00:00.000Z' }
 const workspaces = (count: number) =>
   Array.from({ length: count }, (_, at) => ({
@@ -126,6 +126,32 @@ t.test('never shows a pasted key, not even while another one is being checked', 
     { api_key: 'pnu_firstfirstfirst' },
     { api_key: API_KEY },
   ])
+  t.notMatch(terminal.screen(), /pnu_/)
+})
+
+t.test('takes the address that a browser elsewhere ended on, and never shows it', async (t) => {
+  const scripted = await startScriptedLogin(t, { onConfirm: [stored] })
+  const sent: unknown[] = []
+  scripted.daemon.script['POST /v1/logins/login-1/address'] = ({ body }) => {
+    sent.push(body)
+    if (sent.length === 1)
+      return problem('address_mismatch', 'conflict', 409, 'it has port 1', 'prefect-auth login')
+    const changes = verified(1, { workspace: { ...WORKSPACE, current: true } })
+    scripted.become(changes)
+    return { json: sampleLogin({ ...changes, version: 99 }) }
+  }
+  const terminal = openPseudoTerminal(t, { env: scripted.daemon.env, command: login })
+  const address = (port: number) => `localhost:${port}/?key=${API_KEY}`
+  await terminal.waitFor(PASTE)
+  terminal.type(`${address(1)}\r`)
+  await terminal.waitFor('it has port 1 (address_mismatch)')
+  await terminal.waitFor(PASTE)
+  terminal.type(`\u001b[200~http://${address(2)}\u001b[201~\r`)
+  await terminal.waitFor("in that browser's history")
+  await terminal.waitFor('Enter alone is no')
+  terminal.type('y\r')
+  t.equal(await terminal.ended, 0)
+  t.same(sent, [{ address: address(1) }, { address: `http://${address(2)}` }])
   t.notMatch(terminal.screen(), /pnu_/)
 })
 

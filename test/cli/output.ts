@@ -104,7 +104,7 @@ t.test('a dumb terminal gets no escapes: status, doctor, help, and a whole login
     env: { ...scripted.daemon.env, TERM: 'dumb' },
     command: `${program} login`,
   })
-  await terminal.waitFor('paste an API key here')
+  await terminal.waitFor('paste an API key')
   scripted.become({ state: 'verified', owner: OWNER, owner_known: false, workspaces })
   await terminal.waitFor('[y/N]')
   terminal.type('y\r')

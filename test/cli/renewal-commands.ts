@@ -67,27 +67,90 @@ const table: readonly Row[] = [
   {
     args: ['keys', 'rotate-service-account', 'deployer', '-p', 'bot'],
     reply: rotated,
-    asks: ['POST /v1/keys/rotate-service-account', { profile: 'bot', name: 'deployer' }],
+    asks: ['POST /v1/service-accounts/deployer/rotate', { profile: 'bot' }],
     stdout:
       /^Rotated: profile bot has a new key of deployer \(.*\); it never expires\nThe old key works until 2026-11-21 10:00.* UTC\n$/,
   },
   {
     args: [
-      ...['keys', 'rotate-service-account', 'deployer', '-p', 'bot', '--owner', 'cloud'],
+      ...['service-account', 'rotate', 'deployer', '-p', 'bot', '--owner', 'cloud'],
       ...['--old-key-lives', '2h', '--expires-in', '90d'],
     ],
     reply: rotated,
     asks: [
-      'POST /v1/keys/rotate-service-account',
+      'POST /v1/service-accounts/deployer/rotate',
       {
         profile: 'bot',
-        name: 'deployer',
         owner_profile: 'cloud',
         old_key_lives_s: 7_200,
         expires_in_s: 7_776_000,
       },
     ],
     stdout: /^Rotated/,
+  },
+  {
+    args: [
+      'service-account',
+      'create',
+      'ci',
+      '-p',
+      'bot',
+      '--owner',
+      'cloud',
+      '--role',
+      'none',
+      '--expires',
+      'never',
+    ],
+    reply: {
+      status: 201,
+      json: { profile: 'bot', service_account: 'ci', key: { ...KEY, expires_at: undefined } },
+    },
+    asks: ['POST /v1/service-accounts', { profile: 'bot', name: 'ci', owner_profile: 'cloud', role: null }],
+    stdout: /^Created: profile bot has the key of service account ci \(sha256:.*\); it never expires\n$/,
+  },
+  {
+    args: ['service-account', 'create', 'ci', '-p', 'bot', '--expires', '2099-01-31', '--role', 'Developer'],
+    reply: { status: 201, json: { profile: 'bot', service_account: 'ci', key } },
+    asks: [
+      'POST /v1/service-accounts',
+      { profile: 'bot', name: 'ci', expires_at: '2099-01-31T00:00:00.000Z', role: 'Developer' },
+    ],
+    stdout: /^Created: .*; it expires 2026-12-20\n$/,
+  },
+  {
+    args: ['service-account', 'ls', '-p', 'cloud'],
+    reply: {
+      json: {
+        profile: 'cloud',
+        account_id: 'a',
+        service_accounts: [
+          { id: 'b1', name: 'ci', role: 'Member', key: { id: 'k', name: 'ci' }, profiles: ['bot', 'x'] },
+          { id: 'b2', name: 'bare', profiles: [] },
+        ],
+      },
+    },
+    asks: ['GET /v1/service-accounts', undefined],
+    stdout: /^NAME .*\nci +never +bot, x +Member +b1\nbare +no key +- +- +b2\n$/,
+  },
+  {
+    args: ['service-account', 'delete', 'ci', '--yes'],
+    reply: { json: { id: 'b1', name: 'ci', outcome: 'deleted' } },
+    asks: ['DELETE /v1/service-accounts/ci', undefined],
+    stdout: /^Service account ci \(b1\) deleted, with all its keys\n$/,
+  },
+  {
+    args: ['workspace', 'create', 'prefect/fresh', '--name', 'Fresh air', '-p', 'cloud'],
+    reply: {
+      status: 201,
+      json: {
+        profile: 'cloud',
+        workspace: { handle: 'prefect/fresh', account_id: 'a', workspace_id: 'w', current: false },
+      },
+    },
+    asks: ['POST /v1/profiles/cloud/workspaces', { account: 'prefect', handle: 'fresh', name: 'Fresh air' }],
+    stdout: /^Workspace prefect\/fresh created\n$/,
+    stderr: /^to use it: prefect-auth workspace set prefect\/fresh --profile cloud\n$/,
   },
 ]
 
@@ -109,3 +172,15 @@ t.test('rejects an option that is not a duration', async (t) => {
     t.match(outcome, { code: 2, stdout: '', stderr: new RegExp(`${option}.*like 30m, 8h or 90d`) })
   }
 })
+
+t.test(
+  'a service account needs a profile that uses its key, also where PREFECT_PROFILE is set',
+  async (t) => {
+    const outcome = await cli.run(['service-account', 'create', 'ci'], { env: { PREFECT_PROFILE: 'cloud' } })
+    t.match(outcome, {
+      code: 2,
+      stdout: '',
+      stderr: /\ntry: prefect-auth service-account create NAME --profile PROFILE\n$/,
+    })
+  },
+)

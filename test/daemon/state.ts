@@ -315,6 +315,38 @@ t.test('a mark that cannot be removed is not believed by the next start either',
   t.notOk(existsSync(trace), 'the trace counts once')
 })
 
+t.test('daemons in a row that could not write that they began use no generation twice', async (t) => {
+  const { stateDir } = await setStage(t)
+  const trace = join(await makeRoot(t), 'run', 'trace')
+  const used = new Map<string, number>()
+  const begin = async (more: Partial<StateOptions>) => {
+    const state = await open(stateDir, { trace, ...more })
+    for (const name of ['a', 'b', 'new']) {
+      const { generation } = profileRecord(state.ledger.read(), name)
+      t.ok(generation > (used.get(name) ?? 0), `${name} begins with ${generation}`)
+      // As many as it may count, and none of them is written.
+      used.set(name, generation + 999_999)
+    }
+    return state
+  }
+  for (let daemon = 0; daemon < 3; daemon += 1) await begin({ lock: notHeld('disk full') })
+  const last = await begin({})
+  t.notOk(existsSync(trace), 'what they used is written now')
+  await last.close()
+  const { generation } = profileRecord(last.ledger.read(), 'a')
+  const next = profileRecord((await open(stateDir, { trace })).ledger.read(), 'a')
+  t.equal(next.generation, generation, 'after a clean end none is skipped')
+})
+
+t.test('a state that could never be written uses no generation twice', async (t) => {
+  const stateDir = await makeRoot(t)
+  const trace = join(await makeRoot(t), 'run', 'trace')
+  const first = await open(stateDir, { trace, lock: notHeld('disk full') })
+  t.equal(profileRecord(first.ledger.read(), 'new').generation, 0)
+  const second = await open(stateDir, { trace })
+  t.ok(profileRecord(second.ledger.read(), 'new').generation > 1000)
+})
+
 function notHeld(reason: string) {
   const error = Object.assign(new Error(reason), { code: 'ENOSPC' })
   return {

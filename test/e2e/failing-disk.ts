@@ -1,7 +1,6 @@
 /** The shipped daemon on a real disk that gets full or read-only: it starts, serves, says so, and loses no key afterwards. */
 
-import { execFileSync } from 'node:child_process'
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { startCloudSimulator } from '../../sim/simulator.js'
@@ -13,7 +12,7 @@ import {
   servedKey,
   startProgram,
 } from '../fixtures/daemon-program.js'
-import { onSmallDisk, whyNoSmallDisk } from '../fixtures/small-disk.js'
+import { fillDisk, makeReadOnly, onSmallDisk, whyNoSmallDisk } from '../fixtures/small-disk.js'
 
 const skip = whyNoSmallDisk()
 
@@ -36,36 +35,14 @@ async function setStage(t: Test, disk: string) {
   return { sim, root, stateDir, start, profilesFile: join(root, 'profiles.toml') }
 }
 
-/** Until not one byte more can be written. */
-function fill(disk: string): () => void {
-  const path = join(disk, 'filler')
-  for (let size = 4096; size > 0; size = size >> 1) {
-    for (;;) {
-      try {
-        writeFileSync(path, Buffer.alloc(size), { flag: 'a' })
-      } catch {
-        break
-      }
-    }
-  }
-  return () => rmSync(path)
-}
-
 async function kill(daemon: RunningDaemon): Promise<void> {
   daemon.child.kill('SIGKILL')
   await daemon.ended()
 }
 
 const FAILURES: readonly (readonly [name: string, reason: RegExp, begin: (disk: string) => () => void])[] = [
-  ['full', /disk full/, fill],
-  [
-    'read-only',
-    /read-only file system/,
-    (disk) => {
-      execFileSync('mount', ['-o', 'remount,ro', disk])
-      return () => execFileSync('mount', ['-o', 'remount,rw', disk])
-    },
-  ],
+  ['full', /disk full/, fillDisk],
+  ['read-only', /read-only file system/, makeReadOnly],
 ]
 
 for (const [name, reason, begin] of FAILURES) {
@@ -157,7 +134,7 @@ t.test(
     await onSmallDisk(async (disk) => {
       const { sim, stateDir, start, profilesFile } = await setStage(t, disk)
       mkdirSync(stateDir, { mode: 0o700 })
-      const mend = fill(disk)
+      const mend = fillDisk(disk)
       const inFile = sim.issueKey()
       writeFileSync(
         profilesFile,

@@ -21,10 +21,10 @@ const ELSEWHERE: Readonly<Record<string, string>> = {
   'env --format': 'evaluated by fish: test/cli/env.ts',
   'exec --proxy': 'run in test/cli/pair.ts, test/cli/proxy.ts',
   hook: 'evaluated by every shell: test/cli/hook.ts',
+  'integrate --early': 'test/e2e/plugin.ts',
   'integrate --python': 'test/e2e/plugin.ts',
   'integrate --remove': 'test/e2e/plugin.ts',
   'keys prune --yes': 'test/e2e/keys-prune.ts',
-  'keys rotate-service-account --profile': 'test/renewal/service-accounts.ts',
   'login --owner': 'test/cli/login-terminal.ts',
   logs: 'a look: test/cli/logs.ts, test/e2e/service-logs.ts',
   'logs -f': 'a look: test/e2e/service-logs.ts',
@@ -33,13 +33,17 @@ const ELSEWHERE: Readonly<Record<string, string>> = {
   report: 'test/e2e/report.ts',
   'report --output': 'test/e2e/report.ts',
   'service install': 'needs a user manager: test/e2e/service.ts',
+  setup: 'test/cli/setup.ts',
+  'setup --print': 'a look: test/cli/setup.ts',
+  'setup --remove': 'test/cli/setup.ts',
+  'setup --remove --yes': 'test/cli/setup.ts',
+  'setup --yes': 'test/cli/setup.ts',
   'token keep': 'needs a stranger on the port: test/e2e/port-takeover.ts',
   'token keep --all': 'needs a stranger on the port: test/e2e/port-takeover.ts',
 }
 
 /** Not executed yet: the list may only become shorter. */
 const NOT_YET: readonly string[] = [
-  'logout --revoke',
   'profile create',
   'profile set',
   'profile set --auth-string-stdin',
@@ -75,6 +79,7 @@ const TCP =
 function rows(cloud: Simulator): readonly Row[] {
   const key = cloud.issueKey({ name: 'pasted' })
   const other = cloud.issueKey({ user: 'ada', name: 'of another' })
+  const old = cloud.keys.find(cloud.issueKey({ name: 'old' }))?.id
   const paste = { more: ' --key-stdin --workspace prefect/terry', input: key }
   return [
     {
@@ -105,6 +110,75 @@ function rows(cloud: Simulator): readonly Row[] {
       more: ' --key-stdin --workspace prefect/terry',
       input: other,
       after: 'prefect-auth status',
+    },
+    {
+      hint: 'keys create --name',
+      fails: 'prefect-auth keys create -p work',
+      fill: { NAME: 'made -p work' },
+      after: 'prefect-auth keys ls -p work',
+    },
+    {
+      hint: 'keys ls',
+      fails: 'prefect-auth keys delete nobody -p work',
+      more: ' -p work',
+      shows: /made/,
+      after: 'prefect-auth keys delete "$(prefect-auth keys ls -p work --names | tail -n 1)" -p work',
+    },
+    {
+      hint: 'keys delete --yes',
+      fails: `prefect-auth keys delete ${old} -p work`,
+      more: ' -p work',
+      after: 'prefect-auth keys ls -p work',
+    },
+    {
+      hint: 'logout --profile --revoke',
+      fails: `prefect-auth keys create again -p work | prefect-auth login -p again --key-stdin --workspace prefect/terry
+        prefect-auth keys delete "$(prefect-auth keys ls -p work --names | tail -n 1)" -p work`,
+      after: 'prefect-auth keys ls -p work',
+    },
+    {
+      hint: 'service-account create --profile',
+      fails: 'prefect-auth service-account create robot --owner work',
+      fill: { NAME: 'robot --owner work', PROFILE: 'robot' },
+      after: 'prefect-auth exec -p robot -- true',
+    },
+    {
+      hint: 'service-account ls',
+      fails: 'prefect-auth service-account delete nobody -p work',
+      more: ' -p work',
+      shows: /robot/,
+      after: 'prefect-auth service-account ls -p work',
+    },
+    {
+      hint: 'service-account ls --profile',
+      fails: 'prefect-auth keys create x -p robot',
+      fill: { NAME: 'work' },
+      shows: /robot/,
+      after: 'prefect-auth service-account ls -p work',
+    },
+    {
+      hint: 'service-account rotate --profile',
+      fails: `prefect-auth profile create robot2 --api-url ${cloud.workspaceUrl('prefect/terry')}
+        prefect-auth service-account create robot -p robot2 --owner work`,
+      more: ' --owner work',
+      after: 'prefect-auth exec -p robot2 -- true',
+    },
+    {
+      hint: 'service-account delete --yes',
+      fails: 'prefect-auth service-account delete spare -p work',
+      more: ' -p work',
+      after: 'prefect-auth service-account ls -p work',
+    },
+    {
+      hint: 'logout --profile',
+      fails: 'prefect-auth service-account delete robot -p work',
+      after: 'prefect-auth service-account delete robot -p work --yes',
+    },
+    {
+      hint: 'workspace create',
+      fails: 'prefect-auth workspace create nobody/fresh -p work',
+      fill: { 'ACCOUNT/HANDLE': 'prefect/fresh -p work' },
+      after: 'prefect-auth workspace ls -p work',
     },
     {
       hint: 'exec --help',
@@ -255,6 +329,7 @@ async function startCloud(t: Test): Promise<Simulator> {
   const cloud = await startCloudSimulator({
     accounts: [{ handle: 'prefect', workspaces: ['terry', 'other'] }],
     users: [{ handle: 'terry' }, { handle: 'ada' }],
+    bots: [{ name: 'spare', account: 'prefect' }],
   })
   t.teardown(() => cloud.close())
   return cloud

@@ -5,7 +5,8 @@ import { createServer } from 'node:http'
 import { deflateSync, gzipSync } from 'node:zlib'
 import t from 'tap'
 import { BrokerError, type ErrorCode } from '../../src/base/errors.js'
-import type { CloudApi, ServiceAccountsApi } from '../../src/prefect/cloud.js'
+import type { AccountApi } from '../../src/prefect/account.js'
+import type { CloudApi } from '../../src/prefect/cloud.js'
 import { createCloudHttp } from '../../src/prefect/open-cloud.js'
 import { systemClock } from '../../src/std/clock.js'
 import { keepingLog, TEST_KEY, TEST_USER_ID, target } from '../fixtures/cloud-client.js'
@@ -19,7 +20,7 @@ const ID = '33333333-3333-3333-3333-333333333333'
 const DATE = 'Sun, 06 Nov 1994 08:49:37 GMT'
 const KEY = { id: ID, name: 'k', created: '2026-01-01T00:00:00Z', expiration: '2026-02-01T00:00:00+00:00' }
 
-type Cloud = CloudApi & ServiceAccountsApi
+type Cloud = CloudApi & AccountApi
 type Target = ReturnType<typeof target>
 
 interface Call {

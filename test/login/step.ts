@@ -269,6 +269,7 @@ const anyEvent: fc.Arbitrary<LoginEvent> = fc.oneof(
     kind: fc.constant('typed'),
     key: fc.constant(OTHER_KEY),
     exchange: fc.boolean(),
+    isFromBrowser: fc.boolean(),
     owner: anyOwner,
     workspaces: anyWorkspaces,
   }),
@@ -367,7 +368,8 @@ function mayConfirm(before: LoginState, event: LoginEvent, next: LoginState): bo
   if (stored && !isStored && !maySwitch) return false
   if (wanted !== undefined && !isWanted) return false
   if (event.kind === 'answered') return before.kind === 'verified' && event.accept
-  if (event.kind === 'typed') return event.key === next.claim.key
+  if (event.kind === 'typed')
+    return event.key === next.claim.key && (!event.isFromBrowser || isStored || isWanted)
   const isOfBrowser =
     event.kind === 'late' ? before.kind === 'waiting' : event.kind === 'checked' && before.kind === 'received'
   return isOfBrowser && (isStored || isWanted)

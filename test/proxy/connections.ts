@@ -230,7 +230,7 @@ t.test(
     const { login } = await broker.app.logins.begin({ profile: 'work' })
     await broker.app.logins.submitKey(login.id, new Secret(sim.issueKey()), { exchange: true })
     const made = await broker.keys.create({ profile: 'work', name: 'by hand' })
-    t.equal(await broker.keys.delete(made.id, 'work'), 'deleted')
+    t.equal(await broker.keys.delete(made.id, { profile: 'work' }), 'deleted')
     await broker.keys.list('work')
     await broker.credentials.settle()
     await broker.renewer.tick()

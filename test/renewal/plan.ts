@@ -81,7 +81,7 @@ for (const [name, record, last, expected] of ROWS) {
 t.test('gives the command that helps if a key cannot be renewed', async (t) => {
   const hintOf = (changes: Partial<KeyRecord>) => planRenewal({ record: key(changes), jitter: 0 })
   t.match(hintOf({ origin: 'pasted' }), { hint: 'prefect-auth login --profile cloud --exchange' })
-  t.match(hintOf({ origin: 'service_account' }), { hint: /rotate-service-account NAME --profile cloud/ })
+  t.match(hintOf({ origin: 'service_account' }), { hint: /service-account rotate NAME --profile cloud/ })
   t.match(hintOf({ rejectedAt: 1 }), { hint: 'prefect-auth login --profile cloud' })
   t.match(hintOf({}), { kind: 'not_renewable', hint: 'prefect-auth login --profile cloud' }, 'no owner known')
 })

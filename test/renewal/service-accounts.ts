@@ -29,10 +29,10 @@ async function setStage(t: Test) {
 }
 
 function adminOf(broker: TestBroker) {
-  const { credentials, keeper, vault, botCloud: cloud, journal, events, times } = broker
+  const { credentials, keeper, vault, botCloud: cloud, changes, journal, events, times } = broker
   return createServiceAccountAdmin({
     turns: createTurns(),
-    ...{ credentials, keeper, vault, cloud, journal, events, times, log: silentLog() },
+    ...{ credentials, keeper, vault, cloud, changes, journal, events, times, log: silentLog() },
     newId: () => `bot${Math.random().toString(16).slice(2)}`,
   })
 }
@@ -137,11 +137,7 @@ t.test('serves a working key after a crash at any step', async (t) => {
       t.not(served, old, `${at}: the key that the vault has is taken into use`)
     }
     if (wasRotated && served === old) {
-      t.strictSame(
-        warnings,
-        ['prefect-auth keys rotate-service-account ci --profile ci'],
-        `${at}: and it is said`,
-      )
+      t.strictSame(warnings, ['prefect-auth service-account rotate ci --profile ci'], `${at}: and it is said`)
     }
   }
 })

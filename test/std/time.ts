@@ -2,7 +2,7 @@ import t from 'tap'
 import { sleep, systemClock } from '../../src/std/clock.js'
 import { silentLog } from '../../src/std/log.js'
 import { startTicking } from '../../src/std/tick.js'
-import { backoffMs, formatDuration, parseDuration } from '../../src/std/time.js'
+import { backoffMs, formatDuration, parseDuration, parseMoment } from '../../src/std/time.js'
 import { createManualClock } from '../fixtures/manual-clock.js'
 
 t.test('reads durations, and nothing else', async (t) => {
@@ -20,6 +20,34 @@ t.test('reads durations, and nothing else', async (t) => {
     ),
   ]
   for (const [text, ms] of rows) t.equal(parseDuration(text), ms, JSON.stringify(text))
+})
+
+t.test('reads dates and times that a calendar has, and nothing else', async (t) => {
+  const rows: readonly [string, string | undefined][] = [
+    ['2027-01-31', '2027-01-31T00:00:00.000Z'],
+    [' 2027-01-31 ', '2027-01-31T00:00:00.000Z'],
+    ['2027-01-31T18:00Z', '2027-01-31T18:00:00.000Z'],
+    ['2027-01-31T18:00:00.5+02:00', '2027-01-31T16:00:00.500Z'],
+    ['2027-01-31t18:00:00z', '2027-01-31T18:00:00.000Z'],
+    ['2028-02-29', '2028-02-29T00:00:00.000Z'],
+    ...['2027-02-29', '2027-02-30', '2027-13-01', '2027-00-10', '2027-1-31', '2027-01-31T25:00Z'].map(
+      (text): [string, undefined] => [text, undefined],
+    ),
+    ...[
+      '2027-01-31T18:00',
+      '2027-01-31T18:00:00',
+      '31.01.2027',
+      '01/31/2027',
+      'tomorrow',
+      '',
+      '2027',
+      '1e9',
+    ].map((text): [string, undefined] => [text, undefined]),
+  ]
+  for (const [text, time] of rows) {
+    const at = parseMoment(text)
+    t.equal(at === undefined ? undefined : new Date(at).toISOString(), time, JSON.stringify(text))
+  }
 })
 
 t.test('formats durations in the largest whole unit', async (t) => {

@@ -1,11 +1,11 @@
 /** `prefect-auth keys …` and `renew`: the keys we hold, those at Prefect, and their renewal. */
 
-import { type Command, InvalidArgumentError } from 'commander'
-import { DAY_MS, SECOND_MS } from '../../std/clock.js'
+import { type Command, Option } from 'commander'
 import { defined } from '../../std/defined.js'
-import { parseDuration } from '../../std/time.js'
-import type { KeyList, RenewAnswer, RotateBotAnswer } from '../../wire/keys.js'
+import type { KeyList, RenewAnswer } from '../../wire/keys.js'
+import { usageError } from '../failure.js'
 import { lastGiven } from '../key-use.js'
+import { DEFAULT_LIFETIME, endOf, type Lifetime, parseLifetime } from '../lifetime.js'
 import {
   type CommonOptions,
   common,
@@ -15,16 +15,19 @@ import {
   type Start,
   withNames,
 } from '../session.js'
-import { formatDate, formatNames, formatTable, formatTime, printable } from '../text.js'
+import { formatDate, formatNames, formatTable, printable } from '../text.js'
 import { addPrune } from './prune.js'
+import { addRotate } from './service-account.js'
 
 interface CreateOptions extends CommonOptions {
-  /** Milliseconds; `never`. */
-  readonly expiresIn?: number | 'never'
+  readonly name?: string
+  readonly expires?: Lifetime
+  readonly expiresIn?: Lifetime
 }
 
-/** The lifetime of a key from the browser. */
-const DEFAULT_LIFETIME_MS = 30 * DAY_MS
+interface DeleteOptions extends CommonOptions {
+  readonly yes?: boolean
+}
 
 export function addKeys(program: Command, start: Start): void {
   const keys = program.command('keys').description('list, create and delete API keys')
@@ -40,30 +43,44 @@ export function addKeys(program: Command, start: Start): void {
         if (!session.isJson) for (const notice of list.notices) session.say(`note: ${printable(notice)}`)
       }),
     )
-  common(keys.command('create <name>'))
+  common(keys.command('create [name]'))
     .description('create a key at Prefect for other use; printed once, on stdout')
-    .option('--expires-in <duration>', 'such as 30m, 8h or 90d, or never (default: 30d)', parseLifetime)
-    .action((name: string, options: CreateOptions) =>
-      start('keys create', options, (session) =>
-        createKey(session, name, options.expiresIn ?? DEFAULT_LIFETIME_MS),
-      ),
+    .option('--name <name>', 'the same as the argument: what a person reads on the key page of Prefect')
+    .option(
+      '--expires <when>',
+      'a date (2027-01-31: its first moment, UTC), a time (RFC 3339), 30m, 8h, 90d, or never (default: 30d)',
+      parseLifetime,
+    )
+    .addOption(new Option('--expires-in <duration>').argParser(parseLifetime).hideHelp())
+    .action((argument: string | undefined, options: CreateOptions) =>
+      start('keys create', options, (session) => {
+        const name = argument ?? options.name
+        if (name === undefined)
+          throw usageError('the key has no name', 'prefect-auth keys create --name NAME')
+        return createKey(session, name, options.expires ?? options.expiresIn ?? DEFAULT_LIFETIME)
+      }),
     )
   common(keys.command('delete <id>'))
-    .description('delete a key at Prefect, by its id from keys ls')
-    .action((id: string, options: CommonOptions) =>
+    .description('delete a key at Prefect, by its id from keys ls; never one that a profile uses')
+    .option('--yes', 'even if it may be the key of a profile, whose id Prefect never told')
+    .action((id: string, options: DeleteOptions) =>
       start('keys delete', options, async (session) => {
-        const answer = await session.client.deleteKey(id, session.profile)
+        const { profile } = session
+        const answer = await session.client.deleteKey(id, {
+          ...defined({ profile }),
+          ...(options.yes === true ? { sure: 'true' as const } : {}),
+        })
         const gone = answer.outcome === 'deleted' ? 'deleted' : 'was already deleted'
         session.answer(answer, () => `Key ${printable(answer.id)} ${gone}`)
       }),
     )
   addPrune(keys, start)
-  addRotateServiceAccount(keys, start)
+  addRotate(keys.command('rotate-service-account <name>', { hidden: true }), start)
 }
 
-async function createKey(session: Session, name: string, expiresIn: number | 'never'): Promise<void> {
+async function createKey(session: Session, name: string, wanted: Lifetime): Promise<void> {
   const { profile, client, terminal } = session
-  const expiry = expiresIn === 'never' ? undefined : new Date(terminal.now() + expiresIn).toISOString()
+  const expiry = endOf(wanted, terminal.now())
   const answer = await client.createKey({ name, ...defined({ expires_at: expiry, profile }) })
   session.answer(answer, () => answer.key)
   const life =
@@ -101,66 +118,6 @@ function lastOf(time: string | undefined): string {
 function expiryOf({ state, origin, expires_at, expiry_assumed }: KeyList['keys'][number]): string {
   if (expires_at === undefined) return origin === 'minted' || state === 'at_prefect' ? 'never' : 'unknown'
   return `${expiry_assumed === true ? '~' : ''}${formatDate(expires_at)}`
-}
-
-/** For commander, whose error names the option. */
-function parseLifetime(text: string): number | 'never' {
-  if (text === 'never') return 'never'
-  const ms = parseDuration(text)
-  if (ms !== undefined && ms > 0) return ms
-  throw new InvalidArgumentError('Expected a duration like 30m, 8h or 90d, or never.')
-}
-
-interface RotateOptions extends CommonOptions {
-  readonly owner?: string
-  /** Milliseconds. */
-  readonly oldKeyLives?: number
-  readonly expiresIn?: number
-}
-
-function addRotateServiceAccount(keys: Command, start: Start): void {
-  common(keys.command('rotate-service-account <name>'))
-    .description(
-      "create a new key for a service account, using an owner's key; --profile names the profile that uses it",
-    )
-    .option('--owner <profile>', 'the profile whose key creates the new one (default: the active one)')
-    .option('--old-key-lives <duration>', 'how long the old key keeps working (default: 1d)', parseSpan)
-    .option('--expires-in <duration>', 'lifetime of the new key (default: that of the old key)', parseSpan)
-    .action((name: string, options: RotateOptions) =>
-      start('keys rotate-service-account', options, async (session) => {
-        const profile = await profileName(session)
-        const { owner, oldKeyLives, expiresIn } = options
-        const answer = await session.client.rotateServiceAccount({
-          profile,
-          name,
-          ...defined({
-            owner_profile: owner,
-            old_key_lives_s: toSeconds(oldKeyLives),
-            expires_in_s: toSeconds(expiresIn),
-          }),
-        })
-        session.answer(answer, () => describe(answer))
-      }),
-    )
-}
-
-function toSeconds(ms: number | undefined): number | undefined {
-  return ms === undefined ? undefined : Math.round(ms / SECOND_MS)
-}
-
-function describe({ profile, service_account, key, old_key_expires_at }: RotateBotAnswer): string {
-  const end = key.expires_at === undefined ? 'it never expires' : `it expires ${formatDate(key.expires_at)}`
-  return [
-    `Rotated: profile ${printable(profile)} has a new key of ${printable(service_account)} (${printable(key.fingerprint)}); ${end}`,
-    `The old key works until ${formatTime(old_key_expires_at)} UTC`,
-  ].join('\n')
-}
-
-/** For commander, whose error names the option. */
-function parseSpan(text: string): number {
-  const ms = parseDuration(text)
-  if (ms !== undefined) return ms
-  throw new InvalidArgumentError('Expected a duration like 30m, 8h or 90d.')
 }
 
 interface RenewOptions extends CommonOptions {

@@ -88,7 +88,7 @@ function whyKept(
 /** The daemon looks once more, in the profile's turn, and refuses a key that anything uses. */
 async function end({ client }: Session, key: OldKey): Promise<OldKey> {
   try {
-    return { ...key, outcome: (await client.deleteKey(key.id, key.profile)).outcome }
+    return { ...key, outcome: (await client.deleteKey(key.id, { profile: key.profile })).outcome }
   } catch (error) {
     const failure = failureOf(error)
     if (failure === undefined) throw error

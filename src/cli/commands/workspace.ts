@@ -1,6 +1,8 @@
 /** `prefect-auth workspace ls|set`: the workspaces that a key can access, and the one a profile uses. */
 import type { Command } from 'commander'
 import { failWith } from '../../client/failure.js'
+import { defined } from '../../std/defined.js'
+import { shellWord } from '../../std/text.js'
 import { pickWorkspace, requirePerson } from '../ask.js'
 import {
   type CommonOptions,
@@ -17,6 +19,10 @@ interface SetOptions extends CommonOptions {
   readonly workspace?: string
 }
 
+interface CreateOptions extends CommonOptions {
+  readonly name?: string
+}
+
 export function addWorkspace(program: Command, start: Start): void {
   const workspace = program.command('workspace').description('list and choose workspaces')
   withNames(common(workspace.command('ls').alias('list')))
@@ -29,6 +35,12 @@ export function addWorkspace(program: Command, start: Start): void {
     .option('-w, --workspace <handle/handle>', 'the same as the argument')
     .action((named: string | undefined, options: SetOptions) =>
       start('workspace set', options, (session) => setWorkspace(session, named ?? options.workspace)),
+    )
+  common(workspace.command('create <handle>'))
+    .description("create a workspace, by handle or account/handle, using an account Admin's key")
+    .option('--name <name>', 'what people read (default: the handle)')
+    .action((handle: string, options: CreateOptions) =>
+      start('workspace create', options, (session) => createWorkspace(session, handle, options.name)),
     )
 }
 
@@ -51,6 +63,16 @@ async function setWorkspace(session: Session, named: string | undefined): Promis
   session.answer(answer, () => {
     return `Workspace ${printable(answer.workspace.handle)}, profile ${printable(answer.profile)}`
   })
+}
+
+async function createWorkspace(session: Session, text: string, name: string | undefined): Promise<void> {
+  const [first = '', second] = text.split(/\/(.*)/s)
+  const profile = await profileName(session)
+  const wanted = second === undefined ? { handle: first } : { account: first, handle: second }
+  const answer = await session.client.createWorkspace(profile, { ...wanted, ...defined({ name }) })
+  session.answer(answer, () => `Workspace ${printable(answer.workspace.handle)} created`)
+  const { handle } = answer.workspace
+  session.say(`to use it: prefect-auth workspace set ${shellWord(handle)} --profile ${shellWord(profile)}`)
 }
 
 async function choose(session: Session, profile: string): Promise<string> {

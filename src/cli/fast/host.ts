@@ -1,4 +1,5 @@
 /** The process that `env` and `exec` run in, what its environment says, and its connection to the daemon. */
+import { failureOf } from '../../client/failure.js'
 import { createTransport, type SocketRequest, type Transport } from '../../client/transport.js'
 import { lockDirectory, type Surroundings, socketCandidates } from '../../config/paths.js'
 import { defined } from '../../std/defined.js'
@@ -19,13 +20,20 @@ export interface Host extends Surroundings {
   writeErr(text: string): void
   /** Calls `listener` in place of the signal's default action; the returned function undoes it. */
   onSignal(signal: NodeJS.Signals, listener: () => void): () => void
+  /** Starts the daemon if the user has allowed it, and resolves with whether it answers: see `on-demand.ts`. */
+  readonly startDaemon?: (transport: Transport) => Promise<boolean>
   /** Whether one of the standard streams is a terminal. */
   readonly hasTerminal: boolean
   /** Replaces this process (Node >= 22.15, not on Windows). Returns only by killing us: plan before calling. */
   readonly execve?: (file: string, args: readonly string[], env: Readonly<Record<string, string>>) => void
 }
 
-/** Requests to the daemon, sent as `command`, which say whose profile file the caller means. */
+/** The commands that start a daemon if none runs, where the user has allowed it. */
+const STARTING: readonly string[] = ['login', 'env', 'exec', 'get', 'setup', 'uninstall']
+
+/**
+ * Requests to the daemon, sent as `command`, which say whose profile file the caller means. Some commands start the daemon.
+ */
 export function connect(host: Host, command: string, around: Around = lookAround(host)): Transport {
   const transport = createTransport({
     candidates: socketCandidates(host),
@@ -35,8 +43,19 @@ export function connect(host: Host, command: string, around: Around = lookAround
   })
   const said = { [CALLERS_FILE_HEADER]: formatCallersFile(around.file) }
   const saying = (request: SocketRequest) => ({ ...request, headers: { ...said, ...request.headers } })
+  const startFor = async (error: unknown) => {
+    if (!STARTING.includes(command) || failureOf(error)?.kind !== 'not_running') throw error
+    if ((await host.startDaemon?.(transport)) !== true) throw error
+  }
   return {
-    send: (request) => transport.send(saying(request)),
+    async send(request) {
+      try {
+        return await transport.send(saying(request))
+      } catch (error) {
+        await startFor(error)
+        return transport.send(saying(request))
+      }
+    },
     stream: (request) => transport.stream(saying(request)),
     socket: transport.socket,
   }

@@ -176,7 +176,12 @@ function namesIn(folder: string): readonly string[] {
 }
 
 function isFile(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isFile() === true
+  try {
+    return statSync(path).isFile()
+  } catch {
+    // Nothing, or below a file: virtualenvwrapper keeps its scripts beside the environments.
+    return false
+  }
 }
 
 /** The command that integrates this environment. */
