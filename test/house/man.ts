@@ -26,9 +26,14 @@ t.test('there is a page for each command, and one for each program', (t) => {
 t.test('each page names every subcommand and every option', (t) => {
   for (const command of program.commands) {
     const text = readFileSync(join(MAN, `prefect-auth-${command.name()}.1`), 'utf8').replaceAll('\\-', '-')
-    for (const one of [command, ...command.commands]) {
+    const shown = command
+      .createHelp()
+      .visibleCommands(command)
+      .filter((one) => one.name() !== 'help')
+    for (const one of [command, ...shown]) {
       if (one !== command) t.ok(text.includes(`.B prefect-auth ${command.name()} ${one.name()}`), one.name())
-      for (const { long } of one.options) t.ok(text.includes(`\\fB${long}\\fR`), `${one.name()} ${long}`)
+      for (const { long, hidden } of one.options)
+        t.ok(hidden || text.includes(`\\fB${long}\\fR`), `${one.name()} ${long}`)
     }
   }
   t.end()
