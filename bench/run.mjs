@@ -4,6 +4,7 @@ import { loadavg } from 'node:os'
 import { measureCommands, measurePeers } from './commands.mjs'
 import { measureIdle } from './idle.mjs'
 import { cleanUp, heading, say } from './lib.mjs'
+import { measurePlugin } from './plugin.mjs'
 import { measureRequests } from './requests.mjs'
 import { measureStarts } from './starts.mjs'
 import { measureWatchers } from './watchers.mjs'
@@ -13,6 +14,7 @@ const SUBJECTS = {
   starts: measureStarts,
   commands: measureCommands,
   peers: measurePeers,
+  plugin: measurePlugin,
   requests: measureRequests,
   watchers: measureWatchers,
 }

@@ -32,6 +32,7 @@ for (const text of ['README.md', 'LICENSE']) cpSync(text, join(main, text))
 for (const name of share) cpSync(name, join(main, 'share', name), { recursive: true })
 for (const program of ['prefect-auth', 'prefect-authd'])
   cpSync(join('dist', program), join(main, 'bin', program))
+cpSync(join('dist', 'man'), join(main, 'man'), { recursive: true })
 // The sdist first: the wheel is made of it, as it is for everybody who gets only the sdist.
 run(main, '-t', 'sdist')
 run(main, '-t', 'wheel')

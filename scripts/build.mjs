@@ -1,5 +1,6 @@
 // Bundles the programs into dist/: start-up of a bundle is less than half of unbundled modules.
-import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { chmodSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { build } from 'esbuild'
 import { bundledPackages, copyKeychainModules, renderNotices, renderSbom } from './bundled.mjs'
@@ -86,6 +87,20 @@ const builds = await Promise.all([
     plugins: [withoutUnused],
   }),
 ])
+
+// Made by the program that the pages are about, from its own table of commands.
+await build({
+  ...shared,
+  entryPoints: { 'man-pages': 'src/bin/man-pages.ts' },
+  // Opens browsers, which no page does, and does not bear the banner.
+  external: ['open'],
+  outdir,
+  format: 'esm',
+  banner,
+  plugins: [withoutUnused],
+})
+execFileSync(process.execPath, [join(outdir, 'man-pages.js'), join(outdir, 'man')])
+rmSync(join(outdir, 'man-pages.js'))
 
 const KEYTAR = 'node_modules/keytar'
 copyKeychainModules(KEYTAR, outdir)

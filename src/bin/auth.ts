@@ -88,7 +88,10 @@ function findPackage(): { readonly dir: string; readonly version: string } {
   return { dir: '.', version: 'unknown' }
 }
 
-/** Writes all of `text` before it returns: a result must not be lost, or cut short, because the program exits. */
+/**
+ * Writes all of `text` before it returns: a result must not be lost, or cut short, because the program exits. A result that nobody
+ * reads ends the program quietly, also one that would go on for ever; one that cannot be written ends it with the reason.
+ */
 function writeAll(descriptor: number, text: string): void {
   let rest = Buffer.from(text)
   while (rest.length > 0) {
@@ -96,9 +99,14 @@ function writeAll(descriptor: number, text: string): void {
       rest = rest.subarray(writeSync(descriptor, rest))
     } catch (error) {
       const code = error instanceof Error && 'code' in error ? error.code : undefined
-      // The reader is gone.
-      if (code === 'EPIPE') return
-      if (code !== 'EAGAIN') throw error
+      // Nobody can be told.
+      if (code !== 'EAGAIN' && descriptor !== 1) return
+      if (code === 'EPIPE') process.exit(0)
+      if (code !== 'EAGAIN') {
+        const why = code === 'ENOSPC' ? 'no space is left there' : String(code ?? error)
+        writeAll(2, `prefect-auth: cannot write the output: ${why}\n`)
+        process.exit(1)
+      }
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5)
     }
   }

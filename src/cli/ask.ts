@@ -5,7 +5,7 @@ import type { Option } from '@clack/prompts'
 import { defined } from '../std/defined.js'
 import type { WorkspaceView } from '../wire/profile.js'
 import { cancelled, usageError } from './failure.js'
-import type { Session } from './session.js'
+import { isDumb, type Session } from './session.js'
 import { printable } from './text.js'
 
 interface Question {
@@ -13,6 +13,8 @@ interface Question {
   readonly text: string | (() => string)
   /** Shows how many characters were typed, never which. */
   readonly isHidden: boolean
+  /** The terminal knows no escape sequences: nothing is drawn over, and what is typed is only added to. */
+  readonly isDumb?: boolean
 }
 
 /** Owns the terminal, without echo, until it is closed. */
@@ -36,8 +38,14 @@ const CLEAR_LINE = `\r${ESC}[K`
  * Asks for one line after another. Raw mode stays on between them: a paste must not be echoed while the line before it is
  * being checked.
  */
-export function openLine(input: ReadStream, output: WriteStream, { text, isHidden }: Question): OpenQuestion {
+export function openLine(
+  input: ReadStream,
+  output: WriteStream,
+  { text, isHidden, isDumb = false }: Question,
+): OpenQuestion {
   let typed = ''
+  /** What a dumb terminal shows of this line. */
+  let drawn: string | undefined
   let waiting: { resolve(line: string): void; reject(error: Error): void } | undefined
   /** Keys typed while no line was asked for. */
   let early = ''
@@ -45,7 +53,16 @@ export function openLine(input: ReadStream, output: WriteStream, { text, isHidde
   const shown = () => (isHidden && typed !== '' ? `[${typed.length} characters]` : typed)
   const line = () => `${typeof text === 'string' ? text : text()}${shown()}`
   const draw = () => {
-    if (waiting !== undefined) output.write(`${CLEAR_LINE}${line()}`)
+    if (waiting === undefined) return
+    if (!isDumb) {
+      output.write(`${CLEAR_LINE}${line()}`)
+      return
+    }
+    // A hidden line is not drawn while it is typed: each of its states would stay on the screen.
+    const now = isHidden ? '' : typed
+    const isLonger = drawn !== undefined && now.startsWith(drawn)
+    output.write(isLonger ? now.slice(drawn?.length) : `${drawn === undefined ? '' : '\n'}${line()}`)
+    drawn = now
   }
   const take = (keys: string) => {
     const edited = edit(typed, keys)
@@ -55,6 +72,7 @@ export function openLine(input: ReadStream, output: WriteStream, { text, isHidde
     if (ending === undefined) return
     output.write('\n')
     typed = ''
+    drawn = undefined
     early = rest
     const asker = waiting
     waiting = undefined
@@ -79,11 +97,12 @@ export function openLine(input: ReadStream, output: WriteStream, { text, isHidde
       })
     },
     interject(note) {
-      output.write(`${CLEAR_LINE}${note}\n`)
+      output.write(isDumb ? `\n${note}\n` : `${CLEAR_LINE}${note}\n`)
+      drawn = undefined
       draw()
     },
     redraw() {
-      if (line().length < output.columns) draw()
+      if (!isDumb && line().length < output.columns) draw()
     },
     close() {
       if (!isOpen) return
@@ -91,7 +110,7 @@ export function openLine(input: ReadStream, output: WriteStream, { text, isHidde
       input.off('data', onData)
       input.setRawMode(false)
       input.pause()
-      if (waiting !== undefined) output.write(CLEAR_LINE)
+      if (waiting !== undefined) output.write(isDumb ? '\n' : CLEAR_LINE)
     },
   }
 }
@@ -181,7 +200,7 @@ export async function readSecret(
 }
 
 function ask({ terminal }: Session, question: Question): Promise<string> {
-  return askLine(terminal.stdin, terminal.stderr, question)
+  return askLine(terminal.stdin, terminal.stderr, { ...question, isDumb: isDumb(terminal) })
 }
 
 async function readAll({ terminal }: Session): Promise<string> {
@@ -206,9 +225,11 @@ const SHORT_LIST = 8
 
 /** Resolves with the workspace that was chosen. Fails with `cancelled` on Ctrl-C or Escape. */
 export async function pickWorkspace(
-  { terminal }: Session,
+  session: Session,
   workspaces: readonly WorkspaceView[],
 ): Promise<WorkspaceView> {
+  const { terminal } = session
+  if (isDumb(terminal)) return pickByNumber(session, workspaces)
   // Loaded only for this: start-up is what the other commands cost.
   const { autocomplete, isCancel, select } = await import('@clack/prompts')
   // Serial lines and some containers report 0, and every letter would get its own line.
@@ -238,4 +259,15 @@ export async function pickWorkspace(
   const workspace = isCancel(chosen) ? undefined : workspaces.find((one) => one.workspace_id === chosen)
   if (workspace === undefined) throw cancelled()
   return workspace
+}
+
+/** The same where nothing can be drawn over: a list, and its number. */
+async function pickByNumber(session: Session, workspaces: readonly WorkspaceView[]): Promise<WorkspaceView> {
+  for (const [at, { handle, current }] of workspaces.entries())
+    session.say(`${String(at + 1).padStart(4)}  ${printable(handle)}${current ? '  (current)' : ''}`)
+  for (;;) {
+    const typed = await ask(session, { text: `Workspace, 1 to ${workspaces.length}: `, isHidden: false })
+    const chosen = /^\d+$/.test(typed) ? workspaces[Number(typed) - 1] : undefined
+    if (chosen !== undefined) return chosen
+  }
 }

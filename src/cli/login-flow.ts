@@ -8,7 +8,7 @@ import type { LoginView } from '../wire/login.js'
 import type { WorkspaceView } from '../wire/profile.js'
 import { askYes, type OpenQuestion, openLine, openStdinLine, pickWorkspace, requirePerson } from './ask.js'
 import { formatFailure } from './failure.js'
-import type { Session } from './session.js'
+import { isDumb, type Session } from './session.js'
 import { describeOwner, formatCountdown, printable, shellWord } from './text.js'
 
 export interface LoginFlow {
@@ -132,6 +132,7 @@ function openPrompt({ session, paste }: LoginFlow, expiresAt: () => string): Ope
     text: () =>
       `(${formatCountdown(Date.parse(expiresAt()) - now())}) Waiting for the browser; or paste an API key or address here: `,
     isHidden: true,
+    isDumb: isDumb(session.terminal),
   })
 }
 

@@ -26,6 +26,7 @@ import { exitCodeOf, formatFailure, formatFault } from './failure.js'
 import { KEY_ARGUMENT, looksLikeKey } from './fast/options.js'
 import type { Start, Terminal } from './session.js'
 import { runSession } from './session.js'
+import { meantBy } from './words.js'
 
 /** Runs one command line. Never rejects. */
 export async function runCli(argv: readonly string[], terminal: Terminal): Promise<number> {
@@ -115,34 +116,18 @@ export function createProgram(start: Start, terminal: Surroundings): Command {
   return program
 }
 
-/** Words that people type from other tools, and what they are here. */
-const MEANT: Readonly<Record<string, string>> = {
-  whoami: 'status',
-  run: 'exec -- CMD',
-  list: 'profile ls',
-  ls: 'profile ls',
-  use: 'profile use NAME',
-  switch: 'profile use NAME',
-  profiles: 'profile ls',
-  workspaces: 'workspace ls',
-  tokens: 'token ls',
-  install: 'service install',
-  start: 'service install',
-  stop: 'service uninstall',
-  purge: 'uninstall --purge',
-  rotate: 'renew --now',
-  refresh: 'renew --now',
-}
-
 /** A wrong command line names the help of the command that it belongs to, or what the word may mean. */
 function pointHelp(command: Command, path: string): void {
   command.configureOutput({
     ...command.configureOutput(),
     outputError: (text, write) => {
-      const [, word = ''] = /unknown command '([a-z]+)'/.exec(text) ?? []
-      const meant = path === 'prefect-auth' ? MEANT[word] : undefined
-      const help = meant === undefined ? `${path} --help` : `prefect-auth ${meant}`
-      write(`${text.replace(/^error: /, 'prefect-auth: ')}try: ${help}\n`)
+      const [, word = ''] = /unknown command '([a-z-]+)'/.exec(text) ?? []
+      const meant = meantBy(path, word)
+      const said = text.replace(/^error: /, 'prefect-auth: ')
+      // What is only spelled alike would contradict it.
+      if (meant !== undefined)
+        write(`${said.replace(/^\(Did you mean .*\n/m, '')}try: prefect-auth ${meant}\n`)
+      else write(`${said}try: ${path} --help\n`)
     },
   })
   for (const one of command.commands) pointHelp(one, `${path} ${one.name()}`)

@@ -49,7 +49,7 @@ export interface Session {
   say(text: string): void
 }
 
-/** Colours for stdout; none if it is not a terminal or `NO_COLOR` is set. */
+/** Colours for stdout; none if it is not a terminal, is a dumb one, or `NO_COLOR` is set. */
 export interface Colors {
   bold(text: string): string
   dim(text: string): string
@@ -145,12 +145,17 @@ function createSession(
       options.profile !== undefined ? 'named by --profile' : fromEnv && 'named by PREFECT_PROFILE',
     signal,
     isInteractive: terminal.stdin.isTTY === true && terminal.stderr.isTTY === true,
-    colors: pc.createColors(terminal.stdout.isTTY === true && !terminal.env.NO_COLOR),
+    colors: pc.createColors(terminal.stdout.isTTY === true && !terminal.env.NO_COLOR && !isDumb(terminal)),
     width: terminal.stdout.isTTY === true ? terminal.stdout.columns || undefined : undefined,
     answer: (wire, text) => print(isJson ? printableJson(wire) : text()),
     print,
     say: (text) => terminal.writeErr(`${text}\n`),
   }
+}
+
+/** Whether the terminal shows escape sequences as text, as the shell of an editor does. */
+export function isDumb({ env }: Pick<Terminal, 'env'>): boolean {
+  return env.TERM === 'dumb'
 }
 
 /** Prints the failure and returns its exit code; with `--json` it is on stdout too, where a script reads. */

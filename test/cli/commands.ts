@@ -197,7 +197,7 @@ const table: readonly Row[] = [
   {
     args: ['keys', 'ls'],
     stdout:
-      /cloud +current +sha256:1f2e3d4c5b6a +2099-12-20 +minted +- +-\ncloud +at prefect +- +never +- +k2 +x y\n$/,
+      /cloud +current +sha256:1f2e3d4c5b6a +2099-12-20 +2026-11-20 +minted +- +-\ncloud +at prefect +- +never +- +- +k2 +x y\n$/,
     stderr: 'note: only half can be listed\n',
   },
   {

@@ -32,6 +32,9 @@ const table = [
   ['prefect-auth login --key', ['--key-stdin']],
   ['prefect-auth status -p cl', ['cloud']],
   ['prefect-auth token create --pow', ['--power']],
+  ['prefect-auth token create --power us', ['use']],
+  ['prefect-auth env --format po', ['powershell']],
+  ['prefect-auth completion z', ['zsh']],
 ] as const
 
 async function start(

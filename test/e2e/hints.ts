@@ -29,6 +29,7 @@ const ELSEWHERE: Readonly<Record<string, string>> = {
   'integrate --early': 'test/e2e/plugin.ts',
   'integrate --python': 'test/e2e/plugin.ts',
   'integrate --remove': 'test/e2e/plugin.ts',
+  'keys prune --yes': 'test/e2e/keys-prune.ts',
   'login --on': 'needs another machine: test/e2e/ssh-login.ts',
   'login --owner': 'test/cli/login-terminal.ts',
   logs: 'a look: test/cli/logs.ts, test/e2e/service-logs.ts',

@@ -117,6 +117,8 @@ for (const way of WAYS) {
     t.equal(without.stdout, '', 'there is no Node on the path')
     const installed = await place.sh(way.install())
     t.equal(installed.code, 0, installed.stderr)
+    if (way.name === 'pip install')
+      t.match(await place.sh('ls venv/share/man/man1'), { stdout: /^prefect-auth-login\.1$/m })
     const command = 'command' in way ? `${way.command()} ` : ''
     await serve(t, place, `${command}prefect-auth`, `${command}prefect-authd`)
   })

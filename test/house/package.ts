@@ -39,7 +39,7 @@ t.test(
   async (t) => {
     const { size, files } = pack()
     t.ok(size <= 1_500_000, `${size} bytes`)
-    const paths = files.map(({ path }) => path).filter((path) => !/^(dist\/chunks|docs)\//.test(path))
+    const paths = files.map(({ path }) => path).filter((path) => !/^(dist\/(chunks|man)|docs)\//.test(path))
     t.same(paths.sort(), [
       'CHANGELOG.md',
       'LICENSE',

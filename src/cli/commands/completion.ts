@@ -1,5 +1,6 @@
 /** `prefect-auth completion bash|zsh|fish`: prints a completion script; needs no daemon. */
 import { Argument, type Command } from 'commander'
+import { defined } from '../../std/defined.js'
 
 const SHELLS = ['bash', 'zsh', 'fish'] as const
 type Shell = (typeof SHELLS)[number]
@@ -10,7 +11,17 @@ interface CommandShape {
   readonly path: string
   readonly description: string
   readonly subcommands: readonly { readonly name: string; readonly description: string }[]
-  readonly options: readonly { readonly flag: string; readonly description: string }[]
+  readonly options: readonly OptionShape[]
+  /** The words that its argument may be, if there is a list of them. */
+  readonly choices: readonly string[]
+}
+
+interface OptionShape {
+  readonly flag: string
+  readonly short?: string
+  readonly description: string
+  /** The words that its value may be, if there is a list of them. */
+  readonly choices: readonly string[]
 }
 
 function renderCompletion(shell: Shell, commands: readonly CommandShape[]): string {
@@ -51,8 +62,22 @@ function namesCommand(list: string): string {
   return `prefect-auth ${list} --names 2>/dev/null`
 }
 
-function wordsOf({ subcommands, options }: CommandShape): readonly string[] {
-  return [...subcommands.map(({ name }) => name), ...options.map(({ flag }) => flag)]
+function wordsOf({ subcommands, choices, options }: CommandShape): readonly string[] {
+  return [...subcommands.map(({ name }) => name), ...choices, ...options.map(({ flag }) => flag)]
+}
+
+/** Every option with a list of values: where it is, each way to write it, and the values. */
+function listedValues(commands: readonly CommandShape[]) {
+  return commands.flatMap(({ path, options }) =>
+    options
+      .filter(({ choices }) => choices.length > 0)
+      .map(({ flag, short, choices }) => ({
+        names: [flag, ...(short === undefined ? [] : [short])].map((name) => `${path} ${name}`),
+        flag,
+        path,
+        choices,
+      })),
+  )
 }
 
 /** For bash 3.2 as well, which macOS has: no mapfile, no compopt, no process substitution (off in POSIX mode). */
@@ -94,6 +119,13 @@ _prefect_auth() {
   case "$before" in
 ${NAMING_OPTIONS.map(({ list, short, long }) => `    -${short}|--${long}) _prefect_auth_names "$word" ${list}; return ;;`).join('\n')}
   esac
+  case "$path $before" in
+${listedValues(commands)
+  .map(({ names, choices }) => `    ${names.map(quote).join('|')}) words='${choices.join('\n')}' ;;`)
+  .join('\n')}
+    *) ;;
+  esac
+  [ -z "$words" ] || { _prefect_auth_add "$word" <<< "$words"; return; }
   case "$path" in
 ${commands.map((one) => `    '${one.path}') words='${wordsOf(one).join('\n')}' ;;`).join('\n')}
   esac
@@ -115,6 +147,7 @@ function renderZsh(commands: readonly CommandShape[]): string {
   const cases = commands.map((one) => {
     const items = [
       ...one.subcommands.map(({ name, description }) => [name, description] as const),
+      ...one.choices.map((name) => [name, ''] as const),
       ...one.options.map(({ flag, description }) => [flag, description] as const),
     ]
     return `    '${one.path}') items=(${items.map(([name, text]) => quote(`${name}:${text}`)).join(' ')}) ;;`
@@ -144,6 +177,13 @@ _prefect_auth() {
   case $words[CURRENT-1] in
 ${NAMING_OPTIONS.map(({ list, short, long }) => `    (-${short}|--${long}) _prefect_auth_names "$(${namesCommand(list)})"; return ;;`).join('\n')}
   esac
+  case "$path_ $words[CURRENT-1]" in
+${listedValues(commands)
+  .map(
+    ({ names, choices }) => `    (${names.map(quote).join('|')}) compadd -- ${choices.join(' ')}; return ;;`,
+  )
+  .join('\n')}
+  esac
   case $path_ in
 ${cases.join('\n')}
   esac
@@ -157,17 +197,18 @@ compdef _prefect_auth prefect-auth
 }
 
 function renderFish(commands: readonly CommandShape[]): string {
-  const lines = commands.flatMap(({ path, subcommands, options }) => {
+  const lines = commands.flatMap(({ path, subcommands, choices, options }) => {
     const [here, inside] = [`__prefect_auth_at ${path}`.trim(), `__prefect_auth_in ${path}`]
     return [
       ...subcommands.map(
         ({ name, description }) =>
           `complete -c prefect-auth -f -n '${here}' -a ${name} -d ${quote(description)}`,
       ),
-      ...options.map(
-        ({ flag, description }) =>
-          `complete -c prefect-auth -n '${path === '' ? here : inside}' -l ${flag.slice(2)} -d ${quote(description)}`,
-      ),
+      ...(choices.length === 0 ? [] : [`complete -c prefect-auth -f -n '${here}' -a '${choices.join(' ')}'`]),
+      ...options.map(({ flag, description, choices: values }) => {
+        const value = values.length === 0 ? '' : ` -x -a '${values.join(' ')}'`
+        return `complete -c prefect-auth -n '${path === '' ? here : inside}' -l ${flag.slice(2)}${value} -d ${quote(description)}`
+      }),
     ]
   })
   return `# prefect-auth completion fish | source
@@ -217,9 +258,14 @@ function shapesOf(command: Command, path: string): CommandShape[] {
     path,
     description: command.description(),
     subcommands: commands.map((one) => ({ name: one.name(), description: one.description() })),
+    choices: command.registeredArguments.flatMap(({ argChoices }) => argChoices ?? []),
     options: [
-      ...command.options.flatMap(({ long, description }) => (long ? [{ flag: long, description }] : [])),
-      { flag: '--help', description: 'show help' },
+      ...command.options
+        .filter(({ hidden }) => !hidden)
+        .flatMap(({ long, short, description, argChoices = [] }) =>
+          long ? [{ flag: long, description, choices: argChoices, ...defined({ short }) }] : [],
+        ),
+      { flag: '--help', description: 'show help', choices: [] },
     ],
   }
   const below = commands.flatMap((one) => shapesOf(one, path === '' ? one.name() : `${path} ${one.name()}`))

@@ -1,5 +1,5 @@
 /** The help of `env`, `exec` and `get`; the files of the same names in `fast/` do the work. */
-import { Argument, type Command } from 'commander'
+import { Argument, type Command, Option } from 'commander'
 import { ENV_FORMATS } from '../../wire/kinds.js'
 
 const PROFILE = [
@@ -14,7 +14,7 @@ export function addEnv(program: Command): void {
     .command('env')
     .description('print the credentials as shell variables')
     .option(...PROFILE)
-    .option('--format <format>', `${ENV_FORMATS.join(', ')} (default: sh)`)
+    .addOption(new Option('--format <format>', 'for which reader (default: sh)').choices(ENV_FORMATS))
     .option('--json', 'the same as --format json')
     .option('--proxy', 'print the address of the local proxy and a token for it, not the key')
     .option(...ALLOW_NONE)

@@ -4,6 +4,7 @@ import { type Command, Option } from 'commander'
 import { defined } from '../../std/defined.js'
 import type { KeyList, RenewAnswer } from '../../wire/keys.js'
 import { usageError } from '../failure.js'
+import { lastGiven } from '../key-use.js'
 import { DEFAULT_LIFETIME, endOf, type Lifetime, parseLifetime } from '../lifetime.js'
 import {
   type CommonOptions,
@@ -15,6 +16,7 @@ import {
   withNames,
 } from '../session.js'
 import { formatDate, formatNames, formatTable, printable } from '../text.js'
+import { addPrune } from './prune.js'
 import { addRotate } from './service-account.js'
 
 interface CreateOptions extends CommonOptions {
@@ -29,14 +31,15 @@ interface DeleteOptions extends CommonOptions {
 
 export function addKeys(program: Command, start: Start): void {
   const keys = program.command('keys').description('list, create and delete API keys')
-  withNames(common(keys.command('ls')))
+  withNames(common(keys.command('ls').alias('list')))
     .description('list the keys: in use, retired, and listed at Prefect')
     .action((options: ListOptions) =>
       start('keys ls', options, async (session) => {
         const list = await session.client.keys(session.profile)
         if (options.names === true)
           return session.answer(list, () => formatNames(list.keys.flatMap(({ id }) => id ?? [])))
-        session.answer(list, () => describeKeys(list, session.width))
+        const given = session.isJson ? new Map<string, string>() : await lastGiven(session)
+        session.answer(list, () => describeKeys(list, given, session.width))
         if (!session.isJson) for (const notice of list.notices) session.say(`note: ${printable(notice)}`)
       }),
     )
@@ -71,6 +74,7 @@ export function addKeys(program: Command, start: Start): void {
         session.answer(answer, () => `Key ${printable(answer.id)} ${gone}`)
       }),
     )
+  addPrune(keys, start)
   addRotate(keys.command('rotate-service-account <name>', { hidden: true }), start)
 }
 
@@ -84,21 +88,31 @@ async function createKey(session: Session, name: string, wanted: Lifetime): Prom
   session.say(`Key ${printable(answer.name)} (${printable(answer.id)}): not shown again; ${life}`)
 }
 
-function describeKeys({ keys }: KeyList, width: number | undefined): string {
+/** `given`: when each key last left the daemon. */
+function describeKeys(
+  { keys }: KeyList,
+  given: ReadonlyMap<string, string>,
+  width: number | undefined,
+): string {
   if (keys.length === 0) return 'No keys'
   return formatTable(
-    ['PROFILE', 'STATE', 'FINGERPRINT', 'EXPIRES', 'ORIGIN', 'ID', 'NAME'],
+    ['PROFILE', 'STATE', 'FINGERPRINT', 'EXPIRES', 'LAST GIVEN', 'ORIGIN', 'ID', 'NAME'],
     keys.map((key) => [
       key.profile,
       key.state.replace('_', ' '),
       key.fingerprint ?? '',
       expiryOf(key),
+      lastOf(given.get(key.fingerprint ?? '')),
       key.origin?.replace('_', ' ') ?? '',
       key.id ?? '',
       key.name ?? '',
     ]),
-    { width, givesWay: ['NAME', 'ORIGIN', 'FINGERPRINT', 'PROFILE'] },
+    { width, givesWay: ['NAME', 'ORIGIN', 'FINGERPRINT', 'LAST GIVEN', 'PROFILE'] },
   )
+}
+
+function lastOf(time: string | undefined): string {
+  return time === undefined ? '' : formatDate(time)
 }
 
 function expiryOf({ state, origin, expires_at, expiry_assumed }: KeyList['keys'][number]): string {

@@ -35,7 +35,7 @@ export function addProfile(program: Command, start: Start): void {
 }
 
 function addReading(profile: Command, start: Start): void {
-  withNames(withJson(profile.command('ls')))
+  withNames(withJson(profile.command('ls').alias('list')))
     .description('list all profiles; * marks the active one')
     .action((options: ListOptions) =>
       start('profile ls', options, async (session) => {

@@ -5,7 +5,7 @@ import { failureOf, failWith } from '../../client/failure.js'
 import { defined } from '../../std/defined.js'
 import type { ProfileStatus, Status } from '../../wire/status.js'
 import { findPrefectTrouble } from '../prefect-trouble.js'
-import { type CommonOptions, common, pause, type Session, type Start, withJson } from '../session.js'
+import { type CommonOptions, common, isDumb, pause, type Session, type Start, withJson } from '../session.js'
 import { findOtherFile, findStanding, type Standing } from '../standing-here.js'
 import {
   formatFindings,
@@ -159,7 +159,7 @@ function createDrawing(session: Session): () => Promise<void> {
 }
 
 function canRedraw({ terminal }: Session): boolean {
-  return terminal.stdout.isTTY === true && terminal.env.TERM !== 'dumb'
+  return terminal.stdout.isTTY === true && !isDumb(terminal)
 }
 
 /** From the top, each line up to its end, then nothing below: no flicker, unlike clearing the screen first. */

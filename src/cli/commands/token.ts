@@ -31,7 +31,7 @@ export function addToken(program: Command, start: Start): void {
     .action(({ profile, ...options }: CreateOptions) =>
       start('token create', options, (session) => createToken(session, options, profile)),
     )
-  withNames(withJson(token.command('ls')))
+  withNames(withJson(token.command('ls').alias('list')))
     .description('list the active tokens')
     .action((options: ListOptions) =>
       start('token ls', options, async (session) => {

@@ -25,7 +25,7 @@ interface CreateOptions extends CommonOptions {
 
 export function addWorkspace(program: Command, start: Start): void {
   const workspace = program.command('workspace').description('list and choose workspaces')
-  withNames(common(workspace.command('ls')))
+  withNames(common(workspace.command('ls').alias('list')))
     .description('list the workspaces that the key can access')
     .action((options: ListOptions) =>
       start('workspace ls', options, (session) => listWorkspaces(session, options.names === true)),
