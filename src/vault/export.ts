@@ -6,7 +6,7 @@ import { stretchWithScrypt } from './wrap-passphrase.js'
 
 /** What is written to the file. */
 export interface SealedExport {
-  readonly format: 'prefect-auth export'
+  readonly format: 'prefect-auth-export'
   readonly version: 1
   readonly kdf: 'scrypt'
   /** scrypt's N; r is 8 and p is 1. */
@@ -30,7 +30,7 @@ export async function sealExport(text: Secret, passphrase: Secret, cost = COST):
   const sealed = Buffer.concat([cipher.update(text.reveal()), cipher.final()]) // to be sealed
   key.fill(0)
   return {
-    format: 'prefect-auth export',
+    format: 'prefect-auth-export',
     version: 1,
     kdf: 'scrypt',
     n: cost,
@@ -61,5 +61,5 @@ export async function openExport(document: SealedExport, passphrase: Secret): Pr
 }
 
 function additionalData(n: number): Buffer {
-  return Buffer.from(JSON.stringify(['prefect-auth export', 1, 'scrypt', n, 8, 1]))
+  return Buffer.from(JSON.stringify(['prefect-auth-export', 1, 'scrypt', n, 8, 1]))
 }

@@ -3,7 +3,7 @@ import { z } from 'zod'
 
 export const exportDocument = z
   .strictObject({
-    format: z.literal('prefect-auth export'),
+    format: z.literal('prefect-auth-export'),
     version: z.literal(1),
     kdf: z.literal('scrypt'),
     n: z
