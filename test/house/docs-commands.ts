@@ -72,7 +72,7 @@ const RUN: Readonly<Record<string, string>> = {
   unlock: 'test/cli/commands.ts',
   'vault export': 'test/e2e/vault-transfer.ts',
   'vault import': 'test/e2e/vault-transfer.ts',
-  'vault move --to': 'test/e2e/vault-move.ts',
+  'vault move --to': 'test/e2e/vault-commands.ts',
   'vault rekey': 'test/e2e/vault-commands.ts',
   'workspace ls': 'test/cli/commands.ts',
   'workspace set': 'test/cli/commands.ts',
