@@ -19,7 +19,7 @@ interface AskedKey {
   readonly id: string
   readonly userId: string
   readonly cloudApiUrl: string
-  /** If the key was created here. */
+  /** If the key was created here, or the vault has it. */
   readonly fingerprint?: string
   /** What Prefect says of it; absent: nothing. */
   readonly read?: CloudKey
@@ -47,7 +47,7 @@ export function findKeyInUse(places: Places, key: AskedKey): KeyInUse | undefine
     const profile = serving ?? record?.profile ?? profileWith(places, fingerprint)
     return { isCertain: true, ...defined({ profile }) }
   }
-  // A key that was created here is known by its fingerprint: no other key can be it.
+  // A key of which the fingerprint is known: no other key can be it.
   if (fingerprint !== undefined || key.read === undefined) return undefined
   return findCandidate(places, key, key.read)
 }

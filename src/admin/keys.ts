@@ -120,7 +120,8 @@ export function createKeyAdmin(parts: KeyAdminParts): KeyAdmin {
       const names = [served.profile, ...records().map((record) => record.profile)]
       return turns.run(names, async () => {
         const read = await cloud.readKey(asked, userId, id)
-        const key = { id, userId, cloudApiUrl, ...defined({ fingerprint: made()?.fingerprint, read }) }
+        const { fingerprint } = made() ?? records()[0] ?? {}
+        const key = { id, userId, cloudApiUrl, ...defined({ fingerprint, read }) }
         const used = findKeyInUse(parts, key)
         if (used !== undefined && (used.isCertain || !isSure)) throw inUse(id, used)
         const isKnown = made() !== undefined || records().length > 0

@@ -68,6 +68,17 @@ export function createServiceAccountDirectory({
       .flatMap(({ item }) => profilesServing(ledger, item))
   }
 
+  /** Profiles that its key is on the way to. */
+  const awaitedBy = ({ name }: ServiceAccount, accountId: string, cloudApiUrl: string) =>
+    Object.values(keeper.ledger().changes ?? {}).flatMap((entry) =>
+      entry.kind === 'service_account' &&
+      entry.name === name &&
+      entry.accountId === accountId &&
+      entry.cloudApiUrl === cloudApiUrl
+        ? [entry.profile]
+        : [],
+    )
+
   /** A profile with the key of a service account of this account, of which nothing tells whose it is. */
   function findCandidate(all: readonly ServiceAccount[], cloudApiUrl: string, accountId: string) {
     const ledger = keeper.ledger()
@@ -108,6 +119,8 @@ export function createServiceAccountDirectory({
       return turns.run([served.profile, ...users], async () => {
         const [user] = servedBy(account, asked.cloudApiUrl)
         if (user !== undefined) throw inUse(name, user)
+        const [awaiting] = isSure ? [] : awaitedBy(account, accountId, asked.cloudApiUrl)
+        if (awaiting !== undefined) throw maybeInUse(name, awaiting)
         const candidate = isSure ? undefined : findCandidate(all, asked.cloudApiUrl, accountId)
         if (candidate !== undefined) throw maybeInUse(name, candidate)
         const outcome = await cloud.deleteServiceAccount(asked, accountId, id).catch(refused)
@@ -133,7 +146,7 @@ function inUse(name: string, profile: string): BrokerError {
 function maybeInUse(name: string, profile: string): BrokerError {
   return new BrokerError(
     'profile_in_use',
-    `profile ${shownName(profile)} uses the key of a service account of this account: it may be ${shownName(name)}`,
+    `profile ${shownName(profile)} uses, or is about to use, the key of a service account of this account: it may be ${shownName(name)}`,
     { hint: `prefect-auth service-account delete ${quoteWord(name)} --yes      (if it is another one)` },
   )
 }

@@ -27,6 +27,7 @@ import { credentialsRoutes } from './credentials.js'
 import { daemonRoutes, vaultRoutes } from './daemon.js'
 import { envRoutes } from './env.js'
 import { createEventStreams, eventRoutes } from './events.js'
+import { fileRoutes } from './files.js'
 import { healthRoutes } from './health.js'
 import { keyRoutes } from './keys.js'
 import { loginRoutes } from './logins.js'
@@ -51,6 +52,7 @@ const NOUNS = [
   keyRoutes,
   serviceAccountRoutes,
   tokenRoutes,
+  fileRoutes,
   eventRoutes,
   auditRoutes,
   vaultRoutes,
@@ -61,7 +63,6 @@ const NOUNS = [
 ] as const
 
 export type DoorLimits = Partial<ServerLimits> & { readonly places?: PlaceLimits }
-
 export type DoorCrowd = Crowd & { readonly door: Door }
 
 export interface App {
@@ -72,7 +73,6 @@ export interface App {
   ): Server
   /** Every route, for tests and documents. */
   readonly routes: readonly RouteFacts[]
-  /** Traffic through the proxy since the start. */
   readonly proxyTraffic: ApiProxy['traffic']
   readonly proxyStrangers: ApiProxy['strangers']
   /** Who holds the places of the listeners where a token is needed. */

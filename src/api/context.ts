@@ -3,10 +3,12 @@
 import type { KeyAdmin } from '../admin/keys.js'
 import type { ProfileAdmin } from '../admin/profiles.js'
 import type { ServiceAccountDirectory } from '../admin/service-accounts.js'
+import type { Transfer } from '../admin/transfer.js'
 import type { VaultAdmin } from '../admin/vault.js'
 import type { WorkspaceAdmin } from '../admin/workspaces.js'
 import type { Audit } from '../audit/audit.js'
 import type { Events } from '../base/events.js'
+import type { Files } from '../files/files.js'
 import type { Holds } from '../http/conditional.js'
 import type { Guard } from '../http/guard.js'
 import type { Crowd } from '../http/places.js'
@@ -23,6 +25,7 @@ import type { Log } from '../std/log.js'
 import type { Door } from '../tokens/access.js'
 import type { Tokens } from '../tokens/tokens.js'
 import type { logLevels } from '../wire/status.js'
+import type { ExportDocument } from '../wire/transfer.js'
 import type { EventStreams } from './events.js'
 import type { Metrics } from './metrics.js'
 import type { RouteBook } from './openapi.js'
@@ -37,6 +40,7 @@ export interface AppDeps {
   readonly findCaller?: FindCaller
   readonly events: Events
   readonly tokens: Tokens
+  readonly files: Files
   readonly credentials: Credentials
   readonly profiles: ProfileAdmin
   readonly workspaces: WorkspaceAdmin
@@ -45,6 +49,7 @@ export interface AppDeps {
   readonly serviceAccounts: ServiceAccountAdmin
   readonly serviceAccountDirectory: ServiceAccountDirectory
   readonly vault: VaultAdmin
+  readonly transfer: Transfer<ExportDocument>
   readonly logins: LoginSessions
   readonly inspection: Inspection
   /** How the proxy reaches Prefect. */

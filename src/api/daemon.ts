@@ -1,8 +1,9 @@
 /** The daemon itself: unlock and lock its vault, set its log level, shut it down. */
+import type { FastifyRequest } from 'fastify'
 import type { ApiServer } from '../http/schema.js'
 import { defined } from '../std/defined.js'
 import { Secret } from '../std/secret.js'
-import type { VaultDescription } from '../vault/vault.js'
+import type { MoveRequest, VaultDescription } from '../vault/vault.js'
 import {
   logLevelAnswer,
   logLevelBody,
@@ -10,10 +11,16 @@ import {
   shutdownAnswer,
   unlockBody,
   vaultAnswer,
+  vaultMoveAnswer,
+  vaultMoveBody,
+  vaultRekeyBody,
 } from '../wire/status.js'
 import type { RouteContext } from './context.js'
+import { transferRoutes } from './transfer.js'
 
-export function vaultRoutes(api: ApiServer, { guard, trail, vault }: RouteContext): void {
+export function vaultRoutes(api: ApiServer, context: RouteContext): void {
+  const { guard, trail, vault } = context
+  transferRoutes(api, context)
   api.post(
     '/v1/vault/unlock',
     {
@@ -34,6 +41,33 @@ export function vaultRoutes(api: ApiServer, { guard, trail, vault }: RouteContex
     },
     async (_request, reply) => reply.send({ vault: renderVault(await vault.lock()) }),
   )
+  const move = async (request: FastifyRequest, { to, passphrase }: MoveWish) => {
+    const secret = passphrase === undefined ? undefined : new Secret(passphrase)
+    const moved = await vault.move({ to, ...defined({ passphrase: secret }) })
+    trail.done(request, guard.callerOf(request), 'vault_moved')
+    return { vault: renderVault(moved.vault), items: moved.count }
+  }
+  api.post(
+    '/v1/vault/move',
+    {
+      config: { needs: 'admin', summary: 'Move every secret into another vault' },
+      schema: { body: vaultMoveBody, response: { 200: vaultMoveAnswer } },
+    },
+    async (request, reply) => reply.send(await move(request, request.body)),
+  )
+  api.post(
+    '/v1/vault/rekey',
+    {
+      config: { needs: 'admin', summary: 'Make a new data key, and a new passphrase if it has one' },
+      schema: { body: vaultRekeyBody, response: { 200: vaultMoveAnswer } },
+    },
+    async (request, reply) => reply.send(await move(request, { to: 'rekey', ...request.body })),
+  )
+}
+
+interface MoveWish {
+  readonly to: MoveRequest['to']
+  readonly passphrase?: string | undefined
 }
 
 export function daemonRoutes(api: ApiServer, { guard, setLogLevel, shutdown, trail }: RouteContext): void {

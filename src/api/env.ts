@@ -5,10 +5,12 @@ import { BrokerError, type ErrorCode } from '../base/errors.js'
 import type { ApiServer } from '../http/schema.js'
 import { renderRemovals, renderShell } from '../http/shell.js'
 import { loginCommandFor, shownName } from '../profiles/bundled.js'
+import type { ResolvedProfile } from '../profiles/profile.js'
 import { notesThroughProxy } from '../profiles/warnings.js'
 import { planProxyEnv } from '../proxy/env.js'
 import type { Credentials, Served } from '../serve/credentials.js'
 import { defined } from '../std/defined.js'
+import { cleanText, quoteWord } from '../std/text.js'
 import type { ListenerFacts } from '../tokens/access.js'
 import { envQuery, type PrefectEnv, proxyEnvBody } from '../wire/credentials.js'
 import { type FollowName, pairMark, wholeEnv } from '../wire/env-names.js'
@@ -122,6 +124,7 @@ function proxyRoute(api: ApiServer, context: RouteContext): void {
       // Throws if there is nothing to serve: a job that could only wait had better not start.
       const served = requirePair(credentials.serve(profile))
       const { resolved } = credentials.state(profile)
+      requireWorkspace(resolved)
       const wanted = {
         name,
         profile: served.profile,
@@ -191,6 +194,16 @@ function requirePair(served: Served): Served {
   throw new BrokerError('login_required', `profile ${shownName(profile)} has no API URL (${because})`, {
     hint: loginCommandFor(profile),
   })
+}
+
+/** Throws `workspace_required`: outside a workspace, the proxy answers little more than which ones there are. */
+function requireWorkspace({ kind, name, workspace }: ResolvedProfile): void {
+  if (kind !== 'cloud' || workspace !== undefined) return
+  throw new BrokerError(
+    'workspace_required',
+    `PREFECT_API_URL of profile ${shownName(name)} names no workspace, and the proxy lets a job into no other`,
+    { hint: `prefect-auth workspace set --profile ${quoteWord(cleanText(name))}` },
+  )
 }
 
 /** Whether there is no pair to be had for this profile. Throws if there is one that cannot be served at the moment. */

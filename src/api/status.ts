@@ -11,6 +11,7 @@ import { type Caller, reachesProfile } from '../tokens/access.js'
 import { doctor, doctorQuery, type ProfileStatus, type Status, status } from '../wire/status.js'
 import type { RouteContext } from './context.js'
 import { renderVault } from './daemon.js'
+import { renderKeptFile } from './files.js'
 import { readiness } from './health.js'
 import { renderRenewal } from './keys.js'
 import { renderTraffic, visibleTraffic } from './metrics.js'
@@ -18,7 +19,7 @@ import { renderProfilesFile, renderWorkspaceOf } from './profiles.js'
 import { renderKey, renderOwner, renderTime, seesAll, withoutUserinfo } from './view.js'
 
 export function statusRoutes(api: ApiServer, context: RouteContext): void {
-  const { credentials, guard, inspection, proxyTraffic, proxyStrangers, crowds, clock } = context
+  const { credentials, files, guard, inspection, proxyTraffic, proxyStrangers, crowds, clock } = context
   api.get(
     '/v1/status',
     {
@@ -28,7 +29,9 @@ export function statusRoutes(api: ApiServer, context: RouteContext): void {
     async (request, reply) => {
       await credentials.refresh()
       const proxy = { traffic: proxyTraffic(), strangers: proxyStrangers() }
-      return reply.send(renderStatus(inspection.status(), proxy, guard.callerOf(request)))
+      const caller = guard.callerOf(request)
+      const kept = seesAll(caller) ? files.list().map(renderKeptFile) : []
+      return reply.send({ ...renderStatus(inspection.status(), proxy, caller), files: kept })
     },
   )
   api.get(
@@ -68,7 +71,7 @@ function renderStrangers({ refused, lastAt }: Strangers): Status['proxy_stranger
   return refused === 0 ? undefined : { refused, ...defined({ last_at: renderTime(lastAt) }) }
 }
 
-function renderStatus(snapshot: StatusSnapshot, proxy: ProxyFacts, caller: Caller): Status {
+function renderStatus(snapshot: StatusSnapshot, proxy: ProxyFacts, caller: Caller): Omit<Status, 'files'> {
   const mine = (profile: string) => reachesProfile(caller, profile)
   return {
     daemon: renderDaemon(snapshot.daemon),

@@ -8,6 +8,7 @@ import type { Door } from '../tokens/access.js'
 const ACTIONS = [
   'credentials',
   'env',
+  'file',
   'proxy',
   'key_created',
   'key_deleted',
@@ -24,6 +25,9 @@ const ACTIONS = [
   'adopt',
   'profile_changed',
   'vault_unlock',
+  'vault_moved',
+  'vault_exported',
+  'vault_imported',
   'refused',
   'shutdown',
   // Who is at the other end of the connection `conn`; `read` puts it into that connection's entries.

@@ -55,6 +55,10 @@ export const ERROR_CODES = {
   profiles_file_changed: { kind: 'conflict', retry: 'soon' },
   profiles_file_mismatch: { kind: 'conflict', retry: 'never' },
   api_url_invalid: { kind: 'invalid', retry: 'never' },
+  // kept files
+  file_path_unsafe: { kind: 'conflict', retry: 'never' },
+  file_exists: { kind: 'conflict', retry: 'never' },
+  file_not_found: { kind: 'not_found', retry: 'never' },
   // workspaces and owners
   workspace_required: { kind: 'conflict', retry: 'never' },
   workspace_not_found: { kind: 'not_found', retry: 'never' },
@@ -81,6 +85,8 @@ export const ERROR_CODES = {
   vault_corrupt: { kind: 'unavailable', retry: 'never' },
   vault_value_too_large: { kind: 'invalid', retry: 'never' },
   vault_passphrase_wrong: { kind: 'denied', retry: 'never' },
+  vault_not_movable: { kind: 'conflict', retry: 'never' },
+  passphrase_weak: { kind: 'invalid', retry: 'never' },
   vault_not_lockable: { kind: 'conflict', retry: 'never' },
   // Prefect
   prefect_unreachable: { kind: 'upstream', retry: 'soon' },

@@ -97,8 +97,8 @@ __pab_is_plain() {
   case ${HOME-} in '' | [!/]* | *[!A-Za-z0-9._/-]*) return 1 ;; esac
   [ -z "${PREFECT_HOME-}${PREFECT_PROFILES_PATH-}${PREFECT_API-}${PREFECT_CLOUD-}${PREFECT_CLIENT-}" ] || return 1
   [ -z "${PREFECT_CLIENT_CUSTOM_HEADERS-}${PREFECT_API_TLS_INSECURE_SKIP_VERIFY-}${PREFECT_API_SSL_CERT_FILE-}" ] || return 1
-  [ -z "${prefect_api-}${prefect_cloud-}${prefect_api_url-}${prefect_api_key-}${prefect_api_auth_string-}" ] || return 1
-  [ -z "${prefect_cloud_api_url-}${prefect_cloud_ui_url-}" ] || return 1
+  [ -z "${prefect_api-}${prefect_cloud-}${prefect_api_url+x}${prefect_api_key+x}${prefect_api_auth_string+x}" ] || return 1
+  [ -z "${prefect_cloud_api_url+x}${prefect_cloud_ui_url+x}${PREFECT_CLOUD_URL-}" ] || return 1
   [ ! -e prefect.toml ] && __pab_lacks .env prefect_ && __pab_lacks pyproject.toml 'prefect["'"'"']?([] .]|=[^=])'
 }
 
@@ -249,10 +249,10 @@ __pab_is_command() {
 __pab_agrees() {
   case $__pab_body in *'
 # '*) return 1 ;; esac
-  [ -z "${PREFECT_API_URL-}${PREFECT_API_KEY-}${PREFECT_API_AUTH_STRING-}${PREFECT_CLOUD_API_URL-}${PREFECT_CLOUD_UI_URL-}" ] ||
+  [ -z "${PREFECT_API_URL+x}${PREFECT_API_KEY+x}${PREFECT_API_AUTH_STRING+x}${PREFECT_CLOUD_API_URL+x}${PREFECT_CLOUD_UI_URL+x}" ] ||
     (
-      __pab_1=${PREFECT_API_URL-} __pab_2=${PREFECT_API_KEY-} __pab_3=${PREFECT_API_AUTH_STRING-}
-      __pab_4=${PREFECT_CLOUD_API_URL-} __pab_5=${PREFECT_CLOUD_UI_URL-}
+      __pab_1=${PREFECT_API_URL-unset} __pab_2=${PREFECT_API_KEY-unset} __pab_3=${PREFECT_API_AUTH_STRING-unset}
+      __pab_4=${PREFECT_CLOUD_API_URL-unset} __pab_5=${PREFECT_CLOUD_UI_URL-unset}
       eval "$__pab_body"
       __pab_same "$__pab_1" "${PREFECT_API_URL-}" &&
         __pab_same "$__pab_2" "${PREFECT_API_KEY-}" &&
@@ -263,7 +263,7 @@ __pab_agrees() {
 }
 
 __pab_same() {
-  [ -z "$1" ] || [ "$1" = "$2" ]
+  [ "$1" = unset ] || [ "$1" = "$2" ]
 }
 
 case ${0##*/}:${1-} in

@@ -197,8 +197,8 @@ async function confirm(flow: LoginFlow, login: LoginSnapshot): Promise<LoginSnap
 
 async function isRightOwner(session: Session, { owner, profile }: LoginView): Promise<boolean> {
   const who = owner === undefined ? 'an unknown owner' : describeOwner(owner)
-  const flag = owner?.email ?? owner?.handle ?? 'EMAIL'
-  requirePerson(session, `the key belongs to ${who}`, `prefect-auth login --owner ${shellWord(flag)}`)
+  const flag = shellWord(owner?.email ?? owner?.handle ?? 'EMAIL') + asNamed(session)
+  requirePerson(session, `the key belongs to ${who}`, `prefect-auth login --owner ${flag}`)
   session.say(
     `The key belongs to ${who}. y takes it; Enter alone is no: the login then waits for another key.`,
   )
@@ -215,7 +215,12 @@ async function chooseWorkspace(session: Session, { workspaces = [] }: LoginView)
   requirePerson(
     session,
     `the key can access several workspaces (${names.join(', ')}${more})`,
-    `prefect-auth login --workspace ${shellWord(first.handle)}`,
+    `prefect-auth login --workspace ${shellWord(first.handle)}${asNamed(session)}`,
   )
   return pickWorkspace(session, workspaces)
+}
+
+/** What a command needs in addition to be for the profile that this one was for. */
+function asNamed({ profile }: Session): string {
+  return profile === undefined ? '' : ` --profile ${shellWord(profile)}`
 }

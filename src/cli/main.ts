@@ -5,6 +5,7 @@ import { addCompletion } from './commands/completion.js'
 import { addDoctor } from './commands/doctor.js'
 import { addEnv, addExec, addGet } from './commands/env.js'
 import { addEvents } from './commands/events.js'
+import { addFile } from './commands/file.js'
 import { addHook } from './commands/hook.js'
 import { addIntegrate } from './commands/integrate.js'
 import { addKeys, addRenew } from './commands/keys.js'
@@ -93,7 +94,16 @@ export function createProgram(start: Start, terminal: Surroundings): Command {
   for (const add of [addStatus, addDoctor, addLogs, addEvents, addAudit, addMetrics, addReport])
     add(program, start)
   program.commandsGroup('Manage:')
-  for (const add of [addWorkspace, addProfile, addKeys, addServiceAccount, addRenew, addToken, addVault])
+  for (const add of [
+    addWorkspace,
+    addProfile,
+    addKeys,
+    addServiceAccount,
+    addRenew,
+    addToken,
+    addFile,
+    addVault,
+  ])
     add(program, start)
   program.commandsGroup('Other:')
   addService(program, start)

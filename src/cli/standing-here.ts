@@ -32,7 +32,9 @@ export function findStanding(
   profile: ProfileStatus | undefined,
 ): readonly Standing[] {
   const { files } = lookAround(terminal)
-  const isOurs = (_name: string, value: string) => isFromProxy(value) || value === profile?.api_url
+  const emptied = ['PREFECT_API_URL', ...(profile?.kind === 'cloud' ? ['PREFECT_API_KEY'] : [])]
+  const isOurs = (name: string, value: string) =>
+    value === '' ? !emptied.includes(name) : isFromProxy(value) || value === profile?.api_url
   const naming = files.flatMap((file) => {
     const names = pairIn(file, isOurs)
     const text = `${file.place} in this directory sets ${names.join(', ')}, which a plain prefect obeys here`

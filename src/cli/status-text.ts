@@ -126,6 +126,13 @@ function facts(
     ['old keys', profile?.renewal === undefined ? undefined : describeOldKeys(profile.renewal)],
     ['stored in', describeStore(profile, vault)],
     ['others', describeOthers(status, name)],
+    ...status.files.map(
+      ({ path, what, state }, at) =>
+        [
+          at === 0 ? 'files' : '',
+          `${printable(path)} (${what}${state === 'current' ? '' : `, ${state}`})`,
+        ] as const,
+    ),
     ...describeProxy(status, now).map((line, at) => [at === 0 ? 'proxy' : '', line] as const),
     ['daemon', `${printable(daemon.version)}, pid ${daemon.pid}, ${up}${address}`],
   ]

@@ -4,6 +4,7 @@ import { MINUTE_MS, SECOND_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import { empty } from '../wire/common.js'
 import { auditList } from '../wire/events.js'
+import { type AddFileBody, fileList, fileView, removeFileAnswer } from '../wire/files.js'
 import { createKeyAnswer, deleteKeyAnswer, keyList, type RenewBody, renewAnswer } from '../wire/keys.js'
 import { type LoginBody, type LoginView, loginView, logoutAnswer } from '../wire/login.js'
 import {
@@ -23,8 +24,9 @@ import {
   rotateBotAnswer,
   serviceAccountList,
 } from '../wire/service-accounts.js'
-import { doctor, type Status, shutdownAnswer, status, vaultAnswer } from '../wire/status.js'
+import { doctor, type Status, shutdownAnswer, status, vaultAnswer, vaultMoveAnswer } from '../wire/status.js'
 import { type CreateTokenBody, createTokenAnswer, type KeepTokensBody, tokenList } from '../wire/tokens.js'
+import { exportAnswer, importAnswer } from '../wire/transfer.js'
 import { failWith, parseProblem } from './failure.js'
 import { parseTolerantly } from './tolerant.js'
 import type { SocketAnswer, SocketRequest, Transport } from './transport.js'
@@ -209,11 +211,32 @@ function createServiceAccountCalls({ call }: Caller) {
   }
 }
 
+/** A keychain takes a process for each secret. */
+const VAULT_MS = 10 * MINUTE_MS
+
+/** The vault, the kept files, and the daemon itself. */
 function createVaultCalls({ call }: Caller) {
   return {
     unlock: (passphrase: string) =>
       call(vaultAnswer, { method: 'POST', path: '/v1/vault/unlock', body: { passphrase } }),
+    files: () => call(fileList, { method: 'GET', path: '/v1/files' }),
+    addFile: (body: AddFileBody) => call(fileView, { method: 'POST', path: '/v1/files', body }),
+    removeFile: (path: string) =>
+      call(removeFileAnswer, { method: 'DELETE', path: `/v1/files${query({ path })}` }),
     lock: () => call(vaultAnswer, { method: 'POST', path: '/v1/vault/lock', body: {} }),
+    moveVault: (body: { readonly to: string; readonly passphrase?: string }) =>
+      call(vaultMoveAnswer, { method: 'POST', path: '/v1/vault/move', body, timeoutMs: VAULT_MS }),
+    exportVault: (passphrase: string) =>
+      call(exportAnswer, {
+        method: 'POST',
+        path: '/v1/vault/export',
+        body: { passphrase },
+        timeoutMs: VAULT_MS,
+      }),
+    importVault: (body: { readonly passphrase: string; readonly document: unknown }) =>
+      call(importAnswer, { method: 'POST', path: '/v1/vault/import', body, timeoutMs: VAULT_MS }),
+    rekeyVault: (body: { readonly passphrase?: string }) =>
+      call(vaultMoveAnswer, { method: 'POST', path: '/v1/vault/rekey', body, timeoutMs: VAULT_MS }),
     shutDown: () => call(shutdownAnswer, { method: 'POST', path: '/v1/shutdown', body: {} }),
   }
 }

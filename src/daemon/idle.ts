@@ -14,7 +14,6 @@ import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
 import { formatDuration } from '../std/time.js'
 import type { ListenerFacts } from '../tokens/access.js'
-import type { Tokens } from '../tokens/tokens.js'
 import type { Vault, VaultDescription } from '../vault/vault.js'
 
 export interface IdleFacts {
@@ -46,8 +45,8 @@ export interface IdleFacts {
   readonly wakeInMs?: number
   /** A command started it, and the next one does again. Its listeners are closed when it is away. */
   readonly isOnDemand?: boolean
-  /** Active ones: their holders could not reach anything. */
-  readonly tokens?: number
+  /** Active tokens, whose holders could not reach anything, and files, which would not be renewed. */
+  readonly holders?: number
 }
 
 type IdleDecision =
@@ -117,7 +116,7 @@ function passingObstacle(facts: IdleFacts): string | undefined {
   if (hasOwnLogLevel) return 'the log level was changed by hand'
   if (facts.isStateBehind === true) return 'the state could not be written yet'
   if (facts.isOnDemand === true) {
-    if ((facts.tokens ?? 0) > 0) return 'there are tokens, whose holders could not reach anything'
+    if ((facts.holders ?? 0) > 0) return 'there are tokens or files, which need the daemon'
     return dutyInMs !== undefined && dutyInMs < SOON_MS ? 'a key must be renewed soon' : undefined
   }
   if (dutyInMs === undefined) return undefined
@@ -140,7 +139,7 @@ interface IdleParts {
   /** When systemd starts the daemon again, epoch ms; `undefined`: never. */
   readonly wakeTimer: () => Promise<number | undefined>
   readonly isOnDemand: boolean
-  readonly tokens: Pick<Tokens, 'list'>
+  readonly holders: () => number
   readonly hasOwnLogLevel: () => boolean
   readonly isStateBehind: () => boolean
   /** Ends the daemon; its listeners are closed by then. */
@@ -277,7 +276,7 @@ function gather(parts: ActiveParts, app: App): IdleFacts {
     hasOwnLogLevel: parts.hasOwnLogLevel(),
     isStateBehind: parts.isStateBehind(),
     isOnDemand: parts.isOnDemand,
-    tokens: parts.tokens.list().length,
+    holders: parts.holders(),
     ...defined({ dutyInMs }),
   }
 }

@@ -24,7 +24,7 @@ import { defined } from '../std/defined.js'
 import { keyFingerprints } from '../std/secret.js'
 import type { ListenerFacts } from '../tokens/access.js'
 import { openVault } from '../vault/open-vault.js'
-import type { Vault } from '../vault/vault.js'
+import type { MovableVault } from '../vault/vault.js'
 import { openFingerprintKey } from './fingerprint-key.js'
 import type { InheritedSockets } from './inherited-sockets.js'
 import { takeLateLock } from './late-lock.js'
@@ -89,7 +89,7 @@ export interface BrokerParts {
 
   readonly state: State
   readonly audit: AuditFile
-  readonly vault: Vault
+  readonly vault: MovableVault
   readonly store: ProfileStore
   readonly cloud: CloudApi & AccountApi
   /** How requests of jobs reach Prefect. */
@@ -190,7 +190,7 @@ export async function openParts(
 function openDaemonVault(
   { settings, paths, keychainChild, host: { execPath }, env, clock, log }: DaemonOptions,
   namedItems: number,
-): Promise<Vault> {
+): Promise<MovableVault> {
   const passphraseFile = settings['vault.passphrase_file']
   return openVault({
     settings: {

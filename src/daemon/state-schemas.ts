@@ -1,11 +1,13 @@
 /** What the state files hold: their schemas, and what is left of a record that is not understood. */
 
 import { z } from 'zod'
+import type { FileList } from '../files/files.js'
 import type { Journal } from '../keys/journal.js'
 import type { Ledger } from '../keys/ledger.js'
 import type { PortList } from '../login/ports.js'
 import { isObject } from '../os/records.js'
 import type { TokenList } from '../tokens/records.js'
+import { fileContents } from '../wire/files.js'
 
 const text = z.string().max(10_000)
 const maybe = text.exactOptional()
@@ -213,6 +215,16 @@ export const tokensSchema: z.ZodType<TokenList> = z.object({
   tokens: z.array(tokenRecord),
   leftAt: at.exactOptional(),
 })
+
+export const fileRecord = z.looseObject({
+  path: text,
+  what: z.enum(fileContents),
+  profile: maybe,
+  addedAt: at,
+  written: z.array(text).exactOptional(),
+})
+
+export const filesSchema: z.ZodType<FileList> = z.object({ files: z.array(fileRecord) })
 
 export const portRecord = z.object({
   port: z.int().min(1).max(65_535),

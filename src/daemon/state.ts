@@ -3,6 +3,7 @@
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { BrokerError } from '../base/errors.js'
+import type { FileList } from '../files/files.js'
 import { type Journal, journalOf } from '../keys/journal.js'
 import { EMPTY_LEDGER, type Ledger } from '../keys/ledger.js'
 import { recheckedChanges, takenOver } from '../keys/takeover.js'
@@ -23,6 +24,8 @@ import { markVaultChoice } from '../vault/choice.js'
 import { createCleanEnd, type LastEnd } from './clean-end.js'
 import { createPermit, type LateLock } from './late-lock.js'
 import {
+  fileRecord,
+  filesSchema,
   journalEntry,
   journalSchema,
   keyRecord,
@@ -45,6 +48,8 @@ export interface State {
   readonly tokens: NotedDocument<TokenList>
   /** Ports of logins, bound again by the next start. */
   readonly loginPorts: NotedDocument<PortList>
+  /** Files that are kept up to date for other programs. */
+  readonly files: NotedDocument<FileList>
   /** What a person should know about how they were opened. */
   readonly notices: readonly string[]
   /** What the file system of the state does not have, a sentence each. */
@@ -111,6 +116,13 @@ export async function openState({ stateDir, clock, log, trace, lock = HELD }: St
     records: { ports: { schema: portRecord } },
     empty: NO_PORTS,
   })
+  const files = await openDocument<FileList>({
+    ...base,
+    path: path('files.json'),
+    schema: filesSchema,
+    records: { files: { schema: fileRecord } },
+    empty: { files: [] },
+  })
   if (ledger.format === 1 || tokens.format === 1) await markVaultChoice(stateDir, log)
   const end = createCleanEnd(stateDir, log, trace)
   const oldPath = path('journal.json')
@@ -124,7 +136,7 @@ export async function openState({ stateDir, clock, log, trace, lock = HELD }: St
       await rm(file, { force: true }).catch(() => undefined)
   }
   if (tokens.format === 1) await tokens.note((list) => ({ ...list }))
-  const trouble = () => ledger.problem() ?? tokens.problem() ?? disk
+  const trouble = () => ledger.problem() ?? tokens.problem() ?? files.problem() ?? disk
   const retry = async () => {
     if (await permit.retry()) {
       if ((await ledger.isOurs()) && (await tokens.isOurs())) await sweep(stateDir)
@@ -133,6 +145,7 @@ export async function openState({ stateDir, clock, log, trace, lock = HELD }: St
     disk = await findDiskTrouble(stateDir)
     await ledger.retry()
     await tokens.retry()
+    await files.retry()
     onProblem()
   }
   return {
@@ -140,7 +153,8 @@ export async function openState({ stateDir, clock, log, trace, lock = HELD }: St
     journal: journalOf(ledger),
     tokens,
     loginPorts,
-    notices: [...ledger.notices, ...begun.notices, ...tokens.notices, ...loginPorts.notices],
+    files,
+    notices: [ledger, begun, tokens, loginPorts, files].flatMap(({ notices }) => notices),
     limits: () => [...limits.values()],
     trouble,
     onTrouble: listen,

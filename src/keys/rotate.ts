@@ -10,7 +10,7 @@ import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
 import type { Secret } from '../std/secret.js'
 import type { Vault } from '../vault/vault.js'
-import { dropEntry, type Journal, type RotationEntry, writeEntry } from './journal.js'
+import { dropEntry, type Journal, type RotationEntry, rotationsOf, writeEntry } from './journal.js'
 import type { KeyKeeper } from './keeper.js'
 import type { KeyRecord } from './ledger.js'
 import { overtaken, type Settlement } from './settlement.js'
@@ -83,6 +83,7 @@ export function createKeyRotator({
     }
     // Another change of this profile may have had its turn first.
     if (keeper.profile(profile).currentItem !== current.item) throw overtaken({ profile })
+    if (isWaiting(profile, current)) throw unsettled(profile)
     const entry = plan(profile, current)
     underWay.add(entry.id)
     try {
@@ -94,6 +95,12 @@ export function createKeyRotator({
       underWay.delete(entry.id)
     }
   }
+
+  /** A second key beside one that only has to be verified would help nobody. */
+  const isWaiting = (profile: string, { item }: KeyRecord): boolean =>
+    rotationsOf(journal.read(), profile).some(
+      ({ id, oldItem, step }) => oldItem === item && step !== 'lost' && !underWay.has(id),
+    )
 
   function plan(profile: string, { item, cloudApiUrl }: KeyRecord): RotationEntry {
     const id = newId()
@@ -210,5 +217,13 @@ function refusal(error: unknown): unknown {
     'key_minting_refused',
     `Prefect does not let this key mint another: ${error.message}`,
     { cause: error },
+  )
+}
+
+export function unsettled(profile: string): BrokerError {
+  return new BrokerError(
+    'prefect_unreachable',
+    `the new key of profile ${shownName(profile)} is stored, but could not be verified yet`,
+    { hint: 'prefect-auth doctor' },
   )
 }

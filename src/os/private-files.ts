@@ -125,7 +125,7 @@ function requireClosed(path: string, facts: Stats, mode: '600' | '700'): void {
 }
 
 /** Containers run as users that are in no list; the kernel knows them. */
-async function ownUid(): Promise<number> {
+export async function ownUid(): Promise<number> {
   try {
     return userInfo().uid
   } catch {

@@ -62,6 +62,8 @@ export interface ResolvedProfile {
   readonly apiUrl?: string
   readonly cloudApiUrl: string
   readonly cloudUiUrl: string
+  /** The table names a Cloud API by `PREFECT_CLOUD_URL`, which Prefect 2 prefers to `PREFECT_CLOUD_API_URL`. */
+  readonly hasOldCloudUrl?: true
   /** `PREFECT_UI_URL`, if the profile says where the pages of its server are. */
   readonly uiUrl?: string
   /** If the URL names one. Lower-case UUIDs. */

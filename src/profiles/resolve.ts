@@ -130,6 +130,7 @@ function resolveTable(name: string, file: ProfileFile, defaults: CloudDefaults):
     kind,
     ...cloud,
     ...defined({ apiUrl, workspace, uiUrl: entry.settings.PREFECT_UI_URL || undefined }),
+    ...defined({ hasOldCloudUrl: entry.settings.PREFECT_CLOUD_URL ? (true as const) : undefined }),
     ...secretsOf(entry),
     ...obeyedBeside({ entry, kind, isRead }),
     warnings: [...(isActive ? activeWarnings(name, file) : []), ...(isRead ? profileWarnings(known) : [])],
@@ -189,7 +190,7 @@ function obeyedBeside({
 
 function becauseOf(
   name: string,
-  { active }: ProfileFile,
+  { active, profiles }: ProfileFile,
   { isActive, isRead }: { isActive: boolean; isRead: boolean },
 ): string {
   if (!isActive) {
@@ -198,10 +199,12 @@ function becauseOf(
       : `profile ${shownName(name)} is built into Prefect`
   }
   if (isRead && active === name) return `profile ${shownName(name)} is active in profiles.toml`
-  if (!active) return `profiles.toml names no active profile, so Prefect uses its built-in ${shownName(name)}`
+  const old = profiles.has('default') ? ", and Prefect 2 the profile 'default'" : ''
+  const builtIn = `Prefect${old && ' 3'} uses its built-in ${shownName(name)}${old}`
+  if (!active) return `profiles.toml names no active profile, so ${builtIn}`
   return active === name
     ? `profile ${shownName(name)} is active in profiles.toml, and built into Prefect`
-    : `profiles.toml names ${shownName(active)} as active, which does not exist, so Prefect uses its built-in ${shownName(name)}`
+    : `profiles.toml names ${shownName(active)} as active, which does not exist, so ${builtIn}`
 }
 
 /** Warnings if the choice is surprising, or Prefect 2 and 3 differ. */

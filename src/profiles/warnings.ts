@@ -54,6 +54,7 @@ export function differenceNotes({
   const { settings } = entry
   return [
     kind === 'server' && isKeyed ? KEY_LEFT_OUT : undefined,
+    kind === 'cloud' && entry.trimmed !== undefined ? BLANKS_LEFT_OUT : undefined,
     kind === 'cloud' && entry.authString !== undefined ? AUTH_STRING_LEFT_OUT : undefined,
     kind === 'server' && !isRead
       ? 'Prefect 3 does not use its built-in profile unless profiles.toml has a table for it, and starts a server of its own'
@@ -66,6 +67,8 @@ export function differenceNotes({
 /** A key of Prefect Cloud is none of the business of another server. */
 const KEY_LEFT_OUT =
   'PREFECT_API_KEY of the profile is left out, because its API is not that of Prefect Cloud; Prefect itself sends it'
+const BLANKS_LEFT_OUT =
+  'PREFECT_API_KEY of the profile is served without the blanks around it, with which Prefect itself cannot send it'
 const AUTH_STRING_LEFT_OUT =
   'PREFECT_API_AUTH_STRING of the profile is left out, because its API is that of Prefect Cloud; Prefect 3 sends it in place of the key'
 

@@ -29,6 +29,7 @@ type ProxyEnvName =
   | 'PREFECT_CLOUD_API_URL'
   | 'PREFECT_CLOUD_UI_URL'
   | 'PREFECT_UI_URL'
+  | 'PREFECT_CLOUD_URL'
   | 'PREFECT_SILENCE_API_URL_MISCONFIGURATION'
   | 'PREFECT_CLIENT_CUSTOM_HEADERS'
   | 'NO_PROXY'
@@ -61,6 +62,8 @@ export function planProxyEnv({
       ...ways,
       PREFECT_API_URL: `${base}${apiUrl.slice(cloudApiUrl.length).replace(/\/+$/, '')}`,
       PREFECT_CLOUD_API_URL: base,
+      // The profile's own would win, and Prefect 2 would not take the proxy for Cloud.
+      ...defined({ PREFECT_CLOUD_URL: resolved.hasOldCloudUrl === true ? base : undefined }),
       // Inferred from the API's address, it would be the proxy.
       PREFECT_CLOUD_UI_URL: cloudUiUrl,
     }
@@ -78,9 +81,16 @@ export function planProxyEnv({
 
 /** The pages of a self-hosted server, by Prefect's rule (`settings/models/_defaults.py`), without a password of its URL. */
 function pagesOf({ apiUrl = '', uiUrl }: ResolvedProfile): string | undefined {
-  const url = parseHttpUrl(uiUrl ?? apiUrl)
-  const plain = url && `${url.origin}${url.pathname}`.replace(/\/+$/, '')
-  return uiUrl === undefined ? plain?.replace(/\/api$/, '') : plain
+  if (uiUrl !== undefined) return withoutPassword(uiUrl)
+  return withoutPassword(apiUrl)
+    ?.replace(/\/api$/, '')
+    .replaceAll('/api/', '/')
+    .replaceAll('/accounts/', '/account/')
+    .replaceAll('/workspaces/', '/workspace/')
+}
+
+function withoutPassword(url: string): string | undefined {
+  return parseHttpUrl(url) && url.replace(/^(https?:\/\/)[^/?#]*@/i, '$1')
 }
 
 function extendNoProxy(before: string): string {

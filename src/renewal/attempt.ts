@@ -4,7 +4,7 @@ import type { Events } from '../base/events.js'
 import { type Journal, type RotationEntry, rotationsOf } from '../keys/journal.js'
 import type { KeyKeeper } from '../keys/keeper.js'
 import type { KeyRecord } from '../keys/ledger.js'
-import type { KeyRotator } from '../keys/rotate.js'
+import { type KeyRotator, unsettled } from '../keys/rotate.js'
 import { isEnded } from '../keys/verdict.js'
 import type { Verdicts } from '../keys/verdicts.js'
 import type { Document } from '../os/document.js'
@@ -79,7 +79,6 @@ export function createRenewalAttempts({
     const before = keeper.current(profile)?.item
     await rotator.recover()
     if (keeper.current(profile)?.item !== before) return true
-    // A second key beside one that only has to be verified would help nobody.
     if (isPending(profile)) throw unsettled(profile)
     return false
   }
@@ -192,14 +191,6 @@ export function keyRefused(profile: string, isDoubted: boolean): BrokerError {
     'key_rejected',
     `Prefect refused the key of profile ${name} just now; it is still served, and Prefect is asked again`,
     { hint: `in a few minutes: prefect-auth renew --now --profile ${quoteWord(profile)}` },
-  )
-}
-
-function unsettled(profile: string): BrokerError {
-  return new BrokerError(
-    'prefect_unreachable',
-    `the new key of profile ${shownName(profile)} is stored, but could not be verified yet`,
-    { hint: 'prefect-auth doctor' },
   )
 }
 

@@ -30,17 +30,24 @@ interface PlannedNew extends BotEntry {
 
 /** The profile gets the workspace of the one that asks, if it has none. Rejects before anything is written. */
 export async function prepareProfile(parts: ServiceAccountParts, wanted: NewServiceAccount): Promise<void> {
-  const { credentials, changes, keeper } = parts
+  const { credentials, changes, keeper, times } = parts
   await credentials.refresh()
   const { served, owner } = asking(parts, wanted)
-  const { profile } = wanted
+  const { profile, expiresAt } = wanted
+  if (expiresAt !== undefined && expiresAt <= times.of(owner.cloudApiUrl).clock.now()) {
+    throw new BrokerError('bad_request', 'cannot create a key that has expired already: that time is past')
+  }
   const known = findState(parts, profile)
   requireFree(profile, keeper.current(profile) !== undefined || known?.fileKey !== undefined, served)
   if (known?.kind === 'cloud' && known.workspace !== undefined) {
     if (known.cloudApiUrl === owner.cloudApiUrl) return
     throw new BrokerError('key_host_mismatch', `profile ${shownName(profile)} points at another host`)
   }
-  if (known?.apiUrl !== undefined && known.kind !== 'cloud') {
+  // One of Prefect's own names (`ephemeral`) means something else to every client.
+  if (
+    known !== undefined &&
+    (known.source === 'bundled' || (known.apiUrl !== undefined && known.kind !== 'cloud'))
+  ) {
     throw new BrokerError(
       'profile_not_cloud',
       `profile ${shownName(profile)} is not a Prefect Cloud profile`,
@@ -55,10 +62,13 @@ export async function prepareProfile(parts: ServiceAccountParts, wanted: NewServ
     owner,
     page: pageOf(served, credentials, served.workspace.accountId),
   })
-  await changes.run([profile], () => ({
-    act: 'service account profile',
-    edits: [{ kind: 'set', name: profile, settings }],
-  }))
+  await changes.run([profile], ({ file }) => {
+    const written = file.profiles.get(profile)
+    // Somebody may have given it a URL or a key while Prefect was asked.
+    const isTaken = written?.settings.PREFECT_API_URL !== undefined && known?.apiUrl === undefined
+    requireFree(profile, isTaken || written?.apiKey !== undefined, served)
+    return { act: 'service account profile', edits: [{ kind: 'set', name: profile, settings }] }
+  })
 }
 
 /** Rejects before anything is made at Prefect. */
@@ -122,11 +132,7 @@ export async function createNew(
   { expiresAt }: NewServiceAccount,
   { owner, page, ...entry }: PlannedNew,
 ): Promise<{ readonly key: KeyFacts }> {
-  const { vault, journal, cloud, times } = parts
-  const now = times.of(entry.cloudApiUrl).clock.now()
-  if (expiresAt !== undefined && expiresAt <= now) {
-    throw new BrokerError('bad_request', 'cannot create a key that has expired already: that time is past')
-  }
+  const { vault, journal, cloud } = parts
   await vault.prove()
   await writeEntry(journal, entry)
   const { accountId, name } = entry

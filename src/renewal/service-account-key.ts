@@ -78,17 +78,22 @@ async function share(parts: ServiceAccountParts, entry: BotEntry): Promise<BotEn
   const { credentials, cloud, journal } = parts
   const { ownerProfile, workspaceId, roleId } = wanted
   const { accountId, name, cloudApiUrl } = entry
-  const owner = target(credentials, credentials.serve(ownerProfile))
-  if (owner.cloudApiUrl !== cloudApiUrl) {
-    throw new BrokerError('key_host_mismatch', `profile ${shownName(ownerProfile)} points at another host`)
-  }
-  const account = (await cloud.serviceAccounts(owner, accountId, name))[0]
-  if (account !== undefined) {
+  const owner = isThere(credentials, ownerProfile)
+    ? target(credentials, credentials.serve(ownerProfile))
+    : undefined
+  // The owner's profile is gone, or is another Cloud's now: a person has to give the role.
+  const isAsked = owner !== undefined && owner.cloudApiUrl === cloudApiUrl
+  const [account] = isAsked ? await cloud.serviceAccounts(owner, accountId, name) : []
+  if (isAsked && account !== undefined) {
     const access = { serviceAccountId: account.id, roleId }
     await cloud.shareWorkspace(owner, { accountId, workspaceId }, access)
   }
   await writeEntry(journal, rest)
   return rest
+}
+
+function isThere(credentials: ServiceAccountParts['credentials'], profile: string): boolean {
+  return credentials.states().some(({ resolved }) => resolved.name === profile)
 }
 
 /** Makes the new key current if Prefect accepts it. On failure the entry is left for `recover`. */

@@ -141,7 +141,7 @@ export function judgeVault(
   return {
     verdict: 'warning',
     finding: `${backend}, at rest: not protected (the key file is stored next to the keys)`,
-    remedy: 'use a keychain, systemd 256 or a passphrase: docs/security.md, "the vault"',
+    remedy: 'prefect-auth vault move --to passphrase, or to keychain or systemd-creds',
   }
 }
 

@@ -4,7 +4,8 @@ import { createHmac } from 'node:crypto'
 import { Secret } from '../std/secret.js'
 import type { Vault } from '../vault/vault.js'
 
-const ITEM = 'tokens:secret'
+/** Where the vault has it. */
+export const TOKEN_SECRET_ITEM = 'tokens:secret'
 
 /** 43 characters of base64url. No part may contain a NUL. */
 export function deriveToken(secret: Secret, parts: readonly string[]): string {
@@ -22,10 +23,10 @@ export function createTokenSecret({
 }): () => Promise<Secret> {
   let known: Promise<Secret> | undefined
   const load = async () => {
-    const found = await vault.get(ITEM)
+    const found = await vault.get(TOKEN_SECRET_ITEM)
     if (found !== undefined) return found
     const made = new Secret(randomToken())
-    await vault.put(ITEM, made)
+    await vault.put(TOKEN_SECRET_ITEM, made)
     return made
   }
   return () => {

@@ -22,7 +22,14 @@ export interface VaultSettings {
 /** What was chosen at the first start. `store` is a UUID that identifies this vault from then on. */
 export type VaultChoice =
   | { readonly backend: 'keychain'; readonly store: string; readonly because: string }
-  | { readonly backend: 'file'; readonly wrap: KeyWrapKind; readonly store: string; readonly because: string }
+  | {
+      readonly backend: 'file'
+      readonly wrap: KeyWrapKind
+      readonly store: string
+      readonly because: string
+      /** Where in the state directory; `vault` if it was never moved. */
+      readonly dir?: string | undefined
+    }
 
 type VaultPlan =
   | { readonly kind: 'decide' }
@@ -116,27 +123,43 @@ function requireSameStore(choice: VaultChoice, found: VaultFacts['found'], state
   const from = quoteWord(`${stateDir}/vault.json`)
   throw new BrokerError(
     'state_corrupt',
-    `cannot open the vault: vault.json and vault/data-key.json in ${stateDir} belong to different vaults`,
+    `cannot open the vault: vault.json and ${dirOf(choice)}/data-key.json in ${stateDir} belong to different vaults`,
     {
       hint: `restore both from one backup, or trust the data key: mv ${from} ${quoteWord(`${stateDir}/vault.json.old`)}`,
     },
   )
 }
 
-/** 2: with a ledger that has a format. The first version refuses it, so that it leaves such a ledger alone. */
-const VERSION = 2
+/** Where a file vault that came by a move has its files. */
+const MOVED_DIR = /^vault-[0-9a-f]{8}$/
 
-const facts = {
-  version: z.union([z.literal(1), z.literal(VERSION)]),
-  store: z.uuid(),
-  because: z.string().max(4000),
-  chosen_at: z.iso.datetime(),
+export function newVaultDir(store: string): string {
+  return `vault-${store.slice(0, 8)}`
 }
 
-const document = z.discriminatedUnion('backend', [
-  z.strictObject({ ...facts, backend: z.literal('keychain') }),
-  z.strictObject({ ...facts, backend: z.literal('file'), wrap: z.enum(KEY_WRAPS) }),
-])
+export function dirOf(choice: VaultChoice | undefined): string {
+  return (choice?.backend === 'file' ? choice.dir : undefined) ?? 'vault'
+}
+
+/** 2: with a ledger that has a format. The first version refuses it, so that it leaves such a ledger alone. */
+const VERSION = 2
+/** 3: with a directory that earlier versions do not know. */
+const NEWEST = 3
+
+const facts = { store: z.uuid(), because: z.string().max(4000) }
+const dated = {
+  version: z.union([z.literal(1), z.literal(VERSION), z.literal(NEWEST)]),
+  chosen_at: z.iso.datetime(),
+}
+const inKeychain = z.strictObject({ ...facts, backend: z.literal('keychain') })
+const inFiles = z.strictObject({
+  ...facts,
+  backend: z.literal('file'),
+  wrap: z.enum(KEY_WRAPS),
+  dir: z.string().regex(MOVED_DIR).optional(),
+})
+export const choiceSchema = z.discriminatedUnion('backend', [inKeychain, inFiles])
+const document = z.discriminatedUnion('backend', [inKeychain.extend(dated), inFiles.extend(dated)])
 
 function choicePath(stateDir: string): string {
   return join(stateDir, 'vault.json')
@@ -155,7 +178,7 @@ export async function readVaultChoice(
   const content = await readFile(path)
   if (content === undefined) return { kind: 'missing' }
   const raw = parseJson(content)
-  requireKnownFormat(path, raw, VERSION)
+  requireKnownFormat(path, raw, NEWEST)
   const parsed = document.safeParse(raw)
   if (!parsed.success) return { kind: 'damaged' }
   const { version: _, chosen_at: __, ...choice } = parsed.data
@@ -178,7 +201,8 @@ export async function writeVaultChoice(stateDir: string, choice: VaultChoice, no
     if ((await readVaultChoice(stateDir, readPrivateFile)).kind === 'damaged') {
       await rename(path, `${path}.corrupt-${time.replaceAll(':', '-')}`)
     }
-    await replaceChoice(path, { version: VERSION, ...choice, chosen_at: time })
+    const version = choice.backend === 'file' && choice.dir !== undefined ? NEWEST : VERSION
+    await replaceChoice(path, { version, ...choice, chosen_at: time })
   } catch (cause) {
     throw cause instanceof BrokerError ? cause : diskFailed('write', path, cause)
   }
@@ -189,7 +213,7 @@ export async function markVaultChoice(stateDir: string, log: Log): Promise<void>
   const path = choicePath(stateDir)
   try {
     const parsed = document.safeParse(parseJson((await readPrivateFile(path)) ?? Buffer.alloc(0)))
-    if (!parsed.success || parsed.data.version === VERSION) return
+    if (!parsed.success || parsed.data.version !== 1) return
     await replaceChoice(path, { ...parsed.data, version: VERSION })
   } catch (error) {
     log.warn({ path, error }, 'format of the vault choice not raised; will retry at the next start')

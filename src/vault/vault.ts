@@ -38,6 +38,25 @@ export interface Vault {
   close(): Promise<void>
 }
 
+/** Where a vault can be moved: as the settings name it; `file` takes the best wrap that works here. */
+export const MOVE_TARGETS = ['keychain', 'file', 'systemd-creds', 'passphrase', 'key-file'] as const
+
+export interface MoveRequest {
+  /** `rekey`: a new data key for the same kind of vault. */
+  readonly to: (typeof MOVE_TARGETS)[number] | 'rekey'
+  /** Of the new vault, where that has one. */
+  readonly passphrase?: Secret
+}
+
+/** A vault that can become another one while it is used. */
+export interface MovableVault extends Vault {
+  /**
+   * Moves every item, and returns how many there were. `namesOf` is asked once writes are held up. Rejects as either vault does, and
+   * with `vault_not_movable`, `setting_invalid`, `passphrase_weak`, `disk_failed`: nothing has changed then.
+   */
+  move(request: MoveRequest, namesOf: () => readonly string[]): Promise<number>
+}
+
 /** The largest value, in bytes of UTF-8. Some keychains truncate longer ones silently. */
 const MAX_VALUE_BYTES = 8192
 

@@ -94,8 +94,8 @@ function additionalData(store: string): Buffer {
   return Buffer.from(JSON.stringify(['prefect-auth data key', 1, store]))
 }
 
-/** NFC, because another system may type the same passphrase in another Unicode form. */
-function stretchWithScrypt(passphrase: Secret, salt: Buffer, n: number): Promise<Buffer> {
+/** 32 bytes. NFC, because another system may type the same passphrase in another Unicode form. */
+export function stretchWithScrypt(passphrase: Secret, salt: Buffer, n: number): Promise<Buffer> {
   const text = passphrase.reveal().normalize('NFC') // to be stretched into a key
   const parameters = { N: n, r: BLOCK_SIZE, p: 1, maxmem: 256 * n * BLOCK_SIZE }
   return new Promise((resolve, reject) => {

@@ -28,9 +28,13 @@ export const PROFILE_VARIABLE = 'PREFECT_PROFILE'
 /** JSON for a whole group of settings, which Prefect 3 prefers to the variable of a single one. */
 export const GROUP_NAMES = ['PREFECT_API', 'PREFECT_CLOUD'] as const
 
-/** Removed by every shell: the groups, and small letters, which Prefect 3 reads as well. */
+/** The old name of `PREFECT_CLOUD_API_URL`: Prefect 2 prefers it to the new one, Prefect 3 ignores it. */
+export const OLD_CLOUD_NAME = 'PREFECT_CLOUD_URL'
+
+/** Removed by every shell: the groups, the old name, and small letters, which Prefect 3 reads as well. */
 export const SHADOW_NAMES: readonly string[] = [
   ...GROUP_NAMES,
+  OLD_CLOUD_NAME,
   ...[...ENV_NAMES, ...GROUP_NAMES].map((name) => name.toLowerCase()),
 ]
 
@@ -38,6 +42,7 @@ export const SHADOW_NAMES: readonly string[] = [
 export const PROXY_EXTRA_NAMES = [
   'PREFECT_SILENCE_API_URL_MISCONFIGURATION',
   'PREFECT_UI_URL',
+  OLD_CLOUD_NAME,
   'PREFECT_CLIENT_CUSTOM_HEADERS',
   'NO_PROXY',
   'no_proxy',
@@ -79,9 +84,9 @@ export function wholeEnv<T extends Readonly<Partial<Record<EnvName, string | und
   }
 }
 
-/** Whether Prefect 3 might prefer this variable to one of ours, because it ignores case and reads groups first. */
+/** Whether Prefect might prefer this variable to one of ours: Prefect 3 ignores case and reads groups first, Prefect 2 an old name. */
 export function isShadow(name: string): boolean {
   const upper = name.toUpperCase()
-  if (GROUP_NAMES.some((group) => group === upper)) return true
+  if (name === OLD_CLOUD_NAME || GROUP_NAMES.some((group) => group === upper)) return true
   return name !== upper && ENV_NAMES.some((known) => known === upper)
 }

@@ -2,6 +2,7 @@
 import { z } from 'zod'
 import { keyView, owner, profileName, time, workspaceRef } from './common.js'
 import { proxyTraffic } from './credentials.js'
+import { fileView } from './files.js'
 import { renewalView } from './keys.js'
 import { profilesFileView } from './profile.js'
 
@@ -75,6 +76,7 @@ export const status = z.object({
     .object({ refused: z.number().int(), last_at: time.optional() })
     .optional()
     .meta({ description: 'requests to the proxy that showed no token, or none that is active' }),
+  files: z.array(fileView).default([]).meta({ description: 'files that are kept up to date; for the owner' }),
   notices: z.array(z.string()),
 })
 export type Status = z.infer<typeof status>
@@ -103,6 +105,24 @@ export const live = z.object({ live: z.boolean() })
 
 export const unlockBody = z.strictObject({ passphrase: z.string().min(1).max(4000) })
 export const vaultAnswer = z.object({ vault: vaultView })
+export const vaultMoveBody = z.strictObject({
+  to: z
+    .enum(['keychain', 'file', 'systemd-creds', 'passphrase', 'key-file'])
+    .meta({ description: 'as the settings name it; file takes what protects its data key best here' }),
+  passphrase: z.string().min(1).max(4000).optional().meta({ description: 'of the new vault' }),
+})
+export const vaultRekeyBody = z.strictObject({
+  passphrase: z
+    .string()
+    .min(1)
+    .max(4000)
+    .optional()
+    .meta({ description: 'the new one, of a passphrase vault' }),
+})
+export const vaultMoveAnswer = vaultAnswer.extend({
+  items: z.number().int().meta({ description: 'how many secrets were moved' }),
+})
+export type VaultMoveAnswer = z.infer<typeof vaultMoveAnswer>
 export type VaultAnswer = z.infer<typeof vaultAnswer>
 export const logLevels = ['debug', 'info', 'warn', 'error'] as const
 export const logLevelBody = z.strictObject({ level: z.enum(logLevels) })

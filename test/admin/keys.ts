@@ -188,3 +188,14 @@ t.test(
     await t.rejects(target(), { code: 'profiles_file_invalid' })
   },
 )
+
+t.test('does not delete a replaced key while it is in the profile file', async (t) => {
+  const { sim, broker } = await setStage(t)
+  await broker.logins.keep(await broker.delivery(sim.issueKey(), { exchange: true }))
+  const replaced = broker.served() ?? ''
+  await broker.write(`${await broker.file()}PREFECT_API_KEY = "${replaced}"\n`)
+  await broker.rotator.rotate('cloud')
+  const id = sim.keys.find(replaced)?.id ?? ''
+  await t.rejects(broker.keys.delete(id), { code: 'profile_in_use', message: /cloud/ })
+  t.equal(sim.keys.find(replaced)?.deletedAt, undefined)
+})

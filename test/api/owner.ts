@@ -6,6 +6,7 @@ import { systemClock } from '../../src/std/clock.js'
 import { Secret } from '../../src/std/secret.js'
 import { empty } from '../../src/wire/common.js'
 import { auditList } from '../../src/wire/events.js'
+import { fileList, fileView, removeFileAnswer } from '../../src/wire/files.js'
 import { createKeyAnswer, deleteKeyAnswer, keyList, renewAnswer } from '../../src/wire/keys.js'
 import { loginView, logoutAnswer } from '../../src/wire/login.js'
 import {
@@ -30,10 +31,12 @@ import {
   shutdownAnswer,
   status,
   vaultAnswer,
+  vaultMoveAnswer,
 } from '../../src/wire/status.js'
 import { createTokenAnswer, tokenList } from '../../src/wire/tokens.js'
+import { exportAnswer, importAnswer } from '../../src/wire/transfer.js'
 import { ask, json, startApi } from '../fixtures/api-under-test.js'
-import { CLOUD_KEY } from '../fixtures/fake-broker.js'
+import { CLOUD_KEY, EXPORT } from '../fixtures/fake-broker.js'
 
 const fingerprint = (text: string) => new Secret(text).fingerprint()
 
@@ -218,6 +221,19 @@ const cases: readonly Case[] = [
   { ask: 'GET /v1/tokens', schema: tokenList },
   { ask: 'POST /v1/tokens/keep', body: { all: true }, schema: tokenList, audit: 'token_kept' },
   { ask: 'DELETE /v1/tokens/tok1', schema: empty, audit: 'token_revoked' },
+  { ask: 'GET /v1/files', schema: fileList },
+  {
+    ask: 'POST /v1/files',
+    body: { path: '/h/key', what: 'key', replace: true },
+    status: 201,
+    schema: fileView,
+    call: 'files.add /h/key key true',
+  },
+  {
+    ask: 'DELETE /v1/files?path=/h/key',
+    schema: removeFileAnswer,
+    call: 'files.remove /h/key',
+  },
   { ask: 'GET /v1/audit', schema: auditList },
   {
     ask: 'POST /v1/vault/unlock',
@@ -225,6 +241,34 @@ const cases: readonly Case[] = [
     schema: vaultAnswer,
     call: `vault.unlock ${fingerprint('hush')}`,
     audit: 'vault_unlock',
+  },
+  {
+    ask: 'POST /v1/vault/move',
+    body: { to: 'passphrase', passphrase: 'hush' },
+    schema: vaultMoveAnswer,
+    call: `vault.move passphrase ${fingerprint('hush')}`,
+    audit: 'vault_moved',
+  },
+  {
+    ask: 'POST /v1/vault/rekey',
+    body: {},
+    schema: vaultMoveAnswer,
+    call: 'vault.move rekey ',
+    audit: 'vault_moved',
+  },
+  {
+    ask: 'POST /v1/vault/export',
+    body: { passphrase: 'hush' },
+    schema: exportAnswer,
+    call: `transfer.export ${fingerprint('hush')}`,
+    audit: 'vault_exported',
+  },
+  {
+    ask: 'POST /v1/vault/import',
+    body: { passphrase: 'hush', document: EXPORT },
+    schema: importAnswer,
+    call: `transfer.import ${fingerprint('hush')}`,
+    audit: 'vault_imported',
   },
   { ask: 'POST /v1/vault/lock', body: {}, schema: vaultAnswer, call: 'vault.lock' },
   { ask: 'PUT /v1/log-level', body: { level: 'debug' }, schema: logLevelAnswer, call: 'log-level debug' },

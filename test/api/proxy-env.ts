@@ -89,6 +89,24 @@ t.test('gives a server job the token as its auth string', async (t) => {
   t.match(said, /\[https:\/\/api\.prefect\.cloud\/api\]\n/, 'nothing of an earlier profile stays')
 })
 
+t.test(
+  'starts no job for a profile of Cloud without a workspace, and tells Prefect 2 which API is Cloud',
+  async (t) => {
+    const api = await withListener(t, 'listening')
+    const { resolved } = api.broker.deps.credentials.state('cloud')
+    const post = () => ask(api.socket, '/v1/env', { method: 'POST', body: { ...job, format: 'json' } })
+    Object.assign(resolved, { hasOldCloudUrl: true })
+    t.match(json(await post()), { env: { PREFECT_CLOUD_URL: 'http://127.0.0.1:4280/proxy/cloud/api' } })
+    Object.assign(resolved, { hasOldCloudUrl: undefined, workspace: undefined })
+    t.match(json(await post()), {
+      code: 'workspace_required',
+      detail: /PREFECT_API_URL of profile 'cloud' names no workspace/,
+      hint: 'prefect-auth workspace set --profile cloud',
+    })
+    t.equal(JSON.stringify(json(await ask(api.socket, '/v1/tokens'))).split('"id"').length, 2, 'one token')
+  },
+)
+
 t.test('leads links to where the caller or the profile says that the pages are', async (t) => {
   const resolved = (apiUrl: string, uiUrl?: string) => ({
     ...({ name: 'srv', because: '', source: 'file', isActive: true, kind: 'server', warnings: [] } as const),
@@ -98,9 +116,11 @@ t.test('leads links to where the caller or the profile says that the pages are',
   })
   for (const [apiUrl, ofProfile, ofCaller, pages] of [
     ['http://host:4200/api', undefined, undefined, 'http://host:4200'],
-    ['https://host/prefect/api/', undefined, undefined, 'https://host/prefect'],
+    // As Prefect itself would: to the letter.
+    ['https://host/prefect/api/', undefined, undefined, 'https://host/prefect/'],
+    ['https://host/accounts/a/api', undefined, undefined, 'https://host/account/a'],
     ['https://host/prefect', undefined, undefined, 'https://host/prefect'],
-    ['http://host/api', 'https://pages.example/ui/', undefined, 'https://pages.example/ui'],
+    ['http://host/api', 'https://pages.example/ui/', undefined, 'https://pages.example/ui/'],
     ['http://host/api', 'https://me:hush@pages.example', undefined, 'https://pages.example'],
     ['http://host/api', 'https://pages.example', 'http://mine', 'http://mine'],
   ] as const) {

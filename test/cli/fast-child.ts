@@ -27,6 +27,36 @@ t.test('takes the five variables from the profile and everything else from the c
   t.same(overruled, ['PREFECT_API_KEY', 'PREFECT_API_AUTH_STRING', 'PREFECT_CLOUD_API_URL'])
 })
 
+t.test('an empty value is one, unless it means the same or is ours', async (t) => {
+  const served = { PREFECT_API_URL: 'u', PREFECT_API_KEY: 'k', PREFECT_API_AUTH_STRING: '' }
+  const caller = { PREFECT_API_URL: '', PREFECT_API_KEY: '', PREFECT_API_AUTH_STRING: '' }
+
+  const { env, overruled } = planChildEnv({ ...caller, PREFECT_CLOUD_UI_URL: '' }, served)
+
+  t.same(env, served)
+  t.same(overruled, ['PREFECT_API_URL', 'PREFECT_API_KEY'])
+  t.same(planChildEnv(caller, served, (name) => name === 'PREFECT_API_KEY').overruled, ['PREFECT_API_URL'])
+})
+
+t.test(
+  'removes the old name of the Cloud URL, which Prefect 2 prefers, unless the profile has it',
+  async (t) => {
+    const caller = { PREFECT_CLOUD_URL: 'https://elsewhere' }
+    t.same(planChildEnv(caller, { PREFECT_API_URL: 'u' }), {
+      env: { PREFECT_API_URL: 'u' },
+      overruled: ['PREFECT_CLOUD_URL'],
+    })
+    const proxied = 'http://127.0.0.1:4280/proxy/a/api'
+    t.same(
+      planChildEnv({ PREFECT_CLOUD_URL: proxied }, { PREFECT_CLOUD_URL: proxied }, () => true),
+      {
+        env: { PREFECT_CLOUD_URL: proxied },
+        overruled: [],
+      },
+    )
+  },
+)
+
 t.test('accepts equal values, and sets nothing but the five variables', async (t) => {
   const { env, overruled } = planChildEnv(
     { PREFECT_API_URL: 'u' },

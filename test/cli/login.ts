@@ -75,6 +75,9 @@ t.test(
       const login = await startScriptedLogin(t, { onBegin: [state] })
       t.match(await cli.run(['login'], { env: login.daemon.env }), { code: 2, stdout: '', stderr })
       t.equal(login.bodies('DELETE /v1/logins/login-1').length, 1)
+      const { daemon } = await startScriptedLogin(t, { onBegin: [state] })
+      const named = await cli.run(['login', '-p', 'team'], { env: daemon.env })
+      t.match(named.stderr, /try: prefect-auth login --(?:owner|workspace) .* --profile team\n/)
     }
   },
 )

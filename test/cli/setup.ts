@@ -174,6 +174,15 @@ t.test(
   },
 )
 
+t.test('a record that others can write to is not trusted', { skip }, async (t) => {
+  const at = makeBareHome(t)
+  t.equal((await at.cli(['setup', '--yes'])).code, 0)
+  chmodSync(join(at.stateDir, 'setup.json'), 0o666)
+  t.match(await at.cli(['env']), { code: 1, stderr: /setup_record_unreadable/ })
+  t.match(await at.cli(['setup', '--remove', '--yes']), { code: 1, stderr: /other users can write to it/ })
+  t.same(at.daemons(), [])
+})
+
 t.test('a plain-text key is moved, and the login is not needed', { skip }, async (t) => {
   const { cloud, env } = await startCloud(t)
   const at = makeBareHome(t, env)

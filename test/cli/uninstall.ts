@@ -42,7 +42,8 @@ t.test('without --purge, or without a yes, nothing happens', { skip }, async (t)
 
 t.test('everything of ours goes; at Prefect the keys stay', { skip }, async (t) => {
   const { at, cloud, before, minted } = await setStage(t)
-  writeFileSync(join(at.stateDir, 'mine.txt'), 'of the user')
+  const mine = ['mine.txt', 'profiles.toml', 'generation.txt', 'vault/mine', 'run/mine']
+  for (const name of mine) writeFileSync(join(at.stateDir, name), 'of the user')
   const ran = await at.cli(['uninstall', '--purge', '--yes'])
   t.match(
     ran,
@@ -51,7 +52,7 @@ t.test('everything of ours goes; at Prefect the keys stay', { skip }, async (t) 
   )
   t.match(ran.stderr, /left, as they are not ours: .*mine\.txt/)
   t.same(at.daemons(), [])
-  t.same(readdirSync(at.stateDir), ['mine.txt'])
+  t.same(readdirSync(at.stateDir, { recursive: true }).sort(), [...mine, 'run', 'vault'].sort())
   const after = new Map([...at.picture()].filter(([path]) => !path.startsWith('.prefect')))
   t.same(after, before)
   t.equal(cloud.keys.find(minted)?.deletedAt, undefined)

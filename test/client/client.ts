@@ -72,6 +72,10 @@ t.test('sends every mutation to its route with its body', async (t) => {
     [(c) => c.revokeToken('t1'), 'DELETE /v1/tokens/t1', undefined],
     [(c) => c.unlock('pass'), 'POST /v1/vault/unlock', { passphrase: 'pass' }],
     [(c) => c.lock(), 'POST /v1/vault/lock', {}],
+    [(c) => c.logout('a', true, true), 'POST /v1/profiles/a/logout', { revoke: true, keep_unrevoked: true }],
+    [(c) => c.addFile({ path: '/k', what: 'key' }), 'POST /v1/files', { path: '/k', what: 'key' }],
+    [(c) => c.removeFile('/k'), 'DELETE /v1/files', undefined],
+    [(c) => c.shutDown(), 'POST /v1/shutdown', {}],
   ]
   const { client, daemon } = await start(t, {})
 

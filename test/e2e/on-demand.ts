@@ -106,7 +106,7 @@ t.test('it stays while a job has a token', { skip }, async (t) => {
   const made = await at.cli(['token', 'create', '--name', 'x', '--json'])
   t.equal(made.code, 0, made.stderr)
   const log = () => readFileSync(join(at.stateDir, 'authd.log'), 'utf8')
-  await until(() => log().includes('there are tokens'), log)
+  await until(() => log().includes('there are tokens or files'), log)
   t.equal(at.daemons().length, 1)
   await at.cli(['token', 'revoke', JSON.parse(made.stdout).id])
   await allGone(at)

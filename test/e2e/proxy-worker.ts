@@ -13,7 +13,13 @@ import { startCloudSimulator } from '../../sim/simulator.js'
 import { status } from '../../src/wire/status.js'
 import { createFlowRuns, eventsArrive } from '../fixtures/flow-runs.js'
 import { freePort, holdPort, OTHER, whyNoOtherUser } from '../fixtures/port-holder.js'
-import { findPrefect, type PrefectClient, prefectEnv, startPrefectServer } from '../fixtures/real-prefect.js'
+import {
+  findPrefect,
+  type PrefectClient,
+  prefectEnv,
+  QUIET,
+  startPrefectServer,
+} from '../fixtures/real-prefect.js'
 import { REAL_KEY, startWorker } from '../fixtures/real-worker.js'
 import { type Shipped, startShipped, until } from '../fixtures/shipped.js'
 import { openTcpGate } from './fixtures/tcp-gate.js'
@@ -36,26 +42,6 @@ flow.from_source(source=str(Path(__file__).parent), entrypoint="hello.py:hello")
 const SCHEDULE_MS = 5_000
 /** How long the worker has no key, or no Prefect: longer than the first response tells it to wait. */
 const WITHOUT_MS = 7_000
-
-/**
- * What this server does beside answering, it does without: its database is one file, and a busy machine that keeps it locked
- * is a server that answers 503, until the client's five retries are over.
- */
-const QUIET = {
-  PREFECT_API_DATABASE_TIMEOUT: '60',
-  PREFECT_API_DATABASE_CONNECTION_TIMEOUT: '60',
-  ...Object.fromEntries(
-    [
-      'SCHEDULER',
-      'LATE_RUNS',
-      'PAUSE_EXPIRATIONS',
-      'CANCELLATION_CLEANUP',
-      'FLOW_RUN_NOTIFICATIONS',
-      'FOREMAN',
-      'TRIGGERS',
-    ].map((service) => [`PREFECT_API_SERVICES_${service}_ENABLED`, 'false']),
-  ),
-}
 
 for (const which of ['3', '2'] as const) {
   t.test(`a worker of Prefect ${which} outlives its keys`, { timeout: 880_000 }, async (t) => {

@@ -18,7 +18,7 @@ const ORDER = [
     'tokens',
     'cli',
   ],
-  ...['keys', 'audit', 'serve', 'http', 'renewal', 'share', 'login', 'proxy', 'status', 'admin'],
+  ...['keys', 'audit', 'serve', 'files', 'http', 'renewal', 'share', 'login', 'proxy', 'status', 'admin'],
   ...['asks', 'page', 'api', 'daemon', 'bin'],
 ]
 

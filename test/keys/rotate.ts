@@ -275,6 +275,8 @@ t.test('keeps the new key if Prefect is unreachable while verifying, and finishe
   await t.rejects(stage.broker.rotator.rotate('cloud'), { code: 'prefect_failed' })
   t.equal(stage.broker.served(), stage.old)
   t.match(entries(stage.broker), [{ step: 'stored' }])
+  await t.rejects(stage.broker.rotator.rotate('cloud'), { code: 'prefect_unreachable' })
+  t.equal(living(stage).length, 1, 'no second key beside one that only has to be verified')
   await stage.broker.rotator.recover()
   t.equal(stage.broker.served(), stage.old)
   outage.disarm()

@@ -373,11 +373,20 @@ t.test('notes where a plain Prefect does something else than a job of ours', asy
     const text = `[profiles.${JSON.stringify(name)}]\n${url(LOCAL)}`
     t.match(resolve(text, name).notes, [/^Prefect 2 and 3.4 cannot read a profile name/], name)
   }
+  t.match(profile(url(FULL), secret.replace('pnu', ' pnu')).notes, [/^PREFECT_API_KEY .* without the blanks/])
   const oldName = 'PREFECT_CLOUD_URL = "http://h/api"'
   const own = url(FULL.replace('https://api.prefect.cloud', 'http://h'))
   t.match(profile(own, oldName).notes, [/^PREFECT_CLOUD_URL of the profile is read as/])
   t.equal(profile(own, oldName.replace('CLOUD_URL', 'CLOUD_API_URL')).notes, undefined)
   t.equal(profile(own, oldName, oldName.replace('CLOUD_URL', 'CLOUD_API_URL')).notes, undefined)
+})
+
+t.test('says which profile Prefect 2 would use if the active one does not exist', async (t) => {
+  const because = (text: string) =>
+    resolve(`${text}\n[profiles.default]\nPREFECT_API_URL = "${FULL}"`).because
+  const both = "so Prefect 3 uses its built-in 'ephemeral', and Prefect 2 the profile 'default'"
+  t.equal(because('active = "gone"'), `profiles.toml names 'gone' as active, which does not exist, ${both}`)
+  t.equal(because(''), `profiles.toml names no active profile, ${both}`)
 })
 
 t.test('a key that Prefect Cloud never sees is not to be adopted', async (t) => {

@@ -91,6 +91,7 @@ t.test('reaches no route of Prefect that creates, reads, changes or deletes keys
   const own = `/accounts/${accountId}/workspaces/${workspaceId}`
   const keys = `/users/${userId}/api_keys`
   const mint = { name: 'mine' }
+  let names = 0
   const attempts: readonly (readonly [method: string, path: string, body?: unknown])[] = [
     ['POST', keys, mint],
     ['POST', `${keys}/`, mint],
@@ -119,7 +120,9 @@ t.test('reaches no route of Prefect that creates, reads, changes or deletes keys
   ]
   const naive = await startNaiveProxy(t, origin, key)
   const shoot = (port: number, [method, path, body]: (typeof attempts)[number]) => {
-    const text = body === undefined ? '' : JSON.stringify(body)
+    // Names of service accounts are unique.
+    names += 1
+    const text = body === undefined ? '' : JSON.stringify(body === mint ? { name: `mine ${names}` } : body)
     return askRaw(
       { port, host: '127.0.0.1' },
       `${method} /proxy/cloud/api${path} HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\n` +

@@ -83,9 +83,11 @@ t.test('nothing is created if it could not be used, or would replace a key', asy
     [{ profile: 'ci', name: 'new', expiresAt: Date.now() - 1 }, 'bad_request', /past/],
     [{ profile: 'ci', name: 'new', ownerProfile: 'nowhere' }, 'profile_not_found', /nowhere/],
     [{ profile: 'local', name: 'new' }, 'profile_not_cloud', /local/],
+    [{ profile: 'ephemeral', name: 'new' }, 'profile_not_cloud', /ephemeral/],
   ] as const
   for (const [wanted, code, message] of rows) await t.rejects(accounts.create(wanted), { code, message })
   t.equal(creations(sim), 0)
+  t.notMatch(await broker.file(), 'profiles.ci', 'and no profile')
   await t.rejects(accounts.create({ profile: 'ci', name: 'new', ownerProfile: 'low' }), {
     code: 'prefect_forbidden',
     message: /this takes the role Admin or Owner/,
@@ -106,6 +108,10 @@ t.test('the key is kept if the service account has no role yet, and used as soon
   const again = await reopen()
   await again.recover()
   t.equal(again.served('ci'), 'login_required')
+  await t.rejects(again.app.serviceAccountDirectory.delete('ci'), {
+    code: 'profile_in_use',
+    message: /about to use/,
+  })
   sim.directory.bot('ci').workspaceIds.add(sim.directory.workspace('prefect/terry').id)
   await again.recover()
   t.equal(sim.keys.find(again.served('ci') ?? '')?.id, made?.id)

@@ -84,7 +84,7 @@ for (const [name, found, expected] of [
   [
     'an unprotected vault is a warning',
     judgeVault(undefined, { backend: 'file', atRest: 'not protected' }),
-    { verdict: 'warning', finding: /not protected/, remedy: /docs\/security\.md/ },
+    { verdict: 'warning', finding: /not protected/, remedy: /prefect-auth vault move --to passphrase/ },
   ],
   [
     "a vault's own problem comes before the error of the attempt",

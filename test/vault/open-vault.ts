@@ -14,7 +14,8 @@ import { systemClock } from '../../src/std/clock.js'
 import { type LogFacts, silentLog } from '../../src/std/log.js'
 import { Secret } from '../../src/std/secret.js'
 import type { VaultSettings } from '../../src/vault/choice.js'
-import { openVault, type VaultDependencies } from '../../src/vault/open-vault.js'
+import type { VaultDependencies } from '../../src/vault/open-chosen.js'
+import { openVault } from '../../src/vault/open-vault.js'
 import type { Vault } from '../../src/vault/vault.js'
 
 interface Opened {

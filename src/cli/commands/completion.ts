@@ -47,6 +47,7 @@ const NAMED = [
   { list: 'workspace ls', paths: ['workspace set'] },
   { list: 'token ls', paths: ['token keep', 'token revoke'] },
   { list: 'keys ls', paths: ['keys delete'] },
+  { list: 'file ls', paths: ['file rm'] },
   { list: 'service-account ls', paths: ['service-account delete', 'service-account rotate'] },
 ] as const
 

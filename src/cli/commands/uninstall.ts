@@ -12,7 +12,7 @@ import { type CommonOptions, type Session, type Start, withJson } from '../sessi
 import { forgetKeys, profilesInVault } from '../setup/farewell.js'
 import { createRecordKeeper, inHome } from '../setup/files.js'
 import { purgeState } from '../setup/purge.js'
-import { stopDaemon } from '../setup/running-daemon.js'
+import { ifRunning, stopDaemon } from '../setup/running-daemon.js'
 import type { Step } from '../setup/step.js'
 import { planRemoval } from '../setup/undo.js'
 import { printable } from '../text.js'
@@ -49,6 +49,7 @@ async function uninstall(session: Session, options: UninstallOptions): Promise<v
   // Keys first: what cannot be revoked needs all the rest to be tried again.
   const acts = [
     ...(await keyActs(session, revoke)),
+    ...(await fileActs(session)),
     ...(await planRemoval(removalContext(session), ['completion', 'hook'])).steps,
     ...(await pluginActs(session)),
     ...(await serviceActs(session)),
@@ -78,6 +79,21 @@ async function uninstall(session: Session, options: UninstallOptions): Promise<v
 
 function removalContext(session: Session) {
   return { session, record: createRecordKeeper(session.terminal), isLookOnly: false }
+}
+
+/** Those of profiles without a key of ours would be left behind. */
+async function fileActs({ client, terminal }: Session): Promise<readonly Act[]> {
+  const { files } = (await ifRunning(client.files())) ?? { files: [] }
+  return files.map(({ path }) => {
+    const name = printable(inHome(path, terminal))
+    return {
+      says: [`remove the file ${name}`],
+      run: async () => {
+        const { removed } = await client.removeFile(path)
+        return removed ? `removed: ${name}` : `${name} is not as we wrote it, or is gone; it is left`
+      },
+    }
+  })
 }
 
 async function keyActs(session: Session, isRevoking: boolean): Promise<readonly Act[]> {

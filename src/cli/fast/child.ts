@@ -160,15 +160,14 @@ export function planChildEnv(
   for (const [name, value] of Object.entries(caller)) {
     if (value === undefined) continue
     if (!isShadow(name)) env[name] = value
-    else if (value !== '') overruled.push(name)
+    else if (isConflict(value, served[name.toUpperCase()]) && !isOurs(name, value)) overruled.push(name)
   }
   for (const name of ENV_NAMES) {
     const before = caller[name]
     const after = served[name]
     delete env[name]
     if (after !== undefined) env[name] = after
-    if (before !== undefined && before !== '' && before !== after && !isOurs(name, before))
-      overruled.push(name)
+    if (before !== undefined && isConflict(before, after) && !isOurs(name, before)) overruled.push(name)
   }
   for (const name of leftBehind(caller)) delete env[name]
   // The daemon extends the caller's values, so they override nothing.
@@ -177,4 +176,9 @@ export function planChildEnv(
     if (value !== undefined) env[name] = value
   }
   return { env, overruled }
+}
+
+/** An empty variable is a value, which Prefect would obey. */
+function isConflict(before: string, after: string | undefined): boolean {
+  return before !== (after ?? '')
 }

@@ -17,7 +17,7 @@ import { printable } from '../text.js'
 import { settingsOfEnv } from './around.js'
 import { type Around, connect, type Host, leftBehind, lookAround, profileOfEnv } from './host.js'
 import { type FastPlan, parseEnvArguments } from './options.js'
-import { authorizationsIn, isFromProxy } from './standing.js'
+import { authorizationsIn, isFromProxy, pagesIn } from './standing.js'
 
 /** Prints and returns the exit code, or `help` if the full program has to print its help. */
 export async function runEnv(args: readonly string[], host: Host): Promise<number | 'help'> {
@@ -187,7 +187,7 @@ export async function fetchProxyEnv(
       no_proxy: env.NO_PROXY ?? env.no_proxy,
       // Programs differ in which one they prefer: each keeps its own.
       no_proxy_small: env.NO_PROXY === env.no_proxy ? undefined : env.no_proxy,
-      ui_url: leftBehind(env).includes('PREFECT_UI_URL') ? undefined : env.PREFECT_UI_URL || undefined,
+      ui_url: pagesIn(env, around.files)?.url,
       custom_headers: headers,
       secrets: secretsOf(env),
       headers_in_files: inFiles.length > 0 ? inFiles : undefined,
@@ -205,7 +205,7 @@ function secretsOf(env: Host['env']): Readonly<Record<string, string>> | undefin
   const names = ['PREFECT_API_KEY', 'PREFECT_API_AUTH_STRING']
   const held = names.flatMap((name) => {
     const value = env[name]
-    return value && !isFromProxy(value) ? [[name, value] as const] : []
+    return value !== undefined && !isFromProxy(value) ? [[name, value] as const] : []
   })
   return held.length === 0 ? undefined : Object.fromEntries(held)
 }

@@ -11,7 +11,7 @@ import { type ChildPlan, findCommand, planChildEnv, runChild } from './child.js'
 import { fetchProxyEnv, jobName } from './env.js'
 import { type Around, connect, type Host, lookAround, profileOfEnv } from './host.js'
 import { type FastPlan, parseExecArguments } from './options.js'
-import { describeFiles, describeSettings, isFromProxy, withGroups } from './standing.js'
+import { describeFiles, describePages, describeSettings, isFromProxy, withGroups } from './standing.js'
 import { noticeWorker } from './worker.js'
 
 /** The command was never started: our own failure, unlike any exit code of the command. */
@@ -44,6 +44,7 @@ export async function runExec(args: readonly string[], host: Host): Promise<numb
       ...describeFiles(around.files, whole, served.profile),
       ...(plan.profile === undefined && host.env.PREFECT_PROFILE === '' ? [EMPTY_CHOICE] : []),
       ...describeSettings([settingsOfEnv(host.env), ...around.files], plan.isProxied),
+      ...(plan.isProxied ? describePages(host.env, around.files, served.env) : []),
       ...served.notes,
     ]
     const elsewhere = plan.isProxied
@@ -143,7 +144,9 @@ function recogniseOurs(
   const isAfterProxy = isFromProxy(env.PREFECT_API_KEY ?? '')
   return (name, value) => {
     if (isFromProxy(value) || replaces[name] === value || ours.includes(name)) return true
-    return isAfterProxy && (name === 'PREFECT_CLOUD_UI_URL' || name === 'PREFECT_CLOUD_API_URL')
+    return (
+      isAfterProxy && (value === '' || name === 'PREFECT_CLOUD_UI_URL' || name === 'PREFECT_CLOUD_API_URL')
+    )
   }
 }
 

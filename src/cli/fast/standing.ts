@@ -1,7 +1,8 @@
 /** What stands around a job: settings of its environment and directory that win over its profile, or lose to it. */
 
 import { GROUP_NAMES } from '../../wire/env-names.js'
-import type { Source } from './around.js'
+import { type Env, type Source, settingsOfEnv } from './around.js'
+import { leftBehind } from './host.js'
 
 const HEADERS = 'PREFECT_CLIENT_CUSTOM_HEADERS'
 const SKIP_VERIFY = 'PREFECT_API_TLS_INSECURE_SKIP_VERIFY'
@@ -36,7 +37,8 @@ export function withGroups<T extends Served>(files: readonly Source[], served: T
 export function pairIn({ settings }: Source, isOurs: (name: string, value: string) => boolean): string[] {
   return [...PAIR, ...GROUP_NAMES].filter((name) => {
     const value = settings.get(name)
-    return value !== undefined && value !== '' && !isOurs(name, value)
+    // An empty one is a value: Prefect would obey it.
+    return value !== undefined && !isOurs(name, value)
   })
 }
 
@@ -92,6 +94,28 @@ export function describeSettings(sources: readonly Source[], isProxied: boolean)
             : `${CA_FILE} in ${trusting.place} decides which TLS certificates are trusted`,
         ]),
   ]
+}
+
+/** Where the pages of a server are, by what Prefect 3 prefers to the profile, and the place that says so. */
+export function pagesIn(env: Env, files: readonly Source[]): { place: string; url: string } | undefined {
+  const isLeft = leftBehind(env).includes('PREFECT_UI_URL')
+  const sources = isLeft ? files : [settingsOfEnv(env), ...files]
+  return sources.flatMap(({ place, settings }) => {
+    const url = settings.get('PREFECT_UI_URL')
+    return url ? { place, url } : []
+  })[0]
+}
+
+/** One sentence if a job through the proxy has from elsewhere than a variable where its pages are. `served`: its variables. */
+export function describePages(env: Env, files: readonly Source[], served: Served): string[] {
+  const pages = pagesIn(env, files)
+  const isNews =
+    pages !== undefined && served.PREFECT_UI_URL === pages.url && env.PREFECT_UI_URL !== pages.url
+  return isNews
+    ? [
+        `PREFECT_UI_URL in ${pages.place} says where the pages of the job are, to Prefect 2 as well, which ignores it`,
+      ]
+    : []
 }
 
 /** The names, as they are spelled, of custom headers that Prefect would send in place of its key. */

@@ -32,8 +32,21 @@ export async function lookAround(terminal: Terminal, run: RunTool, clock: Clock)
       // A symbolic link is kept, so the daemon writes beside the file that it points to.
       dirname(await realpath(places.profilesFile).catch(() => places.profilesFile)),
       ...(restricted === undefined ? [] : [dirname(restricted)]),
+      ...foldersOfFiles(places.stateDir),
     ],
     hasNamespaces: terminal.platform !== 'linux' || (await mayHaveNamespaces(run)),
+  }
+}
+
+/** The daemon keeps files there (`file add`): its list, as far as it can be read. */
+function foldersOfFiles(stateDir: string): readonly string[] {
+  try {
+    const { files } = JSON.parse(readIfThere(join(stateDir, 'files.json')) ?? '{}')
+    const paths: unknown[] = Array.isArray(files) ? files.map((one: { path?: unknown }) => one.path) : []
+    const folders = paths.filter((path) => typeof path === 'string').map(dirname)
+    return [...new Set(folders)].filter((folder) => isAbsolute(folder)).sort()
+  } catch {
+    return []
   }
 }
 

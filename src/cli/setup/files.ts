@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path'
 import { failWith } from '../../client/failure.js'
 import { resolvePaths, type Surroundings } from '../../config/paths.js'
 import { writeFileAtomic } from '../../os/atomic-file.js'
+import { ownUid } from '../../os/private-files.js'
 import { formatRecord, NOTHING, readRecord, recordPath, type SetupRecord } from './record.js'
 
 /** One character a byte; `undefined` if there is no file. Rejects with the system's error. */
@@ -23,6 +24,8 @@ export async function readBytes(path: string): Promise<string | undefined> {
 export async function writeBytes(path: string, before: string | undefined, text: string): Promise<void> {
   try {
     const real = before === undefined ? path : await realpath(path)
+    if (before !== undefined && (await stat(real)).uid !== (await ownUid()))
+      refuse(path, 'it belongs to another user')
     const mode = before === undefined ? 0o644 : (await stat(real)).mode & 0o7777
     const unchanged = async () => {
       if ((await readBytes(path)) !== before) refuse(path, 'another program has just changed it')

@@ -1,40 +1,47 @@
 /** Our state, removed by name: whatever else is in its directories is somebody's, and stays. */
-import { readdir, rm, rmdir } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { lstat, readdir, rm, rmdir } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
 import { failWith } from '../../client/failure.js'
 import { resolvePaths, type Surroundings } from '../../config/paths.js'
 
 /** Everything that the daemon and its commands write there: docs/architecture.md, State on disk. */
-const OURS =
-  /^(?:(?:vault|ledger|tokens|journal|login-ports|files|starts|setup)\.json|fingerprint\.key|audit\.jsonl|authd\.log|start\.log|starting\.sock|clean-end|lock-host|code-cache|profiles\.toml)(?:[.-].*)?$/
-const OUR_FOLDERS = ['vault', 'lock', 'run']
-/** Beside the socket. */
-const RUNNING = /^(?:authd|callers)\.sock(?:\..*)?$|^generation(?:\..*)?$/
+const STATE =
+  /^(?:(?:vault|ledger|tokens|journal|login-ports|files|starts|setup)\.json|fingerprint\.key|audit\.jsonl|authd\.log|start\.log|clean-end|lock-host|code-cache)(?:\.[\w.:-]+)?$|^starting\.sock$|^profiles\.toml\.(?:in-place|overwritten-).*$/
+const VAULT = /^(?:[0-9a-f]{64}|data-key\.json)(?:\.[\w.:-]+)?$/
+const BESIDE_SOCKET = /^(?:callers\.sock|generation(?:\.[0-9a-f]{12}\.tmp)?)$/
 
 /** Resolves with what is left in the directories. Fails with `setup_write_failed`. Nothing may be running. */
 export async function purgeState(around: Surroundings): Promise<readonly string[]> {
   const { stateDir, socket } = resolvePaths(around)
-  const state = await readNames(stateDir)
-  for (const name of state.filter((one) => OURS.test(one))) await remove(join(stateDir, name))
-  for (const name of OUR_FOLDERS) await remove(join(stateDir, name))
-  const runDir = dirname(socket)
-  for (const name of (await readNames(runDir)).filter((one) => RUNNING.test(one)))
-    await remove(join(runDir, name))
-  const left = await Promise.all([stateDir, runDir].map(leftIn))
+  const isOfSocket = (name: string) =>
+    BESIDE_SOCKET.test(name) || [basename(socket), `${basename(socket)}.unclean`].includes(name)
+  await clear(join(stateDir, 'vault'), (name) => VAULT.test(name))
+  // A lock is a socket, whatever its name.
+  await clear(join(stateDir, 'lock'), (name) => isSocket(join(stateDir, 'lock', name)))
+  await clear(dirname(socket), isOfSocket)
+  await clear(join(stateDir, 'run'), isOfSocket)
+  await clear(stateDir, (name) => STATE.test(name))
+  const left = await Promise.all([stateDir, dirname(socket)].map(namesIn))
   return [...new Set(left.flat())]
 }
 
-async function leftIn(folder: string): Promise<readonly string[]> {
+/** Removes the files that `isOurs` accepts, then the directory if nothing is left. */
+async function clear(folder: string, isOurs: (name: string) => boolean | Promise<boolean>): Promise<void> {
+  for (const path of await namesIn(folder)) if (await isOurs(basename(path))) await remove(path)
   await rmdir(folder).catch(() => undefined)
-  return (await readNames(folder)).map((name) => join(folder, name))
 }
 
-async function readNames(folder: string): Promise<readonly string[]> {
-  return readdir(folder).catch(() => [])
+async function namesIn(folder: string): Promise<readonly string[]> {
+  const names = await readdir(folder).catch(() => [])
+  return names.map((name) => join(folder, name))
+}
+
+async function isSocket(path: string): Promise<boolean> {
+  return (await lstat(path).catch(() => undefined))?.isSocket() === true
 }
 
 async function remove(path: string): Promise<void> {
-  await rm(path, { recursive: true, force: true }).catch((error: unknown) =>
+  await rm(path, { force: true }).catch((error: unknown) =>
     failWith({
       code: 'setup_write_failed',
       kind: 'unavailable',

@@ -1,8 +1,8 @@
 /** What setup wrote, in the state directory: only that is taken away again, and it says whether a daemon may be started. */
 
 // The fast path loads this: no package is imported here.
-import { readFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { lstat, readFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import { failWith } from '../../client/failure.js'
 import { resolvePaths, type Surroundings } from '../../config/paths.js'
 
@@ -42,14 +42,22 @@ export async function readRecord(around: Surroundings): Promise<SetupRecord> {
   const path = recordPath(around)
   const text = await readFile(path, 'utf8').catch(() => undefined)
   if (text === undefined) return NOTHING
-  const record = parseRecord(text)
+  // Somebody else's could name variables that make the daemon run their code.
+  const isOurs = (await isPrivate(dirname(path), around)) && (await isPrivate(path, around))
+  const record = isOurs ? parseRecord(text) : undefined
   if (record !== undefined) return record
   return failWith({
     code: 'setup_record_unreadable',
     kind: 'invalid',
-    detail: `cannot read ${path}: it is damaged, or of a newer version`,
+    detail: `cannot use ${path}: it is damaged, of a newer version, or other users can write to it`,
     hint: `install the newer version again, or move ${path} away and take out by hand what setup wrote`,
   })
+}
+
+async function isPrivate(path: string, { uid }: Pick<Surroundings, 'uid'>): Promise<boolean> {
+  const facts = await lstat(path)
+  const isKind = facts.isDirectory() || facts.isFile()
+  return isKind && (uid === undefined || (facts.uid === uid && (facts.mode & 0o077) === 0))
 }
 
 export function formatRecord(record: SetupRecord): string {

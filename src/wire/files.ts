@@ -1,0 +1,39 @@
+/** Files that the daemon keeps up to date for tools that read only files. No secrets. */
+import { z } from 'zod'
+import { profileName, time } from './common.js'
+
+export const fileContents = ['key', 'env', 'toml'] as const
+export type FileContent = (typeof fileContents)[number]
+
+const filePath = z.string().min(2).max(1_000).startsWith('/').meta({ description: 'an absolute path' })
+
+export const addFileBody = z.strictObject({
+  path: filePath,
+  what: z.enum(fileContents).meta({
+    description: 'key: the key alone; env: NAME=value lines; toml: a profiles.toml for PREFECT_PROFILES_PATH',
+  }),
+  profile: profileName.optional().meta({ description: 'absent: whichever is active' }),
+  replace: z.boolean().optional().meta({ description: 'overwrite what is there' }),
+})
+export type AddFileBody = z.input<typeof addFileBody>
+
+export const fileView = z.object({
+  path: z.string(),
+  what: z.enum(fileContents),
+  profile: profileName.optional().meta({ description: 'absent: whichever is active' }),
+  added_at: time,
+  state: z.enum(['current', 'absent', 'problem']).meta({
+    description: 'absent: nothing is served for its profile, so there is no file',
+  }),
+  problem: z.string().optional(),
+  hint: z.string().optional(),
+})
+export type FileView = z.infer<typeof fileView>
+export const fileList = z.object({ files: z.array(fileView) })
+export type FileViews = z.infer<typeof fileList>
+
+export const removeFileQuery = z.strictObject({ path: filePath })
+export const removeFileAnswer = z.object({
+  path: z.string(),
+  removed: z.boolean().meta({ description: 'false: it was not as we wrote it, and is left' }),
+})
