@@ -265,9 +265,17 @@ export async function pickWorkspace(
 async function pickByNumber(session: Session, workspaces: readonly WorkspaceView[]): Promise<WorkspaceView> {
   for (const [at, { handle, current }] of workspaces.entries())
     session.say(`${String(at + 1).padStart(4)}  ${printable(handle)}${current ? '  (current)' : ''}`)
-  for (;;) {
-    const typed = await ask(session, { text: `Workspace, 1 to ${workspaces.length}: `, isHidden: false })
-    const chosen = /^\d+$/.test(typed) ? workspaces[Number(typed) - 1] : undefined
-    if (chosen !== undefined) return chosen
+  const { stdin, stderr } = session.terminal
+  const text = `Workspace, 1 to ${workspaces.length}: `
+  // One question until there is an answer: what is typed ahead is kept.
+  const prompt = openLine(stdin, stderr, { text, isHidden: false, isDumb: true })
+  try {
+    for (;;) {
+      const typed = await prompt.next()
+      const chosen = /^\d+$/.test(typed) ? workspaces[Number(typed) - 1] : undefined
+      if (chosen !== undefined) return chosen
+    }
+  } finally {
+    prompt.close()
   }
 }
