@@ -28,6 +28,7 @@ function facts(home: string, platform: string, change: Partial<ServiceFacts> = {
     env: {},
     port: 4280,
     writable: [join(home, '.prefect')],
+    folders: [],
     hasNamespaces: true,
     ...change,
   }
