@@ -9,7 +9,7 @@ import {
 } from '../fixtures/user-session.js'
 
 t.setTimeout(900_000)
-t.jobs = 2
+t.jobs = 3
 const skip = whyNoManager() ?? false
 const home = skip === false ? installPackage(t) : ''
 if (skip === false) await installSimulator(home)
@@ -57,7 +57,7 @@ t.test('a kept file is written, renewed and removed, and no request fails meanwh
      say loaded "$(systemctl --user show -P ReadWritePaths prefect-authd.service | grep -c app)"
      say still "$(prefect-auth status --json | grep -c '"daemon"')"`,
     {},
-    170_000,
+    600_000,
   )
   const fact = said(t, session)
   t.equal(fact('add'), '0')
@@ -98,7 +98,7 @@ t.test(
      install; say back "$(there "$D")"; say works "$(prefect-auth renew --now -p cloud >/dev/null 2>&1; becomes has "$F" && echo yes)"
      prefect-auth uninstall --purge --yes >~/purge.txt 2>&1; say purged "$? $(there "$D") $(there "$F")"; say left "$(ls "$(dirname "$D")")"`,
       {},
-      170_000,
+      600_000,
     )
     const fact = said(t, session)
     t.equal(fact('json'), '"state":"absent"')
@@ -137,7 +137,7 @@ t.test(
      becomes prefect-auth status >/dev/null 2>&1
      prefect-auth file add ~/app/key --what key >~/other.txt 2>&1; say other "$? $(tr '\\n' ' ' <~/other.txt)"; say dropin "$(there "$D")"`,
       {},
-      170_000,
+      600_000,
     )
     const fact = said(t, session)
     t.match(fact('home'), /^1 .*cannot write \/home\/sdtest\/key: .*service.*\/home\/sdtest.*try: /)

@@ -29,15 +29,15 @@ export async function openFolderOf(file: FileView, session: Session): Promise<bo
     return refuse(file, 'the disk is read-only', `findmnt -T ${quoteWord(folder)}`)
   const status = await client.status()
   const places = resolveServicePlaces(terminal)
-  const unit = await readUnit(status.daemon.pid)
-  const isInstalled = existsSync(join(places.unitDir, SERVICE))
-  if (unit?.name !== SERVICE || !unit.isUser || !isInstalled) return refuseForeign(file, unit)
+  const run = createRunTool(terminal.env, systemClock())
+  const main = await run('systemctl', '--user', 'show', '-P', 'MainPID', SERVICE)
+  const isOurs = main.stdout === String(status.daemon.pid) && existsSync(join(places.unitDir, SERVICE))
+  if (!isOurs) return refuseForeign(file, await readUnit(status.daemon.pid))
   const reason = await whyNotOpened(folder, terminal)
   if (reason !== undefined) {
     const why = `the service's sandbox is not opened for ${folder}, because ${reason}`
     return refuse(file, why, 'choose a directory of its own, such as: mkdir -p -m 700 ~/.config/tool')
   }
-  const run = createRunTool(terminal.env, systemClock())
   const undo = await writeDropIn(session, folder)
   await must(run, 'daemon-reload')
   const later = whyLater(status, session)
@@ -138,7 +138,8 @@ interface Unit {
 /** The service in which a process runs, as its cgroup says; `undefined` if it runs in none, or that is unknown. */
 async function readUnit(pid: number): Promise<Unit | undefined> {
   const text = await readFile(`/proc/${pid}/cgroup`, 'utf8').catch(() => '')
-  const path = /^(?:0:|\d+:name=systemd):(.*)$/m.exec(text)?.[1] ?? ''
+  const lines = [/^0::(.*)$/m, /^\d+:name=systemd:(.*)$/m]
+  const path = lines.map((line) => line.exec(text)?.[1] ?? '').find((one) => one.includes('.service')) ?? ''
   const name = path.split('/').findLast((part) => part.endsWith('.service'))
   if (name === undefined || name.startsWith('user@')) return undefined
   return { name, isUser: path.includes('/user@') }
