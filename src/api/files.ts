@@ -51,6 +51,6 @@ export function fileRoutes(api: ApiServer, { files }: RouteContext): void {
 export function renderKeptFile({ path, what, profile, addedAt, state, problem }: KeptFile): FileView {
   return {
     ...{ path, what, added_at: renderTime(addedAt), state },
-    ...defined({ profile, problem: problem?.message, hint: problem?.hint }),
+    ...defined({ profile, problem: problem?.message, code: problem?.code, hint: problem?.hint }),
   }
 }

@@ -57,6 +57,7 @@ export const ERROR_CODES = {
   api_url_invalid: { kind: 'invalid', retry: 'never' },
   // kept files
   file_path_unsafe: { kind: 'conflict', retry: 'never' },
+  file_path_read_only: { kind: 'unavailable', retry: 'never' },
   file_exists: { kind: 'conflict', retry: 'never' },
   file_not_found: { kind: 'not_found', retry: 'never' },
   // workspaces and owners

@@ -11,7 +11,7 @@ import { askServer } from '../prefect/server.js'
 import { createProxyRejection } from '../proxy/rejection.js'
 import { planConnectionExamination } from '../status/connections.js'
 import { planExaminations, planRenewalExamination } from '../status/doctor.js'
-import { noticesOfFiles } from '../status/files.js'
+import { noticesOfFiles, planFileExamination } from '../status/files.js'
 import { noticesOfJobs, planJobExamination } from '../status/jobs.js'
 import { createInspection } from '../status/status.js'
 import { defined } from '../std/defined.js'
@@ -65,6 +65,7 @@ export function createAppParts(parts: BrokerParts, core: Core, features: Feature
       planRenewalExamination({ credentials, renewal: renewal.admin }),
       planConnectionExamination({ credentials }),
       planJobExamination({ tokens, listeners }),
+      planFileExamination(files),
       ...idle.examinations,
     ],
   })

@@ -32,7 +32,8 @@ export interface KeptFile extends Omit<FileRecord, 'written'> {
 export interface Files {
   /**
    * Begins to keep a file, durably. `isReplacing`: what is there may be overwritten. Rejects with `file_path_unsafe`,
-   * `file_exists`, `profile_not_found`, `disk_failed`; then nothing has changed.
+   * `file_exists`, `profile_not_found`, `disk_failed`; then nothing has changed. What the daemon may not write is listed all the
+   * same, with `file_path_read_only` as its problem.
    */
   add(wanted: {
     readonly path: string
@@ -41,6 +42,8 @@ export interface Files {
     readonly isReplacing: boolean
   }): Promise<KeptFile>
   list(): readonly KeptFile[]
-  /** Stops, and removes the file if it is as we wrote it; resolves with whether it was. Rejects with `file_not_found`, `disk_failed`. */
+  /** Brings all files up to date. Never rejects; `list` has what came of it. */
+  look(): Promise<void>
+  /** Stops, and removes the file if it is as we wrote it; resolves with whether it was. Rejects with `file_not_found`, `file_path_read_only`, `disk_failed`. */
   remove(path: string): Promise<{ readonly path: string; readonly isRemoved: boolean }>
 }

@@ -1,10 +1,11 @@
 /** Keeps files at what is served: replaces each at a new generation, removes it at a log-out, and overwrites nobody's. */
 
+import { dirname } from 'node:path'
 import type { Audit } from '../audit/audit.js'
 import { BrokerError, isBrokerError } from '../base/errors.js'
 import type { Events } from '../base/events.js'
 import type { NotedDocument } from '../os/document.js'
-import { readKeptFile, removeKeptFile, resolveKeptPath, writeKeptFile } from '../os/kept-file.js'
+import { isReadOnly, readKeptFile, removeKeptFile, resolveKeptPath, writeKeptFile } from '../os/kept-file.js'
 import type { Served } from '../serve/credentials.js'
 import type { ServingCredentials } from '../serve/serve.js'
 import { createSerial } from '../std/async.js'
@@ -28,8 +29,6 @@ interface FileKeeperParts {
 }
 
 export interface FileKeeper extends Files {
-  /** Brings all files up to date; costs a look at each. Never rejects. */
-  look(): Promise<void>
   close(): Promise<void>
 }
 
@@ -88,6 +87,8 @@ export function createFileKeeper(parts: FileKeeperParts): FileKeeper {
 
   const keep = async (record: FileRecord, isReplacing = false): Promise<Outcome> => {
     await requireSamePlace(record.path)
+    // Also if it is current, or there is nothing to write: the next text would not get there.
+    await requireWritable(record)
     const served = servedFor(record)
     if (served !== undefined) {
       await write(record, served, isReplacing)
@@ -151,9 +152,9 @@ export function createFileKeeper(parts: FileKeeperParts): FileKeeper {
         try {
           outcomes.set(path, await keep(record, isReplacing))
         } catch (error) {
-          // The service's sandbox does not let it write there before it is installed again.
-          if (isReadOnly(error))
-            outcomes.set(path, { state: 'problem', problem: outsideSandbox(path, error) })
+          // Listed nevertheless: the command line opens the service's sandbox for the directories that are listed.
+          if (isBrokerError(error, 'file_path_read_only'))
+            outcomes.set(path, { state: 'problem', problem: error })
           else {
             await document.update(({ files }) => ({
               files: [...files.filter((one) => one.path !== path), ...(before === undefined ? [] : [before])],
@@ -176,7 +177,10 @@ export function createFileKeeper(parts: FileKeeperParts): FileKeeper {
         const found = await readKeptFile(path).catch(() => '')
         const isRemoved = found !== undefined && isWritten(record, found)
         // The file first: one that nobody knows any more would have a key for ever.
-        if (isRemoved) await removeKeptFile(path)
+        if (isRemoved) {
+          await requireWritable(record)
+          await removeKeptFile(path)
+        }
         await document.update(({ files }) => ({ files: files.filter((one) => one.path !== path) }))
         outcomes.delete(path)
         return { path, isRemoved }
@@ -207,19 +211,13 @@ async function requireSamePlace(path: string): Promise<void> {
   })
 }
 
-function isReadOnly(error: unknown): boolean {
-  const cause = isBrokerError(error, 'disk_failed') ? error.cause : undefined
-  return cause instanceof Error && 'code' in cause && cause.code === 'EROFS'
-}
-
-function outsideSandbox(path: string, cause: unknown): BrokerError {
-  return new BrokerError(
-    'disk_failed',
-    `cannot write ${path}: the service may not write there yet, or the disk is read-only`,
-    {
-      hint: 'prefect-auth service install',
-      cause,
-    },
+async function requireWritable({ path, what, profile }: FileRecord): Promise<void> {
+  if (!(await isReadOnly(dirname(path)))) return
+  const pinned = profile === undefined ? '' : ` --profile ${quoteWord(profile)}`
+  throw new BrokerError(
+    'file_path_read_only',
+    `cannot write ${path}: the sandbox of the service does not let the daemon write there, or the disk is read-only`,
+    { hint: `prefect-auth file add ${quoteWord(path)} --what ${what}${pinned}` },
   )
 }
 

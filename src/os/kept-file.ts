@@ -1,6 +1,6 @@
 /** A secret in a file that another program reads, at a path of the user's choice: checked whole, and replaced atomically. */
 import { constants, type Stats } from 'node:fs'
-import { lstat, open, readFile, realpath, unlink } from 'node:fs/promises'
+import { access, lstat, open, readFile, realpath, unlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { BrokerError } from '../base/errors.js'
 import { quoteWord } from '../std/text.js'
@@ -68,6 +68,14 @@ export async function findPlaceProblem(
       hint: hint ?? 'choose another directory',
     }
   }
+}
+
+/** Whether files below `folder` cannot be changed: a sandbox, or a read-only file system. Never rejects. */
+export async function isReadOnly(folder: string): Promise<boolean> {
+  return access(folder, constants.W_OK).then(
+    () => false,
+    (error: unknown) => systemCode(error) === 'EROFS',
+  )
 }
 
 /**

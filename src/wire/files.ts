@@ -26,6 +26,7 @@ export const fileView = z.object({
     description: 'absent: nothing is served for its profile, so there is no file',
   }),
   problem: z.string().optional(),
+  code: z.string().optional().meta({ description: 'of the problem' }),
   hint: z.string().optional(),
 })
 export type FileView = z.infer<typeof fileView>

@@ -4,8 +4,15 @@ import { type Command, Option } from 'commander'
 import { failWith } from '../../client/failure.js'
 import { findPlaceProblem } from '../../os/kept-file.js'
 import { defined } from '../../std/defined.js'
-import { type FileContent, type FileViews, fileContents } from '../../wire/files.js'
+import {
+  type AddFileBody,
+  type FileContent,
+  type FileView,
+  type FileViews,
+  fileContents,
+} from '../../wire/files.js'
 import { usageError } from '../failure.js'
+import { closeFolders, openFolderOf } from '../service/kept-folders.js'
 import {
   type CommonOptions,
   common,
@@ -52,6 +59,7 @@ export function addFile(program: Command, start: Start): void {
     .action((path: string, options: CommonOptions) =>
       start('file rm', options, async (session) => {
         const answer = await session.client.removeFile(absolute(session, path))
+        await closeFolders(session)
         const name = printable(answer.path)
         session.answer(answer, () =>
           answer.removed
@@ -74,17 +82,27 @@ async function add(session: Session, path: string, { what, replace }: AddOptions
   // The daemon may be in a sandbox that hides whose directories these are.
   const problem = await findPlaceProblem(whole)
   if (problem !== undefined) failWith({ code: 'file_path_unsafe', kind: 'conflict', ...problem })
-  const view = await session.client.addFile({
-    path: whole,
-    what,
-    ...defined({ profile, replace }),
-  })
+  const view = await addOpening(session, { path: whole, what, ...defined({ profile, replace }) })
   const name = printable(view.path)
   session.answer(view, () => `${name} ${SAID[view.state]}`)
   if (view.state === 'absent') session.say('There is no file until somebody logs in: prefect-auth login')
   if (view.problem !== undefined)
     session.say(`${printable(view.problem)}\ntry: ${printable(view.hint ?? 'prefect-auth doctor')}`)
   return view.state === 'problem' ? 1 : 0
+}
+
+/** Where the service's sandbox is in the way it is opened; a file that cannot be kept even so is not left in the list. */
+async function addOpening(session: Session, body: AddFileBody): Promise<FileView> {
+  const { client } = session
+  const before = await client.files()
+  const view = await client.addFile(body)
+  if (view.code !== 'file_path_read_only') return view
+  try {
+    return (await openFolderOf(view, session)) ? await client.addFile(body) : view
+  } catch (error) {
+    if (!before.files.some(({ path }) => path === view.path)) await client.removeFile(view.path)
+    throw error
+  }
 }
 
 function absolute({ terminal }: Session, path: string): string {

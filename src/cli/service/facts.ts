@@ -1,7 +1,7 @@
 /** What the service has to know of this machine: Node, paths, settings and the caller's environment. */
 import { readFileSync, statSync } from 'node:fs'
 import { realpath } from 'node:fs/promises'
-import { basename, dirname, isAbsolute, join, resolve } from 'node:path'
+import { dirname, isAbsolute, join, resolve } from 'node:path'
 import { failWith } from '../../client/failure.js'
 import { OWN_VARIABLES, resolvePaths } from '../../config/paths.js'
 import { resolveSettings, type Settings } from '../../config/settings.js'
@@ -11,6 +11,7 @@ import { defined } from '../../std/defined.js'
 import type { Terminal } from '../session.js'
 import type { RunTool } from './manager.js'
 import { resolveServicePlaces, type ServiceFacts, type Template } from './plan.js'
+import { openable, realPathOf } from './sandbox.js'
 import { GUARDED_FLAGS } from './templates.js'
 
 export async function lookAround(terminal: Terminal, run: RunTool, clock: Clock): Promise<ServiceFacts> {
@@ -32,8 +33,8 @@ export async function lookAround(terminal: Terminal, run: RunTool, clock: Clock)
       // A symbolic link is kept, so the daemon writes beside the file that it points to.
       dirname(await realpath(places.profilesFile).catch(() => places.profilesFile)),
       ...(restricted === undefined ? [] : [dirname(restricted)]),
-      ...foldersOfFiles(places.stateDir),
     ],
+    folders: await openable(foldersOfFiles(places.stateDir), terminal),
     hasNamespaces: terminal.platform !== 'linux' || (await mayHaveNamespaces(run)),
   }
 }
@@ -44,7 +45,7 @@ function foldersOfFiles(stateDir: string): readonly string[] {
     const { files } = JSON.parse(readIfThere(join(stateDir, 'files.json')) ?? '{}')
     const paths: unknown[] = Array.isArray(files) ? files.map((one: { path?: unknown }) => one.path) : []
     const folders = paths.filter((path) => typeof path === 'string').map(dirname)
-    return [...new Set(folders)].filter((folder) => isAbsolute(folder)).sort()
+    return folders.filter((folder) => isAbsolute(folder))
   } catch {
     return []
   }
@@ -77,20 +78,12 @@ export async function findHidden({ hasNamespaces, places, launch, env, writable 
   return hidden
 }
 
-/** What is not there yet will be below what is. */
-async function realPathOf(path: string): Promise<string> {
-  const real = await realpath(path).catch(() => undefined)
-  const parent = dirname(path)
-  if (real !== undefined || parent === path) return real ?? path
-  return join(await realPathOf(parent), basename(path))
-}
-
 export function templatesOf(packageDir: string, folder: 'systemd' | 'launchd'): Template {
   return (name) => readFileSync(join(packageDir, folder, name), 'utf8')
 }
 
 /** Read as the daemon reads them, so that the daemon starts with whatever the installation accepted. */
-function readSettings(terminal: Terminal): Settings {
+export function readSettings(terminal: Terminal): Settings {
   const path = resolvePaths(terminal).configFile
   const text = readIfThere(path)
   const outcome = resolveSettings({

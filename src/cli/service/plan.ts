@@ -24,9 +24,11 @@ export const UNITS = [SERVICE, SOCKET, TCP_SOCKET, TIMER, CALLERS_SOCKET, WAKE] 
 /** A template has instances, and cannot be stopped itself. */
 export const UNIT_FILES = [...UNITS, CALLERS] as const
 
-interface ServicePlaces {
+export interface ServicePlaces {
   /** Directory of the units or the agent. */
   readonly unitDir: string
+  /** Beside the unit: what its sandbox lets through for kept files. */
+  readonly dropIn: string
   /** The script that the units start: it finds Node and the package. */
   readonly launcher: string
   readonly stateDir: string
@@ -43,12 +45,15 @@ export function resolveServicePlaces(around: Surroundings): ServicePlaces {
     const library = join(around.home, 'Library')
     return {
       unitDir: join(library, 'LaunchAgents'),
+      dropIn: join(library, 'LaunchAgents', `${SERVICE}.d`, 'files.conf'),
       launcher: join(library, 'Application Support', 'prefect-auth-broker', 'start-daemon'),
       ...rest,
     }
   }
+  const unitDir = join(base(around, 'XDG_CONFIG_HOME', '.config'), 'systemd', 'user')
   return {
-    unitDir: join(base(around, 'XDG_CONFIG_HOME', '.config'), 'systemd', 'user'),
+    unitDir,
+    dropIn: join(unitDir, `${SERVICE}.d`, 'files.conf'),
     launcher: join(base(around, 'XDG_DATA_HOME', '.local/share'), 'prefect-auth-broker', 'start-daemon'),
     ...rest,
   }
@@ -68,6 +73,8 @@ export interface ServiceFacts {
   readonly port: number | 'off'
   /** Directories that the daemon writes to, besides the state directory. */
   readonly writable: readonly string[]
+  /** Directories of kept files, sorted: a drop-in opens the sandbox for them. */
+  readonly folders: readonly string[]
   /** Whether the system allows user units to have their own namespaces. */
   readonly hasNamespaces: boolean
 }
@@ -86,7 +93,22 @@ export function planSystemd(facts: ServiceFacts, template: Template): readonly S
       // The environment may contain a proxy's password.
       return { path: join(places.unitDir, name), text: fillTemplate(text, values), mode: 0o600 }
     }),
+    // Where the unit has no namespaces nothing is closed, and this line would ask for them.
+    ...(facts.hasNamespaces ? planDropIn(places, facts.folders) : []),
   ]
+}
+
+/** Nothing, or the one file. `-`: a directory that is gone does not prevent a start. */
+export function planDropIn(
+  { dropIn }: Pick<ServicePlaces, 'dropIn'>,
+  folders: readonly string[],
+): readonly ServiceFile[] {
+  if (folders.length === 0) return []
+  const lines = folders.map((folder) => `ReadWritePaths=${unitItem(`-${folder}`)}\n`)
+  const text = `# Written by \`prefect-auth file add\` and \`service install\`, which write it anew: the directories of kept files.
+[Service]
+${lines.join('')}`
+  return [{ path: dropIn, text, mode: 0o600 }]
 }
 
 export function planLaunchd(facts: ServiceFacts, template: Template): readonly ServiceFile[] {

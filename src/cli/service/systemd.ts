@@ -12,6 +12,7 @@ import {
   resolveServicePlaces,
   SERVICE,
   type ServiceFacts,
+  type ServicePlaces,
   SOCKET,
   TCP_SOCKET,
   TIMER,
@@ -34,6 +35,7 @@ export function createSystemd({ run, template, around }: ManagerParts): ServiceM
       const files = plan(facts)
       const written = await findOutdated(files)
       await writeFiles(written)
+      const isClosed = !files.some(({ path }) => path === places.dropIn) && (await dropDropIn(places))
       const isTcpDropped = facts.port === 'off' && (await dropTcp(run, places.unitDir))
       await must(run, 'daemon-reload')
       await systemctl(run, 'reset-failed', ...UNITS)
@@ -51,7 +53,7 @@ export function createSystemd({ run, template, around }: ManagerParts): ServiceM
       // A port in use costs only TCP: the daemon reports who has it.
       if (facts.port !== 'off') await systemctl(run, 'start', TCP_SOCKET)
       await systemctl(run, isNewUnit(TIMER) ? 'restart' : 'start', TIMER)
-      const isNew = written.length > 0 || isTcpDropped || isStale
+      const isNew = written.length > 0 || isClosed || isTcpDropped || isStale
       await must(run, isNew ? 'restart' : 'start', SERVICE)
       return written
     },
@@ -79,7 +81,7 @@ function systemctl(run: RunTool, ...args: readonly string[]) {
   return run('systemctl', '--user', ...args)
 }
 
-async function must(run: RunTool, ...args: readonly string[]): Promise<void> {
+export async function must(run: RunTool, ...args: readonly string[]): Promise<void> {
   const { isDone, complaint } = await systemctl(run, ...args)
   if (isDone) return
   failWith({
@@ -88,6 +90,11 @@ async function must(run: RunTool, ...args: readonly string[]): Promise<void> {
     detail: `systemctl --user ${args.join(' ')} failed: ${complaint}`,
     hint: 'systemctl --user status prefect-authd.service prefect-authd.socket',
   })
+}
+
+/** Removes what kept files needed; resolves with whether it existed. */
+export async function dropDropIn({ dropIn }: Pick<ServicePlaces, 'dropIn'>): Promise<boolean> {
+  return (await removeFiles([dropIn], [dirname(dropIn)])).length > 0
 }
 
 /** Removes the TCP socket unit; resolves with whether it existed. */
@@ -100,14 +107,21 @@ async function dropTcp(run: RunTool, unitDir: string): Promise<boolean> {
 }
 
 /** Removes the units with their links, timer stamp and empty directories: without a manager nothing else does. */
-async function removeUnits(places: ReturnType<typeof resolveServicePlaces>): Promise<readonly string[]> {
-  const { unitDir, launcher, stateDir, profilesFile } = places
+async function removeUnits(places: ServicePlaces): Promise<readonly string[]> {
+  const { unitDir, dropIn, launcher, stateDir, profilesFile } = places
   const wants = ['sockets.target.wants', 'default.target.wants'].map((name) => join(unitDir, name))
   const links = wants.flatMap((directory) => UNIT_FILES.map((unit) => join(directory, unit)))
   const timers = join(dirname(launcher), '..', 'systemd', 'timers')
   await removeFiles([...links, join(timers, `stamp-${TIMER}`)], [...wants, timers, dirname(timers)])
-  const files = [...UNIT_FILES.map((unit) => join(unitDir, unit)), launcher]
-  const directories = [dirname(launcher), unitDir, dirname(unitDir), stateDir, dirname(profilesFile)]
+  const files = [...UNIT_FILES.map((unit) => join(unitDir, unit)), dropIn, launcher]
+  const directories = [
+    dirname(launcher),
+    dirname(dropIn),
+    unitDir,
+    dirname(unitDir),
+    stateDir,
+    dirname(profilesFile),
+  ]
   return removeFiles(files, directories)
 }
 

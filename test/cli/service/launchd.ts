@@ -43,6 +43,7 @@ function scripted(t: Test, trouble?: string) {
     env: {},
     port: 4280,
     writable: [],
+    folders: [],
     hasNamespaces: true,
   }
   const template = (name: string) => readFileSync(join(root, 'launchd', name), 'utf8')

@@ -28,6 +28,7 @@ function facts(home: string, platform: string, change: Partial<ServiceFacts> = {
     env: {},
     port: 4280,
     writable: [join(home, '.prefect')],
+    folders: [],
     hasNamespaces: true,
     ...change,
   }
@@ -54,12 +55,15 @@ t.test('escapes every special character of a home directory in units', async (t)
 
 t.test('writes units that systemd verifies', { skip: noAnalyze() }, async (t) => {
   const home = makeHome(t, `a b%h$HOME"q'`)
-  const files = planSystemd(facts(home, 'linux'), template('systemd'))
+  // As everywhere below this home, of which every character is special.
+  const files = planSystemd(facts(home, 'linux', { folders: [join(home, 'app')] }), template('systemd'))
   for (const { path, text, mode } of files) {
     mkdirSync(join(path, '..'), { recursive: true })
     writeFileSync(path, text, { mode })
   }
-  const units = files.filter(({ path }) => path.includes('/systemd/')).map(({ path }) => path)
+  const units = files
+    .filter(({ path }) => /systemd.*(service|socket|timer)$/.test(path))
+    .map(({ path }) => path)
   const env = { PATH: process.env.PATH, HOME: home, XDG_RUNTIME_DIR: home }
   const said = execFileSync('systemd-analyze', ['verify', '--user', ...units], {
     env,
@@ -67,6 +71,20 @@ t.test('writes units that systemd verifies', { skip: noAnalyze() }, async (t) =>
     stdio: 'pipe',
   })
   t.equal(said, '')
+})
+
+t.test('opens the sandbox for the directories of kept files, where there is one', async (t) => {
+  const dropIn = (change: Partial<ServiceFacts>) =>
+    planSystemd(facts('/h', 'linux', change), template('systemd')).find(({ path }) => path.endsWith('.conf'))
+  const folders = ['/h/app', `/h/it's 100% "a" $b\\c`]
+  const path = '/h/.config/systemd/user/prefect-authd.service.d/files.conf'
+  t.match(dropIn({ folders }), { path, mode: 0o600 })
+  t.match(
+    dropIn({ folders })?.text,
+    `[Service]\nReadWritePaths=-/h/app\nReadWritePaths="-/h/it's 100%% \\"a\\" $b\\\\c"\n`,
+  )
+  t.equal(dropIn({}), undefined, 'no file, no drop-in')
+  t.equal(dropIn({ folders, hasNamespaces: false }), undefined, 'it would ask for a namespace')
 })
 
 function noAnalyze(): string | false {
