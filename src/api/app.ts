@@ -1,6 +1,6 @@
 /** The HTTP API: one fastify instance behind every listener. It never listens itself. */
 import type { IncomingMessage, Server } from 'node:http'
-import fastify, { type FastifyReply, type FastifyRequest, type RouteOptions } from 'fastify'
+import fastify, { type FastifyReply, type FastifyRequest } from 'fastify'
 import { BrokerError, shuttingDown } from '../base/errors.js'
 import { createHolds } from '../http/conditional.js'
 import { createDoorkeeper, createGuard, type Guard } from '../http/guard.js'
@@ -21,6 +21,7 @@ import { createTrail } from '../http/trail.js'
 import { isProxyTarget } from '../prefect/proxied.js'
 import { type ApiProxy, createProxy, PROXY_LIMITS } from '../proxy/proxy.js'
 import type { Door } from '../tokens/access.js'
+import { type ActBook, createActBook } from './acts.js'
 import { auditRoutes } from './audit.js'
 import type { AppDeps, RouteContext } from './context.js'
 import { credentialsRoutes } from './credentials.js'
@@ -186,6 +187,11 @@ function isQuickLook({ method, routeOptions }: FastifyRequest): boolean {
   return method === 'GET' && routeOptions.url !== '/v1/events'
 }
 
+/** Whether the caller may be the command that made a change; a login's end is read. */
+function endsChange({ method, routeOptions }: FastifyRequest): boolean {
+  return !['GET', 'HEAD'].includes(method) || routeOptions.url === '/v1/logins/:id'
+}
+
 type DoorOf = (request: FastifyRequest) => Door | undefined
 
 /** The guard is the first hook of the root instance, and also runs before the router's own refusals. */
@@ -210,6 +216,10 @@ async function buildServer(context: RouteContext, acts: ActBook, doorOf: DoorOf)
   api.addHook('onRoute', (route) => {
     book.enter(route)
     acts.watch(route)
+  })
+  // A shell looks at its next prompt, which comes right after the command that made the change.
+  api.addHook('onSend', async (request) => {
+    if (endsChange(request)) await context.told?.()
   })
   api.addHook('onResponse', (request, reply, done) => {
     metrics.answered(request.method, request.routeOptions.url ?? '', reply.statusCode)
@@ -272,29 +282,4 @@ function closed(server: Server): Promise<void> {
     if (!server.listening) return resolve()
     server.close(() => resolve())
   })
-}
-
-interface ActBook {
-  /** To be called for each route as it is added. Counts requests that may change something. */
-  watch(route: RouteOptions): void
-  underWay(): number
-}
-
-function createActBook(): ActBook {
-  let count = 0
-  return {
-    watch(route) {
-      if (route.method === 'GET' || route.method === 'HEAD') return
-      const { handler } = route
-      route.handler = async function act(request, reply) {
-        count += 1
-        try {
-          return await handler.call(this, request, reply)
-        } finally {
-          count -= 1
-        }
-      }
-    },
-    underWay: () => count,
-  }
 }

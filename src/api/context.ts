@@ -59,6 +59,8 @@ export interface AppDeps {
   readonly proxyAllow?: readonly string[]
   /** Takes effect at once. */
   readonly setLogLevel: (level: (typeof logLevels)[number]) => void
+  /** Resolves soon, when shells can see what has changed so far. Never rejects. */
+  readonly told?: () => Promise<void>
   /** Starts the shutdown and returns; called after `POST /v1/shutdown` was answered. */
   readonly shutdown: () => void
 }

@@ -9,7 +9,7 @@ import { startTicking } from '../std/tick.js'
 import type { ListenerFacts } from '../tokens/access.js'
 import { type Broker, createBroker } from './broker.js'
 import { openDoors } from './doors.js'
-import { keepGenerationFile } from './generation-file.js'
+import { type GenerationFile, keepGenerationFile } from './generation-file.js'
 import { type DaemonOptions, openParts } from './open-parts.js'
 
 export interface Daemon {
@@ -49,13 +49,17 @@ async function start(options: DaemonOptions, onClose: OnClose): Promise<Daemon['
   await broker.resume()
   // The next tick may be half a minute away: a key that is due is renewed when it is used, too.
   broker.credentials.onUse(broker.renewal.glance)
-  const app = await buildApp(broker.app)
+  // Its directory is there when the listeners are open.
+  let shells: GenerationFile | undefined
+  const app = await buildApp({ ...broker.app, told: async () => shells?.settled() })
   onClose(() => app.close())
   const doors = await openDoors(options, app, listeners)
   onClose(() => doors.leave())
   const { clock, log } = options
   const { events, credentials } = broker
-  const file = keepGenerationFile({ path: generationFile(options.paths.socket), credentials, events, log })
+  const path = generationFile(options.paths.socket)
+  const file = keepGenerationFile({ path, credentials, events, clock, log })
+  shells = file
   onClose(() => file.close())
   const mind = async () => {
     await doors.look()

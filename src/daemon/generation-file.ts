@@ -7,27 +7,34 @@ import type { Events } from '../base/events.js'
 import { writeFileAtomic } from '../os/atomic-file.js'
 import type { ServingCredentials } from '../serve/serve.js'
 import { createSerial } from '../std/async.js'
+import { type Clock, SECOND_MS } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 import { sha256Hex } from '../std/secret.js'
 
 type Source = Pick<ServingCredentials, 'settle' | 'state' | 'states'>
 
-interface GenerationFile {
+export interface GenerationFile {
   /** Writes the file again if it was removed; costs next to nothing if not. Never rejects. */
   look(): Promise<void>
+  /** Resolves when every change so far is written, after 1 s at the latest: a stuck disk holds up no answer. Never rejects. */
+  settled(): Promise<void>
   close(): Promise<void>
 }
+
+const SETTLE_MS = SECOND_MS
 
 /** Follows the credentials until it is closed. A file that cannot be written is logged, and written at the next change. */
 export function keepGenerationFile({
   path,
   credentials,
   events,
+  clock,
   log,
 }: {
   readonly path: string
   readonly credentials: Source
   readonly events: Pick<Events, 'onEvent'>
+  readonly clock: Clock
   readonly log: Log
 }): GenerationFile {
   const serial = createSerial()
@@ -44,7 +51,12 @@ export function keepGenerationFile({
       log.warn({ path, error }, 'shells do not hear of the change')
     }
   }
-  const hear = () => serial.run(write)
+  let pending = 0
+  const hear = async () => {
+    pending += 1
+    await serial.run(write)
+    pending -= 1
+  }
   const stop = events.onEvent(({ type }) => {
     if (type === 'credentials.changed' || type === 'profiles.changed') void hear()
   })
@@ -52,6 +64,16 @@ export function keepGenerationFile({
   return {
     look: async () => {
       if (!existsSync(path)) await hear()
+    },
+    async settled() {
+      if (pending === 0) return
+      await new Promise<void>((resolve) => {
+        const timer = clock.after(SETTLE_MS, resolve)
+        void serial.run(async () => {
+          timer.cancel()
+          resolve()
+        })
+      })
     },
     async close() {
       stop()
