@@ -8,7 +8,10 @@ export interface ProxySettings {
   readonly httpProxy?: string
   /** For what the other two do not cover. */
   readonly allProxy?: string
-  /** Hosts, domains, addresses, `host:port`, `https://host`, `*`, separated by commas. No ranges (`10.0.0.0/8`), as in httpx. */
+  /**
+   * Hosts, domains, addresses, `host:port`, `https://host`, `*`, separated by commas. No ranges: of `10.0.0.0/8` only the address
+   * counts, as in httpx.
+   */
   readonly noProxy?: string
 }
 
@@ -20,9 +23,14 @@ type ProxyRoute =
 
 type Environment = Readonly<Record<string, string | undefined>>
 
-/** The settings in an environment. The lower-case name wins, even if it is empty, as in Python's `getproxies`. */
+/**
+ * The settings in an environment, by the rules of Python's `getproxies`: the lower-case name wins, even if it is empty, then the
+ * last of the others (`HTTPS_PROXY`, `Https_Proxy`) that is not.
+ */
 export function resolveProxySettings(env: Environment): ProxySettings {
-  const read = (name: string): string | undefined => (env[name] ?? env[name.toUpperCase()]) || undefined
+  const others = (name: string) =>
+    Object.entries(env).findLast(([other, value]) => value && other.toLowerCase() === name)?.[1]
+  const read = (name: string): string | undefined => (env[name] ?? others(name)) || undefined
   return defined({
     httpsProxy: read('https_proxy'),
     httpProxy: read('http_proxy'),
@@ -32,8 +40,10 @@ export function resolveProxySettings(env: Environment): ProxySettings {
 }
 
 /**
- * The way to `url`, by the rules of Prefect's own client (httpx 0.28), except that loopback is never proxied: httpx does that
- * unless NO_PROXY forbids it, and would hand a key meant for this machine, in plain text, to another.
+ * The way to `url`, by the rules of Prefect's own client (httpx 0.28), with two exceptions. Loopback is never proxied: httpx does
+ * that unless NO_PROXY forbids it, and would hand a key meant for this machine, in plain text, to another. And entries of NO_PROXY
+ * that httpx overlooks or does not start with (`*.example.com`, `example.com:443`, addresses like `2001:DB8::1` and `[::2]`) mean
+ * what they say.
  */
 export function planProxyRoute(url: URL, settings: ProxySettings): ProxyRoute {
   if (isLoopbackHost(url.hostname)) return { kind: 'direct' }
@@ -65,15 +75,21 @@ function isExempt(url: URL, noProxy: string): boolean {
   return entries.some((entry) => entry === '*' || (entry !== '' && matches(url, entry)))
 }
 
-/** `example.com` covers itself and its subdomains, `.example.com` only subdomains, an address only itself. */
+/**
+ * `example.com` covers itself and its subdomains, `.example.com` only subdomains; an address, `localhost` and a host after a scheme
+ * (`https://example.com`) only themselves.
+ */
 function matches(url: URL, entry: string): boolean {
-  const [scheme, rest] = entry.includes('://') ? split(entry, entry.indexOf('://'), 3) : ['all', entry]
+  const hasScheme = entry.includes('://')
+  const [scheme, rest] = hasScheme ? split(entry, entry.indexOf('://'), 3) : ['all', entry]
   if (scheme !== 'all' && `${scheme}:` !== url.protocol) return false
-  const { host, port } = splitPort(rest)
+  const { host, port } = splitPort(rest.replace(/\/.*$/, ''))
   if (port !== undefined && port !== (url.port || (url.protocol === 'https:' ? '443' : '80'))) return false
   const name = unbracket(url.hostname)
   const wanted = unbracket(host).replace(/^\*/, '')
-  return name === wanted || name.endsWith(wanted.startsWith('.') ? wanted : `.${wanted}`)
+  if (name === wanted) return true
+  const isAlone = wanted === 'localhost' || (hasScheme && !host.startsWith('*'))
+  return !isAlone && name.endsWith(wanted.startsWith('.') ? wanted : `.${wanted}`)
 }
 
 /** A bare IPv6 address has colons and no port. */

@@ -18,9 +18,15 @@ const NO_PROXY: readonly (readonly [url: string, noProxy: string, kind: string])
   ['https://example.com:8443', 'example.com:443', 'proxy'],
   ['https://example.com', 'https://example.com', 'direct'],
   ['https://example.com', 'http://example.com', 'proxy'],
+  ['https://api.example.com', 'https://example.com', 'proxy'],
+  ['https://api.example.com', 'https://*example.com', 'direct'],
+  ['https://api.example.com', 'all://example.com', 'proxy'],
+  ['https://a.localhost', 'localhost', 'proxy'],
   ['https://10.1.2.3', '10.1.2.3', 'direct'],
+  ['https://10.1.2.3', '10.1.2.3/8', 'direct'],
   ['https://10.1.2.3', '10.0.0.0/8', 'proxy'],
   ['https://[2001:db8::1]', '2001:db8::1', 'direct'],
+  ['https://[2001:db8::1]', '2001:DB8::1', 'direct'],
   ['https://[2001:db8::1]', '[2001:db8::1]:443', 'direct'],
   ['https://[2001:db8::1]', '2001:db8::2', 'proxy'],
   ['https://127.0.0.1:4280', '', 'direct'],
@@ -61,6 +67,11 @@ t.test('the lower-case name wins, also where it is empty', async (t) => {
     }),
     { httpsProxy: 'b', noProxy: 'd' },
   )
+  t.strictSame(resolveProxySettings({ Https_Proxy: 'a', HTTP_PROXY: '', Http_Proxy: 'b' }), {
+    httpsProxy: 'a',
+    httpProxy: 'b',
+  })
+  t.strictSame(resolveProxySettings({ Https_Proxy: 'a', https_proxy: '' }), {})
   t.strictSame(resolveProxySettings({}), {})
 })
 
