@@ -5,6 +5,7 @@ import { connect, createServer, type Server, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { failWith } from '../client/failure.js'
+import { SECOND_MS } from '../std/clock.js'
 
 export interface TunnelEnd {
   readonly port: number
@@ -16,6 +17,7 @@ export interface TunnelEnd {
 const ATTEMPTS = 20
 /** Any page or program can hold connections. */
 const MAX_CONNECTIONS = 64
+const IDLE_MS = 20 * SECOND_MS
 
 /**
  * Binds `port`, else any free one, before anybody knows it: no other program here can receive what the browser delivers. On
@@ -108,6 +110,8 @@ function relay(client: Socket, path: string, open: Set<Socket>): void {
     [upstream, client],
   ] as const) {
     open.add(one)
+    // A browser whose connection hangs shows nothing; one that ended shows the address, which can be pasted.
+    one.setTimeout(IDLE_MS, () => one.destroy())
     // Before ssh listens, and where the server forbids tunnels, the browser sees its connection end.
     one.on('error', () => other.destroy())
     one.on('close', () => {

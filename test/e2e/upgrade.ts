@@ -146,7 +146,8 @@ print('runs:', ' '.join(sorted(set(states()))))"
   t.match(say('command'), NEXT)
   t.match(say('daemon'), NEXT)
   t.equal(say('same worker'), 'yes')
-  t.equal(say('runs'), 'Completed')
+  // The last run may be under way.
+  t.match(say('runs'), /^Completed( (Pending|Running|Scheduled|Submitting))*$/)
   t.equal(say('complaints'), '', `no request of the worker or of a run failed:\n${session.stdout}`)
   t.match(say('requests'), /^\{"200":\d+\}$/)
   // While one daemon hands over to the next a proxied request may be told to wait, which Prefect's clients do.
