@@ -229,7 +229,8 @@ t.test(
       command: `${command} --owner terry@example.com -w prefect/terry`,
     })
     const port = portOf(await opened())
-    const refused = await fetch(`http://localhost:${port}/?key=${key}`).catch((error: unknown) =>
+    const signal = AbortSignal.timeout(60_000)
+    const refused = await fetch(`http://localhost:${port}/?key=${key}`, { signal }).catch((error: unknown) =>
       String(error),
     )
     t.match(refused, /fetch failed/)
