@@ -104,19 +104,14 @@ export function createServiceAccountDirectory({
       return { profile: served.profile, accountId, serviceAccounts }
     },
     async delete(nameOrId, { profile, isSure = false } = {}) {
-      const found = await look(profile)
-      const { asked, accountId, all, served, refused } = found
-      const account = all.find(({ id }) => id === nameOrId) ?? all.find(({ name }) => name === nameOrId)
-      if (account === undefined) {
-        throw new BrokerError(
-          'prefect_not_found',
-          `there is no service account ${shownName(nameOrId)} in this account`,
-          { hint: 'prefect-auth service-account ls' },
-        )
-      }
-      const { id, name } = account
-      const users = servedBy(account, asked.cloudApiUrl)
-      return turns.run([served.profile, ...users], async () => {
+      const first = await look(profile)
+      const wanted = requireFound(first.all, nameOrId)
+      const users = servedBy(wanted, first.asked.cloudApiUrl)
+      return turns.run([first.served.profile, ...users], async () => {
+        // Its key may have been rotated before this turn: only its newest key tells who uses it.
+        const { asked, accountId, all, refused } = await look(first.served.profile)
+        const account = requireFound(all, wanted.id)
+        const { id, name } = account
         const [user] = servedBy(account, asked.cloudApiUrl)
         if (user !== undefined) throw inUse(name, user)
         const [awaiting] = isSure ? [] : awaitedBy(account, accountId, asked.cloudApiUrl)
@@ -128,6 +123,16 @@ export function createServiceAccountDirectory({
       })
     },
   }
+}
+
+function requireFound(all: readonly ServiceAccount[], nameOrId: string): ServiceAccount {
+  const account = all.find(({ id }) => id === nameOrId) ?? all.find(({ name }) => name === nameOrId)
+  if (account !== undefined) return account
+  throw new BrokerError(
+    'prefect_not_found',
+    `there is no service account ${shownName(nameOrId)} in this account`,
+    { hint: 'prefect-auth service-account ls' },
+  )
 }
 
 /** By the id of the newest key: Prefect tells no older one. */

@@ -18,17 +18,23 @@ export interface ImportOutcome {
 }
 
 export interface Transfer<Sealed> {
-  /** Every profile with a secret, sealed; their keys count as handed out before it resolves. Rejects with `passphrase_weak`. */
+  /**
+   * Every profile with a secret, sealed; their keys count as handed out before it resolves. Rejects with `passphrase_weak`, and with
+   * what keeps the vault from being read.
+   */
   export(passphrase: Secret): Promise<{ readonly document: Sealed; readonly profiles: readonly string[] }>
   /**
    * Takes keys as a login with a pasted key does, checked by Prefect and exchanged for keys of this machine; only for profiles without
-   * a key that works. Rejects with `vault_passphrase_wrong`; what fails for one profile stands in its outcome.
+   * a key that works. Rejects with `vault_passphrase_wrong`. A profile that fails is reported, and the others are still taken.
    */
   import(document: Sealed, passphrase: Secret): Promise<readonly ImportOutcome[]>
 }
 
 /** With one of these there is certainly no key that works. */
 const WITHOUT_KEY = ['login_required', 'key_rejected', 'profile_not_found'] as const
+
+/** With one of these there may be a key, and it cannot be read now. */
+const UNREADABLE = ['vault_locked', 'vault_unavailable', 'vault_timeout'] as const
 
 export function createTransfer<Sealed>({
   credentials,
@@ -51,7 +57,11 @@ export function createTransfer<Sealed>({
   readonly now: () => number
 }): Transfer<Sealed> {
   async function collect({ outcome, resolved }: ProfileState): Promise<Entry | undefined> {
-    if (outcome.kind !== 'served') return undefined
+    if (outcome.kind !== 'served') {
+      // An export without it would look complete.
+      if (isBrokerError(outcome.error, ...UNREADABLE)) throw outcome.error
+      return undefined
+    }
     const served = await credentials.markHandedOut(outcome.served)
     const { profile, kind, apiUrl } = served
     const secret = kind === 'cloud' ? served.apiKey : served.authString

@@ -26,8 +26,9 @@ export function findHolders(): ReadonlyMap<string, readonly Holder[]> | undefine
 }
 
 function keysOf(pid: string): ReadonlySet<string> {
-  const environment = read(pid, 'environ') ?? ''
-  const found = environment.match(/pn[ub]_[A-Za-z0-9]+/g) ?? []
+  const values = (read(pid, 'environ') ?? '').split('\0').map((entry) => entry.replace(/^[^=]*=/, ''))
+  // Whole values, because the form of a key is Prefect's to choose: one that is overlooked is ended under a running job.
+  const found = [...values, ...values.flatMap((value) => value.match(/pn[ub]_[\w-]+/g) ?? [])]
   return new Set(found.map((key) => new Secret(key).fingerprint()))
 }
 

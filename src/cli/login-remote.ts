@@ -4,7 +4,8 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { failed, failWith } from '../client/failure.js'
 import { quoteWord } from '../std/text.js'
 import { usageError } from './failure.js'
-import { callbackPort, openBrowser, planBrowser } from './open-browser.js'
+import { openBrowser, planBrowser } from './open-browser.js'
+import { findPage, placeOf, type RemotePage } from './remote-page.js'
 import type { Session } from './session.js'
 import { printable, shellWord } from './text.js'
 import { openTunnelEnd, type TunnelEnd } from './tunnel-end.js'
@@ -116,13 +117,12 @@ async function runThere(session: Session, login: RemoteLogin, tunnel: TunnelEnd)
   let otherPort: number | undefined
   const read = (text: string) => {
     said = (said + text).slice(-KEPT)
-    const url = isFound ? undefined : findPage(said)
-    if (url === undefined) return
+    const page = isFound ? undefined : findPage(said)
+    if (page === undefined) return
     isFound = true
-    const port = Number(callbackPort(url))
-    if (port === tunnel.port) void showPage(session, login, url)
+    if (page.port === tunnel.port) void showPage(session, login, page)
     else {
-      otherPort = port
+      otherPort = page.port
       stop()
     }
   }
@@ -179,24 +179,20 @@ function exitOf(child: ChildProcess): Promise<number | undefined> {
   })
 }
 
-/** The page that the login there prints on a line of its own. */
-function findPage(said: string): string | undefined {
-  return /^(https?:\/\/\S+\/auth\/client\?callback=\S+)[\r\n]/m.exec(said)?.[1]
-}
-
 /** Opens the page here. The other machine may be anybody's: only Prefect's own page is opened unasked. */
-async function showPage(session: Session, { isBrowserWanted }: RemoteLogin, url: string): Promise<void> {
+async function showPage(
+  session: Session,
+  { isBrowserWanted }: RemoteLogin,
+  { url, place }: RemotePage,
+): Promise<void> {
   const { terminal, isInteractive } = session
   const { env, platform } = terminal
   // ssh has put the terminal into raw mode.
   const say = (text: string) => terminal.writeErr(`${text.replaceAll('\n', '\r\n')}\r\n`)
-  const known = ['https://app.prefect.cloud', env.PREFECT_CLOUD_UI_URL].flatMap((text) =>
-    text && URL.canParse(text) ? [new URL(text).origin] : [],
-  )
-  const { origin } = new URL(url)
-  if (!known.includes(origin)) {
+  const known = ['https://app.prefect.cloud', env.PREFECT_CLOUD_UI_URL ?? ''].map(placeOf)
+  if (!known.includes(place)) {
     return say(
-      `The page is not opened: it is on ${printable(origin)}. If that is your Prefect Cloud, open it, or set PREFECT_CLOUD_UI_URL here.`,
+      `The page is not opened: it is on ${printable(new URL(place).origin)}. If that is your Prefect Cloud, open it, or set PREFECT_CLOUD_UI_URL here.`,
     )
   }
   const plan = planBrowser({ env, platform, isInteractive, isUnwanted: !isBrowserWanted, url })

@@ -123,7 +123,7 @@ function adviceForSsh(url: string): string {
 }
 
 /** The port that the page delivers to. */
-export function callbackPort(url: string): string | undefined {
+function callbackPort(url: string): string | undefined {
   try {
     return new URL(new URL(url).searchParams.get('callback') ?? '').port || undefined
   } catch {

@@ -10,6 +10,7 @@ import {
   rolesAnswer,
   rotatedKeyAnswer,
   serviceAccountsAnswer,
+  toLabel,
 } from './answers.js'
 import type { CloudCaller } from './call.js'
 import type { CloudTarget } from './cloud.js'
@@ -24,7 +25,9 @@ export function createAccountCalls(caller: Pick<CloudCaller, 'call'>): AccountAp
     async serviceAccounts(target, accountId, name) {
       const filter = name === undefined ? {} : { service_accounts: { name: { any_: [name] } } }
       const purpose = name === undefined ? 'list the service accounts' : 'find a service account'
-      return read(serviceAccountsAnswer, await post(target, bots(accountId, '/filter'), purpose, filter))
+      const all = read(serviceAccountsAnswer, await post(target, bots(accountId, '/filter'), purpose, filter))
+      // Not left to the filter alone: what is found is rotated, and the jobs of another account would lose their key.
+      return name === undefined ? all : all.filter((one) => one.name === toLabel(name))
     },
     async createServiceAccount(target, accountId, { name, expiresAt }) {
       const body = {

@@ -15,7 +15,7 @@ const id = z.string().regex(/^[A-Za-z0-9_-]{1,100}$/)
 /** Prefect's clients compare URLs as strings; they write ids in lower case. */
 const urlId = id.transform((text) => text.toLowerCase())
 /** Goes to terminals. */
-const label = z.string().transform((text) => plainText(text, 200))
+const label = z.string().transform(toLabel)
 const optionalLabel = label.nullish().transform((text) => text || undefined)
 
 /** RFC 3339 with any offset and precision, in UTC if it has no offset. Epoch ms. */
@@ -128,4 +128,9 @@ export function readAnswer<T>(
   const path = read.error.issues[0]?.path.map(String).join('.') ?? ''
   const where = path === '' ? 'at the top level' : `'${plainText(path, 80)}'`
   throw unexpected(asked, `${answer.status} and unexpected JSON (${where})`)
+}
+
+/** A name as answers show it. */
+export function toLabel(text: string): string {
+  return plainText(text, 200)
 }

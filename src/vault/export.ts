@@ -44,8 +44,10 @@ export async function sealExport(text: Secret, passphrase: Secret, cost = COST):
 /** Rejects with `vault_passphrase_wrong`; a damaged file looks the same. */
 export async function openExport(document: SealedExport, passphrase: Secret): Promise<Secret> {
   const bytes = (text: string) => Buffer.from(text, 'base64')
-  const key = await stretchWithScrypt(passphrase, bytes(document.salt), document.n)
+  let key: Buffer | undefined
   try {
+    // Scrypt refuses an N that is no power of two.
+    key = await stretchWithScrypt(passphrase, bytes(document.salt), document.n)
     const decipher = createDecipheriv('aes-256-gcm', key, bytes(document.nonce), { authTagLength: TAG_BYTES })
     decipher.setAAD(additionalData(document.n)).setAuthTag(bytes(document.tag))
     return new Secret(Buffer.concat([decipher.update(bytes(document.sealed)), decipher.final()]).toString())
@@ -56,7 +58,7 @@ export async function openExport(document: SealedExport, passphrase: Secret): Pr
       { hint: 'try again; nothing was changed', cause },
     )
   } finally {
-    key.fill(0)
+    key?.fill(0)
   }
 }
 

@@ -26,7 +26,16 @@ export function createMovableVault({ first, move, tidy }: MovableDependencies): 
 
   return {
     describe: () => vault.describe(),
-    get: (item) => vault.get(item),
+    async get(item) {
+      for (;;) {
+        const asked = vault
+        const [answer] = await Promise.allSettled([asked.get(item)])
+        // What a vault says while it is closed and removed is no answer: 'no such item' least of all.
+        if (asked !== vault) continue
+        if (answer.status === 'rejected') throw answer.reason
+        return answer.value
+      }
+    },
     put: (item, value) =>
       serial.run(async () => {
         // Before it: a put that fails may have taken effect.

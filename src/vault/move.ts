@@ -139,6 +139,12 @@ export async function settleMove(steps: MoveSteps): Promise<void> {
       },
     )
   }
+  if (isCommitted) {
+    // It can be read before it is on the disk: a power cut then would bring back the choice of a vault that is gone.
+    await syncDirectory(stateDir).catch((cause: unknown) => {
+      throw diskFailed('write', join(stateDir, 'vault.json'), cause)
+    })
+  }
   await removeVault(steps, isCommitted ? entry.from : entry.to, entry.items)
   log.info({ step: 'removed' }, 'vault move')
   try {

@@ -245,7 +245,7 @@ t.test(
 )
 
 t.test("names a missing and an older program, and opens nobody else's page", { skip }, async (t) => {
-  const { env, command, install, remote, there, here } = await setUp(t, { isInstalled: false })
+  const { sim, env, command, install, remote, there, here } = await setUp(t, { isInstalled: false })
   const run = (more: string) => runToEnd('sh', ['-c', `${command} ${more}`], { env, timeout: 600_000 })
   t.match(await run(''), { code: 1, stderr: /no prefect-auth on server.*\(remote_program_missing\)/ })
   // What the versions before this one say.
@@ -255,7 +255,8 @@ t.test("names a missing and an older program, and opens nobody else's page", { s
   t.match(`${older.stderr}${(await run('')).stderr}`, /on server is older.*\(remote_program_older\)/)
   install(
     'prefect-auth',
-    `printf '\\nhttps://evil.example/auth/client?callback=http%%3A//localhost%%3A%s&g=true\\n\\n' "$4"; cat >/dev/null`,
+    `printf '\\n%s/logout?x=/auth/client?callback=1&callback=http%%3A//localhost%%3A%s\\n' '${sim.uiUrl}' "$4"
+     printf '\\nhttps://evil.example/auth/client?callback=http%%3A//localhost%%3A%s&g=true\\n\\n' "$4"; cat >/dev/null`,
   )
   const terminal = openPseudoTerminal(t, { env, command })
   await terminal.waitFor('The page is not opened: it is on https://evil.example')

@@ -34,6 +34,11 @@ t.test('the keys come to a new machine, and replace none that works there', asyn
 
   const vault = (machine: typeof old, verb: string, passphrase = 'passphrase') =>
     machine.cli(['vault', verb, file, `--passphrase-file=${join(dir, passphrase)}`])
+  const full = await old.shell(
+    `ulimit -f 0; prefect-auth vault export '${file}' --passphrase-file='${join(dir, 'passphrase')}'`,
+  )
+  t.match(full, { code: 2, stderr: /cannot write/ })
+  t.notOk(existsSync(file), 'nothing is left of half an export')
   const exported = await vault(old, 'export')
   t.match(exported, { code: 0, stdout: /first.*second|second.*first/, stderr: /Then delete the file/ })
   t.match(exported.stdout, /house/)

@@ -2,6 +2,7 @@ import t, { type Test } from 'tap'
 import { startCloudSimulator } from '../../sim/simulator.js'
 import { BrokerError } from '../../src/base/errors.js'
 import { makeRoot, openBroker, type TestBroker } from '../fixtures/broker.js'
+import { until } from '../fixtures/shipped.js'
 
 const DAY = 86_400_000
 
@@ -172,6 +173,33 @@ t.test('deletes by name or id, and never an account whose key a profile has', as
   const { id } = sim.directory.bot('ci')
   t.match(await list.delete(id), { id, name: 'ci', outcome: 'deleted' })
   t.equal(sim.directory.bots.size, 0)
+})
+
+t.test('never deletes an account whose key is rotated meanwhile, whoever is sure', async (t) => {
+  const { sim, broker, accounts, list } = await setStage(t)
+  await accounts.create({ profile: 'ci', name: 'ci' })
+  let release = () => {}
+  const held = new Promise<void>((resolve) => {
+    release = resolve
+  })
+  const lookups = () => sim.requests.filter(({ path }) => path.endsWith('/bots/filter')).length
+  const before = lookups()
+  sim.faults.next({ method: 'POST', path: /rotate_api_key$/ }, { kind: 'hold', until: held })
+  const rotated = accounts.rotate({ profile: 'ci', name: 'ci' })
+  await until(
+    () => lookups() === before + 1,
+    () => 'no rotation',
+  )
+  const deleted = list.delete('ci', { isSure: true }).catch((error: unknown) => error)
+  await until(
+    () => lookups() === before + 2,
+    () => 'no deletion',
+  )
+  release()
+  await rotated
+  t.match(await deleted, { code: 'profile_in_use', message: /profile 'ci' uses the key/ })
+  t.ok([...sim.directory.bots.values()].some(({ name }) => name === 'ci'))
+  t.match(broker.served('ci'), /^pnb_/)
 })
 
 t.test('a pasted key may be of any service account of its account: only on demand', async (t) => {

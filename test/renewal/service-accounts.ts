@@ -116,6 +116,22 @@ for (const [name, wanted, code] of REFUSALS) {
   })
 }
 
+t.test('an answer that is not filtered by name: no other account is rotated', async (t) => {
+  const { sim, broker, admin, old } = await setStage(t)
+  const { id } = sim.directory.bot('ci')
+  const body = [
+    { id: '11111111-1111-4111-8111-111111111111', name: 'payroll' },
+    { id, name: 'ci' },
+  ]
+  const list = { method: 'POST', path: /bots\/filter$/ }
+  sim.faults.next(list, { kind: 'status', status: 200, body })
+  await admin.rotate({ profile: 'ci', name: 'ci' })
+  t.not(broker.served('ci'), old)
+  sim.faults.next(list, { kind: 'status', status: 200, body: body.slice(0, 1) })
+  await t.rejects(admin.rotate({ profile: 'ci', name: 'ci' }), { code: 'prefect_not_found' })
+  t.equal(sim.requests.filter(({ path }) => path.includes(body[0]?.id ?? '')).length, 0)
+})
+
 t.test('serves a working key after a crash at any step', async (t) => {
   for (let step = 1; step <= 14; step += 1) {
     const { sim, broker, admin, old, reopen } = await setStage(t)

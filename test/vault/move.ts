@@ -1,5 +1,6 @@
 /** A vault that moves while it is used: file vaults here, the real keychain in test/e2e/vault-move.ts. */
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs'
+import { type FileHandle, open as openFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { systemClock } from '../../src/std/clock.js'
@@ -16,6 +17,7 @@ async function open(
   t: Test,
   settings: VaultSettings = { backend: 'auto' },
   env: Record<string, string> = {},
+  log = silentLog(),
 ) {
   const vault = await openVault({
     settings,
@@ -25,7 +27,7 @@ async function open(
     systemdCreds: '/nowhere',
     env,
     clock: systemClock(),
-    log: silentLog(),
+    log,
     passphraseCost: 16,
   })
   t.teardown(() => vault.close())
@@ -100,6 +102,37 @@ t.test('what is written during a move, and what only this run knows, comes along
   t.equal(await again.text('key:late'), 'late')
   t.equal(await again.text('key:new'), 'of this run')
   t.equal(await again.text('key:b'), undefined)
+})
+
+t.test('the old vault stays until the choice of the new one is certainly on the disk', async (t) => {
+  await (await start(t)).close()
+  const probe = await openFile(import.meta.filename, 'r')
+  const prototype: FileHandle = Object.getPrototypeOf(probe)
+  await probe.close()
+  const { sync } = prototype
+  const heal = () => {
+    prototype.sync = sync
+  }
+  t.teardown(heal)
+  let isFailing = false
+  prototype.sync = async function (this: FileHandle) {
+    const isIt = readlinkSync(`/proc/self/fd/${this.fd}`) === stateDir(t)
+    if (isIt && isFailing) throw Object.assign(new Error('EIO'), { code: 'EIO' })
+    await sync.call(this)
+  }
+  const info = (facts: object) => {
+    if ('step' in facts && facts.step === 'copied') isFailing = true
+  }
+  const vault = await open(t, { backend: 'auto' }, {}, { ...silentLog(), info })
+  t.equal(await vault.move({ to: 'rekey' }, names), 2)
+  t.ok(isFailing)
+  t.equal(await vault.text('key:a'), 'alpha')
+  const oldKey = join(stateDir(t), 'vault', 'data-key.json')
+  t.ok(existsSync(oldKey), 'a power cut may bring back the old choice')
+  await vault.close()
+  heal()
+  t.equal(await (await open(t)).text('key:b'), 'beta')
+  t.notOk(existsSync(oldKey), 'the next start ends the move')
 })
 
 type Wanted = { readonly code: string; readonly message?: RegExp; readonly hint?: RegExp }

@@ -1,5 +1,5 @@
 /** `prefect-auth vault …`, `unlock` and `lock`: where the secrets are, and what protects them. */
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { closeSync, existsSync, openSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs'
 import { type Command, Option } from 'commander'
 import type { VaultAnswer, VaultMoveAnswer } from '../../wire/status.js'
 import type { ImportAnswer } from '../../wire/transfer.js'
@@ -63,11 +63,7 @@ async function exportVault(session: Session, file: string, options: VaultOptions
   const passphrase = await readPassphrase(session, { file: options.passphraseFile, isNew: true, command })
   const { document, profiles } = await session.client.exportVault(passphrase)
   try {
-    writeFileSync(file, `${JSON.stringify(document, undefined, 2)}\n`, {
-      flag: 'wx',
-      mode: 0o600,
-      flush: true,
-    })
+    writeNew(file, `${JSON.stringify(document, undefined, 2)}\n`)
   } catch {
     throw usageError(`cannot write ${printable(file)}; the keys are where they were`)
   }
@@ -76,6 +72,19 @@ async function exportVault(session: Session, file: string, options: VaultOptions
   session.say(
     'On the other machine: prefect-auth vault import FILE. Then delete the file: the keys in it work until they expire.',
   )
+}
+
+/** Nothing is left of a file that could not be written to its end: it would be in the way of the next export. */
+function writeNew(file: string, text: string): void {
+  const handle = openSync(file, 'wx', 0o600)
+  try {
+    writeFileSync(handle, text, { flush: true })
+  } catch (error) {
+    unlinkSync(file)
+    throw error
+  } finally {
+    closeSync(handle)
+  }
 }
 
 async function importVault(session: Session, file: string, options: VaultOptions): Promise<number> {
