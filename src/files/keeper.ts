@@ -3,6 +3,7 @@
 import type { Audit } from '../audit/audit.js'
 import { BrokerError, isBrokerError } from '../base/errors.js'
 import type { Events } from '../base/events.js'
+import { sweepTemporaryFilesOf } from '../os/atomic-file.js'
 import type { NotedDocument } from '../os/document.js'
 import { readKeptFile, removeKeptFile, resolveKeptPath, writeKeptFile } from '../os/kept-file.js'
 import type { Served } from '../serve/credentials.js'
@@ -42,6 +43,8 @@ export function createFileKeeper(parts: FileKeeperParts): FileKeeper {
   const { document, credentials, events, audit, clock, log, profilesFile } = parts
   const serial = createSerial()
   const outcomes = new Map<string, Outcome>()
+  /** Free of what a daemon that was killed may have left beside them, with a key. */
+  const swept = new Set<string>()
   let isClosed = false
 
   const find = (path: string) => document.read().files.find((one) => one.path === path)
@@ -77,8 +80,9 @@ export function createFileKeeper(parts: FileKeeperParts): FileKeeper {
     const found = await requireOurs(record, isReplacing)
     if (found === text) return
     const next = fingerprintOf(text)
-    // Before the file: after a crash either text is known as ours.
-    await note(record.path, [...(record.written ?? []).slice(-1), next])
+    // Before the file: after a crash, or if the file is not written, however often, either text is known as ours.
+    const before = found !== undefined && isWritten(record, found) ? [fingerprintOf(found)] : []
+    await note(record.path, [...before, next])
     await writeKeptFile(record.path, text, async () => void (await requireOurs(record, isReplacing)))
     await note(record.path, [next])
     const { profile, key } = given
@@ -88,12 +92,15 @@ export function createFileKeeper(parts: FileKeeperParts): FileKeeper {
 
   const keep = async (record: FileRecord, isReplacing = false): Promise<Outcome> => {
     await requireSamePlace(record.path)
+    if (!swept.has(record.path)) await sweepTemporaryFilesOf(record.path)
+    swept.add(record.path)
     const served = servedFor(record)
     if (served !== undefined) {
       await write(record, served, isReplacing)
       return { state: 'current' }
     }
-    const found = await readKeptFile(record.path)
+    // One that somebody changed may still have a key: it is not said to be gone.
+    const found = await requireOurs(record, isReplacing)
     if (found !== undefined && isWritten(record, found)) await removeKeptFile(record.path)
     return { state: 'absent' }
   }
@@ -177,6 +184,7 @@ export function createFileKeeper(parts: FileKeeperParts): FileKeeper {
         const isRemoved = found !== undefined && isWritten(record, found)
         // The file first: one that nobody knows any more would have a key for ever.
         if (isRemoved) await removeKeptFile(path)
+        await sweepTemporaryFilesOf(path)
         await document.update(({ files }) => ({ files: files.filter((one) => one.path !== path) }))
         outcomes.delete(path)
         return { path, isRemoved }
