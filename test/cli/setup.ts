@@ -189,6 +189,24 @@ t.test('a record that others can write to is not trusted', { skip }, async (t) =
   t.same(at.daemons(), [])
 })
 
+t.test('a Python that only lies in this directory is not started', { skip }, async (t) => {
+  const at = makeBareHome(t)
+  mkdirSync(join(at.home, '.venv', 'lib', 'python3.12', 'site-packages', 'prefect-3.6.20.dist-info'), {
+    recursive: true,
+  })
+  const python = writeRc(at, '.venv/bin/python', `#!/bin/sh\ntouch '${at.home}/started'\n`, 0o755)
+  for (const args of [
+    ['setup', '--print'],
+    ['setup', '--yes'],
+    ['uninstall', '--purge', '--yes'],
+  ]) {
+    await at.cli(args)
+    t.notOk(existsSync(join(at.home, 'started')), args.join(' '))
+  }
+  t.match(await at.cli(['integrate', '--python', python]), { code: 1 })
+  t.ok(existsSync(join(at.home, 'started')), 'it is on request')
+})
+
 t.test('a record that cannot be read is not taken for none', { skip }, async (t) => {
   const at = makeBareHome(t)
   t.equal((await at.cli(['setup', '--yes'])).code, 0)

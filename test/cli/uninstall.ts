@@ -72,6 +72,20 @@ t.test('a vault in a directory of its own goes as well, with its data key', { sk
   t.notOk(existsSync(at.stateDir))
 })
 
+t.test('no command starts the daemon again while its state is removed', { skip }, async (t) => {
+  const { at } = await setStage(t)
+  let isOver = false
+  const shell = (async () => {
+    while (!isOver) await at.cli(['get', 'url', '-p', 'c'])
+  })()
+  const ran = await at.cli(['uninstall', '--purge', '--yes'])
+  isOver = true
+  await shell
+  t.equal(ran.code, 0, ran.stderr)
+  t.same(at.daemons(), [])
+  t.notOk(existsSync(at.stateDir))
+})
+
 t.test('with --revoke the keys are deleted at Prefect, too', { skip }, async (t) => {
   const { at, cloud, minted } = await setStage(t)
   // Its id is known only to who made it: the delivered key was not ours to delete.
