@@ -4,6 +4,7 @@ import { dirname } from 'node:path'
 import type { Audit } from '../audit/audit.js'
 import { BrokerError, isBrokerError } from '../base/errors.js'
 import type { Events } from '../base/events.js'
+import { sweepTemporaryFilesOf } from '../os/atomic-file.js'
 import type { NotedDocument } from '../os/document.js'
 import { isReadOnly, readKeptFile, removeKeptFile, resolveKeptPath, writeKeptFile } from '../os/kept-file.js'
 import type { Served } from '../serve/credentials.js'
@@ -41,6 +42,8 @@ export function createFileKeeper(parts: FileKeeperParts): FileKeeper {
   const { document, credentials, events, audit, clock, log, profilesFile } = parts
   const serial = createSerial()
   const outcomes = new Map<string, Outcome>()
+  /** Free of what a daemon that was killed may have left beside them, with a key. */
+  const swept = new Set<string>()
   let isClosed = false
 
   const find = (path: string) => document.read().files.find((one) => one.path === path)
@@ -76,8 +79,9 @@ export function createFileKeeper(parts: FileKeeperParts): FileKeeper {
     const found = await requireOurs(record, isReplacing)
     if (found === text) return
     const next = fingerprintOf(text)
-    // Before the file: after a crash either text is known as ours.
-    await note(record.path, [...(record.written ?? []).slice(-1), next])
+    // Before the file: after a crash, or if the file is not written, however often, either text is known as ours.
+    const before = found !== undefined && isWritten(record, found) ? [fingerprintOf(found)] : []
+    await note(record.path, [...before, next])
     await writeKeptFile(record.path, text, async () => void (await requireOurs(record, isReplacing)))
     await note(record.path, [next])
     const { profile, key } = given
@@ -89,12 +93,15 @@ export function createFileKeeper(parts: FileKeeperParts): FileKeeper {
     await requireSamePlace(record.path)
     // Also if it is current, or there is nothing to write: the next text would not get there.
     await requireWritable(record)
+    if (!swept.has(record.path)) await sweepTemporaryFilesOf(record.path)
+    swept.add(record.path)
     const served = servedFor(record)
     if (served !== undefined) {
       await write(record, served, isReplacing)
       return { state: 'current' }
     }
-    const found = await readKeptFile(record.path)
+    // One that somebody changed may still have a key: it is not said to be gone.
+    const found = await requireOurs(record, isReplacing)
     if (found !== undefined && isWritten(record, found)) await removeKeptFile(record.path)
     return { state: 'absent' }
   }
@@ -181,6 +188,7 @@ export function createFileKeeper(parts: FileKeeperParts): FileKeeper {
           await requireWritable(record)
           await removeKeptFile(path)
         }
+        await sweepTemporaryFilesOf(path)
         await document.update(({ files }) => ({ files: files.filter((one) => one.path !== path) }))
         outcomes.delete(path)
         return { path, isRemoved }

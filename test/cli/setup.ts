@@ -5,6 +5,9 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
@@ -179,8 +182,93 @@ t.test('a record that others can write to is not trusted', { skip }, async (t) =
   t.equal((await at.cli(['setup', '--yes'])).code, 0)
   chmodSync(join(at.stateDir, 'setup.json'), 0o666)
   t.match(await at.cli(['env']), { code: 1, stderr: /setup_record_unreadable/ })
-  t.match(await at.cli(['setup', '--remove', '--yes']), { code: 1, stderr: /other users can write to it/ })
+  t.match(await at.cli(['setup', '--remove', '--yes']), {
+    code: 1,
+    stderr: /other users can reach it[\s\S]*chmod 600/,
+  })
   t.same(at.daemons(), [])
+})
+
+t.test('a Python that only lies in this directory is not started', { skip }, async (t) => {
+  const at = makeBareHome(t)
+  mkdirSync(join(at.home, '.venv', 'lib', 'python3.12', 'site-packages', 'prefect-3.6.20.dist-info'), {
+    recursive: true,
+  })
+  const python = writeRc(at, '.venv/bin/python', `#!/bin/sh\ntouch '${at.home}/started'\n`, 0o755)
+  for (const args of [
+    ['setup', '--print'],
+    ['setup', '--yes'],
+    ['uninstall', '--purge', '--yes'],
+  ]) {
+    await at.cli(args)
+    t.notOk(existsSync(join(at.home, 'started')), args.join(' '))
+  }
+  t.match(await at.cli(['integrate', '--python', python]), { code: 1 })
+  t.ok(existsSync(join(at.home, 'started')), 'it is on request')
+})
+
+t.test('a record that cannot be read is not taken for none', { skip }, async (t) => {
+  const at = makeBareHome(t)
+  t.equal((await at.cli(['setup', '--yes'])).code, 0)
+  const record = join(at.stateDir, 'setup.json')
+  rmSync(record)
+  symlinkSync('setup.json', record)
+  for (const args of [['--yes'], ['--remove', '--yes'], ['--print']])
+    t.match(await at.cli(['setup', ...args]), { code: 1, stderr: /setup_record_unreadable/ }, args.join())
+  t.equal(readlinkSync(record), 'setup.json')
+})
+
+t.test('nothing is written if the record could not be read again', { skip }, async (t) => {
+  const at = makeBareHome(t)
+  mkdirSync(at.stateDir, { recursive: true })
+  chmodSync(at.stateDir, 0o755)
+  const before = at.picture()
+  t.match(await at.cli(['setup', '--yes']), { code: 1, stdout: /other users can reach it[\s\S]*chmod 700/ })
+  t.same(at.picture(), before)
+  t.same(readdirSync(at.stateDir), [])
+  t.match(await at.cli(['env']), { code: 4 })
+  chmodSync(at.stateDir, 0o700)
+  t.equal((await at.cli(['setup', '--yes'])).code, 0)
+})
+
+t.test('an update of a block that was interrupted is finished, or taken away', { skip }, async (t) => {
+  for (const next of ['setup', 'remove']) {
+    const at = makeBareHome(t)
+    const rc = writeRc(at, '.bashrc', `# ${'x'.repeat(100_000)}\n`)
+    const before = readFileSync(rc, 'utf8')
+    t.equal((await at.cli(['setup', '--yes'])).code, 0)
+    const current = readFileSync(rc, 'utf8')
+    // What an earlier version wrote.
+    for (const path of [rc, join(at.stateDir, 'setup.json')]) {
+      writeFileSync(
+        path,
+        readFileSync(path, 'utf8').replace('prefect-auth hook bash', 'prefect-auth hook old'),
+      )
+    }
+    const old = readFileSync(rc, 'utf8')
+    t.not(old, current)
+    // Files may have 64 kB: the record can be written, the large file cannot.
+    const limited = ['-c', 'ulimit -f 64; exec prefect-auth setup --yes']
+    const failed = await runToEnd('bash', limited, { env: at.env, cwd: at.home, input: '', timeout: 120_000 })
+    t.match(failed, { code: 1, stdout: /cannot write .*\.bashrc: EFBIG/ }, failed.stdout + failed.stderr)
+    t.equal(readFileSync(rc, 'utf8'), old)
+    const ran = await at.cli(['setup', '--yes', ...(next === 'remove' ? ['--remove'] : [])])
+    t.equal(ran.code, 0, ran.stderr)
+    t.equal(readFileSync(rc, 'utf8'), next === 'remove' ? before : current)
+    t.match(await at.cli(['setup', '--remove', '--yes']), { code: 0 })
+    t.equal(readFileSync(rc, 'utf8'), before)
+  }
+})
+
+t.test('a file that setup made and the user moved is emptied, not unlinked', { skip }, async (t) => {
+  const at = makeBareHome(t)
+  const rc = join(at.home, '.bashrc')
+  t.equal((await at.cli(['setup', '--yes'])).code, 0)
+  renameSync(rc, join(at.home, 'moved'))
+  symlinkSync('moved', rc)
+  t.equal((await at.cli(['setup', '--remove', '--yes'])).code, 0)
+  t.equal(readFileSync(join(at.home, 'moved'), 'utf8'), '')
+  t.equal(readlinkSync(rc), 'moved')
 })
 
 t.test('a plain-text key is moved, and the login is not needed', { skip }, async (t) => {

@@ -59,6 +59,33 @@ t.test('everything of ours goes; at Prefect the keys stay', { skip }, async (t) 
   t.match(await at.cli(['env']), { code: 4 })
 })
 
+t.test('a vault in a directory of its own goes as well, with its data key', { skip }, async (t) => {
+  const { at } = await setStage(t)
+  const moved = await at.cli(['vault', 'rekey'])
+  t.equal(moved.code, 0, moved.stderr)
+  t.ok(readdirSync(at.stateDir).some((name) => /^vault-[0-9a-f]{8}$/.test(name)))
+  // What a move and a full audit log leave.
+  for (const name of ['vault-move.json', 'audit-kept.jsonl']) writeFileSync(join(at.stateDir, name), '{}')
+  const ran = await at.cli(['uninstall', '--purge', '--yes'])
+  t.equal(ran.code, 0, ran.stderr)
+  t.notMatch(ran.stderr, /not ours/)
+  t.notOk(existsSync(at.stateDir))
+})
+
+t.test('no command starts the daemon again while its state is removed', { skip }, async (t) => {
+  const { at } = await setStage(t)
+  let isOver = false
+  const shell = (async () => {
+    while (!isOver) await at.cli(['get', 'url', '-p', 'c'])
+  })()
+  const ran = await at.cli(['uninstall', '--purge', '--yes'])
+  isOver = true
+  await shell
+  t.equal(ran.code, 0, ran.stderr)
+  t.same(at.daemons(), [])
+  t.notOk(existsSync(at.stateDir))
+})
+
 t.test('with --revoke the keys are deleted at Prefect, too', { skip }, async (t) => {
   const { at, cloud, minted } = await setStage(t)
   // Its id is known only to who made it: the delivered key was not ours to delete.

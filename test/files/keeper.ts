@@ -17,6 +17,7 @@ import t, { type Test } from 'tap'
 import { startCloudSimulator } from '../../sim/simulator.js'
 import { findPrefect, runPrefect } from '../fixtures/real-prefect.js'
 import { startShipped, until } from '../fixtures/shipped.js'
+import { makeReadOnly, mountSmallDisk, whyNoSmallDisk } from '../fixtures/small-disk.js'
 
 t.setTimeout(900_000)
 /** Not below /tmp, where everybody may write. */
@@ -129,6 +130,56 @@ t.test("nobody else's file is overwritten", async (t) => {
   t.match(await broker.cli(['file', 'rm', join(folder, 'key')]), { stdout: /it is left/ })
   t.equal(read('key'), 'changed')
   await becomes('key', 'changed')
+  t.match(await add('other', 'key', '-p', 'cloud'), { code: 0, stdout: /is listed/ })
+  writeFileSync(join(folder, 'other'), 'mine')
+  await broker.startAgain()
+  await until(
+    async () => /other +key +cloud +problem/.test((await broker.cli(['file', 'ls'])).stdout),
+    () => 'a file that is there is said to be absent',
+  )
+  t.equal(read('other'), 'mine')
+})
+
+t.test(
+  'a file that could not be written, however often, is still ours',
+  { skip: whyNoSmallDisk() },
+  async (t) => {
+    const { folder, broker, key, read, add, becomes } = await setStage(t)
+    const disk = join(folder, 'disk')
+    mkdirSync(disk)
+    const unmount = mountSmallDisk(disk)
+    try {
+      t.match(await add('disk/key', 'key'), { code: 0 })
+      const mend = makeReadOnly(disk)
+      t.match(await broker.cli(['renew', '--now', '-p', 'cloud']), { code: 0 })
+      for (let round = 0; round < 4; round += 1)
+        t.match(await add('disk/key', 'key'), { code: 1, stdout: /not written yet/ }, `attempt ${round}`)
+      t.equal(read('disk/key'), key)
+      mend()
+      t.match(await broker.cli(['renew', '--now', '-p', 'cloud']), { code: 0 })
+      await becomes('disk/key', (await broker.cli(['get', 'key', '-p', 'cloud'])).stdout)
+    } finally {
+      unmount()
+    }
+  },
+)
+
+t.test('a temporary file that a killed daemon left with a key goes at the next look', async (t) => {
+  const { folder, broker, add } = await setStage(t)
+  t.match(await add('key', 'key'), { code: 0 })
+  const left = join(folder, 'key.0123456789ab.tmp')
+  const others = join(folder, 'other.0123456789ab.tmp')
+  await broker.crash()
+  for (const path of [left, others]) writeFileSync(path, 'pnu_left', { mode: 0o600 })
+  await broker.startAgain()
+  await until(
+    () => !existsSync(left),
+    () => 'it is still there',
+  )
+  t.ok(existsSync(others))
+  writeFileSync(left, 'pnu_left', { mode: 0o600 })
+  t.match(await broker.cli(['file', 'rm', join(folder, 'key')]), { code: 0 })
+  t.notOk(existsSync(left))
 })
 
 t.test('links and shared directories are refused, and nothing is written', async (t) => {

@@ -12,6 +12,7 @@ import { type CommonOptions, type Session, type Start, withJson } from '../sessi
 import { forgetKeys, profilesInVault } from '../setup/farewell.js'
 import { createRecordKeeper, inHome } from '../setup/files.js'
 import { purgeState } from '../setup/purge.js'
+import { withoutFolder } from '../setup/python-part.js'
 import { ifRunning, stopDaemon } from '../setup/running-daemon.js'
 import type { Step } from '../setup/step.js'
 import { planRemoval } from '../setup/undo.js'
@@ -112,7 +113,7 @@ async function pluginActs({ terminal }: Session): Promise<readonly Act[]> {
   const { pythons } = await createRecordKeeper(terminal).read()
   const acts: Act[] = []
   const seen = new Set<string>()
-  for (const python of [...pythons, ...interpretersAround(terminal)]) {
+  for (const python of [...pythons, ...interpretersAround(withoutFolder(terminal))]) {
     const environment = await lookAtEnvironment(python, terminal, clock).catch((error: unknown) => {
       if (failureOf(error) === undefined) throw error
       return undefined
@@ -140,6 +141,8 @@ async function serviceActs(session: Session): Promise<readonly Act[]> {
       says: [isThere ? 'uninstall the service, and stop the daemon' : 'stop the daemon'],
       async run() {
         const removed = isThere ? await manager?.uninstall() : []
+        // A shell's hook would start it again, while its state is being removed.
+        await createRecordKeeper(session.terminal).change(({ onDemand: _old, ...now }) => now)
         await stopDaemon(session.terminal, session.signal)
         return `${removed?.length ?? 0} files of the service are removed, and no daemon runs`
       },

@@ -116,8 +116,13 @@ function activeHere({ env, folder }: Pick<Terminal, 'env' | 'folder'>): readonly
   return roots.map((root) => join(root, 'bin', 'python')).filter(isFile)
 }
 
-/** Interpreters of all environments in the usual places that have Prefect or our plugin: without starting any of them. */
-export function interpretersAround(terminal: Pick<Terminal, 'env' | 'folder' | 'home'>): readonly string[] {
+/**
+ * Interpreters of all environments in the usual places that have Prefect or our plugin: without starting any of them. With
+ * `folder` also what lies there: it may be a cloned repository's, to be started only if a person means it.
+ */
+export function interpretersAround(
+  terminal: Pick<Terminal, 'env' | 'home'> & Partial<Pick<Terminal, 'folder'>>,
+): readonly string[] {
   const { home, env } = terminal
   const data =
     env.XDG_DATA_HOME && isAbsolute(env.XDG_DATA_HOME) ? env.XDG_DATA_HOME : join(home, '.local/share')

@@ -5,7 +5,14 @@ import { failWith } from '../../client/failure.js'
 import { resolvePaths, type Surroundings } from '../../config/paths.js'
 import { writeFileAtomic } from '../../os/atomic-file.js'
 import { ownUid } from '../../os/private-files.js'
-import { formatRecord, NOTHING, readRecord, recordPath, type SetupRecord } from './record.js'
+import {
+  formatRecord,
+  NOTHING,
+  readRecord,
+  recordPath,
+  requirePrivateDirectory,
+  type SetupRecord,
+} from './record.js'
 
 /** One character a byte; `undefined` if there is no file. Rejects with the system's error. */
 export async function readBytes(path: string): Promise<string | undefined> {
@@ -37,12 +44,18 @@ export async function writeBytes(path: string, before: string | undefined, text:
   }
 }
 
-/** Removes a file that is there. Fails with `setup_write_failed`. */
-export async function removeFile(path: string): Promise<void> {
+/** Removes a file that is as `readBytes` gave it. Fails with `setup_write_failed`. */
+export async function removeFile(path: string, before: string): Promise<void> {
+  if ((await readBytes(path)) !== before) refuse(path, 'another program has just changed it')
   await unlink(path).catch((error: unknown) => refuse(path, codeOf(error)))
 }
 
-/** Makes the directory of a file. Resolves with those that were missing, deepest last. */
+/** Whether the user has moved the file elsewhere, and links to it. */
+export async function isLink(path: string): Promise<boolean> {
+  return (await lstat(path).catch(() => undefined))?.isSymbolicLink() === true
+}
+
+/** The directories above a file that are missing, deepest last. */
 export async function missingDirectories(file: string): Promise<readonly string[]> {
   const missing: string[] = []
   for (let path = dirname(file); path !== dirname(path); path = dirname(path)) {
@@ -84,6 +97,7 @@ export function createRecordKeeper(around: Surroundings): RecordKeeper {
         return removeEmpty([...next.directories, resolvePaths(around).stateDir])
       }
       await makeDirectoryOf(path)
+      await requirePrivateDirectory(around)
       await writeFileAtomic(path, formatRecord(next)).catch((error: unknown) => refuse(path, codeOf(error)))
     },
   }

@@ -6,7 +6,9 @@ import { resolvePaths, type Surroundings } from '../../config/paths.js'
 
 /** Everything that the daemon and its commands write there: docs/architecture.md, State on disk. */
 const STATE =
-  /^(?:(?:vault|ledger|tokens|journal|login-ports|files|starts|setup)\.json|fingerprint\.key|audit\.jsonl|authd\.log|start\.log|clean-end|lock-host|code-cache)(?:\.[\w.:-]+)?$|^starting\.sock$|^profiles\.toml\.(?:in-place|overwritten-).*$/
+  /^(?:(?:vault|vault-move|ledger|tokens|journal|login-ports|files|starts|setup)\.json|fingerprint\.key|audit(?:-kept)?\.jsonl|authd\.log|start\.log|clean-end|lock-host|code-cache)(?:\.[\w.:-]+)?$|^starting\.sock$|^profiles\.toml\.(?:in-place|overwritten-).*$/
+/** The first one, and one that came by a move. */
+const VAULT_DIR = /^vault(?:-[0-9a-f]{8})?$/
 const VAULT = /^(?:[0-9a-f]{64}|data-key\.json)(?:\.[\w.:-]+)?$/
 const BESIDE_SOCKET = /^(?:callers\.sock|generation(?:\.[0-9a-f]{12}\.tmp)?)$/
 
@@ -15,7 +17,11 @@ export async function purgeState(around: Surroundings): Promise<readonly string[
   const { stateDir, socket } = resolvePaths(around)
   const isOfSocket = (name: string) =>
     BESIDE_SOCKET.test(name) || [basename(socket), `${basename(socket)}.unclean`].includes(name)
-  await clear(join(stateDir, 'vault'), (name) => VAULT.test(name))
+  for (const path of await namesIn(stateDir)) {
+    // Not through a link: what it leads to is somebody's.
+    const isVault = VAULT_DIR.test(basename(path)) && (await lstat(path)).isDirectory()
+    if (isVault) await clear(path, (name) => VAULT.test(name))
+  }
   // A lock is a socket, whatever its name.
   await clear(join(stateDir, 'lock'), (name) => isSocket(join(stateDir, 'lock', name)))
   await clear(dirname(socket), isOfSocket)

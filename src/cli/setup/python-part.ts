@@ -13,12 +13,19 @@ import { noted, type PartPlan, type SetupContext } from './step.js'
 export async function planPythonPart(context: SetupContext): Promise<PartPlan> {
   const { terminal } = context.session
   const found = [
-    ...new Map(interpretersAround(terminal).map((python) => [realFolder(python), python])).values(),
+    ...new Map(
+      interpretersAround(withoutFolder(terminal)).map((python) => [realFolder(python), python]),
+    ).values(),
   ]
   if (found.length === 0) return noted('python: no environment with Prefect is in the usual places')
   const plans: PartPlan[] = []
   for (const python of found) plans.push(await planEnvironment(context, python))
   return { steps: plans.flatMap(({ steps }) => steps), notes: plans.flatMap(({ notes }) => notes) }
+}
+
+/** What a directory has is not started because somebody is in it: `integrate` does that. */
+export function withoutFolder({ env, home }: Terminal): Pick<Terminal, 'env' | 'home'> {
+  return { env, home }
 }
 
 /** The same for an environment that is also reached by a link. */

@@ -1,10 +1,12 @@
 /** What setup wrote, in the state directory: only that is taken away again, and it says whether a daemon may be started. */
 
 // The fast path loads this: no package is imported here.
+import type { Stats } from 'node:fs'
 import { lstat, readFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { failWith } from '../../client/failure.js'
 import { resolvePaths, type Surroundings } from '../../config/paths.js'
+import { shellWord } from '../../std/text.js'
 
 /** Of this file. A newer one is refused. */
 const FORMAT = 1
@@ -37,27 +39,54 @@ export function recordPath(around: Surroundings): string {
   return join(resolvePaths(around).stateDir, 'setup.json')
 }
 
-/** `NOTHING` if there is none. Fails with `setup_record_unreadable` if it is damaged, or of a newer version. */
+/** `NOTHING` if there is none. Fails with `setup_record_unreadable` if it is damaged, of a newer version, or not ours alone. */
 export async function readRecord(around: Surroundings): Promise<SetupRecord> {
   const path = recordPath(around)
-  const text = await readFile(path, 'utf8').catch(() => undefined)
-  if (text === undefined) return NOTHING
+  const facts = await factsOf(path)
+  if (facts === undefined) return NOTHING
   // Somebody else's could name variables that make the daemon run their code.
-  const isOurs = (await isPrivate(dirname(path), around)) && (await isPrivate(path, around))
-  const record = isOurs ? parseRecord(text) : undefined
-  if (record !== undefined) return record
-  return failWith({
-    code: 'setup_record_unreadable',
-    kind: 'invalid',
-    detail: `cannot use ${path}: it is damaged, of a newer version, or other users can write to it`,
-    hint: `install the newer version again, or move ${path} away and take out by hand what setup wrote`,
+  await requirePrivateDirectory(around)
+  requirePrivate(path, facts, around)
+  // Whatever cannot be read is not nothing: what setup wrote would be forgotten.
+  const text = await readFile(path, 'utf8').catch((error: unknown) => unreadable(path, codeOf(error)))
+  return parseRecord(text) ?? unreadable(path, 'it is damaged, or of a newer version')
+}
+
+/** That a record written there can be read again. Fails with `setup_record_unreadable`. */
+export async function requirePrivateDirectory(around: Surroundings): Promise<void> {
+  const folder = dirname(recordPath(around))
+  const facts = await factsOf(folder)
+  if (facts !== undefined) requirePrivate(folder, facts, around)
+}
+
+async function factsOf(path: string): Promise<Stats | undefined> {
+  return lstat(path).catch((error: unknown) => {
+    const code = codeOf(error)
+    return code === 'ENOENT' || code === 'ENOTDIR' ? undefined : unreadable(path, code)
   })
 }
 
-async function isPrivate(path: string, { uid }: Pick<Surroundings, 'uid'>): Promise<boolean> {
-  const facts = await lstat(path)
-  const isKind = facts.isDirectory() || facts.isFile()
-  return isKind && (uid === undefined || (facts.uid === uid && (facts.mode & 0o077) === 0))
+function requirePrivate(path: string, facts: Stats, { uid }: Pick<Surroundings, 'uid'>): void {
+  if (!facts.isDirectory() && !facts.isFile()) unreadable(path, 'it is a link, or no plain file')
+  if (uid === undefined) return
+  if (facts.uid !== uid) unreadable(path, `it belongs to user ${facts.uid}`, `ls -ld ${shellWord(path)}`)
+  if ((facts.mode & 0o077) === 0) return
+  const mode = facts.isDirectory() ? '700' : '600'
+  unreadable(path, 'other users can reach it', `chmod ${mode} ${shellWord(path)}`)
+}
+
+function unreadable(path: string, why: string, hint?: string): never {
+  const other = 'install the newer version again, or move it away and take out by hand what setup wrote'
+  return failWith({
+    code: 'setup_record_unreadable',
+    kind: 'invalid',
+    detail: `cannot use ${path}: ${why}`,
+    hint: hint ?? other,
+  })
+}
+
+function codeOf(error: unknown): string {
+  return error instanceof Error && 'code' in error ? String(error.code) : String(error)
 }
 
 export function formatRecord(record: SetupRecord): string {

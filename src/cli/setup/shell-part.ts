@@ -4,6 +4,7 @@ import { printable } from '../text.js'
 import { planBlock, planRemoval, renderBlock } from './block.js'
 import {
   inHome,
+  isLink,
   makeDirectoryOf,
   missingDirectories,
   type RecordKeeper,
@@ -56,7 +57,7 @@ interface Wanted {
 
 async function lookAtFile(record: RecordKeeper, { path, part, block }: Wanted) {
   const found = await readBytes(path)
-  const known = blockOf(await record.read(), path, part)
+  const known = blockIn(found ?? '', blocksOf(await record.read(), path, part))
   return { found, known, plan: planBlock(found ?? '', part, block, known?.inserted) }
 }
 
@@ -67,32 +68,38 @@ async function putBlock(record: RecordKeeper, { path, part, block }: Wanted): Pr
   const inserted = plan.kind === 'write' ? plan.inserted : (known?.inserted ?? block)
   const isNew = known?.isNew ?? found === undefined
   const missing = await missingDirectories(path)
-  // Before the file: what a crash leaves is known.
-  await record.change((now) => withDirectories(withBlock(now, { path, part, inserted, isNew }), missing))
-  if (plan.kind === 'there') return
-  await makeDirectoryOf(path)
-  await writeBytes(path, found, plan.text)
+  const written = { path, part, inserted, isNew }
+  // Before the file, and beside the block that it replaces: whichever is there after a crash is known.
+  await record.change((now) => withDirectories({ ...now, blocks: [...now.blocks, written] }, missing))
+  if (plan.kind !== 'there') {
+    await makeDirectoryOf(path)
+    await writeBytes(path, found, plan.text)
+  }
+  await record.change((now) => ({ ...now, blocks: [...without(now, path, part), written] }))
 }
 
-function blockOf({ blocks }: SetupRecord, path: string, part: string): WrittenBlock | undefined {
-  return blocks.find((one) => one.path === path && one.part === part)
+/** More than one if a replacement was interrupted. */
+function blocksOf({ blocks }: SetupRecord, path: string, part: string): readonly WrittenBlock[] {
+  return blocks.filter((one) => one.path === path && one.part === part)
+}
+
+/** The one that is in the file, else the latest. */
+function blockIn(text: string, blocks: readonly WrittenBlock[]): WrittenBlock | undefined {
+  return blocks.find(({ inserted }) => text.includes(inserted)) ?? blocks.at(-1)
 }
 
 function without({ blocks }: SetupRecord, path: string, part: string): readonly WrittenBlock[] {
   return blocks.filter((one) => one.path !== path || one.part !== part)
 }
 
-function withBlock(record: SetupRecord, block: WrittenBlock): SetupRecord {
-  return { ...record, blocks: [...without(record, block.path, block.part), block] }
-}
-
 /** Takes one block out. Resolves with what became of it. Fails with `setup_write_failed`. */
 export async function takeOutBlock(block: WrittenBlock, record: RecordKeeper, name: string): Promise<string> {
-  const { path, part, inserted, isNew } = block
+  const { path, part } = block
   const found = await readBytes(path)
+  const { inserted, isNew } = blockIn(found ?? '', blocksOf(await record.read(), path, part)) ?? block
   const plan = planRemoval(found ?? '', part, inserted)
   if (found !== undefined && plan.kind === 'write') {
-    if (plan.text === '' && isNew) await removeFile(path)
+    if (plan.text === '' && isNew && !(await isLink(path))) await removeFile(path, found)
     else await writeBytes(path, found, plan.text)
   }
   await record.change((now) => ({ ...now, blocks: without(now, path, part) }))

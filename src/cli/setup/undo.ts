@@ -35,7 +35,8 @@ function blockSteps(
   { blocks }: SetupRecord,
 ): readonly Step[] {
   // The last one first: each is then as it was when it was written.
-  return [...blocks].reverse().map((block) => {
+  const each = new Map(blocks.map((block) => [`${block.part} ${block.path}`, block])).values()
+  return [...each].reverse().map((block) => {
     const name = printable(inHome(block.path, terminal))
     return {
       part: block.part,
