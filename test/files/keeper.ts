@@ -153,7 +153,7 @@ t.test(
       const mend = makeReadOnly(disk)
       t.match(await broker.cli(['renew', '--now', '-p', 'cloud']), { code: 0 })
       for (let round = 0; round < 4; round += 1)
-        t.match(await add('disk/key', 'key'), { code: 1, stdout: /not written yet/ }, `attempt ${round}`)
+        t.match(await add('disk/key', 'key'), { code: 1, stderr: /file_path_read_only/ }, `attempt ${round}`)
       t.equal(read('disk/key'), key)
       mend()
       t.match(await broker.cli(['renew', '--now', '-p', 'cloud']), { code: 0 })
