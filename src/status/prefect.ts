@@ -35,16 +35,24 @@ export async function examinePrefect(
     const { name, apiUrl = '' } = resolved
     return judgeServer(await askServer(served), { name, apiUrl, hasAuth: served.authString !== undefined })
   }
+  // Somebody who asks about one profile mends that one.
+  const pinned = profile === undefined ? '' : ` --profile ${quoteWord(resolved.name)}`
   try {
-    return judgeReach(await cloud.workspaces(target(credentials, served)), served.workspace?.workspaceId)
+    const reached = await cloud.workspaces(target(credentials, served))
+    return judgeReach(reached, served.workspace?.workspaceId, pinned)
   } catch (error) {
     if (!(error instanceof BrokerError)) throw error
-    return { verdict: 'problem', finding: error.message, ...defined({ remedy: error.hint }) }
+    const remedy = error.hint?.replace(/prefect-auth login$/, (command) => `${command}${pinned}`)
+    return { verdict: 'problem', finding: error.message, ...defined({ remedy }) }
   }
 }
 
-/** `wanted`: the id of the workspace in the profile's URL. */
-export function judgeReach(reached: readonly Workspace[], wanted: string | undefined): Finding {
+/** `wanted`: the id of the workspace in the profile's URL. `pinned`: the option that names the profile, after a blank. */
+export function judgeReach(
+  reached: readonly Workspace[],
+  wanted: string | undefined,
+  pinned: string,
+): Finding {
   if (wanted === undefined || reached.some(({ workspaceId }) => workspaceId === wanted)) {
     const count = reached.length === 1 ? '1 workspace' : `${reached.length} workspaces`
     return { verdict: 'ok', finding: `Prefect accepts the key; it reaches ${count}` }
@@ -52,7 +60,7 @@ export function judgeReach(reached: readonly Workspace[], wanted: string | undef
   return {
     verdict: 'problem',
     finding: "the key does not reach the workspace in the profile's API URL",
-    remedy: 'prefect-auth workspace set',
+    remedy: `prefect-auth workspace set${pinned}`,
   }
 }
 

@@ -18,6 +18,7 @@ import {
 import { judgeListeners } from '../../src/status/listeners.js'
 import { judgeReach } from '../../src/status/prefect.js'
 import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../src/std/clock.js'
+import { defined } from '../../src/std/defined.js'
 import { makeRoot, openBroker } from '../fixtures/broker.js'
 import { PROD, STAGING } from '../fixtures/login-parts.js'
 
@@ -148,14 +149,19 @@ for (const [name, found, expected] of [
   ],
   [
     'a key that reaches the workspace is ok',
-    judgeReach([PROD, STAGING], STAGING.workspaceId),
+    judgeReach([PROD, STAGING], STAGING.workspaceId, ''),
     { verdict: 'ok', finding: /reaches 2 workspaces$/ },
   ],
-  ['any workspace will do without a wanted one', judgeReach([PROD], undefined), { verdict: 'ok' }],
+  ['any workspace will do without a wanted one', judgeReach([PROD], undefined, ''), { verdict: 'ok' }],
   [
     'a key that does not reach the workspace is a problem',
-    judgeReach([PROD], STAGING.workspaceId),
+    judgeReach([PROD], STAGING.workspaceId, ''),
     { verdict: 'problem', remedy: 'prefect-auth workspace set' },
+  ],
+  [
+    'the remedy names the profile that was asked about',
+    judgeReach([PROD], STAGING.workspaceId, ' --profile old'),
+    { verdict: 'problem', remedy: 'prefect-auth workspace set --profile old' },
   ],
   ['a clock that was not compared is unknown', judgeClock(undefined), { verdict: 'unknown' }],
   ['a clock five minutes off is ok', judgeClock(-5 * MINUTE_MS), { verdict: 'ok' }],
@@ -214,7 +220,7 @@ t.test('finds what is wrong and names the command that fixes it', async (t) => {
     await sim.close()
   })
   let skewMs: number | undefined
-  const look = async () => {
+  const look = async (profile?: string) => {
     const checks = await examine(
       planExaminations({
         ...{ credentials: broker.credentials, cloud: broker.cloud, vault: broker.vault },
@@ -226,6 +232,7 @@ t.test('finds what is wrong and names the command that fixes it', async (t) => {
         auditProblem: () => undefined,
         now: () => Date.now(),
       }),
+      defined({ profile }),
     )
     return Object.fromEntries(checks.map(({ name, ...check }) => [name, check]))
   }
@@ -249,6 +256,9 @@ t.test('finds what is wrong and names the command that fixes it', async (t) => {
   const stop = sim.forbid()
   t.match(await look(), { prefect: { verdict: 'problem', finding: /answered 403/ } })
   stop()
+  sim.keys.revoke(broker.served() ?? '')
+  t.match(await look(), { prefect: { verdict: 'problem', remedy: 'prefect-auth login' } })
+  t.match(await look('cloud'), { prefect: { remedy: 'prefect-auth login --profile cloud' } })
   await broker.profiles.logout('cloud', { revoke: false })
   t.match(await look(), {
     profile: { verdict: 'problem', remedy: 'prefect-auth login --profile cloud' },
