@@ -105,7 +105,7 @@ export function planDropIn(
 ): readonly ServiceFile[] {
   if (folders.length === 0) return []
   const lines = folders.map((folder) => `ReadWritePaths=${unitItem(`-${folder}`)}\n`)
-  const text = `# Written by \`prefect-auth file add\` and \`service install\`, which write it anew: the directories of kept files.
+  const text = `# The directories of kept files (prefect-auth file ls), written anew when one is kept and by \`service install\`.
 [Service]
 ${lines.join('')}`
   return [{ path: dropIn, text, mode: 0o600 }]
