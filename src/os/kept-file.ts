@@ -39,8 +39,10 @@ async function checkFolders(folder: string): Promise<void> {
     if (facts.uid !== us && facts.uid !== 0 && !isUnknown) {
       throw unsafe(at, `cannot put a key below ${at}: it belongs to user ${facts.uid}`)
     }
-    // The sticky bit of /tmp does not help: others could make the file before us.
-    if ((facts.mode & 0o002) !== 0)
+    // The sticky bit of /tmp keeps others from exchanging what is ours below it; in the directory itself they could make the
+    // file before us.
+    const isSticky = (facts.mode & 0o1000) !== 0 && at !== folder
+    if ((facts.mode & 0o002) !== 0 && !isSticky)
       throw unsafe(at, `cannot put a key below ${at}: every user can write there`)
     if (at === dirname(at)) return
   }

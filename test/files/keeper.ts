@@ -214,6 +214,12 @@ t.test('links and shared directories are refused, and nothing is written', async
     { code: 0, stdout: /real\/key is kept/ },
     'a link above it is followed once',
   )
+  mkdirSync(join(folder, 'sticky', 'ours'), { mode: 0o700 })
+  t.match(
+    await add('sticky/ours/key', 'key'),
+    { code: 0 },
+    'nobody else can exchange what is ours below /tmp',
+  )
   t.match(await add('other', 'key', '-p', 'nobody'), { code: 1, stderr: /profile_not_found/ })
 })
 
