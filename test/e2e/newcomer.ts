@@ -35,6 +35,7 @@ const INSTALL = ['command -v node', 'uv tool install ~/Downloads/prefect_auth_br
 const FIRST_DAY = [
   `export PREFECT_CLOUD_API_URL=${CLOUD}/api PREFECT_CLOUD_UI_URL=${CLOUD}`,
   'cd ~/flows',
+  'source .venv/bin/activate',
   'prefect-auth setup --yes',
   'prefect-auth login --key-stdin < ~/key.txt',
   'prefect-auth',
