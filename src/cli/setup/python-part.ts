@@ -17,7 +17,11 @@ export async function planPythonPart(context: SetupContext): Promise<PartPlan> {
       interpretersAround(withoutFolder(terminal)).map((python) => [realFolder(python), python]),
     ).values(),
   ]
-  if (found.length === 0) return noted('python: no environment with Prefect is in the usual places')
+  if (found.length === 0) {
+    return noted(
+      'python: no environment with Prefect is active or in the usual places; for another one: prefect-auth integrate --python VENV',
+    )
+  }
   const plans: PartPlan[] = []
   for (const python of found) plans.push(await planEnvironment(context, python))
   return { steps: plans.flatMap(({ steps }) => steps), notes: plans.flatMap(({ notes }) => notes) }
