@@ -123,7 +123,7 @@ while set(states()) != {'Completed'} and time.time() < until: time.sleep(1)
 print('runs:', ' '.join(sorted(set(states()))))"
      touch stop; wait $L1 $L2; say 'requests' "$(cat load.txt)"; say 'proxied' "$(cat proxy-load.txt)"
      say 'same worker' "$([ "$(worker)" = "$BEGAN" ] && echo yes)"
-     say complaints "$(grep -E ' (ERROR|CRITICAL) |\\b401\\b|ConnectError|refused' worker.txt | cut -c1-300 | sort | uniq -c | tr '\\n' ' ')"
+     say complaints "$(sed -E 's/^[0-9:.]+ [|]/|/' worker.txt | grep -E ' (ERROR|CRITICAL) |\\b401\\b|ConnectError|refused' | cut -c1-300 | sort | uniq -c | tr '\\n' ' ')"
      say dropped "$(grep -c 'Switching to polling' worker.txt)"; say reconnected "$(grep -c 'reconnected to the events stream' worker.txt)"
      kill $W; cat upgrade.txt uv.txt deploy.txt; cat worker.txt | tail -n 200`,
     { PATH: cornerWithoutNode(t), BEFORE: before },
