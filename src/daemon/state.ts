@@ -20,7 +20,7 @@ import { findDiskTrouble } from '../os/system-error.js'
 import type { Clock } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 import type { TokenList } from '../tokens/records.js'
-import { markVaultChoice } from '../vault/choice.js'
+import { markVaultChoice, vaultDirs } from '../vault/choice.js'
 import { createCleanEnd, type LastEnd } from './clean-end.js'
 import { createPermit, type LateLock } from './late-lock.js'
 import {
@@ -195,7 +195,7 @@ function createTroubleSignal(trouble: () => BrokerError | undefined) {
 /** Files that killed writers left. They may hold keys. */
 async function sweep(stateDir: string): Promise<void> {
   await sweepTemporaryFiles(stateDir)
-  await sweepTemporaryFiles(join(stateDir, 'vault'))
+  for (const dir of await vaultDirs(stateDir)) await sweepTemporaryFiles(dir)
 }
 
 /** Beside a ledger that has a format, whatever is left of it was taken over before. */

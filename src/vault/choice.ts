@@ -1,6 +1,6 @@
 /** The choice of a vault: made at the first start, recorded in `vault.json`, never changed by a setting. */
 
-import { rename } from 'node:fs/promises'
+import { readdir, rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { BrokerError } from '../base/errors.js'
@@ -132,6 +132,14 @@ function requireSameStore(choice: VaultChoice, found: VaultFacts['found'], state
 
 /** Where a file vault that came by a move has its files. */
 const MOVED_DIR = /^vault-[0-9a-f]{8}$/
+
+/** The directories of file vaults in `stateDir`: the one in use, and those that a move has left. Empty if it cannot be read. */
+export async function vaultDirs(stateDir: string): Promise<readonly string[]> {
+  const names = await readdir(stateDir).catch(() => [])
+  return names
+    .filter((name) => name === dirOf(undefined) || MOVED_DIR.test(name))
+    .map((name) => join(stateDir, name))
+}
 
 export function newVaultDir(store: string): string {
   return `vault-${store.slice(0, 8)}`

@@ -10,7 +10,7 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import t, { type Test } from 'tap'
 import { startCloudSimulator } from '../../sim/simulator.js'
 import { openState, type StateOptions } from '../../src/daemon/state.js'
@@ -356,3 +356,20 @@ function notHeld(reason: string) {
     retry: async () => false,
   }
 }
+
+t.test('what killed writers left with a key goes at the start, from a moved vault as well', async (t) => {
+  const { stateDir, state } = await setStage(t)
+  await state.close()
+  const left = ['', 'vault', 'vault-0123abcd'].map((dir) => join(stateDir, dir, 'item.0123456789ab.tmp'))
+  const theirs = join(stateDir, 'vault-of-mine', 'item.0123456789ab.tmp')
+  for (const path of [...left, theirs]) {
+    mkdirSync(dirname(path), { recursive: true })
+    writeFileSync(path, 'pnu_left')
+  }
+  await open(stateDir)
+  t.same(
+    left.filter((path) => existsSync(path)),
+    [],
+  )
+  t.ok(existsSync(theirs))
+})
