@@ -214,3 +214,7 @@ export function rotationsOf({ entries }: Journal, profile: string, item?: string
       entry.kind === 'rotation' && (entry.profile === profile || entry.oldItem === item),
   )
 }
+/** Those of `rotationsOf` whose key is not given up: a second one beside it would help nobody. */
+export function pendingRotations(journal: Journal, profile: string, item?: string): readonly RotationEntry[] {
+  return rotationsOf(journal, profile, item).filter(({ step }) => step !== 'lost')
+}

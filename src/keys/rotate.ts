@@ -10,7 +10,7 @@ import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
 import type { Secret } from '../std/secret.js'
 import type { Vault } from '../vault/vault.js'
-import { dropEntry, type Journal, type RotationEntry, rotationsOf, writeEntry } from './journal.js'
+import { dropEntry, type Journal, pendingRotations, type RotationEntry, writeEntry } from './journal.js'
 import type { KeyKeeper } from './keeper.js'
 import type { KeyRecord } from './ledger.js'
 import { overtaken, type Settlement } from './settlement.js'
@@ -96,10 +96,9 @@ export function createKeyRotator({
     }
   }
 
-  /** A second key beside one that only has to be verified would help nobody. */
   const isWaiting = (profile: string, { item }: KeyRecord): boolean =>
-    rotationsOf(journal.read(), profile).some(
-      ({ id, oldItem, step }) => oldItem === item && step !== 'lost' && !underWay.has(id),
+    pendingRotations(journal.read(), profile, item).some(
+      ({ id, oldItem }) => oldItem === item && !underWay.has(id),
     )
 
   function plan(profile: string, { item, cloudApiUrl }: KeyRecord): RotationEntry {

@@ -1,7 +1,7 @@
 /** One attempt to renew one key: finish what was begun, ask Prefect about the key, then make a new one. */
 import { BrokerError, type ErrorCode, isBrokerError } from '../base/errors.js'
 import type { Events } from '../base/events.js'
-import { type Journal, type RotationEntry, rotationsOf } from '../keys/journal.js'
+import { type Journal, pendingRotations, rotationsOf } from '../keys/journal.js'
 import type { KeyKeeper } from '../keys/keeper.js'
 import type { KeyRecord } from '../keys/ledger.js'
 import { type KeyRotator, unsettled } from '../keys/rotate.js'
@@ -70,9 +70,8 @@ export function createRenewalAttempts({
   readonly log: Log
 }): RenewalAttempts {
   const find = (profile: string) => findHeldKey({ keeper, credentials }, profile)
-  const countEntries = (profile: string, isCounted: (entry: RotationEntry) => boolean) =>
-    rotationsOf(journal.read(), profile, keeper.profile(profile).currentItem).filter(isCounted).length
-  const isPending = (profile: string) => countEntries(profile, ({ step }) => step !== 'lost') > 0
+  const isPending = (profile: string) =>
+    pendingRotations(journal.read(), profile, keeper.profile(profile).currentItem).length > 0
 
   /** Returns true if the recovery changed the current key. */
   async function recover(profile: string): Promise<boolean> {
@@ -137,7 +136,10 @@ export function createRenewalAttempts({
   return {
     run,
     isPending,
-    lostKeys: (profile) => countEntries(profile, ({ step }) => step === 'lost'),
+    lostKeys: (profile) =>
+      rotationsOf(journal.read(), profile, keeper.profile(profile).currentItem).filter(
+        ({ step }) => step === 'lost',
+      ).length,
     async announce(profile, record) {
       await settle()
       if (record === undefined) return
