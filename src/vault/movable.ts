@@ -56,7 +56,8 @@ export function createMovableVault({ first, move, tidy }: MovableDependencies): 
         const old = vault
         const moved = await move(old, request, items)
         vault = moved.vault
-        await old.close()
+        // What is moved is moved, whatever the old one says now.
+        await old.close().catch(() => undefined)
         await tidy()
         return moved.count
       }),
