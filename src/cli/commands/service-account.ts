@@ -29,7 +29,7 @@ interface DeleteOptions extends CommonOptions {
 }
 
 /** It is renewed by hand. */
-const DEFAULT_LIFETIME: Lifetime = { kind: 'for', ms: 90 * DAY_MS }
+const ACCOUNT_KEY_LIFETIME: Lifetime = { kind: 'for', ms: 90 * DAY_MS }
 
 export function addServiceAccount(program: Command, start: Start): void {
   const accounts = program
@@ -81,7 +81,7 @@ export function addServiceAccount(program: Command, start: Start): void {
 }
 
 async function create(session: Session, name: string, options: CreateOptions): Promise<void> {
-  const { owner, expires = DEFAULT_LIFETIME, role } = options
+  const { owner, expires = ACCOUNT_KEY_LIFETIME, role } = options
   const { profile } = options
   if (profile === undefined) {
     throw usageError(

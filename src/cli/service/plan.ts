@@ -105,7 +105,7 @@ export function planDropIn(
 ): readonly ServiceFile[] {
   if (folders.length === 0) return []
   const lines = folders.map((folder) => `ReadWritePaths=${unitItem(`-${folder}`)}\n`)
-  const text = `# The directories of kept files (prefect-auth file ls), written anew when one is kept and by \`service install\`.
+  const text = `# Lets the service write to the directories of kept files (prefect-auth file ls). Do not edit: \`service install\` replaces this file.
 [Service]
 ${lines.join('')}`
   return [{ path: dropIn, text, mode: 0o600 }]

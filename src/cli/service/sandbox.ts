@@ -3,6 +3,7 @@ import { realpath } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import type { Surroundings } from '../../config/paths.js'
 import { resolveServicePlaces } from './plan.js'
+import { hasControl } from './templates.js'
 
 const OWN_UNITS = 'the service could write its own units'
 
@@ -24,8 +25,7 @@ export async function openable(folders: readonly string[], around: Around): Prom
  * is below, and what others start from there would run outside of it.
  */
 export async function whyNotOpened(folder: string, around: Around): Promise<string | undefined> {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: exactly these cannot be in a unit
-  if (/[\u0000-\u001f\u007f]/.test(folder)) return 'a unit cannot name a path with a control character'
+  if (hasControl(folder)) return 'a unit cannot name a path with a control character'
   const { unitDir, launcher } = resolveServicePlaces(around)
   const [home, units, script, program] = await Promise.all([
     realPathOf(around.home),

@@ -87,8 +87,13 @@ export function xmlText(text: string): string {
   return singleLine(text).replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;')
 }
 
+/** No unit and no property list can name it. */
+export function hasControl(text: string): boolean {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: exactly these
+  return /[\u0000-\u001f\u007f]/.test(text)
+}
+
 function singleLine(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: exactly these cannot be in a unit
-  if (!/[\u0000-\u001f\u007f]/.test(text)) return text
+  if (!hasControl(text)) return text
   throw usageError('a service cannot use a path or variable with a line break or control character')
 }
