@@ -51,7 +51,7 @@ export function createMadeKeys({
     const asked = target(credentials, served)
     const { cloudApiUrl } = asked
     const startedAt = times.of(cloudApiUrl).clock.now()
-    if (wanted.expiresAt !== undefined && wanted.expiresAt <= startedAt) throw isPast(wanted.expiresAt)
+    if (wanted.expiresAt !== undefined && wanted.expiresAt <= startedAt) throw endsBefore(wanted.expiresAt)
     const userId = await findUser()
     const { name } = wanted
     const made: MadeKey = { name, profile: served.profile, cloudApiUrl, userId, startedAt }
@@ -100,7 +100,7 @@ export function createMadeKeys({
   return { mint, list, forget: (isGone) => note((ledger) => withoutMade(ledger, isGone)) }
 }
 
-function isPast(at: number): BrokerError {
+function endsBefore(at: number): BrokerError {
   const time = new Date(at).toISOString()
   return new BrokerError('bad_request', `cannot create a key that expires at ${time}: that time is past`, {
     hint: 'check the date and the clock: prefect-auth doctor',

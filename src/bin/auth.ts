@@ -89,8 +89,8 @@ function findPackage(): { readonly dir: string; readonly version: string } {
 }
 
 /**
- * Writes all of `text` before it returns: a result must not be lost, or cut short, because the program exits. A result that nobody
- * reads ends the program quietly, also one that would go on for ever; one that cannot be written ends it with the reason.
+ * Writes all of `text` before it returns: a result must not be lost, or cut short, because the program exits. If the reader has
+ * gone away, the program ends quietly, even one that follows events; if the output cannot be written, it ends with the reason.
  */
 function writeAll(descriptor: number, text: string): void {
   let rest = Buffer.from(text)

@@ -183,7 +183,7 @@ export function createFileKeeper(parts: FileKeeperParts): FileKeeper {
         }
         const found = await readKeptFile(path).catch(() => '')
         const isRemoved = found !== undefined && isWritten(record, found)
-        // The file first: one that nobody knows any more would have a key for ever.
+        // The file goes before its record: without a record nothing would ever take the key out of it.
         if (isRemoved) {
           await requireWritable(record)
           await removeKeptFile(path)
