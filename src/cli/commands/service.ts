@@ -48,11 +48,16 @@ export function addService(program: Command, start: Start): void {
  * A proxy, certificates or addresses that a cloned repository's `.envrc` set in this shell would be the service's for good:
  * each is named before it is written.
  */
-export function describeCarried(env: CarriedEnv): readonly string[] {
+export function describeCarried(
+  env: CarriedEnv,
+  getter: 'service' | 'daemon' = 'service',
+): readonly string[] {
   const pairs = Object.entries(env)
   if (pairs.length === 0) return []
   return [
-    'From your environment the service gets, until it is installed again:',
+    getter === 'service'
+      ? 'From your environment the service gets, until it is installed again:'
+      : 'From your environment the daemon gets, until setup runs again:',
     ...pairs.map(([name, value]) => `  ${name}=${printable(scrub(value))}`),
   ]
 }

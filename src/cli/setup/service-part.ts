@@ -85,12 +85,12 @@ async function planOnDemand({ session: { terminal }, record }: SetupContext): Pr
     part: 'service' as const,
     says: [
       'let commands start the daemon, as there is no service manager here; it exits when idle',
-      ...describeCarried(carried),
+      ...describeCarried(carried, 'daemon'),
     ],
     files: [{ path: recordPath(terminal), text: formatRecord(next) }],
     async run() {
       await record.change((now) => ({ ...now, onDemand: { env } }))
-      return 'login, env, exec and get start the daemon if it is not running'
+      return 'login, env, exec, get, setup and uninstall start the daemon if it is not running'
     },
   }
   return { steps: [step], notes: [] }

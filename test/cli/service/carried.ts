@@ -7,6 +7,7 @@ import { runToEnd } from '../../fixtures/run-to-end.js'
 
 t.test('names each variable, without passwords and without steering the terminal', async (t) => {
   t.same(describeCarried({}), [])
+  t.match(describeCarried({ A: 'b' }, 'daemon')[0], /the daemon gets, until setup runs again/)
   const said = describeCarried({
     HTTPS_PROXY: 'http://me:hunter2@proxy.corp:3128',
     NODE_EXTRA_CA_CERTS: '/repo/evil\u001b[2J.pem',
