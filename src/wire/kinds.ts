@@ -47,3 +47,18 @@ export const DIALECTS: Readonly<Record<ShellFormat, Dialect>> = {
   // No dotenv reader takes this failure for a value, and a shell that sources the file fails.
   dotenv: { unset: () => undefined, fail: failInSh },
 }
+
+/** What an operation of Prefect's API does, from harmless to far-reaching. */
+export const EFFECTS = ['reads', 'runs', 'works', 'deploys', 'administers'] as const
+
+export type Effect = (typeof EFFECTS)[number]
+
+/** What a token may do at Prefect. */
+export const POLICY_NAMES = ['read', 'run', 'work', 'deploy', 'all'] as const
+
+export type PolicyName = (typeof POLICY_NAMES)[number]
+
+/** Which requests of a token wait until the owner has said yes: those that write, or all but the bookkeeping of runs. */
+export const ASK_MODES = ['write', 'all'] as const
+
+export type AskMode = (typeof ASK_MODES)[number]
