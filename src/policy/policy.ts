@@ -1,5 +1,6 @@
 /** Policies: what a token may do at Prefect, by the effects of operations, and how one request is ruled. Pure. */
-import type { Effect, PolicyName } from '../wire/kinds.js'
+import { EFFECTS, type Effect, type PolicyName } from '../wire/kinds.js'
+import { operationOf } from './ground.js'
 import { OPERATIONS } from './operations.js'
 
 /** What the owner chose for a token. `allow` and `deny` name single operations: `METHOD /path/{template}`. */
@@ -31,7 +32,8 @@ export interface Ruling {
 
 export const POLICIES: Readonly<Record<PolicyName, PolicyFacts>> = {
   read: {
-    sentence: 'reads everything in the workspace, changes nothing, and never sees a Secret block in the clear',
+    sentence:
+      'reads everything in the workspace, changes nothing, and never sees a Secret block in the clear',
     effects: ['reads'],
     showsSecrets: false,
   },
@@ -52,3 +54,20 @@ export const POLICIES: Readonly<Record<PolicyName, PolicyFacts>> = {
   },
   all: { sentence: 'everything that no job is refused', effects: [], showsSecrets: true },
 }
+
+const effects: ReadonlyMap<string, Effect> = new Map(
+  EFFECTS.flatMap((effect) => OPERATIONS[effect].map((operation) => [operation, effect] as const)),
+)
+
+/** `path` is what follows the API's base, as it was sent, and has passed the ground floor. Without a policy, everything passes. */
+export function ruleOn(method: string, path: string, policy: Policy | undefined): Ruling {
+  const operation = operationOf(method, path.replace(WORKSPACE, ''))
+  const effect = effects.get(operation)
+  const { may, allow = [], deny = [] } = policy ?? { may: 'all' }
+  const isListed = may === 'all' || (effect !== undefined && POLICIES[may].effects.includes(effect))
+  const mayPass = !deny.includes(operation) && (isListed || allow.includes(operation))
+  const facts = { mayPass, operation, hidesSecrets: !POLICIES[may].showsSecrets }
+  return effect === undefined ? facts : { ...facts, effect }
+}
+
+const WORKSPACE = /^\/accounts\/[^/]+\/workspaces\/[^/]+/
