@@ -18,6 +18,7 @@ import {
   type ServerLimits,
 } from '../http/server.js'
 import { createTrail } from '../http/trail.js'
+import { createPage } from '../page/page.js'
 import { isProxyTarget } from '../prefect/proxied.js'
 import { type ApiProxy, createProxy, PROXY_LIMITS } from '../proxy/proxy.js'
 import type { Door } from '../tokens/access.js'
@@ -34,6 +35,7 @@ import { keyRoutes } from './keys.js'
 import { loginRoutes } from './logins.js'
 import { createMetrics, metricsRoutes } from './metrics.js'
 import { createRouteBook, openapiRoutes, type RouteFacts } from './openapi.js'
+import { pageRoutes } from './page.js'
 import { profileRoutes } from './profiles.js'
 import { serviceAccountRoutes } from './service-accounts.js'
 import { statusRoutes } from './status.js'
@@ -53,6 +55,7 @@ const NOUNS = [
   keyRoutes,
   serviceAccountRoutes,
   tokenRoutes,
+  pageRoutes,
   fileRoutes,
   eventRoutes,
   auditRoutes,
@@ -120,17 +123,35 @@ export async function buildApp(deps: AppDeps): Promise<App> {
     allowed: deps.proxyAllow ?? [],
     limits: { ...PROXY_LIMITS, ...deps.proxyLimits },
   })
+  const page = createPage({
+    ...{ clock, log, events: deps.events, randomToken: deps.page.randomToken },
+    loadDocument: deps.page.loadDocument,
+    openServer: () => openPageServer(),
+  })
   const api = await buildServer(
-    { ...context, proxyTraffic: proxy.traffic, proxyStrangers: proxy.strangers, crowds },
+    { ...context, page, proxyTraffic: proxy.traffic, proxyStrangers: proxy.strangers, crowds },
     acts,
     (request) => doorkeeper.entranceOf(request.raw.socket)?.door,
   )
+  /** No proxy, no upgrade, no token: the page's gate is all there is. */
+  const openPageServer = (): Server => {
+    const server = createDoorServer('page', (request, response) => {
+      if (!page.handle(request, response)) api.routing(request, response)
+    })
+    server.on('upgrade', (_request, socket) => socket.destroy())
+    server.on('close', () => servers.delete(server))
+    doorkeeper.watch(server, 'page', [], { gate: page.admit })
+    presence.watch(server)
+    servers.add(server)
+    return server
+  }
   return {
     routes: context.book.routes(),
     proxyTraffic: proxy.traffic,
     proxyStrangers: proxy.strangers,
     openServer(door, { hosts = [], limits } = {}) {
-      const places = door === 'socket' ? undefined : createPlaces(limits?.places ?? PLACES, clock)
+      const places =
+        door === 'restricted' || door === 'tcp' ? createPlaces(limits?.places ?? PLACES, clock) : undefined
       if (places !== undefined) doors.push({ door, places })
       const server = createDoorServer(
         door,
@@ -149,7 +170,7 @@ export async function buildApp(deps: AppDeps): Promise<App> {
           else reenter(server, request, socket, head)
         })(),
       )
-      doorkeeper.watch(server, door, hosts, places)
+      doorkeeper.watch(server, door, hosts, { places })
       presence.watch(server)
       own.add(server, hosts)
       servers.add(server)
@@ -162,6 +183,7 @@ export async function buildApp(deps: AppDeps): Promise<App> {
     },
     async close(graceMs = 2_000) {
       proxy.stop()
+      page.close()
       context.holds.stop()
       context.streams.stop()
       context.trail.close()

@@ -108,6 +108,7 @@ export function createAppParts(parts: BrokerParts, core: Core, features: Feature
     way: { dispatcherFor: agent.dispatcherFor, onRejected },
     proxyAllow: settings['proxy.allow'],
     findCaller: parts.findCaller,
+    page: { randomToken: parts.randomToken, loadDocument: parts.loadPage },
     setLogLevel: (level) => log.setLevel(level),
     shutdown: () => parts.onShutdown('asked'),
   }

@@ -8,6 +8,7 @@ import type { OpenCallback } from '../login/callback.js'
 import { createFindCaller, type FindCaller } from '../os/callers.js'
 import { ensurePrivateDirectory } from '../os/private-files.js'
 import { createProcessIdentifier } from '../os/proc.js'
+import type { PageDocument } from '../page/document.js'
 import type { AccountApi } from '../prefect/account.js'
 import type { CloudApi, CloudDefaults } from '../prefect/cloud.js'
 import { cloudDefaults, openCloudFromEnv } from '../prefect/open-cloud.js'
@@ -56,6 +57,8 @@ export interface DaemonOptions {
   readonly inherited: InheritedSockets
   /** The bundled `keychain-child.js`, absolute. */
   readonly keychainChild: string
+  /** The bundled `page.json`, absolute. */
+  readonly pageFile: string
   readonly clock: Clock
   readonly log: OpenLog
   readonly random: () => number
@@ -101,6 +104,7 @@ export interface BrokerParts {
   readonly identifyProcess: (pid: number) => Promise<string | undefined>
   /** Program, pid and parents at the other end of a connection. */
   readonly findCaller: FindCaller
+  readonly loadPage: () => Promise<PageDocument>
   /** When systemd starts the daemon again, epoch ms; `undefined`: never. */
   readonly wakeTimer: () => Promise<number | undefined>
 
@@ -180,6 +184,7 @@ export async function openParts(
     notify: createDesktopNotifier({ platform: host.platform, env, clock, log }),
     identifyProcess: createProcessIdentifier({ clock, platform: host.platform }),
     findCaller: createFindCaller({ clock, platform: host.platform, helper: paths.callers, uid: host.uid }),
+    loadPage: async () => (await import('../page/document.js')).loadPageDocument(options.pageFile),
     wakeTimer: createWakeTimer({ env, clock }),
     listeners,
     onShutdown: options.onShutdown,
