@@ -59,8 +59,9 @@ function requireOwnHost(request: IncomingMessage, own: PageOrigin): void {
 }
 
 function requireOwnScript(request: IncomingMessage, own: PageOrigin): void {
-  if (only(request, 'sec-fetch-site') !== 'same-origin') throw foreignPage()
-  if (only(request, 'sec-fetch-dest') !== 'empty') throw foreignPage()
+  // Browsers that do not trust loopback (Safari) do not send these.
+  if (!isAbsentOr(only(request, 'sec-fetch-site'), 'same-origin')) throw foreignPage()
+  if (!isAbsentOr(only(request, 'sec-fetch-dest'), 'empty')) throw foreignPage()
   const referer = only(request, 'referer')
   if (referer !== undefined && referer !== `${own.origin}/`) throw foreignPage()
 }

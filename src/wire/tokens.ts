@@ -34,6 +34,7 @@ export type TokenView = z.infer<typeof tokenView>
 /** The only answer that shows the token. */
 export const createTokenAnswer = tokenView.extend({ token: z.string() })
 export const tokenList = z.object({ tokens: z.array(tokenView) })
+export type TokenList = z.infer<typeof tokenList>
 export const keepTokensBody = z.strictObject({
   id: z.string().min(1).max(64).optional(),
   all: z.literal(true).optional(),

@@ -1,0 +1,108 @@
+/** Who may ask, and who does: tokens with their traffic, and what they were refused. */
+import { counted, formatRelative, printable } from '../../cli/text.js'
+import type { Status } from '../../wire/status.js'
+import type { TokenList, TokenView } from '../../wire/tokens.js'
+import { h } from './dom.js'
+
+type Traffic = Status['proxy'][number]
+
+/** `onRevoke` is called after the second press. `now`: epoch ms. */
+export function showCallers(
+  { proxy }: Status,
+  { tokens }: TokenList,
+  { now, onRevoke }: { readonly now: number; readonly onRevoke: (id: string) => void },
+): readonly HTMLElement[] {
+  const owner = proxy.filter(({ token }) => token === undefined)
+  const boxes = tokens.map((token) => {
+    const traffic = proxy.filter((one) => one.token === token.name)
+    return showToken(token, traffic, { now, onRevoke })
+  })
+  return [
+    ...boxes,
+    ...(owner.length === 0
+      ? []
+      : [h('p', { class: 'box' }, `You, over the unix socket: ${describeTraffic(owner, now)}`)]),
+    ...(boxes.length + owner.length > 0
+      ? []
+      : [
+          h(
+            'p',
+            { class: 'box' },
+            'Nobody but you: there are no tokens. ',
+            h('code', {}, 'prefect-auth exec --proxy -- CMD'),
+          ),
+        ]),
+  ]
+}
+
+function showToken(
+  token: TokenView,
+  traffic: readonly Traffic[],
+  { now, onRevoke }: { readonly now: number; readonly onRevoke: (id: string) => void },
+): HTMLElement {
+  const refused = traffic.flatMap((one) => one.refused ?? [])
+  return h(
+    'article',
+    { class: `box${token.parked_at === undefined ? '' : ' warn'}` },
+    h(
+      'div',
+      { class: 'row' },
+      h('h3', {}, printable(token.name)),
+      h('span', { class: 'quiet' }, `${token.power}, ${printable(token.profiles.join(', '))}, ${token.id}`),
+    ),
+    h(
+      'p',
+      {},
+      `${describeUse(token, now)} ${traffic.length === 0 ? '' : `${describeTraffic(traffic, now)}.`}`,
+    ),
+    token.parked_at === undefined
+      ? undefined
+      : h(
+          'p',
+          { class: 'warn-text' },
+          'Parked: another user held our port. ',
+          h('code', {}, `prefect-auth token keep ${token.id}`),
+        ),
+    refused.length === 0 ? undefined : showRefused(token.id, refused),
+    revokeButton(token, onRevoke),
+  )
+}
+
+function describeUse({ last_used_at, expires_at }: TokenView, now: number): string {
+  const used = last_used_at === undefined ? 'Not used yet' : `Last used ${formatRelative(last_used_at, now)}`
+  return `${used}, expires ${formatRelative(expires_at, now)}.`
+}
+
+function describeTraffic(traffic: readonly Traffic[], now: number): string {
+  const requests = traffic.reduce((sum, one) => sum + one.requests, 0)
+  const last = traffic
+    .map(({ last_at }) => last_at)
+    .sort()
+    .at(-1)
+  return `${counted(requests, 'request')}${last === undefined ? '' : `, the last ${formatRelative(last, now)}`}`
+}
+
+function showRefused(id: string, refused: NonNullable<Traffic['refused']>): HTMLElement {
+  const count = refused.reduce((sum, one) => sum + one.count, 0)
+  return h(
+    'details',
+    { id: `refused-${id}` },
+    h('summary', {}, `${counted(count, 'request')} refused`),
+    ...refused.map((one) => h('p', {}, h('code', {}, printable(one.operation)), ` ${one.count} times`)),
+  )
+}
+
+/** Two presses: what is revoked does not come back. */
+function revokeButton({ id, name }: TokenView, onRevoke: (id: string) => void): HTMLElement {
+  const button = h('button', { type: 'button', 'data-focus': `revoke-${id}` }, `Revoke ${printable(name)}`)
+  let isSure = false
+  button.addEventListener('click', () => {
+    if (isSure) {
+      button.setAttribute('disabled', '')
+      return onRevoke(id)
+    }
+    isSure = true
+    button.textContent = `Really revoke ${printable(name)}? Press again`
+  })
+  return button
+}
