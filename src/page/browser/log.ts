@@ -12,14 +12,13 @@ export function showLog(entries: readonly AuditEntry[]): readonly HTMLElement[] 
 
 function showEntry(entry: AuditEntry): HTMLElement {
   const { at, action, outcome, door, profile, token_name: token, code, caller, count } = entry
+  const what =
+    outcome === 'refused' ? `refused (${(code ?? action).replaceAll('_', ' ')})` : action.replaceAll('_', ' ')
   const words = [
-    action.replaceAll('_', ' '),
-    outcome === 'done' ? undefined : outcome,
-    code === undefined ? undefined : `(${code})`,
-    profile === undefined ? undefined : `profile ${profile}`,
-    token === undefined ? `by ${door}` : `by token ${token}`,
-    caller,
-    count === undefined ? undefined : `and ${count} more`,
+    `${what.slice(0, 1).toUpperCase()}${what.slice(1)}${profile === undefined ? '' : `, profile ${profile}`}`,
+    token === undefined ? DOORS[door] : `token ${token}`,
+    caller === 'unknown' ? undefined : caller,
+    count === undefined ? undefined : `and ${count} more like it`,
   ]
   const text = words
     .filter((word) => word !== undefined)
@@ -31,4 +30,13 @@ function showEntry(entry: AuditEntry): HTMLElement {
     h('time', { datetime: at }, formatTime(at)),
     h('span', {}, text),
   )
+}
+
+/** Who asked without a token. */
+const DOORS: Readonly<Record<AuditEntry['door'], string>> = {
+  socket: 'you, on the command line',
+  page: 'you, on this page',
+  tcp: 'somebody without a token, over TCP',
+  restricted: 'somebody without a token, on the restricted socket',
+  daemon: 'the daemon itself',
 }
