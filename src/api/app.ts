@@ -18,7 +18,7 @@ import {
   type ServerLimits,
 } from '../http/server.js'
 import { createTrail } from '../http/trail.js'
-import { createPage } from '../page/page.js'
+import { createPage, type Page } from '../page/page.js'
 import { isProxyTarget } from '../prefect/proxied.js'
 import { type ApiProxy, createProxy, PROXY_LIMITS } from '../proxy/proxy.js'
 import type { Door } from '../tokens/access.js'
@@ -77,6 +77,7 @@ export interface App {
   ): Server
   /** Every route, for tests and documents. */
   readonly routes: readonly RouteFacts[]
+  readonly page: Pick<Page, 'link'>
   readonly proxyTraffic: ApiProxy['traffic']
   readonly proxyStrangers: ApiProxy['strangers']
   /** Who holds the places of the listeners where a token is needed. */
@@ -147,6 +148,7 @@ export async function buildApp(deps: AppDeps): Promise<App> {
   }
   return {
     routes: context.book.routes(),
+    page,
     proxyTraffic: proxy.traffic,
     proxyStrangers: proxy.strangers,
     openServer(door, { hosts = [], limits } = {}) {

@@ -5,7 +5,9 @@ import { h } from './dom.js'
 
 export function showFindings({ notices, profiles }: Status, { checks }: Doctor): readonly HTMLElement[] {
   const told = [...notices, ...profiles.flatMap((profile) => profile.notices)]
-  const wrong = checks.filter(({ verdict }) => verdict === 'problem' || verdict === 'warning')
+  const all = checks.filter(({ verdict }) => verdict === 'problem' || verdict === 'warning')
+  // Two checks may find the same.
+  const wrong = [...new Map(all.map((check) => [check.finding, check])).values()]
   const boxes = [
     ...wrong.map(({ verdict, finding, remedy }) =>
       h(

@@ -40,25 +40,13 @@ function showProfile(profile: ProfileStatus, now: number): HTMLElement {
     key === undefined ? undefined : h('p', {}, describeKey(key, now)),
     ready ? undefined : h('p', { class: 'bad-text' }, `Not served: ${printable(reason ?? 'unknown')}`),
     hint === undefined ? undefined : h('p', {}, h('code', {}, printable(hint))),
-    state === undefined ? undefined : h('p', { class: 'warn-text' }, STATES[state]),
+    state === 'doubted' ? h('p', { class: 'warn-text' }, DOUBTED) : undefined,
     drawLife(profile, now),
     renewal === undefined ? undefined : h('p', {}, describeRenewal(renewal, now)),
-    renewal?.trouble === undefined
-      ? undefined
-      : h(
-          'p',
-          { class: 'warn-text' },
-          printable(renewal.trouble.message),
-          ' ',
-          h('code', {}, printable(renewal.trouble.hint)),
-        ),
   )
 }
 
-const STATES = {
-  doubted: 'Prefect has begun to refuse this key. It is still served, and Prefect is asked again.',
-  rejected: 'Prefect refuses this key. It is not served.',
-} as const
+const DOUBTED = 'Prefect has begun to refuse this key. It is still served, and Prefect is asked again.'
 
 function drawLife({ key, renewal }: ProfileStatus, now: number): SVGElement | undefined {
   if (key?.issued_at === undefined || key.expires_at === undefined) return undefined
@@ -69,7 +57,11 @@ function drawLife({ key, renewal }: ProfileStatus, now: number): SVGElement | un
     now,
     ...(renews === undefined ? {} : { renews: Date.parse(renews) }),
   }
-  const mark = renews === undefined ? 'is not renewed' : `renews ${formatRelative(renews, now)}`
+  const isLate = renews !== undefined && Date.parse(renews) < now
+  const mark =
+    renews === undefined
+      ? 'is not renewed'
+      : `${isLate ? 'was to renew' : 'renews'} ${formatRelative(renews, now)}`
   return drawTimeline(life, `The key ${mark} and expires ${formatRelative(key.expires_at, now)}.`)
 }
 
@@ -77,7 +69,7 @@ function drawLife({ key, renewal }: ProfileStatus, now: number): SVGElement | un
 export function describeRenewal({ plan, at, why, last, old_keys }: RenewalView, now: number): string {
   const next =
     plan === 'scheduled' && at !== undefined
-      ? `Renews ${formatRelative(at, now)} (${at.slice(0, 10)}).`
+      ? `${Date.parse(at) < now ? 'Was to renew' : 'Renews'} ${formatRelative(at, now)} (${at.slice(0, 10)}).`
       : plan === 'not_needed'
         ? 'Needs no renewal.'
         : `Cannot be renewed${why === undefined ? '' : `: ${printable(why)}`}.`

@@ -28,7 +28,7 @@ export function drawTimeline(life: Life, sentence: string): SVGElement {
   const mark = (at: number, name: string) =>
     svg('line', { class: name, x1: `${at}%`, x2: `${at}%`, y1: 0, y2: TOP + HEIGHT + 4 })
   const label = (at: number, text: string, anchor: string) =>
-    svg('text', { x: `${at}%`, y: TEXT, 'text-anchor': anchor }, text)
+    svg('text', { class: anchor, x: `${at}%`, y: TEXT, 'text-anchor': anchor }, text)
   const day = (at: number) => formatDate(new Date(at).toISOString())
   return svg(
     'svg',
@@ -41,7 +41,7 @@ export function drawTimeline(life: Life, sentence: string): SVGElement {
     // Between the two ends there is room for one date, but not close to them.
     renews === undefined || life.renews === undefined || renews < 25 || renews > 75
       ? undefined
-      : label(renews, `renews ${day(life.renews)}`, 'middle'),
-    label(100, `expires ${day(life.until)}`, 'end'),
+      : label(renews, `${life.renews < life.now ? 'was to renew' : 'renews'} ${day(life.renews)}`, 'middle'),
+    label(100, `${isOver ? 'expired' : 'expires'} ${day(life.until)}`, 'end'),
   )
 }
