@@ -1,5 +1,5 @@
 /** The table of operations against the routers of the real servers: complete, without stale entries, and matched as they match. */
-import { mkdtemp } from 'node:fs/promises'
+import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
@@ -111,6 +111,7 @@ async function answersOf(which: Which, t: Test) {
   const client = findPrefect(which, t)
   if (client === undefined) return undefined
   const home = await mkdtemp(join(tmpdir(), 'policy-routes-'))
+  t.teardown(() => rm(home, { recursive: true, force: true }))
   const { stdout, output, code } = await runPython(client, [SCRIPT], {
     home,
     stdin: JSON.stringify(requests),
@@ -169,9 +170,8 @@ t.test('the servers', async (t) => {
   }
 
   t.test('each entry of the table is an operation of a server, or is marked as of Cloud alone', async (t) => {
-    if (servers < SERVERS.length)
-      return t.pass('not all servers are here', { skip: 'not all servers are here' })
-    t.same(unclassified([...seen], ofServers), [])
+    if (servers === SERVERS.length) t.same(unclassified([...seen], ofServers), [])
+    else t.pass('not all servers are here', { skip: 'not all servers are here' })
     t.same(
       ofCloud.filter((operation) => seen.has(operation)),
       [],
