@@ -34,7 +34,7 @@ export interface Ruling {
   readonly hidesSecrets: boolean
 }
 
-/** What flows do beside the bookkeeping of their runs: they keep results in blocks and set variables. */
+/** What flow runs need beyond bookkeeping: they save results in blocks and set variables. */
 const BESIDE_BOOKKEEPING = [
   'POST /block_types/',
   'PATCH /block_types/{id}',
@@ -83,7 +83,7 @@ export const POLICIES: Readonly<Record<PolicyName, PolicyFacts>> = {
 
 const effects = lazy(() => new Map<string, Effect>(listOperations()))
 
-/** `undefined`: the table does not have this operation. The name is taken as it stands in the table. */
+/** The effect of an operation, spelled as in the table; `undefined` if the table does not have it. */
 export function effectOf(operation: string): Effect | undefined {
   return effects().get(operation)
 }
@@ -115,7 +115,7 @@ export interface PolicyDescription {
   readonly name: PolicyName
   readonly sentence: string
   readonly effects: readonly Effect[]
-  /** All that it allows. `all` also allows what is not in the table. */
+  /** Everything in the table that it allows. `all` also allows what is not in the table. */
   readonly operations: readonly string[]
 }
 
