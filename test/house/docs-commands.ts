@@ -69,7 +69,6 @@ const RUN: Readonly<Record<string, string>> = {
   'token create --expires-in --name': 'test/cli/commands.ts',
   'token create --expires-in --name --power': 'test/cli/commands.ts',
   'token create --may --name': 'test/cli/limits.ts',
-  'token policies': 'test/cli/limits.ts',
   'token policies --operations': 'test/cli/limits.ts',
   'token show': 'test/cli/limits.ts',
   'uninstall --purge': 'test/cli/uninstall.ts',
