@@ -43,8 +43,6 @@ const BESIDE_BOOKKEEPING = [
   'POST /variables/',
   'PATCH /variables/name/{name}',
   'PATCH /variables/{id}',
-  // `prefect worker start` creates a work pool that does not exist.
-  'POST /work_pools/',
 ]
 
 export const POLICIES: Readonly<Record<PolicyName, PolicyFacts>> = {

@@ -33,6 +33,7 @@ const NARROWEST: readonly (readonly [request: string, policy: PolicyName])[] = [
   ['POST /variables/', 'work'],
   ['POST /block_documents/', 'work'],
   ['PATCH /block_documents/x', 'deploy'],
+  ['POST /work_pools/', 'deploy'],
   ['PATCH /work_pools/x', 'deploy'],
   ['POST /deployments/', 'deploy'],
   ['DELETE /automations/owned-by/x', 'deploy'],
