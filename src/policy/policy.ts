@@ -49,32 +49,32 @@ const BESIDE_BOOKKEEPING = [
 
 export const POLICIES: Readonly<Record<PolicyName, PolicyFacts>> = {
   read: {
-    sentence: 'reads everything in the workspace but the values of Secret blocks, and changes nothing',
+    sentence: 'reads everything in the workspace except the values of Secret blocks; changes nothing',
     effects: ['reads'],
     operations: [],
     showsSecrets: false,
   },
   run: {
-    sentence: 'reads, and starts, resumes and cancels runs of deployments that exist',
+    sentence: 'does what `read` does, and starts, resumes and cancels runs of deployments that exist',
     effects: ['reads', 'runs'],
     operations: [SET_STATE],
     showsSecrets: false,
   },
   work: {
-    sentence: 'does what a worker and its flow runs do',
+    sentence:
+      'does what workers and flow runs do: also reports progress, writes logs and artifacts, sets variables',
     effects: ['reads', 'runs', 'works'],
     operations: BESIDE_BOOKKEEPING,
     showsSecrets: true,
   },
   deploy: {
-    sentence:
-      'creates and changes deployments and what they use, and does what `work` does; deletes nothing else',
+    sentence: 'does what `work` does, and creates and changes deployments and what they use',
     effects: ['reads', 'runs', 'works', 'deploys'],
     operations: [],
     showsSecrets: true,
   },
   all: {
-    sentence: 'everything in the workspace but its own administration and API keys',
+    sentence: 'does everything except administer the workspace and its API keys',
     effects: EFFECTS,
     operations: [],
     showsSecrets: true,
