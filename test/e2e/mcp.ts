@@ -37,10 +37,16 @@ if __name__ == "__main__":
     hello()
 `
 
-t.test('all tools of the MCP server work under the policy read, and nothing is refused', async (t) => {
+t.test('Prefect’s MCP server under the policy read', async (t) => {
   const stage = await setStage(t)
   if (stage === undefined) return
-  const { broker, run } = stage
+  await t.test('all of its tools work, and nothing is refused', (t) => readAll(t, stage))
+  await t.test('what runs in its place cannot write', (t) => write(t, stage))
+})
+
+type Stage = NonNullable<Awaited<ReturnType<typeof setStage>>>
+
+async function readAll(t: Test, { broker, run }: Stage): Promise<void> {
   const server = startServer(t, broker, LINE)
   const { tools } = record(await server.ask('initialize', HELLO).then(() => server.ask('tools/list', {})))
   const names = list(tools).map((tool) => String(record(tool).name))
@@ -63,13 +69,10 @@ t.test('all tools of the MCP server work under the policy read, and nothing is r
   t.equal(shown.may, 'read')
   t.same(shown.refused ?? [], [], 'nothing was refused')
   t.notMatch(server.said(), REAL_KEY)
-})
+}
 
-t.test('the same server cannot write', async (t) => {
-  const stage = await setStage(t)
-  if (stage === undefined) return
-  const { broker, deployment } = stage
-  const write = [
+async function write(t: Test, { broker, deployment, countRuns }: Stage): Promise<void> {
+  const script = [
     'import asyncio, prefect',
     'async def main():',
     '    async with prefect.get_client() as client:',
@@ -77,12 +80,12 @@ t.test('the same server cannot write', async (t) => {
     'asyncio.run(main())',
   ].join('\n')
   const python = LINE.slice(0, -1)
-  const before = await stage.countRuns()
-  const { code, stderr } = await broker.cli([...python, 'python', '-c', write], { env: UV })
+  const before = await countRuns()
+  const { code, stderr } = await broker.cli([...python, 'python', '-c', script], { env: UV })
   t.not(code, 0)
   t.match(stderr, /policy/, 'the client shows why')
-  t.equal(await stage.countRuns(), before, 'and no run was made')
-})
+  t.equal(await countRuns(), before, 'and no run was made')
+}
 
 const HELLO = {
   protocolVersion: '2025-03-26',
@@ -141,7 +144,12 @@ async function setStage(t: Test) {
 function startServer(t: Test, broker: Shipped, line: readonly string[]) {
   const child = spawn(process.execPath, [CLI, ...line], {
     cwd: broker.home,
-    env: { ...prefectEnv(broker.home), ...UV, PREFECT_AUTH_SOCKET: broker.socket },
+    env: {
+      ...prefectEnv(broker.home),
+      ...UV,
+      PREFECT_HOME: join(broker.home, '.prefect'),
+      PREFECT_AUTH_SOCKET: broker.socket,
+    },
     stdio: ['pipe', 'pipe', 'pipe'],
     detached: true,
   })
