@@ -17,6 +17,8 @@ export const CLOUD_OPERATIONS: Readonly<Record<Effect, readonly string[]>> = {
     'GET /accounts/{account}/events/out',
     'GET /accounts/{account}/ip_allowlist',
     'GET /accounts/{account}/ip_allowlist/my_access',
+    // How much of the account's limit was used: Prefect's MCP server asks.
+    'GET /accounts/{account}/rate-limits/usage',
     'GET /accounts/{account}/settings',
     'GET /accounts/{account}/workspaces',
     'POST /accounts/{account}/workspaces/count',
