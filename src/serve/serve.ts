@@ -9,7 +9,7 @@ import type { CloudDefaults } from '../prefect/cloud.js'
 import type { ProfileFile, ProfileReading, ProfileStore, ResolvedProfile } from '../profiles/profile.js'
 import { isSameReading } from '../profiles/reading.js'
 import { listProfiles, resolveProfile } from '../profiles/resolve.js'
-import { createSerial } from '../std/async.js'
+import { createSerial, createShared } from '../std/async.js'
 import { type Clock, sleep } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
@@ -140,7 +140,8 @@ export function createCredentials({
     )
   }
 
-  const settle = () => serial.run(() => holds.settle(settleNow))
+  /** Whoever asks before it begins is served by the same one: it looks at everything as it is then. */
+  const settle = createShared(serial, () => holds.settle(settleNow))
   const settleSoon = () => {
     settle().catch((error: unknown) => log.error({ error }, 'settling credentials failed'))
   }
