@@ -1,6 +1,7 @@
 /** The audit log: who got or changed what, and who was refused. */
 
 import type { AuditEntry } from '../audit/audit.js'
+import { sendList } from '../http/long-list.js'
 import type { ApiServer } from '../http/schema.js'
 import { defined } from '../std/defined.js'
 import { type AuditEntry as AuditEntryView, auditList, auditQuery } from '../wire/events.js'
@@ -18,7 +19,7 @@ export function auditRoutes(api: ApiServer, { audit }: RouteContext): void {
     async (request, reply) => {
       const { since } = request.query
       const entries = await audit.read(since === undefined ? undefined : Date.parse(since))
-      return reply.send({ entries: entries.map(renderEntry) })
+      return sendList(reply, 'entries', entries, renderEntry)
     },
   )
 }

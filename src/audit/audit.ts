@@ -126,11 +126,11 @@ export function formatAuditLine(time: string, entry: Omit<AuditEntry, 'at'>): st
 }
 
 /** Returns `undefined` for half a line, a foreign line, or one before `since` (RFC 3339, UTC, milliseconds). */
-export function parseAuditLine(line: string, since: string): AuditEntry | undefined {
-  if (!line.startsWith(PREFIX)) return undefined
-  if (line.slice(PREFIX.length, PREFIX.length + TIME_LENGTH) < since) return undefined
+export function parseAuditLine(line: Buffer, since: string): AuditEntry | undefined {
+  const head = line.toString('latin1', 0, PREFIX.length + TIME_LENGTH)
+  if (!head.startsWith(PREFIX) || head.slice(PREFIX.length) < since) return undefined
   try {
-    const read = lineFields.safeParse(JSON.parse(line))
+    const read = lineFields.safeParse(JSON.parse(line.toString('utf8')))
     return read.success ? toEntry(read.data) : undefined
   } catch {
     return undefined

@@ -3,13 +3,14 @@
 import { join } from 'node:path'
 import { BrokerError } from '../base/errors.js'
 import { writeFileAtomic } from '../os/atomic-file.js'
-import { appendNow, appendToFile, linesOf, readBackwards, rotateFile, sizeOf } from '../os/rotating-file.js'
+import { readLinesBackwards } from '../os/lines.js'
+import { appendNow, appendToFile, readBackwards, rotateFile, sizeOf } from '../os/rotating-file.js'
 import { diskFailed } from '../os/system-error.js'
 import { createSerial } from '../std/async.js'
 import { type Clock, SECOND_MS, type Timer } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 import { type Audit, type AuditEntry, formatAuditLine, parseAuditLine } from './audit.js'
-import { keepShares } from './shares.js'
+import { createShares } from './shares.js'
 
 export interface AuditFile extends Audit {
   /** The current problem with the disk, for status and doctor. */
@@ -90,11 +91,8 @@ export function openAuditFile({
   async function rotate(): Promise<void> {
     if ((await sizeOf(path)) < maxBytes) return
     // Beyond the files: of the oldest, each caller keeps a share.
-    const leaving = await linesOf(`${path}.${keep}`)
-    if (leaving.length > 0) {
-      const kept = keepShares([...(await linesOf(keptPath)), ...leaving], maxBytes)
-      await writeFileAtomic(keptPath, kept.map((line) => `${line}\n`).join(''))
-    }
+    const kept = await keepShares([`${path}.${keep}`, keptPath], maxBytes)
+    if (kept !== undefined) await writeFileAtomic(keptPath, kept)
     await rotateFile(path, maxBytes, keep)
   }
 
@@ -141,6 +139,58 @@ export function openAuditFile({
   }
 }
 
+/** What is kept of these files, newest first, oldest line first; `undefined` if the first of them has no line. */
+async function keepShares(
+  [leaving, kept]: readonly [string, string],
+  maxBytes: number,
+): Promise<Buffer | undefined> {
+  const shares = createShares(maxBytes)
+  let isEmpty = true
+  const count = (line: Buffer): true => {
+    isEmpty = false
+    shares.count(line.toString('utf8'), line.length + 1)
+    return true
+  }
+  await readLinesBackwards(leaving, count)
+  if (isEmpty) return undefined
+  await readLinesBackwards(kept, count)
+  const out = createBackwardsText()
+  const keep = (line: Buffer): true => {
+    const text = line.toString('utf8')
+    if (shares.keeps(text)) out.add(text)
+    return true
+  }
+  for (const file of [leaving, kept]) await readLinesBackwards(file, keep)
+  return out.take()
+}
+
+/** Text made of lines that come last one first; put together in parts, so that no turn is long. */
+function createBackwardsText() {
+  const parts: Buffer[] = []
+  let lines: string[] = []
+  const close = () => {
+    parts.push(
+      Buffer.from(
+        lines
+          .reverse()
+          .map((line) => `${line}\n`)
+          .join(''),
+      ),
+    )
+    lines = []
+  }
+  return {
+    add(line: string) {
+      lines.push(line)
+      if (lines.length >= MAX_NOW) close()
+    },
+    take(): Buffer {
+      close()
+      return Buffer.concat(parts.reverse())
+    },
+  }
+}
+
 /** The lines still in memory are the newest. */
 async function readEntries(
   [path, keptPath]: readonly [string, string],
@@ -150,16 +200,18 @@ async function readEntries(
 ): Promise<readonly AuditEntry[]> {
   const from = new Date(Math.min(Math.max(since, 0), 8.64e15)).toISOString()
   const newestFirst: AuditEntry[] = []
-  const take = (line: string): boolean => {
+  const take = (line: Buffer): boolean => {
     const entry = parseAuditLine(line, from)
     if (entry !== undefined) newestFirst.push(entry)
     return newestFirst.length < MAX_READ
   }
   try {
-    const inMemory = pending.map((line) => line.trimEnd()).reverse()
+    const inMemory = pending
+      .slice(-MAX_READ)
+      .map((line) => Buffer.from(line.trimEnd()))
+      .reverse()
     if (inMemory.every(take)) {
-      await readBackwards(path, keep, take)
-      if (newestFirst.length < MAX_READ) await readBackwards(keptPath, 0, take)
+      if (await readBackwards(path, keep, take)) await readLinesBackwards(keptPath, take)
     }
   } catch (cause) {
     throw new BrokerError('disk_failed', `cannot read the audit log ${path}`, {
