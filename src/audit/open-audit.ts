@@ -9,7 +9,8 @@ import { diskFailed } from '../os/system-error.js'
 import { createSerial } from '../std/async.js'
 import { type Clock, SECOND_MS, type Timer } from '../std/clock.js'
 import type { Log } from '../std/log.js'
-import { type Audit, type AuditEntry, formatAuditLine, parseAuditLine } from './audit.js'
+import { type Audit, type AuditEntry, formatAuditLine } from './audit.js'
+import { createNewestLines } from './newest.js'
 import { createShares } from './shares.js'
 
 export interface AuditFile extends Audit {
@@ -126,7 +127,7 @@ export function openAuditFile({
       // One turn for both, so that no line moves from memory to disk between the two looks.
       turn.run(async () => {
         await flush()
-        return readEntries([path, keptPath], keep, pending, since)
+        return readNewest([path, keptPath], keep, pending, since)
       }),
     problem: () =>
       problem && `${problem}; ${Math.min(pending.length, maxPending)} lines wait in memory, ${lost} are lost`,
@@ -192,26 +193,17 @@ function createBackwardsText() {
 }
 
 /** The lines still in memory are the newest. */
-async function readEntries(
+async function readNewest(
   [path, keptPath]: readonly [string, string],
   keep: number,
   pending: readonly string[],
   since: number,
-): Promise<readonly AuditEntry[]> {
-  const from = new Date(Math.min(Math.max(since, 0), 8.64e15)).toISOString()
-  const newestFirst: AuditEntry[] = []
-  const take = (line: Buffer): boolean => {
-    const entry = parseAuditLine(line, from)
-    if (entry !== undefined) newestFirst.push(entry)
-    return newestFirst.length < MAX_READ
-  }
+): Promise<Iterable<readonly AuditEntry[]>> {
+  const { add, pages } = createNewestLines(since, MAX_READ)
+  const inMemory = pending.slice(-MAX_READ).reverse()
   try {
-    const inMemory = pending
-      .slice(-MAX_READ)
-      .map((line) => Buffer.from(line.trimEnd()))
-      .reverse()
-    if (inMemory.every(take)) {
-      if (await readBackwards(path, keep, take)) await readLinesBackwards(keptPath, take)
+    if (inMemory.every((line) => add(Buffer.from(line.trimEnd())))) {
+      if (await readBackwards(path, keep, add)) await readLinesBackwards(keptPath, add)
     }
   } catch (cause) {
     throw new BrokerError('disk_failed', `cannot read the audit log ${path}`, {
@@ -219,20 +211,7 @@ async function readEntries(
       hint: `ls -l ${path}`,
     })
   }
-  return withCallers(newestFirst.reverse())
-}
-
-/** A caller becomes known after its entry was written. */
-function withCallers(entries: readonly AuditEntry[]): readonly AuditEntry[] {
-  const callers = new Map<string, string>()
-  for (const { action, conn, caller } of entries) {
-    if (action === 'caller' && conn !== undefined && caller !== undefined) callers.set(conn, caller)
-  }
-  return entries
-    .filter(({ action }) => action !== 'caller')
-    .map((entry) =>
-      entry.conn === undefined ? entry : { ...entry, caller: callers.get(entry.conn) ?? 'unknown' },
-    )
+  return pages()
 }
 
 /** Formats a time once for all entries of the same millisecond: under load that is most of the cost of a line. */

@@ -1,24 +1,22 @@
-/** Answers with long lists: rendered a slice at a time, so that no other request waits for the whole of one. */
+/** Answers with long lists: rendered a page at a time, so that no other request waits for the whole of one. */
 
 import { setImmediate } from 'node:timers/promises'
 import type { FastifyReply } from 'fastify'
 
-/** How many items are rendered in one turn. */
-const SLICE = 200
-
-/** Sends `{"NAME": […]}`, with each item as `render` gives it. */
-export async function sendList<Item>(
+/** Sends `{"NAME": […]}`, with each item as `render` gives it. Others get their turn between two pages. */
+export async function sendPages<Item>(
   reply: FastifyReply,
   name: string,
-  items: readonly Item[],
+  pages: Iterable<readonly Item[]>,
   render: (item: Item) => object,
 ): Promise<FastifyReply> {
-  const parts = [Buffer.from(`{${JSON.stringify(name)}:[`)]
-  for (let at = 0; at < items.length; at += SLICE) {
-    const slice = items.slice(at, at + SLICE).map((item) => JSON.stringify(render(item)))
-    parts.push(Buffer.from(`${at === 0 ? '' : ','}${slice.join(',')}`))
+  const parts: Buffer[] = []
+  for (const page of pages) {
+    if (page.length === 0) continue
+    const text = page.map((item) => JSON.stringify(render(item))).join(',')
+    parts.push(Buffer.from(parts.length === 0 ? text : `,${text}`))
     await setImmediate()
   }
-  parts.push(Buffer.from(']}'))
-  return reply.type('application/json; charset=utf-8').send(Buffer.concat(parts))
+  const body = [Buffer.from(`{${JSON.stringify(name)}:[`), ...parts, Buffer.from(']}')]
+  return reply.type('application/json; charset=utf-8').send(Buffer.concat(body))
 }

@@ -1,10 +1,13 @@
 /** Lines of a file from its end to its start, a piece at a time: memory is bounded, and others get their turn. */
 
 import type { FileHandle } from 'node:fs/promises'
+import { setImmediate } from 'node:timers/promises'
 import { usePlainFile } from './private-files.js'
 
+/** What is read at once. */
+const PIECE_BYTES = 64 * 1024
 /** What is looked at in one turn. */
-const PIECE_BYTES = 32 * 1024
+const LINES_AT_ONCE = 64
 /** Longer lines are none of ours, and left out. */
 const MAX_LINE_BYTES = 256 * 1024
 const NEWLINE = 0x0a
@@ -18,7 +21,7 @@ export async function readLinesBackwards(path: string, take: (line: Buffer) => b
     const lines = createLineCutter(take)
     for (let end = size; end > 0; end -= PIECE_BYTES) {
       const start = Math.max(0, end - PIECE_BYTES)
-      if (!lines.add(await readPiece(file, start, end))) return false
+      if (!(await lines.add(await readPiece(file, start, end)))) return false
     }
     return lines.end()
   })
@@ -36,6 +39,7 @@ function createLineCutter(take: (line: Buffer) => boolean) {
   /** The end of a line whose start is in a piece before. */
   let rest: Buffer = Buffer.alloc(0)
   let isTooLong = false
+  let given = 0
 
   const give = (line: Buffer): boolean => {
     const isLeftOut = isTooLong || line.length === 0
@@ -43,12 +47,14 @@ function createLineCutter(take: (line: Buffer) => boolean) {
     return isLeftOut || take(line)
   }
   return {
-    add(piece: Buffer): boolean {
+    async add(piece: Buffer): Promise<boolean> {
       const bytes = rest.length === 0 ? piece : Buffer.concat([piece, rest])
       let end = bytes.length
       for (let at = lastNewline(bytes, end); at >= 0; at = lastNewline(bytes, end)) {
         if (!give(bytes.subarray(at + 1, end))) return false
         end = at
+        given += 1
+        if (given % LINES_AT_ONCE === 0) await setImmediate()
       }
       isTooLong ||= end > MAX_LINE_BYTES
       rest = isTooLong ? Buffer.alloc(0) : bytes.subarray(0, end)
