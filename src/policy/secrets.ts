@@ -2,6 +2,8 @@
 import { BrokerError } from '../base/errors.js'
 
 const NAME = 'include_secrets'
+/** Nobody filters blocks by more than this, and looking at it takes time. */
+const MOST_BYTES = 64 * 1024
 /** What some other server than Prefect's might read as the same name. */
 const LOOKS_LIKE_IT = /include.{0,2}secrets?/iu
 
@@ -58,6 +60,7 @@ export function takesSecretsInBody(path: string): boolean {
  * Prefect might read it in another way than we do.
  */
 export function hideInBody(body: Uint8Array, headers: BodyHeaders): Uint8Array {
+  if (body.length > MOST_BYTES) throw tooLargeToRead()
   const text = textOf(body, headers)
   const members = membersOf(text).filter(({ name }) => LOOKS_LIKE_IT.test(name))
   const [member] = members

@@ -158,6 +158,12 @@ t.test('a JSON object of any form comes out with the same bytes but for the one 
   fc.assert(property, { seed: 13, numRuns: 300 })
 })
 
+t.test('a body may be as deep as it likes, but not of any length', async (t) => {
+  const deep = (depth: number) => `{"x":${'['.repeat(depth)}${']'.repeat(depth)},"include_secrets":true}`
+  t.equal(hide(deep(30_000)), deep(30_000).replace('true', 'false'))
+  t.throws(() => hide(deep(40_000)), { code: 'bad_request', message: /too large/ })
+})
+
 t.test('bodies are looked at where blocks are asked for', async (t) => {
   t.ok(takesSecretsInBody('/block_documents/filter'))
   t.ok(takesSecretsInBody('/accounts/a/workspaces/w/block_documents/filter'))
