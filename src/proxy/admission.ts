@@ -13,7 +13,7 @@ import type { Credentials, Served } from '../serve/credentials.js'
 import { defined } from '../std/defined.js'
 import { type Caller, requirePower, requireProfile } from '../tokens/access.js'
 import type { KnownToken, Tokens } from '../tokens/tokens.js'
-import { requirePolicy } from './ruling.js'
+import { requirePolicy, targetUnder } from './ruling.js'
 
 /** The sender of a request, as far as it is known. */
 export interface Visitor {
@@ -58,7 +58,8 @@ export interface Admission {
   /**
    * Resolves with where the request of a known sender may go. Rejects with `not_found`, `power_missing`,
    * `profile_not_allowed`, `method_not_allowed`, `profile_not_cloud`, `proxy_path_refused`, `policy_refused`,
-   * `prefect_unreachable` if the profile points at this proxy, and whatever `credentials.serve` throws.
+   * `prefect_unreachable` if the profile points at this proxy, `bad_request` for a query that hides what it asks for, and
+   * whatever `credentials.serve` throws.
    */
   admit(request: IncomingMessage, visitor: Visitor): Promise<Visit>
 }
@@ -124,7 +125,7 @@ export function createAdmission({
       const upstream = findUpstream(resolved)
       if (ownAddresses().includes(upstream.host)) throw pointsAtUs(target.profile)
       const visit = { ...visitor, target, served, upstream }
-      return ruling === undefined ? visit : { ...visit, ruling }
+      return ruling === undefined ? visit : { ...visit, target: targetUnder(ruling, target), ruling }
     },
   }
 }

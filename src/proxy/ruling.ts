@@ -2,9 +2,18 @@
 
 import { BrokerError } from '../base/errors.js'
 import { type Policy, type Ruling, ruleOn } from '../policy/policy.js'
+import {
+  type BodyHeaders,
+  hideInBody,
+  hideInQuery,
+  takesSecretsInBody,
+  tooLargeToRead,
+} from '../policy/secrets.js'
+import type { ProxyTarget } from '../prefect/proxied.js'
 import { cleanText } from '../std/text.js'
 import type { KnownToken } from '../tokens/tokens.js'
 import type { Effect } from '../wire/kinds.js'
+import type { ProxyBody } from './body.js'
 
 /**
  * Returns how the request is ruled; `undefined` for a token without a policy and without questions, for which nothing is
@@ -43,4 +52,27 @@ function reasonOf({ may, deny = [] }: Policy, { operation, effect }: Ruling): st
   if (effect === undefined)
     return `only the policy 'all' includes what prefect-auth does not know, and its policy is '${may}'`
   return `that ${DOES[effect]}, which its policy '${may}' does not include`
+}
+
+/** Where the request goes; no Secret block is asked for if the policy hides them. Throws `bad_request`. */
+export function targetUnder({ hidesSecrets }: Ruling, target: ProxyTarget): ProxyTarget {
+  return hidesSecrets ? { ...target, query: hideInQuery(target.query) } : target
+}
+
+/** What is sent there, likewise. Throws `bad_request`, also for a body that cannot be looked at as a whole. */
+export function bodyUnder(
+  ruling: Ruling | undefined,
+  path: string,
+  headers: BodyHeaders,
+  body: ProxyBody,
+): ProxyBody {
+  if (ruling?.hidesSecrets !== true || !takesSecretsInBody(path)) return body
+  switch (body.kind) {
+    case 'none':
+      return body
+    case 'whole':
+      return { kind: 'whole', bytes: Buffer.from(hideInBody(body.bytes, headers)) }
+    case 'stream':
+      throw tooLargeToRead()
+  }
 }
