@@ -15,6 +15,13 @@ export function accountRoutes({ directory }: { readonly directory: Directory }):
   const at = '/accounts/:accountId'
   return [
     { method: 'GET', path: `${at}/`, run: (request) => json(200, accountJson(memberOf(request, directory))) },
+    // As Prefect's MCP server asks (prefect-mcp 0.0.1b13), and for its tool `review_rate_limits`.
+    { method: 'GET', path: at, run: (request) => json(200, accountJson(memberOf(request, directory))) },
+    {
+      method: 'GET',
+      path: `${at}/rate-limits/usage`,
+      run: (request) => json(200, { account: memberOf(request, directory).id, minutes: [], keys: {} }),
+    },
     {
       method: 'GET',
       path: `${at}/settings`,

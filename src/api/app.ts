@@ -36,6 +36,7 @@ import { loginRoutes } from './logins.js'
 import { createMetrics, metricsRoutes } from './metrics.js'
 import { createRouteBook, openapiRoutes, type RouteFacts } from './openapi.js'
 import { pageRoutes } from './page.js'
+import { policyRoutes } from './policies.js'
 import { profileRoutes } from './profiles.js'
 import { serviceAccountRoutes } from './service-accounts.js'
 import { statusRoutes } from './status.js'
@@ -56,6 +57,7 @@ const NOUNS = [
   serviceAccountRoutes,
   tokenRoutes,
   pageRoutes,
+  policyRoutes,
   fileRoutes,
   eventRoutes,
   auditRoutes,

@@ -1,8 +1,8 @@
 /** The audit log: who got or changed what, and who was refused. */
 
 import type { AuditEntry } from '../audit/audit.js'
+import { sendPages } from '../http/long-list.js'
 import type { ApiServer } from '../http/schema.js'
-import { defined } from '../std/defined.js'
 import { type AuditEntry as AuditEntryView, auditList, auditQuery } from '../wire/events.js'
 import type { RouteContext } from './context.js'
 import { renderTime } from './view.js'
@@ -17,15 +17,15 @@ export function auditRoutes(api: ApiServer, { audit }: RouteContext): void {
     },
     async (request, reply) => {
       const { since } = request.query
-      const entries = await audit.read(since === undefined ? undefined : Date.parse(since))
-      return reply.send({ entries: entries.map(renderEntry) })
+      const pages = await audit.read(since === undefined ? undefined : Date.parse(since))
+      return sendPages(reply, 'entries', pages, renderEntry)
     },
   )
 }
 
-/** No secret is in an entry: keys are named by fingerprint, tokens by id. */
-function renderEntry(entry: AuditEntry): AuditEntryView {
-  return defined({
+/** No secret is in an entry: keys are named by fingerprint, tokens by id. What is undefined is not in the JSON. */
+function renderEntry(entry: AuditEntry): Rendered {
+  return {
     at: renderTime(entry.at),
     action: entry.action,
     outcome: entry.outcome,
@@ -38,5 +38,7 @@ function renderEntry(entry: AuditEntry): AuditEntryView {
     code: entry.code,
     caller: entry.caller,
     count: entry.count,
-  })
+  }
 }
+
+type Rendered = { readonly [Field in keyof AuditEntryView]-?: AuditEntryView[Field] | undefined }

@@ -65,8 +65,11 @@ export interface Audit {
    * the file when this returns, so that a kill cannot lose it.
    */
   record(entry: Omit<AuditEntry, 'at'>, options?: { readonly isUrgent?: boolean }): void
-  /** Entries at or after `since` (epoch ms), oldest first, at most the newest 10 000. Rejects with `disk_failed`. */
-  read(since?: number): Promise<readonly AuditEntry[]>
+  /**
+   * Entries at or after `since` (epoch ms), oldest first, of at most the newest 10 000 lines; a page is short work. Rejects
+   * with `disk_failed`.
+   */
+  read(since?: number): Promise<Iterable<readonly AuditEntry[]>>
   /** Writes what is pending; later records are dropped. */
   close(): Promise<void>
 }
@@ -126,10 +129,14 @@ export function formatAuditLine(time: string, entry: Omit<AuditEntry, 'at'>): st
   return `${PREFIX}${time}",${rest.slice(1)}\n`
 }
 
-/** Returns `undefined` for half a line, a foreign line, or one before `since` (RFC 3339, UTC, milliseconds). */
-export function parseAuditLine(line: string, since: string): AuditEntry | undefined {
-  if (!line.startsWith(PREFIX)) return undefined
-  if (line.slice(PREFIX.length, PREFIX.length + TIME_LENGTH) < since) return undefined
+/** Whether the bytes begin like a line of ours, at or after `since` (RFC 3339, UTC, milliseconds). */
+export function isAuditLine(line: Buffer, since: string): boolean {
+  const head = line.toString('latin1', 0, PREFIX.length + TIME_LENGTH)
+  return head.startsWith(PREFIX) && head.slice(PREFIX.length) >= since
+}
+
+/** Returns `undefined` for half a line, or a foreign one. */
+export function parseAuditLine(line: string): AuditEntry | undefined {
   try {
     const read = lineFields.safeParse(JSON.parse(line))
     return read.success ? toEntry(read.data) : undefined

@@ -3,13 +3,15 @@
 import { join } from 'node:path'
 import { BrokerError } from '../base/errors.js'
 import { writeFileAtomic } from '../os/atomic-file.js'
-import { appendNow, appendToFile, linesOf, readBackwards, rotateFile, sizeOf } from '../os/rotating-file.js'
+import { readLinesBackwards } from '../os/lines.js'
+import { appendNow, appendToFile, readBackwards, rotateFile, sizeOf } from '../os/rotating-file.js'
 import { diskFailed } from '../os/system-error.js'
 import { createSerial } from '../std/async.js'
 import { type Clock, SECOND_MS, type Timer } from '../std/clock.js'
 import type { Log } from '../std/log.js'
-import { type Audit, type AuditEntry, formatAuditLine, parseAuditLine } from './audit.js'
-import { keepShares } from './shares.js'
+import { type Audit, type AuditEntry, formatAuditLine } from './audit.js'
+import { createNewestLines } from './newest.js'
+import { createShares } from './shares.js'
 
 export interface AuditFile extends Audit {
   /** The current problem with the disk, for status and doctor. */
@@ -90,11 +92,8 @@ export function openAuditFile({
   async function rotate(): Promise<void> {
     if ((await sizeOf(path)) < maxBytes) return
     // Beyond the files: of the oldest, each caller keeps a share.
-    const leaving = await linesOf(`${path}.${keep}`)
-    if (leaving.length > 0) {
-      const kept = keepShares([...(await linesOf(keptPath)), ...leaving], maxBytes)
-      await writeFileAtomic(keptPath, kept.map((line) => `${line}\n`).join(''))
-    }
+    const kept = await keepShares([`${path}.${keep}`, keptPath], maxBytes)
+    if (kept !== undefined) await writeFileAtomic(keptPath, kept)
     await rotateFile(path, maxBytes, keep)
   }
 
@@ -128,7 +127,7 @@ export function openAuditFile({
       // One turn for both, so that no line moves from memory to disk between the two looks.
       turn.run(async () => {
         await flush()
-        return readEntries([path, keptPath], keep, pending, since)
+        return readNewest([path, keptPath], keep, pending, since)
       }),
     problem: () =>
       problem && `${problem}; ${Math.min(pending.length, maxPending)} lines wait in memory, ${lost} are lost`,
@@ -141,25 +140,70 @@ export function openAuditFile({
   }
 }
 
+/** What is kept of these files, newest first, oldest line first; `undefined` if the first of them has no line. */
+async function keepShares(
+  [leaving, kept]: readonly [string, string],
+  maxBytes: number,
+): Promise<Buffer | undefined> {
+  const shares = createShares(maxBytes)
+  let isEmpty = true
+  const count = (line: Buffer): true => {
+    isEmpty = false
+    shares.count(line.toString('utf8'), line.length + 1)
+    return true
+  }
+  await readLinesBackwards(leaving, count)
+  if (isEmpty) return undefined
+  await readLinesBackwards(kept, count)
+  const out = createBackwardsText()
+  const keep = (line: Buffer): true => {
+    const text = line.toString('utf8')
+    if (shares.keeps(text)) out.add(text)
+    return true
+  }
+  for (const file of [leaving, kept]) await readLinesBackwards(file, keep)
+  return out.take()
+}
+
+/** Text made of lines that come last one first; put together in parts, so that no turn is long. */
+function createBackwardsText() {
+  const parts: Buffer[] = []
+  let lines: string[] = []
+  const close = () => {
+    parts.push(
+      Buffer.from(
+        lines
+          .reverse()
+          .map((line) => `${line}\n`)
+          .join(''),
+      ),
+    )
+    lines = []
+  }
+  return {
+    add(line: string) {
+      lines.push(line)
+      if (lines.length >= MAX_NOW) close()
+    },
+    take(): Buffer {
+      close()
+      return Buffer.concat(parts.reverse())
+    },
+  }
+}
+
 /** The lines still in memory are the newest. */
-async function readEntries(
+async function readNewest(
   [path, keptPath]: readonly [string, string],
   keep: number,
   pending: readonly string[],
   since: number,
-): Promise<readonly AuditEntry[]> {
-  const from = new Date(Math.min(Math.max(since, 0), 8.64e15)).toISOString()
-  const newestFirst: AuditEntry[] = []
-  const take = (line: string): boolean => {
-    const entry = parseAuditLine(line, from)
-    if (entry !== undefined) newestFirst.push(entry)
-    return newestFirst.length < MAX_READ
-  }
+): Promise<Iterable<readonly AuditEntry[]>> {
+  const { add, pages } = createNewestLines(since, MAX_READ)
+  const inMemory = pending.slice(-MAX_READ).reverse()
   try {
-    const inMemory = pending.map((line) => line.trimEnd()).reverse()
-    if (inMemory.every(take)) {
-      await readBackwards(path, keep, take)
-      if (newestFirst.length < MAX_READ) await readBackwards(keptPath, 0, take)
+    if (inMemory.every((line) => add(Buffer.from(line.trimEnd())))) {
+      if (await readBackwards(path, keep, add)) await readLinesBackwards(keptPath, add)
     }
   } catch (cause) {
     throw new BrokerError('disk_failed', `cannot read the audit log ${path}`, {
@@ -167,20 +211,7 @@ async function readEntries(
       hint: `ls -l ${path}`,
     })
   }
-  return withCallers(newestFirst.reverse())
-}
-
-/** A caller becomes known after its entry was written. */
-function withCallers(entries: readonly AuditEntry[]): readonly AuditEntry[] {
-  const callers = new Map<string, string>()
-  for (const { action, conn, caller } of entries) {
-    if (action === 'caller' && conn !== undefined && caller !== undefined) callers.set(conn, caller)
-  }
-  return entries
-    .filter(({ action }) => action !== 'caller')
-    .map((entry) =>
-      entry.conn === undefined ? entry : { ...entry, caller: callers.get(entry.conn) ?? 'unknown' },
-    )
+  return pages()
 }
 
 /** Formats a time once for all entries of the same millisecond: under load that is most of the cost of a line. */

@@ -7,30 +7,57 @@ export function holderOf(line: string): string {
   return line.includes('"outcome":"refused"') ? 'refused' : 'owner'
 }
 
+interface Shares {
+  /** Counts a line of so many bytes, newest first. */
+  count(line: string, bytes: number): void
+  /** Once all are counted, asked for the same lines in the same order: whether this one is kept. */
+  keeps(line: string): boolean
+}
+
 /**
- * The newest lines of each holder, in the order given, of at most `bytes` together. Whoever needs less than an equal share
- * leaves the rest to the others. Pure.
+ * The newest lines of each holder, of at most `bytes` together. Whoever needs less than an equal share leaves the rest to the
+ * others. Pure; the lines are passed twice, so that none has to be held.
  */
-export function keepShares(lines: readonly string[], bytes: number): readonly string[] {
-  const byHolder = new Map<string, { readonly at: number; readonly size: number }[]>()
-  for (const [at, line] of lines.entries()) {
-    const own = byHolder.get(holderOf(line)) ?? []
-    own.push({ at, size: Buffer.byteLength(line) + 1 })
-    byHolder.set(holderOf(line), own)
+export function createShares(bytes: number): Shares {
+  const sizes = new Map<string, number[]>()
+  /** How many lines of each are still to be kept. */
+  let left: Map<string, number> | undefined
+  return {
+    count(line, size) {
+      const holder = holderOf(line)
+      const own = sizes.get(holder)
+      if (own === undefined) sizes.set(holder, [size])
+      else own.push(size)
+    },
+    keeps(line) {
+      left ??= divide(sizes, bytes)
+      const holder = holderOf(line)
+      const more = left.get(holder) ?? 0
+      left.set(holder, more - 1)
+      return more > 0
+    },
   }
-  const sizeOf = (own: readonly { readonly size: number }[]) => own.reduce((sum, { size }) => sum + size, 0)
-  const holders = [...byHolder.values()].sort((a, b) => sizeOf(a) - sizeOf(b))
-  const kept = new Set<number>()
+}
+
+/** How many of its newest lines each holder keeps. */
+function divide(sizes: ReadonlyMap<string, readonly number[]>, bytes: number): Map<string, number> {
+  const totalOf = (own: readonly number[]) => own.reduce((sum, size) => sum + size, 0)
+  const holders = [...sizes]
+    .map(([holder, own]) => ({ holder, own, total: totalOf(own) }))
+    .sort((a, b) => a.total - b.total)
+  const counts = new Map<string, number>()
   let left = bytes
-  for (const [index, own] of holders.entries()) {
+  for (const [index, { holder, own }] of holders.entries()) {
     const share = left / (holders.length - index)
     let used = 0
-    for (const { at, size } of own.reverse()) {
+    let count = 0
+    for (const size of own) {
       if (used + size > share) break
       used += size
-      kept.add(at)
+      count += 1
     }
+    counts.set(holder, count)
     left -= used
   }
-  return lines.filter((_, at) => kept.has(at))
+  return counts
 }

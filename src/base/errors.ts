@@ -34,6 +34,9 @@ export const ERROR_CODES = {
   token_parked: { kind: 'unavailable', retry: 'soon' },
   token_not_found: { kind: 'not_found', retry: 'never' },
   proxy_path_refused: { kind: 'denied', retry: 'never' },
+  policy_refused: { kind: 'denied', retry: 'never' },
+  policy_unknown: { kind: 'invalid', retry: 'never' },
+  operation_unknown: { kind: 'invalid', retry: 'never' },
   // settings and this machine
   setting_invalid: { kind: 'invalid', retry: 'never' },
   state_dir_unsafe: { kind: 'unavailable', retry: 'never' },

@@ -19,12 +19,12 @@ import {
   type ProfileNote,
   type ProfileRecord,
   profileRecord,
-  profilesServing,
   promoted,
   withKey,
   withNote,
   withoutChange,
 } from './ledger.js'
+import { createLedgerIndex, type LedgerIndex } from './ledger-index.js'
 
 export type { HeldSecret }
 
@@ -52,6 +52,8 @@ export interface KeyKeeper {
   /** The key under this item, if it is genuine: see `genuineKey`. */
   keyOf(item: string): Secret | undefined
   ledger(): Ledger
+  /** Finds keys and profiles in a ledger; default: the current one. */
+  index(ledger?: Ledger): LedgerIndex
   profile(name: string): ProfileRecord
   /** The record of the profile's current key, with its item. */
   current(profile: string): KeyRecord | undefined
@@ -105,6 +107,8 @@ export interface KeyKeeper {
   onChange(listener: () => void): () => void
 }
 
+const MISSING: HeldSecret = { kind: 'missing' }
+
 /** While it runs, a locked or hung keyring stops changes, not jobs: secrets are served from memory. */
 export function createKeyKeeper({
   vault,
@@ -121,6 +125,8 @@ export function createKeyKeeper({
 }): KeyKeeper {
   const secrets = new Map<string, HeldSecret>()
   const listeners = new Set<() => void>()
+  const indexOf = createLedgerIndex()
+  const index = (of = ledger.read()) => indexOf(of)
 
   const changed = () => {
     for (const listener of listeners) listener()
@@ -193,10 +199,9 @@ export function createKeyKeeper({
     const fingerprint = key.fingerprint()
     // A fingerprint has 48 bits: where the text is known, that decides.
     const isIt = ({ item }: KeyRecord) => keyOf(item)?.equals(key) ?? true
-    const found = Object.values(ledger.read().keys).filter(
-      (record) => record.fingerprint === fingerprint && record.cloudApiUrl === cloudApiUrl && isIt(record),
-    )
-    return found.find(({ item }) => profilesServing(ledger.read(), item).length > 0) ?? found[0]
+    const { keysWith, profilesServing } = index()
+    const found = keysWith(fingerprint).filter((record) => record.cloudApiUrl === cloudApiUrl && isIt(record))
+    return found.find(({ item }) => profilesServing(item).length > 0) ?? found[0]
   }
 
   const store: KeyKeeper['store'] = async (key, about) => {
@@ -208,8 +213,11 @@ export function createKeyKeeper({
       secrets.set(item, { kind: 'held', secret: key, apiUrl })
     }
     const fingerprint = key.fingerprint()
-    const isOut = ({ handedOut, ...other }: KeyRecord) => handedOut && other.fingerprint === fingerprint
-    const handedOut = about.handedOut === true || Object.values(ledger.read().keys).some(isOut)
+    const handedOut =
+      about.handedOut === true ||
+      index()
+        .keysWith(fingerprint)
+        .some((one) => one.handedOut)
     const fresh: KeyRecord = { ...about, item, fingerprint, handedOut }
     await update((current) => withKey(current, mergedKey(current.keys[item], fresh)))
     return ledger.read().keys[item] ?? fresh
@@ -234,9 +242,10 @@ export function createKeyKeeper({
       for (const item of secrets.keys()) secrets.set(item, { kind: 'failed', error })
       changed()
     },
-    held: (item) => secrets.get(item) ?? { kind: 'missing' },
+    held: (item) => secrets.get(item) ?? MISSING,
     keyOf,
     ledger: () => ledger.read(),
+    index,
     profile,
     current: (name) => currentKey(ledger.read(), name),
     find,

@@ -1,15 +1,7 @@
 /** Keys that several profiles have: whose they are, and what becomes of them when one profile gives them up. Pure. */
 
 import type { Owner } from '../prefect/cloud.js'
-import { type KeyRecord, type Ledger, profilesServing, withKey } from './ledger.js'
-
-/** Whose key it is, if a profile tells: one that is served it, or another one of the same user. */
-export function ownerOf({ profiles }: Ledger, { item, userId }: KeyRecord): Owner | undefined {
-  const all = Object.values(profiles)
-  const isUsers = (owner: Owner | undefined) => owner?.kind === 'user' && owner.id === userId
-  return (all.find(({ currentItem }) => currentItem === item) ?? all.find(({ owner }) => isUsers(owner)))
-    ?.owner
-}
+import { type Ledger, profilesServing, withKey } from './ledger.js'
 
 /** The key with the user who owns it, as far as that is known. */
 export function withUser(ledger: Ledger, item: string, owner: Owner | undefined): Ledger {

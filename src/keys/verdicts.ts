@@ -34,7 +34,7 @@ export function createVerdicts({
   clock,
   log,
 }: {
-  readonly keeper: Pick<KeyKeeper, 'ledger' | 'noteKey'>
+  readonly keeper: Pick<KeyKeeper, 'index' | 'noteKey'>
   readonly events: Events
   readonly times: ServerTimes
   readonly clock: Clock
@@ -47,9 +47,10 @@ export function createVerdicts({
   const nameOf = (cloudApiUrl: string, fingerprint: string) => JSON.stringify([cloudApiUrl, fingerprint])
 
   const recordsOf = (cloudApiUrl: string, fingerprint: string): readonly KeyRecord[] =>
-    Object.values(keeper.ledger().keys).filter(
-      (record) => record.cloudApiUrl === cloudApiUrl && record.fingerprint === fingerprint,
-    )
+    keeper
+      .index()
+      .keysWith(fingerprint)
+      .filter((record) => record.cloudApiUrl === cloudApiUrl)
 
   /** What an earlier run has noted, moved to this run's clock. */
   const remembered = (records: readonly KeyRecord[]): Standing => {

@@ -3,25 +3,28 @@
 import { copyFile, link, rename, unlink } from 'node:fs/promises'
 import type { z } from 'zod'
 import { BrokerError, isBrokerError } from '../base/errors.js'
-import { createSerial } from '../std/async.js'
 import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
 import { type OnRefused, writeFileAtomic } from './atomic-file.js'
+import { createKeptValue } from './kept-value.js'
 import { readPrivateFile } from './private-files.js'
 import { ASIDE, type Aside, isObject, type RecordKinds, siftRecords } from './records.js'
 import { diskFailed, isMissing } from './system-error.js'
 
 export interface Document<T> {
   read(): T
-  /** Replaces the document by `change(read())`, one at a time. The new value is visible once it survives a power cut. */
+  /**
+   * Replaces the document by `change(read())`, one at a time. The new value is visible once it survives a power cut. Updates
+   * that wait together are one write: if it fails, all of them reject, and none of them has happened.
+   */
   update(change: (current: T) => T): Promise<T>
 }
 
 /** A document whose memory counts, whatever the disk does. */
 export interface NotedDocument<T> extends Document<T> {
   /**
-   * For what has happened and cannot be refused: visible even if the disk fails, and written once it works. Never rejects.
-   * Returns whether it is durable.
+   * For what has happened and cannot be refused: visible even if the disk fails, and written once it works. Notes that
+   * wait together are one write. Never rejects. Returns whether it is durable.
    */
   note(change: (current: T) => T): Promise<boolean>
 }
@@ -89,13 +92,10 @@ type Loaded<T> = Good<T> | { readonly kind: 'missing' } | { readonly kind: 'corr
 export async function openDocument<T>(deps: OpenDocumentDeps<T>): Promise<OpenedDocument<T>> {
   const { path, log, format, permit, write = writeFileAtomic } = deps
   const { origin, notices, found } = await readDocument(deps)
-  let value = found?.value ?? deps.empty
   let seq = found?.seq ?? 0
   /** The last one that is certainly on the disk. */
   let written = seq
   let problem: BrokerError | undefined
-  let isBehind = false
-  const serial = createSerial()
 
   /** Told once per outage: a full disk is no reason to fill it with log lines. */
   const setProblem = (found: BrokerError | undefined): void => {
@@ -107,7 +107,6 @@ export async function openDocument<T>(deps: OpenDocumentDeps<T>): Promise<Opened
     deps.onProblem?.(found)
   }
 
-  /** Whatever a failed write has left on the disk: memory is written over it later. */
   const save = async (next: T): Promise<void> => {
     seq += 1
     const content = { format, seq, ...next, ...(hasAny(found?.aside) ? { [ASIDE]: found?.aside } : {}) }
@@ -116,50 +115,26 @@ export async function openDocument<T>(deps: OpenDocumentDeps<T>): Promise<Opened
       const { onRefused } = deps
       const how = { beforeRename: () => keepPrevious(path), ...defined({ onRefused }) }
       await write(path, `${JSON.stringify(content)}\n`, how)
-      isBehind = false
       written = seq
       setProblem(undefined)
     } catch (error) {
       const failure = isBrokerError(error) ? error : diskFailed('write', path, error)
-      isBehind = true
       setProblem(failure)
       throw failure
     }
   }
-  const attempt = (next: T): Promise<boolean> =>
-    save(next).then(
-      () => true,
-      () => false,
-    )
+  const isOld = origin === 'previous'
+  const { read, update, note, retry } = createKeptValue(found?.value ?? deps.empty, save, isOld || undefined)
 
   // Saved at once: the next start must not depend on the previous version again.
-  if (origin === 'previous') await attempt(value)
+  if (isOld) await retry()
   return {
     notices,
     origin,
     format: found?.format,
-    read: () => value,
+    ...{ read, update, note, retry },
     seq: () => seq,
     problem: () => problem,
-    update: (change) =>
-      serial.run(async () => {
-        const next = change(value)
-        if (next === value) return value
-        await save(next)
-        value = next
-        return next
-      }),
-    note: (change) =>
-      serial.run(async () => {
-        const next = change(value)
-        if (next === value) return !isBehind
-        value = next
-        return attempt(next)
-      }),
-    retry: () =>
-      serial.run(async () => {
-        if (isBehind) await attempt(value)
-      }),
     async isOurs() {
       const onDisk = await load(deps, path).catch(() => undefined)
       return onDisk?.kind === 'good'

@@ -57,7 +57,15 @@ export async function readPrivateFile(path: string): Promise<Buffer | undefined>
  * error, and with `state_dir_unsafe` if it is a pipe, a device, a socket or a directory: reading one may never end.
  */
 export async function readPlainFile(path: string): Promise<Buffer | undefined> {
-  return withPlainFile(path, 0, (file) => file.readFile())
+  return usePlainFile(path, (file) => file.readFile())
+}
+
+/** Works on such a file; rejects as `readPlainFile` does, or with what `work` rejects with. */
+export async function usePlainFile<T>(
+  path: string,
+  work: (file: FileHandle, facts: Stats) => Promise<T>,
+): Promise<T | undefined> {
+  return withPlainFile(path, 0, work)
 }
 
 /** Opens without waiting for a pipe's other end, and works on plain files only. */

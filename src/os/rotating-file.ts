@@ -1,7 +1,7 @@
 /** Append-only files that are rotated by size: `file`, `file.1` (newer) … `file.N` (oldest). */
 import { closeSync, constants, fchmodSync, fstatSync, openSync, readSync, writeSync } from 'node:fs'
 import { type FileHandle, open, rename, stat } from 'node:fs/promises'
-import { readPlainFile } from './private-files.js'
+import { readLinesBackwards } from './lines.js'
 import { ignoreMissing } from './system-error.js'
 
 /** A pipe or device in the file's place must not make the writer wait. */
@@ -48,12 +48,6 @@ export function appendNow(path: string, text: string): void {
   }
 }
 
-/** The lines of a file, oldest first; none if it is missing. */
-export async function linesOf(path: string): Promise<readonly string[]> {
-  const text = (await readPlainFile(path))?.toString('utf8')
-  return text?.split('\n').filter((line) => line !== '') ?? []
-}
-
 async function endsWithNewline(file: FileHandle, size: number): Promise<boolean> {
   if (size === 0) return true
   const { buffer } = await file.read(Buffer.alloc(1), 0, 1, size - 1)
@@ -69,17 +63,16 @@ export async function rotateFile(path: string, maxBytes: number, keep: number): 
   }
 }
 
-/** Passes every line to `take`, newest first, until it returns false. Missing files hold no lines. */
+/** Passes the lines of all these files to `take`, newest first, until it returns false; see `readLinesBackwards`. */
 export async function readBackwards(
   path: string,
   keep: number,
-  take: (line: string) => boolean,
-): Promise<void> {
+  take: (line: Buffer) => boolean,
+): Promise<boolean> {
   for (let number = 0; number <= keep; number += 1) {
-    const content = await readPlainFile(number === 0 ? path : `${path}.${number}`)
-    const lines = content?.toString('utf8').split('\n').reverse() ?? []
-    if (!lines.every((line) => line === '' || take(line))) return
+    if (!(await readLinesBackwards(number === 0 ? path : `${path}.${number}`, take))) return false
   }
+  return true
 }
 
 export async function sizeOf(path: string): Promise<number> {

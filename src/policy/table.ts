@@ -27,6 +27,7 @@ export const OUTSIDE: readonly string[] = [
   'GET /accounts/{account}/ip_allowlist',
   'GET /accounts/{account}/ip_allowlist/my_access',
   'GET /accounts/{account}/events/out',
+  'GET /accounts/{account}/rate-limits/usage',
   'GET /accounts/{account}/workspaces',
   'POST /accounts/{account}/workspaces/filter',
   'POST /accounts/{account}/workspaces/count',

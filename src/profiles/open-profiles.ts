@@ -124,7 +124,7 @@ function createLooker({ path, clock, log, watcher, run }: LookerDependencies): L
   async function look(how: 'patient' | 'final'): Promise<void> {
     if (isClosed) return
     lookedAt = clock.monotonic()
-    const finding = judgeFile(path, await readProfilesFile(path))
+    const finding = judgeFile(path, await readProfilesFile(path), held)
     await watcher?.rearm()
     const isBad = finding.state !== 'good'
     if (how === 'patient' && isBad && finding.state !== held.reading.state) {

@@ -89,11 +89,15 @@ export function unread(path: string, now: number): HeldReading {
   return { reading: { path, file: { profiles: new Map() }, readAt: now, state: 'missing' } }
 }
 
-export function judgeFile(path: string, found: FoundFile): Finding {
+/** `known`: the last good text with what was made of it, which is not made again. */
+export function judgeFile(path: string, found: FoundFile, known?: HeldReading): Finding {
   if (found.kind === 'missing') return { state: 'missing', problem: `${path} is gone` }
   if (found.kind !== 'text') return { state: found.kind, problem: `${path} ${found.problem}` }
   if (isBlank(found)) return { state: 'empty', problem: `${path} is empty` }
-  const parsed = parseProfiles(found.text)
+  const parsed =
+    found.text === known?.text
+      ? ({ kind: 'good', file: known.reading.file } as const)
+      : parseProfiles(found.text)
   if (parsed.kind === 'invalid') return { state: 'invalid', problem: `${path} ${parsed.problem}` }
   const warnings = fileWarnings(path, found, parsed.file)
   return { state: 'good', text: found.text, file: parsed.file, warnings }

@@ -20,6 +20,7 @@ import {
 } from './headers.js'
 import { keyRejected, upstreamFailed } from './parking.js'
 import type { Renew } from './rejection.js'
+import { bodyUnder } from './ruling.js'
 import type { Meter } from './traffic.js'
 
 interface Exchange {
@@ -106,7 +107,8 @@ export function createExchange({ renew, authorizer, dispatcherFor, limits, clock
 
   async function forward(exchange: Exchange, purse: Purse): Promise<void> {
     const { visit, request, meter } = exchange
-    const body = await readBody(request, limits, clock, purse)
+    const read = await readBody(request, limits, clock, purse)
+    const body = bodyUnder(visit.ruling, visit.target.path, request.headers, read)
     const first = await send(exchange, body)
     if (first.kind === 'answered') return
     const { method } = request

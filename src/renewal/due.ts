@@ -1,7 +1,7 @@
 /** The key that is served for a profile, with its renewal plan; and when something is due next. */
 
 import type { KeyKeeper } from '../keys/keeper.js'
-import { type KeyRecord, type LastRenewal, type ProfileRecord, profilesServing } from '../keys/ledger.js'
+import type { KeyRecord, LastRenewal, ProfileRecord } from '../keys/ledger.js'
 import type { Owner } from '../prefect/cloud.js'
 import type { ServerTimes } from '../prefect/server-time.js'
 import type { Credentials } from '../serve/credentials.js'
@@ -19,8 +19,8 @@ export interface CurrentKey {
 }
 
 interface Holders {
-  readonly keeper: Pick<KeyKeeper, 'current' | 'keyOf' | 'profile' | 'ledger'>
-  readonly credentials: Pick<Credentials, 'states'>
+  readonly keeper: Pick<KeyKeeper, 'current' | 'keyOf' | 'profile' | 'index' | 'ledger'>
+  readonly credentials: Pick<Credentials, 'listed'>
 }
 
 /** As `findHeldKey`, but undefined for a rejected one: what is not served is not renewed. */
@@ -37,7 +37,7 @@ export function findHeldKey({ keeper, credentials }: Holders, profile: string): 
   const record = keeper.current(profile)
   const key = record === undefined ? undefined : keeper.keyOf(record.item)
   if (record === undefined || key === undefined) return undefined
-  const state = credentials.states().find(({ resolved }) => resolved.name === profile)
+  const state = credentials.listed(profile)
   if (state?.resolved.kind !== 'cloud' || state.keySource !== 'vault') return undefined
   if (state.resolved.cloudApiUrl !== record.cloudApiUrl) return undefined
   const known = keeper.profile(profile)
@@ -51,10 +51,9 @@ export function findHeldKey({ keeper, credentials }: Holders, profile: string): 
  */
 export function renewerOf(holders: Holders, profile: string): string {
   const { currentItem = '' } = holders.keeper.profile(profile)
-  const ledger = holders.keeper.ledger()
-  const sharing = profilesServing(ledger, currentItem)
+  const sharing = holders.keeper.index().profilesServing(currentItem)
   if (sharing.length < 2) return profile
-  const made = ledger.keys[currentItem]?.profile
+  const made = holders.keeper.ledger().keys[currentItem]?.profile
   const ordered = [...sharing.filter((name) => name === made), ...sharing]
   return ordered.find((name) => findHeldKey(holders, name) !== undefined) ?? profile
 }

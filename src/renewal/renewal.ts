@@ -138,7 +138,8 @@ function createRenewalAdmin({
     },
     view(profile) {
       const { cloudApiUrl = '' } = keeper.current(profile) ?? {}
-      return viewRenewal(keeper.ledger(), profile, times.of(cloudApiUrl).clock.now())
+      const own = keeper.index().ownKeys(profile)
+      return viewRenewal(keeper.ledger(), profile, own, times.of(cloudApiUrl).clock.now())
     },
   }
 }

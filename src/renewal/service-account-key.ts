@@ -93,7 +93,7 @@ async function share(parts: ServiceAccountParts, entry: BotEntry): Promise<BotEn
 }
 
 function isThere(credentials: ServiceAccountParts['credentials'], profile: string): boolean {
-  return credentials.states().some(({ resolved }) => resolved.name === profile)
+  return credentials.listed(profile) !== undefined
 }
 
 /** Makes the new key current if Prefect accepts it. On failure the entry is left for `recover`. */

@@ -1,14 +1,7 @@
 /** The state of a profile's renewal, for status, readiness and doctor. Pure. */
 
 import { retryOf } from '../base/errors.js'
-import {
-  currentKey,
-  type KeyRecord,
-  keysOf,
-  type LastRenewal,
-  type Ledger,
-  profileRecord,
-} from '../keys/ledger.js'
+import { currentKey, type KeyRecord, type LastRenewal, type Ledger, profileRecord } from '../keys/ledger.js'
 import { shownName } from '../profiles/bundled.js'
 import { DAY_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
@@ -33,17 +26,23 @@ export interface RenewalView {
   readonly oldKeys: readonly OldKey[]
 }
 
-/** Undefined if we hold no key for the profile. `now`: epoch ms, corrected by Prefect's. */
-export function viewRenewal(ledger: Ledger, profile: string, now: number): RenewalView | undefined {
+/**
+ * Undefined if we hold no key for the profile. `own`: the keys that are the profile's own. `now`: epoch ms, corrected by
+ * Prefect's.
+ */
+export function viewRenewal(
+  ledger: Ledger,
+  profile: string,
+  own: readonly KeyRecord[],
+  now: number,
+): RenewalView | undefined {
   const record = currentKey(ledger, profile)
   if (record === undefined) return undefined
   const known = profileRecord(ledger, profile)
   const last = defined({ last: known.lastRenewal })
   const plan = planFor(record, known)
   const trouble = findTrouble({ record, plan, ...last }, now)
-  const oldKeys = keysOf(ledger, profile)
-    .filter(({ item }) => item !== record.item)
-    .flatMap((key) => oldKey(key, now))
+  const oldKeys = own.filter(({ item }) => item !== record.item).flatMap((key) => oldKey(key, now))
   return { plan, ...last, ...defined({ trouble }), oldKeys }
 }
 

@@ -1,18 +1,8 @@
 /** Decides what is served for one profile from what its file says and what we hold. Pure. */
 
 import { BrokerError } from '../base/errors.js'
-import { genuineKey, type HeldSecret, type KeyKeeper } from '../keys/keeper.js'
-import {
-  currentKey,
-  type KeyFacts,
-  type KeyRecord,
-  keyFacts,
-  type Ledger,
-  type ProfileRecord,
-  profileRecord,
-} from '../keys/ledger.js'
-import { ownerOf } from '../keys/sharing.js'
-import type { Verdicts } from '../keys/verdicts.js'
+import { genuineKey, type HeldSecret } from '../keys/keeper.js'
+import { type KeyFacts, type KeyRecord, keyFacts, type ProfileRecord } from '../keys/ledger.js'
 import { type Owner, workspaceHandle } from '../prefect/cloud.js'
 import { shownName } from '../profiles/bundled.js'
 import type { ProfileReading, ResolvedProfile } from '../profiles/profile.js'
@@ -29,7 +19,7 @@ export interface AnswerInputs {
   readonly alias?: ResolvedProfile
   /** What is known of the profile. */
   readonly known: ProfileRecord
-  /** The keys of all profiles: one of them may be in this profile's table. */
+  /** The keys that may be the one in this profile's table, of all profiles. */
   readonly keys: readonly KeyRecord[]
   /** Whose key is in the table, if it is one of ours. */
   readonly fileOwner?: Owner
@@ -257,44 +247,4 @@ function refused(
   key?: KeyFacts,
 ): Found {
   return { kind: 'refused', source, error: new BrokerError(code, message, { hint }), ...defined({ key }) }
-}
-
-/** What is known of `resolved` by `ledger`, and of what memory holds of it now. */
-export function gatherInputs(
-  {
-    keeper,
-    verdicts,
-    renewsAt,
-    reading,
-  }: {
-    readonly keeper: KeyKeeper
-    readonly verdicts: Pick<Verdicts, 'of'> | undefined
-    readonly renewsAt: ((item: string) => number | undefined) | undefined
-    readonly reading: ProfileReading
-  },
-  ledger: Ledger,
-  resolved: ResolvedProfile,
-): AnswerInputs {
-  const known = profileRecord(ledger, resolved.name)
-  const record = currentKey(ledger, resolved.name)
-  const { authItem } = known
-  const { cloudApiUrl, fileKey } = resolved
-  const fileStanding = fileKey && verdicts?.of(cloudApiUrl, fileKey.fingerprint())
-  const inFile = fileKey && keeper.find(fileKey, cloudApiUrl)
-  return {
-    resolved,
-    known,
-    keys: Object.values(ledger.keys),
-    isFileKeyDoubted: fileStanding !== undefined && fileStanding !== 'good',
-    ...defined({
-      unread: unreadFile(reading),
-      fileOwner: inFile && ownerOf(ledger, inFile),
-      current: record && {
-        record,
-        held: keeper.held(record.item),
-        ...defined({ renewsAt: renewsAt?.(record.item) }),
-      },
-      auth: authItem === undefined ? undefined : { item: authItem, held: keeper.held(authItem) },
-    }),
-  }
 }

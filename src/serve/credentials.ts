@@ -57,6 +57,8 @@ export interface Credentials {
   state(profile?: string): ProfileState
   /** Of every profile in the file, those that have a stored secret, and the active one. */
   states(): readonly ProfileState[]
+  /** The one of them with this name. */
+  listed(profile: string): ProfileState | undefined
   /** Throws why nothing can be served: `login_required`, `key_host_mismatch`, `vault_locked`, … */
   serve(profile?: string): Served
   /**

@@ -3,20 +3,22 @@
 import type { Events } from '../base/events.js'
 import type { Held } from '../keys/change.js'
 import type { KeyKeeper } from '../keys/keeper.js'
-import { type Ledger, profileRecord } from '../keys/ledger.js'
+import { profileRecord } from '../keys/ledger.js'
 import type { Verdicts } from '../keys/verdicts.js'
 import type { CloudDefaults } from '../prefect/cloud.js'
 import type { ProfileFile, ProfileReading, ProfileStore, ResolvedProfile } from '../profiles/profile.js'
 import { isSameReading } from '../profiles/reading.js'
-import { listProfiles, resolveProfile } from '../profiles/resolve.js'
-import { createSerial } from '../std/async.js'
+import { resolveProfile } from '../profiles/resolve.js'
+import { createSerial, createShared } from '../std/async.js'
 import { type Clock, sleep } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
-import { decideAnswer, gatherInputs, unreadFile } from './answer.js'
+import { type AnswerInputs, decideAnswer, unreadFile } from './answer.js'
 import { digestOf, isSame } from './compare.js'
 import type { Credentials, ProfileState, Served } from './credentials.js'
 import { createHolds } from './holds.js'
+import { gatherInputs, isSameInputs } from './inputs.js'
+import { createListing, createResolver, profilesToServe } from './listing.js'
 
 export interface ServingCredentials extends Credentials {
   /** Brings all answers up to date with the file and the keys; resolves when they are served. */
@@ -30,6 +32,12 @@ export interface ServingCredentials extends Credentials {
   /** Calls back before every lookup; must cost next to nothing. Returns the way to stop. */
   onUse(listener: () => void): () => void
   close(): Promise<void>
+}
+
+/** An answer, and what it was decided from. */
+interface Decided {
+  readonly inputs: AnswerInputs
+  readonly state: ProfileState
 }
 
 /** How long a request waits for secrets that could not be read before. */
@@ -59,7 +67,11 @@ export function createCredentials({
   const serial = createSerial()
   const waiters = new Set<() => void>()
   const users = new Set<() => void>()
+  const resolved = createResolver(defaults)
+  const listing = createListing(keeper)
   let states = new Map<string, ProfileState>()
+  /** What was decided last, and from what: the same inputs are not decided again. */
+  let decided = new Map<string, Decided>()
   let active = ''
   let decidedFrom: ProfileReading | undefined
   let isClosed = false
@@ -85,62 +97,64 @@ export function createCredentials({
   /** Nothing, if there was no such profile. */
   const resolveHeld = (name: string): readonly ResolvedProfile[] => {
     const file = holds.of(name)?.file
-    return file === undefined ? [] : listProfiles({ file, defaults }).filter((one) => one.name === name)
+    return file === undefined ? [] : resolved(file).all.filter((one) => one.name === name)
+  }
+
+  const draftOf = (profile: ResolvedProfile): Decided & { readonly isNew: boolean } => {
+    const inputs = inputsFor(profile)
+    const last = decided.get(profile.name)
+    if (last !== undefined && isSameInputs(last.inputs, inputs)) return { ...last, isNew: false }
+    const state = decideAnswer(inputs)
+    return { inputs, state, isNew: digestOf(state) !== inputs.known.digest }
   }
 
   /** Decides all answers, makes new generations durable, then swaps. */
   const settleNow = async (endHolds: () => void): Promise<void> => {
     const reading = store.reading()
     const { file } = reading
-    // A bundled profile that had a table once keeps counting: its old generation must not name another answer.
-    const all = profilesToServe(file, defaults, Object.keys(keeper.ledger().profiles))
     const held = holds.kept()
     const kept = held.filter((name) => !isToBeFollowed(name))
     const followed = held.flatMap((name) => (kept.includes(name) ? [] : resolveHeld(name)))
-    const resolved = [...all.filter(({ name }) => !held.includes(name)), ...followed]
-    const drafts = resolved.map((profile) => {
-      const inputs = inputsFor(profile)
-      const draft = decideAnswer(inputs)
-      return { profile, draft, digest: digestOf(draft), known: inputs.known }
-    })
-    const isNew = ({ digest, known }: (typeof drafts)[number]) => digest !== known.digest
-    const notes = drafts
-      .filter(isNew)
-      .map(
-        ({ profile, digest, known }) => [profile.name, { generation: known.generation + 1, digest }] as const,
-      )
+    const all = profilesToServe(resolved(file), keeper.ledger())
+    const drafts = [...all.filter(({ name }) => !held.includes(name)), ...followed].map((profile) => ({
+      profile,
+      ...draftOf(profile),
+    }))
+    const notes = drafts.flatMap(({ profile, isNew, state, inputs: { known } }) =>
+      isNew ? [[profile.name, { generation: known.generation + 1, digest: digestOf(state) }] as const] : [],
+    )
     // One durable write, however many profiles changed.
     if (notes.length > 0) await keeper.noteAll(notes)
     const next = new Map<string, ProfileState>()
-    const changes: string[] = []
-    for (const found of drafts) {
-      const { profile, draft } = found
-      const before = states.get(profile.name)
-      const same = before !== undefined && isSame(before, draft) ? before : draft
-      const state = isNew(found) ? decideAnswer(inputsFor(profile)) : same
-      if (before?.generation !== state.generation) changes.push(profile.name)
-      next.set(profile.name, state)
+    const certain = new Map<string, Decided>()
+    const changes = new Set<string>()
+    for (const draft of drafts) {
+      const { name } = draft.profile
+      const { inputs, state: fresh, isNew } = draft.isNew ? draftOf(draft.profile) : draft
+      const before = states.get(name)
+      const state = before !== undefined && (before === fresh || isSame(before, fresh)) ? before : fresh
+      if (before?.generation !== state.generation) changes.add(name)
+      next.set(name, state)
+      // What has changed during the write is decided, and noted, by the next settle.
+      if (!isNew) certain.set(name, { inputs, state })
     }
     for (const name of kept) {
       const held = states.get(name)
       if (held !== undefined) next.set(name, held)
     }
     states = next
+    decided = certain
     decidedFrom = reading
     endHolds()
-    if (holds.isEmpty() || active === '') active = resolveProfile({ file: reading.file, defaults }).name
-    for (const state of listed()) if (changes.includes(state.resolved.name)) announce(events, state)
+    if (holds.isEmpty() || active === '') active = resolved(file).active.name
+    for (const state of listed()) if (changes.has(state.resolved.name)) announce(events, state)
     for (const wake of [...waiters]) wake()
   }
 
-  const listed = () => {
-    const held = profilesWithSecrets(keeper.ledger())
-    return [...states.values()].filter(
-      ({ resolved: { source, name } }) => source === 'file' || name === active || held.includes(name),
-    )
-  }
+  const listed = () => listing(states, active).all
 
-  const settle = () => serial.run(() => holds.settle(settleNow))
+  /** Whoever asks before it begins is served by the same one: it looks at everything as it is then. */
+  const settle = createShared(serial, () => holds.settle(settleNow))
   const settleSoon = () => {
     settle().catch((error: unknown) => log.error({ error }, 'settling credentials failed'))
   }
@@ -194,6 +208,7 @@ export function createCredentials({
     },
     state,
     states: listed,
+    listed: (profile) => listing(states, active).byName.get(profile),
     serve,
     async markHandedOut(served) {
       let answer = served
@@ -252,27 +267,6 @@ function isGivenSafely(keeper: KeyKeeper, { apiKey, item }: Served): boolean {
 function isLive(keeper: KeyKeeper, item: string): boolean {
   const record = keeper.ledger().keys[item]
   return record !== undefined && record.retiredAt === undefined
-}
-
-/** Names of profiles that have a secret; the records of others remain only so that their generation never goes back. */
-function profilesWithSecrets({ profiles }: Ledger): readonly string[] {
-  return Object.entries(profiles)
-    .filter(([, { currentItem, authItem }]) => currentItem !== undefined || authItem !== undefined)
-    .map(([name]) => name)
-}
-
-/** Every profile of the file, the active one, and those that have a secret. */
-function profilesToServe(
-  file: Parameters<typeof listProfiles>[0]['file'],
-  defaults: CloudDefaults,
-  held: readonly string[],
-): readonly ResolvedProfile[] {
-  const listed = listProfiles({ file, defaults })
-  const active = resolveProfile({ file, defaults })
-  const wanted = listed.filter(
-    ({ name, source }) => source === 'file' || name === active.name || held.includes(name),
-  )
-  return wanted.some(({ name }) => name === active.name) ? wanted : [active, ...wanted]
 }
 
 function announce(events: Events, state: ProfileState): void {

@@ -1,10 +1,18 @@
 /** What is kept of audit lines: an equal share for each holder. */
 import t from 'tap'
 import { formatAuditLine } from '../../src/audit/audit.js'
-import { holderOf, keepShares } from '../../src/audit/shares.js'
+import { createShares, holderOf } from '../../src/audit/shares.js'
 
 const TIME = '2026-01-01T00:00:00.000Z'
 const GIVEN = { action: 'credentials', outcome: 'given', door: 'tcp' } as const
+/** The lines that are kept, in the order given: oldest first. */
+function keepShares(lines: readonly string[], bytes: number): readonly string[] {
+  const shares = createShares(bytes)
+  const newestFirst = lines.toReversed()
+  for (const one of newestFirst) shares.count(one, Buffer.byteLength(one) + 1)
+  return newestFirst.filter((one) => shares.keeps(one)).reverse()
+}
+
 const line = (entry: object = {}) => formatAuditLine(TIME, { ...GIVEN, ...entry }).trimEnd()
 
 t.test('a line counts against its token, else against those refused, else against the owner', async (t) => {

@@ -1,6 +1,8 @@
 /** Certificates and proxies, with a real authority, real TLS servers and a real CONNECT proxy. */
 import { copyFileSync, writeFileSync } from 'node:fs'
+import { syncBuiltinESMExports } from 'node:module'
 import { join } from 'node:path'
+import tls from 'node:tls'
 import t, { type Test } from 'tap'
 import { createTestCloud, failureOf, keepingLog, TEST_KEY, target } from '../fixtures/cloud-client.js'
 import { createAuthority, json, startProxy, startServer } from '../fixtures/cloud-server.js'
@@ -42,6 +44,31 @@ t.test('trusts the authority in SSL_CERT_FILE', async (t) => {
   const { server, cloud, at } = await serveTls(t, forLoopback, trusting)
   t.strictSame(await cloud.workspaces(at), [])
   t.equal(server.seen[0]?.headers.authorization, `Bearer ${TEST_KEY}`)
+})
+
+t.test('reads the trusted certificates once, however many connections are opened', async (t) => {
+  const connections = new Set<unknown>()
+  const server = await startServer((response) => {
+    connections.add(response.socket)
+    json(response, 200, [], { connection: 'close' })
+  }, forLoopback)
+  const cloud = createTestCloud(trusting)
+  t.teardown(async () => Promise.all([cloud.close(), server.close()]))
+  const { createSecureContext } = tls
+  let count = 0
+  const put = (make: typeof createSecureContext) => {
+    Object.assign(tls, { createSecureContext: make })
+    syncBuiltinESMExports()
+  }
+  t.teardown(() => put(createSecureContext))
+  put((options) => {
+    if (options?.ca !== undefined) count += 1
+    return createSecureContext(options)
+  })
+  const at = { ...target(server.port), cloudApiUrl: `https://127.0.0.1:${server.port}/api` }
+  for (let calls = 0; calls < 3; calls += 1) t.strictSame(await cloud.workspaces(at), [])
+  t.equal(connections.size, 3)
+  t.equal(count, 1)
 })
 
 t.test('rejects a certificate for another host', async (t) => {

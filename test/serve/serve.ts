@@ -210,6 +210,31 @@ t.test('notes the new generations of 200 profiles in one durable write', async (
   t.equal(writes.length, 1)
 })
 
+t.test('one settle serves all who wait for it, and 200 changes of keys bring one more', async (t) => {
+  const { broker } = await setStage(t)
+  const { index } = broker.keeper
+  let looks = 0
+  Object.assign(broker.keeper, {
+    index: (...args: Parameters<typeof index>) => {
+      looks += 1
+      return index(...args)
+    },
+  })
+  await broker.credentials.settle()
+  const once = looks
+  looks = 0
+  await Promise.all(Array.from({ length: 200 }, () => broker.credentials.settle()))
+  t.equal(looks, once)
+  looks = 0
+  const { item = '' } = broker.credentials.serve('cloud')
+  await Promise.all(
+    Array.from({ length: 200 }, (_, at) => broker.keeper.noteExpiry(item, Date.UTC(2100, 0, 1) + at)),
+  )
+  await broker.credentials.settle()
+  t.equal(broker.credentials.state('cloud').key?.expiresAt, Date.UTC(2100, 0, 1) + 199)
+  t.ok(looks <= 4 * once, `${looks} looks instead of ${once}`)
+})
+
 t.test('a generation never names two answers of a bundled profile that had a table', async (t) => {
   const { sim, broker } = await setStage(t)
   await broker.profiles.logout('cloud', { revoke: false })

@@ -1,0 +1,78 @@
+/** A request under the policy of its token: ruled, or refused in words that its owner understands. Pure. */
+
+import { BrokerError } from '../base/errors.js'
+import { type Policy, type Ruling, ruleOn } from '../policy/policy.js'
+import {
+  type BodyHeaders,
+  hideInBody,
+  hideInQuery,
+  takesSecretsInBody,
+  tooLargeToRead,
+} from '../policy/secrets.js'
+import type { ProxyTarget } from '../prefect/proxied.js'
+import { cleanText } from '../std/text.js'
+import type { KnownToken } from '../tokens/tokens.js'
+import type { Effect } from '../wire/kinds.js'
+import type { ProxyBody } from './body.js'
+
+/**
+ * Returns how the request is ruled; `undefined` for a token without a policy and without questions, for which nothing is
+ * looked up. `path` has passed the ground floor. Throws `policy_refused`.
+ */
+export function requirePolicy(
+  method: string,
+  path: string,
+  token: KnownToken | undefined,
+): Ruling | undefined {
+  if (token === undefined || (token.policy === undefined && token.ask === undefined)) return undefined
+  const ruling = ruleOn(method, path, token.policy)
+  if (ruling.mayPass) return ruling
+  throw refused(token, ruling)
+}
+
+function refused(token: KnownToken, ruling: Ruling): BrokerError {
+  const why = reasonOf(token.policy ?? { may: 'all' }, ruling)
+  return new BrokerError(
+    'policy_refused',
+    `token '${cleanText(token.name, 60)}' may not ${ruling.operation}: ${why}`,
+    { hint: `prefect-auth token show ${token.id}` },
+  )
+}
+
+const DOES: Readonly<Record<Effect, string>> = {
+  reads: 'reads',
+  runs: 'starts or changes runs',
+  works: 'does the work of runs',
+  deploys: 'deploys',
+  administers: 'administers',
+}
+
+function reasonOf({ may, deny = [] }: Policy, { operation, effect }: Ruling): string {
+  if (deny.includes(operation)) return 'it was created with --deny for it'
+  if (effect === undefined)
+    return `only the policy 'all' includes what prefect-auth does not know, and its policy is '${may}'`
+  return `that ${DOES[effect]}, which its policy '${may}' does not include`
+}
+
+/** Where the request goes; no Secret block is asked for if the policy hides them. Throws `bad_request`. */
+export function targetUnder({ hidesSecrets }: Ruling, target: ProxyTarget): ProxyTarget {
+  return hidesSecrets ? { ...target, query: hideInQuery(target.query) } : target
+}
+
+/** What is sent there, likewise. Throws `bad_request`, also for a body that cannot be looked at as a whole. */
+export function bodyUnder(
+  ruling: Ruling | undefined,
+  path: string,
+  headers: BodyHeaders,
+  body: ProxyBody,
+): ProxyBody {
+  if (ruling?.hidesSecrets !== true || !takesSecretsInBody(path)) return body
+  switch (body.kind) {
+    case 'none':
+      return body
+    case 'whole':
+      return { kind: 'whole', bytes: Buffer.from(hideInBody(body.bytes, headers)) }
+    case 'stream':
+      throw tooLargeToRead()
+  }
+}
