@@ -14,6 +14,8 @@ export async function writePage(folder, file) {
     legalComments: 'none',
     logLevel: 'warning',
     target: TARGET,
+    // Not the one beside the files: it is for the editor, and extends one that need not be there.
+    tsconfigRaw: '{}',
   }
   const text = async (entry, options) => {
     const made = await build({ ...shared, ...options, entryPoints: [join(folder, entry)] })

@@ -1,12 +1,11 @@
 /** The HTTP API: one fastify instance behind every listener. It never listens itself. */
 import type { IncomingMessage, Server } from 'node:http'
-import fastify, { type FastifyReply, type FastifyRequest } from 'fastify'
-import { BrokerError, shuttingDown } from '../base/errors.js'
+import fastify, { type FastifyRequest } from 'fastify'
+import { shuttingDown } from '../base/errors.js'
 import { createHolds } from '../http/conditional.js'
-import { createDoorkeeper, createGuard, type Guard } from '../http/guard.js'
+import { createDoorkeeper, createGuard } from '../http/guard.js'
 import { guarded } from '../http/guarded.js'
 import { type Crowd, createPlaces, type PlaceLimits, type Places } from '../http/places.js'
-import { createProblems } from '../http/problem.js'
 import { type ApiServer, compileValidator, WITHOUT_AJV } from '../http/schema.js'
 import {
   createDoorServer,
@@ -38,6 +37,7 @@ import { createRouteBook, openapiRoutes, type RouteFacts } from './openapi.js'
 import { pageRoutes } from './page.js'
 import { policyRoutes } from './policies.js'
 import { profileRoutes } from './profiles.js'
+import { createRefusal, type DoorOf, guardsRefusal, unknownRoute } from './refusal.js'
 import { serviceAccountRoutes } from './service-accounts.js'
 import { statusRoutes } from './status.js'
 import { tokenRoutes } from './tokens.js'
@@ -127,8 +127,7 @@ export async function buildApp(deps: AppDeps): Promise<App> {
     limits: { ...PROXY_LIMITS, ...deps.proxyLimits },
   })
   const page = createPage({
-    ...{ clock, log, events: deps.events, randomToken: deps.page.randomToken },
-    loadDocument: deps.page.loadDocument,
+    ...{ clock, log, events: deps.events, trail: context.trail, ...deps.page },
     openServer: () => openPageServer(),
   })
   const api = await buildServer(
@@ -218,8 +217,6 @@ function endsChange({ method, routeOptions }: FastifyRequest): boolean {
   return !['GET', 'HEAD'].includes(method) || routeOptions.url === '/v1/logins/:id'
 }
 
-type DoorOf = (request: FastifyRequest) => Door | undefined
-
 /** The guard is the first hook of the root instance, and also runs before the router's own refusals. */
 async function buildServer(context: RouteContext, acts: ActBook, doorOf: DoorOf): Promise<ApiServer> {
   const { book, guard, holds, metrics } = context
@@ -263,34 +260,6 @@ async function buildServer(context: RouteContext, acts: ActBook, doorOf: DoorOf)
   for (const register of NOUNS) register(api, context)
   await api.ready()
   return api
-}
-
-function createRefusal({ trail, guard, clock, log }: RouteContext, doorOf: DoorOf) {
-  const problems = createProblems({ clock, log })
-  return (thrown: unknown, request: FastifyRequest, reply: FastifyReply) => {
-    const error = problems.send(request, reply, thrown)
-    const door = doorOf(request)
-    if (door !== undefined) trail.refused(request, door, guard.knownCaller(request), error)
-  }
-}
-
-/** The refusal of the guard, if it has one: the router's own refusals skip the hooks. */
-function guardsRefusal(guard: Guard, request: FastifyRequest, error: unknown): unknown {
-  try {
-    guard.admit(request)
-    return error
-  } catch (refusal) {
-    return refusal
-  }
-}
-
-function unknownRoute(methods: readonly string[]): BrokerError {
-  if (methods.length === 0) {
-    return new BrokerError('not_found', 'there is no such path', {
-      hint: 'GET /openapi.json lists all routes',
-    })
-  }
-  return new BrokerError('method_not_allowed', `this path accepts only ${methods.join(', ')}`)
 }
 
 /** fastify accepts text/plain by default, which a web page may send without a preflight request. */

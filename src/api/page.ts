@@ -1,5 +1,4 @@
 /** The page of this machine: a link to it, for the owner only. */
-
 import type { ApiServer } from '../http/schema.js'
 import { pageLink } from '../wire/page.js'
 import type { RouteContext } from './context.js'
@@ -14,7 +13,7 @@ export function pageRoutes(api: ApiServer, { guard, page, trail }: RouteContext)
     },
     async (request, reply) => {
       const { url, expiresAt } = await page.link()
-      trail.done(request, guard.callerOf(request), 'page_opened')
+      trail.done(request, guard.callerOf(request), 'page_link')
       return reply.code(201).send({ url, expires_at: renderTime(expiresAt) })
     },
   )

@@ -2,7 +2,7 @@
 import type { IncomingMessage } from 'node:http'
 import { BrokerError } from '../base/errors.js'
 import { headerValues } from '../http/headers.js'
-import type { PageSessions } from './sessions.js'
+import type { PageSession, PageSessions } from './sessions.js'
 
 /** `http://127.0.0.1:PORT`: the only host, and the only origin, that the page's listener knows. */
 export interface PageOrigin {
@@ -37,14 +37,20 @@ export function requireSwap(request: IncomingMessage, own: PageOrigin): void {
 }
 
 /** For everything behind the swap: our own script, with the bearer of its session. Throws `token_invalid` as well. */
-export function requireSession(request: IncomingMessage, own: PageOrigin, sessions: PageSessions): void {
+export function requireSession(
+  request: IncomingMessage,
+  own: PageOrigin,
+  sessions: PageSessions,
+): PageSession {
   requireOwnHost(request, own)
   requireOwnScript(request, own)
   const origin = only(request, 'origin')
   const isRead = request.method === 'GET'
   if (origin !== own.origin && !(isRead && origin === undefined)) throw foreignPage()
   const [, bearer] = /^Bearer ([\w-]{43})$/.exec(only(request, 'authorization') ?? '') ?? []
-  if (bearer === undefined || !sessions.knows(bearer)) throw pageClosed()
+  const session = bearer === undefined ? undefined : sessions.find(bearer)
+  if (session === undefined) throw pageClosed()
+  return session
 }
 
 function requireOwnHost(request: IncomingMessage, own: PageOrigin): void {
@@ -81,6 +87,6 @@ function foreignPage(): BrokerError {
   return new BrokerError('browser_refused', 'requests from other web pages are refused')
 }
 
-export function pageClosed(): BrokerError {
+function pageClosed(): BrokerError {
   return new BrokerError('token_invalid', 'this page has been closed', { hint: 'prefect-auth ui' })
 }

@@ -1,14 +1,17 @@
 /** The page of this machine: a listener of its own, opened when the owner asks for a link, closed when it is idle. */
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
-import { BrokerError } from '../base/errors.js'
+import type { Socket } from 'node:net'
+import { BrokerError, shuttingDown } from '../base/errors.js'
 import type { Events } from '../base/events.js'
 import { guarded } from '../http/guarded.js'
 import { renderProblem, toBrokerError } from '../http/problem.js'
+import type { Trail } from '../http/trail.js'
 import { type Clock, MINUTE_MS, type Timer } from '../std/clock.js'
 import type { Log } from '../std/log.js'
+import type { Secret } from '../std/secret.js'
 import type { PageDocument } from './document.js'
 import { type PageOrigin, pageOrigin, requireNavigation, requireSession, requireSwap } from './gate.js'
-import { createPageSessions } from './sessions.js'
+import { createPageSessions, type PageSession, type PageSessions } from './sessions.js'
 
 /** Without a request for so long, the listener closes. An open event stream alone is no use. */
 const IDLE_MS = 10 * MINUTE_MS
@@ -37,20 +40,25 @@ interface PageParts {
   readonly clock: Clock
   readonly log: Log
   readonly events: Pick<Events, 'emit'>
+  readonly trail: Pick<Trail, 'done'>
   readonly randomToken: () => string
   readonly loadDocument: () => Promise<PageDocument>
   /** Makes the server whose requests come to `handle`, else to the API behind `admit`. */
   readonly openServer: () => Server
 }
 
-export function createPage({ clock, log, events, randomToken, loadDocument, openServer }: PageParts): Page {
+export function createPage(parts: PageParts): Page {
+  const { clock, log, randomToken, loadDocument, openServer } = parts
   const sessions = createPageSessions({ clock, randomToken })
+  const crowd = createCrowd()
+  const swap = createSwap(parts, { sessions, onAlarm: crowd.cutEnded })
   let open: { readonly server: Server; readonly own: PageOrigin; readonly document: PageDocument } | undefined
   let opening: Promise<void> | undefined
+  let isStopped = false
   let usedAt = 0
   let timer: Timer | undefined
 
-  const close = () => {
+  const shut = () => {
     timer?.cancel()
     sessions.end()
     open?.server.close()
@@ -59,7 +67,7 @@ export function createPage({ clock, log, events, randomToken, loadDocument, open
   }
   const look = () => {
     const left = usedAt + IDLE_MS - clock.monotonic()
-    if (left <= 0) return close()
+    if (left <= 0) return shut()
     timer = clock.after(left, look)
   }
   const use = () => {
@@ -71,37 +79,20 @@ export function createPage({ clock, log, events, randomToken, loadDocument, open
     server.on('error', (error) => log.error({ error }, 'page listener failed'))
     const port = await listenAnywhere(server)
     open = { server, own: pageOrigin(port), document }
+    if (isStopped) shut()
     use()
     look()
   }
   const requireOpen = () => {
-    if (open === undefined) throw new BrokerError('internal', 'the page is not open')
+    if (open === undefined) throw shuttingDown()
     return open
   }
-
   const answer = async (request: IncomingMessage, response: ServerResponse) => {
     const { own, document } = requireOpen()
     if (request.url === SWAP_PATH) {
-      if (request.method !== 'POST') throw methodNotAllowed('POST')
-      requireSwap(request, own)
-      const swapped = sessions.swap(await readLink(request))
+      const bearer = await swap(request, own)
       use()
-      if (swapped.kind === 'used') {
-        events.emit('page.alarm')
-        log.warn({ hint: 'prefect-auth audit' }, 'a link to the page was used twice; its page has ended')
-        throw new BrokerError(
-          'token_invalid',
-          'this link was used before, by you or by somebody else; the page that it opened has ended',
-          { hint: 'prefect-auth ui' },
-        )
-      }
-      if (swapped.kind === 'unknown') {
-        throw new BrokerError('token_invalid', 'this link is too old: it waits for a minute', {
-          hint: 'prefect-auth ui',
-        })
-      }
-      events.emit('page.opened')
-      const body = JSON.stringify({ bearer: swapped.bearer.reveal() }) // to the script that showed the link
+      const body = JSON.stringify({ bearer: bearer.reveal() }) // why: the script that shows the link gets it, once
       return send(response, 200, 'application/json', body)
     }
     if (request.method !== 'GET') throw methodNotAllowed('GET')
@@ -111,6 +102,7 @@ export function createPage({ clock, log, events, randomToken, loadDocument, open
 
   return {
     async link() {
+      if (isStopped) throw shuttingDown()
       if (open === undefined) {
         opening ??= listen().finally(() => {
           opening = undefined
@@ -120,10 +112,11 @@ export function createPage({ clock, log, events, randomToken, loadDocument, open
       use()
       const { own } = requireOpen()
       const { secret, expiresAt } = sessions.link()
-      return { url: `${own.origin}/#${secret.reveal()}`, expiresAt } // a link is what the owner asked for
+      crowd.cutEnded()
+      return { url: `${own.origin}/#${secret.reveal()}`, expiresAt } // why: the owner asked for a link
     },
     admit(request) {
-      requireSession(request, requireOpen().own, sessions)
+      crowd.enter(request.socket, requireSession(request, requireOpen().own, sessions))
       use()
     },
     handle(request, response) {
@@ -135,8 +128,55 @@ export function createPage({ clock, log, events, randomToken, loadDocument, open
       return true
     },
     address: () => open?.own.origin,
-    close,
+    close() {
+      isStopped = true
+      shut()
+    },
   }
+}
+
+/** Who is connected with which session: an event stream outlives its request, and must end with its session. */
+function createCrowd() {
+  const sockets = new Map<Socket, PageSession>()
+  return {
+    enter(socket: Socket, session: PageSession) {
+      if (!sockets.has(socket)) socket.once('close', () => sockets.delete(socket))
+      sockets.set(socket, session)
+    },
+    /** What was written before, such as the alarm, still arrives. */
+    cutEnded() {
+      for (const [socket, session] of sockets) if (session.isOver()) socket.end()
+    },
+  }
+}
+
+/** Swaps a link for a bearer. The second use of a link is an alarm. */
+function createSwap(
+  { events, trail, log }: PageParts,
+  { sessions, onAlarm }: { readonly sessions: PageSessions; readonly onAlarm: () => void },
+) {
+  return async (request: IncomingMessage, own: PageOrigin): Promise<Secret> => {
+    if (request.method !== 'POST') throw methodNotAllowed('POST')
+    requireSwap(request, own)
+    const swapped = sessions.swap(await readLink(request))
+    if (swapped.kind === 'opened') {
+      trail.done(request, BROWSER, 'page_opened')
+      events.emit('page.opened')
+      return swapped.bearer
+    }
+    if (swapped.kind === 'unknown') throw linkRefused('this link has expired: it works for a minute')
+    trail.done(request, BROWSER, 'page_alarm')
+    events.emit('page.alarm')
+    log.warn({ hint: 'prefect-auth audit' }, 'a page link was used twice; its page was closed')
+    onAlarm()
+    throw linkRefused('this link was used before, by you or by somebody else; the page it opened was closed')
+  }
+}
+
+const BROWSER = { door: 'page' } as const
+
+function linkRefused(detail: string): BrokerError {
+  return new BrokerError('token_invalid', detail, { hint: 'prefect-auth ui' })
 }
 
 function listenAnywhere(server: Server): Promise<number> {

@@ -14,13 +14,18 @@ export type Swap =
   /** Somebody else has used it: what it opened has ended. */
   | { readonly kind: 'used' }
 
+/** What a link has opened. */
+export interface PageSession {
+  isOver(): boolean
+}
+
 export interface PageSessions {
   /** Makes a link. `secret` is 43 characters of base64url; `expiresAt` is epoch ms. */
   link(): { readonly secret: Secret; readonly expiresAt: number }
   /** Uses a link. The second use of one ends the session that the first began. */
   swap(presented: string): Swap
-  /** Whether `bearer` is that of a session. */
-  knows(bearer: string): boolean
+  /** The session with this bearer; `undefined` if there is none, or it is over. */
+  find(bearer: string): PageSession | undefined
   /** Ends all links and sessions. */
   end(): void
 }
@@ -69,9 +74,11 @@ export function createPageSessions({
       line.bearerHash = sha256Hex(text)
       return { kind: 'opened', bearer: new Secret(text) }
     },
-    knows(bearer) {
+    find(bearer) {
       const hash = sha256Hex(bearer)
-      return lines.some(({ bearerHash }) => bearerHash === hash)
+      const line = lines.find(({ bearerHash }) => bearerHash === hash)
+      if (line === undefined) return undefined
+      return { isOver: () => line.bearerHash === undefined || !lines.includes(line) }
     },
     end() {
       lines = []

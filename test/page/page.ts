@@ -14,11 +14,13 @@ type Headers = readonly (readonly [name: string, value: string])[]
 async function start(t: Test) {
   const clock = createManualClock()
   const events: EventType[] = []
+  const audited: string[] = []
   let made = 0
   const page = createPage({
     clock,
     log: silentLog(),
     events: { emit: (type) => void events.push(type) },
+    trail: { done: (_request, { door }, action) => void audited.push(`${action} by ${door}`) },
     randomToken: () => String(++made).padStart(43, 'x'),
     loadDocument: async () => ({
       html: '<!doctype html>ours',
@@ -29,7 +31,9 @@ async function start(t: Test) {
         if (page.handle(request, response)) return
         try {
           page.admit(request)
-          response.end('admitted')
+          // An event stream never ends by itself.
+          if (request.url === '/v1/events') response.write('begun')
+          else response.end('admitted')
         } catch (error) {
           response.writeHead(403).end(toBrokerError(error).code)
         }
@@ -47,7 +51,7 @@ async function start(t: Test) {
   ]
   const swap = (link = hash.slice(1), headers: Headers = [...own, ['Origin', origin], JSON_TYPE]) =>
     ask('POST /session', headers, JSON.stringify({ link }))
-  return { clock, events, page, port, host, origin, own, ask, swap }
+  return { clock, events, audited, page, port, host, origin, own, ask, swap }
 }
 
 const JSON_TYPE = ['Content-Type', 'application/json'] as const
@@ -217,6 +221,28 @@ t.test('the second use of a link ends its page and says so', async (t) => {
   t.match(second.body, /used before/)
   t.same(events, ['page.opened', 'page.alarm'])
   t.equal((await ask('GET /v1/status', [...own, ['Authorization', `Bearer ${bearer}`]])).status, 403)
+})
+
+t.test('the stream of a page ends with its session, after what it was told', async (t) => {
+  const { swap, origin, audited } = await start(t)
+  const { bearer } = JSON.parse((await swap()).body)
+  const { body } = await fetch(`${origin}/v1/events`, { headers: { authorization: `Bearer ${bearer}` } })
+  const reader = body?.pipeThrough(new TextDecoderStream()).getReader()
+  t.equal((await reader?.read())?.value, 'begun')
+  await swap()
+  await t.rejects(async () => reader?.read(), 'it is cut')
+  t.same(audited, ['page_opened by page', 'page_alarm by page'])
+})
+
+t.test('stopped while it opens, it does not open', async (t) => {
+  const { page, clock } = await start(t)
+  clock.pass(10 * MINUTE_MS)
+  t.equal(page.address(), undefined)
+  const opening = page.link()
+  page.close()
+  await t.rejects(opening, { code: 'shutting_down' })
+  t.equal(page.address(), undefined)
+  await t.rejects(page.link(), { code: 'shutting_down' })
 })
 
 t.test('closes after ten minutes without a request, and opens again', async (t) => {

@@ -1,6 +1,6 @@
 /** The daemon, as the page asks it: with the bearer that lives in this tab's memory and nowhere else. */
 import { parseEventStream } from '../../client/event-stream.js'
-import { failureOf, failWith, parseProblem } from '../../client/failure.js'
+import { failWith, parseProblem } from '../../client/failure.js'
 import type { AuditList, Event } from '../../wire/events.js'
 import type { Doctor, Status } from '../../wire/status.js'
 import type { TokenList } from '../../wire/tokens.js'
@@ -36,7 +36,7 @@ export function createBroker(bearer: string) {
     revoke: async (id: string): Promise<void> => {
       await answerOf(await ask(`/v1/tokens/${encodeURIComponent(id)}`, { method: 'DELETE' }))
     },
-    /** Resolves when the stream has ended. */
+    /** Resolves when the stream has ended. Throws if there is none. */
     follow: async (onEvent: (event: Event) => void): Promise<void> => {
       const response = await ask('/v1/events')
       if (!response.ok) await answerOf(response)
@@ -53,11 +53,6 @@ const JSON_BODY = { 'content-type': 'application/json' } as const
 async function answerOf(response: Response) {
   if (response.ok) return response.json()
   return failWith(parseProblem(response.status, await response.text()))
-}
-
-/** Whether the daemon has ended this page, so that asking again is of no use. */
-export function isOver(error: unknown): boolean {
-  return failureOf(error)?.code === 'token_invalid'
 }
 
 /** Safari's streams cannot be iterated. */

@@ -6,16 +6,21 @@ import { h } from './dom.js'
 
 type Traffic = Status['proxy'][number]
 
-/** `onRevoke` is called after the second press. `now`: epoch ms. */
-export function showCallers(
-  { proxy }: Status,
-  { tokens }: TokenList,
-  { now, onRevoke }: { readonly now: number; readonly onRevoke: (id: string) => void },
-): readonly HTMLElement[] {
+interface Shown {
+  /** Epoch ms. */
+  readonly now: number
+  /** Tokens whose button was pressed once. */
+  readonly sure: Set<string>
+  /** Called after the second press. */
+  readonly onRevoke: (id: string) => void
+}
+
+export function showCallers({ proxy }: Status, { tokens }: TokenList, shown: Shown): readonly HTMLElement[] {
+  const { now } = shown
   const owner = proxy.filter(({ token }) => token === undefined)
   const boxes = tokens.map((token) => {
     const traffic = proxy.filter((one) => one.token === token.name)
-    return showToken(token, traffic, { now, onRevoke })
+    return showToken(token, traffic, shown)
   })
   return [
     ...boxes,
@@ -35,11 +40,8 @@ export function showCallers(
   ]
 }
 
-function showToken(
-  token: TokenView,
-  traffic: readonly Traffic[],
-  { now, onRevoke }: { readonly now: number; readonly onRevoke: (id: string) => void },
-): HTMLElement {
+function showToken(token: TokenView, traffic: readonly Traffic[], shown: Shown): HTMLElement {
+  const { now } = shown
   const refused = traffic.flatMap((one) => one.refused ?? [])
   return h(
     'article',
@@ -64,7 +66,7 @@ function showToken(
           h('code', {}, `prefect-auth token keep ${token.id}`),
         ),
     refused.length === 0 ? undefined : showRefused(token.id, refused),
-    revokeButton(token, onRevoke),
+    revokeButton(token, shown),
   )
 }
 
@@ -93,16 +95,17 @@ function showRefused(id: string, refused: NonNullable<Traffic['refused']>): HTML
 }
 
 /** Two presses: what is revoked does not come back. */
-function revokeButton({ id, name }: TokenView, onRevoke: (id: string) => void): HTMLElement {
-  const button = h('button', { type: 'button', 'data-focus': `revoke-${id}` }, `Revoke ${printable(name)}`)
-  let isSure = false
+function revokeButton({ id, name }: TokenView, { sure, onRevoke }: Shown): HTMLElement {
+  const label = () =>
+    sure.has(id) ? `Really revoke ${printable(name)}? Press again` : `Revoke ${printable(name)}`
+  const button = h('button', { type: 'button', 'data-focus': `revoke-${id}` }, label())
   button.addEventListener('click', () => {
-    if (isSure) {
+    if (sure.has(id)) {
       button.setAttribute('disabled', '')
       return onRevoke(id)
     }
-    isSure = true
-    button.textContent = `Really revoke ${printable(name)}? Press again`
+    sure.add(id)
+    button.textContent = label()
   })
   return button
 }

@@ -2,7 +2,7 @@
 import { describeOwner, printable } from '../../cli/text.js'
 import { failureOf } from '../../client/failure.js'
 import type { Status } from '../../wire/status.js'
-import { type Broker, createBroker, isOver, swapLink } from './broker.js'
+import { type Broker, createBroker, swapLink } from './broker.js'
 import { showCallers } from './callers.js'
 import { h, part, show } from './dom.js'
 import { showFindings } from './findings.js'
@@ -14,52 +14,17 @@ const DAY_MS = 86_400_000
 const LOOK_MS = 30_000
 /** Changes come in groups. */
 const SETTLE_MS = 150
-const RETRY_MS = 2_000
-
-async function start(): Promise<void> {
-  const link = location.hash.slice(1)
-  // Not in the history, nor in what is shared or restored.
-  history.replaceState(null, '', '/')
-  if (link === '') return end('This page has no link. Open a new one:')
-  try {
-    await run(createBroker(await swapLink(link)))
-  } catch (error) {
-    end(failureOf(error)?.detail ?? 'The daemon does not answer. When it runs again, open a new page:')
-  }
-}
-
-async function run(broker: Broker): Promise<void> {
-  const look = createLook(broker)
-  await look()
-  let settling: ReturnType<typeof setTimeout> | undefined
-  const settle = () => {
-    clearTimeout(settling)
-    settling = setTimeout(() => void look().catch(() => undefined), SETTLE_MS)
-  }
-  setInterval(() => {
-    if (document.visibilityState === 'visible') settle()
-  }, LOOK_MS)
-  document.addEventListener('visibilitychange', settle)
-  for (;;) {
-    say('live')
-    await broker
-      .follow(({ type }) => {
-        if (type === 'page.alarm')
-          warn(
-            'The link to this page was used a second time. If that was not you, somebody else has seen it.',
-          )
-        settle()
-      })
-      .catch((error: unknown) => {
-        if (isOver(error)) throw error
-      })
-    say('connection lost, trying again')
-    await new Promise((resolve) => setTimeout(resolve, RETRY_MS))
-  }
-}
+/** Ten minutes after its last use, or when the daemon stopped. */
+const GONE = 'This page is closed and no longer up to date. Open a new one:'
+const ALARM =
+  'A link to this page was used twice. If that was not you, another program has seen the link: prefect-auth audit'
+const hush = () => undefined
 
 /** Asks for everything and shows it. One at a time: a second call while one runs looks once more after it. */
 function createLook(broker: Broker): () => Promise<void> {
+  // Pressed once: an update must not take the first press back.
+  const sure = new Set<string>()
+  const onRevoke = (id: string) => void broker.revoke(id).catch(tell)
   let running: Promise<void> | undefined
   let isStale = false
   const once = async () => {
@@ -73,10 +38,7 @@ function createLook(broker: Broker): () => Promise<void> {
     showHead(status)
     show('findings', ...showFindings(status, doctor))
     show('keys', ...showKeys(status, now))
-    show(
-      'callers',
-      ...showCallers(status, tokens, { now, onRevoke: (id) => void broker.revoke(id).catch(tell) }),
-    )
+    show('callers', ...showCallers(status, tokens, { now, sure, onRevoke }))
     show('audit', ...showLog(audit.entries))
   }
   const look = async (): Promise<void> => {
@@ -118,6 +80,7 @@ function tell(error: unknown): void {
 
 function end(text: string): void {
   say('closed')
+  for (const button of document.querySelectorAll('button')) button.disabled = true
   part('alarm').append(h('p', { class: 'box bad' }, printable(text), ' ', h('code', {}, 'prefect-auth ui')))
 }
 
