@@ -18,7 +18,46 @@ const SETTLE_MS = 150
 const GONE = 'This page is closed and no longer up to date. Open a new one:'
 const ALARM =
   'A link to this page was used twice. If that was not you, another program has seen the link: prefect-auth audit'
-const hush = () => undefined
+
+async function start(): Promise<void> {
+  const link = location.hash.slice(1)
+  // Not in the history, nor in what is shared or restored.
+  history.replaceState(null, '', '/')
+  if (link === '') return end('This page has no link. Open a new one:')
+  try {
+    await run(createBroker(await swapLink(link)))
+    end(GONE)
+  } catch (error) {
+    end(failureOf(error)?.detail ?? GONE)
+  }
+}
+
+/** Resolves, or throws, once the daemon has closed this page. */
+async function run(broker: Broker): Promise<void> {
+  const look = createLook(broker)
+  await look()
+  let settling: ReturnType<typeof setTimeout> | undefined
+  const settle = () => {
+    clearTimeout(settling)
+    // A page that nobody looks at does not keep the daemon's listener open.
+    if (document.visibilityState === 'visible')
+      settling = setTimeout(() => void look().catch(() => undefined), SETTLE_MS)
+  }
+  const ticking = setInterval(settle, LOOK_MS)
+  document.addEventListener('visibilitychange', settle)
+  say('live')
+  try {
+    await broker.follow(({ type }) => {
+      if (type === 'page.alarm') warn(ALARM)
+      settle()
+    })
+  } finally {
+    // Another program may get the port: nothing more is sent there.
+    clearTimeout(settling)
+    clearInterval(ticking)
+    document.removeEventListener('visibilitychange', settle)
+  }
+}
 
 /** Asks for everything and shows it. One at a time: a second call while one runs looks once more after it. */
 function createLook(broker: Broker): () => Promise<void> {
