@@ -1,15 +1,7 @@
 /** Decides whether an answer may be the owner's: it must come from where the asker cannot be. */
 import type { Peer, ProcessFacts } from '../os/peer.js'
 import { cleanText } from '../std/text.js'
-import {
-  findOrigin,
-  findWay,
-  isInteractiveShell,
-  isTrunk,
-  type Origin,
-  sessionOf,
-  type Way,
-} from './origin.js'
+import { findOrigin, findWay, isInteractiveShell, isTrunk, type Origin, type Way } from './origin.js'
 
 /** Why the answer does not count, with what to do; `undefined` if it does. A peer is `undefined` where the system tells nothing. */
 export type Judge = (asker: Peer | undefined, answerer: Peer | undefined) => string | undefined
@@ -86,12 +78,12 @@ function judgeTerminal({ shell }: Way, origin: Origin | undefined): string | und
   return `this terminal was opened after ${say(origin.root)} was started, which may have opened it; answer in a terminal that was open before, from a login over ssh or at the console, or with the button of the desktop notification`
 }
 
-/** Whether what asks cannot have been started from the login. */
-function isFromElsewhere({ root, way }: Origin, { shell }: Way): boolean {
-  if (way !== undefined) return true
-  const [theirs, ours] = [sessionOf(root), sessionOf(shell)]
-  const isOtherSession = theirs !== undefined && ours !== undefined && theirs !== ours
-  return isOtherSession || root.startedAt < shell.startedAt
+/**
+ * Whether what asks cannot have been started from the login. The age of what it is below says nothing: an old server, such as that
+ * of tmux, starts programs for anybody.
+ */
+function isFromElsewhere({ self, way }: Origin, { shell }: Way): boolean {
+  return way !== undefined || self.startedAt < shell.startedAt
 }
 
 function sayLoose({ root }: Origin, place: string): string {

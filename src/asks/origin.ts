@@ -37,11 +37,6 @@ const DESKTOP: ReadonlySet<string> = new Set(
     .split(' '),
 )
 
-/** The session that logind made at a login. Only root can put a process into it; units of the user manager are elsewhere. */
-export function sessionOf({ group }: ProcessFacts): string | undefined {
-  return /^[^@]*(?:^|\/)user\.slice\/user-\d+\.slice\/session-[^/@]+\.scope$/.test(group) ? group : undefined
-}
-
 /** Whether everybody's processes may have it above them, so that it says nothing about who started them. */
 export function isTrunk(one: ProcessFacts, owner: number): boolean {
   if (one.pid === 1 || one.uid !== owner) return true
@@ -51,7 +46,7 @@ export function isTrunk(one: ProcessFacts, owner: number): boolean {
   return isUserManager || isRootLogin || TERMINALS.has(one.name) || DESKTOP.has(one.name)
 }
 
-export const isTerminal = ({ name, isSystemProgram }: ProcessFacts) => isSystemProgram && TERMINALS.has(name)
+const isTerminal = ({ name, isSystemProgram }: ProcessFacts) => isSystemProgram && TERMINALS.has(name)
 
 export const isInteractiveShell = ({ name, hasPlainArguments, tty }: ProcessFacts) =>
   SHELLS.has(name) && hasPlainArguments && tty !== 0
@@ -83,6 +78,7 @@ export function findWay(chain: Chain): Way | undefined {
 }
 
 export interface Origin {
+  readonly self: ProcessFacts
   /** The first process of what the owner started there; in it there may be an agent. */
   readonly root: ProcessFacts
   /** Absent: it has left its parents, or a service manager started it, for whomever. */
@@ -95,7 +91,7 @@ export function findOrigin(chain: Chain): Origin | undefined {
   if (self === undefined) return undefined
   for (const [index, root] of chain.entries()) {
     const way = wayTo(chain, index + 1, self.uid)
-    if (way !== undefined) return { root, way }
+    if (way !== undefined) return { self, root, way }
   }
-  return { root: chain.findLast((one) => !isTrunk(one, self.uid)) ?? self }
+  return { self, root: chain.findLast((one) => !isTrunk(one, self.uid)) ?? self }
 }

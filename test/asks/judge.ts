@@ -4,8 +4,6 @@ import { judge } from '../../src/asks/judge.js'
 import type { Peer, ProcessFacts } from '../../src/os/peer.js'
 
 const ME = 1000
-const SESSION_A = '/user.slice/user-1000.slice/session-4.scope'
-const SESSION_B = '/user.slice/user-1000.slice/session-9.scope'
 
 type Part = Partial<ProcessFacts> & Pick<ProcessFacts, 'pid' | 'name'>
 
@@ -423,21 +421,14 @@ const table: readonly (readonly [
     '',
   ],
   [
-    'an older login, to an orphan of another session',
-    chainOf(command(500, 0, { group: SESSION_A }), INIT),
-    chainOf(command(540, 200), ...login(200, { group: SESSION_B })),
-    '',
-  ],
-  [
-    'an older login, to an orphan of its session',
-    chainOf(command(500, 0, { group: SESSION_A }), INIT),
-    chainOf(command(540, 200), ...login(200, { group: SESSION_A })),
-    'may have been started from this login',
-  ],
-  [
-    'an older login, to an orphan that made itself a session',
-    chainOf(command(500, 0, { group: `/user.slice/user-1000.slice/user@1000.service/x${SESSION_A}` }), INIT),
-    chainOf(command(540, 200), ...login(200, { group: SESSION_B })),
+    'an agent in an older login, to what it typed into a tmux that is older still',
+    chainOf(
+      command(500, 31),
+      { pid: 90, name: 'bash', hasPlainArguments: true, tty: 31 },
+      { pid: 60, name: 'tmux', isSystemProgram: true, tty: 0 },
+      INIT,
+    ),
+    chainOf({ pid: 240, name: 'claude', tty: 200 }, ...login(200)),
     'may have been started from this login',
   ],
   [

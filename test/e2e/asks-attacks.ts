@@ -51,6 +51,7 @@ if (skip === false) {
   // As people have it: the key of this machine opens this machine, too.
   writeFileSync(join(home, '.ssh/id_ed25519'), readFileSync(join(keys, 'agent')), { mode: 0o600 })
   copyFileSync(fixture('./fixtures/agent.py'), join(home, 'agent.py'))
+  copyFileSync(fixture('../fixtures/notification-service.py'), join(home, 'notification-service.py'))
   copyFileSync(fixture('./fixtures/terminal.py'), join(keys, 'terminal.py'))
   chmodSync(keys, 0o755)
   await installProgram(home, 'test/e2e/fixtures/yes-stage.ts', 'yes-stage.mjs')
@@ -78,6 +79,11 @@ wait_for ~/results
 answer login-2 'older login'; answer terminal-1 'older terminal'
 open login-3; answer login-3 'newer login'; open terminal-2; answer terminal-2 'newer terminal'
 typed login-2 'PREFECT_AUTH_JOB=0123456789ab bash'; answer login-2 'in a job'
+mkfifo presses; /usr/bin/python3 ~/notification-service.py <>presses >shown.txt & wait_for shown.txt
+until grep -q ready shown.txt; do sleep 0.05; done
+ask /desktop >desktop.txt & asking=$!
+until grep -q '^shown 1' shown.txt; do sleep 0.05; done; sleep 1; echo 'press 1 yes' >presses; wait $asking
+say 'the button' "$(cat desktop.txt)"
 cp ~/pid-login-3 ~/trace-me.part; mv ~/trace-me.part ~/trace-me; wait_for ~/traced; answer login-3 'under a debugger'
 `
 
@@ -111,11 +117,14 @@ async function tryAll(t: Test, start: string): Promise<void> {
   }
   t.equal(verdicts.get('older login')?.verdict, 'counts')
   t.equal(verdicts.get('newer login')?.verdict, 'counts')
+  t.equal(verdicts.get('the button')?.verdict, 'yes', 'the session bus can be reached')
   t.equal(verdicts.get('older terminal')?.verdict, 'counts')
   t.match(verdicts.get('newer terminal')?.verdict, /this terminal was opened after/)
 }
 
 t.setTimeout(300_000)
+// They wait more than they compute.
+t.jobs = 2
 for (const [where, start] of PLACES) {
   t.test(`with the daemon as ${where}, only the owner's answers count`, { skip }, (t) => tryAll(t, start))
 }
