@@ -3,19 +3,17 @@ import { decode } from '../prefect/proxied.js'
 import { plainText } from '../std/text.js'
 
 /** What has a name that Prefect can be asked for: `GET /{noun}/{id}`. */
-export const NOUNS = [
-  'deployments',
-  'flows',
-  'flow_runs',
-  'task_runs',
-  'variables',
-  'block_documents',
-  'block_types',
-  'automations',
-  'work_queues',
-  'concurrency_limits',
-] as const
-export type Noun = (typeof NOUNS)[number]
+export type Noun =
+  | 'deployments'
+  | 'flows'
+  | 'flow_runs'
+  | 'task_runs'
+  | 'variables'
+  | 'block_documents'
+  | 'block_types'
+  | 'automations'
+  | 'work_queues'
+  | 'concurrency_limits'
 
 /** What a sentence is made of. */
 export interface Spoken {
@@ -44,13 +42,16 @@ export function sentenceOf(spoken: Spoken, nameOf: NameOf): string {
 export function namesIn(spoken: Spoken): readonly (readonly [noun: Noun, id: string])[] {
   const needed: (readonly [Noun, string])[] = []
   sentenceOf(spoken, (noun, id) => {
-    if (UUID.test(id)) needed.push([noun, id])
+    if (isId(id)) needed.push([noun, id])
     return undefined
   })
   return needed
 }
 
-const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
+/** Nothing else is put into the path of a request of our own. */
+export function isId(text: string): boolean {
+  return /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(text)
+}
 
 /** What a sentence may say of a request. */
 interface Reader {

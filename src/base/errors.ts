@@ -34,6 +34,11 @@ export const ERROR_CODES = {
   token_parked: { kind: 'unavailable', retry: 'soon' },
   token_not_found: { kind: 'not_found', retry: 'never' },
   proxy_path_refused: { kind: 'denied', retry: 'never' },
+  // questions
+  ask_waiting: { kind: 'unavailable', retry: 'soon' },
+  ask_refused: { kind: 'denied', retry: 'never' },
+  ask_not_found: { kind: 'not_found', retry: 'never' },
+  ask_answer_refused: { kind: 'denied', retry: 'never' },
   // settings and this machine
   setting_invalid: { kind: 'invalid', retry: 'never' },
   state_dir_unsafe: { kind: 'unavailable', retry: 'never' },

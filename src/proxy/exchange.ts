@@ -8,6 +8,7 @@ import type { Log } from '../std/log.js'
 import type { Visit } from './admission.js'
 import { type BodyLimits, type ProxyBody, readBody } from './body.js'
 import { createBudget, type Purse } from './budget.js'
+import { type Gate, sendUnder } from './gate.js'
 import {
   type Authorizer,
   addCustomHeaders,
@@ -30,6 +31,7 @@ interface Exchange {
 }
 
 interface ExchangeParts {
+  readonly gate: Gate
   readonly renew: Renew
   readonly authorizer: Authorizer
   readonly dispatcherFor: (origin: string, tls?: TlsSettings) => Promise<Dispatcher>
@@ -39,7 +41,15 @@ interface ExchangeParts {
 }
 
 /** The function that it returns resolves when the client has its response, and rejects with the refusal to send instead. */
-export function createExchange({ renew, authorizer, dispatcherFor, limits, clock, log }: ExchangeParts) {
+export function createExchange({
+  gate,
+  renew,
+  authorizer,
+  dispatcherFor,
+  limits,
+  clock,
+  log,
+}: ExchangeParts) {
   const send = async ({ visit, request, response, meter }: Exchange, body: ProxyBody): Promise<Outcome> => {
     const { target, upstream } = visit
     const authorization = authorizer.header(visit.served, upstream)
@@ -105,8 +115,18 @@ export function createExchange({ renew, authorizer, dispatcherFor, limits, clock
   }
 
   async function forward(exchange: Exchange, purse: Purse): Promise<void> {
+    const { visit, request, response } = exchange
+    if (!gate.concerns(request, visit)) {
+      return sendTwice(exchange, await readBody(request, limits, clock, purse))
+    }
+    const body = await readBody(request, limits, clock, purse, { isWhole: true })
+    if (response.destroyed) return
+    // What is sent once more after a 401 is the same request: it needs no other yes.
+    await sendUnder(gate.pass(request, visit, body), () => sendTwice(exchange, body))
+  }
+
+  async function sendTwice(exchange: Exchange, body: ProxyBody): Promise<void> {
     const { visit, request, meter } = exchange
-    const body = await readBody(request, limits, clock, purse)
     const first = await send(exchange, body)
     if (first.kind === 'answered') return
     const { method } = request
