@@ -34,6 +34,9 @@ export const ERROR_CODES = {
   token_parked: { kind: 'unavailable', retry: 'soon' },
   token_not_found: { kind: 'not_found', retry: 'never' },
   proxy_path_refused: { kind: 'denied', retry: 'never' },
+  policy_refused: { kind: 'denied', retry: 'never' },
+  policy_unknown: { kind: 'invalid', retry: 'never' },
+  operation_unknown: { kind: 'invalid', retry: 'never' },
   // questions
   ask_waiting: { kind: 'unavailable', retry: 'soon' },
   ask_refused: { kind: 'denied', retry: 'never' },

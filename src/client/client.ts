@@ -27,11 +27,12 @@ import {
 import { doctor, type Status, shutdownAnswer, status, vaultAnswer, vaultMoveAnswer } from '../wire/status.js'
 import { type CreateTokenBody, createTokenAnswer, type KeepTokensBody, tokenList } from '../wire/tokens.js'
 import { exportAnswer, importAnswer } from '../wire/transfer.js'
+import { createAskCalls } from './asks.js'
 import { failWith, parseProblem } from './failure.js'
 import { parseTolerantly } from './tolerant.js'
 import type { SocketAnswer, SocketRequest, Transport } from './transport.js'
 
-interface Caller {
+export interface Caller {
   /** The raw response. Rejects with the daemon's problem for a status from 400 on. */
   ask(request: SocketRequest): Promise<SocketAnswer>
   call<T>(schema: z.ZodType<T>, request: SocketRequest): Promise<T>
@@ -95,6 +96,7 @@ export function createClient(transport: Transport) {
     ...createKeyCalls(caller),
     ...createServiceAccountCalls(caller),
     ...createVaultCalls(caller),
+    ...createAskCalls(caller),
   }
 }
 

@@ -6,9 +6,12 @@ import { createTransfer } from '../admin/transfer.js'
 import { createVaultAdmin, vaultItems } from '../admin/vault.js'
 import { createWorkspaceAdmin } from '../admin/workspaces.js'
 import type { AppDeps } from '../api/context.js'
+import { createDesk } from '../asks/desk.js'
 import { lateKeyNotices } from '../login/ports.js'
 import { askServer } from '../prefect/server.js'
+import { createAuthorizer } from '../proxy/headers.js'
 import { createProxyRejection } from '../proxy/rejection.js'
+import { createUpstreamRead } from '../proxy/upstream-read.js'
 import { planConnectionExamination } from '../status/connections.js'
 import { planExaminations, planRenewalExamination } from '../status/doctor.js'
 import { noticesOfFiles, planFileExamination } from '../status/files.js'
@@ -79,6 +82,17 @@ export function createAppParts(parts: BrokerParts, core: Core, features: Feature
     renew,
     log: log.child({ part: 'proxy' }),
   })
+  const desk = createDesk({
+    ...{ clock, events, findPeer, judge },
+    random: parts.random,
+    log: log.child({ part: 'asks' }),
+    read: createUpstreamRead({
+      dispatcherFor: agent.dispatcherFor,
+      authorizer: createAuthorizer(),
+      clock,
+    }),
+    profiles: settings['asks.profiles'],
+  })
   return {
     version: facts.version,
     clock,
@@ -105,6 +119,8 @@ export function createAppParts(parts: BrokerParts, core: Core, features: Feature
       cloudApiUrl: parts.defaults.cloudApiUrl,
       now: () => clock.now(),
     }),
+    desk,
+    findPeer,
     way: { dispatcherFor: agent.dispatcherFor, onRejected },
     proxyAllow: settings['proxy.allow'],
     findCaller: parts.findCaller,

@@ -33,6 +33,7 @@ const REFUSALS: ReadonlySet<ErrorCode> = new Set([
   'power_missing',
   'profile_not_allowed',
   'proxy_path_refused',
+  'policy_refused',
   'ask_refused',
   'ask_answer_refused',
   'too_many_requests',

@@ -148,7 +148,7 @@ function parseOperation(text: string): Operation {
 }
 
 /** Decoded, without a trailing slash; `undefined` if the path can be read in more than one way. */
-function segmentsOf(path: string): readonly string[] | undefined {
+export function segmentsOf(path: string): readonly string[] | undefined {
   if (path.includes('//')) return undefined
   const end = path.endsWith('/') ? path.length - 1 : path.length
   const segments = path.slice(1, end).split('/')

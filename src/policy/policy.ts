@@ -1,7 +1,9 @@
 /** Policies: what a token may do at Prefect, by the effects of operations, and how one request is ruled. Pure. */
-import { EFFECTS, type Effect, type PolicyName } from '../wire/kinds.js'
+import { lazy } from '../std/lazy.js'
+import { EFFECTS, type Effect, POLICY_NAMES, type PolicyName } from '../wire/kinds.js'
 import { operationOf } from './ground.js'
-import { OPERATIONS } from './operations.js'
+import { findOperation, withoutWorkspace } from './matcher.js'
+import { listOperations, SET_STATE } from './operations.js'
 
 /** What the owner chose for a token. `allow` and `deny` name single operations: `METHOD /path/{template}`. */
 export interface Policy {
@@ -15,6 +17,8 @@ export interface PolicyFacts {
   /** For people: what it allows. */
   readonly sentence: string
   readonly effects: readonly Effect[]
+  /** Single operations that it allows as well. */
+  readonly operations: readonly string[]
   /** Whether a Secret block may be sent in the clear. */
   readonly showsSecrets: boolean
 }
@@ -30,44 +34,99 @@ export interface Ruling {
   readonly hidesSecrets: boolean
 }
 
+/** What flows do beside the bookkeeping of their runs: they keep results in blocks and set variables. */
+const BESIDE_BOOKKEEPING = [
+  'POST /block_types/',
+  'PATCH /block_types/{id}',
+  'POST /block_schemas/',
+  'POST /block_documents/',
+  'POST /variables/',
+  'PATCH /variables/name/{name}',
+  'PATCH /variables/{id}',
+  // `prefect worker start` creates a work pool that does not exist.
+  'POST /work_pools/',
+]
+
 export const POLICIES: Readonly<Record<PolicyName, PolicyFacts>> = {
   read: {
-    sentence:
-      'reads everything in the workspace, changes nothing, and never sees a Secret block in the clear',
+    sentence: 'reads everything in the workspace but the values of Secret blocks, and changes nothing',
     effects: ['reads'],
+    operations: [],
     showsSecrets: false,
   },
   run: {
-    sentence: 'reads, and starts and cancels runs of deployments that exist',
+    sentence: 'reads, and starts, resumes and cancels runs of deployments that exist',
     effects: ['reads', 'runs'],
+    operations: [SET_STATE],
     showsSecrets: false,
   },
   work: {
     sentence: 'does what a worker and its flow runs do',
     effects: ['reads', 'runs', 'works'],
+    operations: BESIDE_BOOKKEEPING,
     showsSecrets: true,
   },
   deploy: {
-    sentence: 'creates and changes deployments, and reads and runs them',
-    effects: ['reads', 'runs', 'deploys'],
+    sentence:
+      'creates and changes deployments and what they use, and does what `work` does; deletes nothing else',
+    effects: ['reads', 'runs', 'works', 'deploys'],
+    operations: [],
     showsSecrets: true,
   },
-  all: { sentence: 'everything that no job is refused', effects: [], showsSecrets: true },
+  all: {
+    sentence: 'everything in the workspace but its own administration and API keys',
+    effects: EFFECTS,
+    operations: [],
+    showsSecrets: true,
+  },
 }
 
-const effects: ReadonlyMap<string, Effect> = new Map(
-  EFFECTS.flatMap((effect) => OPERATIONS[effect].map((operation) => [operation, effect] as const)),
-)
+const effects = lazy(() => new Map<string, Effect>(listOperations()))
+
+/** `undefined`: the table does not have this operation. The name is taken as it stands in the table. */
+export function effectOf(operation: string): Effect | undefined {
+  return effects().get(operation)
+}
 
 /** `path` is what follows the API's base, as it was sent, and has passed the ground floor. Without a policy, everything passes. */
 export function ruleOn(method: string, path: string, policy: Policy | undefined): Ruling {
-  const operation = operationOf(method, path.replace(WORKSPACE, ''))
-  const effect = effects.get(operation)
-  const { may, allow = [], deny = [] } = policy ?? { may: 'all' }
-  const isListed = may === 'all' || (effect !== undefined && POLICIES[may].effects.includes(effect))
-  const mayPass = !deny.includes(operation) && (isListed || allow.includes(operation))
-  const facts = { mayPass, operation, hidesSecrets: !POLICIES[may].showsSecrets }
+  const { may, allow, deny } = policy ?? { may: 'all' }
+  const { showsSecrets } = POLICIES[may]
+  const operation = findOperation(method, path)
+  if (operation === undefined) {
+    const unknown = operationOf(method, withoutWorkspace(path))
+    return { mayPass: may === 'all', operation: unknown, hidesSecrets: !showsSecrets }
+  }
+  const mayPass =
+    !deny?.includes(operation) && (isAllowed(may, operation) || allow?.includes(operation) === true)
+  const effect = effectOf(operation)
+  const facts = { mayPass, operation, hidesSecrets: !showsSecrets }
   return effect === undefined ? facts : { ...facts, effect }
 }
 
-const WORKSPACE = /^\/accounts\/[^/]+\/workspaces\/[^/]+/
+function isAllowed(may: PolicyName, operation: string): boolean {
+  const { effects: allowed, operations } = POLICIES[may]
+  const effect = effectOf(operation)
+  return (effect !== undefined && allowed.includes(effect)) || operations.includes(operation)
+}
+
+/** A policy as people see it. */
+export interface PolicyDescription {
+  readonly name: PolicyName
+  readonly sentence: string
+  readonly effects: readonly Effect[]
+  /** All that it allows. `all` also allows what is not in the table. */
+  readonly operations: readonly string[]
+}
+
+/** The policies, from narrow to wide. */
+export function describePolicies(): readonly PolicyDescription[] {
+  return POLICY_NAMES.map((name) => ({
+    name,
+    sentence: POLICIES[name].sentence,
+    effects: POLICIES[name].effects,
+    operations: listOperations()
+      .map(([operation]) => operation)
+      .filter((operation) => isAllowed(name, operation)),
+  }))
+}

@@ -3,6 +3,7 @@ import type { IncomingMessage } from 'node:http'
 import { BrokerError } from '../base/errors.js'
 import { type Doorkeeper, refuseForeign, requirePlace, tokenRequired } from '../http/guard.js'
 import { createGround, isMethodAllowed, type Reach } from '../policy/ground.js'
+import type { Ruling } from '../policy/policy.js'
 import { METHODS } from '../policy/table.js'
 import { parseHttpUrl, userinfoOf } from '../prefect/api-url.js'
 import type { ConnectionSettings } from '../prefect/connection.js'
@@ -12,6 +13,7 @@ import type { Credentials, Served } from '../serve/credentials.js'
 import { defined } from '../std/defined.js'
 import { type Caller, requirePower, requireProfile } from '../tokens/access.js'
 import type { KnownToken, Tokens } from '../tokens/tokens.js'
+import { requirePolicy } from './ruling.js'
 
 /** The sender of a request, as far as it is known. */
 export interface Visitor {
@@ -26,6 +28,8 @@ export interface Visit extends Visitor {
   readonly target: ProxyTarget
   readonly served: Served
   readonly upstream: Upstream
+  /** Absent: the token has no policy, and asks no questions. */
+  readonly ruling?: Ruling
 }
 
 /** Where a profile's API is. */
@@ -53,8 +57,8 @@ export interface Admission {
   identify(request: IncomingMessage, options?: { readonly mayUpgrade?: boolean }): Visitor
   /**
    * Resolves with where the request of a known sender may go. Rejects with `not_found`, `power_missing`,
-   * `profile_not_allowed`, `method_not_allowed`, `profile_not_cloud`, `proxy_path_refused`, `prefect_unreachable` if the
-   * profile points at this proxy, and whatever `credentials.serve` throws.
+   * `profile_not_allowed`, `method_not_allowed`, `profile_not_cloud`, `proxy_path_refused`, `policy_refused`,
+   * `prefect_unreachable` if the profile points at this proxy, and whatever `credentials.serve` throws.
    */
   admit(request: IncomingMessage, visitor: Visitor): Promise<Visit>
 }
@@ -115,10 +119,12 @@ export function createAdmission({
       await credentials.refresh()
       const { resolved } = credentials.state(target.profile)
       requireOperation(request.method ?? '', target, findFlaw, () => reachOf(resolved, visitor.token))
+      const ruling = requirePolicy(request.method ?? '', target.path, visitor.token)
       const served = credentials.serve(target.profile)
       const upstream = findUpstream(resolved)
       if (ownAddresses().includes(upstream.host)) throw pointsAtUs(target.profile)
-      return { ...visitor, target, served, upstream }
+      const visit = { ...visitor, target, served, upstream }
+      return ruling === undefined ? visit : { ...visit, ruling }
     },
   }
 }

@@ -20,6 +20,7 @@ import {
 import { acceptedHeaders } from './headers.js'
 import { keyRejected } from './parking.js'
 import type { Renew } from './rejection.js'
+import { requirePolicy } from './ruling.js'
 import type { Meter, Traffic } from './traffic.js'
 import { farewell, type Pair, splice } from './wires.js'
 
@@ -54,7 +55,7 @@ export function join(
   const track = trackPair({ client, upstream }, bytesOf(client), welcome, traffic.sockets)
   track.known(visit)
   client.write(`HTTP/1.1 101 Switching Protocols\r\n${headerLines(acceptedHeaders(headers))}\r\n`, 'latin1')
-  const first = createFirstMessage()
+  const opening = createFirstMessage()
   const between = createBoundary()
   const stop = () => {
     client.off('data', onUp).off('close', onGone).off('end', onGone).off('drain', onClientDrain)
@@ -77,7 +78,7 @@ export function join(
   const onUpstreamDrain = () => client.resume()
   const cut = { destroy: () => end() }
   const onUp = guarded(cut, (chunk: Buffer) => {
-    const progress = first.push(chunk)
+    const progress = opening.push(chunk)
     if (progress.kind === 'broken') return refuse(progress.code, progress.reason)
     const forward = progress.controls.map(({ bytes }) => bytes)
     if (progress.kind === 'waiting') {
@@ -85,11 +86,14 @@ export function join(
       if (forward.length > 0 && !upstream.write(Buffer.concat(forward))) client.pause()
       return
     }
+    const first = readFirst(progress.message.text)
+    let sender: Visitor = visit
     let sent: ReturnType<typeof forUpstream>
     try {
-      sent = forUpstream(progress.message, request, visit, parts)
+      if (first.kind === 'auth') sender = senderOf(first.message, visit, parts.tokens)
+      sent = forUpstream(first, progress.message, sender, request, visit, parts)
     } catch (thrown) {
-      report(request, thrown, visit)
+      report(request, thrown, sender)
       const { code, reason } = closeFor(toBrokerError(thrown))
       return refuse(code, reason)
     }
@@ -111,26 +115,28 @@ export function join(
   if (head.length > 0) onUp(head)
 }
 
-/** The first message of a known client as Prefect gets it. Throws the refusal. */
+/** The first message of a known client as Prefect gets it. `sender`: whose token is in it. Throws the refusal. */
 function forUpstream(
-  {
-    text,
-    mask,
-    bytes,
-  }: { readonly text: string | undefined; readonly mask: Buffer | undefined; readonly bytes: Buffer },
+  first: ReturnType<typeof readFirst>,
+  { mask, bytes }: { readonly mask: Buffer | undefined; readonly bytes: Buffer },
+  sender: Visitor,
   request: IncomingMessage,
   visit: Visit,
   parts: JoinParts,
 ): { readonly bytes: Buffer; readonly isAuth: boolean } {
-  const first = readFirst(text)
   if (first.kind === 'auth') {
-    const sender = senderOf(first.message, visit, parts.tokens)
-    if (sender !== visit) requireReach(sender.caller, visit.target.profile)
+    if (sender !== visit) requireSame(sender, request, visit)
     const withKey = Buffer.from(first.message.withToken(parts.frameToken(visit)))
     return { bytes: writeFrame(OPCODE.text, withKey, mask), isAuth: true }
   }
   if (first.kind === 'odd' || authenticatesByFrame(request)) throw authExpected()
   return { bytes, isAuth: false }
+}
+
+/** What the handshake's token may do, the token of the first message may do, too. Throws the refusal. */
+function requireSame({ caller, token }: Visitor, { method = '' }: IncomingMessage, { target }: Visit): void {
+  requireReach(caller, target.profile)
+  requirePolicy(method, target.path, token)
 }
 
 /**

@@ -8,12 +8,13 @@ import { guarded } from '../http/guarded.js'
 import { toBrokerError } from '../http/problem.js'
 import type { Trail } from '../http/trail.js'
 import { operationOf } from '../policy/ground.js'
+import { ruleOn } from '../policy/policy.js'
 import type { TlsSettings } from '../prefect/connection.js'
 import { isProxyTarget, parseProxyTarget } from '../prefect/proxied.js'
 import type { Credentials } from '../serve/credentials.js'
 import { type Clock, MINUTE_MS, SECOND_MS } from '../std/clock.js'
 import type { Log } from '../std/log.js'
-import type { Tokens } from '../tokens/tokens.js'
+import type { RefusedBy, Tokens } from '../tokens/tokens.js'
 import { createAdmission, type Visitor } from './admission.js'
 import type { BodyLimits } from './body.js'
 import { createExchange } from './exchange.js'
@@ -150,16 +151,25 @@ export function createProxy({
     // The bearer of a parked token is no stranger; a notice tells the owner of it.
     if (caller === undefined && error.code !== 'token_parked') traffic.turnAway()
     if (caller !== undefined && profile !== undefined)
-      count(request, error, () => traffic.meter(profile, caller.token?.name))
+      count(request, error, caller.token?.id, () => traffic.meter(profile, caller.token?.name))
     return error
   }
 
   /** Looks for the meter only if it counts: callers must not fill the counts with names of no profile. */
-  const count = (request: IncomingMessage, error: BrokerError, meter: () => Meter): void => {
+  const count = (
+    { method = '', url = '' }: IncomingMessage,
+    error: BrokerError,
+    tokenId: string | undefined,
+    meter: () => Meter,
+  ): void => {
     if (isParked(error)) meter().park()
-    if (error.code === 'proxy_path_refused' || error.code === 'method_not_allowed') {
-      meter().refuse(operationOf(request.method ?? '', parseProxyTarget(request.url ?? '')?.path ?? ''))
-    }
+    const by = refusedBy(error)
+    if (by === undefined) return
+    const path = parseProxyTarget(url)?.path ?? ''
+    // A policy's operations are those of the table; the rest is for `proxy.allow`.
+    const operation = by === 'policy' ? ruleOn(method, path, undefined).operation : operationOf(method, path)
+    meter().refuse(operation)
+    if (tokenId !== undefined) tokens.noteRefused(tokenId, operation, by)
   }
 
   const whoSent = (request: IncomingMessage): Visitor | undefined => {
@@ -198,4 +208,10 @@ export function createProxy({
       traffic.sockets.stop()
     },
   }
+}
+
+/** `undefined` if it was not the operation that was refused. */
+function refusedBy({ code }: BrokerError): RefusedBy | undefined {
+  if (code === 'policy_refused') return 'policy'
+  return code === 'proxy_path_refused' || code === 'method_not_allowed' ? 'proxy' : undefined
 }

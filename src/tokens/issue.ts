@@ -6,7 +6,17 @@ import { type Clock, DAY_MS, HOUR_MS, MINUTE_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import { Secret, sha256Hex } from '../std/secret.js'
 import { deriveToken } from './derive.js'
-import { createIndex, type Entry, isEqual, type TokenList, type TokenRecord, withRoom } from './records.js'
+import {
+  createIndex,
+  type Entry,
+  isEqual,
+  powerOf,
+  recordPower,
+  type TokenList,
+  type TokenRecord,
+  withRoom,
+} from './records.js'
+import { createRefusals } from './refusals.js'
 import type { KnownToken, TokenFacts, Tokens } from './tokens.js'
 
 type Wanted = Omit<TokenRecord, 'id' | 'hash' | 'ticketHash' | 'createdAt'>
@@ -49,6 +59,7 @@ export function createTokens({
   /** Milliseconds without use, if that differs from the record. */
   const idle = new Map<string, number>()
   const index = createIndex()
+  const refusals = createRefusals(clock)
   let unwrittenMs = 0
   let isUnclean = false
   let agedAt = clock.monotonic()
@@ -72,8 +83,9 @@ export function createTokens({
   }
 
   function factsOf(record: TokenRecord): TokenFacts {
-    const { hash: _, ticketHash: __, environment: ___, job, ...rest } = record
-    const facts = { ...rest, ...defined({ lastUsedAt: lastUsed.get(record.id) }) }
+    const { hash: _, ticketHash: __, environment: ___, job, power, ...rest } = record
+    const changing = { lastUsedAt: lastUsed.get(record.id), refused: refusals.of(record) }
+    const facts = { ...rest, power: powerOf(power), ...defined(changing) }
     if (job === undefined) return facts
     return { ...facts, isJob: true, expiresAt: clock.now() + IDLE_WITH_JOB_MS - idleMs(record) }
   }
@@ -108,8 +120,8 @@ export function createTokens({
     unwrittenMs = 0
     await document.note(({ tokens }) => ({
       ...defined({ leftAt }),
-      tokens: tokens
-        .filter(({ id }) => !over.has(id))
+      tokens: refusals
+        .into(tokens.filter(({ id }) => !over.has(id)))
         .map((record) =>
           record.job === undefined ? record : { ...record, job: { ...record.job, idleMs: idleMs(record) } },
         ),
@@ -130,13 +142,14 @@ export function createTokens({
   }
 
   return {
-    create: ({ lifeMs, ...wanted }) => add({ ...wanted, expiresAt: clock.now() + lifeMs }),
-    async createForJob({ name, profile, workspace, pid, needsTicket = false }) {
+    create: async ({ lifeMs, power, ...wanted }) =>
+      add({ ...wanted, power: recordPower(power, wanted), expiresAt: clock.now() + lifeMs }),
+    async createForJob({ name, profile, workspace, policy, ask, pid, needsTicket = false }) {
       const process = pid === undefined ? undefined : await identifyProcess(pid)
       const wanted = {
-        ...({ name, power: 'proxy', profiles: [profile] } as const),
+        ...{ name, power: recordPower('proxy', { policy, ask }), profiles: [profile] },
         expiresAt: clock.now() + IDLE_WITH_JOB_MS,
-        ...defined({ workspace }),
+        ...defined({ workspace, policy, ask }),
         job: { idleMs: 0, ...(process === undefined ? {} : defined({ pid, process })) },
       }
       return add(wanted, needsTicket ? randomToken() : undefined)
@@ -215,10 +228,15 @@ export function createTokens({
       touch(found)
       return true
     },
+    noteRefused(id, operation, by) {
+      const record = document.read().tokens.find((token) => token.id === id)
+      if (record !== undefined) refusals.note(record, operation, by)
+    },
     async age(ms) {
       grow(ms)
       const over = await findOver()
-      if (over.size === 0 && (unwrittenMs < WRITE_AGE_MS || jobs().length === 0)) return
+      const isAgeDue = unwrittenMs >= WRITE_AGE_MS && jobs().length > 0
+      if (over.size === 0 && !isAgeDue && !refusals.isDue()) return
       await writeAges(over)
       for (const id of over) idle.delete(id)
     },
@@ -230,7 +248,10 @@ export function createTokens({
       await writeAges(await findOver())
     },
     async close() {
-      if (jobs().length === 0) return
+      if (jobs().length === 0) {
+        if (refusals.isUnwritten()) await writeAges(new Set())
+        return
+      }
       grow(clock.monotonic() - agedAt)
       await writeAges(new Set(), clock.now())
     },

@@ -1,6 +1,8 @@
 /** Tokens as they are stored, how a presented one is found among them, and which are given up for room. */
 
+import { BrokerError } from '../base/errors.js'
 import { defined } from '../std/defined.js'
+import type { TokenPower } from './access.js'
 import type { KnownToken, TokenFacts } from './tokens.js'
 
 interface JobRecord {
@@ -11,7 +13,11 @@ interface JobRecord {
   readonly idleMs: number
 }
 
-export interface TokenRecord extends Omit<TokenFacts, 'lastUsedAt' | 'isJob'> {
+/** `limited` is the power `proxy` with a policy or with questions. A version that cannot enforce these does not know the word. */
+export type RecordPower = TokenPower | 'limited'
+
+export interface TokenRecord extends Omit<TokenFacts, 'lastUsedAt' | 'isJob' | 'power'> {
+  readonly power: RecordPower
   /** SHA-256 of the token in hex. A token has 256 random bits, so a plain hash cannot be searched. */
   readonly hash: string
   /** SHA-256 of its ticket in hex, which has as many. */
@@ -71,9 +77,28 @@ export function createIndex(): (list: TokenList) => Index {
   }
 }
 
-function knownOf({ id, name, power, profiles, workspace, job }: TokenRecord): KnownToken {
-  const known = { id, name, power, profiles, ...defined({ workspace }) }
+function knownOf({ id, name, power, profiles, workspace, policy, ask, job }: TokenRecord): KnownToken {
+  const known = { id, name, power: powerOf(power), profiles, ...defined({ workspace, policy, ask }) }
   return job === undefined ? known : { ...known, isJob: true }
+}
+
+/** Throws `bad_request` for limits on a power that they cannot limit. */
+export function recordPower(
+  power: TokenPower,
+  { policy, ask }: { readonly policy?: unknown; readonly ask?: unknown },
+): RecordPower {
+  if (policy === undefined && ask === undefined) return power
+  if (power === 'proxy') return 'limited'
+  throw new BrokerError(
+    'bad_request',
+    "a policy and questions need the power 'proxy': 'use' hands out the key itself, and 'inspect' reaches nothing at Prefect",
+    { hint: 'prefect-auth token create --name NAME --may read' },
+  )
+}
+
+/** What callers see of it. */
+export function powerOf(power: RecordPower): TokenPower {
+  return power === 'limited' ? 'proxy' : power
 }
 
 /** Compares two hashes in time that depends only on their length. */

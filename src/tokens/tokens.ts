@@ -1,10 +1,33 @@
 /** Narrow tokens: `pab_` and 43 base64url characters, stored as SHA-256 hashes only. The contract of the room. */
 
+import type { Policy } from '../policy/policy.js'
 import type { WorkspaceIds } from '../prefect/api-url.js'
+import type { AskMode } from '../wire/kinds.js'
 import type { TokenPower } from './access.js'
 
+/** How a `proxy` token is narrowed below its workspace. */
+export interface TokenLimits {
+  /** Absent: the ground floor alone decides. */
+  readonly policy?: Policy
+  /** Which of its requests wait for the owner's yes; absent: none. */
+  readonly ask?: AskMode
+}
+
+/** `policy`: the token's own refused it; `proxy`: nobody's token may do it. */
+export type RefusedBy = 'policy' | 'proxy'
+
+/** An operation of Prefect's that a token asked for and did not get. */
+export interface RefusedOperation {
+  /** `POST /deployments/{id}/create_flow_run` */
+  readonly operation: string
+  readonly count: number
+  /** The last time, epoch ms. */
+  readonly at: number
+  readonly by: RefusedBy
+}
+
 /** A token's record without the token. Times in epoch ms. */
-export interface TokenFacts {
+export interface TokenFacts extends TokenLimits {
   readonly id: string
   readonly name: string
   readonly power: TokenPower
@@ -20,10 +43,12 @@ export interface TokenFacts {
   readonly parkedAt?: number
   /** The workspace of its profile when it was made: a job stays in the workspace it started in. */
   readonly workspace?: WorkspaceIds
+  /** What the proxy did not forward, the newest first. A crash loses at most the last minutes. */
+  readonly refused?: readonly RefusedOperation[]
 }
 
 /** What a presented token allows. The same object as long as the list of tokens does not change. */
-export type KnownToken = Omit<TokenFacts, 'createdAt' | 'expiresAt' | 'lastUsedAt'>
+export type KnownToken = Omit<TokenFacts, 'createdAt' | 'expiresAt' | 'lastUsedAt' | 'refused'>
 
 interface NewToken {
   readonly facts: TokenFacts
@@ -36,23 +61,28 @@ interface NewToken {
 }
 
 export interface Tokens {
-  create(wanted: {
-    readonly name: string
-    readonly power: TokenPower
-    readonly profiles: readonly string[]
-    readonly lifeMs: number
-    readonly workspace?: WorkspaceIds
-  }): Promise<NewToken>
+  /** Limits are for the power `proxy` alone: throws `bad_request` otherwise. */
+  create(
+    wanted: {
+      readonly name: string
+      readonly power: TokenPower
+      readonly profiles: readonly string[]
+      readonly lifeMs: number
+      readonly workspace?: WorkspaceIds
+    } & TokenLimits,
+  ): Promise<NewToken>
   /** Makes a `proxy` token for one job and one profile. If there are too many, the one unused for longest is revoked. */
-  createForJob(wanted: {
-    readonly name: string
-    readonly profile: string
-    readonly workspace?: WorkspaceIds
-    /** The job's process, if the caller knows it. */
-    readonly pid?: number
-    /** Whether it gets a ticket as well: its clients may be such that send events without credentials. */
-    readonly needsTicket?: boolean
-  }): Promise<NewToken>
+  createForJob(
+    wanted: {
+      readonly name: string
+      readonly profile: string
+      readonly workspace?: WorkspaceIds
+      /** The job's process, if the caller knows it. */
+      readonly pid?: number
+      /** Whether it gets a ticket as well: its clients may be such that send events without credentials. */
+      readonly needsTicket?: boolean
+    } & TokenLimits,
+  ): Promise<NewToken>
   /**
    * The one `proxy` token that all processes of a Python environment share, for one profile and its workspace: derived, so
    * that the same can be given again and is nowhere stored. Revoked, parked or unused for 14 days, it is followed by another.
@@ -84,10 +114,12 @@ export interface Tokens {
   recogniseTicket(presented: string): KnownToken | undefined
   /** Counts as use, for a connection that is still open. Returns false if the token is unknown, revoked or expired. */
   use(id: string): boolean
+  /** Counts an operation that the proxy did not forward. Memory only; `age` and `close` write it. */
+  noteRefused(id: string, operation: string, by: RefusedBy): void
   /** Call once at the start: adds the time that the daemon was away to the age of jobs' tokens. */
   resume(): Promise<void>
-  /** Adds `ms`, in which the daemon was awake, to the age of jobs' tokens, and removes expired ones. */
+  /** Adds `ms`, in which the daemon was awake, to the age of jobs' tokens, and removes expired ones. Stores what was refused. */
   age(ms: number): Promise<void>
-  /** Stores the ages of jobs' tokens, so that the next start continues from there. */
+  /** Stores the ages of jobs' tokens and what was refused, so that the next start continues from there. */
   close(): Promise<void>
 }

@@ -2,6 +2,7 @@
 import { z } from 'zod'
 import { keyView, owner, profileName, time, workspaceRef } from './common.js'
 import { ENV_FORMATS } from './kinds.js'
+import { limitFields } from './tokens.js'
 
 export const credentialsQuery = z.strictObject({ profile: profileName.optional() })
 
@@ -89,6 +90,7 @@ export const proxyEnvBody = z.strictObject({
   headers_in_files: z.array(z.string().max(100)).max(20).optional().meta({
     description: 'names of custom headers in files of its directory that take the place of the token',
   }),
+  ...limitFields,
 })
 
 /** Proxy traffic of one profile and token name since the daemon started. */
@@ -110,7 +112,8 @@ export const proxyTraffic = z.object({
     .array(z.object({ operation: z.string(), count: z.number().int() }))
     .optional()
     .meta({
-      description: 'operations that were not forwarded, the newest first; `proxy.allow` can add them',
+      description:
+        "operations that were not forwarded, the newest first; by the list of the proxy, or by the token's policy",
     }),
 })
 export type ProxyTrafficView = z.infer<typeof proxyTraffic>

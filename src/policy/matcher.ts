@@ -1,0 +1,87 @@
+/** Finds the operation of the table that a request is, as the servers' own routers find it. */
+import { lazy } from '../std/lazy.js'
+import { segmentsOf } from './ground.js'
+import { listOperations } from './operations.js'
+
+interface Branch {
+  readonly literals: Map<string, Branch>
+  /** Below a part in braces, which stands for any one segment. */
+  any?: Branch
+  operation?: string
+}
+
+/**
+ * Returns the operation of the table; `undefined` if there is none, or if the path can be read in more than one way. `path` is
+ * what follows the API's base, as it was sent, with or without its workspace. HEAD and OPTIONS are what GET is.
+ */
+export function findOperation(method: string, path: string): string | undefined {
+  const segments = segmentsOf(path)
+  return segments === undefined ? undefined : findBelow(method, segments, startOf(segments))
+}
+
+/** `METHOD /path` without the part of the path that names the workspace. */
+export function withoutWorkspace(path: string): string {
+  const segments = path.split('/', 5)
+  return namesWorkspace(segments, 1) ? path.slice(segments.join('/').length) : path
+}
+
+/** Where the operation begins: after the workspace, or after the `/api` of a server whose base lacks it. */
+function startOf(segments: readonly string[]): number {
+  if (namesWorkspace(segments, 0)) return 4
+  let start = 0
+  while (segments[start] === 'api') start += 1
+  return start
+}
+
+function namesWorkspace(segments: readonly string[], at: number): boolean {
+  const workspace = segments[at + 3]
+  if (segments[at] !== 'accounts' || segments[at + 2] !== 'workspaces') return false
+  // Those are questions about the account's workspaces, asked by POST.
+  return workspace !== undefined && workspace !== '' && workspace !== 'filter' && workspace !== 'count'
+}
+
+function findBelow(method: string, segments: readonly string[], start: number): string | undefined {
+  const asked = method === 'HEAD' || method === 'OPTIONS' ? 'GET' : method
+  const root = roots().get(asked)
+  // A root has one empty segment.
+  const end = segments[segments.length - 1] === '' ? segments.length - 1 : segments.length
+  return root === undefined ? undefined : descend(root, segments, start, end)
+}
+
+/** A literal wins over a part in braces: in the order of the servers' routes, too, wherever a path fits both. */
+function descend(branch: Branch, segments: readonly string[], at: number, end: number): string | undefined {
+  const segment = segments[at]
+  if (at === end || segment === undefined) return branch.operation
+  const literal = branch.literals.get(segment)
+  const found = literal && descend(literal, segments, at + 1, end)
+  if (found !== undefined || branch.any === undefined) return found
+  return descend(branch.any, segments, at + 1, end)
+}
+
+const roots = lazy(() => {
+  const byMethod = new Map<string, Branch>()
+  for (const [operation] of listOperations()) {
+    const [method = '', path = ''] = operation.split(' ')
+    const root = byMethod.get(method) ?? newBranch()
+    byMethod.set(method, root)
+    plant(root, path).operation = operation
+  }
+  return byMethod
+})
+
+/** The branch that a template leads to. */
+function plant(root: Branch, path: string): Branch {
+  let branch = root
+  for (const part of path.split('/').filter((part) => part !== '')) {
+    const next = part.startsWith('{') ? branch.any : branch.literals.get(part)
+    const grown = next ?? newBranch()
+    if (part.startsWith('{')) branch.any = grown
+    else branch.literals.set(part, grown)
+    branch = grown
+  }
+  return branch
+}
+
+function newBranch(): Branch {
+  return { literals: new Map() }
+}
