@@ -59,6 +59,9 @@ export const FOLLOW_NAMES = [
   'PREFECT_AUTH_SET',
 ] as const
 
+/** Holds the id of its token in the environment of a job through the proxy: who has it, or comes from it, answers no question. */
+export const JOB_MARK = 'PREFECT_AUTH_JOB'
+
 export type FollowName = (typeof FOLLOW_NAMES)[number]
 
 type Shown = Readonly<Record<string, string | undefined>>
