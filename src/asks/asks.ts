@@ -1,19 +1,7 @@
 /** Questions before a write: a request waits until its owner has said yes. The contract of the room. */
-import type { Socket } from 'node:net'
+import type { Peer } from '../os/peer.js'
 import type { Effect } from '../wire/kinds.js'
 import type { Allowance, Answer } from './book.js'
-
-/** Who is at the other end of a connection, as the system tells. */
-export interface Peer {
-  /** `curl[4711] < bash[4700] < sshd[812]` */
-  readonly shown: string
-}
-
-/** `undefined` if it cannot be told. Never rejects. */
-export type FindPeer = (socket: Socket) => Promise<Peer | undefined>
-
-/** Why `answerer` may not say yes to what `asker` wants; `undefined` if it may. Pure. */
-export type Judge = (asker: Peer | undefined, answerer: Peer | undefined) => string | undefined
 
 /** Who gives an answer: a program on the owner's socket, or a way that only a person can take. */
 export type Answerer =

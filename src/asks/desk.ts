@@ -2,15 +2,18 @@
 import type { Socket } from 'node:net'
 import { BrokerError } from '../base/errors.js'
 import type { Events } from '../base/events.js'
+import type { FindCaller } from '../os/callers.js'
+import type { FindPeer } from '../os/peer-finder.js'
 import type { Visit } from '../proxy/admission.js'
 import type { Gate } from '../proxy/gate.js'
 import type { ReadUpstream } from '../proxy/upstream-read.js'
 import { type Clock, SECOND_MS, sleep, type Timer } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
-import type { Answerer, AskFacts, Asks, FindPeer, Judge } from './asks.js'
+import type { Answerer, AskFacts, Asks } from './asks.js'
 import { type Answer, type AskVerdict, createBook, type Question } from './book.js'
 import { createElapsed } from './elapsed.js'
+import type { Judge } from './judge.js'
 import { findNames } from './names.js'
 import { modeOf, mustAsk } from './need.js'
 import { type AskedRequest, needOf, readRequest } from './request.js'
@@ -43,6 +46,8 @@ interface DeskParts {
   readonly random: () => number
   readonly read: ReadUpstream
   readonly findPeer: FindPeer
+  /** For people, where the system tells nothing else. */
+  readonly findCaller: FindCaller
   readonly judge: Judge
   /** Profiles whose tokens ask before every write. */
   readonly profiles: readonly string[]
@@ -69,7 +74,7 @@ export function createDesk(parts: DeskParts): Desk {
   }
 
   const describe = (request: AskedRequest, visit: Visit, socket: Socket) => (id: number) => {
-    const witness = createWitness(parts.findPeer, clock)
+    const witness = createWitness(parts)
     witness.see(socket)
     const details: Details = {
       request,
@@ -148,12 +153,12 @@ export function createDesk(parts: DeskParts): Desk {
   const asks: Asks = {
     async list() {
       await Promise.all(book.open().map(({ details }) => details.ready))
-      return Promise.all(book.open().map(factsOf))
+      return book.open().map(factsOf)
     },
     async find(id) {
       const { details } = findOpen(id)
       await details.ready
-      return { ...(await factsOf(findOpen(id))), body: details.request.body }
+      return { ...factsOf(findOpen(id)), body: details.request.body }
     },
     allowances: () =>
       book.allowances().map((one) => ({ ...one, until: clock.now() + one.until - elapsed() })),
@@ -163,7 +168,7 @@ export function createDesk(parts: DeskParts): Desk {
         requireSort(question, answer)
         await requireJudge(question, answerer)
       }
-      const facts = await factsOf(question)
+      const facts = factsOf(question)
       if (book.answer(id, answer) === undefined) throw nobodyWaits(id)
       watch()
       return facts
@@ -174,12 +179,12 @@ export function createDesk(parts: DeskParts): Desk {
   return { gate, asks }
 }
 
-async function factsOf({ id, details, ...asked }: Question<Details>): Promise<AskFacts> {
+function factsOf({ id, details, ...asked }: Question<Details>): AskFacts {
   const { request, sentence, openedAt, lastAskedAt, witness } = details
   const { profile, token, operation, effect, digest } = asked
-  const who = [...new Set(witness.known().map(({ shown }) => shown))]
   return {
-    ...{ id, profile, token, sentence, operation, digest, who, openedAt, lastAskedAt },
+    ...{ id, profile, token, sentence, operation, digest, openedAt, lastAskedAt },
+    who: witness.shown(),
     ...{ method: request.spoken.method, path: request.path, bodyBytes: request.bodyBytes },
     ...defined({ effect, givesUp: request.givesUp ? (true as const) : undefined }),
   }

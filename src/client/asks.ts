@@ -1,6 +1,6 @@
 /** The calls about questions before a write. */
 import { type AnswerAskBody, answeredAsk, askDetail, askList } from '../wire/asks.js'
-import type { Caller } from './client.js'
+import type { Caller } from './caller.js'
 
 export function createAskCalls({ call }: Caller) {
   return {

@@ -82,8 +82,9 @@ export function createAppParts(parts: BrokerParts, core: Core, features: Feature
     renew,
     log: log.child({ part: 'proxy' }),
   })
+  const { findPeer, findCaller, judge } = parts
   const desk = createDesk({
-    ...{ clock, events, findPeer, judge },
+    ...{ clock, events, findPeer, findCaller, judge },
     random: parts.random,
     log: log.child({ part: 'asks' }),
     read: createUpstreamRead({
@@ -123,7 +124,7 @@ export function createAppParts(parts: BrokerParts, core: Core, features: Feature
     findPeer,
     way: { dispatcherFor: agent.dispatcherFor, onRejected },
     proxyAllow: settings['proxy.allow'],
-    findCaller: parts.findCaller,
+    findCaller,
     setLogLevel: (level) => log.setLevel(level),
     shutdown: () => parts.onShutdown('asked'),
   }

@@ -3,6 +3,7 @@ import { readFile, readlink, stat } from 'node:fs/promises'
 import { networkInterfaces } from 'node:os'
 import { basename, dirname } from 'node:path'
 import { z } from 'zod'
+import { cleanText } from '../std/text.js'
 import { JOB_MARK } from '../wire/env-names.js'
 
 const processFacts = z.object({
@@ -36,6 +37,8 @@ export const peerSchema = z.object({
   seenAt: z.number(),
   /** The process, its parent, and so on up to process 1. Empty: the system does not tell which process it is. */
   chain: z.array(processFacts).readonly(),
+  /** For people: `curl[4711] < bash[4700] < sshd[812]`. */
+  shown: z.string(),
 })
 
 /** A snapshot. All of `chain` existed at one moment, in this relation. */
@@ -54,13 +57,34 @@ export async function readTicks(): Promise<number> {
 }
 
 /** The process and its ancestors; an empty chain if it has ended, or changed during every look. Never rejects. */
-export async function readPeer(pid: number | undefined): Promise<Peer> {
+export async function readPeer(pid: number): Promise<Peer> {
   const seenAt = await readTicks().catch(() => 0)
-  for (let attempt = 0; pid !== undefined && attempt < ATTEMPTS; attempt += 1) {
+  for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
     const chain = await readChain(pid).catch(() => undefined)
-    if (chain !== undefined) return { seenAt, chain }
+    if (chain !== undefined) return { seenAt, chain, shown: show(chain) }
   }
-  return { seenAt, chain: [] }
+  return { seenAt, chain: [], shown: `a program that has ended[${pid}]` }
+}
+
+/** One of whom the system tells no process. Never rejects. */
+export async function unknownPeer(shown: string): Promise<Peer> {
+  return { seenAt: await readTicks().catch(() => 0), chain: [], shown }
+}
+
+/** Whether this is still the process that it was. Never rejects. */
+export async function isAlive({ pid, startedAt }: ProcessFacts): Promise<boolean> {
+  const now = await readStat(pid).catch(() => undefined)
+  return now?.startedAt === startedAt
+}
+
+const SHOWN = 5
+
+function show(chain: Peer['chain']): string {
+  return chain
+    .filter(({ pid }) => pid > 1)
+    .slice(0, SHOWN)
+    .map(({ name, pid }) => `${cleanText(name, 32)}[${pid}]`)
+    .join(' < ')
 }
 
 async function readChain(pid: number): Promise<readonly ProcessFacts[] | undefined> {

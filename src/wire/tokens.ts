@@ -18,10 +18,7 @@ export const limitFields = {
     description: "operations that the policy lacks, such as 'POST /deployments/{id}/create_flow_run'",
   }),
   deny: operations.optional().meta({ description: 'operations that it loses; counts before allow' }),
-  ask: z
-    .enum(ASK_MODES)
-    .optional()
-    .meta({ description: 'which requests wait for your yes; absent: none' }),
+  ask: z.enum(ASK_MODES).optional().meta({ description: 'which requests wait for your yes; absent: none' }),
 }
 const limitsBody = z.strictObject(limitFields)
 export type LimitsBody = z.infer<typeof limitsBody>

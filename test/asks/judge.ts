@@ -15,7 +15,7 @@ function chainOf(...parts: readonly Part[]): Peer {
     ...{ startedAt: part.pid, uid: ME, tty: 5, group: '/', parent: parts[index + 1]?.pid ?? 0 },
     ...{ isSystemProgram: false, hasPlainArguments: false, isTraced: false, ...part },
   }))
-  return { seenAt: 1000, chain }
+  return { seenAt: 1000, chain, shown: '' }
 }
 
 const INIT: Part = { pid: 1, name: 'systemd', uid: 0 }
