@@ -187,7 +187,7 @@ export async function openParts(
       (await import('../login/callback.js')).openLoginCallback(request, options),
     notify: createDesktopNotifier({ platform: host.platform, env, clock, log }),
     identifyProcess: createProcessIdentifier({ clock, platform: host.platform }),
-    findPeer: createFindPeer({ clock, platform: host.platform, uid: host.uid }),
+    findPeer: createFindPeer({ clock, platform: host.platform, helper: paths.peers, uid: host.uid }),
     judge: options.judge ?? judge,
     findCaller: createFindCaller({ clock, platform: host.platform, helper: paths.callers, uid: host.uid }),
     wakeTimer: createWakeTimer({ env, clock }),
