@@ -35,6 +35,7 @@ import { keyRoutes } from './keys.js'
 import { loginRoutes } from './logins.js'
 import { createMetrics, metricsRoutes } from './metrics.js'
 import { createRouteBook, openapiRoutes, type RouteFacts } from './openapi.js'
+import { policyRoutes } from './policies.js'
 import { profileRoutes } from './profiles.js'
 import { serviceAccountRoutes } from './service-accounts.js'
 import { statusRoutes } from './status.js'
@@ -54,6 +55,7 @@ const NOUNS = [
   keyRoutes,
   serviceAccountRoutes,
   tokenRoutes,
+  policyRoutes,
   askRoutes,
   fileRoutes,
   eventRoutes,

@@ -12,12 +12,14 @@ import type { Credentials, Served } from '../serve/credentials.js'
 import { defined } from '../std/defined.js'
 import { cleanText, quoteWord } from '../std/text.js'
 import type { ListenerFacts } from '../tokens/access.js'
+import type { TokenLimits } from '../tokens/tokens.js'
 import { envQuery, type PrefectEnv, proxyEnvBody } from '../wire/credentials.js'
 import { type FollowName, JOB_MARK, pairMark, wholeEnv } from '../wire/env-names.js'
 import type { EnvFormat } from '../wire/kinds.js'
 import { isNameable, readsOurFile } from './callers-file.js'
 import type { RouteContext } from './context.js'
 import { pickProfile, renderEnv } from './credentials.js'
+import { limitsOf } from './policies.js'
 import { renderTime } from './view.js'
 
 export function envRoutes(api: ApiServer, context: RouteContext): void {
@@ -117,6 +119,8 @@ function proxyRoute(api: ApiServer, context: RouteContext): void {
         no_proxy: noProxy,
         no_proxy_small: small,
       } = request.body
+      const limits = limitsOf(request.body, context.proxyAllow)
+      requireUnshared(environment, limits)
       const { custom_headers: variable, headers_in_files: inFiles, ui_url: uiUrl } = request.body
       const address = tcpAddress(inspection.status().listeners)
       await credentials.refresh()
@@ -133,7 +137,7 @@ function proxyRoute(api: ApiServer, context: RouteContext): void {
       }
       const { facts, token, ticket, isDurable, isNew } =
         environment === undefined
-          ? { ...(await tokens.createForJob({ ...wanted, ...defined({ pid }) })), isNew: true }
+          ? { ...(await tokens.createForJob({ ...wanted, ...limits, ...defined({ pid }) })), isNew: true }
           : await tokens.shareInEnvironment({ ...wanted, environment })
       const isChosen = profile !== undefined && isNameable(resolved, isOurFile)
       const env = wholeEnv({
@@ -161,6 +165,15 @@ function proxyRoute(api: ApiServer, context: RouteContext): void {
       if (notice !== undefined) reply.header('prefect-auth-notice', notice)
       return sendVariables(reply, format, body)
     },
+  )
+}
+
+/** Throws `bad_request`: all processes of an environment share one token, whichever of them asked for it first. */
+function requireUnshared(environment: string | undefined, limits: TokenLimits): void {
+  if (environment === undefined || (limits.policy === undefined && limits.ask === undefined)) return
+  throw new BrokerError(
+    'bad_request',
+    'the token of a Python environment has no policy and asks no questions',
   )
 }
 

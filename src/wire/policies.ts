@@ -9,8 +9,7 @@ const policyView = z.object({
   shows_secrets: z.boolean().meta({ description: 'false: Secret blocks are never sent in the clear' }),
   operations: z
     .array(z.string())
-    .optional()
-    .meta({ description: 'absent for all, which also includes operations that are not known' }),
+    .meta({ description: 'what it includes; all also includes operations that prefect-auth does not know' }),
 })
 export type PolicyView = z.infer<typeof policyView>
 

@@ -48,6 +48,10 @@ const refusedOperation = z.object({
     .enum(EFFECTS)
     .optional()
     .meta({ description: 'what it does; absent: prefect-auth does not know this operation' }),
+  allowed_by: z
+    .enum(POLICY_NAMES)
+    .optional()
+    .meta({ description: 'the narrowest policy that includes it; absent if no policy can allow it' }),
 })
 export type RefusedOperationView = z.infer<typeof refusedOperation>
 

@@ -9,6 +9,7 @@ import { auditList } from '../../src/wire/events.js'
 import { fileList, fileView, removeFileAnswer } from '../../src/wire/files.js'
 import { createKeyAnswer, deleteKeyAnswer, keyList, renewAnswer } from '../../src/wire/keys.js'
 import { loginView, logoutAnswer } from '../../src/wire/login.js'
+import { policyList } from '../../src/wire/policies.js'
 import {
   adoptAnswer,
   createWorkspaceAnswer,
@@ -33,7 +34,7 @@ import {
   vaultAnswer,
   vaultMoveAnswer,
 } from '../../src/wire/status.js'
-import { createTokenAnswer, tokenList } from '../../src/wire/tokens.js'
+import { createTokenAnswer, tokenAnswer, tokenList } from '../../src/wire/tokens.js'
 import { exportAnswer, importAnswer } from '../../src/wire/transfer.js'
 import { ask, json, startApi } from '../fixtures/api-under-test.js'
 import { CLOUD_KEY, EXPORT } from '../fixtures/fake-broker.js'
@@ -219,6 +220,8 @@ const cases: readonly Case[] = [
     audit: 'token_created',
   },
   { ask: 'GET /v1/tokens', schema: tokenList },
+  { ask: 'GET /v1/tokens/tok1', schema: tokenAnswer },
+  { ask: 'GET /v1/policies', schema: policyList },
   { ask: 'POST /v1/tokens/keep', body: { all: true }, schema: tokenList, audit: 'token_kept' },
   { ask: 'DELETE /v1/tokens/tok1', schema: empty, audit: 'token_revoked' },
   { ask: 'GET /v1/files', schema: fileList },
