@@ -1,11 +1,12 @@
 /** The desk where questions wait: opened by the proxy's gate, answered by people, closed when nobody waits. */
+import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import { BrokerError } from '../base/errors.js'
 import type { Events } from '../base/events.js'
 import type { FindCaller } from '../os/callers.js'
 import type { FindPeer } from '../os/peer-finder.js'
 import type { Visit } from '../proxy/admission.js'
-import type { Gate } from '../proxy/gate.js'
+import type { Gate, Pass } from '../proxy/gate.js'
 import type { ReadUpstream } from '../proxy/upstream-read.js'
 import { type Clock, SECOND_MS, sleep, type Timer } from '../std/clock.js'
 import { defined } from '../std/defined.js'
@@ -15,7 +16,7 @@ import { type Answer, type AskVerdict, createBook, type Question } from './book.
 import { createElapsed } from './elapsed.js'
 import type { Judge } from './judge.js'
 import { findNames } from './names.js'
-import { modeOf, mustAsk } from './need.js'
+import { modeOf, needFor, startsElsewhere } from './need.js'
 import { type AskedRequest, needOf, readRequest } from './request.js'
 import { namesIn, sentenceOf } from './sentence.js'
 import { createWitness, type Witness } from './witness.js'
@@ -34,6 +35,9 @@ interface Details {
   lastAskedAt: number
   sentence: string
 }
+
+/** Nobody is asked. */
+const FREE: Pass = { giveBack: () => undefined }
 
 /** Whoever is asked sees the question no later than this. */
 const READY_MS = 3 * SECOND_MS
@@ -106,13 +110,16 @@ export function createDesk(parts: DeskParts): Desk {
     log.info({ id, profile, token: token.id, sentence }, 'request waits for a yes')
   }
 
+  const need = ({ method = '' }: IncomingMessage, visit: Visit) => {
+    const mode = visit.token && modeOf(visit.token, visit.served.profile, profiles)
+    return mode === undefined ? 'no' : needFor(mode, needOf(method, visit))
+  }
+
   const gate: Gate = {
-    concerns(request, visit) {
-      const mode = visit.token && modeOf(visit.token, visit.served.profile, profiles)
-      return mode !== undefined && mustAsk(mode, needOf(request.method ?? '', visit))
-    },
+    concerns: (request, visit) => need(request, visit) !== 'no',
     pass(request, visit, body) {
       const read = readRequest(request, visit, body)
+      if (need(request, visit) === 'by body' && !startsElsewhere(read.spoken.body)) return FREE
       const verdict = book.ask(read.asked, describe(read, visit, request.socket))
       watch()
       return resolve(verdict, request.socket)

@@ -29,9 +29,9 @@ function rootOf({ target, served }: Visit): string {
 export function needOf(method: string, visit: Visit): NeedFacts {
   const root = rootOf(visit)
   const below = visit.target.path.slice(root.length)
-  const { effect } = ruleOn(method, below, undefined)
+  const { operation, effect } = ruleOn(method, below, undefined)
   const isOutside = visit.served.kind === 'cloud' ? root === '' : isAbove(below)
-  return { method, isOutside, ...defined({ effect }) }
+  return { method, operation, isOutside, ...defined({ effect }) }
 }
 
 function isAbove(path: string): boolean {
@@ -77,7 +77,7 @@ export function readRequest(
       digest: digestOf([method, path, mediaType ?? ''], bytes),
       retryMs: retryAfterS(userAgent, 'ask_waiting') * SECOND_MS,
     },
-    spoken: { operation, method, path: below, body: objectIn(text), place: placeOf(visit) },
+    spoken: { operation, method, path: below, place: placeOf(visit), ...defined({ body: objectIn(text) }) },
     root,
     path: scrub(path),
     body: viewOf(text, mediaType),
@@ -107,12 +107,14 @@ function textOf(bytes: Buffer): string | undefined {
   }
 }
 
-function objectIn(text: string | undefined): Readonly<Record<string, unknown>> {
+/** `undefined` if it is anything else, but for no body at all. */
+function objectIn(text: string | undefined): Readonly<Record<string, unknown>> | undefined {
+  if (text === '') return {}
   try {
     const value: unknown = JSON.parse(text ?? '')
-    return isObject(value) ? value : {}
+    return isObject(value) ? value : undefined
   } catch {
-    return {}
+    return undefined
   }
 }
 

@@ -22,8 +22,8 @@ export interface Spoken {
   readonly method: string
   /** Below the workspace, as it was sent, without a query. */
   readonly path: string
-  /** The body as JSON, if it is an object. */
-  readonly body: Readonly<Record<string, unknown>>
+  /** The body as JSON; absent if it is no object, or is not JSON as everybody reads it. */
+  readonly body?: Readonly<Record<string, unknown>>
   /** The workspace, or the profile. */
   readonly place: string
 }
@@ -35,7 +35,7 @@ export type NameOf = (noun: Noun, id: string) => string | undefined
 export function sentenceOf(spoken: Spoken, nameOf: NameOf): string {
   const say = SENTENCES[normal(spoken.operation)]
   const said = say?.(createReader(spoken, nameOf)) ?? `${spoken.method} ${plainText(spoken.path, 200)}`
-  return `${said} in ${spoken.place}`
+  return `${said} in ${spoken.place}${spoken.body === undefined ? ', with a body that is no JSON object' : ''}`
 }
 
 /** The names that the sentence needs. */
@@ -65,7 +65,7 @@ interface Reader {
   of(name: string, noun: Noun): string
 }
 
-function createReader({ path, body }: Spoken, nameOf: NameOf): Reader {
+function createReader({ path, body = {} }: Spoken, nameOf: NameOf): Reader {
   const parts = path.split('/').slice(1)
   const name = (noun: Noun, id: string) => nameOf(noun, id) ?? quoted(id)
   return {
@@ -132,7 +132,8 @@ const SENTENCES: Readonly<Record<string, Say>> = {
   'POST /deployments/{}/schedules': (r) => `add a schedule to deployment ${r.its('deployments')}`,
   'PATCH /deployments/{}/schedules/{}': (r) => `change a schedule of deployment ${r.its('deployments')}`,
   'DELETE /deployments/{}/schedules/{}': (r) => `delete a schedule of deployment ${r.its('deployments')}`,
-  'POST /flow_runs': (r) => `start a run of flow ${r.of('flow_id', 'flows')}`,
+  'POST /flow_runs': (r) =>
+    `start a run of flow ${r.of('flow_id', 'flows')} in work pool ${r.field('work_pool_name')}`,
   'POST /flow_runs/{}/set_state': (r) =>
     `set flow run ${r.its('flow_runs')} to ${r.field('state.name', 'state.type')}`,
   'POST /flow_runs/{}/resume': (r) => `resume flow run ${r.its('flow_runs')}`,

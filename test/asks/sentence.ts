@@ -11,41 +11,45 @@ const NAMES: Readonly<Record<string, string>> = {
   [`automations ${ID}`]: "'on failure'",
 }
 
-function spoken(operation: string, path: string, body: Spoken['body'] = {}): Spoken {
+function spoken(operation: string, path: string, body: NonNullable<Spoken['body']> = {}): Spoken {
   return { operation, method: operation.split(' ')[0] ?? '', path, body, place: 'prefect/production' }
 }
 
 const say = (one: Spoken) => sentenceOf(one, (noun, id) => NAMES[`${noun} ${id}`])
 
-const CASES: readonly (readonly [operation: string, path: string, body: Spoken['body'], sentence: string])[] =
+const CASES: readonly (readonly [
+  operation: string,
+  path: string,
+  body: NonNullable<Spoken['body']>,
+  sentence: string,
+])[] = [
   [
-    [
-      'POST /deployments/{id}/create_flow_run',
-      `/deployments/${ID}/create_flow_run`,
-      {},
-      'start deployment Testing/nightly',
-    ],
-    [
-      'POST /deployments/',
-      '/deployments/',
-      { name: 'n', flow_id: FLOW },
-      'create or change deployment Testing/n',
-    ],
-    ['DELETE /flows/{id}', `/flows/${FLOW}`, {}, 'delete flow Testing'],
-    ['PATCH /automations/{id}', `/automations/${ID}`, {}, "pause or resume automation 'on failure'"],
-    ['PATCH /variables/name/{name}', '/variables/name/my%20var', { value: 1 }, "set variable 'my var'"],
-    ['POST /variables/', '/variables', { name: 'v', value: 's3cret' }, 'create variable v'],
-    [
-      'POST /flow_runs/{id}/set_state',
-      `/flow_runs/${ID}/set_state`,
-      { state: { type: 'CANCELLING' } },
-      'set flow run brave-crab to CANCELLING',
-    ],
-    ['DELETE /work_pools/{name}', '/work_pools/p', {}, 'delete work pool p'],
-    ['DELETE /deployments/{id}', `/deployments/${FLOW}`, {}, `delete deployment ${FLOW}`],
-    ['POST /x/{id}', `/x/${ID}`, {}, `POST /x/${ID}`],
-    ['POST /flow_runs/{id}/set_state', '/flow_runs', {}, "set flow run '' to ''"],
-  ]
+    'POST /deployments/{id}/create_flow_run',
+    `/deployments/${ID}/create_flow_run`,
+    {},
+    'start deployment Testing/nightly',
+  ],
+  [
+    'POST /deployments/',
+    '/deployments/',
+    { name: 'n', flow_id: FLOW },
+    'create or change deployment Testing/n',
+  ],
+  ['DELETE /flows/{id}', `/flows/${FLOW}`, {}, 'delete flow Testing'],
+  ['PATCH /automations/{id}', `/automations/${ID}`, {}, "pause or resume automation 'on failure'"],
+  ['PATCH /variables/name/{name}', '/variables/name/my%20var', { value: 1 }, "set variable 'my var'"],
+  ['POST /variables/', '/variables', { name: 'v', value: 's3cret' }, 'create variable v'],
+  [
+    'POST /flow_runs/{id}/set_state',
+    `/flow_runs/${ID}/set_state`,
+    { state: { type: 'CANCELLING' } },
+    'set flow run brave-crab to CANCELLING',
+  ],
+  ['DELETE /work_pools/{name}', '/work_pools/p', {}, 'delete work pool p'],
+  ['DELETE /deployments/{id}', `/deployments/${FLOW}`, {}, `delete deployment ${FLOW}`],
+  ['POST /x/{id}', `/x/${ID}`, {}, `POST /x/${ID}`],
+  ['POST /flow_runs/{id}/set_state', '/flow_runs', {}, "set flow run '' to ''"],
+]
 
 for (const [operation, path, body, sentence] of CASES) {
   t.test(`${operation} ${path}`, async (t) => {
@@ -88,4 +92,9 @@ t.test('names are looked up by the ids of the request, and by nothing that is no
   for (const id of ['..', '../flows', `${ID}?x`, '', 'a'.repeat(36)]) {
     t.same(namesIn(spoken('POST /deployments/', '/deployments/', { name: 'n', flow_id: id })), [], id)
   }
+})
+
+t.test('a body that is no JSON object is no secret', async (t) => {
+  const { body: _, ...rest } = spoken('POST /variables/', '/variables/')
+  t.equal(say(rest), "create variable '' in prefect/production, with a body that is no JSON object")
 })

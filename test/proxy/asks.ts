@@ -380,6 +380,24 @@ t.test('tokens of marked profiles ask before writes; the owner without a token d
   t.equal((await ask(proxy.tcp, elsewhere, { method: 'POST', token: plain, body: {} })).status, 201)
 })
 
+const RUNS: readonly (readonly [what: string, body: string, passes: boolean])[] = [
+  ['a run of its own', '{"flow_id":"f","deployment_id":null}', true],
+  ['a run of a deployment', '{"flow_id":"f","deployment_id":"d"}', false],
+  ['a run in a work pool', '{"flow_id":"f","work_pool_name":"p"}', false],
+  ['JSON as Python alone reads it', '{"x":NaN,"work_pool_name":"p"}', false],
+  ['JSON with two of a name', '{"work_pool_name":null,"work_pool_name":"p"}', false],
+  ['JSON with a byte order mark', '\ufeff{"work_pool_name":"p"}', false],
+  ['UTF-16', Buffer.from('{"work_pool_name":"p"}', 'utf16le').toString('latin1'), false],
+]
+for (const [what, body, passes] of RUNS) {
+  t.test(`a flow that registers ${what} ${passes ? 'passes' : 'waits'}`, async (t) => {
+    const { send, writes } = await setStage(t, { mode: 'all' })
+    const sent = await send('POST', '/flow_runs/', body)
+    t.equal(sent.status, passes ? 201 : 503)
+    t.equal(writes.length, passes ? 1 : 0)
+  })
+}
+
 t.test('names that Prefect does not tell are ids', async (t) => {
   const { send, list } = await setStage(t)
   await send('DELETE', `/deployments/${FLOW}`)
