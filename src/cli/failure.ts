@@ -9,6 +9,8 @@ export function exitCodeOf(failure: Failure): number {
   if (failure.code === 'prefect_unreachable') return 5
   // The pair that the caller means cannot be had here, as without a login.
   if (failure.code === 'profiles_file_mismatch') return 3
+  // The daemon knows the names, and the nearest one.
+  if (failure.code === 'policy_unknown' || failure.code === 'operation_unknown') return 2
   switch (failure.kind) {
     case 'usage':
       return 2

@@ -1,4 +1,4 @@
-/** One call of the daemon's API: sent, its failure thrown, its answer checked. */
+/** Requests of a client, and responses as the schemas of the wire say. */
 import type { z } from 'zod'
 import { MINUTE_MS } from '../std/clock.js'
 import { failWith, parseProblem } from './failure.js'

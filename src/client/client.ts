@@ -6,6 +6,7 @@ import { auditList } from '../wire/events.js'
 import { type AddFileBody, fileList, fileView, removeFileAnswer } from '../wire/files.js'
 import { createKeyAnswer, deleteKeyAnswer, keyList, type RenewBody, renewAnswer } from '../wire/keys.js'
 import { type LoginBody, type LoginView, loginView, logoutAnswer } from '../wire/login.js'
+import { policyList } from '../wire/policies.js'
 import {
   adoptAnswer,
   type CreateWorkspaceBody,
@@ -24,7 +25,13 @@ import {
   serviceAccountList,
 } from '../wire/service-accounts.js'
 import { doctor, type Status, shutdownAnswer, status, vaultAnswer, vaultMoveAnswer } from '../wire/status.js'
-import { type CreateTokenBody, createTokenAnswer, type KeepTokensBody, tokenList } from '../wire/tokens.js'
+import {
+  type CreateTokenBody,
+  createTokenAnswer,
+  type KeepTokensBody,
+  tokenAnswer,
+  tokenList,
+} from '../wire/tokens.js'
 import { exportAnswer, importAnswer } from '../wire/transfer.js'
 import { createAskCalls } from './asks.js'
 import { type Caller, createCaller, parseJson, query, understand } from './caller.js'
@@ -130,10 +137,15 @@ function createKeyCalls({ call }: Caller) {
     createToken: (body: CreateTokenBody) =>
       call(createTokenAnswer, { method: 'POST', path: '/v1/tokens', body }),
     tokens: () => call(tokenList, { method: 'GET', path: '/v1/tokens' }),
+    token: (idOrName: string) => call(tokenAnswer, { method: 'GET', path: tokenPath(idOrName) }),
+    policies: () => call(policyList, { method: 'GET', path: '/v1/policies' }),
     keepTokens: (body: KeepTokensBody) => call(tokenList, { method: 'POST', path: '/v1/tokens/keep', body }),
-    revokeToken: (id: string) =>
-      call(empty, { method: 'DELETE', path: `/v1/tokens/${encodeURIComponent(id)}` }),
+    revokeToken: (id: string) => call(empty, { method: 'DELETE', path: tokenPath(id) }),
   }
+}
+
+function tokenPath(id: string): string {
+  return `/v1/tokens/${encodeURIComponent(id)}`
 }
 
 function createServiceAccountCalls({ call }: Caller) {

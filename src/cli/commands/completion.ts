@@ -46,7 +46,7 @@ const NAMED = [
   },
   { list: 'workspace ls', paths: ['workspace set'] },
   { list: 'asks', paths: ['asks show', 'asks yes', 'asks no'] },
-  { list: 'token ls', paths: ['token keep', 'token revoke'] },
+  { list: 'token ls', paths: ['token keep', 'token revoke', 'token show'] },
   { list: 'keys ls', paths: ['keys delete'] },
   { list: 'file ls', paths: ['file rm'] },
   { list: 'service-account ls', paths: ['service-account delete', 'service-account rotate'] },
@@ -56,7 +56,18 @@ const NAMED = [
 const NAMING_OPTIONS = [
   { list: 'profile ls', short: 'p', long: 'profile' },
   { list: 'workspace ls', short: 'w', long: 'workspace' },
-] as const
+  { list: 'token policies --operations', long: 'allow' },
+  { list: 'token policies --operations', long: 'deny' },
+] as const satisfies readonly { readonly list: string; readonly short?: string; readonly long: string }[]
+
+/** `-p|--profile` */
+function spellings({ short, long }: { readonly short?: string; readonly long: string }): string {
+  return short === undefined ? `--${long}` : `-${short}|--${long}`
+}
+
+function inFish({ short, long }: { readonly short?: string; readonly long: string }): string {
+  return short === undefined ? `-l ${long}` : `-s ${short} -l ${long}`
+}
 
 /** Prints one name per line; nothing while the daemon is not running. */
 function namesCommand(list: string): string {
@@ -118,7 +129,7 @@ _prefect_auth() {
     fi
   done
   case "$before" in
-${NAMING_OPTIONS.map(({ list, short, long }) => `    -${short}|--${long}) _prefect_auth_names "$word" ${list}; return ;;`).join('\n')}
+${NAMING_OPTIONS.map((option) => `    ${spellings(option)}) _prefect_auth_names "$word" ${option.list}; return ;;`).join('\n')}
   esac
   case "$path $before" in
 ${listedValues(commands)
@@ -176,7 +187,7 @@ _prefect_auth() {
     fi
   done
   case $words[CURRENT-1] in
-${NAMING_OPTIONS.map(({ list, short, long }) => `    (-${short}|--${long}) _prefect_auth_names "$(${namesCommand(list)})"; return ;;`).join('\n')}
+${NAMING_OPTIONS.map((option) => `    (${spellings(option)}) _prefect_auth_names "$(${namesCommand(option.list)})"; return ;;`).join('\n')}
   esac
   case "$path_ $words[CURRENT-1]" in
 ${listedValues(commands)
@@ -232,7 +243,7 @@ complete -c prefect-auth -n 'not __prefect_auth_in exec' -f
 function __prefect_auth_names
   prefect-auth $argv --names 2>/dev/null | string match -v -- '-*'
 end
-${NAMING_OPTIONS.map(({ list, short, long }) => `complete -c prefect-auth -s ${short} -l ${long} -x -a '(__prefect_auth_names ${list})'`).join('\n')}
+${NAMING_OPTIONS.map((option) => `complete -c prefect-auth ${inFish(option)} -x -a '(__prefect_auth_names ${option.list})'`).join('\n')}
 ${lines.join('\n')}
 ${NAMED.flatMap(({ list, paths }) => paths.map((path) => `complete -c prefect-auth -f -n '__prefect_auth_in ${path}' -a '(__prefect_auth_names ${list})'`)).join('\n')}
 `

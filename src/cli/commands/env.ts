@@ -1,6 +1,7 @@
 /** The help of `env`, `exec` and `get`; the files of the same names in `fast/` do the work. */
 import { Argument, type Command, Option } from 'commander'
 import { ENV_FORMATS } from '../../wire/kinds.js'
+import { addLimits } from '../limit-flags.js'
 
 const PROFILE = [
   '-p, --profile <name>',
@@ -10,7 +11,7 @@ const PROFILE = [
 const ALLOW_NONE = ['--allow-none', 'without a login or an API URL, go on with none'] as const
 
 export function addEnv(program: Command): void {
-  program
+  const command = program
     .command('env')
     .description('print the credentials as shell variables')
     .option(...PROFILE)
@@ -22,6 +23,7 @@ export function addEnv(program: Command): void {
       'after',
       '\nsh, bash, zsh: eval "$(prefect-auth env)"\nfish:          prefect-auth env --format fish | source',
     )
+  addLimits(command, 'with --proxy: ')
 }
 
 export function addGet(program: Command): void {
@@ -37,7 +39,7 @@ export function addGet(program: Command): void {
 }
 
 export function addExec(program: Command): void {
-  program
+  const command = program
     .command('exec')
     .description('run a command with the credentials in its environment')
     .usage('[options] [--] CMD [ARGS...]')
@@ -48,4 +50,5 @@ export function addExec(program: Command): void {
       'after',
       '\nExample: prefect-auth exec -- prefect worker start --pool mine\n\nExit code: that of the command; 128+n for a signal, 127 not found, 126 not executable,\n125 if the command was never started (the reason is on stderr).',
     )
+  addLimits(command, 'with --proxy: ')
 }

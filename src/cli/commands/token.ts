@@ -2,11 +2,14 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { defined } from '../../std/defined.js'
 import { parseDuration } from '../../std/time.js'
-import { tokenPowers } from '../../wire/tokens.js'
+import { type TokenView, tokenPowers } from '../../wire/tokens.js'
 import { usageError } from '../failure.js'
+import { readLimits } from '../fast/limits.js'
+import { addLimits } from '../limit-flags.js'
 import type { Session } from '../session.js'
 import { type CommonOptions, type ListOptions, type Start, withJson, withNames } from '../session.js'
 import { formatNames, formatTable, formatTime, printable } from '../text.js'
+import { addTokenPolicies, addTokenShow, policyOf } from './token-policy.js'
 
 interface CreateOptions {
   readonly json?: boolean
@@ -14,6 +17,10 @@ interface CreateOptions {
   readonly power: (typeof tokenPowers)[number]
   readonly profile?: readonly string[]
   readonly expiresIn: string
+  readonly may?: string
+  readonly allow?: readonly string[]
+  readonly deny?: readonly string[]
+  readonly ask?: string
 }
 
 interface KeepOptions extends CommonOptions {
@@ -22,7 +29,7 @@ interface KeepOptions extends CommonOptions {
 
 export function addToken(program: Command, start: Start): void {
   const token = program.command('token').description('create, list and revoke tokens')
-  withJson(token.command('create'))
+  const create = withJson(token.command('create'))
     .description('create a token; printed once, on stdout')
     .requiredOption('--name <name>', 'what it is for')
     .addOption(new Option('--power <power>', 'what it may do').choices(tokenPowers).default('proxy'))
@@ -31,6 +38,7 @@ export function addToken(program: Command, start: Start): void {
     .action(({ profile, ...options }: CreateOptions) =>
       start('token create', options, (session) => createToken(session, options, profile)),
     )
+  addLimits(create)
   withNames(withJson(token.command('ls').alias('list')))
     .description('list the active tokens')
     .action((options: ListOptions) =>
@@ -43,6 +51,8 @@ export function addToken(program: Command, start: Start): void {
         )
       }),
     )
+  addTokenShow(token, start)
+  addTokenPolicies(token, start)
   withJson(token.command('keep [id]'))
     .description('end the parking of a token: another user held our TCP port, and you know who it was')
     .option('--all', 'of all parked tokens')
@@ -66,21 +76,39 @@ function checkDuration(text: string): string {
 
 async function createToken(
   session: Session,
-  { name, power, expiresIn }: Omit<CreateOptions, 'profile'>,
+  { name, power, expiresIn, ...flags }: Omit<CreateOptions, 'profile'>,
   named: readonly string[] | undefined,
 ): Promise<void> {
+  const limits = limitsIn(flags)
   const profiles = named ?? (session.profile === undefined ? undefined : [session.profile])
   const answer = await session.client.createToken({
     name,
     power,
     expires_in: expiresIn,
     ...defined({ profiles: profiles && [...profiles] }),
+    ...limits,
   })
   session.answer(answer, () => answer.token)
-  const reach = `power ${answer.power}, profiles ${printable(answer.profiles.join(', '))}`
+  const reach = `power ${answer.power}, profiles ${printable(answer.profiles.join(', '))}${limitsOf(answer)}`
   session.say(
     `Token ${printable(answer.id)}: not shown again; ${reach}, until ${formatTime(answer.expires_at)} UTC`,
   )
+}
+
+/** Throws a usage error. */
+function limitsIn({ may, allow, deny, ask }: Partial<CreateOptions>) {
+  const flags = Object.entries({ may: may && [may], allow, deny, ask: ask && [ask] })
+  const given = flags.flatMap(([name, values]) => (values ? [[name, values] as const] : []))
+  const read = readLimits(new Map(given))
+  if (read.kind === 'usage') throw usageError(read.message, 'prefect-auth token policies')
+  const { allow: more, deny: less, ...rest } = read.value
+  return { ...rest, ...defined({ allow: more && [...more], deny: less && [...less] }) }
+}
+
+/** `, policy read`; nothing without limits. */
+function limitsOf(token: TokenView): string {
+  const policy = policyOf(token)
+  return policy === 'all' || policy === '' ? '' : `, policy ${policy}`
 }
 
 async function keepTokens(session: Session, id: string | undefined, isAll: boolean): Promise<void> {
@@ -107,11 +135,21 @@ function describe(
   const isAnyParked = tokens.some(({ parked_at }) => parked_at !== undefined)
   const parkedColumn = (text: string) => (isAnyParked ? [text] : [])
   return formatTable(
-    ['ID', 'NAME', 'POWER', 'PROFILES', 'EXPIRES (UTC)', 'LAST USED (UTC)', ...parkedColumn('STATE')],
+    [
+      'ID',
+      'NAME',
+      'POWER',
+      'POLICY',
+      'PROFILES',
+      'EXPIRES (UTC)',
+      'LAST USED (UTC)',
+      ...parkedColumn('STATE'),
+    ],
     tokens.map((token) => [
       token.id,
       token.name,
       token.power,
+      policyOf(token),
       token.profiles.join(','),
       formatTime(token.expires_at),
       token.last_used_at === undefined ? 'never' : formatTime(token.last_used_at),

@@ -16,6 +16,7 @@ import { exitCodeOf, formatFailure, formatFault, isWithoutPair, usageError } fro
 import { printable } from '../text.js'
 import { settingsOfEnv } from './around.js'
 import { type Around, connect, type Host, leftBehind, lookAround, profileOfEnv } from './host.js'
+import type { Limits } from './limits.js'
 import { type FastPlan, parseEnvArguments } from './options.js'
 import { authorizationsIn, isFromProxy, pagesIn } from './standing.js'
 
@@ -72,7 +73,7 @@ type EnvPlan = Extract<FastPlan, { kind: 'env' }>
 
 async function fetchEnv(
   host: Host,
-  { profile: named, format, isProxied, mayBeNone, isFollowing }: EnvPlan,
+  { profile: named, format, isProxied, mayBeNone, isFollowing, limits }: EnvPlan,
 ): Promise<string> {
   const around = lookAround(host)
   const transport = connect(host, 'env', around)
@@ -84,7 +85,7 @@ async function fetchEnv(
       )
   }
   // The token lives as long as the shell that evaluates it, not as long as this process.
-  const job = { profile, format, name: 'env', pid: host.parentPid, around } as const
+  const job = { profile, format, name: 'env', pid: host.parentPid, around, limits } as const
   if (isProxied) {
     try {
       return await fetchProxyEnv(transport, host, job)
@@ -165,13 +166,14 @@ export interface ProxyJob {
   /** As long as this process lives, so does the token. */
   readonly pid: number
   readonly around: Around
+  readonly limits: Limits
 }
 
 /** The daemon's text. Makes a token. */
 export async function fetchProxyEnv(
   transport: Transport,
   { env, writeErr }: Pick<Host, 'env' | 'writeErr'>,
-  { profile, format, name, pid, around }: ProxyJob,
+  { profile, format, name, pid, around, limits }: ProxyJob,
 ): Promise<string> {
   const own = settingsOfEnv(env)
   const inFiles = [...new Set(around.files.flatMap(authorizationsIn))]
@@ -182,6 +184,7 @@ export async function fetchProxyEnv(
     format,
     name,
     pid,
+    ...limits,
     ...defined({
       profile,
       no_proxy: env.NO_PROXY ?? env.no_proxy,

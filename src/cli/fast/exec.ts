@@ -10,6 +10,7 @@ import { settingsOfEnv } from './around.js'
 import { type ChildPlan, findCommand, planChildEnv, runChild } from './child.js'
 import { fetchProxyEnv, jobName } from './env.js'
 import { type Around, connect, type Host, lookAround, profileOfEnv } from './host.js'
+import { describeMismatch } from './limits.js'
 import { type FastPlan, parseExecArguments } from './options.js'
 import { describeFiles, describePages, describeSettings, isFromProxy, withGroups } from './standing.js'
 import { noticeWorker } from './worker.js'
@@ -47,10 +48,9 @@ export async function runExec(args: readonly string[], host: Host): Promise<numb
       ...(plan.isProxied ? describePages(host.env, around.files, served.env) : []),
       ...served.notes,
     ]
-    const elsewhere = plan.isProxied
-      ? await noticeWorker([plan.command, ...plan.args], served.env)
-      : undefined
-    if (elsewhere !== undefined) said.push(elsewhere)
+    const words = [plan.command, ...plan.args]
+    const elsewhere = plan.isProxied ? await noticeWorker(words, served.env) : undefined
+    said.push(...[describeMismatch(words, plan.limits), elsewhere].filter((line) => line !== undefined))
     for (const line of new Set(said)) host.writeErr(`prefect-auth: ${printable(line)}\n`)
     return await start(plan.command, plan.args, env, host)
   } catch (error) {
@@ -98,7 +98,9 @@ async function fetchServed(host: Host, job: Job): Promise<Served> {
 async function fetchProxied(host: Host, { plan, around, transport }: Job): Promise<Served> {
   const profile = plan.profile ?? profileOfEnv(host)
   const name = jobName(plan.command, plan.args)
-  const text = await fetchProxyEnv(transport, host, { profile, format: 'json', name, pid: host.pid, around })
+  const { limits } = plan
+  const job = { profile, format: 'json', name, pid: host.pid, around, limits } as const
+  const text = await fetchProxyEnv(transport, host, job)
   const { answer, ...served } = parseServed(text)
   return { ...served, env: wholeEnv(served.env), ...replacedOf(answer.replaces) }
 }

@@ -2,6 +2,7 @@
 import type { Failure } from '../../client/failure.js'
 import { defined } from '../../std/defined.js'
 import { ENV_FORMATS, type EnvFormat } from '../../wire/kinds.js'
+import { type Limits, readLimits } from './limits.js'
 
 export type FastPlan =
   | {
@@ -12,6 +13,7 @@ export type FastPlan =
       readonly mayBeNone: boolean
       /** For the hook of a shell: nothing that the user set is touched. */
       readonly isFollowing: boolean
+      readonly limits: Limits
     }
   | {
       readonly kind: 'exec'
@@ -20,6 +22,7 @@ export type FastPlan =
       readonly args: readonly string[]
       readonly isProxied: boolean
       readonly mayBeNone: boolean
+      readonly limits: Limits
     }
   | { readonly kind: 'help' }
   | { readonly kind: 'usage'; readonly message: string }
@@ -47,21 +50,24 @@ export function commandFirst(argv: readonly string[]): readonly string[] {
 /** What `prefect-auth env …` asks for; `args` are the words after `env`. */
 export function parseEnvArguments(args: readonly string[]): FastPlan {
   if (args.some(looksLikeKey)) return usage(KEY_ARGUMENT.detail)
-  const read = readOptions(args, ['profile', 'format'])
+  const read = readOptions(args, ['profile', 'format', ...LIMITS])
   if (read.kind !== 'options') return read
   if (read.rest.length > 0) return usage('env takes no arguments; name a profile with --profile')
   const wanted = read.isJson ? 'json' : (read.values.get('format') ?? 'sh')
   const format = ENV_FORMATS.find((known) => known === wanted)
   if (format === undefined) return usage(`--format must be one of ${ENV_FORMATS.join(', ')}`)
   const { isProxied, mayBeNone, isFollowing } = read
+  const limits = limitsOf(read)
+  if (limits.kind === 'usage') return limits
   if (isFollowing && (isProxied || format === 'json'))
     return usage('--follow goes with a shell format, and not with --proxy')
-  return { kind: 'env', format, isProxied, mayBeNone, isFollowing, ...profileOf(read) }
+  const rest = { isProxied, mayBeNone, isFollowing, limits: limits.value }
+  return { kind: 'env', format, ...rest, ...profileOf(read) }
 }
 
 /** What `prefect-auth exec …` asks for. Everything after `--`, or after the first word, belongs to the command. */
 export function parseExecArguments(args: readonly string[]): FastPlan {
-  const read = readOptions(args, ['profile'])
+  const read = readOptions(args, ['profile', ...LIMITS])
   if (read.kind !== 'options') return read
   const [command, ...rest] = read.rest
   // A key among the command's own arguments is the command's business.
@@ -69,14 +75,30 @@ export function parseExecArguments(args: readonly string[]): FastPlan {
   if (ours.some(looksLikeKey)) return usage(KEY_ARGUMENT.detail)
   if (command === undefined || command === '')
     return usage('exec needs a command: prefect-auth exec -- CMD …')
+  const limits = limitsOf(read)
+  if (limits.kind === 'usage') return limits
   return {
     kind: 'exec',
     command,
     args: rest,
     isProxied: read.isProxied,
     mayBeNone: read.mayBeNone,
+    limits: limits.value,
     ...profileOf(read),
   }
+}
+
+/** What may be said about the token of a job, which there is only with the proxy. */
+const LIMITS = ['may', 'allow', 'deny', 'ask']
+
+function limitsOf({ all, isProxied }: Options): ReturnType<typeof readLimits> {
+  const given = LIMITS.filter((name) => all.has(name))
+  if (given.length > 0 && !isProxied)
+    return {
+      kind: 'usage',
+      message: `${list(given)}: without --proxy there is no token to limit, and the key itself is handed out; add --proxy`,
+    }
+  return readLimits(all)
 }
 
 const WANTED = ['key', 'url', 'json'] as const
@@ -101,7 +123,10 @@ export function parseGetArguments(
 
 interface Options {
   readonly kind: 'options'
+  /** The last value of each option. */
   readonly values: ReadonlyMap<string, string>
+  /** Every value of each option. */
+  readonly all: ReadonlyMap<string, readonly string[]>
   readonly isJson: boolean
   readonly isProxied: boolean
   readonly mayBeNone: boolean
@@ -117,12 +142,13 @@ function readOptions(args: readonly string[], known: readonly string[]): Options
   const switches: Readonly<Record<string, 'isProxied' | 'mayBeNone' | 'isJson' | 'isFollowing' | undefined>> =
     known.includes('format') ? ENV_SWITCHES : SWITCHES
   const values = new Map<string, string>()
+  const all = new Map<string, readonly string[]>()
   const given = { isProxied: false, mayBeNone: false, isJson: false, isFollowing: false }
   for (let at = 0; at < args.length; at += 1) {
     const word = args[at] ?? ''
-    if (word === '--') return { kind: 'options', values, ...given, rest: args.slice(at + 1) }
+    if (word === '--') return { kind: 'options', values, all, ...given, rest: args.slice(at + 1) }
     if (!word.startsWith('-') || word === '-')
-      return { kind: 'options', values, ...given, rest: args.slice(at) }
+      return { kind: 'options', values, all, ...given, rest: args.slice(at) }
     if (word === '--help' || word === '-h') return { kind: 'help' }
     const name = switches[word]
     if (name !== undefined) {
@@ -137,8 +163,9 @@ function readOptions(args: readonly string[], known: readonly string[]): Options
     if (option.value === undefined) at += 1
     if (value === undefined || value === '') return usage(`--${option.name} needs a value`)
     values.set(option.name, value)
+    all.set(option.name, [...(all.get(option.name) ?? []), value])
   }
-  return { kind: 'options', values, ...given, rest: [] }
+  return { kind: 'options', values, all, ...given, rest: [] }
 }
 
 /** `--name`, `--name=value`, `-p` or `-pvalue`. */
