@@ -31,6 +31,12 @@ export interface AskFacts {
   readonly bodyBytes: number
 }
 
+/** For the status. */
+export function noticesOfAsks(count: number): readonly string[] {
+  if (count === 0) return []
+  return [`${count === 1 ? '1 request waits' : `${count} requests wait`} for your yes: prefect-auth asks`]
+}
+
 export interface AskBody {
   /** Absent: it is no text. Anything like a key is cut out. */
   readonly text?: string

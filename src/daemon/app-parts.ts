@@ -6,6 +6,7 @@ import { createTransfer } from '../admin/transfer.js'
 import { createVaultAdmin, vaultItems } from '../admin/vault.js'
 import { createWorkspaceAdmin } from '../admin/workspaces.js'
 import type { AppDeps } from '../api/context.js'
+import { noticesOfAsks } from '../asks/asks.js'
 import { createDesk } from '../asks/desk.js'
 import { lateKeyNotices } from '../login/ports.js'
 import { askServer } from '../prefect/server.js'
@@ -32,6 +33,18 @@ export function createAppParts(parts: BrokerParts, core: Core, features: Feature
   const startedAt = clock.now()
   const listeners = () => parts.listeners
   const notices = () => [...parts.state.notices, ...parts.state.limits()]
+  const { findPeer, findCaller, judge } = parts
+  const desk = createDesk({
+    ...{ clock, events, findPeer, findCaller, judge },
+    random: parts.random,
+    log: log.child({ part: 'asks' }),
+    read: createUpstreamRead({
+      dispatcherFor: agent.dispatcherFor,
+      authorizer: createAuthorizer(),
+      clock,
+    }),
+    profiles: settings['asks.profiles'],
+  })
   const inspection = createInspection({
     credentials,
     vault,
@@ -44,6 +57,7 @@ export function createAppParts(parts: BrokerParts, core: Core, features: Feature
       ...audit.notices(),
       ...noticesOfJobs(tokens.list()),
       ...noticesOfFiles(files.list()),
+      ...noticesOfAsks(desk.asks.count()),
     ],
     trouble: () => parts.state.trouble(),
     daemon: () => ({ ...facts, startedAt, logLevel: log.level() }),
@@ -81,18 +95,6 @@ export function createAppParts(parts: BrokerParts, core: Core, features: Feature
     clock,
     renew,
     log: log.child({ part: 'proxy' }),
-  })
-  const { findPeer, findCaller, judge } = parts
-  const desk = createDesk({
-    ...{ clock, events, findPeer, findCaller, judge },
-    random: parts.random,
-    log: log.child({ part: 'asks' }),
-    read: createUpstreamRead({
-      dispatcherFor: agent.dispatcherFor,
-      authorizer: createAuthorizer(),
-      clock,
-    }),
-    profiles: settings['asks.profiles'],
   })
   return {
     version: facts.version,

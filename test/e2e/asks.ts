@@ -34,7 +34,8 @@ t.test('a parked `prefect deployment run` goes on after the yes', async (t) => {
   if (prefect === undefined) return
   const stage = await startAsksStage(t, prefect)
   const { cli, root, runs, oneQuestion } = stage
-  await stage.deploy('Testing', 'nightly')
+  const properties = { x: { title: 'x', type: 'integer' } }
+  await stage.deploy('Testing', 'nightly', { parameter_openapi_schema: { type: 'object', properties } })
   const env = await stage.jobEnv()
   const run = () => start(t, prefect, ['deployment', 'run', 'Testing/nightly', '--param', 'x=1'], env, root)
 

@@ -15,10 +15,9 @@ interface YesOptions extends CommonOptions {
   readonly hour?: boolean
 }
 
+/** commander gives `--json` after a subcommand to `asks`, which has it too. */
 export function addAsks(program: Command, start: Start): void {
   const asks = withNames(withJson(program.command('asks')))
-    // Its subcommands have options of the same names.
-    .enablePositionalOptions()
     .description('list the requests that wait for your yes; answer them')
     .option('--watch', 'print them as they open and close, and answer them by a key, until Ctrl-C')
     .action((options: AsksOptions) =>
@@ -33,30 +32,33 @@ export function addAsks(program: Command, start: Start): void {
     )
   withJson(asks.command('show <id>'))
     .description('show a request with its body')
-    .action((id: string, options: CommonOptions) =>
-      start('asks show', options, async (session) => {
+    .action((id: string, _options: CommonOptions, command: Command) => {
+      const options = command.optsWithGlobals<CommonOptions>()
+      return start('asks show', options, async (session) => {
         const ask = await session.client.oneAsk(parseId(id))
         session.answer(ask, () => describeAsk(ask))
-      }),
-    )
+      })
+    })
   withJson(asks.command('yes <id>'))
     .description('let it pass, once, within ten minutes')
     .option('--hour', 'and whatever the same token wants of this kind, for an hour')
-    .action((id: string, options: YesOptions) =>
-      start('asks yes', options, async (session) => {
+    .action((id: string, _options: YesOptions, command: Command) => {
+      const options = command.optsWithGlobals<YesOptions>()
+      return start('asks yes', options, async (session) => {
         const span = options.hour === true ? 'hour' : 'once'
         const answer = await session.client.answerAsk(parseId(id), { accept: true, for: span })
         session.answer(answer, () => describeAnswer(answer))
-      }),
-    )
+      })
+    })
   withJson(asks.command('no <id>'))
     .description('refuse it; the client gets an error')
-    .action((id: string, options: CommonOptions) =>
-      start('asks no', options, async (session) => {
+    .action((id: string, _options: CommonOptions, command: Command) => {
+      const options = command.optsWithGlobals<CommonOptions>()
+      return start('asks no', options, async (session) => {
         const answer = await session.client.answerAsk(parseId(id), { accept: false })
         session.answer(answer, () => describeAnswer(answer))
-      }),
-    )
+      })
+    })
 }
 
 function parseId(text: string): number {
