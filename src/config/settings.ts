@@ -81,8 +81,7 @@ export const SETTINGS = {
   'asks.profiles': {
     schema: names.pipe(z.array(z.string().min(1))),
     default: [],
-    meaning:
-      'profiles whose tokens wait for your yes before every write, as with `--ask write` (docs/asks.md)',
+    meaning: 'profiles whose tokens ask before every write, as with `--ask write` (docs/asks.md)',
   },
   idle_exit: {
     // With less, systemd would see too many starts and close the sockets.

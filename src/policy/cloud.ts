@@ -2,8 +2,8 @@
 import type { Effect } from '../wire/kinds.js'
 
 /**
- * Nothing here could be tried on a server of ours. So the reads are only what the clients cannot do without, and are GETs
- * or filters, which change nothing on all servers that could be tried.
+ * None of these can be tried on a server of our own. The reads are therefore limited to what the clients need, and are GETs
+ * or filters, which change nothing on any server that could be tried.
  */
 export const CLOUD_OPERATIONS: Readonly<Record<Effect, readonly string[]>> = {
   reads: [
@@ -31,7 +31,7 @@ export const CLOUD_OPERATIONS: Readonly<Record<Effect, readonly string[]>> = {
     'POST /deployments/{id}/branch',
     'POST /slas/apply-resource-slas/{resource_id}',
     'POST /webhooks/',
-    // They read, but whoever has read the address of a webhook can send events to it, which start what listens to them.
+    // These two only read, but whoever knows the address of a webhook can send events to it, and events trigger automations.
     'POST /webhooks/filter',
     'GET /webhooks/{id}',
     'PATCH /webhooks/{id}',

@@ -1,4 +1,4 @@
-/** Finds the operation of the table that a request is, as the servers' own routers find it. */
+/** Finds the operation that a request stands for, with the same result as the servers' own routers. */
 import { lazy } from '../std/lazy.js'
 import { segmentsOf } from './ground.js'
 import { listOperations } from './operations.js'
@@ -12,14 +12,14 @@ interface Branch {
 
 /**
  * Returns the operation of the table; `undefined` if there is none, or if the path can be read in more than one way. `path` is
- * what follows the API's base, as it was sent, with or without its workspace. HEAD and OPTIONS are what GET is.
+ * what follows the API's base, as it was sent, with or without its workspace. HEAD and OPTIONS count as GET.
  */
 export function findOperation(method: string, path: string): string | undefined {
   const segments = segmentsOf(path)
   return segments === undefined ? undefined : findBelow(method, segments, startOf(segments))
 }
 
-/** `METHOD /path` without the part of the path that names the workspace. */
+/** What follows the workspace in a path that names one; else the path itself. */
 export function withoutWorkspace(path: string): string {
   const segments = path.split('/', 5)
   return namesWorkspace(segments, 1) ? path.slice(segments.join('/').length) : path
@@ -36,19 +36,19 @@ function startOf(segments: readonly string[]): number {
 function namesWorkspace(segments: readonly string[], at: number): boolean {
   const workspace = segments[at + 3]
   if (segments[at] !== 'accounts' || segments[at + 2] !== 'workspaces') return false
-  // Those are questions about the account's workspaces, asked by POST.
+  // Those are POSTs that list the account's workspaces.
   return workspace !== undefined && workspace !== '' && workspace !== 'filter' && workspace !== 'count'
 }
 
 function findBelow(method: string, segments: readonly string[], start: number): string | undefined {
   const asked = method === 'HEAD' || method === 'OPTIONS' ? 'GET' : method
   const root = roots().get(asked)
-  // A root has one empty segment.
+  // The root is a single empty segment.
   const end = segments[segments.length - 1] === '' ? segments.length - 1 : segments.length
   return root === undefined ? undefined : descend(root, segments, start, end)
 }
 
-/** A literal wins over a part in braces: in the order of the servers' routes, too, wherever a path fits both. */
+/** A literal wins over a part in braces. Where both fit, the order of the servers' routes gives the same result. */
 function descend(branch: Branch, segments: readonly string[], at: number, end: number): string | undefined {
   const segment = segments[at]
   if (at === end || segment === undefined) return branch.operation

@@ -1,9 +1,9 @@
-/** Names that people type, of policies and operations: recognized in any spelling, or answered with the nearest ones. */
+/** Names of policies and operations as people type them: parsed, or answered with the nearest known names. */
 import { POLICY_NAMES, type PolicyName } from '../wire/kinds.js'
 import { findOperation } from './matcher.js'
 import { listOperations } from './operations.js'
 
-/** What was typed, or the names that it may have meant, the nearest first. */
+/** The name that was typed, or the known names most like it, the nearest first. */
 export type Named<T> =
   | { readonly kind: 'known'; readonly name: T }
   | { readonly kind: 'unknown'; readonly nearest: readonly T[] }
@@ -20,9 +20,9 @@ export function parsePolicyName(text: string): Named<PolicyName> {
 }
 
 /**
- * An operation as the table spells it. The method may be in lower case, a slash at the end more or less, and what the table has in
- * braces may have another name in braces or be a UUID. Anything else there is no operation: `GET /flows/filter` is not
- * taken for `GET /flows/{id}`.
+ * An operation as the table spells it. The method may be in lower case, a final slash is optional, and a part in braces may have
+ * another name in braces or be a UUID. Nothing else is accepted in its place: `GET /flows/filter` does not mean
+ * `GET /flows/{id}`.
  */
 export function parseOperation(text: string): Named<string> {
   const [method = '', path = '', more] = text.trim().split(/\s+/)

@@ -20,7 +20,7 @@ export const SERVER_OPERATIONS: Readonly<Record<Effect, readonly string[]>> = {
     'POST /flow_runs/{id}/resume',
   ],
 
-  // The bookkeeping of workers and of runs that have started. It never waits for an answer.
+  // The bookkeeping of workers and of runs that have started. It is never held back for a question.
   works: [
     // A run registers its flow and itself, and reports what became of it.
     'POST /flows/',
@@ -47,7 +47,7 @@ export const SERVER_OPERATIONS: Readonly<Record<Effect, readonly string[]>> = {
     'POST /v2/concurrency_limits/increment',
     'POST /v2/concurrency_limits/increment-with-lease',
     'POST /v2/concurrency_limits/leases/{lease_id}/renew',
-    // Workers, runners and agents ask for runs. The question is noted, and may make runs or mark them as late.
+    // Workers, runners and agents poll for runs, which marks their queues and deployments as ready.
     'POST /deployments/get_scheduled_flow_runs',
     'POST /work_pools/{name}/get_scheduled_flow_runs',
     'POST /work_queues/{id}/get_runs',

@@ -34,7 +34,7 @@ export interface Ruling {
   readonly hidesSecrets: boolean
 }
 
-/** What flows do beside the bookkeeping of their runs: they keep results in blocks and set variables. */
+/** What flow runs need beyond bookkeeping: they save results in blocks and set variables. */
 const BESIDE_BOOKKEEPING = [
   'POST /block_types/',
   'PATCH /block_types/{id}',
@@ -49,32 +49,32 @@ const BESIDE_BOOKKEEPING = [
 
 export const POLICIES: Readonly<Record<PolicyName, PolicyFacts>> = {
   read: {
-    sentence: 'reads everything in the workspace but the values of Secret blocks, and changes nothing',
+    sentence: 'reads everything in the workspace except the values of Secret blocks; changes nothing',
     effects: ['reads'],
     operations: [],
     showsSecrets: false,
   },
   run: {
-    sentence: 'reads, and starts, resumes and cancels runs of deployments that exist',
+    sentence: 'does what `read` does, and starts, resumes and cancels runs of deployments that exist',
     effects: ['reads', 'runs'],
     operations: [SET_STATE],
     showsSecrets: false,
   },
   work: {
-    sentence: 'does what a worker and its flow runs do',
+    sentence:
+      'does what workers and flow runs do: also reports progress, writes logs and artifacts, sets variables',
     effects: ['reads', 'runs', 'works'],
     operations: BESIDE_BOOKKEEPING,
     showsSecrets: true,
   },
   deploy: {
-    sentence:
-      'creates and changes deployments and what they use, and does what `work` does; deletes nothing else',
+    sentence: 'does what `work` does, and creates and changes deployments and what they use',
     effects: ['reads', 'runs', 'works', 'deploys'],
     operations: [],
     showsSecrets: true,
   },
   all: {
-    sentence: 'everything in the workspace but its own administration and API keys',
+    sentence: 'does everything except administer the workspace and its API keys',
     effects: EFFECTS,
     operations: [],
     showsSecrets: true,
@@ -83,7 +83,7 @@ export const POLICIES: Readonly<Record<PolicyName, PolicyFacts>> = {
 
 const effects = lazy(() => new Map<string, Effect>(listOperations()))
 
-/** `undefined`: the table does not have this operation. The name is taken as it stands in the table. */
+/** The effect of an operation, spelled as in the table; `undefined` if the table does not have it. */
 export function effectOf(operation: string): Effect | undefined {
   return effects().get(operation)
 }
@@ -115,7 +115,7 @@ export interface PolicyDescription {
   readonly name: PolicyName
   readonly sentence: string
   readonly effects: readonly Effect[]
-  /** All that it allows. `all` also allows what is not in the table. */
+  /** Everything in the table that it allows. `all` also allows what is not in the table. */
   readonly operations: readonly string[]
 }
 

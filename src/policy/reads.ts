@@ -117,7 +117,7 @@ export const READS: readonly string[] = [
 ]
 
 /**
- * Before its first POST to a self-hosted server, a client asks for this token; without an answer it gives up. The answer is
- * kept in a table of its own (`csrf_token`) and is part of no object in the workspace.
+ * A client fetches this token before its first POST to a self-hosted server, and fails if it is refused. The server writes it
+ * to the table `csrf_token` and changes nothing else.
  */
 export const HANDSHAKE = 'GET /csrf-token'

@@ -258,7 +258,7 @@ const table: readonly Row[] = [
     stdout: '',
     stderr: /--expires-in.*like 30m, 8h or 7d/,
   },
-  { args: ['token', 'ls'], stdout: /t1 +ci +use +cloud,dev +2026-11-20 18:00:00 +never\n$/ },
+  { args: ['token', 'ls'], stdout: /t1 +ci +use +- +cloud,dev +2026-11-20 18:00:00 +never\n$/ },
   { args: ['token', 'revoke', 't1'], asks: ['DELETE /v1/tokens/t1'], stdout: 'Token t1 revoked\n' },
   {
     args: ['audit', '--since', '2026-11-20T08:00Z'],

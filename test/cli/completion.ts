@@ -33,6 +33,9 @@ const table = [
   ['prefect-auth status -p cl', ['cloud']],
   ['prefect-auth token create --pow', ['--power']],
   ['prefect-auth token create --power us', ['use']],
+  ['prefect-auth token create --may de', ['deploy']],
+  ['prefect-auth exec --proxy --may re', ['read']],
+  ['prefect-auth env --ask wr', ['write']],
   ['prefect-auth env --format po', ['powershell']],
   ['prefect-auth completion z', ['zsh']],
 ] as const
@@ -144,6 +147,9 @@ const hostile = {
     json: { profile: 'cloud', workspaces: HOSTILE.map(workspace) },
   },
   'GET /v1/tokens': { json: { tokens: HOSTILE.map(token) } },
+  'GET /v1/policies': {
+    json: { policies: [], operations: HOSTILE.map((operation) => ({ operation, effect: 'reads' })) },
+  },
   'GET /v1/keys': {
     json: { keys: HOSTILE.map((id) => ({ profile: 'cloud', state: 'at_prefect', id })), notices: [] },
   },
@@ -165,6 +171,9 @@ const PLACES = [
   'prefect-auth login -w',
   'prefect-auth token revoke',
   'prefect-auth token keep',
+  'prefect-auth token show',
+  'prefect-auth token create --allow',
+  'prefect-auth exec --proxy --deny',
   'prefect-auth keys delete',
   'prefect-auth service-account delete',
   'prefect-auth service-account rotate',

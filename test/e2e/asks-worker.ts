@@ -1,6 +1,6 @@
 /** A question that nobody answers for five minutes costs a worker nothing: no lease of a concurrency limit, no run. */
 import { spawn } from 'node:child_process'
-import { writeFileSync } from 'node:fs'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
@@ -33,12 +33,14 @@ t.test('a worker under --ask write keeps its leases while a question is open', a
   if (prefect === undefined) return
   const stage = await startAsksStage(t, prefect)
   const { cli, root, runs, post, server, oneQuestion } = stage
-  writeFileSync(join(root, 'holder.py'), FLOW)
+  const work = join(root, 'work')
+  mkdirSync(work)
+  writeFileSync(join(work, 'holder.py'), FLOW)
   await stage.deploy('Testing', 'nightly')
   await post('/v2/concurrency_limits/', { name: 'slots', limit: 1 })
   await post('/work_pools/', { name: 'p', type: 'process', base_job_template: {} })
   const id = await stage.deploy('holder', 'd', {
-    ...{ work_pool_name: 'p', entrypoint: 'holder.py:holder', path: root },
+    ...{ work_pool_name: 'p', entrypoint: 'holder.py:holder', path: work },
     // Of the deployment itself, which has a lease, too.
     concurrency_limit: 1,
   })

@@ -27,9 +27,10 @@ const EVERYWHERE = ['-h', '--help', '-p', '--profile', '--json']
 
 /** Which test runs it: its text has the words of the command. */
 const RUN: Readonly<Record<string, string>> = {
+  'token create --ask --name': 'test/fixtures/asks-stage.ts',
+  'exec --ask --proxy': 'test/cli/limits.ts',
   '': 'test/cli/status.ts',
   asks: 'test/e2e/asks.ts',
-  'asks --watch': 'test/cli/asks.ts',
   'asks show': 'test/e2e/asks.ts',
   'asks yes': 'test/e2e/asks.ts',
   doctor: 'test/e2e/doctor-here.ts',
@@ -37,6 +38,7 @@ const RUN: Readonly<Record<string, string>> = {
   'env --proxy': 'test/e2e/ssh.ts',
   exec: 'test/cli/exec.ts',
   'exec --proxy': 'test/fixtures/real-worker.ts',
+  'exec --may --proxy': 'test/cli/limits.ts',
   'file add --what': 'test/files/keeper.ts',
   'file ls': 'test/files/keeper.ts',
   'file rm': 'test/files/keeper.ts',
@@ -71,6 +73,9 @@ const RUN: Readonly<Record<string, string>> = {
   'status --url': 'test/e2e/ssh.ts',
   'token create --expires-in --name': 'test/cli/commands.ts',
   'token create --expires-in --name --power': 'test/cli/commands.ts',
+  'token create --may --name': 'test/cli/limits.ts',
+  'token policies --operations': 'test/cli/limits.ts',
+  'token show': 'test/cli/limits.ts',
   'uninstall --purge': 'test/cli/uninstall.ts',
   'uninstall --purge --revoke': 'test/cli/uninstall.ts',
   unlock: 'test/cli/commands.ts',
