@@ -84,12 +84,13 @@ export async function inodeOf(socket: Socket): Promise<string | undefined> {
 
 /**
  * `u_str ESTAB 0 0 * INODE * PEER users:(("curl",pid=1,fd=5)) <->`, of `ss -xpeH`. A client's socket has no name, so a name
- * made to look like a row is none; nor is what two rows claim.
+ * made to look like a row is none; nor is what two rows claim. `boundTo`: the name of a server's socket.
  */
-export function parseUnixPeer(table: string, inode: string): SocketOwner | undefined {
+export function parseUnixPeer(table: string, inode: string, boundTo = '*'): SocketOwner | undefined {
   const rows = linesWith(table, ` ${inode}`).flatMap((line) => {
-    const [, peer, rest = ''] = /^u_\w+ +\w+ +\d+ +\d+ +\* +\d+ +\* +(\d+)(?: +(.*))?$/.exec(line) ?? []
-    return peer === inode ? [withPid(rest)] : []
+    const [, name, peer, rest = ''] =
+      /^u_\w+ +\w+ +\d+ +\d+ +(\S+) +\d+ +\* +(\d+)(?: +(.*))?$/.exec(line) ?? []
+    return name === boundTo && peer === inode ? [withPid(rest)] : []
   })
   return rows.length === 1 ? rows[0] : undefined
 }

@@ -13,11 +13,12 @@ export type FindPeer = (socket: Socket) => Promise<Peer | undefined>
 
 const questionSchema = z.union([
   /** Of our end of a unix socket. */
-  z.strictObject({ inode: z.string().regex(/^\d+$/) }),
+  z.strictObject({ inode: z.string().regex(/^\d+$/), boundTo: z.string().optional() }),
   z.strictObject({ ourPort: z.int(), theirPort: z.int() }),
+  z.strictObject({ pid: z.int() }),
 ])
 
-export type PeerQuestion = z.infer<typeof questionSchema>
+type PeerQuestion = z.infer<typeof questionSchema>
 
 /** A look takes two runs of `ss`; a busy machine may need that long. */
 const ANSWER_MS = 5 * SECOND_MS
@@ -28,28 +29,35 @@ const ATTEMPTS = 2
  * `helper`: the socket on which the service manager starts a program outside our sandbox, which looks for us. It must be ours
  * (`uid`); if there is none, we look.
  */
-export function createFindPeer({
-  clock,
-  platform,
-  helper,
-  uid,
-}: {
+export function createFindPeer(parts: LookParts): FindPeer {
+  const look = createLook(parts)
+  return async (socket) => {
+    if (parts.platform !== 'linux') return undefined
+    const question = await questionOf(socket).catch(() => undefined)
+    return question === undefined ? unknownPeer('a program that has ended') : look(question)
+  }
+}
+
+interface LookParts {
   readonly clock: Clock
   readonly platform: NodeJS.Platform
   readonly helper?: string
   readonly uid?: number | undefined
-}): FindPeer {
-  return async (socket) => {
+}
+
+/** As `createFindPeer`, for whatever may be asked. */
+export function createLook({ clock, platform, helper, uid }: LookParts): Look {
+  return async (question) => {
     if (platform !== 'linux') return undefined
     try {
-      const question = await questionOf(socket)
-      if (question === undefined) return await unknownPeer('a program that has ended')
       return (await askHelper(helper, uid, question)) ?? (await lookForPeer(question, clock))
     } catch {
       return undefined
     }
   }
 }
+
+export type Look = (question: PeerQuestion) => Promise<Peer | undefined>
 
 async function questionOf(socket: Socket): Promise<PeerQuestion | undefined> {
   const { localPort: ourPort, remotePort: theirPort } = socket
@@ -77,7 +85,8 @@ export async function answerPeerQuestion(line: string, clock: Clock): Promise<st
 }
 
 /** Never rejects. The process had the connection before and after the look, and nobody else had. */
-export async function lookForPeer(question: PeerQuestion, clock: Clock): Promise<Peer> {
+async function lookForPeer(question: PeerQuestion, clock: Clock): Promise<Peer> {
+  if ('pid' in question) return readPeer(question.pid)
   for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
     const before = await findOwner(question, clock)
     if (before?.pid === undefined)
@@ -92,14 +101,17 @@ export async function lookForPeer(question: PeerQuestion, clock: Clock): Promise
   return unknownPeer('a program that has ended')
 }
 
-async function findOwner(question: PeerQuestion, clock: Clock): Promise<SocketOwner | undefined> {
+async function findOwner(
+  question: Exclude<PeerQuestion, { pid: number }>,
+  clock: Clock,
+): Promise<SocketOwner | undefined> {
   const file = await findExecutable(SS)
   if (file === undefined) return undefined
   const call = { file, args: SS_ARGS, env: { LC_ALL: 'C' }, deadlineMs: RUN_MS }
   const result = await runProgram(call, clock)
   if (result.kind !== 'exited') return undefined
   return 'inode' in question
-    ? parseUnixPeer(result.stdout, question.inode)
+    ? parseUnixPeer(result.stdout, question.inode, question.boundTo)
     : parseTcpPeer(result.stdout, question.ourPort, question.theirPort)
 }
 

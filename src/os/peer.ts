@@ -20,6 +20,8 @@ const processFacts = z.object({
   group: z.string(),
   /** Only root can change its program file. */
   isSystemProgram: z.boolean(),
+  /** File name of the first argument, if that is the path of a file that only root can change. */
+  systemScript: z.string().optional(),
   /** It was started without a command or script to run. */
   hasPlainArguments: z.boolean(),
   /** Another process controls it, as a debugger does. */
@@ -113,6 +115,8 @@ async function readProcess(pid: number): Promise<ProcessFacts> {
   ])
   // The program was replaced by an update.
   const file = exe?.replace(/ \(deleted\)$/, '')
+  const words = args.split('\0').slice(1, -1)
+  const script = words[0]
   const variables = environ.split('\0')
   const job = variable(variables, JOB_MARK)
   const ssh = variable(variables, 'SSH_CONNECTION')
@@ -123,11 +127,11 @@ async function readProcess(pid: number): Promise<ProcessFacts> {
     uid: Number(/^Uid:\s+(\d+)/m.exec(status)?.[1] ?? -1),
     group: groupOf(group),
     isSystemProgram: file !== undefined && (await isOfSystem(file)),
-    hasPlainArguments: args
-      .split('\0')
-      .slice(1, -1)
-      .every((arg) => PLAIN.has(arg)),
+    hasPlainArguments: words.every((word) => PLAIN.has(word)),
     isTraced: !/^TracerPid:\s+0$/m.test(status),
+    ...(script?.startsWith('/') === true && (await isOfSystem(script))
+      ? { systemScript: basename(script) }
+      : {}),
     ...(job === undefined ? {} : { job }),
     ...(ssh === undefined ? {} : { sshFrom: isLocal(ssh) ? ('here' as const) : ('elsewhere' as const) }),
   }
