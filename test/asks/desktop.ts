@@ -67,7 +67,13 @@ async function startService(t: Test, address: string): Promise<Service> {
 
 const uid = process.getuid?.()
 
-function asker(address: string, isTrusted: { bus(peer: Peer): boolean; service(peer: Peer): boolean } = { bus: () => true, service: () => true }) {
+function asker(
+  address: string,
+  isTrusted: { bus(peer: Peer): boolean; service(peer: Peer): boolean } = {
+    bus: () => true,
+    service: () => true,
+  },
+) {
   const clock = systemClock()
   const look = createLook({ clock, platform: 'linux' })
   return createAskDesktop({ address, uid, clock, log: silentLog(), look, isTrusted })

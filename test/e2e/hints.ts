@@ -14,6 +14,7 @@ t.setTimeout(900_000)
 /** Executed elsewhere, or not something that changes an outcome; each with its reason. */
 const ELSEWHERE: Readonly<Record<string, string>> = {
   asks: 'a look: test/cli/asks.ts',
+  'asks show': 'a look: test/cli/asks.ts, test/e2e/asks.ts',
   'asks yes': 'test/cli/asks.ts, test/e2e/asks.ts',
   'audit --since': 'a look at the past: test/cli/commands.ts',
   doctor: 'a look, which every test of doctor reads: test/status/doctor.ts, test/e2e/doctor-here.ts',
