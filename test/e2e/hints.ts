@@ -13,7 +13,6 @@ import { type Shipped, startShipped } from '../fixtures/shipped.js'
 t.setTimeout(900_000)
 /** Executed elsewhere, or not something that changes an outcome; each with its reason. */
 const ELSEWHERE: Readonly<Record<string, string>> = {
-  asks: 'a look: test/cli/asks.ts',
   'asks show': 'a look: test/cli/asks.ts, test/e2e/asks.ts',
   'asks yes': 'test/cli/asks.ts, test/e2e/asks.ts',
   'audit --since': 'a look at the past: test/cli/commands.ts',
