@@ -20,6 +20,8 @@ const ACTIONS = [
   'token_created',
   'token_revoked',
   'token_kept',
+  'ask_accepted',
+  'ask_refused',
   'login',
   'logout',
   'adopt',

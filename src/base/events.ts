@@ -39,6 +39,8 @@ const EVENT_TYPES = [
   'token.revoked',
   'token.parked',
   'token.kept',
+  'ask.opened',
+  'ask.closed',
   'vault.changed',
   'state.degraded',
   'state.recovered',
