@@ -131,7 +131,7 @@ export async function startOurs(upstream, { name = 'ours', from = dist, flags = 
     try {
       const origin = cli('status', '--url')
       const token = cli('token', 'create', '--name', 'bench', '--power', 'proxy')
-      return { name, pid: daemon.pid, base: `${origin}/proxy/cloud/api/${own}`, token }
+      return { name, pid: daemon.pid, base: `${origin}/proxy/cloud/api/${own}`, token, cli }
     } catch (error) {
       if (tries > 50) throw error
       await sleep(100)

@@ -2,6 +2,7 @@
 // `npm run build`. Prints ratios; absolute times are the machine's. README.md says what each subject needs.
 import { loadavg } from 'node:os'
 import { measureCommands, measurePeers } from './commands.mjs'
+import { measureGrowth } from './growth.mjs'
 import { measureIdle } from './idle.mjs'
 import { cleanUp, heading, say } from './lib.mjs'
 import { measurePlugin } from './plugin.mjs'
@@ -17,6 +18,7 @@ const SUBJECTS = {
   plugin: measurePlugin,
   requests: measureRequests,
   watchers: measureWatchers,
+  growth: measureGrowth,
 }
 
 const wanted = process.argv.slice(2)

@@ -68,7 +68,11 @@ const builds = await Promise.all([
   }),
   build({
     ...shared,
-    entryPoints: { authd: 'src/bin/load-authd.ts', 'keychain-child': 'src/bin/keychain-child.ts' },
+    entryPoints: {
+      authd: 'src/bin/load-authd.ts',
+      'keychain-child': 'src/bin/keychain-child.ts',
+      peers: 'src/bin/peers.ts',
+    },
     outdir,
     format: 'esm',
     banner: { js: `#!/usr/bin/env node\n${banner.js}` },

@@ -6,7 +6,7 @@ import { transform } from 'esbuild'
 
 const CURRENT_TEST = new URL('./current-test.mjs', import.meta.url).href
 
-/** Compiles into `out`, keeping the folders. `import.meta.url` still names the source, so relative files are found. */
+/** Compiles into `out`, keeping the folders. `import.meta.url` and `.dirname` still name the source, so relative files are found. */
 export async function compileTests(root, out) {
   const folders = await Promise.all(
     ['src', 'sim', 'test'].map(async (folder) => {
@@ -26,7 +26,10 @@ export async function compileTests(root, out) {
         sourcefile: relative(dirname(compiled), source),
         sourcemap: 'inline',
         sourcesContent: false,
-        define: { 'import.meta.url': JSON.stringify(pathToFileURL(source).href) },
+        define: {
+          'import.meta.url': JSON.stringify(pathToFileURL(source).href),
+          'import.meta.dirname': JSON.stringify(dirname(source)),
+        },
       })
       await writeFile(compiled, code.replace(/^(import .*from )"tap"/gm, `$1${JSON.stringify(CURRENT_TEST)}`))
     }),

@@ -22,6 +22,7 @@ import { isProxyTarget } from '../prefect/proxied.js'
 import { type ApiProxy, createProxy, PROXY_LIMITS } from '../proxy/proxy.js'
 import type { Door } from '../tokens/access.js'
 import { type ActBook, createActBook } from './acts.js'
+import { askRoutes } from './asks.js'
 import { auditRoutes } from './audit.js'
 import type { AppDeps, RouteContext } from './context.js'
 import { credentialsRoutes } from './credentials.js'
@@ -58,6 +59,7 @@ const NOUNS = [
   tokenRoutes,
   pageRoutes,
   policyRoutes,
+  askRoutes,
   fileRoutes,
   eventRoutes,
   auditRoutes,
@@ -122,6 +124,7 @@ export async function buildApp(deps: AppDeps): Promise<App> {
     credentials,
     doorkeeper,
     way,
+    gate: deps.desk.gate,
     ownAddresses: own.list,
     allowed: deps.proxyAllow ?? [],
     limits: { ...PROXY_LIMITS, ...deps.proxyLimits },
@@ -190,6 +193,7 @@ export async function buildApp(deps: AppDeps): Promise<App> {
       context.holds.stop()
       context.streams.stop()
       context.trail.close()
+      deps.desk.asks.close()
       const cut = deps.clock.after(graceMs, () => {
         for (const server of servers) server.closeAllConnections()
       })

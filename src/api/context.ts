@@ -6,6 +6,7 @@ import type { ServiceAccountDirectory } from '../admin/service-accounts.js'
 import type { Transfer } from '../admin/transfer.js'
 import type { VaultAdmin } from '../admin/vault.js'
 import type { WorkspaceAdmin } from '../admin/workspaces.js'
+import type { Desk } from '../asks/desk.js'
 import type { Audit } from '../audit/audit.js'
 import type { Events } from '../base/events.js'
 import type { Files } from '../files/files.js'
@@ -15,6 +16,7 @@ import type { Crowd } from '../http/places.js'
 import type { Trail } from '../http/trail.js'
 import type { LoginSessions } from '../login/login.js'
 import type { FindCaller } from '../os/callers.js'
+import type { FindPeer } from '../os/peer-finder.js'
 import type { createPage, Page } from '../page/page.js'
 import type { ApiProxy, ProxyLimits, ProxyWay } from '../proxy/proxy.js'
 import type { RenewalAdmin } from '../renewal/renewal.js'
@@ -53,6 +55,10 @@ export interface AppDeps {
   readonly transfer: Transfer<ExportDocument>
   readonly logins: LoginSessions
   readonly inspection: Inspection
+  /** Where requests wait for a yes. */
+  readonly desk: Desk
+  /** Who gives an answer over the socket. */
+  readonly findPeer: FindPeer
   /** How the proxy reaches Prefect. */
   readonly way: ProxyWay
   readonly proxyLimits?: Partial<ProxyLimits>

@@ -14,7 +14,7 @@ import { cleanText, quoteWord } from '../std/text.js'
 import type { ListenerFacts } from '../tokens/access.js'
 import type { TokenLimits } from '../tokens/tokens.js'
 import { envQuery, type PrefectEnv, proxyEnvBody } from '../wire/credentials.js'
-import { type FollowName, pairMark, wholeEnv } from '../wire/env-names.js'
+import { type FollowName, JOB_MARK, pairMark, wholeEnv } from '../wire/env-names.js'
 import type { EnvFormat } from '../wire/kinds.js'
 import { isNameable, readsOurFile } from './callers-file.js'
 import type { RouteContext } from './context.js'
@@ -148,7 +148,11 @@ function proxyRoute(api: ApiServer, context: RouteContext): void {
           headers: defined({ variable, inFiles }),
           ...defined({ ticket, noProxy, smallNoProxy: small, uiUrl }),
         }),
-        ...defined({ PREFECT_PROFILE: isChosen ? resolved.name : undefined }),
+        ...defined({
+          PREFECT_PROFILE: isChosen ? resolved.name : undefined,
+          // Of one job alone: an environment is shared by what the owner types and what runs by itself.
+          [JOB_MARK]: environment === undefined ? facts.id : undefined,
+        }),
       })
       const caller = { ...guard.callerOf(request), token: { ...facts, power: 'proxy' as const } }
       trail.given(request, caller, isNew ? 'token_created' : 'env', { profile: served.profile })

@@ -1,5 +1,6 @@
 /** Metrics in Prometheus format: answers, hand-outs, profiles and proxy traffic. */
 
+import type { Desk } from '../asks/desk.js'
 import type { Guard } from '../http/guard.js'
 import type { Crowd } from '../http/places.js'
 import type { ApiServer } from '../http/schema.js'
@@ -29,6 +30,7 @@ export interface Metrics {
     states: readonly ProfileState[],
     traffic: readonly ProxyTraffic[],
     crowds: readonly DoorCrowd[],
+    asks: number | undefined,
   ): string
 }
 
@@ -38,11 +40,12 @@ interface MetricsParts {
   readonly metrics: Metrics
   readonly proxyTraffic: () => readonly ProxyTraffic[]
   readonly crowds: () => readonly DoorCrowd[]
+  readonly desk: Pick<Desk, 'asks'>
 }
 
 export function metricsRoutes(
   api: ApiServer,
-  { credentials, guard, metrics, proxyTraffic, crowds }: MetricsParts,
+  { credentials, guard, metrics, proxyTraffic, crowds, desk }: MetricsParts,
 ): void {
   api.get(
     '/metrics',
@@ -56,6 +59,7 @@ export function metricsRoutes(
         visibleTraffic(proxyTraffic(), caller),
         // Names of tokens are for whoever sees all.
         seesAll(caller) ? crowds() : [],
+        seesAll(caller) ? desk.asks.count() : undefined,
       )
       return reply.type('text/plain; version=0.0.4; charset=utf-8').send(text)
     },
@@ -73,7 +77,7 @@ export function createMetrics(): Metrics {
     handedOut: (profile) => {
       count(handedOut, profile)
     },
-    render(states, traffic, crowds) {
+    render(states, traffic, crowds, asks) {
       const families = [
         up(),
         requestFamily(requests),
@@ -81,10 +85,17 @@ export function createMetrics(): Metrics {
         ...gauges(states),
         ...trafficFamilies(traffic),
         ...crowdFamilies(crowds),
+        ...askFamilies(asks),
       ]
       return families.map(renderFamily).join('')
     },
   }
+}
+
+function askFamilies(count: number | undefined): readonly MetricFamily[] {
+  if (count === undefined) return []
+  const help = 'Requests that wait for a yes of the owner.'
+  return [{ name: 'prefect_auth_asks', type: 'gauge', help, samples: [[{}, count]] }]
 }
 
 function up(): MetricFamily {

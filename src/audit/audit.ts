@@ -23,6 +23,8 @@ const ACTIONS = [
   'page_link',
   'page_opened',
   'page_alarm',
+  'ask_accepted',
+  'ask_refused',
   'login',
   'logout',
   'adopt',

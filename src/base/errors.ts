@@ -37,6 +37,11 @@ export const ERROR_CODES = {
   policy_refused: { kind: 'denied', retry: 'never' },
   policy_unknown: { kind: 'invalid', retry: 'never' },
   operation_unknown: { kind: 'invalid', retry: 'never' },
+  // questions
+  ask_waiting: { kind: 'unavailable', retry: 'soon' },
+  ask_refused: { kind: 'denied', retry: 'never' },
+  ask_not_found: { kind: 'not_found', retry: 'never' },
+  ask_answer_refused: { kind: 'denied', retry: 'never' },
   // settings and this machine
   setting_invalid: { kind: 'invalid', retry: 'never' },
   state_dir_unsafe: { kind: 'unavailable', retry: 'never' },

@@ -41,6 +41,8 @@ const EVENT_TYPES = [
   'token.kept',
   'page.opened',
   'page.alarm',
+  'ask.opened',
+  'ask.closed',
   'vault.changed',
   'state.degraded',
   'state.recovered',

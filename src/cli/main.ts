@@ -1,5 +1,6 @@
 /** The full command line: arguments in, exit code out. `env`, `exec` and `get` are here only for their help. */
 import { Command, CommanderError } from 'commander'
+import { addAsks } from './commands/asks.js'
 import { addAudit } from './commands/audit.js'
 import { addCompletion } from './commands/completion.js'
 import { addDoctor } from './commands/doctor.js'
@@ -102,6 +103,7 @@ export function createProgram(start: Start, terminal: Surroundings): Command {
     addServiceAccount,
     addRenew,
     addToken,
+    addAsks,
     addFile,
     addUi,
     addVault,

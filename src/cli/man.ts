@@ -60,7 +60,7 @@ function commandPage(name: string, command: Command): readonly string[] {
       : synopsis(`prefect-auth ${command.name()}`, command)),
     '.SH DESCRIPTION',
     plain(sentence(command.description())),
-    ...(shown.length > 0 || command.options.length === 0 ? [] : ['.SH OPTIONS', ...options(command)]),
+    ...(command.options.length === 0 ? [] : ['.SH OPTIONS', ...options(command)]),
     ...shown.flatMap((one) => [
       `.SH ${roff(one.name().toUpperCase())}`,
       plain(sentence(one.description())),

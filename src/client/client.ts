@@ -34,6 +34,7 @@ import {
   tokenList,
 } from '../wire/tokens.js'
 import { exportAnswer, importAnswer } from '../wire/transfer.js'
+import { createAskCalls } from './asks.js'
 import { type Caller, createCaller, parseJson, query, understand } from './caller.js'
 import { parseTolerantly } from './tolerant.js'
 import type { SocketRequest, Transport } from './transport.js'
@@ -50,6 +51,7 @@ export function createClient(transport: Transport) {
     ...createKeyCalls(caller),
     ...createServiceAccountCalls(caller),
     ...createVaultCalls(caller),
+    ...createAskCalls(caller),
   }
 }
 

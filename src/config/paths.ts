@@ -17,6 +17,8 @@ export interface Paths {
   readonly socket: string
   /** Where the service manager tells whose local connections are (Linux). */
   readonly callers: string
+  /** Where it starts a program that tells which process one of them belongs to (Linux). */
+  readonly peers: string
   /** Prefect's profile file. */
   readonly profilesFile: string
 }
@@ -44,6 +46,7 @@ export function resolvePaths(around: Surroundings): Paths {
     stateDir,
     socket,
     callers: join(dirname(socket), 'callers.sock'),
+    peers: join(dirname(socket), 'peers.sock'),
     profilesFile: resolveProfilesFile(around),
   }
 }

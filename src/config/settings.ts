@@ -78,6 +78,11 @@ export const SETTINGS = {
     meaning:
       'operations to let through the proxy besides those it lets through anyway, as `status` names them: `DELETE /admin/storage`',
   },
+  'asks.profiles': {
+    schema: names.pipe(z.array(z.string().min(1))),
+    default: [],
+    meaning: 'profiles whose tokens ask before every write, as with `--ask write` (docs/asks.md)',
+  },
   idle_exit: {
     // With less, systemd would see too many starts and close the sockets.
     schema: durationOrOff(10 * SECOND_MS, 30 * DAY_MS),

@@ -6,9 +6,13 @@ import { createTransfer } from '../admin/transfer.js'
 import { createVaultAdmin, vaultItems } from '../admin/vault.js'
 import { createWorkspaceAdmin } from '../admin/workspaces.js'
 import type { AppDeps } from '../api/context.js'
+import { noticesOfAsks } from '../asks/asks.js'
+import { createDesk } from '../asks/desk.js'
 import { lateKeyNotices } from '../login/ports.js'
 import { askServer } from '../prefect/server.js'
+import { createAuthorizer } from '../proxy/headers.js'
 import { createProxyRejection } from '../proxy/rejection.js'
+import { createUpstreamRead } from '../proxy/upstream-read.js'
 import { planConnectionExamination } from '../status/connections.js'
 import { planExaminations, planRenewalExamination } from '../status/doctor.js'
 import { noticesOfFiles, planFileExamination } from '../status/files.js'
@@ -29,6 +33,18 @@ export function createAppParts(parts: BrokerParts, core: Core, features: Feature
   const startedAt = clock.now()
   const listeners = () => parts.listeners
   const notices = () => [...parts.state.notices, ...parts.state.limits()]
+  const { findPeer, findCaller, judge } = parts
+  const desk = createDesk({
+    ...{ clock, events, findPeer, findCaller, judge },
+    random: parts.random,
+    log: log.child({ part: 'asks' }),
+    read: createUpstreamRead({
+      dispatcherFor: agent.dispatcherFor,
+      authorizer: createAuthorizer(),
+      clock,
+    }),
+    profiles: settings['asks.profiles'],
+  })
   const inspection = createInspection({
     credentials,
     vault,
@@ -41,6 +57,7 @@ export function createAppParts(parts: BrokerParts, core: Core, features: Feature
       ...audit.notices(),
       ...noticesOfJobs(tokens.list()),
       ...noticesOfFiles(files.list()),
+      ...noticesOfAsks(desk.asks.count()),
     ],
     trouble: () => parts.state.trouble(),
     daemon: () => ({ ...facts, startedAt, logLevel: log.level() }),
@@ -105,10 +122,12 @@ export function createAppParts(parts: BrokerParts, core: Core, features: Feature
       cloudApiUrl: parts.defaults.cloudApiUrl,
       now: () => clock.now(),
     }),
+    desk,
+    findPeer,
     way: { dispatcherFor: agent.dispatcherFor, onRejected },
     proxyAllow: settings['proxy.allow'],
-    findCaller: parts.findCaller,
     page: { randomToken: parts.randomToken, loadDocument: parts.loadPage },
+    findCaller,
     setLogLevel: (level) => log.setLevel(level),
     shutdown: () => parts.onShutdown('asked'),
   }

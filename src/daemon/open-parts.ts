@@ -1,11 +1,13 @@
 /** The parts of a broker: opened here in order, from what the daemon was started with. */
 
+import { type Judge, judge } from '../asks/judge.js'
 import { type AuditFile, openAuditFile } from '../audit/open-audit.js'
 import type { Paths } from '../config/paths.js'
 import type { Settings } from '../config/settings.js'
 import { itemsInUse } from '../keys/ledger.js'
 import type { OpenCallback } from '../login/callback.js'
 import { createFindCaller, type FindCaller } from '../os/callers.js'
+import { createFindPeer, type FindPeer } from '../os/peer-finder.js'
 import { ensurePrivateDirectory } from '../os/private-files.js'
 import { createProcessIdentifier } from '../os/proc.js'
 import type { PageDocument } from '../page/document.js'
@@ -59,6 +61,8 @@ export interface DaemonOptions {
   readonly keychainChild: string
   /** The bundled `page.json`, absolute. */
   readonly pageFile: string
+  /** Whose yes counts; absent: as `asks/judge.ts` decides. */
+  readonly judge?: Judge
   readonly clock: Clock
   readonly log: OpenLog
   readonly random: () => number
@@ -105,6 +109,10 @@ export interface BrokerParts {
   /** Program, pid and parents at the other end of a connection. */
   readonly findCaller: FindCaller
   readonly loadPage: () => Promise<PageDocument>
+  /** The process at the other end of a connection, with its ancestors. */
+  readonly findPeer: FindPeer
+  /** Whose yes counts. */
+  readonly judge: Judge
   /** When systemd starts the daemon again, epoch ms; `undefined`: never. */
   readonly wakeTimer: () => Promise<number | undefined>
 
@@ -183,6 +191,8 @@ export async function openParts(
       (await import('../login/callback.js')).openLoginCallback(request, options),
     notify: createDesktopNotifier({ platform: host.platform, env, clock, log }),
     identifyProcess: createProcessIdentifier({ clock, platform: host.platform }),
+    findPeer: createFindPeer({ clock, platform: host.platform, helper: paths.peers, uid: host.uid }),
+    judge: options.judge ?? judge,
     findCaller: createFindCaller({ clock, platform: host.platform, helper: paths.callers, uid: host.uid }),
     loadPage: async () => (await import('../page/document.js')).loadPageDocument(options.pageFile),
     wakeTimer: createWakeTimer({ env, clock }),

@@ -34,6 +34,8 @@ const REFUSALS: ReadonlySet<ErrorCode> = new Set([
   'profile_not_allowed',
   'proxy_path_refused',
   'policy_refused',
+  'ask_refused',
+  'ask_answer_refused',
   'too_many_requests',
 ])
 

@@ -10,13 +10,15 @@ import { readSocket } from './sockets.js'
 export type FindCaller = (socket: Socket) => Promise<string | undefined>
 
 /** Both tables, without a head: what the unit `prefect-authd-callers@.service` prints as well. */
-const SS_ARGS = ['-tnxpeH']
-const SS = ['/usr/bin/ss', '/bin/ss', '/usr/sbin/ss', '/sbin/ss', '/run/current-system/sw/bin/ss']
+export const SS_ARGS = ['-tnxpeH']
+export const SS = ['/usr/bin/ss', '/bin/ss', '/usr/sbin/ss', '/sbin/ss', '/run/current-system/sw/bin/ss']
 const LSOF = ['/usr/sbin/lsof', '/usr/bin/lsof']
 const MAX_PARENTS = 4
 
-interface Peer {
+export interface SocketOwner {
   readonly pid?: number
+  /** Other processes may have it as well. */
+  readonly isShared?: true
   /** Of another user, whose processes the system does not show. */
   readonly uid?: number
 }
@@ -48,7 +50,7 @@ export function createFindCaller({
     const told = helper !== undefined && isOurs ? await readSocket(helper, 3 * SECOND_MS) : undefined
     return told ?? run(SS, SS_ARGS)
   }
-  const findPeer = async (socket: Socket): Promise<Peer | undefined> => {
+  const findPeer = async (socket: Socket): Promise<SocketOwner | undefined> => {
     const { localPort, remotePort } = socket
     const isTcp = localPort !== undefined && remotePort !== undefined
     if (platform === 'linux') {
@@ -72,7 +74,7 @@ export function createFindCaller({
 }
 
 /** Node does not say which descriptor a socket has; without it nothing can be found. */
-async function inodeOf(socket: Socket): Promise<string | undefined> {
+export async function inodeOf(socket: Socket): Promise<string | undefined> {
   const handle: unknown = Reflect.get(socket, '_handle')
   const fd = typeof handle === 'object' && handle !== null && 'fd' in handle ? handle.fd : undefined
   if (typeof fd !== 'number' || fd < 0) return undefined
@@ -82,18 +84,19 @@ async function inodeOf(socket: Socket): Promise<string | undefined> {
 
 /**
  * `u_str ESTAB 0 0 * INODE * PEER users:(("curl",pid=1,fd=5)) <->`, of `ss -xpeH`. A client's socket has no name, so a name
- * made to look like a row is none; nor is what two rows claim.
+ * made to look like a row is none; nor is what two rows claim. `boundTo`: the name of a server's socket.
  */
-export function parseUnixPeer(table: string, inode: string): Peer | undefined {
+export function parseUnixPeer(table: string, inode: string, boundTo = '*'): SocketOwner | undefined {
   const rows = linesWith(table, ` ${inode}`).flatMap((line) => {
-    const [, peer, rest = ''] = /^u_\w+ +\w+ +\d+ +\d+ +\* +\d+ +\* +(\d+)(?: +(.*))?$/.exec(line) ?? []
-    return peer === inode ? [withPid(rest)] : []
+    const [, name, peer, rest = ''] =
+      /^u_\w+ +\w+ +\d+ +\d+ +(\S+) +\d+ +\* +(\d+)(?: +(.*))?$/.exec(line) ?? []
+    return name === boundTo && peer === inode ? [withPid(rest)] : []
   })
   return rows.length === 1 ? rows[0] : undefined
 }
 
 /** `tcp ESTAB 0 0 127.0.0.1:40000 127.0.0.1:4280 users:(("curl",pid=1,fd=5)) uid:1000 ino:…`, of `ss -tnpeH`. */
-export function parseTcpPeer(table: string, ourPort: number, theirPort: number): Peer | undefined {
+export function parseTcpPeer(table: string, ourPort: number, theirPort: number): SocketOwner | undefined {
   const rows = linesWith(table, `:${theirPort}`).flatMap((line) => {
     const [, from, to, rest = ''] =
       /^tcp +\w[\w-]* +\d+ +\d+ +\S*:(\d+) +\S*:(\d+)(?: +(.*))?$/.exec(line.trimEnd()) ?? []
@@ -117,13 +120,15 @@ function linesWith(table: string, part: string): readonly string[] {
 }
 
 /** The last one: a program chooses its name, which stands before its pid. */
-function withPid(users = ''): Peer {
+function withPid(users = ''): SocketOwner {
   const pid = [...users.matchAll(/,pid=(\d+),fd=\d+\)\)/g)].at(-1)?.[1]
-  return pid === undefined ? {} : { pid: Number(pid) }
+  if (pid === undefined) return {}
+  const isShared = [...users.matchAll(/,pid=(\d+),/g)].some(([, other]) => other !== pid)
+  return { pid: Number(pid), ...(isShared ? { isShared } : {}) }
 }
 
 /** Lines of `lsof -Fpn`: `p` and a pid, then `n` and `127.0.0.1:FROM->127.0.0.1:TO` for each of its sockets. */
-export function parseLsof(text: string, theirPort: number): Peer | undefined {
+export function parseLsof(text: string, theirPort: number): SocketOwner | undefined {
   let pid: number | undefined
   for (const line of text.split('\n')) {
     if (line.startsWith('p')) pid = Number(line.slice(1))

@@ -66,8 +66,14 @@ const MAX_TEXT_CHARACTERS = 4_000_000
 
 /** What whoever listens there sends until it closes; `undefined` if that fails, or lasts longer. Never rejects. */
 export function readSocket(path: string, deadlineMs: number): Promise<string | undefined> {
+  return askSocket(path, '', deadlineMs)
+}
+
+/** As `readSocket`, after `question` was sent. */
+export function askSocket(path: string, question: string, deadlineMs: number): Promise<string | undefined> {
   return new Promise((resolve) => {
     const socket = createConnection(path)
+    if (question !== '') socket.write(question)
     let text = ''
     const finish = (outcome: string | undefined) => {
       clearTimeout(late)

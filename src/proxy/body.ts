@@ -36,20 +36,22 @@ const STREAM_BYTES = 128 * 1024
 
 /**
  * Rejects with `body_too_large`, `too_many_requests`, or `bad_request` if the client leaves or is too slow. What is kept in
- * memory is taken from `purse`, which is closed by whoever opened it.
+ * memory is taken from `purse`, which is closed by whoever opened it. `isWhole`: it is never streamed, however large.
  */
 export async function readBody(
   request: IncomingMessage,
   limits: BodyLimits,
   clock: Clock,
   purse: Purse,
+  { isWhole = false } = {},
 ): Promise<ProxyBody> {
   const { 'content-length': length, 'transfer-encoding': encoding } = request.headers
   if (length === undefined && encoding === undefined) return { kind: 'none' }
   const bytes = Number(length ?? 0)
   if (!Number.isSafeInteger(bytes)) throw new BrokerError('bad_request', 'no body has this Content-Length')
   if (encoding === undefined && bytes === 0) return { kind: 'none' }
-  if (encoding === undefined && bytes > limits.bufferBytes) {
+  if (isWhole && bytes > limits.unmeasuredBytes) throw tooLargeToAsk(limits.unmeasuredBytes)
+  if (encoding === undefined && bytes > limits.bufferBytes && !isWhole) {
     purse.take(STREAM_BYTES)
     let sent = 0
     const count = (more: number) => {
@@ -58,7 +60,7 @@ export async function readBody(
     const open = () => openStream(request, limits.bodyIdleMs, clock, count)
     return { kind: 'stream', length: bytes, open, sent: () => sent }
   }
-  const most = encoding === undefined ? limits.bufferBytes : limits.unmeasuredBytes
+  const most = encoding === undefined && !isWhole ? limits.bufferBytes : limits.unmeasuredBytes
   return { kind: 'whole', bytes: await readWhole(request, most, limits, clock, purse) }
 }
 
@@ -206,5 +208,13 @@ function tooLarge(most: number): BrokerError {
     {
       hint: 'send Content-Length',
     },
+  )
+}
+
+function tooLargeToAsk(most: number): BrokerError {
+  return new BrokerError(
+    'body_too_large',
+    `the body of a request that waits for a yes may have at most ${most / 1024 / 1024} MiB`,
+    { hint: 'prefect-auth token ls      (a token without --ask has no such limit)' },
   )
 }

@@ -8,6 +8,7 @@ import type { Log } from '../std/log.js'
 import type { Visit } from './admission.js'
 import { type BodyLimits, type ProxyBody, readBody } from './body.js'
 import { createBudget, type Purse } from './budget.js'
+import { type Gate, sendUnder } from './gate.js'
 import {
   type Authorizer,
   addCustomHeaders,
@@ -31,6 +32,7 @@ interface Exchange {
 }
 
 interface ExchangeParts {
+  readonly gate: Gate
   readonly renew: Renew
   readonly authorizer: Authorizer
   readonly dispatcherFor: (origin: string, tls?: TlsSettings) => Promise<Dispatcher>
@@ -40,7 +42,15 @@ interface ExchangeParts {
 }
 
 /** The function that it returns resolves when the client has its response, and rejects with the refusal to send instead. */
-export function createExchange({ renew, authorizer, dispatcherFor, limits, clock, log }: ExchangeParts) {
+export function createExchange({
+  gate,
+  renew,
+  authorizer,
+  dispatcherFor,
+  limits,
+  clock,
+  log,
+}: ExchangeParts) {
   const send = async ({ visit, request, response, meter }: Exchange, body: ProxyBody): Promise<Outcome> => {
     const { target, upstream } = visit
     const authorization = authorizer.header(visit.served, upstream)
@@ -106,9 +116,18 @@ export function createExchange({ renew, authorizer, dispatcherFor, limits, clock
   }
 
   async function forward(exchange: Exchange, purse: Purse): Promise<void> {
-    const { visit, request, meter } = exchange
-    const read = await readBody(request, limits, clock, purse)
+    const { visit, request, response } = exchange
+    const isAsked = gate.concerns(request, visit)
+    const read = await readBody(request, limits, clock, purse, { isWhole: isAsked })
     const body = bodyUnder(visit.ruling, visit.target.path, request.headers, read)
+    if (!isAsked) return sendTwice(exchange, body)
+    if (response.destroyed) return
+    // What is sent once more after a 401 is the same request: it needs no other yes.
+    await sendUnder(gate.pass(request, visit, body), () => sendTwice(exchange, body))
+  }
+
+  async function sendTwice(exchange: Exchange, body: ProxyBody): Promise<void> {
+    const { visit, request, meter } = exchange
     const first = await send(exchange, body)
     if (first.kind === 'answered') return
     const { method } = request

@@ -28,7 +28,7 @@ function refusalOf(error: BrokerError, userAgent?: string): Refusal {
   }
   const isToWait = isParked(error)
   if (isToWait) {
-    headers['retry-after'] = String(retryAfterS(userAgent))
+    headers['retry-after'] = String(retryAfterS(userAgent, error.code))
     headers['prefect-maintenance'] = 'true'
   }
   if (error.code === 'method_not_allowed') headers.allow = METHODS.join(', ')
@@ -87,16 +87,25 @@ const RETRY_AFTER_S = 5
 /** For versions that count the responses and give up after six: two minutes instead of half a minute. */
 const COUNTED_RETRY_AFTER_S = 20
 
+/** A person says yes, and wants to see that it goes on. */
+const ASK_RETRY_AFTER_S = 2
+
 /** Seconds until the next attempt. Depends on the client: not every Prefect can wait without counting its attempts. */
-export function retryAfterS(userAgent: string | undefined): number {
+export function retryAfterS(userAgent: string | undefined, code?: ErrorCode): number {
+  if (countsAttempts(userAgent)) return COUNTED_RETRY_AFTER_S
+  return code === 'ask_waiting' ? ASK_RETRY_AFTER_S : RETRY_AFTER_S
+}
+
+/** Whether the client is a Prefect before 3.3.1, which gives up after six attempts. */
+export function countsAttempts(userAgent: string | undefined): boolean {
   const [, major, minor, patch] = /^prefect\/(\d+)\.(\d+)\.(\d+)/.exec(userAgent ?? '') ?? []
-  if (major === undefined) return RETRY_AFTER_S
+  if (major === undefined) return false
   const version = [major, minor, patch].map(Number)
   const [isOld] = [3, 3, 1].flatMap((wanted, index) => {
     const has = version[index] ?? 0
     return has === wanted ? [] : [has < wanted]
   })
-  return isOld === true ? COUNTED_RETRY_AFTER_S : RETRY_AFTER_S
+  return isOld === true
 }
 
 /** These end on their own or with a login: better to park the job than to kill it. */
@@ -118,6 +127,7 @@ const PARKED: ReadonlySet<ErrorCode> = new Set([
   'prefect_unreachable',
   'shutting_down',
   'token_parked',
+  'ask_waiting',
 ])
 
 export function isParked({ code }: BrokerError): boolean {

@@ -18,6 +18,7 @@ import type { RefusedBy, Tokens } from '../tokens/tokens.js'
 import { createAdmission, type Visitor } from './admission.js'
 import type { BodyLimits } from './body.js'
 import { createExchange } from './exchange.js'
+import type { Gate } from './gate.js'
 import { createAuthorizer } from './headers.js'
 import { isParked, sendRefusal, writeRefusal } from './parking.js'
 import { createRenew } from './rejection.js'
@@ -76,6 +77,7 @@ export function createProxy({
   credentials,
   doorkeeper,
   way,
+  gate,
   ownAddresses,
   allowed,
   limits,
@@ -87,6 +89,7 @@ export function createProxy({
   readonly credentials: Credentials
   readonly doorkeeper: Doorkeeper
   readonly way: ProxyWay
+  readonly gate: Gate
   /** `host:port` of our own TCP listeners: never an upstream. */
   readonly ownAddresses: () => readonly string[]
   /** Operations that go through besides those of the table: `METHOD /path/{template}`. */
@@ -98,7 +101,7 @@ export function createProxy({
   const admission = createAdmission({ doorkeeper, tokens, credentials, ownAddresses, allowed })
   const authorizer = createAuthorizer()
   const renew = createRenew({ credentials, onRejected, log })
-  const exchange = createExchange({ renew, authorizer, dispatcherFor, limits, clock, log })
+  const exchange = createExchange({ gate, renew, authorizer, dispatcherFor, limits, clock, log })
   let isStopping = false
 
   const serve = async (request: IncomingMessage, response: ServerResponse) => {

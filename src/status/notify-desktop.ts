@@ -66,7 +66,7 @@ function callLinux(
   return { file: programs.notifySend, args, env: session }
 }
 
-function findSessionBus(env: DesktopParts['env']): string | undefined {
+export function findSessionBus(env: DesktopParts['env']): string | undefined {
   const { DBUS_SESSION_BUS_ADDRESS: address, XDG_RUNTIME_DIR: runtime } = env
   if (address) return address
   const socket = runtime ? join(runtime, 'bus') : undefined

@@ -223,7 +223,7 @@ export function createTokens({
     },
     recogniseTicket: (presented) => welcome(index(document.read()).ticket(sha256Hex(presented))),
     use(id) {
-      const found = document.read().tokens.find((token) => token.id === id)
+      const found = index(document.read()).byId(id)
       if (found === undefined || !isActive(found)) return false
       touch(found)
       return true

@@ -41,6 +41,7 @@ export interface Entry {
 interface Index {
   token(hash: string): Entry | undefined
   ticket(hash: string): Entry | undefined
+  byId(id: string): TokenRecord | undefined
 }
 
 /**
@@ -51,11 +52,13 @@ export function createIndex(): (list: TokenList) => Index {
   let of: TokenList | undefined
   let byToken = new Map<string, Entry>()
   let byTicket = new Map<string, Entry>()
+  let byId = new Map<string, TokenRecord>()
   const index: Index = {
     token(hash) {
       const found = byToken.get(hash)
       return found !== undefined && isEqual(found.record.hash, hash) ? found : undefined
     },
+    byId: (id) => byId.get(id),
     ticket(hash) {
       const found = byTicket.get(hash)
       return found !== undefined && isEqual(found.record.ticketHash ?? '', hash) ? found : undefined
@@ -63,6 +66,7 @@ export function createIndex(): (list: TokenList) => Index {
   }
   return (list) => {
     if (list !== of) {
+      byId = new Map(list.tokens.map((record) => [record.id, record]))
       const entries = list.tokens.map((record) => ({ record, known: knownOf(record) }))
       byToken = new Map(entries.map((entry) => [entry.record.hash, entry]))
       byTicket = new Map(
@@ -128,8 +132,8 @@ export function withRoom({ tokens }: TokenList, record: TokenRecord, { isActive,
   // A job's age is counted in awake time, which no clock that is set wrong can change: that one is over.
   const kept = tokens.filter((one) => one.job === undefined || isActive(one))
   const jobs = record.job === undefined ? [] : kept.filter(({ job }) => job !== undefined)
-  const removed = [...surplus(jobs, idleMs), ...longExpired(kept.filter((one) => !isActive(one)))]
-  return { tokens: [...kept.filter((one) => !removed.includes(one)), record] }
+  const removed = new Set([...surplus(jobs, idleMs), ...longExpired(kept.filter((one) => !isActive(one)))])
+  return { tokens: [...kept.filter((one) => !removed.has(one)), record] }
 }
 
 /** The tokens to remove so that one more fits: those unused for longest. */

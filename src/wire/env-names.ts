@@ -38,6 +38,9 @@ export const SHADOW_NAMES: readonly string[] = [
   ...[...ENV_NAMES, ...GROUP_NAMES].map((name) => name.toLowerCase()),
 ]
 
+/** Holds the id of its token in the environment of a job through the proxy: who has it, or comes from it, answers no question. */
+export const JOB_MARK = 'PREFECT_AUTH_JOB'
+
 /** What a job through the proxy gets in addition. */
 export const PROXY_EXTRA_NAMES = [
   'PREFECT_SILENCE_API_URL_MISCONFIGURATION',
@@ -46,6 +49,7 @@ export const PROXY_EXTRA_NAMES = [
   'PREFECT_CLIENT_CUSTOM_HEADERS',
   'NO_PROXY',
   'no_proxy',
+  JOB_MARK,
 ] as const
 
 /** The ones to remove when the proxy is no longer used; a `NO_PROXY` that includes this machine does no harm. */

@@ -10,6 +10,7 @@ t.test('finds the paths of a Linux desktop', async (t) => {
     stateDir: '/home/terry/.local/state/prefect-auth',
     socket: '/run/user/1000/prefect-auth/authd.sock',
     callers: '/run/user/1000/prefect-auth/callers.sock',
+    peers: '/run/user/1000/prefect-auth/peers.sock',
     profilesFile: '/home/terry/.prefect/profiles.toml',
   })
 })

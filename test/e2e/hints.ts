@@ -13,6 +13,8 @@ import { type Shipped, startShipped } from '../fixtures/shipped.js'
 t.setTimeout(900_000)
 /** Executed elsewhere, or not something that changes an outcome; each with its reason. */
 const ELSEWHERE: Readonly<Record<string, string>> = {
+  'asks show': 'a look: test/cli/asks.ts, test/e2e/asks.ts',
+  'asks yes': 'test/cli/asks.ts, test/e2e/asks.ts',
   'audit --since': 'a look at the past: test/cli/commands.ts',
   doctor: 'a look, which every test of doctor reads: test/status/doctor.ts, test/e2e/doctor-here.ts',
   env: 'evaluated by sh: test/cli/pair.ts',

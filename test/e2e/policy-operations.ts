@@ -2,6 +2,7 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
 import { z } from 'zod'
@@ -11,7 +12,7 @@ import { listOperations, SERVER_OPERATIONS } from '../../src/policy/operations.j
 import { EFFECTS } from '../../src/wire/kinds.js'
 import { findPrefect, runPython, type Which } from '../fixtures/real-prefect.js'
 
-const SCRIPT = join(import.meta.dirname, 'fixtures', 'policy_routes.py')
+const SCRIPT = fileURLToPath(new URL('./fixtures/policy_routes.py', import.meta.url))
 const SERVERS: readonly Which[] = ['2', '34', '36', '3']
 
 type Asked = readonly [method: string, path: string, isSocket: boolean]

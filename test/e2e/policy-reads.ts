@@ -2,12 +2,13 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { z } from 'zod'
 import { HANDSHAKE, READS } from '../../src/policy/reads.js'
 import { findPrefect, runPython, type Which } from '../fixtures/real-prefect.js'
 
-const SCRIPT = join(import.meta.dirname, 'fixtures', 'policy_reads.py')
+const SCRIPT = fileURLToPath(new URL('./fixtures/policy_reads.py', import.meta.url))
 const SERVERS: readonly Which[] = ['2', '34', '3']
 
 /** They write, each in its own way: the polls of workers, runners and agents look most like reads. */

@@ -116,7 +116,7 @@ t.test('systemd-analyze finds nothing wrong, and rates it well protected', { ski
   const { stdout, stderr } = await runSession(
     home,
     `${READY}; cd ~/.config/systemd/user
-     systemd-analyze --user verify prefect-authd.service prefect-authd.socket prefect-authd-tcp.socket prefect-authd.timer prefect-authd-wake.service prefect-authd-callers.socket prefect-authd-callers@x.service 2>&1 | grep -i prefect; say verified "\${PIPESTATUS[0]}"
+     systemd-analyze --user verify prefect-authd.service prefect-authd.socket prefect-authd-tcp.socket prefect-authd.timer prefect-authd-wake.service prefect-authd-callers.socket prefect-authd-callers@x.service prefect-authd-peers.socket prefect-authd-peers@x.service 2>&1 | grep -i prefect; say verified "\${PIPESTATUS[0]}"
      systemd-analyze --user security --offline=true --threshold=30 prefect-authd.service | tail -1; say security "\${PIPESTATUS[0]}"`,
   )
   t.match(stdout, /^verified: 0\n/, stderr)

@@ -33,7 +33,7 @@ t.test(
      prefect-auth status --url`,
     )
     const { stdout } = session
-    t.match(stdout, /^not installed: prefect-auth service install\nnone: 4\n8\nprefect-authd.service.d\n/)
+    t.match(stdout, /^not installed: prefect-auth service install\nnone: 4\n10\nprefect-authd.service.d\n/)
     t.match(
       stdout,
       /prefect-authd \S+ \(pid \d+\) is listening on \/run\/user\/10077\/prefect-auth\/authd\.sock/,

@@ -27,7 +27,12 @@ const EVERYWHERE = ['-h', '--help', '-p', '--profile', '--json']
 
 /** Which test runs it: its text has the words of the command. */
 const RUN: Readonly<Record<string, string>> = {
+  'token create --ask --name': 'test/fixtures/asks-stage.ts',
+  'exec --ask --proxy': 'test/cli/limits.ts',
   '': 'test/cli/status.ts',
+  asks: 'test/e2e/asks.ts',
+  'asks show': 'test/e2e/asks.ts',
+  'asks yes': 'test/e2e/asks.ts',
   doctor: 'test/e2e/doctor-here.ts',
   env: 'test/cli/env.ts',
   'env --proxy': 'test/e2e/ssh.ts',

@@ -1,12 +1,11 @@
 /** The page about policies says of each policy and each kind of operation what the code says. */
 import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
 import t from 'tap'
 import { parseOperation } from '../../src/policy/names.js'
 import { describePolicies } from '../../src/policy/policy.js'
 import { EFFECTS } from '../../src/wire/kinds.js'
 
-const page = readFileSync(join(import.meta.dirname, '../../docs/policies.md'), 'utf8')
+const page = readFileSync(new URL('../../docs/policies.md', import.meta.url), 'utf8')
 
 t.test('the page has each policy with its sentence and its kinds of operation', async (t) => {
   const rows = describePolicies().map(

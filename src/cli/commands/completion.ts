@@ -45,6 +45,7 @@ const NAMED = [
     paths: ['use', 'inspect', 'set', 'delete', 'rename'].map((verb) => `profile ${verb}`),
   },
   { list: 'workspace ls', paths: ['workspace set'] },
+  { list: 'asks', paths: ['asks show', 'asks yes', 'asks no'] },
   { list: 'token ls', paths: ['token keep', 'token revoke', 'token show'] },
   { list: 'keys ls', paths: ['keys delete'] },
   { list: 'file ls', paths: ['file rm'] },

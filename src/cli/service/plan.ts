@@ -20,9 +20,11 @@ export const TIMER = 'prefect-authd.timer'
 const WAKE = 'prefect-authd-wake.service'
 export const CALLERS_SOCKET = 'prefect-authd-callers.socket'
 const CALLERS = 'prefect-authd-callers@.service'
-export const UNITS = [SERVICE, SOCKET, TCP_SOCKET, TIMER, CALLERS_SOCKET, WAKE] as const
+export const PEERS_SOCKET = 'prefect-authd-peers.socket'
+const PEERS = 'prefect-authd-peers@.service'
+export const UNITS = [SERVICE, SOCKET, TCP_SOCKET, TIMER, CALLERS_SOCKET, PEERS_SOCKET, WAKE] as const
 /** A template has instances, and cannot be stopped itself. */
-export const UNIT_FILES = [...UNITS, CALLERS] as const
+export const UNIT_FILES = [...UNITS, CALLERS, PEERS] as const
 
 export interface ServicePlaces {
   /** Directory of the units or the agent. */
@@ -36,11 +38,13 @@ export interface ServicePlaces {
   readonly socket: string
   /** Of the unit that tells whose local connections are. */
   readonly callers: string
+  /** Of the unit that tells which process one of them belongs to. */
+  readonly peers: string
 }
 
 export function resolveServicePlaces(around: Surroundings): ServicePlaces {
-  const { stateDir, profilesFile, socket, callers } = resolvePaths(around)
-  const rest = { stateDir, profilesFile, socket, callers }
+  const { stateDir, profilesFile, socket, callers, peers } = resolvePaths(around)
+  const rest = { stateDir, profilesFile, socket, callers, peers }
   if (around.platform === 'darwin') {
     const library = join(around.home, 'Library')
     return {
@@ -143,6 +147,7 @@ function systemdValues({ places, env, port, writable }: ServiceFacts): Readonly<
     LAUNCHER: unitWord(places.launcher),
     SOCKET: socketLine(places.socket),
     CALLERS: socketLine(places.callers),
+    PEERS: socketLine(places.peers),
     PORT: String(port),
     DIRECTORIES: directories.map(unitWord).join(' '),
     WRITABLE: [...directories.map((path) => unitItem(`-${path}`)), `-${socketDir}`].join(' '),

@@ -8,6 +8,7 @@ import { findOutdated, removeFiles, writeFiles } from './files.js'
 import type { ManagerParts, RunTool, ServiceManager, ServiceState } from './manager.js'
 import {
   CALLERS_SOCKET,
+  PEERS_SOCKET,
   planSystemd,
   resolveServicePlaces,
   SERVICE,
@@ -39,7 +40,7 @@ export function createSystemd({ run, template, around }: ManagerParts): ServiceM
       const isTcpDropped = facts.port === 'off' && (await dropTcp(run, places.unitDir))
       await must(run, 'daemon-reload')
       await systemctl(run, 'reset-failed', ...UNITS)
-      const sockets = [SOCKET, CALLERS_SOCKET, ...(facts.port === 'off' ? [] : [TCP_SOCKET])]
+      const sockets = [SOCKET, CALLERS_SOCKET, PEERS_SOCKET, ...(facts.port === 'off' ? [] : [TCP_SOCKET])]
       await must(run, 'enable', '--quiet', ...sockets, SERVICE)
       const isNewUnit = (...names: readonly string[]) =>
         written.some(({ path }) => names.includes(basename(path)))
@@ -48,8 +49,9 @@ export function createSystemd({ run, template, around }: ManagerParts): ServiceM
         await systemctl(run, 'stop', SOCKET, TCP_SOCKET, SERVICE)
       }
       await must(run, 'start', SOCKET)
-      // Without it callers are unknown, and nothing else is lost.
-      await systemctl(run, isNewUnit(CALLERS_SOCKET) ? 'restart' : 'start', CALLERS_SOCKET)
+      // Without them callers are unknown, so that none may answer a question; nothing else is lost.
+      for (const helper of [CALLERS_SOCKET, PEERS_SOCKET])
+        await systemctl(run, isNewUnit(helper) ? 'restart' : 'start', helper)
       // A port in use costs only TCP: the daemon reports who has it.
       if (facts.port !== 'off') await systemctl(run, 'start', TCP_SOCKET)
       await systemctl(run, isNewUnit(TIMER) ? 'restart' : 'start', TIMER)
@@ -58,7 +60,7 @@ export function createSystemd({ run, template, around }: ManagerParts): ServiceM
       return written
     },
     async uninstall() {
-      await systemctl(run, 'disable', '--quiet', SOCKET, TCP_SOCKET, CALLERS_SOCKET, SERVICE)
+      await systemctl(run, 'disable', '--quiet', SOCKET, TCP_SOCKET, CALLERS_SOCKET, PEERS_SOCKET, SERVICE)
       await systemctl(run, 'stop', ...UNITS)
       const removed = await removeUnits(places)
       await systemctl(run, 'daemon-reload')

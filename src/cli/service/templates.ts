@@ -27,9 +27,12 @@ export function renderLauncher({ node, program, flags, path }: LauncherFacts): s
 # Written by \`prefect-auth service install\`, which overwrites it.
 node=${quote(node)}
 program=${quote(program)}
+# prefect-authd-peers@.service
+[ "\${1-}" = peers ] && program=\${program%/*}/peers.js
 if [ -x "$node" ] && [ -r "$program" ]; then
   exec "$node" ${[...LEAN, ...flags].join(' ')} "$program"
 fi
+[ "\${1-}" = peers ] && exit 78
 PATH=${quote(path.join(':'))}:$HOME/.local/bin:/opt/homebrew/bin:/usr/local/bin:/usr/bin:/bin
 for dir in "$HOME"/.nvm/versions/node/*/bin "$HOME"/.volta/bin "$HOME"/.local/share/mise/shims; do
   PATH=$PATH:$dir

@@ -10,7 +10,7 @@ const STATE =
 /** The first one, and one that came by a move. */
 const VAULT_DIR = /^vault(?:-[0-9a-f]{8})?$/
 const VAULT = /^(?:[0-9a-f]{64}|data-key\.json)(?:\.[\w.:-]+)?$/
-const BESIDE_SOCKET = /^(?:callers\.sock|generation(?:\.[0-9a-f]{12}\.tmp)?)$/
+const BESIDE_SOCKET = /^(?:callers\.sock|peers\.sock|generation(?:\.[0-9a-f]{12}\.tmp)?)$/
 
 /** Resolves with what is left in the directories. Fails with `setup_write_failed`. Nothing may be running. */
 export async function purgeState(around: Surroundings): Promise<readonly string[]> {

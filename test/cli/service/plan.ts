@@ -123,8 +123,10 @@ t.test('omits the TCP unit without a port, and settings that need namespaces wit
       'prefect-authd.socket',
       'prefect-authd.timer',
       'prefect-authd-callers.socket',
+      'prefect-authd-peers.socket',
       'prefect-authd-wake.service',
       'prefect-authd-callers@.service',
+      'prefect-authd-peers@.service',
     ],
   )
   const service = unit(files, 'prefect-authd.service')

@@ -1,0 +1,137 @@
+/** A proxied request as it is asked about: what it is about, what identifies it, and its body to look at. Pure. */
+import { createHash } from 'node:crypto'
+import type { IncomingMessage } from 'node:http'
+import { BrokerError } from '../base/errors.js'
+import { ruleOn } from '../policy/policy.js'
+import { ABOVE } from '../policy/table.js'
+import type { Visit } from '../proxy/admission.js'
+import type { ProxyBody } from '../proxy/body.js'
+import { countsAttempts, retryAfterS } from '../proxy/parking.js'
+import { SECOND_MS } from '../std/clock.js'
+import { defined } from '../std/defined.js'
+import { scrub } from '../std/text.js'
+import type { AskBody } from './asks.js'
+import type { Asked } from './book.js'
+import type { NeedFacts } from './need.js'
+import { isObject, quoted, type Spoken } from './sentence.js'
+
+/** What is kept of a body to look at. */
+const SHOWN_BYTES = 64 * 1024
+
+/** The part of a path that says in which workspace; what follows is the same for every kind of API. */
+function rootOf({ target, served }: Visit): string {
+  const root =
+    served.kind === 'cloud' ? /^\/accounts\/[^/]+\/workspaces\/[^/]+(?=\/|$)/ : /^(?:\/api(?=\/|$))*/
+  return root.exec(target.path)?.[0] ?? ''
+}
+
+/** Called for every request of a token that asks. */
+export function needOf(method: string, visit: Visit): NeedFacts {
+  const root = rootOf(visit)
+  const below = visit.target.path.slice(root.length)
+  const { operation, effect } = ruleOn(method, below, undefined)
+  const isOutside = visit.served.kind === 'cloud' ? root === '' : isAbove(below)
+  return { method, operation, isOutside, ...defined({ effect }) }
+}
+
+function isAbove(path: string): boolean {
+  const first = path.split('/')[1] ?? ''
+  return first === '' || ABOVE.has(first)
+}
+
+export interface AskedRequest {
+  readonly asked: Asked
+  readonly spoken: Spoken
+  /** Before the nouns: where names are looked up. */
+  readonly root: string
+  /** With its query. */
+  readonly path: string
+  readonly body: AskBody
+  readonly bodyBytes: number
+  readonly givesUp: boolean
+}
+
+/** Throws `bad_request` for a body that nobody could look at. `visit` must have a token. */
+export function readRequest(
+  request: Pick<IncomingMessage, 'method' | 'headers'>,
+  visit: Visit,
+  body: ProxyBody,
+): AskedRequest {
+  const { method = '', headers } = request
+  requireReadable(headers['content-encoding'])
+  const bytes = body.kind === 'whole' ? body.bytes : Buffer.alloc(0)
+  const { target, served, caller } = visit
+  const root = rootOf(visit)
+  const below = target.path.slice(root.length)
+  const { operation, effect } = ruleOn(method, below, undefined)
+  const mediaType = headers['content-type']
+  const path = `${target.path}${target.query}`
+  const userAgent = headers['user-agent']
+  const text = textOf(bytes)
+  return {
+    asked: {
+      token: { id: caller.token?.id ?? '', name: caller.token?.name ?? '' },
+      profile: served.profile,
+      operation,
+      ...defined({ effect }),
+      digest: digestOf([method, path, mediaType ?? ''], bytes),
+      retryMs: retryAfterS(userAgent, 'ask_waiting') * SECOND_MS,
+    },
+    spoken: { operation, method, path: below, place: placeOf(visit), ...defined({ body: objectIn(text) }) },
+    root,
+    path: scrub(path),
+    body: viewOf(text, mediaType),
+    bodyBytes: bytes.length,
+    givesUp: countsAttempts(userAgent),
+  }
+}
+
+/** Prefect's clients send none; what is encoded could be read by Prefect, and not by who is asked. */
+function requireReadable(encoding: string | undefined): void {
+  if (encoding === undefined || encoding.toLowerCase() === 'identity') return
+  throw new BrokerError(
+    'bad_request',
+    'the body of a request that waits for a yes must not have a Content-Encoding',
+  )
+}
+
+function digestOf(head: readonly string[], body: Buffer): string {
+  return createHash('sha256').update(JSON.stringify(head)).update(body).digest('hex')
+}
+
+function textOf(bytes: Buffer): string | undefined {
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
+  } catch {
+    return undefined
+  }
+}
+
+/** `undefined` if it is anything else, but for no body at all. */
+function objectIn(text: string | undefined): Readonly<Record<string, unknown>> | undefined {
+  if (text === '') return {}
+  try {
+    const value: unknown = JSON.parse(text ?? '')
+    return isObject(value) ? value : undefined
+  } catch {
+    return undefined
+  }
+}
+
+function viewOf(text: string | undefined, mediaType: string | undefined): AskBody {
+  const shown = text?.slice(0, SHOWN_BYTES)
+  return {
+    isCut: text !== undefined && text.length > SHOWN_BYTES,
+    ...defined({ text: shown === undefined ? undefined : scrub(shown), mediaType }),
+  }
+}
+
+/** The workspace that the request is for, which may not be the profile's present one. */
+function placeOf({ target, served }: Visit): string {
+  const [, id = ''] = /^\/accounts\/[^/]+\/workspaces\/([^/]+)/.exec(target.path) ?? []
+  const { workspace, kind, profile } = served
+  if (kind !== 'cloud' || id === '') return `profile ${quoted(profile)}`
+  const isOwn = workspace?.workspaceId === id.toLowerCase()
+  const handle = isOwn ? workspace?.handle : undefined
+  return handle === undefined ? `workspace ${quoted(id)}` : handle.split('/').map(quoted).join('/')
+}

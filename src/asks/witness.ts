@@ -1,0 +1,68 @@
+/** Who has asked a question: the programs at the other end of the connections on which it came. */
+import type { Socket } from 'node:net'
+import type { FindCaller } from '../os/callers.js'
+import type { Peer } from '../os/peer.js'
+import type { FindPeer } from '../os/peer-finder.js'
+import { type Clock, SECOND_MS } from '../std/clock.js'
+
+export interface Witness {
+  /** Looks who it is, in the background; a connection is looked at once. */
+  see(socket: Socket): void
+  /** Those that were seen; `undefined` if none of them can be told. Waits for looks under way. Never rejects. */
+  peers(): Promise<readonly (Peer | undefined)[]>
+  /** For people: those that are known by now. */
+  shown(): readonly string[]
+}
+
+/** The last ones: a program that starts others for each attempt must not fill the memory with them. */
+const MOST = 8
+/** A look starts a process: of a program that connects anew each time, one connection a second is looked at. */
+const EVERY_MS = SECOND_MS
+
+export function createWitness({
+  findPeer,
+  findCaller,
+  clock,
+}: {
+  readonly findPeer: FindPeer
+  readonly findCaller: FindCaller
+  readonly clock: Clock
+}): Witness {
+  const seen = new WeakSet<Socket>()
+  const peers: Peer[] = []
+  const shown = new Set<string>()
+  let looks = Promise.resolve()
+  let lastAt = Number.NEGATIVE_INFINITY
+
+  async function look(socket: Socket): Promise<void> {
+    const peer = await findPeer(socket).catch(() => undefined)
+    if (peer !== undefined) keepLast(peers, peer)
+    const text = peer?.shown ?? (await findCaller(socket).catch(() => undefined))
+    if (text === undefined || shown.has(text)) return
+    const [first] = shown
+    if (shown.size >= MOST && first !== undefined) shown.delete(first)
+    shown.add(text)
+  }
+
+  return {
+    see(socket) {
+      if (seen.has(socket) || clock.monotonic() - lastAt < EVERY_MS) return
+      seen.add(socket)
+      lastAt = clock.monotonic()
+      looks = looks.then(() => look(socket))
+    },
+    async peers() {
+      await looks
+      // One that ended before it was looked at says nothing beside another that is known.
+      const known = peers.filter(({ chain }) => chain.length > 0)
+      if (known.length > 0) return known
+      return peers.length > 0 ? [...peers] : [undefined]
+    },
+    shown: () => [...shown],
+  }
+}
+
+function keepLast(peers: Peer[], peer: Peer): void {
+  peers.push(peer)
+  if (peers.length > MOST) peers.shift()
+}

@@ -1,0 +1,32 @@
+/** The gate before a write: where a request waits until its owner has said yes. What the proxy knows of questions. */
+import type { IncomingMessage } from 'node:http'
+import { isBrokerError } from '../base/errors.js'
+import type { Visit } from './admission.js'
+import type { ProxyBody } from './body.js'
+import { isParked } from './parking.js'
+
+export interface Gate {
+  /** Whether the request may have to wait: then its body is read whole. */
+  concerns(request: IncomingMessage, visit: Visit): boolean
+  /**
+   * Returns if the request may be sent. Throws `ask_waiting` to park it, `ask_refused`, `too_many_requests`, and `bad_request`
+   * for a body that nobody could look at.
+   */
+  pass(request: IncomingMessage, visit: Visit, body: ProxyBody): Pass
+}
+
+/** A yes that was used up by a request. */
+export interface Pass {
+  /** Prefect has not had the request: its yes still counts. */
+  giveBack(): void
+}
+
+/** Gives the yes back if `send` fails with what parks the client, which will then send the same request again. */
+export async function sendUnder(pass: Pass, send: () => Promise<void>): Promise<void> {
+  try {
+    await send()
+  } catch (error) {
+    if (isBrokerError(error) && isParked(error)) pass.giveBack()
+    throw error
+  }
+}

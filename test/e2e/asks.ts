@@ -1,0 +1,85 @@
+/** The unmodified Prefect client waits for a yes: it goes on by itself after one, and says why after a no. */
+import { spawn } from 'node:child_process'
+import { setTimeout as sleep } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import { startAsksStage } from '../fixtures/asks-stage.js'
+import { findPrefect, type PrefectClient } from '../fixtures/real-prefect.js'
+
+t.setTimeout(300_000)
+
+/** How long a question stands: several attempts of the client. */
+const THINK_MS = 7_000
+
+function start(
+  t: Test,
+  { bin }: PrefectClient,
+  args: readonly string[],
+  env: Record<string, string>,
+  cwd: string,
+) {
+  const child = spawn(bin, args, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] })
+  t.teardown(() => child.kill('SIGKILL'))
+  let output = ''
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding('utf8').on('data', (text: string) => {
+      output += text
+    })
+  }
+  const ended = new Promise<number | null>((resolve) => child.once('close', resolve))
+  return { child, ended, said: () => output }
+}
+
+t.test('a parked `prefect deployment run` goes on after the yes', async (t) => {
+  const prefect = findPrefect('3', t)
+  if (prefect === undefined) return
+  const stage = await startAsksStage(t, prefect)
+  const { cli, root, runs, oneQuestion } = stage
+  const properties = { x: { title: 'x', type: 'integer' } }
+  await stage.deploy('Testing', 'nightly', { parameter_openapi_schema: { type: 'object', properties } })
+  const env = await stage.jobEnv()
+  const run = () => start(t, prefect, ['deployment', 'run', 'Testing/nightly', '--param', 'x=1'], env, root)
+
+  const first = run()
+  const question = await oneQuestion(first.said)
+  t.equal(question.sentence, 'start deployment Testing/nightly in prefect/production')
+  t.match(question, { token: { name: 'agent' }, effect: 'runs', body_bytes: Number })
+  t.match(
+    question.who.join(),
+    new RegExp(`^(?:python|prefect)[\\w.]*\\[${first.child.pid}\\] < `),
+    'who asks',
+  )
+  t.match((await cli(['asks', 'show', String(question.id)])).stdout, /"x": 1/, 'the body can be looked at')
+  await sleep(THINK_MS)
+  t.equal((await stage.list()).asks[0]?.id, question.id, 'it is the same question for as long as it waits')
+  t.equal(first.child.exitCode, null, 'the client waits')
+  t.same(await runs(), [])
+  const yes = await cli(['asks', 'yes', String(question.id)])
+  t.match(
+    [yes.code, yes.stdout],
+    [0, /^Allowed \(\d+\): start deployment Testing\/nightly in prefect\/production\n$/],
+  )
+  t.equal(await first.ended, 0, first.said())
+  t.equal((await runs()).length, 1, 'exactly one run')
+
+  const second = run()
+  const again = await oneQuestion(second.said)
+  t.not(again.id, question.id, 'the next run is another question')
+  t.equal((await cli(['asks', 'no', String(again.id)])).code, 0)
+  t.not(await second.ended, 0)
+  // Rich wraps the lines of the traceback.
+  t.match(
+    second.said().replace(/\s+/g, ' '),
+    /the answer was no: start deployment Testing\/nightly in prefect\/production/,
+  )
+  t.equal((await runs()).length, 1)
+
+  const third = run()
+  const left = await oneQuestion(third.said)
+  third.child.kill('SIGKILL')
+  await third.ended
+  await sleep(THINK_MS)
+  const late = await cli(['asks', 'yes', String(left.id)])
+  t.equal(late.code, 1)
+  t.match(late.stderr, /nobody is waiting for an answer/)
+  t.equal((await runs()).length, 1)
+})
