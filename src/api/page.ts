@@ -4,7 +4,7 @@ import { pageLink } from '../wire/page.js'
 import type { RouteContext } from './context.js'
 import { renderTime } from './view.js'
 
-export function pageRoutes(api: ApiServer, { guard, page, trail }: RouteContext): void {
+export function pageRoutes(api: ApiServer, { findPeer, guard, page, trail }: RouteContext): void {
   api.post(
     '/v1/page',
     {
@@ -12,7 +12,7 @@ export function pageRoutes(api: ApiServer, { guard, page, trail }: RouteContext)
       schema: { response: { 201: pageLink } },
     },
     async (request, reply) => {
-      const { url, expiresAt } = await page.link()
+      const { url, expiresAt } = await page.link(await findPeer(request.raw.socket))
       trail.done(request, guard.callerOf(request), 'page_link')
       return reply.code(201).send({ url, expires_at: renderTime(expiresAt) })
     },

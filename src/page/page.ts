@@ -6,7 +6,8 @@ import type { Events } from '../base/events.js'
 import { guarded } from '../http/guarded.js'
 import { renderProblem, toBrokerError } from '../http/problem.js'
 import type { Trail } from '../http/trail.js'
-import { type Clock, MINUTE_MS, type Timer } from '../std/clock.js'
+import type { Peer } from '../os/peer.js'
+import { type Clock, MINUTE_MS, SECOND_MS, type Timer } from '../std/clock.js'
 import type { Log } from '../std/log.js'
 import type { Secret } from '../std/secret.js'
 import type { PageDocument } from './document.js'
@@ -15,6 +16,8 @@ import { createPageSessions, type PageSession, type PageSessions } from './sessi
 
 /** Without a request for so long, the listener closes. An open event stream alone is no use. */
 const IDLE_MS = 10 * MINUTE_MS
+/** Whoever saw the link in a browser's arguments is found out by the browser itself, which uses it a moment later. */
+const ANSWER_AFTER_MS = 5 * SECOND_MS
 const SWAP_PATH = '/session'
 const MAX_SWAP_BYTES = 256
 
@@ -26,7 +29,12 @@ export interface PageLink {
 
 export interface Page {
   /** Opens the listener if it is closed, and makes a link. Rejects with `page_unavailable`. */
-  link(): Promise<PageLink>
+  link(maker?: Peer): Promise<PageLink>
+  /**
+   * Whose answers those of this page are: the program that asked for its link, or the page would be a way around the rules
+   * for the command line. Throws `ask_answer_refused` for a page that was opened just now.
+   */
+  answerer(request: IncomingMessage): Peer | undefined
   /** Throws unless the request comes from our own script in an open page. Counts as use. */
   admit(request: IncomingMessage): void
   /** Handles the requests that need no session. Returns false if the request is for the API. */
@@ -101,7 +109,7 @@ export function createPage(parts: PageParts): Page {
   }
 
   return {
-    async link() {
+    async link(maker) {
       if (isStopped) throw shuttingDown()
       if (open === undefined) {
         opening ??= listen().finally(() => {
@@ -111,9 +119,17 @@ export function createPage(parts: PageParts): Page {
       }
       use()
       const { own } = requireOpen()
-      const { secret, expiresAt } = sessions.link()
+      const { secret, expiresAt } = sessions.link(maker)
       crowd.cutEnded()
       return { url: `${own.origin}/#${secret.reveal()}`, expiresAt } // why: the owner asked for a link
+    },
+    answerer(request) {
+      const { maker, openedAt } = requireSession(request, requireOpen().own, sessions)
+      if (clock.monotonic() - openedAt >= ANSWER_AFTER_MS) return maker
+      throw new BrokerError(
+        'ask_answer_refused',
+        'this page was opened just now; answer again in five seconds',
+      )
     },
     admit(request) {
       crowd.enter(request.socket, requireSession(request, requireOpen().own, sessions))

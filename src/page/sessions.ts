@@ -1,4 +1,5 @@
 /** Links to the page and the sessions they open: one use each, and a second use is an alarm. Pure. */
+import type { Peer } from '../os/peer.js'
 import { type Clock, MINUTE_MS } from '../std/clock.js'
 import { Secret, sha256Hex } from '../std/secret.js'
 
@@ -17,11 +18,15 @@ export type Swap =
 /** What a link has opened. */
 export interface PageSession {
   isOver(): boolean
+  /** Who asked for the link, as far as the system tells. */
+  readonly maker: Peer | undefined
+  /** By the monotonic clock. */
+  readonly openedAt: number
 }
 
 export interface PageSessions {
   /** Makes a link. `secret` is 43 characters of base64url; `expiresAt` is epoch ms. */
-  link(): { readonly secret: Secret; readonly expiresAt: number }
+  link(maker?: Peer): { readonly secret: Secret; readonly expiresAt: number }
   /** Uses a link. The second use of one ends the session that the first began. */
   swap(presented: string): Swap
   /** The session with this bearer; `undefined` if there is none, or it is over. */
@@ -35,6 +40,8 @@ interface Line {
   readonly madeAt: number
   /** By the wall clock: a laptop may sleep while a link waits. */
   readonly madeAtWall: number
+  readonly maker: Peer | undefined
+  openedAt: number
   /** Absent: not used yet. */
   bearerHash?: string
   /** Used twice. */
@@ -52,9 +59,10 @@ export function createPageSessions({
   // In the order in which they were made. Hashes only: whoever reads the memory later finds no secret.
   let lines: Line[] = []
   return {
-    link() {
+    link(maker) {
       const text = randomToken()
-      const line = { linkHash: sha256Hex(text), madeAt: clock.monotonic(), madeAtWall: clock.now() }
+      const madeAt = clock.monotonic()
+      const line = { linkHash: sha256Hex(text), madeAt, madeAtWall: clock.now(), maker, openedAt: madeAt }
       lines = [...lines.slice(-(MAX_SESSIONS - 1)), line]
       return { secret: new Secret(text), expiresAt: clock.now() + LINK_MS }
     },
@@ -72,13 +80,15 @@ export function createPageSessions({
       if (isLate) return { kind: 'unknown' }
       const text = randomToken()
       line.bearerHash = sha256Hex(text)
+      line.openedAt = clock.monotonic()
       return { kind: 'opened', bearer: new Secret(text) }
     },
     find(bearer) {
       const hash = sha256Hex(bearer)
       const line = lines.find(({ bearerHash }) => bearerHash === hash)
       if (line === undefined) return undefined
-      return { isOver: () => line.bearerHash === undefined || !lines.includes(line) }
+      const { maker, openedAt } = line
+      return { isOver: () => line.bearerHash === undefined || !lines.includes(line), maker, openedAt }
     },
     end() {
       lines = []

@@ -1,6 +1,7 @@
 /** The daemon, as the page asks it: with the bearer that lives in this tab's memory and nowhere else. */
 import { parseEventStream } from '../../client/event-stream.js'
-import { failWith, parseProblem } from '../../client/failure.js'
+import { failureOf, failWith, parseProblem } from '../../client/failure.js'
+import type { AnswerAskBody, AskDetail, AskList } from '../../wire/asks.js'
 import type { AuditList, Event } from '../../wire/events.js'
 import type { Doctor, Status } from '../../wire/status.js'
 import type { TokenList } from '../../wire/tokens.js'
@@ -33,6 +34,15 @@ export function createBroker(bearer: string) {
     /** `since` is epoch ms. */
     audit: (since: number): Promise<AuditList> =>
       get(`/v1/audit?since=${encodeURIComponent(new Date(since).toISOString())}`),
+    asks: (): Promise<AskList> => get('/v1/asks'),
+    /** Resolves with `undefined` if it is closed by now. */
+    ask: (id: number): Promise<AskDetail | undefined> =>
+      get(`/v1/asks/${id}`).catch((error: unknown) => {
+        if (failureOf(error)?.code !== 'ask_not_found') throw error
+      }),
+    answer: async (id: number, body: AnswerAskBody): Promise<void> => {
+      await answerOf(await ask(`/v1/asks/${id}`, { method: 'POST', body: JSON.stringify(body) }))
+    },
     revoke: async (id: string): Promise<void> => {
       await answerOf(await ask(`/v1/tokens/${encodeURIComponent(id)}`, { method: 'DELETE' }))
     },

@@ -89,7 +89,7 @@ function showRefused(id: string, refused: NonNullable<Traffic['refused']>): HTML
   return h(
     'details',
     { id: `refused-${id}` },
-    h('summary', {}, `${counted(count, 'request')} refused`),
+    h('summary', { 'data-focus': `refused-${id}` }, `${counted(count, 'request')} refused`),
     ...refused.map((one) => h('p', {}, h('code', {}, printable(one.operation)), ` ${one.count} times`)),
   )
 }

@@ -54,6 +54,10 @@ export function show(id: string, ...children: readonly Child[]): void {
   place.dataset.shown = text
   place.replaceChildren(...next.childNodes)
   for (const id of open) place.querySelector(`details[id="${CSS.escape(id)}"]`)?.setAttribute('open', '')
-  if (focused !== undefined)
-    place.querySelector<HTMLElement>(`[data-focus="${CSS.escape(focused)}"]`)?.focus()
+  if (focused === undefined || document.activeElement !== document.body) return
+  const same = place.querySelector<HTMLElement>(`[data-focus="${CSS.escape(focused)}"]`)
+  // What had the focus is gone: its section is where a reader goes on.
+  const heading = place.closest('section:not([hidden])')?.querySelector('h2')
+  const further = same ?? heading ?? part('main')
+  further.focus()
 }

@@ -13,9 +13,11 @@ export function showLog(entries: readonly AuditEntry[]): readonly HTMLElement[] 
 function showEntry(entry: AuditEntry): HTMLElement {
   const { at, action, outcome, door, profile, token_name: token, code, caller, count } = entry
   const what =
-    outcome === 'refused' ? `refused (${(code ?? action).replaceAll('_', ' ')})` : action.replaceAll('_', ' ')
+    outcome === 'refused'
+      ? `Refused (${(code ?? action).replaceAll('_', ' ')})`
+      : (SENTENCES[action] ?? `${action.slice(0, 1).toUpperCase()}${action.slice(1).replaceAll('_', ' ')}`)
   const words = [
-    `${what.slice(0, 1).toUpperCase()}${what.slice(1)}${profile === undefined ? '' : `, profile ${profile}`}`,
+    `${what}${profile === undefined ? '' : `, profile ${profile}`}`,
     token === undefined ? DOORS[door] : `token ${token}`,
     caller === 'unknown' ? undefined : caller,
     count === undefined ? undefined : `and ${count} more like it`,
@@ -30,6 +32,22 @@ function showEntry(entry: AuditEntry): HTMLElement {
     h('time', { datetime: at }, formatTime(at)),
     h('span', {}, text),
   )
+}
+
+/** Where the name of the action does not say it. */
+const SENTENCES: Readonly<Record<string, string>> = {
+  credentials: 'Key handed out',
+  env: 'Key handed out as environment variables',
+  file: 'Key written to a file',
+  proxy: 'Requests sent through the proxy',
+  page_link: 'Link to this page created',
+  page_alarm: 'Page link used twice',
+  ask_accepted: 'Question answered with yes',
+  ask_refused: 'Question answered with no',
+  login: 'Logged in',
+  logout: 'Logged out',
+  adopt: 'Key moved from profiles.toml into the vault',
+  vault_unlock: 'Vault unlocked',
 }
 
 /** Who asked without a token. */

@@ -1,7 +1,9 @@
 /** The page: swaps its link, shows what the daemon says, and follows its events. */
 import { describeOwner, printable } from '../../cli/text.js'
 import { failureOf } from '../../client/failure.js'
+import type { AskDetail } from '../../wire/asks.js'
 import type { Status } from '../../wire/status.js'
+import { type Answer, showAllowed, showAsks } from './asks.js'
 import { type Broker, createBroker, swapLink } from './broker.js'
 import { showCallers } from './callers.js'
 import { h, part, show } from './dom.js'
@@ -14,6 +16,8 @@ const DAY_MS = 86_400_000
 const LOOK_MS = 30_000
 /** Changes come in groups. */
 const SETTLE_MS = 150
+/** A little more than the daemon's. */
+const ACCEPT_AFTER_MS = 5_200
 /** Ten minutes after its last use, or when the daemon stopped. */
 const GONE = 'This page is closed and no longer up to date. Open a new one:'
 const ALARM =
@@ -37,19 +41,24 @@ async function run(broker: Broker): Promise<void> {
   const look = createLook(broker)
   await look()
   let settling: ReturnType<typeof setTimeout> | undefined
-  const settle = () => {
+  const lookSoon = () => {
     clearTimeout(settling)
-    // A page that nobody looks at does not keep the daemon's listener open.
-    if (document.visibilityState === 'visible')
-      settling = setTimeout(() => void look().catch(() => undefined), SETTLE_MS)
+    settling = setTimeout(() => void look().catch(() => undefined), SETTLE_MS)
+  }
+  // A page that nobody looks at does not keep the daemon's listener open.
+  const settle = () => {
+    if (document.visibilityState === 'visible') lookSoon()
   }
   const ticking = setInterval(settle, LOOK_MS)
   document.addEventListener('visibilitychange', settle)
+  setTimeout(settle, ACCEPT_AFTER_MS)
   say('live')
   try {
     await broker.follow(({ type }) => {
       if (type === 'page.alarm') warn(ALARM)
-      settle()
+      // The title counts the questions.
+      if (type === 'ask.opened') lookSoon()
+      else settle()
     })
   } finally {
     // Another program may get the port: nothing more is sent there.
@@ -64,17 +73,29 @@ function createLook(broker: Broker): () => Promise<void> {
   // Pressed once: an update must not take the first press back.
   const sure = new Set<string>()
   const onRevoke = (id: string) => void broker.revoke(id).catch(tell)
+  const onAnswer = ({ id, digest }: AskDetail, answer: Answer) =>
+    void broker
+      .answer(id, { accept: answer !== 'no', for: answer === 'hour' ? 'hour' : 'once', digest })
+      .catch(tell)
+  const openedAt = performance.now()
   let running: Promise<void> | undefined
   let isStale = false
   const once = async () => {
     const now = Date.now()
-    const [status, doctor, tokens, audit] = await Promise.all([
+    const [asks, status, doctor, tokens, audit] = await Promise.all([
+      broker.asks(),
       broker.status(),
       broker.doctor(),
       broker.tokens(),
       broker.audit(now - DAY_MS),
     ])
-    showHead(status)
+    const open = await Promise.all(asks.asks.map(({ id }) => broker.ask(id)))
+    const questions = open.filter((one) => one !== undefined)
+    const mayAccept = performance.now() - openedAt > ACCEPT_AFTER_MS
+    showHead(status, questions.length)
+    part('asks-section').hidden = questions.length + asks.allowed.length === 0
+    show('asks', ...showAsks(questions, { mayAccept, onAnswer }))
+    show('allowed', ...showAllowed(asks))
     show('findings', ...showFindings(status, doctor))
     show('keys', ...showKeys(status, now))
     show('callers', ...showCallers(status, tokens, { now, sure, onRevoke }))
@@ -96,7 +117,8 @@ function createLook(broker: Broker): () => Promise<void> {
   return look
 }
 
-function showHead({ active, profiles, daemon }: Status): void {
+function showHead({ active, profiles, daemon }: Status, questions: number): void {
+  document.title = questions === 0 ? 'prefect-auth' : `(${questions}) prefect-auth`
   const owner = profiles.find(({ name }) => name === active)?.owner
   const who = owner === undefined ? 'not logged in' : describeOwner(owner)
   show(
