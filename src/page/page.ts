@@ -159,9 +159,9 @@ function createCrowd() {
       if (!sockets.has(socket)) socket.once('close', () => sockets.delete(socket))
       sockets.set(socket, session)
     },
-    /** What was written before, such as the alarm, still arrives. */
-    cutEnded() {
-      for (const [socket, session] of sockets) if (session.isOver()) socket.end()
+    /** What was written before, such as the alarm, still arrives. `but`: of the request that is being answered. */
+    cutEnded(but?: Socket) {
+      for (const [socket, session] of sockets) if (session.isOver() && socket !== but) socket.end()
     },
   }
 }
@@ -169,7 +169,7 @@ function createCrowd() {
 /** Swaps a link for a bearer. The second use of a link is an alarm. */
 function createSwap(
   { events, trail, log }: PageParts,
-  { sessions, onAlarm }: { readonly sessions: PageSessions; readonly onAlarm: () => void },
+  { sessions, onAlarm }: { readonly sessions: PageSessions; readonly onAlarm: (socket: Socket) => void },
 ) {
   return async (request: IncomingMessage, own: PageOrigin): Promise<Secret> => {
     if (request.method !== 'POST') throw methodNotAllowed('POST')
@@ -184,7 +184,7 @@ function createSwap(
     trail.done(request, BROWSER, 'page_alarm')
     events.emit('page.alarm')
     log.warn({ hint: 'prefect-auth audit' }, 'a page link was used twice; its page was closed')
-    onAlarm()
+    onAlarm(request.socket)
     throw linkRefused('this link was used before, by you or by somebody else; the page it opened was closed')
   }
 }

@@ -8,7 +8,7 @@ export type Answer = 'once' | 'hour' | 'no'
 interface Shown {
   /** False for the first seconds, in which the daemon accepts no yes. */
   readonly mayAccept: boolean
-  readonly onAnswer: (ask: AskDetail, answer: Answer) => void
+  readonly onAnswer: (ask: AskDetail, answer: Answer) => Promise<void>
 }
 
 /** Questions move up when one above is answered: a click so soon after that was meant for another. */
@@ -21,8 +21,8 @@ export function showAsks(asks: readonly AskDetail[], shown: Shown): readonly HTM
 
 function showAsk(ask: AskDetail, { mayAccept, onAnswer }: Shown, shownAt: number): HTMLElement {
   const { id, profile, sentence, token, who, opened_at, gives_up } = ask
+  let isSent = false
   const button = (answer: Answer, text: string) => {
-    // A name of its own for each, for those who hear the buttons without the box around them.
     const element = h(
       'button',
       {
@@ -35,7 +35,11 @@ function showAsk(ask: AskDetail, { mayAccept, onAnswer }: Shown, shownAt: number
       text,
     )
     element.addEventListener('click', () => {
-      if (performance.now() - shownAt >= STILL_MS) onAnswer(ask, answer)
+      if (isSent || performance.now() - shownAt < STILL_MS) return
+      isSent = true
+      void onAnswer(ask, answer).finally(() => {
+        isSent = false
+      })
     })
     return element
   }

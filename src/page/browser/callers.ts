@@ -100,8 +100,9 @@ function revokeButton({ id, name }: TokenView, { sure, onRevoke }: Shown): HTMLE
     sure.has(id) ? `Really revoke ${printable(name)}? Press again` : `Revoke ${printable(name)}`
   const button = h('button', { type: 'button', 'data-focus': `revoke-${id}` }, label())
   button.addEventListener('click', () => {
-    if (sure.has(id)) {
-      button.setAttribute('disabled', '')
+    // Not disabled: that would take the focus away.
+    if (sure.delete(id)) {
+      button.textContent = `Revoking ${printable(name)}`
       return onRevoke(id)
     }
     sure.add(id)

@@ -74,7 +74,7 @@ function createLook(broker: Broker): () => Promise<void> {
   const sure = new Set<string>()
   const onRevoke = (id: string) => void broker.revoke(id).catch(tell)
   const onAnswer = ({ id, digest }: AskDetail, answer: Answer) =>
-    void broker
+    broker
       .answer(id, { accept: answer !== 'no', for: answer === 'hour' ? 'hour' : 'once', digest })
       .catch(tell)
   const openedAt = performance.now()
