@@ -6,6 +6,8 @@ import { h } from './dom.js'
 export type Answer = 'once' | 'hour' | 'no'
 
 interface Shown {
+  /** When a question last came or went, by `performance.now()`. */
+  readonly movedAt: number
   /** False for the first seconds, in which the daemon accepts no yes. */
   readonly mayAccept: boolean
   readonly onAnswer: (ask: AskDetail, answer: Answer) => Promise<void>
@@ -15,11 +17,10 @@ interface Shown {
 const STILL_MS = 500
 
 export function showAsks(asks: readonly AskDetail[], shown: Shown): readonly HTMLElement[] {
-  const shownAt = performance.now()
-  return asks.map((ask) => showAsk(ask, shown, shownAt))
+  return asks.map((ask) => showAsk(ask, shown))
 }
 
-function showAsk(ask: AskDetail, { mayAccept, onAnswer }: Shown, shownAt: number): HTMLElement {
+function showAsk(ask: AskDetail, { movedAt, mayAccept, onAnswer }: Shown): HTMLElement {
   const { id, profile, sentence, token, who, opened_at, gives_up } = ask
   let isSent = false
   const button = (answer: Answer, text: string) => {
@@ -35,7 +36,7 @@ function showAsk(ask: AskDetail, { mayAccept, onAnswer }: Shown, shownAt: number
       text,
     )
     element.addEventListener('click', () => {
-      if (isSent || performance.now() - shownAt < STILL_MS) return
+      if (isSent || performance.now() - movedAt < STILL_MS) return
       isSent = true
       void onAnswer(ask, answer).finally(() => {
         isSent = false

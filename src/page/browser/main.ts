@@ -78,6 +78,8 @@ function createLook(broker: Broker): () => Promise<void> {
       .answer(id, { accept: answer !== 'no', for: answer === 'hour' ? 'hour' : 'once', digest })
       .catch(tell)
   const openedAt = performance.now()
+  let movedAt = openedAt
+  let shownIds = ''
   let running: Promise<void> | undefined
   let isStale = false
   const once = async () => {
@@ -91,10 +93,13 @@ function createLook(broker: Broker): () => Promise<void> {
     ])
     const open = await Promise.all(asks.asks.map(({ id }) => broker.ask(id)))
     const questions = open.filter((one) => one !== undefined)
+    const ids = questions.map(({ id }) => id).join(' ')
+    if (ids !== shownIds) movedAt = performance.now()
+    shownIds = ids
     const mayAccept = performance.now() - openedAt > ACCEPT_AFTER_MS
     showHead(status, questions.length)
     part('asks-section').hidden = questions.length + asks.allowed.length === 0
-    show('asks', ...showAsks(questions, { mayAccept, onAnswer }))
+    show('asks', ...showAsks(questions, { movedAt, mayAccept, onAnswer }))
     show('allowed', ...showAllowed(asks))
     show('findings', ...showFindings(status, doctor))
     show('keys', ...showKeys(status, now))
