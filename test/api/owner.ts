@@ -9,6 +9,7 @@ import { auditList } from '../../src/wire/events.js'
 import { fileList, fileView, removeFileAnswer } from '../../src/wire/files.js'
 import { createKeyAnswer, deleteKeyAnswer, keyList, renewAnswer } from '../../src/wire/keys.js'
 import { loginView, logoutAnswer } from '../../src/wire/login.js'
+import { pageLink } from '../../src/wire/page.js'
 import { policyList } from '../../src/wire/policies.js'
 import {
   adoptAnswer,
@@ -224,6 +225,7 @@ const cases: readonly Case[] = [
   { ask: 'GET /v1/policies', schema: policyList },
   { ask: 'POST /v1/tokens/keep', body: { all: true }, schema: tokenList, audit: 'token_kept' },
   { ask: 'DELETE /v1/tokens/tok1', schema: empty, audit: 'token_revoked' },
+  { ask: 'POST /v1/page', status: 201, schema: pageLink, audit: 'page_link' },
   { ask: 'GET /v1/files', schema: fileList },
   {
     ask: 'POST /v1/files',
