@@ -16,7 +16,7 @@ import { type Answer, type AskVerdict, createBook, type Question } from './book.
 import { createElapsed } from './elapsed.js'
 import type { Judge } from './judge.js'
 import { findNames } from './names.js'
-import { modeOf, needFor, startsElsewhere } from './need.js'
+import { isMoreThanBookkeeping, modeOf, needFor } from './need.js'
 import { type AskedRequest, needOf, readRequest } from './request.js'
 import { namesIn, sentenceOf } from './sentence.js'
 import { createWitness, type Witness } from './witness.js'
@@ -119,7 +119,8 @@ export function createDesk(parts: DeskParts): Desk {
     concerns: (request, visit) => need(request, visit) !== 'no',
     pass(request, visit, body) {
       const read = readRequest(request, visit, body)
-      if (need(request, visit) === 'by body' && !startsElsewhere(read.spoken.body)) return FREE
+      const { operation, body: members } = read.spoken
+      if (need(request, visit) === 'by body' && !isMoreThanBookkeeping(operation, members)) return FREE
       const verdict = book.ask(read.asked, describe(read, visit, request.socket))
       watch()
       return resolve(verdict, request.socket)

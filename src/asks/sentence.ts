@@ -135,7 +135,9 @@ const SENTENCES: Readonly<Record<string, Say>> = {
   'POST /flow_runs': (r) =>
     `start a run of flow ${r.of('flow_id', 'flows')} in work pool ${r.field('work_pool_name')}`,
   'POST /flow_runs/{}/set_state': (r) =>
-    `set flow run ${r.its('flow_runs')} to ${r.field('state.name', 'state.type')}`,
+    r.field('state.type') === 'CANCELLING'
+      ? `cancel flow run ${r.its('flow_runs')}`
+      : `set flow run ${r.its('flow_runs')} to ${r.field('state.name', 'state.type')}`,
   'POST /flow_runs/{}/resume': (r) => `resume flow run ${r.its('flow_runs')}`,
   'POST /task_runs/{}/set_state': (r) => `set task run ${r.its('task_runs')} to ${r.field('state.type')}`,
   'POST /variables': (r) => `create variable ${r.field('name')}`,

@@ -380,6 +380,21 @@ t.test('tokens of marked profiles ask before writes; the owner without a token d
   t.equal((await ask(proxy.tcp, elsewhere, { method: 'POST', token: plain, body: {} })).status, 201)
 })
 
+const CANCEL = { state: { type: 'CANCELLING' } }
+t.test('a cancel waits for its yes, and the end of a run that was cancelled does not', async (t) => {
+  const { send, list, answer, writes } = await setStage(t)
+  const path = `/flow_runs/${ID}/set_state`
+  isParked(t, await send('POST', path, CANCEL))
+  t.same(writes, [])
+  t.match((await list()).asks, [{ sentence: /^cancel flow run /, effect: 'works' }])
+  const ended = { state: { type: 'CANCELLED', name: 'Cancelled' }, force: true }
+  t.equal((await send('POST', path, ended)).status, 201)
+  await answer(1, { accept: true })
+  t.equal((await send('POST', path, CANCEL)).status, 201)
+  isParked(t, await send('POST', path, CANCEL))
+  t.equal(writes.length, 2)
+})
+
 const RUNS: readonly (readonly [what: string, body: string, passes: boolean])[] = [
   ['a run of its own', '{"flow_id":"f","deployment_id":null}', true],
   ['a run of a deployment', '{"flow_id":"f","deployment_id":"d"}', false],
