@@ -5,6 +5,7 @@ import { BrokerError } from '../base/errors.js'
 import type { Events } from '../base/events.js'
 import type { FindCaller } from '../os/callers.js'
 import type { FindPeer } from '../os/peer-finder.js'
+import { WEBSOCKETS } from '../policy/operations.js'
 import type { Visit } from '../proxy/admission.js'
 import type { Gate, Pass } from '../proxy/gate.js'
 import type { ReadUpstream } from '../proxy/upstream-read.js'
@@ -125,6 +126,10 @@ export function createDesk(parts: DeskParts): Desk {
       watch()
       return resolve(verdict, request.socket)
     },
+    requireSocket(request, visit) {
+      const { operation } = needOf(request.method ?? '', visit)
+      if (need(request, visit) !== 'no' && !WEBSOCKETS.has(operation)) throw cannotWait(operation)
+    },
   }
 
   function resolve(verdict: AskVerdict<Details>, socket: Socket) {
@@ -211,6 +216,14 @@ function askWaiting(id: number, sentence: string): BrokerError {
   return new BrokerError('ask_waiting', `waiting for a yes: ${sentence}`, {
     hint: `prefect-auth asks yes ${id}`,
   })
+}
+
+function cannotWait(operation: string): BrokerError {
+  return new BrokerError(
+    'bad_request',
+    `${operation} is not known as a WebSocket, and a handshake cannot wait for a yes`,
+    { hint: 'send it as a plain request' },
+  )
 }
 
 function askRefused(sentence: string): BrokerError {

@@ -4,7 +4,16 @@ import t, { type Test } from 'tap'
 import { askList } from '../../src/wire/asks.js'
 import { type Answer, ask, json } from '../fixtures/api-under-test.js'
 import { createManualClock } from '../fixtures/manual-clock.js'
-import { bodyOf, OWN, openRaw, serveCloud, startProxy, startUpstream } from '../fixtures/proxy-under-test.js'
+import {
+  ACCOUNT,
+  bodyOf,
+  OWN,
+  openRaw,
+  serveCloud,
+  startProxy,
+  startUpstream,
+  WORKSPACE,
+} from '../fixtures/proxy-under-test.js'
 
 const ID = '0e0b8a53-8d7a-4b9e-9a57-2f0d7a1f0001'
 const FLOW = '0e0b8a53-8d7a-4b9e-9a57-2f0d7a1f0002'
@@ -159,6 +168,47 @@ for (const [mode, method, path, passes] of PASSES) {
     const { send } = await setStage(t, { mode })
     const sent = await send(method, path, method === 'GET' ? undefined : {})
     t.equal(sent.status === 503 ? json(sent).code : 'passed', passes ? 'passed' : 'ask_waiting')
+  })
+}
+
+const [A, W] = [ACCOUNT, WORKSPACE]
+const SPELLINGS: readonly (readonly [method: string, path: string, passes: boolean])[] = [
+  ['POST', `/%61ccounts/${A}/workspaces/${W}/something/new`, false],
+  ['POST', `/accounts/${A}/%77orkspaces/${W}/something/new`, false],
+  ['POST', `/accounts/${A}/workspaces/%32${W.slice(1)}/something/new`, false],
+  ['POST', `/%61ccounts/${A}/workspaces/${W}${START}`, false],
+  ['POST', `/accounts/${A}/workspaces/filter`, true],
+  ['POST', `/accounts/${A}/workspaces/count`, true],
+  ['POST', `/accounts/${A}/added/by_the_owner`, false],
+]
+for (const [method, path, passes] of SPELLINGS) {
+  t.test(`in any spelling, ${method} ${path} ${passes ? 'passes' : 'waits'}`, async (t) => {
+    const { proxy, token, list } = await setStage(t, {
+      allowed: ['POST /accounts/{account}/added/by_the_owner'],
+    })
+    const sent = await ask(proxy.tcp, `/proxy/cloud/api${path}`, { method, token, body: {} })
+    t.equal(sent.status === 503 ? json(sent).code : 'passed', passes ? 'passed' : 'ask_waiting')
+    if (path.includes('%')) t.match((await list()).asks[0]?.sentence, / in workspace 22222222-/)
+  })
+}
+
+const UPGRADES: readonly (readonly [mode: 'write' | 'all', path: string, status: number])[] = [
+  ['all', `/deployments/${ID}`, 400],
+  ['write', '/something/new', 400],
+  ['write', `/deployments/${ID}`, 200],
+  ['all', '/logs/out', 200],
+  ['all', '/events/in', 200],
+]
+for (const [mode, path, status] of UPGRADES) {
+  t.test(`--ask ${mode}: the handshake of a WebSocket at ${path} gets ${status}`, async (t) => {
+    const { proxy, token } = await setStage(t, { mode })
+    const headers = {
+      ...{ connection: 'upgrade', upgrade: 'websocket', 'sec-websocket-version': '13' },
+      'sec-websocket-key': 'dGhlIHNhbXBsZSBub25jZQ==',
+    }
+    const answer = await ask(proxy.tcp, `${proxy.base}${path}`, { token, headers })
+    t.equal(answer.status, status, answer.text)
+    if (status === 400) t.match(answer.text, /cannot wait for a yes/)
   })
 }
 
