@@ -6,6 +6,7 @@ import { build } from 'esbuild'
 import { bundledPackages, copyKeychainModules, renderNotices, renderSbom } from './bundled.mjs'
 import { installBuild } from './install-build.mjs'
 import { ownFolder } from './own-folder.mjs'
+import { writePage } from './page.mjs'
 import { pluginWheel } from './plugin-wheel.mjs'
 
 const shared = {
@@ -105,6 +106,8 @@ await build({
 })
 execFileSync(process.execPath, [join(outdir, 'man-pages.js'), join(outdir, 'man')])
 rmSync(join(outdir, 'man-pages.js'))
+
+await writePage('src/page/browser', join(outdir, 'page.json'))
 
 const KEYTAR = 'node_modules/keytar'
 copyKeychainModules(KEYTAR, outdir)

@@ -1,12 +1,11 @@
 /** The HTTP API: one fastify instance behind every listener. It never listens itself. */
 import type { IncomingMessage, Server } from 'node:http'
-import fastify, { type FastifyReply, type FastifyRequest } from 'fastify'
-import { BrokerError, shuttingDown } from '../base/errors.js'
+import fastify, { type FastifyRequest } from 'fastify'
+import { shuttingDown } from '../base/errors.js'
 import { createHolds } from '../http/conditional.js'
-import { createDoorkeeper, createGuard, type Guard } from '../http/guard.js'
+import { createDoorkeeper, createGuard } from '../http/guard.js'
 import { guarded } from '../http/guarded.js'
 import { type Crowd, createPlaces, type PlaceLimits, type Places } from '../http/places.js'
-import { createProblems } from '../http/problem.js'
 import { type ApiServer, compileValidator, WITHOUT_AJV } from '../http/schema.js'
 import {
   createDoorServer,
@@ -18,6 +17,7 @@ import {
   type ServerLimits,
 } from '../http/server.js'
 import { createTrail } from '../http/trail.js'
+import { createPage, type Page } from '../page/page.js'
 import { isProxyTarget } from '../prefect/proxied.js'
 import { type ApiProxy, createProxy, PROXY_LIMITS } from '../proxy/proxy.js'
 import type { Door } from '../tokens/access.js'
@@ -35,8 +35,10 @@ import { keyRoutes } from './keys.js'
 import { loginRoutes } from './logins.js'
 import { createMetrics, metricsRoutes } from './metrics.js'
 import { createRouteBook, openapiRoutes, type RouteFacts } from './openapi.js'
+import { pageRoutes } from './page.js'
 import { policyRoutes } from './policies.js'
 import { profileRoutes } from './profiles.js'
+import { createRefusal, type DoorOf, guardsRefusal, unknownRoute } from './refusal.js'
 import { serviceAccountRoutes } from './service-accounts.js'
 import { statusRoutes } from './status.js'
 import { tokenRoutes } from './tokens.js'
@@ -55,6 +57,7 @@ const NOUNS = [
   keyRoutes,
   serviceAccountRoutes,
   tokenRoutes,
+  pageRoutes,
   policyRoutes,
   askRoutes,
   fileRoutes,
@@ -78,6 +81,7 @@ export interface App {
   ): Server
   /** Every route, for tests and documents. */
   readonly routes: readonly RouteFacts[]
+  readonly page: Pick<Page, 'link'>
   readonly proxyTraffic: ApiProxy['traffic']
   readonly proxyStrangers: ApiProxy['strangers']
   /** Who holds the places of the listeners where a token is needed. */
@@ -125,17 +129,35 @@ export async function buildApp(deps: AppDeps): Promise<App> {
     allowed: deps.proxyAllow ?? [],
     limits: { ...PROXY_LIMITS, ...deps.proxyLimits },
   })
+  const page = createPage({
+    ...{ clock, log, events: deps.events, trail: context.trail, ...deps.page },
+    openServer: () => openPageServer(),
+  })
   const api = await buildServer(
-    { ...context, proxyTraffic: proxy.traffic, proxyStrangers: proxy.strangers, crowds },
+    { ...context, page, proxyTraffic: proxy.traffic, proxyStrangers: proxy.strangers, crowds },
     acts,
     (request) => doorkeeper.entranceOf(request.raw.socket)?.door,
   )
+  /** No proxy, no upgrade, no token: the page's gate is all there is. */
+  const openPageServer = (): Server => {
+    const server = createDoorServer('page', (request, response) => {
+      if (!page.handle(request, response)) api.routing(request, response)
+    })
+    server.on('upgrade', (_request, socket) => socket.destroy())
+    server.on('close', () => servers.delete(server))
+    doorkeeper.watch(server, 'page', [], { gate: page.admit })
+    presence.watch(server)
+    servers.add(server)
+    return server
+  }
   return {
     routes: context.book.routes(),
+    page,
     proxyTraffic: proxy.traffic,
     proxyStrangers: proxy.strangers,
     openServer(door, { hosts = [], limits } = {}) {
-      const places = door === 'socket' ? undefined : createPlaces(limits?.places ?? PLACES, clock)
+      const places =
+        door === 'restricted' || door === 'tcp' ? createPlaces(limits?.places ?? PLACES, clock) : undefined
       if (places !== undefined) doors.push({ door, places })
       const server = createDoorServer(
         door,
@@ -154,7 +176,7 @@ export async function buildApp(deps: AppDeps): Promise<App> {
           else reenter(server, request, socket, head)
         })(),
       )
-      doorkeeper.watch(server, door, hosts, places)
+      doorkeeper.watch(server, door, hosts, { places })
       presence.watch(server)
       own.add(server, hosts)
       servers.add(server)
@@ -167,6 +189,7 @@ export async function buildApp(deps: AppDeps): Promise<App> {
     },
     async close(graceMs = 2_000) {
       proxy.stop()
+      page.close()
       context.holds.stop()
       context.streams.stop()
       context.trail.close()
@@ -197,8 +220,6 @@ function isQuickLook({ method, routeOptions }: FastifyRequest): boolean {
 function endsChange({ method, routeOptions }: FastifyRequest): boolean {
   return !['GET', 'HEAD'].includes(method) || routeOptions.url === '/v1/logins/:id'
 }
-
-type DoorOf = (request: FastifyRequest) => Door | undefined
 
 /** The guard is the first hook of the root instance, and also runs before the router's own refusals. */
 async function buildServer(context: RouteContext, acts: ActBook, doorOf: DoorOf): Promise<ApiServer> {
@@ -243,34 +264,6 @@ async function buildServer(context: RouteContext, acts: ActBook, doorOf: DoorOf)
   for (const register of NOUNS) register(api, context)
   await api.ready()
   return api
-}
-
-function createRefusal({ trail, guard, clock, log }: RouteContext, doorOf: DoorOf) {
-  const problems = createProblems({ clock, log })
-  return (thrown: unknown, request: FastifyRequest, reply: FastifyReply) => {
-    const error = problems.send(request, reply, thrown)
-    const door = doorOf(request)
-    if (door !== undefined) trail.refused(request, door, guard.knownCaller(request), error)
-  }
-}
-
-/** The refusal of the guard, if it has one: the router's own refusals skip the hooks. */
-function guardsRefusal(guard: Guard, request: FastifyRequest, error: unknown): unknown {
-  try {
-    guard.admit(request)
-    return error
-  } catch (refusal) {
-    return refusal
-  }
-}
-
-function unknownRoute(methods: readonly string[]): BrokerError {
-  if (methods.length === 0) {
-    return new BrokerError('not_found', 'there is no such path', {
-      hint: 'GET /openapi.json lists all routes',
-    })
-  }
-  return new BrokerError('method_not_allowed', `this path accepts only ${methods.join(', ')}`)
 }
 
 /** fastify accepts text/plain by default, which a web page may send without a preflight request. */

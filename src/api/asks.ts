@@ -13,7 +13,7 @@ export function askRoutes(api: ApiServer, context: RouteContext): void {
   api.get(
     '/v1/asks',
     {
-      config: { needs: 'admin', summary: 'Requests that wait for your yes' },
+      config: { onPage: true, needs: 'admin', summary: 'Requests that wait for your yes' },
       schema: { response: { 200: askList } },
     },
     async (_request, reply) => {
@@ -28,7 +28,7 @@ export function askRoutes(api: ApiServer, context: RouteContext): void {
   api.get(
     '/v1/asks/:id',
     {
-      config: { needs: 'admin', summary: 'One of them, with its body' },
+      config: { onPage: true, needs: 'admin', summary: 'One of them, with its body' },
       schema: { params: askParams, response: { 200: askDetail } },
     },
     async (request, reply) => {
@@ -47,11 +47,11 @@ export function askRoutes(api: ApiServer, context: RouteContext): void {
   answerRoute(api, context)
 }
 
-function answerRoute(api: ApiServer, { clock, desk, findPeer, guard, trail }: RouteContext): void {
+function answerRoute(api: ApiServer, { clock, desk, findPeer, guard, page, trail }: RouteContext): void {
   api.post(
     '/v1/asks/:id',
     {
-      config: { needs: 'admin', summary: 'Answer yes or no' },
+      config: { onPage: true, needs: 'admin', summary: 'Answer yes or no' },
       schema: { params: askParams, body: answerAskBody, response: { 200: answeredAsk } },
     },
     async (request, reply) => {
@@ -59,11 +59,13 @@ function answerRoute(api: ApiServer, { clock, desk, findPeer, guard, trail }: Ro
       if (!accept && span === 'hour') {
         throw new BrokerError('bad_request', "'for' in the body can be hour only with a yes")
       }
-      const peer = accept ? await findPeer(request.raw.socket) : undefined
+      const caller = guard.callerOf(request)
+      const find = () => (caller.door === 'page' ? page.answerer(request.raw) : findPeer(request.raw.socket))
+      const peer = accept ? await find() : undefined
       const answer = accept ? span : 'no'
       const answerer = { kind: 'program', peer } as const
       const facts = await desk.asks.answer(request.params.id, answer, answerer, defined({ digest }))
-      trail.done(request, guard.callerOf(request), accept ? 'ask_accepted' : 'ask_refused', {
+      trail.done(request, caller, accept ? 'ask_accepted' : 'ask_refused', {
         profile: facts.profile,
       })
       const until = answer === 'hour' ? renderTime(clock.now() + HOUR_MS) : undefined

@@ -12,7 +12,7 @@ export function auditRoutes(api: ApiServer, { audit }: RouteContext): void {
   api.get(
     '/v1/audit',
     {
-      config: { needs: 'admin', summary: 'The audit log, oldest entry first' },
+      config: { onPage: true, needs: 'admin', summary: 'The audit log, oldest entry first' },
       schema: { querystring: auditQuery, response: { 200: auditList } },
     },
     async (request, reply) => {

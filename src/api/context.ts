@@ -17,6 +17,7 @@ import type { Trail } from '../http/trail.js'
 import type { LoginSessions } from '../login/login.js'
 import type { FindCaller } from '../os/callers.js'
 import type { FindPeer } from '../os/peer-finder.js'
+import type { createPage, Page } from '../page/page.js'
 import type { ApiProxy, ProxyLimits, ProxyWay } from '../proxy/proxy.js'
 import type { RenewalAdmin } from '../renewal/renewal.js'
 import type { ServiceAccountAdmin } from '../renewal/service-accounts.js'
@@ -63,6 +64,7 @@ export interface AppDeps {
   readonly proxyLimits?: Partial<ProxyLimits>
   /** Operations that go through the proxy besides those of its table: `METHOD /path/{template}`. */
   readonly proxyAllow?: readonly string[]
+  readonly page: Pick<Parameters<typeof createPage>[0], 'randomToken' | 'loadDocument'>
   /** Takes effect at once. */
   readonly setLogLevel: (level: (typeof logLevels)[number]) => void
   /** Resolves soon, when shells can see what has changed so far. Never rejects. */
@@ -72,7 +74,8 @@ export interface AppDeps {
 }
 
 /** What a route may use. */
-export type RouteContext = AppDeps & {
+export type RouteContext = Omit<AppDeps, 'page'> & {
+  readonly page: Page
   readonly guard: Guard
   readonly holds: Holds
   readonly trail: Trail

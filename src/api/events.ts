@@ -39,6 +39,7 @@ export function eventRoutes(
     '/v1/events',
     {
       config: {
+        onPage: true,
         needs: 'inspect',
         summary: 'Server-Sent Events; Last-Event-ID resumes',
         produces: 'text/event-stream',

@@ -23,7 +23,7 @@ export function statusRoutes(api: ApiServer, context: RouteContext): void {
   api.get(
     '/v1/status',
     {
-      config: { needs: 'inspect', summary: 'One snapshot of everything' },
+      config: { onPage: true, needs: 'inspect', summary: 'One snapshot of everything' },
       schema: { response: { 200: status } },
     },
     async (request, reply) => {
@@ -37,7 +37,7 @@ export function statusRoutes(api: ApiServer, context: RouteContext): void {
   api.get(
     '/v1/doctor',
     {
-      config: { needs: 'inspect', summary: 'Run the checks now: verdict, finding and remedy' },
+      config: { onPage: true, needs: 'inspect', summary: 'Run the checks now: verdict, finding and remedy' },
       schema: { querystring: doctorQuery, response: { 200: doctor } },
     },
     async (request, reply) => {

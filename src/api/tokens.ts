@@ -37,7 +37,7 @@ export function tokenRoutes(api: ApiServer, context: RouteContext): void {
   api.get(
     '/v1/tokens',
     {
-      config: { needs: 'admin', summary: 'All tokens, without the secrets' },
+      config: { onPage: true, needs: 'admin', summary: 'All tokens, without the secrets' },
       schema: { response: { 200: tokenList } },
     },
     async (_request, reply) => reply.send({ tokens: tokens.list().map(renderToken) }),
@@ -45,7 +45,7 @@ export function tokenRoutes(api: ApiServer, context: RouteContext): void {
   api.delete(
     '/v1/tokens/:id',
     {
-      config: { needs: 'admin', summary: 'Revoke a token' },
+      config: { onPage: true, needs: 'admin', summary: 'Revoke a token' },
       schema: { params: tokenParams, response: { 200: empty } },
     },
     async (request, reply) => {

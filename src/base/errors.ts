@@ -51,6 +51,7 @@ export const ERROR_CODES = {
   socket_path_too_long: { kind: 'invalid', retry: 'never' },
   disk_failed: { kind: 'unavailable', retry: 'soon' },
   tcp_unavailable: { kind: 'unavailable', retry: 'never' },
+  page_unavailable: { kind: 'unavailable', retry: 'never' },
   // profiles
   profile_not_found: { kind: 'not_found', retry: 'never' },
   profile_name_invalid: { kind: 'invalid', retry: 'never' },

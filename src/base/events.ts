@@ -39,6 +39,8 @@ const EVENT_TYPES = [
   'token.revoked',
   'token.parked',
   'token.kept',
+  'page.opened',
+  'page.alarm',
   'ask.opened',
   'ask.closed',
   'vault.changed',

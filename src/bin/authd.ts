@@ -83,6 +83,7 @@ async function main(): Promise<void> {
     loggedTo(process.stderr.isTTY === true || isOnDemand, paths.stateDir),
   )
   const stop = stopOnce(start.endedWell)
+  const bundle = dirname(realpathSync(fileURLToPath(import.meta.url)))
   const daemon = await startDaemon({
     version: VERSION,
     settings,
@@ -99,7 +100,8 @@ async function main(): Promise<void> {
       ...defined({ uid: process.getuid?.() }),
     },
     inherited: takeInheritedSockets(),
-    keychainChild: join(dirname(realpathSync(fileURLToPath(import.meta.url))), 'keychain-child.js'),
+    keychainChild: join(bundle, 'keychain-child.js'),
+    pageFile: join(bundle, 'page.json'),
     clock,
     log,
     random: Math.random,

@@ -20,6 +20,7 @@ import { addServiceAccount } from './commands/service-account.js'
 import { addSetup } from './commands/setup.js'
 import { addMetrics, addStatus, addVersion } from './commands/status.js'
 import { addToken } from './commands/token.js'
+import { addUi } from './commands/ui.js'
 import { addUninstall } from './commands/uninstall.js'
 import { addVault } from './commands/vault.js'
 import { addWorkspace } from './commands/workspace.js'
@@ -104,6 +105,7 @@ export function createProgram(start: Start, terminal: Surroundings): Command {
     addToken,
     addAsks,
     addFile,
+    addUi,
     addVault,
   ])
     add(program, start)

@@ -6,6 +6,7 @@ import { auditList } from '../wire/events.js'
 import { type AddFileBody, fileList, fileView, removeFileAnswer } from '../wire/files.js'
 import { createKeyAnswer, deleteKeyAnswer, keyList, type RenewBody, renewAnswer } from '../wire/keys.js'
 import { type LoginBody, type LoginView, loginView, logoutAnswer } from '../wire/login.js'
+import { pageLink } from '../wire/page.js'
 import { policyList } from '../wire/policies.js'
 import {
   adoptAnswer,
@@ -137,6 +138,7 @@ function createKeyCalls({ call }: Caller) {
     createToken: (body: CreateTokenBody) =>
       call(createTokenAnswer, { method: 'POST', path: '/v1/tokens', body }),
     tokens: () => call(tokenList, { method: 'GET', path: '/v1/tokens' }),
+    openPage: () => call(pageLink, { method: 'POST', path: '/v1/page' }),
     token: (idOrName: string) => call(tokenAnswer, { method: 'GET', path: tokenPath(idOrName) }),
     policies: () => call(policyList, { method: 'GET', path: '/v1/policies' }),
     keepTokens: (body: KeepTokensBody) => call(tokenList, { method: 'POST', path: '/v1/tokens/keep', body }),

@@ -126,6 +126,7 @@ export function createAppParts(parts: BrokerParts, core: Core, features: Feature
     findPeer,
     way: { dispatcherFor: agent.dispatcherFor, onRejected },
     proxyAllow: settings['proxy.allow'],
+    page: { randomToken: parts.randomToken, loadDocument: parts.loadPage },
     findCaller,
     setLogLevel: (level) => log.setLevel(level),
     shutdown: () => parts.onShutdown('asked'),

@@ -11,7 +11,7 @@ import { BACKLOG, isSocketAlive, listenOnPath } from '../os/sockets.js'
 import { systemCode } from '../os/system-error.js'
 import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
-import type { Door, ListenerFacts } from '../tokens/access.js'
+import type { ListenerFacts } from '../tokens/access.js'
 import { openInheritedTcp, openInheritedUnix } from './inherited-sockets.js'
 import type { DaemonOptions } from './open-parts.js'
 
@@ -122,7 +122,7 @@ export async function openDoors(
   listeners: ListenerFacts[],
 ): Promise<Doors> {
   const watched: WatchedSocket[] = []
-  const open = (door: Door, options?: Parameters<App['openServer']>[1]) => {
+  const open = (door: ListenerFacts['door'], options?: Parameters<App['openServer']>[1]) => {
     const server = app.openServer(door, options)
     // Without descriptors `accept` fails; an error that nobody hears ends the process.
     server.on('error', (error) => {
@@ -182,7 +182,7 @@ function createDoors({
 }: {
   watched: readonly WatchedSocket[]
   listeners: ListenerFacts[]
-  open: (door: Door) => Server
+  open: (door: ListenerFacts['door']) => Server
   log: Log
 }): Doors {
   async function lookAt(one: WatchedSocket): Promise<void> {

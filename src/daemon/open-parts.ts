@@ -10,6 +10,7 @@ import { createFindCaller, type FindCaller } from '../os/callers.js'
 import { createFindPeer, type FindPeer } from '../os/peer-finder.js'
 import { ensurePrivateDirectory } from '../os/private-files.js'
 import { createProcessIdentifier } from '../os/proc.js'
+import type { PageDocument } from '../page/document.js'
 import type { AccountApi } from '../prefect/account.js'
 import type { CloudApi, CloudDefaults } from '../prefect/cloud.js'
 import { cloudDefaults, openCloudFromEnv } from '../prefect/open-cloud.js'
@@ -58,6 +59,8 @@ export interface DaemonOptions {
   readonly inherited: InheritedSockets
   /** The bundled `keychain-child.js`, absolute. */
   readonly keychainChild: string
+  /** The bundled `page.json`, absolute. */
+  readonly pageFile: string
   /** Whose yes counts; absent: as `asks/judge.ts` decides. */
   readonly judge?: Judge
   readonly clock: Clock
@@ -105,6 +108,7 @@ export interface BrokerParts {
   readonly identifyProcess: (pid: number) => Promise<string | undefined>
   /** Program, pid and parents at the other end of a connection. */
   readonly findCaller: FindCaller
+  readonly loadPage: () => Promise<PageDocument>
   /** The process at the other end of a connection, with its ancestors. */
   readonly findPeer: FindPeer
   /** Whose yes counts. */
@@ -190,6 +194,7 @@ export async function openParts(
     findPeer: createFindPeer({ clock, platform: host.platform, helper: paths.peers, uid: host.uid }),
     judge: options.judge ?? judge,
     findCaller: createFindCaller({ clock, platform: host.platform, helper: paths.callers, uid: host.uid }),
+    loadPage: async () => (await import('../page/document.js')).loadPageDocument(options.pageFile),
     wakeTimer: createWakeTimer({ env, clock }),
     listeners,
     onShutdown: options.onShutdown,

@@ -16,11 +16,21 @@ interface Entrance {
   readonly hosts: ReadonlySet<string>
   /** Absent on the owner's socket, where nobody is a stranger. */
   readonly places?: Places
+  /** The page's own rules, in place of all others. */
+  readonly gate?: Gate
+}
+
+/** Throws unless the request comes from our own script in an open page. */
+export type Gate = (request: IncomingMessage) => void
+
+export interface DoorRules {
+  readonly places?: Places | undefined
+  readonly gate?: Gate | undefined
 }
 
 export interface Doorkeeper {
   /** Marks every connection of `server` as made through `door`. `hosts`: further names, for the TCP door only. */
-  watch(server: Server, door: Door, hosts: readonly string[], places?: Places): void
+  watch(server: Server, door: Door, hosts: readonly string[], rules?: DoorRules): void
   /** `undefined` for a connection that came through no door; it must be refused. */
   entranceOf(socket: Socket): Entrance | undefined
   /** The connection has shown this token. Returns false if the token holds its share of places already. */
@@ -33,12 +43,12 @@ const SOCKET_HOSTS = ['authd', 'localhost'] as const
 export function createDoorkeeper(): Doorkeeper {
   const entrances = new WeakMap<Socket, Entrance>()
   return {
-    watch(server, door, hosts, places) {
+    watch(server, door, hosts, { places, gate } = {}) {
       places?.watch(server)
       let entrance: Entrance | undefined
       server.on('connection', (socket: Socket) => {
         // The port is known only once the server listens: it may be any free one, or one that systemd opened.
-        entrance ??= { door, hosts: new Set(hostsOf(server, door, hosts)), ...defined({ places }) }
+        entrance ??= { door, hosts: new Set(hostsOf(server, door, hosts)), ...defined({ places, gate }) }
         entrances.set(socket, entrance)
       })
     },
@@ -78,6 +88,12 @@ export function createGuard({ doorkeeper, tokens }: { doorkeeper: Doorkeeper; to
   return {
     admit(request) {
       const entrance = doorkeeper.entranceOf(request.raw.socket)
+      if (entrance?.gate !== undefined) {
+        entrance.gate(request.raw)
+        requireOnPage(request)
+        callers.set(request, { door: entrance.door })
+        return
+      }
       refuseForeign(request.raw, entrance)
       const needs = request.is404 ? undefined : request.routeOptions.config.needs
       const caller = identify(request, entrance.door, tokens)
@@ -97,6 +113,12 @@ export function createGuard({ doorkeeper, tokens }: { doorkeeper: Doorkeeper; to
     },
     knownCaller: (request) => callers.get(request),
   }
+}
+
+/** The page reads, answers questions and revokes tokens: nothing that a route does not say itself. Throws `power_missing`. */
+function requireOnPage(request: FastifyRequest): void {
+  if (!request.is404 && request.routeOptions.config.onPage === true) return
+  throw new BrokerError('power_missing', 'the page may not do this', { hint: 'prefect-auth --help' })
 }
 
 /** Throws for foreign host names, browsers and upgrades. This authenticates nobody; it keeps web pages out. */
@@ -187,6 +209,8 @@ declare module 'fastify' {
     /** The power it needs; `none`, for liveness only, needs no token either. */
     readonly needs?: Power | 'none'
     readonly summary?: string
+    /** Whether the owner's page may ask for it, without a token. */
+    readonly onPage?: true
     /** The media type of the answer if it is not JSON. */
     readonly produces?: string
   }

@@ -1,4 +1,4 @@
-/** Notices for a person: a key that expires soon, and a login that is needed. Each is sent once. */
+/** Notices for a person: a key that expires soon, a login that is needed, a page link that was used twice. */
 
 import type { BrokerEvent, Events } from '../base/events.js'
 import { loginCommand } from '../std/text.js'
@@ -44,6 +44,11 @@ function noticeOf({ type, profile = '', facts }: BrokerEvent): Notice | undefine
       return {
         title: 'Prefect: login required',
         body: `Prefect no longer accepts the key of profile '${profile}'.\nNow: ${loginCommand(profile)}`,
+      }
+    case 'page.alarm':
+      return {
+        title: 'prefect-auth: a page link was used twice',
+        body: 'If you did not open it twice, another program has seen the link. The page was closed.\nNow: prefect-auth audit',
       }
     default:
       return undefined

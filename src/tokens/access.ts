@@ -6,11 +6,11 @@ export const POWERS = ['inspect', 'proxy', 'use', 'admin'] as const
 export type Power = (typeof POWERS)[number]
 export type TokenPower = Exclude<Power, 'admin'>
 
-/** The listener a caller came through. `socket` is the owner's; the other two need a token. */
-export type Door = 'socket' | 'restricted' | 'tcp'
+/** The listener a caller came through. `socket` is the owner's, `page` that of the owner's browser; the others need a token. */
+export type Door = 'socket' | 'restricted' | 'tcp' | 'page'
 
 export interface ListenerFacts {
-  readonly door: Door
+  readonly door: Exclude<Door, 'page'>
   readonly address: string
   readonly state: 'listening' | 'off' | 'failed'
   readonly problem?: string
@@ -40,9 +40,14 @@ const GRANTS: Readonly<Record<TokenPower, readonly Power[]>> = {
   use: ['use', 'proxy', 'inspect'],
 }
 
+/** The owner, on the main socket or in the page: there, the guard has looked which routes are for the page at all. */
+function isOwner({ door }: Caller): boolean {
+  return door === 'socket' || door === 'page'
+}
+
 /** Whether the caller has the power, for whichever profiles. */
 export function hasPower(caller: Caller, power: Power): boolean {
-  if (caller.token === undefined) return caller.door === 'socket'
+  if (caller.token === undefined) return isOwner(caller)
   return GRANTS[caller.token.power].includes(power)
 }
 
@@ -59,7 +64,7 @@ export function requirePower(caller: Caller, power: Power): void {
 
 /** Whether the caller may see or use this profile. */
 export function reachesProfile(caller: Caller, profile: string): boolean {
-  if (caller.token === undefined) return caller.door === 'socket'
+  if (caller.token === undefined) return isOwner(caller)
   return caller.token.profiles.includes('*') || caller.token.profiles.includes(profile)
 }
 

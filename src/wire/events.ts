@@ -17,7 +17,7 @@ const auditEntry = z.object({
     .string()
     .meta({ description: 'credentials, env, key_created, token_created, login, logout, adopt, …' }),
   outcome: z.enum(['given', 'refused', 'done']),
-  door: z.enum(['socket', 'restricted', 'tcp', 'daemon']),
+  door: z.enum(['socket', 'restricted', 'tcp', 'page', 'daemon']),
   profile: profileName.optional(),
   fingerprint: z.string().optional(),
   token: z.string().optional().meta({ description: 'id of the token used' }),

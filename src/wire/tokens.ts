@@ -88,6 +88,7 @@ export const tokenAnswer = tokenView.extend({
 })
 export type TokenAnswer = z.infer<typeof tokenAnswer>
 export const tokenList = z.object({ tokens: z.array(tokenView) })
+export type TokenList = z.infer<typeof tokenList>
 export const keepTokensBody = z.strictObject({
   id: z.string().min(1).max(64).optional(),
   all: z.literal(true).optional(),

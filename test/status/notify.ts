@@ -11,6 +11,8 @@ const ROWS: readonly (readonly [EventType, EventFacts, string | undefined])[] = 
   ['renewal.warning', warning(1), 'Prefect: an API key expires within a day'],
   ['renewal.warning', warning(0), 'Prefect: an API key has expired'],
   ['key.rejected', { fingerprint: 'sha256:0' }, 'Prefect: login required'],
+  ['page.alarm', {}, 'prefect-auth: a page link was used twice'],
+  ['page.opened', {}, undefined],
   ['renewal.failed', { code: 'prefect_failed' }, undefined],
   ['renewal.done', { fingerprint: 'sha256:0' }, undefined],
 ]
@@ -27,7 +29,7 @@ t.test('sends a notice, with a command, exactly for the events that need a perso
       told.map((notice) => notice.title),
       title === undefined ? [] : [title],
     )
-    for (const { body } of told) t.match(body, /\nNow: prefect-auth login/)
+    for (const { body } of told) t.match(body, /\nNow: prefect-auth (login|audit)/)
   }
 })
 
