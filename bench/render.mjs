@@ -24,7 +24,7 @@ export const show = (value) =>
     : value >= 100
       ? value.toFixed(0)
       : value.toFixed(value < 10 ? 2 : 1)
-const times = (ratio) => `${ratio.toFixed(2)}x`
+const times = (ratio) => (Number.isFinite(ratio) ? `${ratio.toFixed(2)}x` : '–')
 
 function isMet({ limit, isMost, beside, isMore }, { value, others }) {
   const other = others.find(({ name }) => name === beside)

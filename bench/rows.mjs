@@ -113,6 +113,10 @@ export const ROWS = [
     ...{ id: 'watchers', group: 'watchers', what: 'a new key to 1000 watchers, first to last', unit: 'ms' },
     ...{ beside: ['C loop'], goals: [most(3.7, 'C loop')] },
   },
+  {
+    ...{ id: 'watchers-cpu', group: 'watchers', what: 'the same', unit: 'µs of CPU a watcher' },
+    ...{ beside: ['C loop'], goals: [] },
+  },
 ]
 
 /** Two memories of a process in each of the states that a user's daemon can be in. */

@@ -1,7 +1,7 @@
 // From the first caller to the first answer, as systemd starts the daemon: its socket is there, a request waits in it.
 import { execFileSync } from 'node:child_process'
 import { cpSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { makePlace, oneProfile, startDaemon } from './daemon.mjs'
 import { bench, compileGo, env, home, isQuick, note } from './lib.mjs'
 import { caddy } from './proxies.mjs'
@@ -16,7 +16,7 @@ export async function measureStarts(samples) {
   )
   const ours = (name) => {
     const place = makePlace(`starts-${name}`, oneProfile())
-    cpSync(state, place.state, { recursive: true, filter: (path) => !path.endsWith('.sock') })
+    cpSync(state, place.state, { recursive: true, filter: isCopied })
     if (name === 'first') dropCache(place.state)
     const variables = Object.entries(place.env).filter(([key]) => key.startsWith('PREFECT_'))
     const words = variables.map((pair) => pair.join('='))
@@ -44,6 +44,9 @@ export async function measureStarts(samples) {
       for (const value of times[kind]) note(samples, id, name, value)
   }
 }
+
+/** The sockets by which a daemon keeps others away belong to that one. */
+const isCopied = (path) => basename(dirname(path)) !== 'lock'
 
 /** A daemon that is ended as these are leaves no new one. */
 function dropCache(state) {

@@ -4,23 +4,28 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { oneProfile, startDaemon } from './daemon.mjs'
-import { ask, atEnd, compile, home, isQuick, note, start, stop } from './lib.mjs'
+import { ask, atEnd, compile, cpuOf, home, isQuick, note, start, stop } from './lib.mjs'
 
 const WATCHERS = 1_000
 const FIRES = isQuick ? 3 : 20
 
 export async function measureWatchers(samples) {
-  const { socket, writeProfiles } = await startDaemon()
+  const { pid, socket, writeProfiles } = await startDaemon()
   const program = compile('watch')
   const loop = join(home, 'loop.sock')
-  start(program, ['serve', loop])
+  const server = start(program, ['serve', loop])
   await sleep(200)
   const ours = await watch(program, socket)
   const theirs = await watch(program, loop)
+  async function one(name, serving, watchers, trigger) {
+    const before = cpuOf(serving)
+    note(samples, 'watchers', name, (await watchers.fire(trigger)) / 1000)
+    note(samples, 'watchers-cpu', name, (cpuOf(serving) - before) / WATCHERS)
+  }
   for (let fire = 0; fire < FIRES; fire += 1) {
-    const told = await ours.fire(async () => writeProfiles(oneProfile('abcdefghij'[fire % 10])))
-    note(samples, 'watchers', 'ours', told / 1000)
-    note(samples, 'watchers', 'C loop', (await theirs.fire(() => ask(loop, '/fire'))) / 1000)
+    const key = oneProfile('abcdefghij'[fire % 10])
+    await one('ours', pid, ours, async () => writeProfiles(key))
+    await one('C loop', server.pid, theirs, () => ask(loop, '/fire'))
     // The daemon looks at the profile file again a moment after each change.
     await sleep(1_000)
   }
