@@ -283,7 +283,7 @@ t.test('large bodies are looked at whole, up to a limit', async (t) => {
 
   t.match(await start({ x: 'y'.repeat(5 * 1024 * 1024) }), {
     status: 413,
-    text: /the body of a request that waits for a yes may have at most 5 MiB/,
+    text: /this body has to be read before it is sent, and may have at most 5 MiB/,
   })
   const raw = openRaw(t, proxy.tcp)
   const head = `POST ${proxy.base}${START} HTTP/1.1\r\nHost: 127.0.0.1:${proxy.tcp.port}\r\nAuthorization: Bearer ${token}\r\n`
