@@ -19,7 +19,7 @@ import type { Judge } from './judge.js'
 import { findNames } from './names.js'
 import { isMoreThanBookkeeping, modeOf, needFor } from './need.js'
 import { type AskedRequest, needOf, readRequest } from './request.js'
-import { namesIn, sentenceOf } from './sentence.js'
+import { briefly, namesIn, sentenceOf } from './sentence.js'
 import { createWitness, type Witness } from './witness.js'
 
 export interface Desk {
@@ -122,7 +122,8 @@ export function createDesk(parts: DeskParts): Desk {
       const read = readRequest(request, visit, body)
       const { operation, body: members } = read.spoken
       if (need(request, visit) === 'by body' && !isMoreThanBookkeeping(operation, members)) return FREE
-      const verdict = book.ask(read.asked, describe(read, visit, request.socket))
+      const kept = { ...read, spoken: briefly(read.spoken) }
+      const verdict = book.ask(read.asked, describe(kept, visit, request.socket))
       watch()
       return resolve(verdict, request.socket)
     },

@@ -88,7 +88,7 @@ export function readRequest(
     },
     root,
     path: scrub(path),
-    body: viewOf(text, mediaType),
+    body: viewOf(bytes, text !== undefined, mediaType),
     bodyBytes: bytes.length,
     givesUp: countsAttempts(userAgent),
   }
@@ -107,9 +107,11 @@ function digestOf(head: readonly string[], body: Buffer): string {
   return createHash('sha256').update(JSON.stringify(head)).update(body).digest('hex')
 }
 
+const decoder = () => new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+
 function textOf(bytes: Buffer): string | undefined {
   try {
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
+    return decoder().decode(bytes)
   } catch {
     return undefined
   }
@@ -126,10 +128,11 @@ function objectIn(text: string | undefined): Readonly<Record<string, unknown>> |
   }
 }
 
-function viewOf(text: string | undefined, mediaType: string | undefined): AskBody {
-  const shown = text?.slice(0, SHOWN_BYTES)
+function viewOf(bytes: Buffer, isText: boolean, mediaType: string | undefined): AskBody {
+  // Decoded by itself, since a slice of the whole text would keep all of it in memory. What is cut off may begin in a character.
+  const shown = isText ? decoder().decode(bytes.subarray(0, SHOWN_BYTES), { stream: true }) : undefined
   return {
-    isCut: text !== undefined && text.length > SHOWN_BYTES,
+    isCut: isText && bytes.length > SHOWN_BYTES,
     ...defined({ text: shown === undefined ? undefined : scrub(shown), mediaType }),
   }
 }

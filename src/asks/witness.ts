@@ -32,6 +32,7 @@ export function createWitness({
   const peers: Peer[] = []
   const shown = new Set<string>()
   let looks = Promise.resolve()
+  let isLooking = false
   let lastAt = Number.NEGATIVE_INFINITY
 
   async function look(socket: Socket): Promise<void> {
@@ -46,10 +47,14 @@ export function createWitness({
 
   return {
     see(socket) {
-      if (seen.has(socket) || clock.monotonic() - lastAt < EVERY_MS) return
+      // Whoever answers waits for the looks: where one takes long, they must not pile up.
+      if (isLooking || seen.has(socket) || clock.monotonic() - lastAt < EVERY_MS) return
       seen.add(socket)
       lastAt = clock.monotonic()
-      looks = looks.then(() => look(socket))
+      isLooking = true
+      looks = look(socket).finally(() => {
+        isLooking = false
+      })
     },
     async peers() {
       await looks

@@ -61,12 +61,13 @@ export async function readBody(
     return { kind: 'stream', length: bytes, open, sent: () => sent }
   }
   const most = encoding === undefined && !isWhole ? limits.bufferBytes : limits.unmeasuredBytes
-  return { kind: 'whole', bytes: await readWhole(request, most, limits, clock, purse) }
+  const flaw = isWhole ? tooLargeToAsk : tooLarge
+  return { kind: 'whole', bytes: await readWhole(request, { most, flaw }, limits, clock, purse) }
 }
 
 function readWhole(
   request: IncomingMessage,
-  most: number,
+  { most, flaw }: { readonly most: number; readonly flaw: (most: number) => BrokerError },
   { bodyIdleMs, wholeMs }: BodyLimits,
   clock: Clock,
   purse: Purse,
@@ -93,7 +94,7 @@ function readWhole(
       } catch (error) {
         return fail(error)
       }
-      if (collected.size() > most) fail(tooLarge(most))
+      if (collected.size() > most) fail(flaw(most))
     })
     const onEnd = guarded(request, () => {
       stop()

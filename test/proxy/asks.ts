@@ -286,10 +286,14 @@ t.test('large bodies are looked at whole, up to a limit', async (t) => {
     text: /this body has to be read before it is sent, and may have at most 5 MiB/,
   })
   const raw = openRaw(t, proxy.tcp)
+  const endless = openRaw(t, proxy.tcp)
   const head = `POST ${proxy.base}${START} HTTP/1.1\r\nHost: 127.0.0.1:${proxy.tcp.port}\r\nAuthorization: Bearer ${token}\r\n`
   raw.say(`${head}Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n`)
   t.match(await raw.hear(/\r\n\r\n/), /^HTTP\/1\.1 503/, 'chunks')
   t.equal((await list()).asks.at(-1)?.body_bytes, 2)
+  const chunk = `100000\r\n${'y'.repeat(1024 * 1024)}\r\n`
+  endless.say(`${head}Transfer-Encoding: chunked\r\n\r\n${chunk.repeat(6)}`)
+  t.match(await endless.hear(/\}$/), /waits for a yes may have at most 5 MiB/, 'chunks without an end')
 })
 
 t.test('a body that nobody could look at is refused', async (t) => {
