@@ -1,5 +1,6 @@
 /** The parts of a broker: opened here in order, from what the daemon was started with. */
 
+import { type AskDesktop, createAskDesktop } from '../asks/desktop.js'
 import { type Judge, judge } from '../asks/judge.js'
 import { type AuditFile, openAuditFile } from '../audit/open-audit.js'
 import type { Paths } from '../config/paths.js'
@@ -7,7 +8,7 @@ import type { Settings } from '../config/settings.js'
 import { itemsInUse } from '../keys/ledger.js'
 import type { OpenCallback } from '../login/callback.js'
 import { createFindCaller, type FindCaller } from '../os/callers.js'
-import { createFindPeer, type FindPeer } from '../os/peer-finder.js'
+import { createFindPeer, createLook, type FindPeer } from '../os/peer-finder.js'
 import { ensurePrivateDirectory } from '../os/private-files.js'
 import { createProcessIdentifier } from '../os/proc.js'
 import type { PageDocument } from '../page/document.js'
@@ -20,7 +21,7 @@ import { openProfileStore } from '../profiles/open-profiles.js'
 import type { ProfileStore } from '../profiles/profile.js'
 import type { ProxyWay } from '../proxy/proxy.js'
 import type { Notice } from '../status/notify.js'
-import { createDesktopNotifier } from '../status/notify-desktop.js'
+import { createDesktopNotifier, findSessionBus } from '../status/notify-desktop.js'
 import type { DaemonFacts } from '../status/status.js'
 import type { Clock } from '../std/clock.js'
 import { defined } from '../std/defined.js'
@@ -104,6 +105,8 @@ export interface BrokerParts {
   readonly openCallback: OpenCallback
   /** Shows a desktop notification. Never rejects. */
   readonly notify: (notice: Notice) => Promise<void>
+  /** Shows a question there, with buttons. */
+  readonly askDesktop: AskDesktop
   /** Names a running process so that a later one with the same pid has another name; `undefined`: not running. */
   readonly identifyProcess: (pid: number) => Promise<string | undefined>
   /** Program, pid and parents at the other end of a connection. */
@@ -171,6 +174,7 @@ export async function openParts(
     connectionOf: createConnections({ store, defaults }),
     onServerDate: (url, serverAt, receivedAt) => times.of(url).note(serverAt, receivedAt),
   })
+  const peers = { clock, platform: host.platform, helper: paths.peers, uid: host.uid }
   return {
     settings,
     facts: { version, pid: host.pid, node: host.node, stateDir, ...defined({ configFile, isOnDemand }) },
@@ -191,7 +195,11 @@ export async function openParts(
       (await import('../login/callback.js')).openLoginCallback(request, options),
     notify: createDesktopNotifier({ platform: host.platform, env, clock, log }),
     identifyProcess: createProcessIdentifier({ clock, platform: host.platform }),
-    findPeer: createFindPeer({ clock, platform: host.platform, helper: paths.peers, uid: host.uid }),
+    askDesktop: createAskDesktop({
+      ...{ uid: host.uid, clock, log, look: createLook(peers) },
+      findBus: () => findSessionBus(env),
+    }),
+    findPeer: createFindPeer(peers),
     judge: options.judge ?? judge,
     findCaller: createFindCaller({ clock, platform: host.platform, helper: paths.callers, uid: host.uid }),
     loadPage: async () => (await import('../page/document.js')).loadPageDocument(options.pageFile),

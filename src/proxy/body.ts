@@ -61,7 +61,7 @@ export async function readBody(
     return { kind: 'stream', length: bytes, open, sent: () => sent }
   }
   const most = encoding === undefined && !isWhole ? limits.bufferBytes : limits.unmeasuredBytes
-  const flaw = isWhole ? tooLargeToAsk : tooLarge
+  const flaw = isWhole ? tooLargeToRead : tooLarge
   return { kind: 'whole', bytes: await readWhole(request, { most, flaw }, limits, clock, purse) }
 }
 
