@@ -89,6 +89,9 @@ export const ERROR_CODES = {
   vault_not_movable: { kind: 'conflict', retry: 'never' },
   passphrase_weak: { kind: 'invalid', retry: 'never' },
   vault_not_lockable: { kind: 'conflict', retry: 'never' },
+  // shared keys
+  share_document_invalid: { kind: 'conflict', retry: 'never' },
+  share_document_newer: { kind: 'unavailable', retry: 'never' },
   // Prefect
   prefect_unreachable: { kind: 'upstream', retry: 'soon' },
   prefect_forbidden: { kind: 'denied', retry: 'seldom' },
