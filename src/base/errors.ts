@@ -90,6 +90,12 @@ export const ERROR_CODES = {
   passphrase_weak: { kind: 'invalid', retry: 'never' },
   vault_not_lockable: { kind: 'conflict', retry: 'never' },
   // shared keys
+  share_store_unreachable: { kind: 'unavailable', retry: 'soon' },
+  share_store_sealed: { kind: 'unavailable', retry: 'soon' },
+  share_store_login: { kind: 'unavailable', retry: 'soon' },
+  share_store_denied: { kind: 'denied', retry: 'seldom' },
+  share_store_refused: { kind: 'conflict', retry: 'seldom' },
+  share_document_deleted: { kind: 'conflict', retry: 'seldom' },
   share_document_invalid: { kind: 'conflict', retry: 'never' },
   share_document_newer: { kind: 'unavailable', retry: 'never' },
   // Prefect
