@@ -36,6 +36,7 @@ import { createMetrics, metricsRoutes } from './metrics.js'
 import { createRouteBook, openapiRoutes, type RouteFacts } from './openapi.js'
 import { profileRoutes } from './profiles.js'
 import { serviceAccountRoutes } from './service-accounts.js'
+import { shareRoutes } from './shares.js'
 import { statusRoutes } from './status.js'
 import { tokenRoutes } from './tokens.js'
 import { workspaceRoutes } from './workspaces.js'
@@ -52,6 +53,7 @@ const NOUNS = [
   loginRoutes,
   keyRoutes,
   serviceAccountRoutes,
+  shareRoutes,
   tokenRoutes,
   fileRoutes,
   eventRoutes,

@@ -96,6 +96,12 @@ export const ERROR_CODES = {
   share_store_denied: { kind: 'denied', retry: 'seldom' },
   share_store_refused: { kind: 'conflict', retry: 'seldom' },
   share_document_deleted: { kind: 'conflict', retry: 'seldom' },
+  share_not_found: { kind: 'not_found', retry: 'never' },
+  share_not_ready: { kind: 'conflict', retry: 'seldom' },
+  share_exists: { kind: 'conflict', retry: 'never' },
+  share_mismatch: { kind: 'conflict', retry: 'never' },
+  share_pace_invalid: { kind: 'invalid', retry: 'never' },
+  share_rotation_refused: { kind: 'conflict', retry: 'never' },
   share_document_invalid: { kind: 'conflict', retry: 'never' },
   share_document_newer: { kind: 'unavailable', retry: 'never' },
   // Prefect

@@ -40,6 +40,9 @@ const EVENT_TYPES = [
   'token.parked',
   'token.kept',
   'vault.changed',
+  'share.rotated',
+  'share.foreign',
+  'share.trouble',
   'state.degraded',
   'state.recovered',
 ] as const

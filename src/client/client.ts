@@ -28,6 +28,7 @@ import { doctor, type Status, shutdownAnswer, status, vaultAnswer, vaultMoveAnsw
 import { type CreateTokenBody, createTokenAnswer, type KeepTokensBody, tokenList } from '../wire/tokens.js'
 import { exportAnswer, importAnswer } from '../wire/transfer.js'
 import { failWith, parseProblem } from './failure.js'
+import { createShareCalls } from './share-calls.js'
 import { parseTolerantly } from './tolerant.js'
 import type { SocketAnswer, SocketRequest, Transport } from './transport.js'
 
@@ -94,6 +95,7 @@ export function createClient(transport: Transport) {
     ...createLoginCalls(caller),
     ...createKeyCalls(caller),
     ...createServiceAccountCalls(caller),
+    ...createShareCalls(caller),
     ...createVaultCalls(caller),
   }
 }

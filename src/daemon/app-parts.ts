@@ -25,7 +25,7 @@ import type { BrokerParts } from './open-parts.js'
 export function createAppParts(parts: BrokerParts, core: Core, features: Features): AppDeps {
   const { clock, times, log, audit, vault, facts, agent, settings } = parts
   const { events, keeper, cloud, credentials, settle, tokens } = core
-  const { renewal, profiles, logins, files, idle } = features
+  const { renewal, profiles, logins, files, shares, idle } = features
   const startedAt = clock.now()
   const listeners = () => parts.listeners
   const notices = () => [...parts.state.notices, ...parts.state.limits()]
@@ -93,6 +93,7 @@ export function createAppParts(parts: BrokerParts, core: Core, features: Feature
     inspection,
     renewal: renewal.admin,
     serviceAccounts: renewal.serviceAccounts,
+    shares,
     serviceAccountDirectory: createServiceAccountDirectory({ ...keys, turns }),
     workspaces: createWorkspaceAdmin({ ...keys, changes, settle, now: () => clock.now() }),
     keys: createKeyAdmin({ ...keys, disposal, turns, times, newId: parts.newId, log }),

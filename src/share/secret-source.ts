@@ -1,23 +1,13 @@
 /** Secrets for the store: from files, the environment, and systemd credentials. */
 
-import { isAbsolute, join } from 'node:path'
+import { join } from 'node:path'
 import { BrokerError } from '../base/errors.js'
+import type { SecretSource } from '../config/shares.js'
 import { readPlainFile } from '../os/private-files.js'
 import { Secret } from '../std/secret.js'
-import type { ReadSecret, SecretSource } from './store.js'
+import type { ReadSecret } from './store.js'
 
-const FORMS = '"file:/absolute/path", "env:NAME" or "credential:NAME"'
 const MAX_LENGTH = 16_384
-
-/** Throws a sentence about what is allowed. */
-export function parseSecretSource(text: string): SecretSource {
-  const [, kind, rest = ''] = /^(file|env|credential):(.+)$/.exec(text) ?? []
-  if (kind === 'file' && isAbsolute(rest)) return { kind, path: rest }
-  if (kind === 'env' && /^[A-Za-z_][A-Za-z0-9_]*$/.test(rest)) return { kind, name: rest }
-  if (kind === 'credential' && /^[A-Za-z0-9_.-]+$/.test(rest) && !/^\.+$/.test(rest))
-    return { kind, name: rest }
-  throw new Error(FORMS)
-}
 
 /** `env`: the daemon's. */
 export function createReadSecret(env: Readonly<Record<string, string | undefined>>): ReadSecret {

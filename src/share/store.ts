@@ -1,5 +1,6 @@
 /** A store that a team already runs, as a share uses it: one document, read and compared-and-set. */
 
+import type { SecretSource } from '../config/shares.js'
 import type { Secret } from '../std/secret.js'
 
 /** One document as the store has it. */
@@ -38,13 +39,6 @@ export interface ShareStore {
   examine(): Promise<StoreFinding>
   close(): Promise<void>
 }
-
-/** Where a store's secret comes from; read again at each login, because something else may rotate it. */
-export type SecretSource =
-  | { readonly kind: 'file'; readonly path: string }
-  | { readonly kind: 'env'; readonly name: string }
-  /** Of the daemon's unit: `LoadCredential=`. */
-  | { readonly kind: 'credential'; readonly name: string }
 
 /** Rejects with `share_store_login` if there is nothing to read. */
 export type ReadSecret = (source: SecretSource, what: string) => Promise<Secret>

@@ -3,6 +3,7 @@
 import { Agent } from 'undici'
 import { z } from 'zod'
 import { BrokerError } from '../base/errors.js'
+import type { VaultSettings } from '../config/shares.js'
 import { readPlainFile, readPrivateFile } from '../os/private-files.js'
 import { type CloudAnswer, exchange } from '../prefect/exchange.js'
 import { parseHttpDate } from '../prefect/retry.js'
@@ -10,7 +11,6 @@ import { type Clock, SECOND_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import type { Secret } from '../std/secret.js'
 import { plainText } from '../std/text.js'
-import type { VaultSettings } from './vault-settings.js'
 
 const TIMEOUT_MS = 10 * SECOND_MS
 const MAX_BODY_BYTES = 256 * 1024

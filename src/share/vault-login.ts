@@ -2,13 +2,13 @@
 
 import { z } from 'zod'
 import { BrokerError, isBrokerError } from '../base/errors.js'
+import type { VaultAuth } from '../config/shares.js'
 import { createSingleFlight } from '../std/async.js'
 import { type Clock, SECOND_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import { Secret } from '../std/secret.js'
 import type { ReadSecret } from './store.js'
 import type { VaultAnswer, VaultCaller } from './vault-call.js'
-import type { VaultAuth } from './vault-settings.js'
 
 export interface VaultToken {
   readonly token: Secret

@@ -2,13 +2,13 @@
 
 import { z } from 'zod'
 import { BrokerError } from '../base/errors.js'
+import type { VaultSettings } from '../config/shares.js'
 import type { Clock } from '../std/clock.js'
 import { SECOND_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import type { ReadSecret, ShareStore, StoreFinding } from './store.js'
 import { createVaultCaller, type VaultAnswer, type VaultRequest } from './vault-call.js'
 import { createVaultLogin } from './vault-login.js'
-import type { VaultSettings } from './vault-settings.js'
 
 const metadata = z.object({
   version: z.number().int().positive(),
