@@ -163,7 +163,7 @@ function planAsking(view: View, document: ShareDocument, now: number): Step | un
 }
 
 function planRotation(view: View, document: ShareDocument, now: number): Step {
-  const { told, isWanted } = view
+  const { told, isWanted, seen } = view
   if (told === undefined) return rest('untold')
   const { newest, asOf } = told
   const { current, foreign, pace } = document
@@ -174,6 +174,8 @@ function planRotation(view: View, document: ShareDocument, now: number): Step {
     return isDue(view, document, asOf) ? planClaim(view, document, now) : rest('idle')
   }
   if (newest === undefined || newest.createdAt < current.createdAt) {
+    // Asked before the last publication: the answer is older than the document.
+    if (seen !== undefined && told.askedAt <= seen.since) return rest('idle')
     return isWanted && isConfirmed ? planClaim(view, document, now) : rest('stale')
   }
   if (!isConfirmed) return rest('astray')

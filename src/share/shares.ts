@@ -110,6 +110,7 @@ export function createShares(parts: SharesParts): Shares {
     },
     async use(name, profile) {
       await credentials.refresh()
+      if (!Object.hasOwn(settings, name)) throw notFound(name)
       requireFree(name, profile)
       const share = await shareNamed(name)
       if (share.context.record().profiles.includes(profile)) return facts(name)

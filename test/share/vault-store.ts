@@ -4,9 +4,9 @@ import { createServer } from 'node:http'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { isBrokerError } from '../../src/base/errors.js'
+import type { VaultAuth, VaultSettings } from '../../src/config/shares.js'
 import { createReadSecret } from '../../src/share/secret-source.js'
 import type { ShareStore } from '../../src/share/store.js'
-import type { VaultAuth, VaultSettings } from '../../src/config/shares.js'
 import { openVaultStore } from '../../src/share/vault-store.js'
 import { systemClock } from '../../src/std/clock.js'
 import { type OpenBao, startOpenBao } from './fixtures/open-bao.js'
@@ -58,6 +58,8 @@ async function approle(bao: OpenBao, role: string, rights: string, facts: Record
   }
   return { auth, secretPath: path }
 }
+
+t.setTimeout(120_000)
 
 t.test('with a real OpenBao', async (t) => {
   const bao = await startOpenBao(t)
