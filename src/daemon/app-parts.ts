@@ -13,6 +13,7 @@ import { planConnectionExamination } from '../status/connections.js'
 import { planExaminations, planRenewalExamination } from '../status/doctor.js'
 import { noticesOfFiles, planFileExamination } from '../status/files.js'
 import { noticesOfJobs, planJobExamination } from '../status/jobs.js'
+import { planShareExamination } from '../status/shares.js'
 import { createInspection } from '../status/status.js'
 import { defined } from '../std/defined.js'
 import { openExport, sealExport } from '../vault/export.js'
@@ -66,6 +67,7 @@ export function createAppParts(parts: BrokerParts, core: Core, features: Feature
       planConnectionExamination({ credentials }),
       planJobExamination({ tokens, listeners }),
       planFileExamination(files),
+      planShareExamination(shares),
       ...idle.examinations,
     ],
   })

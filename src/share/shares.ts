@@ -10,7 +10,7 @@ import { quoteWord } from '../std/text.js'
 import { adoptKey, giveKey, initShare, type NewShare } from './acts.js'
 import type { ShareParts, ShareStanding } from './context.js'
 import { createShare, type Share } from './share.js'
-import type { ShareStore } from './store.js'
+import type { ShareStore, StoreFinding } from './store.js'
 
 /** A share of config.toml, and what is known of it here. */
 export interface ShareFacts extends ShareStanding {
@@ -23,6 +23,8 @@ export interface ShareFacts extends ShareStanding {
 
 export interface ShareAdmin {
   list(): readonly ShareFacts[]
+  /** What the store says of itself. Rejects as `ShareStore.examine` does. */
+  examine(name: string): Promise<StoreFinding>
   /** The share whose key the profile is served. */
   of(profile: string): string | undefined
   /** Makes the first key and puts it into the store. Rejects with `share_exists`, `share_pace_invalid`, or as Prefect and the store do. */
@@ -102,6 +104,7 @@ export function createShares(parts: SharesParts): Shares {
 
   return {
     list: () => Object.keys(settings).map(facts),
+    examine: async (name) => (await shareNamed(name)).context.store.examine(),
     of: (profile) => shareOf(keeper.ledger(), profile),
     async init(name, wanted) {
       await credentials.refresh()

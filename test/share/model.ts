@@ -4,7 +4,7 @@
  * again.
  */
 import t from 'tap'
-import { LOST_IN_A_ROW } from '../../src/share/pace.js'
+import { LOST_IN_A_ROW, stalenessMs } from '../../src/share/pace.js'
 import { type Life, live, type Outcome } from './fixtures/fleet.js'
 
 const isLong = process.env.PAB_LONG === '1'
@@ -78,6 +78,21 @@ t.test(
     t.ok(sum(lives, (life) => life.deadReads) > 0)
   },
 )
+
+t.test('a store bears one read a machine and interval', { skip: one !== undefined }, async (t) => {
+  const machines = isLong ? 10_000 : 300
+  const quiet = { faultsInARow: 0, hasFaults: false, mayRestore: false }
+  const { storeReads, peakReadsPerSecond, worstStalenessMs, rotations } = live({
+    ...{ ...COMMON, ...quiet, seed: 1, hours: 4, rotators: 5, readers: machines - 5 },
+  })
+  const perSecond = storeReads / (4 * 3600)
+  t.comment(
+    `${machines} machines: ${perSecond} reads a second, at most ${peakReadsPerSecond}; last after ${worstStalenessMs} ms`,
+  )
+  t.equal(rotations, 1)
+  t.ok(Math.abs(perSecond / (machines / 60) - 1) < 0.05)
+  t.ok(worstStalenessMs < stalenessMs({ everyMs: 60_000 }))
+})
 
 function summary(lives: readonly Outcome[]): string {
   const { length } = lives
