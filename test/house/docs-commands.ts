@@ -113,12 +113,13 @@ function mentionsIn(page: string, text: string): readonly Mention[] {
 }
 
 function fenced(page: string): readonly Mention[] {
-  // Its blocks are run as they stand: test/e2e/troubleshooting.ts.
-  if (page === 'docs/troubleshooting.md') return []
   // Of every language, so that the end of one block is not taken for the begin of another.
   const blocks = [...read(page).matchAll(/^```(\w*)\n([\s\S]*?)^```/gm)]
   const typed = blocks.filter(([, language = '']) => ['', 'sh', 'bash', 'zsh', 'fish'].includes(language))
-  return typed.flatMap(([, , text = '']) => mentionsIn(page, text))
+  const mentions = typed.flatMap(([, , text = '']) => mentionsIn(page, text))
+  // Its blocks are run as they stand, with what no other test runs: test/e2e/troubleshooting.ts.
+  const isRunWhole = page === 'docs/troubleshooting.md'
+  return isRunWhole ? mentions.filter((mention) => parse(mention).signature in RUN) : mentions
 }
 
 /** Code within a sentence or a table; `prefect-auth` alone is the name. */
