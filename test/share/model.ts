@@ -7,6 +7,7 @@ import t from 'tap'
 import { LOST_IN_A_ROW, stalenessMs } from '../../src/share/pace.js'
 import { type Life, live, type Outcome } from './fixtures/fleet.js'
 
+t.setTimeout(process.env.PAB_LONG === '1' ? 7_200_000 : 240_000)
 const isLong = process.env.PAB_LONG === '1'
 const one = process.env.PAB_SEED === undefined ? undefined : Number(process.env.PAB_SEED)
 const COMMON: Omit<Life, 'seed'> = {
