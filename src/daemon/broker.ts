@@ -15,7 +15,7 @@ export async function createBroker(parts: BrokerParts) {
   const features = createFeatures(parts, core)
   const { store, log } = parts
   const { changes, journal, keeper, credentials, settle, tokens } = core
-  const { renewal, stopNotifying, minder, mindJobs, logins, files } = features
+  const { renewal, stopNotifying, minder, mindJobs, logins, files, shares } = features
   const app = createAppParts(parts, core, features)
   const hideQuestions = showQuestions({
     ...{ events: core.events, asks: app.desk.asks, audit: parts.audit, clock: parts.clock },
@@ -58,6 +58,7 @@ export async function createBroker(parts: BrokerParts) {
       await renewal.recover()
       await minder.look()
       await files.look()
+      shares.start()
     },
     /** Looks at everything that changes outside the daemon. `awakeMs`: since the last look. */
     async look(awakeMs: number): Promise<void> {
@@ -72,6 +73,7 @@ export async function createBroker(parts: BrokerParts) {
     /** Cancels open logins and saves what is only in memory. Close `renewal` first. */
     async close(): Promise<void> {
       await logins.close()
+      await shares.close()
       await files.close()
       await minder.close()
       await hideQuestions()

@@ -5,6 +5,7 @@ import { type Judge, judge } from '../asks/judge.js'
 import { type AuditFile, openAuditFile } from '../audit/open-audit.js'
 import type { Paths } from '../config/paths.js'
 import type { Settings } from '../config/settings.js'
+import type { ShareSettings, Shares } from '../config/shares.js'
 import { itemsInUse } from '../keys/ledger.js'
 import type { OpenCallback } from '../login/callback.js'
 import { createFindCaller, type FindCaller } from '../os/callers.js'
@@ -20,6 +21,9 @@ import { createConnections } from '../profiles/connections.js'
 import { openProfileStore } from '../profiles/open-profiles.js'
 import type { ProfileStore } from '../profiles/profile.js'
 import type { ProxyWay } from '../proxy/proxy.js'
+import { createReadSecret } from '../share/secret-source.js'
+import type { ShareStore } from '../share/store.js'
+import { openVaultStore } from '../share/vault-store.js'
 import type { Notice } from '../status/notify.js'
 import { createDesktopNotifier, findSessionBus } from '../status/notify-desktop.js'
 import type { DaemonFacts } from '../status/status.js'
@@ -40,6 +44,8 @@ import { createWakeTimer } from './wake-timer.js'
 export interface DaemonOptions {
   readonly version: string
   readonly settings: Settings
+  /** `[share.NAME]` of config.toml; absent: none. */
+  readonly shares?: Shares
   readonly paths: Paths
   readonly configFile?: string
   /** The daemon's environment: for the keychain child, TLS and proxies. */
@@ -103,6 +109,8 @@ export interface BrokerParts {
   /** How requests of jobs reach Prefect. */
   readonly agent: Pick<ProxyWay, 'dispatcherFor'>
   readonly openCallback: OpenCallback
+  /** The shares of config.toml, and how their stores are opened; absent: none. */
+  readonly shares?: { readonly settings: Shares; readonly openStore: (settings: ShareSettings) => ShareStore }
   /** Shows a desktop notification. Never rejects. */
   readonly notify: (notice: Notice) => Promise<void>
   /** Shows a question there, with buttons. */
@@ -193,6 +201,10 @@ export async function openParts(
     cloud,
     openCallback: async (request, options) =>
       (await import('../login/callback.js')).openLoginCallback(request, options),
+    shares: {
+      settings: options.shares ?? {},
+      openStore: (settings) => openVaultStore({ settings, readSecret: createReadSecret(env), clock }),
+    },
     notify: createDesktopNotifier({ platform: host.platform, env, clock, log }),
     identifyProcess: createProcessIdentifier({ clock, platform: host.platform }),
     askDesktop: createAskDesktop({

@@ -25,6 +25,7 @@ import {
   rotateBotAnswer,
   serviceAccountList,
 } from '../../src/wire/service-accounts.js'
+import { shareList, shareView } from '../../src/wire/shares.js'
 import {
   doctor,
   live,
@@ -82,6 +83,42 @@ const cases: readonly Case[] = [
     audit: 'key_rotated',
   },
   { ask: 'GET /v1/service-accounts?profile=cloud', schema: serviceAccountList },
+  { ask: 'GET /v1/shares', schema: shareList },
+  {
+    ask: 'POST /v1/shares/prod/init',
+    body: { service_account: 'fleet', overlap_s: 7200 },
+    status: 201,
+    schema: shareView,
+    call: 'shares.init prod fleet 7200000',
+    audit: 'share_initialised',
+  },
+  {
+    ask: 'POST /v1/shares/prod/use',
+    body: { profile: 'empty' },
+    schema: shareView,
+    call: 'shares.use prod empty',
+    audit: 'share_used',
+  },
+  {
+    ask: 'POST /v1/shares/prod/rotate',
+    schema: shareView,
+    call: 'shares.rotate prod',
+    audit: 'share_rotated',
+  },
+  {
+    ask: 'POST /v1/shares/prod/adopt',
+    body: { api_key: 'pnb_12345' },
+    schema: shareView,
+    call: 'shares.adopt prod 9',
+    audit: 'share_adopted',
+  },
+  {
+    ask: 'POST /v1/shares/prod/leave',
+    body: { profile: 'empty' },
+    schema: empty,
+    call: 'shares.leave prod empty',
+    audit: 'share_left',
+  },
   {
     ask: 'POST /v1/service-accounts',
     body: { profile: 'empty', name: 'ci', expires_at: '2027-01-01T00:00:00Z', role: null },
