@@ -64,7 +64,7 @@ export function createDesk(parts: DeskParts): Desk {
   const elapsed = createElapsed(clock)
   const book = createBook<Details>({
     now: elapsed,
-    // Three digits, and others after a restart: a number on somebody's screen must not name a new question.
+    // At most three digits, and others after a restart: a number on somebody's screen must not name a new question.
     firstId: 1 + Math.floor(parts.random() * 900),
     onClosed: ({ id, profile, details: { sentence } }, closing) => {
       events.emit('ask.closed', { profile, facts: { id, closing } })
