@@ -13,6 +13,8 @@ export interface RouteFacts {
   readonly url: string
   readonly needs: Power | 'none'
   readonly summary: string
+  /** Whether the page may ask for it without a token. */
+  readonly onPage?: true
   /** Absent: JSON. */
   readonly produces?: string
   readonly schema: {
@@ -48,7 +50,7 @@ export function createRouteBook(): RouteBook {
   const routes: RouteFacts[] = []
   return {
     enter({ method, url, config, schema }) {
-      const { needs, summary, produces } = config ?? {}
+      const { needs, summary, onPage, produces } = config ?? {}
       if (needs === undefined || summary === undefined) {
         throw new TypeError(`route ${String(method)} ${url} must say which power it needs and what it does`)
       }
@@ -59,7 +61,7 @@ export function createRouteBook(): RouteBook {
           needs,
           summary,
           schema: schema ?? {},
-          ...defined({ produces }),
+          ...defined({ onPage, produces }),
         })
       }
     },

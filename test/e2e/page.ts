@@ -1,6 +1,4 @@
 /** The page in a real Chromium: what it shows in each state, at two widths, dark and light, and what is left behind. */
-import { readFileSync } from 'node:fs'
-import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import type { Browser, Page } from 'playwright-core'
 import { chromium } from 'playwright-core'
@@ -14,21 +12,12 @@ import { createManualClock, type ManualClock } from '../fixtures/manual-clock.js
 import { setRenewalStage } from '../fixtures/renewal-stage.js'
 import { fillDisk, onSmallDisk, whyNoSmallDisk } from '../fixtures/small-disk.js'
 import { CHROMIUM, startChromium, whyNoChromium } from './fixtures/chromium.js'
+import { type Look, lookAt } from './fixtures/page-looks.js'
 
 t.setTimeout(300_000)
 
 const skip = whyNoChromium()
 const DOCUMENT = join(import.meta.dirname, '../../dist/page.json')
-const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
-/** Where the pictures are put, if anywhere. */
-const PICTURES = process.env.PAB_PICTURES
-const LOOKS = [
-  { width: 1280, colorScheme: 'light' },
-  { width: 1280, colorScheme: 'dark' },
-  { width: 360, colorScheme: 'light' },
-  { width: 360, colorScheme: 'dark' },
-] as const
-
 interface Stage {
   readonly broker: TestBroker
   readonly clock: ManualClock
@@ -41,7 +30,7 @@ async function openPage(t: Test, { broker, clock }: Stage, browser: Browser) {
     page: { ...broker.app.page, loadDocument: () => loadPageDocument(DOCUMENT) },
   })
   t.teardown(() => app.close(100))
-  return async (look: (typeof LOOKS)[number]): Promise<Page> => {
+  return async (look: Look): Promise<Page> => {
     const { width, colorScheme } = look
     const context = await browser.newContext({
       viewport: { width, height: 800 },
@@ -60,33 +49,6 @@ async function openPage(t: Test, { broker, clock }: Stage, browser: Browser) {
     t.equal(new URL(page.url()).hash, '', 'the link is gone from the address')
     return page
   }
-}
-
-/** Looks at the page in every size and colour; returns its text. */
-async function lookAt(t: Test, name: string, open: (look: (typeof LOOKS)[number]) => Promise<Page>) {
-  const texts: string[] = []
-  for (const look of LOOKS) {
-    const page = await open(look)
-    const title = `${name}, ${look.width} px, ${look.colorScheme}`
-    const main = page.getByRole('main')
-    await main.getByRole('heading', { name: 'Keys' }).waitFor()
-    await page.evaluate(AXE)
-    const findings: unknown = await page.evaluate(
-      '(async () => (await axe.run()).violations.map(({ id, nodes }) => [id, nodes.map(({ html }) => html)]))()',
-    )
-    t.same(findings, [], `${title}: axe finds nothing`)
-    const overflow = await page.evaluate(
-      'document.documentElement.scrollWidth - document.documentElement.clientWidth',
-    )
-    t.equal(overflow, 0, `${title}: nothing sticks out`)
-    if (PICTURES !== undefined) {
-      const file = `page-${name.replaceAll(' ', '-')}-${look.width}-${look.colorScheme}.png`
-      await page.screenshot({ path: join(PICTURES, file), fullPage: true })
-    }
-    texts.push((await main.textContent()) ?? '')
-    await page.close()
-  }
-  return texts
 }
 
 t.test('what the page shows', { skip }, async (t) => {

@@ -84,6 +84,7 @@ const RUN: Readonly<Record<string, string>> = {
   'token show': 'test/cli/limits.ts',
   'uninstall --purge': 'test/cli/uninstall.ts',
   'uninstall --purge --revoke': 'test/cli/uninstall.ts',
+  ui: 'test/cli/ui.ts',
   unlock: 'test/cli/commands.ts',
   'vault export': 'test/e2e/vault-transfer.ts',
   'vault import': 'test/e2e/vault-transfer.ts',

@@ -52,6 +52,7 @@ t.test(
       'dist/keychain-child.js',
       'dist/keytar/LICENSE.md',
       ...SYSTEMS.map((system) => `dist/keytar/${system}/keytar.node`),
+      'dist/page.json',
       'dist/peers.js',
       'dist/prefect-auth',
       'dist/prefect-authd',

@@ -49,6 +49,19 @@ t.test('liveness alone needs no token, and only what reads may be asked with one
   }
 })
 
+t.test('the page may ask for what docs/api.md says, and change nothing else', async (t) => {
+  const app = await buildApp(createFakeBroker().deps)
+  t.teardown(() => app.close())
+  const onPage = app.routes.filter((route) => route.onPage)
+  const names = onPage.map(({ method, url }) => `${method} ${url.replace(/:(\w+)/g, '{$1}')}`)
+  const [, listed = ''] = /^## The page\n([\s\S]*?)^### /m.exec(text) ?? []
+  t.same([...listed.matchAll(/`([A-Z]+ \/[^`]+)`/g)].map(([, name]) => name).sort(), names.sort())
+  t.same(
+    names.filter((name) => !name.startsWith('GET ')),
+    ['DELETE /v1/tokens/{id}', 'POST /v1/asks/{id}'],
+  )
+})
+
 t.test('the errors of every section are codes that there are', async (t) => {
   for (const [heading, section] of sections) {
     const [, errors = ''] = /^Errors: ([\s\S]*?)(?:\n\n|$)/m.exec(section) ?? []

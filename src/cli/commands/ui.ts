@@ -14,7 +14,7 @@ export function addUi(program: Command, start: Start): void {
     .option('--no-browser', 'print the link, open no browser')
     .addHelpText(
       'after',
-      '\nThe link works once, within a minute; the page closes ten minutes after its last use.\nFrom another machine: ssh -L PORT:127.0.0.1:PORT HOST, with the port in the link.',
+      '\nThe link works once, within a minute; the page closes ten minutes after its last use.\nFrom another machine: ssh -L PORT:127.0.0.1:PORT HOST, with the port of the link, then ask for a new one.',
     )
     .action((options: UiOptions) => start('ui', options, (session) => showPage(session, options)))
 }
@@ -31,5 +31,10 @@ async function showPage(session: Session, { browser }: UiOptions): Promise<void>
     return
   }
   session.answer(link, () => printable(link.url))
-  session.say(`Open it in a browser on this machine, once, before ${formatTime(link.expires_at)} UTC`)
+  session.say(`Open it once, before ${formatTime(link.expires_at)} UTC, in a browser on this machine`)
+  const { port } = new URL(link.url)
+  if (env.SSH_CONNECTION)
+    session.say(
+      `From where you connect: ssh -L ${port}:127.0.0.1:${port} HOST; after that, prefect-auth ui prints a new link with the same port`,
+    )
 }

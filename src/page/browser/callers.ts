@@ -5,6 +5,10 @@ import type { TokenList, TokenView } from '../../wire/tokens.js'
 import { h } from './dom.js'
 
 type Traffic = Status['proxy'][number]
+interface Refused {
+  readonly operation: string
+  readonly count: number
+}
 
 interface Shown {
   /** Epoch ms. */
@@ -42,7 +46,8 @@ export function showCallers({ proxy }: Status, { tokens }: TokenList, shown: Sho
 
 function showToken(token: TokenView, traffic: readonly Traffic[], shown: Shown): HTMLElement {
   const { now } = shown
-  const refused = traffic.flatMap((one) => one.refused ?? [])
+  // Those of the token outlive a restart.
+  const refused: readonly Refused[] = token.refused ?? traffic.flatMap((one) => one.refused ?? [])
   return h(
     'article',
     { class: `box${token.parked_at === undefined ? '' : ' warn'}` },
@@ -57,6 +62,7 @@ function showToken(token: TokenView, traffic: readonly Traffic[], shown: Shown):
       {},
       `${describeUse(token, now)} ${traffic.length === 0 ? '' : `${describeTraffic(traffic, now)}.`}`,
     ),
+    token.power === 'proxy' ? h('p', {}, describeLimits(token)) : undefined,
     token.parked_at === undefined
       ? undefined
       : h(
@@ -68,6 +74,15 @@ function showToken(token: TokenView, traffic: readonly Traffic[], shown: Shown):
     refused.length === 0 ? undefined : showRefused(token.id, refused),
     revokeButton(token, shown),
   )
+}
+
+/** `Policy read, with 1 more operation. Asks before every write.` */
+function describeLimits({ may, allow = [], deny = [], ask }: TokenView): string {
+  const more = allow.length === 0 ? '' : `, with ${counted(allow.length, 'more operation')}`
+  const less = deny.length === 0 ? '' : `, without ${counted(deny.length, 'operation')}`
+  const policy = `${may === undefined ? 'No policy' : `Policy ${may}`}${more}${less}.`
+  if (ask === undefined) return policy
+  return `${policy} Asks before ${ask === 'all' ? 'every request' : 'every write'}.`
 }
 
 function describeUse({ last_used_at, expires_at }: TokenView, now: number): string {
@@ -84,13 +99,15 @@ function describeTraffic(traffic: readonly Traffic[], now: number): string {
   return `${counted(requests, 'request')}${last === undefined ? '' : `, the last ${formatRelative(last, now)}`}`
 }
 
-function showRefused(id: string, refused: NonNullable<Traffic['refused']>): HTMLElement {
+function showRefused(id: string, refused: readonly Refused[]): HTMLElement {
   const count = refused.reduce((sum, one) => sum + one.count, 0)
   return h(
     'details',
     { id: `refused-${id}` },
     h('summary', { 'data-focus': `refused-${id}` }, `${counted(count, 'request')} refused`),
-    ...refused.map((one) => h('p', {}, h('code', {}, printable(one.operation)), ` ${one.count} times`)),
+    ...refused.map((one) =>
+      h('p', {}, h('code', {}, printable(one.operation)), one.count === 1 ? ' once' : ` ${one.count} times`),
+    ),
   )
 }
 

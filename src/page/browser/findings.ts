@@ -4,7 +4,10 @@ import type { Doctor, Status } from '../../wire/status.js'
 import { h } from './dom.js'
 
 export function showFindings({ notices, profiles }: Status, { checks }: Doctor): readonly HTMLElement[] {
-  const told = [...notices, ...profiles.flatMap((profile) => profile.notices)]
+  // Questions have their own section.
+  const told = [...notices, ...profiles.flatMap((profile) => profile.notices)].filter(
+    (notice) => !notice.endsWith(': prefect-auth asks'),
+  )
   const all = checks.filter(({ verdict }) => verdict === 'problem' || verdict === 'warning')
   // Two checks may find the same.
   const wrong = [...new Map(all.map((check) => [check.finding, check])).values()]
