@@ -4,6 +4,7 @@ import type { Socket } from 'node:net'
 import { BrokerError } from '../base/errors.js'
 import type { Events } from '../base/events.js'
 import type { FindCaller } from '../os/callers.js'
+import type { Peer } from '../os/peer.js'
 import type { FindPeer } from '../os/peer-finder.js'
 import { WEBSOCKETS } from '../policy/operations.js'
 import type { Visit } from '../proxy/admission.js'
@@ -12,6 +13,7 @@ import type { ReadUpstream } from '../proxy/upstream-read.js'
 import { type Clock, SECOND_MS, sleep, type Timer } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
+import type { JobProcess } from '../tokens/tokens.js'
 import type { Answerer, AskFacts, Asks } from './asks.js'
 import { type Answer, type AskVerdict, createBook, type Question } from './book.js'
 import { createElapsed } from './elapsed.js'
@@ -54,6 +56,8 @@ interface DeskParts {
   /** For people, where the system tells nothing else. */
   readonly findCaller: FindCaller
   readonly judge: Judge
+  /** The first process of a job; `undefined` if it has ended, or cannot be told. */
+  readonly findJob: (job: JobProcess) => Promise<Peer | undefined>
   /** Profiles whose tokens ask before every write. */
   readonly profiles: readonly string[]
 }
@@ -81,6 +85,7 @@ export function createDesk(parts: DeskParts): Desk {
   const describe = (request: AskedRequest, visit: Visit, socket: Socket) => (id: number) => {
     const witness = createWitness(parts)
     witness.see(socket)
+    if (visit.token?.jobProcess !== undefined) witness.addRoot(parts.findJob(visit.token.jobProcess))
     const details: Details = {
       request,
       witness,

@@ -37,6 +37,10 @@ export function createAppParts(parts: BrokerParts, core: Core, features: Feature
   const { findPeer, findCaller, judge } = parts
   const desk = createDesk({
     ...{ clock, events, findPeer, findCaller, judge },
+    findJob: async ({ pid, process }) => {
+      const found = await parts.look({ pid })
+      return (await parts.identifyProcess(pid)) === process ? found : undefined
+    },
     random: parts.random,
     log: log.child({ part: 'asks' }),
     read: createUpstreamRead({

@@ -9,7 +9,7 @@ import type { ShareSettings, Shares } from '../config/shares.js'
 import { itemsInUse } from '../keys/ledger.js'
 import type { OpenCallback } from '../login/callback.js'
 import { createFindCaller, type FindCaller } from '../os/callers.js'
-import { createFindPeer, createLook, type FindPeer } from '../os/peer-finder.js'
+import { createFindPeer, createLook, type FindPeer, type Look } from '../os/peer-finder.js'
 import { ensurePrivateDirectory } from '../os/private-files.js'
 import { createProcessIdentifier } from '../os/proc.js'
 import type { PageDocument } from '../page/document.js'
@@ -122,6 +122,8 @@ export interface BrokerParts {
   readonly loadPage: () => Promise<PageDocument>
   /** The process at the other end of a connection, with its ancestors. */
   readonly findPeer: FindPeer
+  /** As `findPeer`, for whatever may be asked. */
+  readonly look: Look
   /** Whose yes counts. */
   readonly judge: Judge
   /** When systemd starts the daemon again, epoch ms; `undefined`: never. */
@@ -183,6 +185,7 @@ export async function openParts(
     onServerDate: (url, serverAt, receivedAt) => times.of(url).note(serverAt, receivedAt),
   })
   const peers = { clock, platform: host.platform, helper: paths.peers, uid: host.uid }
+  const look = createLook(peers)
   return {
     settings,
     facts: { version, pid: host.pid, node: host.node, stateDir, ...defined({ configFile, isOnDemand }) },
@@ -208,9 +211,10 @@ export async function openParts(
     notify: createDesktopNotifier({ platform: host.platform, env, clock, log }),
     identifyProcess: createProcessIdentifier({ clock, platform: host.platform }),
     askDesktop: createAskDesktop({
-      ...{ uid: host.uid, clock, log, look: createLook(peers) },
+      ...{ uid: host.uid, clock, log, look },
       findBus: () => findSessionBus(env),
     }),
+    look,
     findPeer: createFindPeer(peers),
     judge: options.judge ?? judge,
     findCaller: createFindCaller({ clock, platform: host.platform, helper: paths.callers, uid: host.uid }),
