@@ -66,7 +66,8 @@ t.test('passes job variables without a template, and templates elsewhere', async
     '{}',
     '[]',
     under(null),
-    under({ env: { A: '{"a":{"b":1}}', B: '}}', C: '{ {' }, n: Number.POSITIVE_INFINITY, ref: '$ref' }),
+    '{"job_variables":{"n":1e400}}',
+    under({ env: { A: '{"a":{"b":1}}', B: '}}', C: '{ {' }, n: 1.5, ref: '$ref' }),
     JSON.stringify({ parameters: { text: TEMPLATE, $ref: 'x' }, job_variables: { image: 'x' } }),
     '{"job_variables":{"a":"\\\\u007b\\\\u007b"}}',
   ]
