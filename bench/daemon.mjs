@@ -59,7 +59,7 @@ export async function startAt({ launcher, env: own, socket }, everyMs = 20) {
 export async function settle(place) {
   const first = await startAt(place)
   await ask(place.socket, '/v1/credentials')
-  await sleep(isQuick ? 11_000 : 15_000)
+  await sleep(isQuick ? 11_000 : 20_000)
   await stop(first)
 }
 

@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { askAgain, startOidcAgent, startOpenBao, startSshAgent } from './agents.mjs'
-import { makePlace, oneProfile, settle, startAt } from './daemon.mjs'
+import { makePlace, oneProfile, startAt, startDaemon } from './daemon.mjs'
 import { ask, compileGo, env, freePort, home, isQuick, memory, note, start, untilAnswers } from './lib.mjs'
 import { caddy } from './proxies.mjs'
 
@@ -12,17 +12,15 @@ const SETTLE_MS = isQuick ? 3_000 : 15_000
 const SECONDS = isQuick ? 5 : 60
 
 export async function measureIdle(samples) {
-  const [later, first, more] = ['later', 'first', 'more'].map((name) =>
-    makePlace(`idle-${name}`, oneProfile()),
-  )
-  await settle(later)
+  const later = await startDaemon()
   const peers = await startPeers()
-  const ours = {}
-  for (const [id, place, paths] of [
-    ['idle', later, ['/v1/credentials']],
-    ['idle-first', first, ['/v1/credentials']],
-    ['idle-more', more, ['/v1/credentials', '/v1/status']],
+  const ours = { idle: later.pid }
+  await ask(later.socket, '/v1/credentials')
+  for (const [id, paths] of [
+    ['idle-first', ['/v1/credentials']],
+    ['idle-more', ['/v1/credentials', '/v1/status']],
   ]) {
+    const place = makePlace(id, oneProfile(), { env: { PREFECT_AUTH_PORT: '0' } })
     ours[id] = (await startAt(place)).pid
     for (const path of paths) await ask(place.socket, path)
   }

@@ -12,7 +12,7 @@ export { median } from './render.mjs'
 
 /** Two minutes instead of ten, to see that all of it works: such figures mean nothing. */
 export const isQuick = process.argv.includes('--quick')
-export const ROUNDS = Number(process.env.ROUNDS ?? (isQuick ? 1 : 3))
+export const ROUNDS = Number(process.env.ROUNDS ?? (isQuick ? 1 : 5))
 /** Programs that compile while they run, and are measured as they are after hours. */
 export const WARM_UP_S = Number(process.env.WARM_UP ?? (isQuick ? 1 : 12))
 export const MB = 1_000_000
@@ -49,6 +49,9 @@ export async function cleanUp() {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup()
   rmSync(home, { recursive: true, force: true })
 }
+
+for (const signal of ['SIGINT', 'SIGTERM'])
+  process.once(signal, () => cleanUp().finally(() => process.exit(130)))
 
 /** What all of them print on stderr: shown if something goes wrong. */
 export const stderrLog = join(home, 'stderr.log')

@@ -100,14 +100,14 @@ export async function measureProxied(samples) {
 }
 
 async function measureOne(target, samples) {
-  const { rate, cpu } = postLoad(target, isQuick ? 1 : 3)
-  const transfers = isQuick ? 3 : 15
+  const { rate, cpu } = postLoad(target, isQuick ? 1 : 2)
+  const transfers = isQuick ? 3 : 10
   note(samples, 'post', target.name, cpu)
   note(samples, 'rate', target.name, rate)
   note(samples, 'down', target.name, await perMegabyte(target, down, transfers))
   note(samples, 'up', target.name, await perMegabyte(target, up, transfers))
   if (target.name !== 'reply-from') {
     await perMessage(target, isQuick ? 5 : 30)
-    note(samples, 'message', target.name, await perMessage(target, isQuick ? 10 : 80))
+    note(samples, 'message', target.name, await perMessage(target, isQuick ? 10 : 60))
   }
 }

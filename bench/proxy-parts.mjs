@@ -54,7 +54,7 @@ export function postLoad({ pid, base, token }, seconds, flags = ['-c', '16']) {
   const output = execFileSync(
     'h2load',
     [
-      ...['--h1', '-D', String(seconds), ...flags, '-t', '1', '-d', smallFile],
+      ...['--h1', '-D', String(Math.ceil(seconds)), ...flags, '-t', '1', '-d', smallFile],
       ...['-H', 'content-type: application/json', '-H', `authorization: Bearer ${token}`],
       `${base}/flow_runs/filter`,
     ],

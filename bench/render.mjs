@@ -63,15 +63,37 @@ const LONGEST = WIDTH - LEFT - 130
 
 const inXml = (text) => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('`', '')
 
+/** At commas, as a line has room for. */
+function wrap(text) {
+  const lines = ['']
+  for (const word of text.split(/(?<=[,;]) /)) {
+    const line = `${lines.at(-1)} ${word}`.trim()
+    if (line.length > 120) lines.push(word)
+    else lines[lines.length - 1] = line
+  }
+  return lines
+}
+
 /** Bars of the rows that are drawn, ours first; `about` says when, where and with what it was measured. */
 export function renderPicture(samples, about) {
-  let y = 52
+  let y = 16
   const parts = []
   const text = (x, at, words, more = '') =>
     parts.push(`<text x="${x}" y="${at}"${more}>${inXml(words)}</text>`)
+  text(
+    0,
+    y,
+    'prefect-auth and what could run instead (shorter is better, unless it says otherwise)',
+    ' class="title"',
+  )
+  for (const line of about.flatMap(wrap)) {
+    y += 15
+    text(0, y, line)
+  }
+  y += 24
   for (const row of ROWS.filter(({ isDrawn }) => isDrawn)) {
     const { value, others, what, unit, isMoreBetter } = figuresOf(row, samples[row.id])
-    const bars = [{ name: 'prefect-authd', value, isOurs: true }, ...others]
+    const bars = [{ name: 'prefect-auth', value, isOurs: true }, ...others]
     const longest = Math.max(...bars.map((bar) => bar.value))
     const title = what === 'the same' ? ROWS[ROWS.indexOf(row) - 1].what : what
     text(0, y, `${title}, ${unit}${isMoreBetter ? ' (more is better)' : ''}`, ' class="title"')
@@ -91,14 +113,12 @@ export function renderPicture(samples, about) {
     }
     y += 22
   }
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="-12 0 ${WIDTH + 24} ${y + 6}" role="img" aria-label="prefect-authd beside its peers">
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="-12 0 ${WIDTH + 24} ${y + 6}" role="img" aria-label="prefect-auth beside its peers">
 <style>
 svg { color: #1f2328; font: 11px system-ui, sans-serif }
 @media (prefers-color-scheme: dark) { svg { color: #e6edf3 } }
 text, .theirs { fill: currentColor } .theirs { opacity: .35 } .ours { fill: #2f81f7 } .title { font-weight: 600 }
 </style>
-<text x="0" y="16" class="title">prefect-authd and what could run instead</text>
-<text x="0" y="31">${inXml(about)}</text>
 ${parts.join('\n')}
 </svg>
 `

@@ -32,7 +32,7 @@ export async function measureRequests(samples) {
   for (let round = 0; round < ROUNDS; round += 1) {
     for (const { id, door, flags, agents } of rows) {
       for (const server of servers)
-        note(samples, id, server.name, perRequest(server, door, flags, isQuick ? 0.5 : 2))
+        note(samples, id, server.name, perRequest(server, door, flags, isQuick ? 0.5 : 1))
       for (const agent of others.filter(({ name }) => agents.includes(name)))
         note(samples, id, agent.name, await perAnswer(agent, id === 'each'))
     }
@@ -56,7 +56,7 @@ function perRequest({ pids, doors, path, headers = [] }, door, flags, seconds) {
 
 /** The same for a protocol of its own. One that closes after each answer is asked on a connection each anyway. */
 async function perAnswer(agent, isEach) {
-  const count = isQuick ? 300 : 5000
+  const count = isQuick ? 300 : 2000
   const before = cpuOf(...agent.pids)
   await askAgain(agent, count, isEach)
   return (cpuOf(...agent.pids) - before) / count

@@ -1,10 +1,10 @@
 // `node bench/run.mjs --table [GROUP]…` after `npm run build`: the shipped daemon and commands beside their peers and a
 // ceiling, in one run. --quick to see that it works, --svg FILE for the picture, --readme to put both where they are shown.
 import { execFileSync, spawnSync } from 'node:child_process'
-import { accessSync, readFileSync, writeFileSync } from 'node:fs'
+import { accessSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { bench, cleanUp, isQuick, load, machine, peersDir, say, stderrLog } from './lib.mjs'
+import { bench, cleanUp, home, isQuick, load, machine, peersDir, say, stderrLog } from './lib.mjs'
 import { renderPicture, renderTable } from './render.mjs'
 import { GROUPS, ROWS } from './rows.mjs'
 
@@ -74,6 +74,7 @@ function versions() {
 }
 
 function fail(text, code) {
+  rmSync(home, { recursive: true, force: true })
   process.stderr.write(`${text}\n`)
   process.exit(code)
 }
@@ -137,4 +138,4 @@ const peers = versions()
 const text = `${about}.\n${peers}.\n\n${table}\n`
 say(text)
 if (readme) writeReadme(`${about}.\n${peers}.\n\n${table}`)
-if (svg !== undefined) writeFileSync(svg, renderPicture(samples, about))
+if (svg !== undefined) writeFileSync(svg, renderPicture(samples, [about, peers]))
