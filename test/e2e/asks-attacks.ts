@@ -102,8 +102,14 @@ say 'passed' "$(sort asker.err | uniq -c | tr '\\n' ' ')"
 
 const INSTALLED = 'start_daemon() { prefect-auth service install >install.txt 2>&1 || cat install.txt >&2; }'
 
-/** `isNaive`: without the defence, to see that the attacks would succeed. */
-const PLACES: readonly { readonly where: string; readonly start: string; readonly isNaive?: boolean }[] = [
+interface Place {
+  readonly where: string
+  readonly start: string
+  /** Without the defence, to see that the attacks would succeed. */
+  readonly isNaive?: boolean
+}
+
+const PLACES: readonly Place[] = [
   { where: 'a plain process', start: started('prefect-authd') },
   { where: 'the sandboxed service', start: INSTALLED },
   {
@@ -123,13 +129,13 @@ function said({ stdout }: Session): ReadonlyMap<string, string> {
 
 const ALLOWED = /"answer":"yes"|^Allowed \(\d+\): create variable mine in prefect\//
 
-async function tryAll(t: Test, { start, isNaive = false }: (typeof PLACES)[number]): Promise<void> {
-  const BEFORE = `KEYS=${keys} ${fixture('../fixtures/owner-logins.sh')} >/dev/null 2>${keys}/owner.err &`
-  const session = await runSession(home, `${start}\n${OWNER}`, { BEFORE }, 200_000)
+async function tryAll(t: Test, { start, isNaive = false }: Place): Promise<void> {
+  const BEFORE = `KEYS=${keys} ${fixture('../fixtures/owner-logins.sh')} >/dev/null 2>>${keys}/owner.err &`
+  // One after the other: the servers of tmux have their sockets in /tmp, which all sessions share.
+  const session = await runSession(home, `${start}\n${OWNER}`, { BEFORE }, 300_000)
   const outcomes = said(session)
-
   // The plan fails a session that ended too early: without it, no outcomes are no failures.
-  t.plan(table.length + 7)
+  t.plan(table.length + 8)
   t.equal(session.code, 0, JSON.stringify(session.stderr.slice(-2000)))
   for (const [attack, reason, fools] of table) {
     const isRefused = !isNaive || !fools
@@ -145,10 +151,12 @@ async function tryAll(t: Test, { start, isNaive = false }: (typeof PLACES)[numbe
   t.match(outcomes.get('older terminal'), ALLOWED)
   t.match(outcomes.get('newer terminal'), isNaive ? ALLOWED : /this terminal was opened after/)
   t.match(outcomes.get('the button'), /"action":"ask_accepted"/)
+  // The simulator has nothing to create it in.
+  const passed = isNaive ? table.filter(([, , fools]) => fools).length + 5 : 4
+  t.match(outcomes.get('passed'), `${passed} 404 `, 'each yes lets one request pass')
 }
 
 t.setTimeout(800_000)
-t.jobs = 3
 for (const place of PLACES) {
   t.test(
     `with the daemon as ${place.where}, ${place.isNaive ? 'nearly all attacks succeed' : "only the owner's answers count"}`,
