@@ -1,28 +1,41 @@
-// What the benchmarks share: a home with a key in it, the shipped daemon, an nginx constant, C yardsticks, rows of a table.
+// What the benchmarks share: a home that goes away, processes that end with us, their CPU and memory, programs to compile.
 import { execFileSync, spawn } from 'node:child_process'
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { request } from 'node:http'
-import { tmpdir } from 'node:os'
+import { createServer } from 'node:net'
+import { cpus, homedir, loadavg, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 
-export const ROUNDS = Number(process.env.ROUNDS ?? 5)
-/** What the launcher of the service gives to Node. */
-export const FLAGS = ['--max-semi-space-size=1']
+export { median } from './render.mjs'
+
+/** Two minutes instead of ten, to see that all of it works: such figures mean nothing. */
+export const isQuick = process.argv.includes('--quick')
+export const ROUNDS = Number(process.env.ROUNDS ?? (isQuick ? 1 : 5))
+/** Programs that compile while they run, and are measured as they are after hours. */
+export const WARM_UP_S = Number(process.env.WARM_UP ?? (isQuick ? 1 : 12))
+export const MB = 1_000_000
 export const bench = fileURLToPath(new URL('.', import.meta.url))
 export const dist = fileURLToPath(new URL('../dist/', import.meta.url))
+/** Where peers.sh puts what is no Debian package. */
+export const peersDir = process.env.PAB_BENCH_DIR ?? join(homedir(), '.cache', 'prefect-auth-broker-bench')
 export const home = mkdtempSync(join(tmpdir(), 'pab-bench-'))
 chmodSync(home, 0o700)
-export const socket = join(home, 'authd.sock')
-export const env = {
-  ...process.env,
-  HOME: home,
-  PREFECT_AUTH_SOCKET: socket,
-  PREFECT_AUTH_STATE_DIR: join(home, 'state'),
+export const env = { ...process.env, HOME: home }
+for (const name of Object.keys(env)) {
+  // With a certificate bundle in it, every start of Node parses it. What is the caller's own decides nothing here.
+  if (name === 'NODE_EXTRA_CA_CERTS' || name.startsWith('PREFECT_') || name.startsWith('XDG_'))
+    delete env[name]
 }
-// With a certificate bundle in it, every start of Node parses it.
-delete env.NODE_EXTRA_CA_CERTS
+
+export const say = (text) => process.stdout.write(`${text}\n`)
+export const load = () =>
+  loadavg()
+    .map((each) => each.toFixed(1))
+    .join(' ')
+export const machine = () =>
+  `${cpus().length} cores (${cpus()[0]?.model.trim() ?? 'unknown'}), Linux, Node ${process.versions.node}`
 
 const cleanups = []
 
@@ -31,64 +44,107 @@ export function atEnd(cleanup) {
   cleanups.push(cleanup)
 }
 
+/** Ends everything that was started, and removes its home. */
 export async function cleanUp() {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup()
   rmSync(home, { recursive: true, force: true })
 }
 
-/** `letter` makes it another key. */
-export function writeProfile(letter) {
-  mkdirSync(join(home, '.prefect'), { recursive: true })
-  const id = (digit) => `${digit.repeat(8)}-0000-4000-8000-${digit.repeat(12)}`
-  writeFileSync(
-    join(home, '.prefect', 'profiles.toml'),
-    `active = "cloud"\n[profiles.cloud]\nPREFECT_API_URL = "https://api.prefect.cloud/api/accounts/${id('0')}/workspaces/${id('1')}"\nPREFECT_API_KEY = "pnu_${letter.repeat(36)}"\n`,
-    { mode: 0o600 },
-  )
+for (const signal of ['SIGINT', 'SIGTERM'])
+  process.once(signal, () => cleanUp().finally(() => process.exit(130)))
+
+/** What all of them print on stderr: shown if something goes wrong. */
+export const stderrLog = join(home, 'stderr.log')
+const stderrFile = openSync(stderrLog, 'a', 0o600)
+
+/** A process that ends with us; what it prints on stdout can be read, or is dropped. */
+export function start(program, args, { env: own = env, stdin = 'ignore', stdout = 'ignore' } = {}) {
+  const child = spawn(program, args, { env: own, stdio: [stdin, stdout, stderrFile] })
+  atEnd(() => stop(child))
+  return child
 }
 
-export const median = (numbers) => numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)]
-
-/** The median of the ratios, pair by pair: what slows both down falls out. */
-export const medianRatio = (ours, theirs) => median(ours.map((value, index) => value / theirs[index]))
-
-export const say = (text) => process.stdout.write(`${text}\n`)
-
-export function heading() {
-  say('| what | ours | yardstick | ratio | goal |\n|---|---|---|---|---|')
+export async function stop(child) {
+  if (child.exitCode !== null || child.signalCode !== null) return
+  const ended = new Promise((resolve) => child.once('exit', resolve))
+  child.kill('SIGTERM')
+  await ended
 }
 
-export function row(what, ours, yardstick, ratio, goal) {
-  say(
-    `| ${what} | ${ours} | ${yardstick} | ${ratio === undefined ? '–' : `${ratio.toFixed(2)}x`} | ${goal} |`,
-  )
+export async function freePort() {
+  const server = createServer().listen(0, '127.0.0.1')
+  await new Promise((resolve) => server.once('listening', resolve))
+  const { port } = server.address()
+  await new Promise((resolve) => server.close(resolve))
+  return port
 }
 
-/** A program that is there, or nothing. */
-export function find(program) {
-  try {
-    return execFileSync('sh', ['-c', `command -v ${program}`], { encoding: 'utf8' }).trim()
-  } catch {
-    return undefined
+/** Microseconds of CPU that all threads of these processes have used. */
+export function cpuOf(...pids) {
+  let ns = 0
+  for (const pid of pids) {
+    for (const thread of readdirSync(`/proc/${pid}/task`))
+      ns += Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ')[0])
   }
+  return ns / 1000
+}
+
+/** MB of these processes. */
+export function memory(...pids) {
+  const sum = { rss: 0, privateDirty: 0 }
+  for (const pid of pids) {
+    const rollup = readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8')
+    const mb = (name) => Number(new RegExp(`^${name}: +(\\d+)`, 'm').exec(rollup)?.[1] ?? 0) / 1024
+    sum.rss += mb('Rss')
+    sum.privateDirty += mb('Private_Dirty')
+  }
+  return sum
 }
 
 const compiled = new Map()
 
-/** A C program of ours, compiled on the spot. */
-export function compile(name) {
+function compileWith(name, make) {
   if (!compiled.has(name)) {
-    execFileSync('cc', ['-O2', '-w', '-o', join(home, name), join(bench, 'c', `${name}.c`)])
+    make(join(home, name))
     compiled.set(name, join(home, name))
   }
   return compiled.get(name)
 }
 
-/** One answer over a unix socket, or its refusal. */
-export function ask(path, target = '/livez') {
+/** A C program of ours, compiled on the spot; and one in Go. */
+export const compile = (name) =>
+  compileWith(name, (out) => execFileSync('cc', ['-O2', '-w', '-o', out, join(bench, 'c', `${name}.c`)]))
+export const compileGo = (name) =>
+  compileWith(`go-${name}`, (out) =>
+    // The caller's HOME: Go keeps its builds there.
+    execFileSync('go', ['build', '-o', out, join(bench, `${name}.go`)], { env: process.env }),
+  )
+
+/** A secret for a listener on this machine. */
+export const certificate = join(home, 'cert.pem')
+export const secret = join(home, 'key.pem')
+let isCertified = false
+export function makeCertificate() {
+  if (isCertified) return
+  isCertified = true
+  execFileSync(
+    'openssl',
+    [
+      ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2'],
+      ...['-subj', '/CN=localhost', '-addext', 'subjectAltName=IP:127.0.0.1,DNS:localhost'],
+      ...['-keyout', secret, '-out', certificate],
+    ],
+    { stdio: 'ignore' },
+  )
+}
+
+/** One answer over a unix socket or from `http://127.0.0.1:PORT`, or its refusal. */
+export function ask(where, target = '/livez') {
   return new Promise((resolve, reject) => {
     // No connection is left behind: it would have to be watched over.
-    const options = { socketPath: path, path: target, headers: { host: 'authd' }, agent: false }
+    const options = where.startsWith('/')
+      ? { socketPath: where, path: target, headers: { host: 'authd' }, agent: false }
+      : { port: new URL(where).port, host: '127.0.0.1', path: target, agent: false }
     const call = request(options, (response) => {
       let text = ''
       response.on('data', (chunk) => {
@@ -101,67 +157,20 @@ export function ask(path, target = '/livez') {
   })
 }
 
-async function untilAnswers(path) {
+export async function untilAnswers(where, everyMs = 20) {
   for (let tries = 0; ; tries += 1) {
     try {
-      return await ask(path)
+      return await ask(where)
     } catch (error) {
-      if (tries > 500) throw error
-      await sleep(20)
+      if (tries * everyMs > 60_000) throw error
+      await sleep(everyMs)
     }
   }
 }
 
-export async function stop(child) {
-  if (child.exitCode !== null || child.signalCode !== null) return
-  const ended = new Promise((resolve) => child.once('exit', resolve))
-  child.kill('SIGTERM')
-  await ended
-}
-
-let daemon
-
-/** The one daemon of this run, with a key to give out. It has settled: its code cache is written. */
-export async function startDaemon() {
-  if (daemon !== undefined) return daemon
-  writeProfile('x')
-  const start = async () => {
-    const child = spawn(process.execPath, [...FLAGS, join(dist, 'authd.js'), ...DAEMON_FLAGS], {
-      env: { ...env, PREFECT_AUTH_PORT: '0' },
-      stdio: 'ignore',
-    })
-    await untilAnswers(socket)
-    return child
-  }
-  const first = await start()
-  await sleep(12_000)
-  await stop(first)
-  daemon = await start()
-  atEnd(() => stop(daemon))
-  return daemon
-}
-
-export const DAEMON_FLAGS = ['--vault-backend=file', '--log-level=error']
-
-let nginx
-
-/** Answers every request with 700 bytes, on a unix socket and a TCP port. */
-export async function startNginx(port) {
-  if (nginx !== undefined) return
-  writeFileSync(
-    join(home, 'nginx.conf'),
-    `daemon off; master_process off; pid ${home}/nginx.pid; error_log /dev/null;
-events { worker_connections 4096; }
-http { access_log off; keepalive_requests 1000000000; client_body_temp_path ${home}/b; proxy_temp_path ${home}/p; fastcgi_temp_path ${home}/f; uwsgi_temp_path ${home}/u; scgi_temp_path ${home}/s;
-server { listen unix:${home}/nginx.sock; listen 127.0.0.1:${port}; location / { default_type application/json; return 200 '${'x'.repeat(700)}'; } } }\n`,
-  )
-  nginx = spawn('nginx', ['-c', join(home, 'nginx.conf'), '-p', home], { stdio: 'ignore' })
-  atEnd(() => stop(nginx))
-  await untilAnswers(join(home, 'nginx.sock'))
-}
-
-export function memory(pid) {
-  const rollup = readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8')
-  const mb = (name) => Number(new RegExp(`^${name}: +(\\d+)`, 'm').exec(rollup)?.[1] ?? 0) / 1024
-  return { rss: mb('Rss'), privateDirty: mb('Private_Dirty') }
+/** Adds a value to the samples of a row, by who it is of. */
+export function note(samples, id, name, value) {
+  samples[id] ??= {}
+  samples[id][name] ??= []
+  samples[id][name].push(value)
 }

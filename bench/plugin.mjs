@@ -1,26 +1,27 @@
-// What the plugin costs a Python: `import prefect` with and without it, in turn, and a Python that imports nothing.
+// `node bench/plugin.mjs` after `npm run build`: what the plugin costs a Python, `import prefect` with and without it, in turn, and a Python that imports nothing.
 import { execFileSync } from 'node:child_process'
 import { existsSync, readdirSync, writeFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { compile, dist, env, home, ROUNDS, row, startDaemon } from './lib.mjs'
+import { startDaemon } from './daemon.mjs'
+import { cleanUp, compile, dist, home, load, say } from './lib.mjs'
 
 const PREFECT =
   process.env.PAB_PREFECT3 ??
   join(homedir(), '.cache', 'prefect-auth-broker-ci', 'prefect3', 'bin', 'prefect')
 
-export async function measurePlugin() {
+async function measurePlugin() {
   if (!existsSync(PREFECT)) throw new Error(`no Prefect at ${PREFECT} (.ci/setup, or PAB_PREFECT3)`)
-  await startDaemon()
+  const { env } = await startDaemon()
   const [plain, ours, early] = ['plain', 'ours', 'early'].map(makeEnvironment)
-  integrate(ours)
-  integrate(early, '--early')
+  integrate(env, ours)
+  integrate(env, early, '--early')
   const file = join(home, 'plugin.txt')
   const modules = { prefect: 'import_prefect.py', nothing: 'nothing.py' }
   writeFileSync(join(home, modules.prefect), 'import prefect\n')
   writeFileSync(join(home, modules.nothing), 'pass\n')
   for (const [what, script, rounds] of [
-    ['import prefect', modules.prefect, Math.max(ROUNDS, 11)],
+    ['import prefect', modules.prefect, 11],
     ['a Python that imports nothing', modules.nothing, 60],
   ]) {
     const commands = Object.entries({ plain, ours, early }).map(
@@ -35,7 +36,9 @@ export async function measurePlugin() {
     ]) {
       if (times[name].bad > 0) throw new Error(`${what}, ${label}: failed ${times[name].bad} times`)
       const show = ({ ms, cpu }) => `${ms.toFixed(1)} (CPU ${cpu.toFixed(1)})`
-      row(`${what}, ${label}, ms`, show(times[name]), `plain ${show(times.plain)}`, times[name].ratio, '–')
+      say(
+        `| ${what}, ${label} | ${show(times[name])} | ${show(times.plain)} | ${times[name].ratio.toFixed(2)}x |`,
+      )
     }
   }
 }
@@ -57,6 +60,14 @@ function makeEnvironment(name) {
   return prefix
 }
 
-function integrate(prefix, ...more) {
+function integrate(env, prefix, ...more) {
   execFileSync(process.execPath, [join(dist, 'auth.js'), 'integrate', '--python', prefix, ...more], { env })
+}
+
+try {
+  say('| what | ms | without the plugin | ratio |\n|---|---|---|---|')
+  await measurePlugin()
+  say(`\nload ${load()} at the end`)
+} finally {
+  await cleanUp()
 }

@@ -1,17 +1,7 @@
 // CPU per proxied request with and without a policy, in pairs: `node bench/policy.mjs` after `npm run build`. Needs what bench/proxy.mjs
 // needs, without nginx. One daemon, two tokens, measured in turn; prints the median of the ratios. Goal: at most 3 % more.
-import {
-  cleanUp,
-  load,
-  median,
-  postLoad,
-  ROUNDS,
-  say,
-  sayMachine,
-  startOurs,
-  startUpstream,
-  WARM_UP_S,
-} from './proxy-parts.mjs'
+import { cleanUp, load, machine, median, ROUNDS, say, WARM_UP_S } from './lib.mjs'
+import { postLoad, startOurs, startUpstream } from './proxy-parts.mjs'
 
 const SECONDS = Number(process.env.SECONDS ?? 3)
 
@@ -20,7 +10,7 @@ try {
   const limited = ['--name', 'limited', '--power', 'proxy', '--may', 'read']
   const free = { ...ours, token: ours.cli('token', 'create', '--name', 'free', '--power', 'proxy') }
   const ruled = { ...ours, token: ours.cli('token', 'create', ...limited) }
-  sayMachine()
+  say(`${machine()}, load ${load()} at the start, ${ROUNDS} rounds\n`)
   for (const target of [free, ruled]) postLoad(target, WARM_UP_S / 2)
   const pairs = []
   for (let round = 0; round < ROUNDS; round += 1) {

@@ -6,16 +6,14 @@ import {
   cleanUp,
   freePort,
   load,
+  machine,
   median,
-  postLoad,
   ROUNDS,
   say,
-  sayMachine,
   secret,
-  startOurs,
-  startUpstream,
   WARM_UP_S,
-} from './proxy-parts.mjs'
+} from './lib.mjs'
+import { postLoad, startOurs, startUpstream } from './proxy-parts.mjs'
 
 const [beside] = process.argv.slice(2)
 if (beside === undefined) throw new Error('beside what? a dist/ directory, or: tls')
@@ -53,7 +51,7 @@ try {
           await startOurs(upstream, { name: 'before', from: beside }),
           await startOurs(upstream, { name: 'now' }),
         ]
-  sayMachine()
+  say(`${machine()}, load ${load()} at the start, ${ROUNDS} rounds\n`)
   for (const target of targets) postLoad(target, WARM_UP_S)
   const [one, other] = targets
   say(

@@ -1,62 +1,54 @@
 // From the first caller to the first answer, as systemd starts the daemon: its socket is there, a request waits in it.
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
-import {
-  bench,
-  DAEMON_FLAGS,
-  dist,
-  env,
-  FLAGS,
-  home,
-  median,
-  medianRatio,
-  ROUNDS,
-  row,
-  startDaemon,
-} from './lib.mjs'
+import { cpSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { basename, dirname, join } from 'node:path'
+import { makePlace, oneProfile, startDaemon } from './daemon.mjs'
+import { bench, compileGo, env, home, isQuick, note } from './lib.mjs'
+import { caddy } from './proxies.mjs'
 
-export async function measureStarts() {
+export async function measureStarts(samples) {
   // It has left its state and its code cache, as the daemon of the day before has.
-  await startDaemon()
+  const { state } = await startDaemon()
   const bare = join(home, 'bare.mjs')
   writeFileSync(
     bare,
     `import http from 'node:http'\nhttp.createServer((q, r) => r.end('{}')).listen({ fd: 3 })\n`,
   )
-  const place = join(home, 'starts')
-  mkdirSync(place, { mode: 0o700 })
-  execFileSync('cp', ['-a', join(home, '.prefect'), place])
-  execFileSync('sh', [
-    '-c',
-    `cp -a ${env.PREFECT_AUTH_STATE_DIR} ${place}/warm; cp -a ${place}/warm ${place}/cold`,
-  ])
-  execFileSync('rm', ['-f', join(place, 'cold', 'code-cache')])
-  const ours = (state) =>
-    `env PREFECT_AUTH_STATE_DIR=${join(place, state)} ${[process.execPath, ...FLAGS, join(dist, 'authd.js'), ...DAEMON_FLAGS].join(' ')} --port=off`
-  const output = execFileSync(
-    'python3',
-    [
-      ...[join(bench, 'activate.py'), String(Math.max(ROUNDS, 9)), place],
-      ...[`bare=${process.execPath} ${bare}`, `warm=${ours('warm')}`, `cold=${ours('cold')}`],
-    ],
-    { env, encoding: 'utf8' },
-  )
-  const times = JSON.parse(output)
-  for (const [name, what] of [
-    ['warm', 'activation to first answer'],
-    ['cold', 'activation to first answer, the first one of a Node or a version'],
-  ]) {
-    for (const [kind, said] of [
-      ['wall', 'ms'],
-      ['cpu', 'ms of CPU'],
-    ]) {
-      row(
-        ...[`${what}, ${said}`, median(times[name][kind]).toFixed(0)],
-        `bare node:http ${median(times.bare[kind]).toFixed(0)}`,
-        medianRatio(times[name][kind], times.bare[kind]),
-        name === 'warm' && kind === 'wall' ? '≤ 2.0x' : '–',
-      )
-    }
+  const ours = (name) => {
+    const place = makePlace(`starts-${name}`, oneProfile())
+    cpSync(state, place.state, { recursive: true, filter: isCopied })
+    if (name === 'first') dropCache(place.state)
+    const variables = Object.entries(place.env).filter(([key]) => key.startsWith('PREFECT_'))
+    const words = variables.map((pair) => pair.join('='))
+    return ['env', `HOME=${place.path}`, ...words, '/bin/sh', place.launcher].join(' ')
   }
+  const commands = {
+    'node:http': `${process.execPath} ${bare}`,
+    Caddy: caddy('activated', `http:// {\n bind fd/3\n respond "${'x'.repeat(700)}" 200\n}`).join(' '),
+    'Go net/http': `${compileGo('peers')} activated`,
+    later: ours('later'),
+    first: ours('first'),
+  }
+  const words = Object.entries(commands).map((pair) => pair.join('='))
+  const rounds = isQuick ? 3 : 15
+  const output = execFileSync('python3', [join(bench, 'activate.py'), String(rounds), home, ...words], {
+    ...{ env, encoding: 'utf8' },
+  })
+  const { later, first, ...others } = JSON.parse(output)
+  for (const [id, own, kind] of [
+    ['start', later, 'cpu'],
+    ['start-wall', later, 'wall'],
+    ['start-first', first, 'cpu'],
+  ]) {
+    for (const [name, times] of Object.entries({ ours: own, ...others }))
+      for (const value of times[kind]) note(samples, id, name, value)
+  }
+}
+
+/** The sockets by which a daemon keeps others away belong to that one. */
+const isCopied = (path) => basename(dirname(path)) !== 'lock'
+
+/** A daemon that is ended as these are leaves no new one. */
+function dropCache(state) {
+  for (const name of readdirSync(state)) if (name.startsWith('code-cache')) rmSync(join(state, name))
 }

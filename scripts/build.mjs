@@ -60,6 +60,8 @@ const builds = await Promise.all([
     outdir,
     outExtension: { '.js': '.cjs' },
     format: 'cjs',
+    // A script that is run from kept code cannot import: such an import becomes a `require`.
+    supported: { 'dynamic-import': false },
     define: { 'import.meta.url': '__url' },
     banner: { js: '(function(require,__filename,__dirname,__url){' },
     footer: { js: '})' },

@@ -32,7 +32,7 @@ interface Result {
 function type(line: string, { isShown = true } = {}): Promise<Result> {
   if (isShown) say(`$ ${line}`)
   return new Promise((resolve) => {
-    execFile('bash', ['-c', `${line} 2>&1`], { env, timeout: 60_000 }, (error, stdout) => {
+    execFile('bash', ['-c', `exec 2>&1\n${line}`], { env, timeout: 60_000 }, (error, stdout) => {
       const code = typeof error?.code === 'number' ? error.code : error ? 1 : 0
       if (isShown && stdout !== '') say(mask(stdout.trimEnd()))
       resolve({ code, output: stdout })
@@ -93,6 +93,22 @@ async function logIn(): Promise<void> {
   await new Promise((resolve) => login.on('close', resolve))
 }
 
+/** What a token may do, and what waits for a yes. */
+async function showLimits(): Promise<void> {
+  title('6. A token that only reads')
+  const call = 'curl -qsS -H "Authorization: Bearer $PREFECT_API_KEY" -H "Content-Type: application/json"'
+  const read = `${call} -d "{}" "$PREFECT_API_URL/flows/filter"`
+  const write = `${call} -d "{\\"name\\":\\"target\\"}" "$PREFECT_API_URL/variables/"`
+  await type(`prefect-auth exec --proxy --may read -- sh -c '${read}; echo; ${write}; echo'`)
+
+  title('7. A write that waits for an answer; what started it cannot give the yes')
+  const job = `until ${write} | grep -v ask_waiting; do sleep 1; done`
+  const question = '$(prefect-auth asks --names)'
+  await type(
+    `prefect-auth exec --proxy --ask write -- sh -c '${job}' & until prefect-auth asks --names | grep -q .; do sleep 1; done; prefect-auth asks; prefect-auth asks yes ${question}; prefect-auth asks no ${question}; wait`,
+  )
+}
+
 async function tour(): Promise<void> {
   installPrograms()
   title('1. The daemon starts: no root, no keychain, no Prefect account')
@@ -120,7 +136,9 @@ async function tour(): Promise<void> {
     const job = `echo "I hold $PREFECT_API_KEY"; for i in 1 2 3 4 5 6; do ${call} "$PREFECT_CLOUD_API_URL/me/"; sleep 0.5; done`
     await type(`prefect-auth exec --proxy -- sh -c '${job}' & sleep 1; prefect-auth renew --now; wait`)
 
-    title('6. What a thief sees')
+    await showLimits()
+
+    title('8. What a thief sees')
     await type('cat ~/.prefect/profiles.toml')
     const { output } = await type('prefect-auth status --url', { isShown: false })
     const url = output.trim()
@@ -135,7 +153,7 @@ async function tour(): Promise<void> {
     say(`the audit log has every access:`)
     await type('prefect-auth audit | tail -n 5')
 
-    title('7. Started at every login (this only shows which files it would write)')
+    title('9. Started at every login (this only shows which files it would write)')
     await type(`prefect-auth service install --print | grep '^# /'`)
 
     title('Done. Yours: npm start, then prefect-auth login')

@@ -40,6 +40,7 @@ import { policyRoutes } from './policies.js'
 import { profileRoutes } from './profiles.js'
 import { createRefusal, type DoorOf, guardsRefusal, unknownRoute } from './refusal.js'
 import { serviceAccountRoutes } from './service-accounts.js'
+import { shareRoutes } from './shares.js'
 import { statusRoutes } from './status.js'
 import { tokenRoutes } from './tokens.js'
 import { workspaceRoutes } from './workspaces.js'
@@ -56,6 +57,7 @@ const NOUNS = [
   loginRoutes,
   keyRoutes,
   serviceAccountRoutes,
+  shareRoutes,
   tokenRoutes,
   pageRoutes,
   policyRoutes,

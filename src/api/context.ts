@@ -22,6 +22,7 @@ import type { ApiProxy, ProxyLimits, ProxyWay } from '../proxy/proxy.js'
 import type { RenewalAdmin } from '../renewal/renewal.js'
 import type { ServiceAccountAdmin } from '../renewal/service-accounts.js'
 import type { Credentials } from '../serve/credentials.js'
+import type { ShareAdmin } from '../share/shares.js'
 import type { Inspection } from '../status/status.js'
 import type { Clock } from '../std/clock.js'
 import type { Log } from '../std/log.js'
@@ -50,6 +51,7 @@ export interface AppDeps {
   readonly keys: KeyAdmin
   readonly renewal: RenewalAdmin
   readonly serviceAccounts: ServiceAccountAdmin
+  readonly shares: ShareAdmin
   readonly serviceAccountDirectory: ServiceAccountDirectory
   readonly vault: VaultAdmin
   readonly transfer: Transfer<ExportDocument>

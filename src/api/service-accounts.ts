@@ -2,7 +2,9 @@
 
 import type { FastifyRequest } from 'fastify'
 import type { ListedServiceAccount } from '../admin/service-accounts.js'
+import { BrokerError } from '../base/errors.js'
 import type { ApiServer } from '../http/schema.js'
+import { shownName } from '../profiles/bundled.js'
 import { SECOND_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import {
@@ -97,9 +99,11 @@ function deleteRoute(api: ApiServer, { guard, serviceAccountDirectory, trail }: 
 }
 
 /** Two ways to the same: the older one names the account in its body. */
-function rotateRoutes(api: ApiServer, { guard, serviceAccounts, trail }: RouteContext): void {
+function rotateRoutes(api: ApiServer, { guard, serviceAccounts, shares, trail }: RouteContext): void {
   async function rotate(request: FastifyRequest, wanted: RotateBotBody): Promise<RotateBotAnswer> {
     const { profile, name, owner_profile, old_key_lives_s, expires_in_s } = wanted
+    const share = shares.of(profile)
+    if (share !== undefined) throw sharedKey(profile, share)
     const { key, oldKeyExpiresAt } = await serviceAccounts.rotate({
       profile,
       name,
@@ -139,6 +143,17 @@ function rotateRoutes(api: ApiServer, { guard, serviceAccounts, trail }: RouteCo
       schema: { body: rotateBotBody, response: { 200: rotateBotAnswer } },
     },
     async (request, reply) => reply.send(await rotate(request, request.body)),
+  )
+}
+
+/** The other machines of the share would take it for a stranger's. */
+function sharedKey(profile: string, share: string): BrokerError {
+  return new BrokerError(
+    'share_rotation_refused',
+    `profile ${shownName(profile)} has the key of share ${shownName(share)}`,
+    {
+      hint: `prefect-auth share rotate ${share} --now`,
+    },
   )
 }
 

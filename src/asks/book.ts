@@ -146,12 +146,21 @@ export function createBook<Details>({
     return { kind: 'wait', question, isNew: true }
   }
 
+  /** What was asked before its operation was allowed waits no longer. */
+  function passAllowed(entry: Entry<Details> | undefined): AskVerdict<Details> {
+    if (entry?.state === 'open') {
+      entries.delete(entry.key)
+      onClosed(entry.question, 'accepted')
+    }
+    return { kind: 'pass' }
+  }
+
   return {
     ask(asked, describe) {
       sweep()
-      if (allowances.has(kindOf(asked))) return { kind: 'pass' }
       const key = keyOf(asked)
       const entry = entries.get(key)
+      if (allowances.has(kindOf(asked))) return passAllowed(entry)
       if (entry === undefined) return openQuestion(asked, key, describe)
       const { question, state } = entry
       if (state === 'no') return { kind: 'refused', question }

@@ -4,21 +4,24 @@ import type { Socket } from 'node:net'
 import { BrokerError } from '../base/errors.js'
 import type { Events } from '../base/events.js'
 import type { FindCaller } from '../os/callers.js'
+import type { Peer } from '../os/peer.js'
 import type { FindPeer } from '../os/peer-finder.js'
+import { WEBSOCKETS } from '../policy/operations.js'
 import type { Visit } from '../proxy/admission.js'
 import type { Gate, Pass } from '../proxy/gate.js'
 import type { ReadUpstream } from '../proxy/upstream-read.js'
 import { type Clock, SECOND_MS, sleep, type Timer } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
+import type { JobProcess } from '../tokens/tokens.js'
 import type { Answerer, AskFacts, Asks } from './asks.js'
 import { type Answer, type AskVerdict, createBook, type Question } from './book.js'
 import { createElapsed } from './elapsed.js'
 import type { Judge } from './judge.js'
 import { findNames } from './names.js'
-import { modeOf, needFor, startsElsewhere } from './need.js'
+import { isMoreThanBookkeeping, modeOf, needFor } from './need.js'
 import { type AskedRequest, needOf, readRequest } from './request.js'
-import { namesIn, sentenceOf } from './sentence.js'
+import { briefly, namesIn, sentenceOf } from './sentence.js'
 import { createWitness, type Witness } from './witness.js'
 
 export interface Desk {
@@ -53,6 +56,8 @@ interface DeskParts {
   /** For people, where the system tells nothing else. */
   readonly findCaller: FindCaller
   readonly judge: Judge
+  /** The first process of a job; `undefined` if it has ended, or cannot be told. */
+  readonly findJob: (job: JobProcess) => Promise<Peer | undefined>
   /** Profiles whose tokens ask before every write. */
   readonly profiles: readonly string[]
 }
@@ -63,7 +68,7 @@ export function createDesk(parts: DeskParts): Desk {
   const elapsed = createElapsed(clock)
   const book = createBook<Details>({
     now: elapsed,
-    // Three digits, and others after a restart: a number on somebody's screen must not name a new question.
+    // At most three digits, and others after a restart: a number on somebody's screen must not name a new question.
     firstId: 1 + Math.floor(parts.random() * 900),
     onClosed: ({ id, profile, details: { sentence } }, closing) => {
       events.emit('ask.closed', { profile, facts: { id, closing } })
@@ -80,6 +85,7 @@ export function createDesk(parts: DeskParts): Desk {
   const describe = (request: AskedRequest, visit: Visit, socket: Socket) => (id: number) => {
     const witness = createWitness(parts)
     witness.see(socket)
+    if (visit.token?.jobProcess !== undefined) witness.addRoot(parts.findJob(visit.token.jobProcess))
     const details: Details = {
       request,
       witness,
@@ -119,10 +125,16 @@ export function createDesk(parts: DeskParts): Desk {
     concerns: (request, visit) => need(request, visit) !== 'no',
     pass(request, visit, body) {
       const read = readRequest(request, visit, body)
-      if (need(request, visit) === 'by body' && !startsElsewhere(read.spoken.body)) return FREE
-      const verdict = book.ask(read.asked, describe(read, visit, request.socket))
+      const { operation, body: members } = read.spoken
+      if (need(request, visit) === 'by body' && !isMoreThanBookkeeping(operation, members)) return FREE
+      const kept = { ...read, spoken: briefly(read.spoken) }
+      const verdict = book.ask(read.asked, describe(kept, visit, request.socket))
       watch()
       return resolve(verdict, request.socket)
+    },
+    requireSocket(request, visit) {
+      const { operation } = needOf(request.method ?? '', visit)
+      if (need(request, visit) !== 'no' && !WEBSOCKETS.has(operation)) throw cannotWait(operation)
     },
   }
 
@@ -210,6 +222,14 @@ function askWaiting(id: number, sentence: string): BrokerError {
   return new BrokerError('ask_waiting', `waiting for a yes: ${sentence}`, {
     hint: `prefect-auth asks yes ${id}`,
   })
+}
+
+function cannotWait(operation: string): BrokerError {
+  return new BrokerError(
+    'bad_request',
+    `${operation} is not known as a WebSocket, and a handshake cannot wait for a yes`,
+    { hint: 'send it as a plain request' },
+  )
 }
 
 function askRefused(sentence: string): BrokerError {

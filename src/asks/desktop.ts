@@ -20,7 +20,10 @@ export interface DesktopQuestion {
 }
 
 /** Resolves with the button that was pressed; `undefined`: none, or nobody can press one. Never rejects. */
-export type AskDesktop = (question: DesktopQuestion, closed: AbortSignal) => Promise<'yes' | 'no' | undefined>
+export type AskDesktop = (
+  question: DesktopQuestion,
+  closed: AbortSignal,
+) => Promise<'yes' | 'no' | 'unshown' | undefined>
 
 const NAME = 'org.freedesktop.Notifications'
 const PATH = '/org/freedesktop/Notifications'
@@ -61,8 +64,8 @@ export function isPressedByPeople(peer: Peer): boolean {
 const isSystemBus = (peer: Peer) => BUSES.has(peer.chain[0]?.name ?? '') && isSound(peer)
 
 interface DesktopParts {
-  /** `DBUS_SESSION_BUS_ADDRESS`, or what stands for it. */
-  readonly address: string | undefined
+  /** `DBUS_SESSION_BUS_ADDRESS`, or what stands for it. Called for each question: a daemon may be older than the session. */
+  readonly findBus: () => string | undefined
   readonly uid: number | undefined
   readonly clock: Clock
   readonly log: Log
@@ -73,16 +76,16 @@ interface DesktopParts {
 const TRUSTED = { bus: isSystemBus, service: isPressedByPeople } as const
 
 export function createAskDesktop({
-  address = '',
+  findBus,
   uid,
   clock,
   log,
   look,
   isTrusted = TRUSTED,
 }: DesktopParts): AskDesktop {
-  const path = busSocket(address)
   return async (question, closed) => {
-    if (path === undefined || uid === undefined || closed.aborted) return undefined
+    const path = busSocket(findBus() ?? '')
+    if (path === undefined || uid === undefined) return 'unshown'
     let bus: Bus | undefined
     try {
       bus = await openBus(path, uid, clock)
@@ -90,7 +93,7 @@ export function createAskDesktop({
       return await ask(bus, question, closed)
     } catch (error) {
       log.debug({ error: cleanText(String(error)) }, 'question not shown on the desktop')
-      return undefined
+      return closed.aborted ? undefined : 'unshown'
     } finally {
       bus?.close()
     }
@@ -104,6 +107,7 @@ export function createAskDesktop({
 
   async function ask(bus: Bus, question: DesktopQuestion, closed: AbortSignal) {
     const service = await findService(bus)
+    if (closed.aborted) return undefined
     const canPress = service.isTrusted && service.hasActions
     await bus.ask('AddMatch', `type='signal',sender='${service.name}',interface='${NAME}',path='${PATH}'`)
     const pressed = watch(bus, service.name)
@@ -205,5 +209,8 @@ function escapeMarkup(text: string): string {
 }
 
 function aborted(signal: AbortSignal): Promise<undefined> {
-  return new Promise((resolve) => signal.addEventListener('abort', () => resolve(undefined), { once: true }))
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve(undefined)
+    else signal.addEventListener('abort', () => resolve(undefined), { once: true })
+  })
 }

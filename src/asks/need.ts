@@ -1,5 +1,7 @@
 /** Which requests wait for a yes: by what the token asks for, and by what the operation does. Pure. */
+import { SET_STATE } from '../policy/operations.js'
 import type { AskMode, Effect } from '../wire/kinds.js'
+import { isObject } from './sentence.js'
 
 /** Of a request that was admitted. */
 export interface NeedFacts {
@@ -11,25 +13,49 @@ export interface NeedFacts {
   readonly isOutside: boolean
 }
 
-/** `by body`: only if `startsElsewhere` says so of its body. */
+/** `by body`: only if `isMoreThanBookkeeping` says so of its body. */
 export type Need = 'yes' | 'no' | 'by body'
 
 /** The bookkeeping of runs never waits: a parked lease renewal loses its slot, a parked heartbeat its worker. */
 export function needFor(mode: AskMode, facts: NeedFacts): Need {
-  if (facts.effect === 'works') return facts.operation === 'POST /flow_runs/' ? 'by body' : 'no'
+  if (facts.effect === 'works') return BY_BODY.has(facts.operation) ? 'by body' : 'no'
   return mode === 'all' || !isRead(facts) ? 'yes' : 'no'
 }
 
+type Body = Readonly<Record<string, unknown>>
+
 /**
- * A flow registers its own runs with `POST /flow_runs/`. With these fields it is a worker that will start the run, as with
- * `create_flow_run` of a deployment. `undefined`: the body is no JSON to us, but may be to Prefect, which takes NaN.
+ * For an operation that is bookkeeping or more, depending on its body. `undefined`: the body is no JSON to us, but may be to
+ * Prefect, which takes NaN; no run sends such a body.
  */
-export function startsElsewhere(body: Readonly<Record<string, unknown>> | undefined): boolean {
-  if (body === undefined) return true
+export function isMoreThanBookkeeping(operation: string, body: Body | undefined): boolean {
+  return body === undefined || BY_BODY.get(operation)?.(body) === true
+}
+
+const BY_BODY: ReadonlyMap<string, (body: Body) => boolean> = new Map([
+  ['POST /flow_runs/', startsElsewhere],
+  [SET_STATE, isCancelOrRerun],
+])
+
+/** A flow registers its own runs. With these fields it is a worker that will start the run. */
+function startsElsewhere(body: Body): boolean {
   return ELSEWHERE.some((name) => body[name] !== undefined && body[name] !== null)
 }
 
 const ELSEWHERE = ['deployment_id', 'work_pool_name', 'work_queue_name', 'work_queue_id']
+
+/**
+ * What only people and their programs send. Runs and runners end a run as CANCELLED; a run that is told to end itself forces
+ * CANCELLING before that; one that is handed back, as its machine goes away, is set to AwaitingRetry, never by force.
+ */
+function isCancelOrRerun({ state, force = false }: Body): boolean {
+  if (!isObject(state)) return false
+  const { type, name } = state
+  // Runners end what has this name, whatever its type.
+  if (type === 'CANCELLED') return name === 'Cancelling'
+  if (type === 'CANCELLING') return force !== true
+  return type === 'SCHEDULED' && (force !== false || name !== 'AwaitingRetry')
+}
 
 function isRead({ method, effect, isOutside }: NeedFacts): boolean {
   if (effect !== undefined) return effect === 'reads'

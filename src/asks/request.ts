@@ -2,8 +2,10 @@
 import { createHash } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import { BrokerError } from '../base/errors.js'
+import { workspaceIn } from '../policy/matcher.js'
 import { ruleOn } from '../policy/policy.js'
 import { ABOVE } from '../policy/table.js'
+import { decode } from '../prefect/proxied.js'
 import type { Visit } from '../proxy/admission.js'
 import type { ProxyBody } from '../proxy/body.js'
 import { countsAttempts, retryAfterS } from '../proxy/parking.js'
@@ -20,9 +22,8 @@ const SHOWN_BYTES = 64 * 1024
 
 /** The part of a path that says in which workspace; what follows is the same for every kind of API. */
 function rootOf({ target, served }: Visit): string {
-  const root =
-    served.kind === 'cloud' ? /^\/accounts\/[^/]+\/workspaces\/[^/]+(?=\/|$)/ : /^(?:\/api(?=\/|$))*/
-  return root.exec(target.path)?.[0] ?? ''
+  if (served.kind === 'cloud') return workspaceIn(target.path)
+  return /^(?:\/api(?=\/|$))*/.exec(target.path)?.[0] ?? ''
 }
 
 /** Called for every request of a token that asks. */
@@ -30,8 +31,9 @@ export function needOf(method: string, visit: Visit): NeedFacts {
   const root = rootOf(visit)
   const below = visit.target.path.slice(root.length)
   const { operation, effect } = ruleOn(method, below, undefined)
-  const isOutside = visit.served.kind === 'cloud' ? root === '' : isAbove(below)
-  return { method, operation, isOutside, ...defined({ effect }) }
+  const isAboveAll = visit.served.kind === 'cloud' ? root === '' : isAbove(below)
+  // Only reads by nature: the owner may have let other operations through (`proxy.allow`).
+  return { method, operation, isOutside: isAboveAll && method === 'GET', ...defined({ effect }) }
 }
 
 function isAbove(path: string): boolean {
@@ -77,10 +79,16 @@ export function readRequest(
       digest: digestOf([method, path, mediaType ?? ''], bytes),
       retryMs: retryAfterS(userAgent, 'ask_waiting') * SECOND_MS,
     },
-    spoken: { operation, method, path: below, place: placeOf(visit), ...defined({ body: objectIn(text) }) },
+    spoken: {
+      operation,
+      method,
+      path: below,
+      place: placeOf(visit, root),
+      ...defined({ body: objectIn(text) }),
+    },
     root,
     path: scrub(path),
-    body: viewOf(text, mediaType),
+    body: viewOf(bytes, text !== undefined, mediaType),
     bodyBytes: bytes.length,
     givesUp: countsAttempts(userAgent),
   }
@@ -99,9 +107,11 @@ function digestOf(head: readonly string[], body: Buffer): string {
   return createHash('sha256').update(JSON.stringify(head)).update(body).digest('hex')
 }
 
+const decoder = () => new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+
 function textOf(bytes: Buffer): string | undefined {
   try {
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
+    return decoder().decode(bytes)
   } catch {
     return undefined
   }
@@ -118,19 +128,20 @@ function objectIn(text: string | undefined): Readonly<Record<string, unknown>> |
   }
 }
 
-function viewOf(text: string | undefined, mediaType: string | undefined): AskBody {
-  const shown = text?.slice(0, SHOWN_BYTES)
+function viewOf(bytes: Buffer, isText: boolean, mediaType: string | undefined): AskBody {
+  // Decoded by itself, since a slice of the whole text would keep all of it in memory. What is cut off may begin in a character.
+  const shown = isText ? decoder().decode(bytes.subarray(0, SHOWN_BYTES), { stream: true }) : undefined
   return {
-    isCut: text !== undefined && text.length > SHOWN_BYTES,
+    isCut: isText && bytes.length > SHOWN_BYTES,
     ...defined({ text: shown === undefined ? undefined : scrub(shown), mediaType }),
   }
 }
 
 /** The workspace that the request is for, which may not be the profile's present one. */
-function placeOf({ target, served }: Visit): string {
-  const [, id = ''] = /^\/accounts\/[^/]+\/workspaces\/([^/]+)/.exec(target.path) ?? []
+function placeOf({ served }: Visit, root: string): string {
   const { workspace, kind, profile } = served
-  if (kind !== 'cloud' || id === '') return `profile ${quoted(profile)}`
+  if (kind !== 'cloud' || root === '') return `profile ${quoted(profile)}`
+  const id = decode(root.slice(root.lastIndexOf('/') + 1)) ?? ''
   const isOwn = workspace?.workspaceId === id.toLowerCase()
   const handle = isOwn ? workspace?.handle : undefined
   return handle === undefined ? `workspace ${quoted(id)}` : handle.split('/').map(quoted).join('/')

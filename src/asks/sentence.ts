@@ -53,6 +53,29 @@ export function isId(text: string): boolean {
   return /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(text)
 }
 
+/** What sentences say of a body. */
+const FIELDS = ['name', 'tag', 'flow_id', 'block_type_id', 'work_pool_name'] as const
+const OF_STATE = ['name', 'type'] as const
+type Field = (typeof FIELDS)[number] | `state.${(typeof OF_STATE)[number]}`
+
+/** The same sentence, from as much of the body as it needs: the rest may be megabytes. */
+export function briefly({ body, ...rest }: Spoken): Spoken {
+  if (body === undefined) return rest
+  const { state } = body
+  return {
+    ...rest,
+    body: { ...pick(body, FIELDS), ...(isObject(state) && { state: pick(state, OF_STATE) }) },
+  }
+}
+
+const MOST_CHARACTERS = 500
+
+function pick(from: Readonly<Record<string, unknown>>, names: readonly string[]): Record<string, string> {
+  // Copied, since a slice would keep the whole text in memory.
+  const texts = names.map((name) => [name, [...textIn(from, name).slice(0, MOST_CHARACTERS)].join('')])
+  return Object.fromEntries(texts)
+}
+
 /** What a sentence may say of a request. */
 interface Reader {
   /** What has the id that is the second part of the path. */
@@ -60,9 +83,9 @@ interface Reader {
   /** A part of the path that is a name; the first is 0. */
   part(at: number): string
   /** The first of these texts of the body that there is; `a.b` is in the object `a`. */
-  field(...names: readonly string[]): string
+  field(...names: readonly Field[]): string
   /** What has the id that is in this field of the body. */
-  of(name: string, noun: Noun): string
+  of(name: Field, noun: Noun): string
 }
 
 function createReader({ path, body = {} }: Spoken, nameOf: NameOf): Reader {
@@ -92,12 +115,19 @@ export function quoted(name: string): string {
   return /^[\p{L}\p{N}_.@:+-]+$/u.test(plain) ? plain : `'${plain.replaceAll("'", '’')}'`
 }
 
+const NOTHING = quoted('')
+
 /** Parameters have one name here, whatever Prefect calls them. */
 function normal(operation: string): string {
   return operation.replace(/\{\w+\}/g, '{}').replace(/(?<=.)\/$/, '')
 }
 
 type Say = (request: Reader) => string
+
+function inPool(request: Reader): string {
+  const pool = request.field('work_pool_name')
+  return pool === NOTHING ? '' : ` in work pool ${pool}`
+}
 
 /** Creating by name, and changing and deleting by id, as most nouns do. */
 function crud(noun: Noun, word: string): Readonly<Record<string, Say>> {
@@ -132,10 +162,11 @@ const SENTENCES: Readonly<Record<string, Say>> = {
   'POST /deployments/{}/schedules': (r) => `add a schedule to deployment ${r.its('deployments')}`,
   'PATCH /deployments/{}/schedules/{}': (r) => `change a schedule of deployment ${r.its('deployments')}`,
   'DELETE /deployments/{}/schedules/{}': (r) => `delete a schedule of deployment ${r.its('deployments')}`,
-  'POST /flow_runs': (r) =>
-    `start a run of flow ${r.of('flow_id', 'flows')} in work pool ${r.field('work_pool_name')}`,
+  'POST /flow_runs': (r) => `start a run of flow ${r.of('flow_id', 'flows')}${inPool(r)}`,
   'POST /flow_runs/{}/set_state': (r) =>
-    `set flow run ${r.its('flow_runs')} to ${r.field('state.name', 'state.type')}`,
+    r.field('state.type') === 'CANCELLING'
+      ? `cancel flow run ${r.its('flow_runs')}`
+      : `set flow run ${r.its('flow_runs')} to ${r.field('state.name', 'state.type')}`,
   'POST /flow_runs/{}/resume': (r) => `resume flow run ${r.its('flow_runs')}`,
   'POST /task_runs/{}/set_state': (r) => `set task run ${r.its('task_runs')} to ${r.field('state.type')}`,
   'POST /variables': (r) => `create variable ${r.field('name')}`,

@@ -8,6 +8,8 @@ import { type Clock, SECOND_MS } from '../std/clock.js'
 export interface Witness {
   /** Looks who it is, in the background; a connection is looked at once. */
   see(socket: Socket): void
+  /** The first process of the job that asks, if it still runs: it says more than a part of it that has left its parents. */
+  addRoot(root: Promise<Peer | undefined>): void
   /** Those that were seen; `undefined` if none of them can be told. Waits for looks under way. Never rejects. */
   peers(): Promise<readonly (Peer | undefined)[]>
   /** For people: those that are known by now. */
@@ -30,8 +32,10 @@ export function createWitness({
 }): Witness {
   const seen = new WeakSet<Socket>()
   const peers: Peer[] = []
+  const roots: Promise<Peer | undefined>[] = []
   const shown = new Set<string>()
   let looks = Promise.resolve()
+  let isLooking = false
   let lastAt = Number.NEGATIVE_INFINITY
 
   async function look(socket: Socket): Promise<void> {
@@ -46,17 +50,24 @@ export function createWitness({
 
   return {
     see(socket) {
-      if (seen.has(socket) || clock.monotonic() - lastAt < EVERY_MS) return
+      // Whoever answers waits for the looks: where one takes long, they must not pile up.
+      if (isLooking || seen.has(socket) || clock.monotonic() - lastAt < EVERY_MS) return
       seen.add(socket)
       lastAt = clock.monotonic()
-      looks = looks.then(() => look(socket))
+      isLooking = true
+      looks = look(socket).finally(() => {
+        isLooking = false
+      })
     },
+    addRoot: (root) => void roots.push(root.catch(() => undefined)),
     async peers() {
       await looks
+      const known = [...peers, ...(await Promise.all(roots))].filter(
+        (one) => one !== undefined && one.chain.length > 0,
+      )
       // One that ended before it was looked at says nothing beside another that is known.
-      const known = peers.filter(({ chain }) => chain.length > 0)
-      if (known.length > 0) return known
-      return peers.length > 0 ? [...peers] : [undefined]
+      if (peers.some(({ chain }) => chain.length > 0)) return known
+      return [...(peers.length > 0 ? peers : [undefined]), ...known]
     },
     shown: () => [...shown],
   }

@@ -44,6 +44,9 @@ const EVENT_TYPES = [
   'ask.opened',
   'ask.closed',
   'vault.changed',
+  'share.rotated',
+  'share.foreign',
+  'share.trouble',
   'state.degraded',
   'state.recovered',
 ] as const

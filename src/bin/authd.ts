@@ -87,6 +87,7 @@ async function main(): Promise<void> {
   const daemon = await startDaemon({
     version: VERSION,
     settings,
+    shares: outcome.shares,
     paths,
     ...defined({ configFile: file?.path }),
     env: process.env,

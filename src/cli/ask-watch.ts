@@ -23,7 +23,12 @@ export async function watchAsks(session: Session): Promise<number> {
     over.abort()
   }
   const signal = AbortSignal.any([over.signal, session.signal])
-  const ticking = tick(watch.look, signal)
+  let failure: unknown
+  // Kept until the end: nobody awaits this while the events are followed.
+  const ticking = tick(watch.look, signal).catch((error: unknown) => {
+    failure = error
+    over.abort()
+  })
   const keys = session.isInteractive ? openKeys(session, watch.press, interrupt) : undefined
   const onConnection = (state: 'lost' | 'back') => {
     if (state === 'lost') session.say('Connection to the daemon lost; retrying.')
@@ -44,6 +49,7 @@ export async function watchAsks(session: Session): Promise<number> {
     keys?.close()
     await ticking
   }
+  if (failure !== undefined) throw failure
   if (isInterrupted) throw cancelled()
   return 0
 }

@@ -18,6 +18,7 @@ import { addReport } from './commands/report.js'
 import { addService } from './commands/service.js'
 import { addServiceAccount } from './commands/service-account.js'
 import { addSetup } from './commands/setup.js'
+import { addShare } from './commands/share.js'
 import { addMetrics, addStatus, addVersion } from './commands/status.js'
 import { addToken } from './commands/token.js'
 import { addUi } from './commands/ui.js'
@@ -101,6 +102,7 @@ export function createProgram(start: Start, terminal: Surroundings): Command {
     addProfile,
     addKeys,
     addServiceAccount,
+    addShare,
     addRenew,
     addToken,
     addAsks,

@@ -1,6 +1,6 @@
 /** Man pages, made from the table of commands: one for each command with its subcommands, and one for the daemon. */
 import type { Command } from 'commander'
-import { settingsRows } from '../config/settings.js'
+import { settingsRows } from '../config/settings-table.js'
 
 export interface ManPage {
   /** `prefect-auth-login.1` */

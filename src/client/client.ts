@@ -36,6 +36,7 @@ import {
 import { exportAnswer, importAnswer } from '../wire/transfer.js'
 import { createAskCalls } from './asks.js'
 import { type Caller, createCaller, parseJson, query, understand } from './caller.js'
+import { createShareCalls } from './share-calls.js'
 import { parseTolerantly } from './tolerant.js'
 import type { SocketRequest, Transport } from './transport.js'
 
@@ -50,6 +51,7 @@ export function createClient(transport: Transport) {
     ...createLoginCalls(caller),
     ...createKeyCalls(caller),
     ...createServiceAccountCalls(caller),
+    ...createShareCalls(caller),
     ...createVaultCalls(caller),
     ...createAskCalls(caller),
   }

@@ -64,6 +64,7 @@ export async function* followEvents(follow: Follow, lastId?: string): AsyncGener
       const kind = failureOf(error)?.kind
       if (isFirst || (kind !== undefined && kind !== 'not_running' && kind !== 'no_answer')) throw error
     }
+    if (follow.signal.aborted) return
     if (!isLost) follow.onConnection('lost')
     isLost = true
     await follow.pause(RETRY_MS)

@@ -7,6 +7,7 @@ import { z } from 'zod'
 import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS } from '../std/clock.js'
 import { formatDuration, parseDuration } from '../std/time.js'
 import { OWN_VARIABLES } from './paths.js'
+import { resolveShares, type Shares } from './shares.js'
 
 /** A duration as text; milliseconds in the settings. */
 const duration = (minMs: number, maxMs: number) =>
@@ -172,7 +173,7 @@ interface SettingsSources {
 }
 
 type SettingsOutcome =
-  | { readonly kind: 'settings'; readonly settings: Settings }
+  | { readonly kind: 'settings'; readonly settings: Settings; readonly shares: Shares }
   | { readonly kind: 'problems'; readonly problems: readonly SettingsProblem[] }
 
 interface Given {
@@ -198,8 +199,9 @@ export function resolveSettings(sources: SettingsSources): SettingsOutcome {
     if (parsed?.success) values[name] = parsed.data
     else problems.push(badValue(name, where, parsed?.error))
   }
+  const shares = resolveShares(sources.file, problems)
   if (problems.length > 0) return { kind: 'problems', problems }
-  return { kind: 'settings', settings: Object.freeze(settingsShape.parse(values)) }
+  return { kind: 'settings', settings: Object.freeze(settingsShape.parse(values)), shares }
 }
 
 /** The values have been parsed: this restores their type without a cast. */
@@ -257,6 +259,7 @@ function fromFile(file: SettingsSources['file'], problems: SettingsProblem[]): [
   try {
     return flatten(parseToml(file.text)).flatMap(([name, value]): [string, Given][] => {
       if (isSetting(name)) return [[name, { value, where: file.path }]]
+      if (name.startsWith('share.')) return []
       problems.push(unknown(name, file.path))
       return []
     })
@@ -275,26 +278,4 @@ function flatten(table: Readonly<Record<string, unknown>>, prefix = ''): [string
 
 function isTable(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Date)
-}
-
-/** Every setting with its default as text. */
-export function settingsRows(): readonly {
-  readonly name: string
-  readonly default: string
-  readonly meaning: string
-}[] {
-  return Object.entries(SETTINGS).map(([name, { default: fallback, meaning }]) => ({
-    name,
-    default: fallback === undefined ? 'unset' : Array.isArray(fallback) ? '[]' : String(fallback),
-    meaning,
-  }))
-}
-
-/** The README's table of settings, in Markdown. */
-export function settingsTable(): string {
-  const rows = settingsRows().map(
-    ({ name, default: value, meaning }) =>
-      `| \`${name}\` | ${value === 'unset' ? value : `\`${value}\``} | ${meaning} |`,
-  )
-  return ['| setting | default | meaning |', '|---|---|---|', ...rows].join('\n')
 }

@@ -17,6 +17,7 @@ import { planConnectionExamination } from '../status/connections.js'
 import { planExaminations, planRenewalExamination } from '../status/doctor.js'
 import { noticesOfFiles, planFileExamination } from '../status/files.js'
 import { noticesOfJobs, planJobExamination } from '../status/jobs.js'
+import { planShareExamination } from '../status/shares.js'
 import { createInspection } from '../status/status.js'
 import { defined } from '../std/defined.js'
 import { openExport, sealExport } from '../vault/export.js'
@@ -29,13 +30,17 @@ import type { BrokerParts } from './open-parts.js'
 export function createAppParts(parts: BrokerParts, core: Core, features: Features): AppDeps {
   const { clock, times, log, audit, vault, facts, agent, settings } = parts
   const { events, keeper, cloud, credentials, settle, tokens } = core
-  const { renewal, profiles, logins, files, idle } = features
+  const { renewal, profiles, logins, files, shares, idle } = features
   const startedAt = clock.now()
   const listeners = () => parts.listeners
   const notices = () => [...parts.state.notices, ...parts.state.limits()]
   const { findPeer, findCaller, judge } = parts
   const desk = createDesk({
     ...{ clock, events, findPeer, findCaller, judge },
+    findJob: async ({ pid, process }) => {
+      const found = await parts.look({ pid })
+      return (await parts.identifyProcess(pid)) === process ? found : undefined
+    },
     random: parts.random,
     log: log.child({ part: 'asks' }),
     read: createUpstreamRead({
@@ -83,6 +88,7 @@ export function createAppParts(parts: BrokerParts, core: Core, features: Feature
       planConnectionExamination({ credentials }),
       planJobExamination({ tokens, listeners }),
       planFileExamination(files),
+      planShareExamination(shares),
       ...idle.examinations,
     ],
   })
@@ -110,6 +116,7 @@ export function createAppParts(parts: BrokerParts, core: Core, features: Feature
     inspection,
     renewal: renewal.admin,
     serviceAccounts: renewal.serviceAccounts,
+    shares,
     serviceAccountDirectory: createServiceAccountDirectory({ ...keys, turns }),
     workspaces: createWorkspaceAdmin({ ...keys, changes, settle, now: () => clock.now() }),
     keys: createKeyAdmin({ ...keys, disposal, turns, times, newId: parts.newId, log }),

@@ -1,5 +1,6 @@
 /** The broker: every part of the product plugged together, once. Opened parts in, a working broker out. */
 
+import { showQuestions } from '../asks/notifier.js'
 import { settleOldEntries } from '../keys/first-version.js'
 import { createAppParts } from './app-parts.js'
 import { createCore } from './core.js'
@@ -14,11 +15,16 @@ export async function createBroker(parts: BrokerParts) {
   const features = createFeatures(parts, core)
   const { store, log } = parts
   const { changes, journal, keeper, credentials, settle, tokens } = core
-  const { renewal, stopNotifying, minder, mindJobs, logins, files } = features
+  const { renewal, stopNotifying, minder, mindJobs, logins, files, shares } = features
+  const app = createAppParts(parts, core, features)
+  const hideQuestions = showQuestions({
+    ...{ events: core.events, asks: app.desk.asks, audit: parts.audit, clock: parts.clock },
+    ...{ askDesktop: parts.askDesktop, notify: parts.notify, log: log.child({ part: 'asks' }) },
+  })
   return {
     ...core,
     ...features,
-    app: createAppParts(parts, core, features),
+    app,
 
     /**
      * Finishes, without the network, what the last run left: idle times of tokens, interrupted changes. Rejects
@@ -52,6 +58,7 @@ export async function createBroker(parts: BrokerParts) {
       await renewal.recover()
       await minder.look()
       await files.look()
+      shares.start()
     },
     /** Looks at everything that changes outside the daemon. `awakeMs`: since the last look. */
     async look(awakeMs: number): Promise<void> {
@@ -66,8 +73,10 @@ export async function createBroker(parts: BrokerParts) {
     /** Cancels open logins and saves what is only in memory. Close `renewal` first. */
     async close(): Promise<void> {
       await logins.close()
+      await shares.close()
       await files.close()
       await minder.close()
+      await hideQuestions()
       await stopNotifying()
       await tokens.close().catch((error: unknown) => log.warn({ error }, 'tokens were not written'))
       await credentials.close()

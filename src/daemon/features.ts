@@ -9,6 +9,7 @@ import { createFileKeeper } from '../files/keeper.js'
 import { createLoginSessions } from '../login/sessions.js'
 import { findLoginTarget } from '../login/target.js'
 import { createRenewal } from '../renewal/renewal.js'
+import { createShares } from '../share/shares.js'
 import { notifyPeople } from '../status/notify.js'
 import { MINUTE_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
@@ -104,13 +105,23 @@ export function createFeatures(parts: BrokerParts, core: Core) {
     profilesFile: () => store.reading().path,
     log: log.child({ part: 'files' }),
   })
+  const shares = createShares({
+    settings: parts.shares?.settings ?? {},
+    openStore: (one) => {
+      if (parts.shares === undefined) throw new Error('no store can be opened')
+      return parts.shares.openStore(one)
+    },
+    hostname: parts.hostname,
+    ...{ keeper, changes, cloud, credentials, vault, events, times, clock, random, newId },
+    log: log.child({ part: 'share' }),
+  })
   const idle = createIdleExit({
     afterMs: settings.idle_exit,
     clock,
     log: log.child({ part: 'idle' }),
     wakeTimer: parts.wakeTimer,
     isOnDemand: parts.facts.isOnDemand === true,
-    holders: () => tokens.list().length + files.list().length,
+    holders: () => tokens.list().length + files.list().length + (shares.isActive() ? 1 : 0),
     hasOwnLogLevel: () => log.level() !== settings['log.level'],
     isStateBehind: () => parts.state.trouble() !== undefined,
     leave: () => parts.onShutdown('idle'),
@@ -124,5 +135,5 @@ export function createFeatures(parts: BrokerParts, core: Core) {
     listeners: parts.listeners,
     ...defined({ retireAfterMs }),
   })
-  return { renewal, stopNotifying, profiles, minder, mindJobs, logins, files, idle }
+  return { renewal, stopNotifying, profiles, minder, mindJobs, logins, files, shares, idle }
 }

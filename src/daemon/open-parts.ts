@@ -1,13 +1,15 @@
 /** The parts of a broker: opened here in order, from what the daemon was started with. */
 
+import { type AskDesktop, createAskDesktop } from '../asks/desktop.js'
 import { type Judge, judge } from '../asks/judge.js'
 import { type AuditFile, openAuditFile } from '../audit/open-audit.js'
 import type { Paths } from '../config/paths.js'
 import type { Settings } from '../config/settings.js'
+import type { ShareSettings, Shares } from '../config/shares.js'
 import { itemsInUse } from '../keys/ledger.js'
 import type { OpenCallback } from '../login/callback.js'
 import { createFindCaller, type FindCaller } from '../os/callers.js'
-import { createFindPeer, type FindPeer } from '../os/peer-finder.js'
+import { createFindPeer, createLook, type FindPeer, type Look } from '../os/peer-finder.js'
 import { ensurePrivateDirectory } from '../os/private-files.js'
 import { createProcessIdentifier } from '../os/proc.js'
 import type { PageDocument } from '../page/document.js'
@@ -19,8 +21,11 @@ import { createConnections } from '../profiles/connections.js'
 import { openProfileStore } from '../profiles/open-profiles.js'
 import type { ProfileStore } from '../profiles/profile.js'
 import type { ProxyWay } from '../proxy/proxy.js'
+import { createReadSecret } from '../share/secret-source.js'
+import type { ShareStore } from '../share/store.js'
+import { openVaultStore } from '../share/vault-store.js'
 import type { Notice } from '../status/notify.js'
-import { createDesktopNotifier } from '../status/notify-desktop.js'
+import { createDesktopNotifier, findSessionBus } from '../status/notify-desktop.js'
 import type { DaemonFacts } from '../status/status.js'
 import type { Clock } from '../std/clock.js'
 import { defined } from '../std/defined.js'
@@ -39,6 +44,8 @@ import { createWakeTimer } from './wake-timer.js'
 export interface DaemonOptions {
   readonly version: string
   readonly settings: Settings
+  /** `[share.NAME]` of config.toml; absent: none. */
+  readonly shares?: Shares
   readonly paths: Paths
   readonly configFile?: string
   /** The daemon's environment: for the keychain child, TLS and proxies. */
@@ -102,8 +109,12 @@ export interface BrokerParts {
   /** How requests of jobs reach Prefect. */
   readonly agent: Pick<ProxyWay, 'dispatcherFor'>
   readonly openCallback: OpenCallback
+  /** The shares of config.toml, and how their stores are opened; absent: none. */
+  readonly shares?: { readonly settings: Shares; readonly openStore: (settings: ShareSettings) => ShareStore }
   /** Shows a desktop notification. Never rejects. */
   readonly notify: (notice: Notice) => Promise<void>
+  /** Shows a question there, with buttons. */
+  readonly askDesktop: AskDesktop
   /** Names a running process so that a later one with the same pid has another name; `undefined`: not running. */
   readonly identifyProcess: (pid: number) => Promise<string | undefined>
   /** Program, pid and parents at the other end of a connection. */
@@ -111,6 +122,8 @@ export interface BrokerParts {
   readonly loadPage: () => Promise<PageDocument>
   /** The process at the other end of a connection, with its ancestors. */
   readonly findPeer: FindPeer
+  /** As `findPeer`, for whatever may be asked. */
+  readonly look: Look
   /** Whose yes counts. */
   readonly judge: Judge
   /** When systemd starts the daemon again, epoch ms; `undefined`: never. */
@@ -171,6 +184,8 @@ export async function openParts(
     connectionOf: createConnections({ store, defaults }),
     onServerDate: (url, serverAt, receivedAt) => times.of(url).note(serverAt, receivedAt),
   })
+  const peers = { clock, platform: host.platform, helper: paths.peers, uid: host.uid }
+  const look = createLook(peers)
   return {
     settings,
     facts: { version, pid: host.pid, node: host.node, stateDir, ...defined({ configFile, isOnDemand }) },
@@ -189,9 +204,18 @@ export async function openParts(
     cloud,
     openCallback: async (request, options) =>
       (await import('../login/callback.js')).openLoginCallback(request, options),
+    shares: {
+      settings: options.shares ?? {},
+      openStore: (settings) => openVaultStore({ settings, readSecret: createReadSecret(env), clock }),
+    },
     notify: createDesktopNotifier({ platform: host.platform, env, clock, log }),
     identifyProcess: createProcessIdentifier({ clock, platform: host.platform }),
-    findPeer: createFindPeer({ clock, platform: host.platform, helper: paths.peers, uid: host.uid }),
+    askDesktop: createAskDesktop({
+      ...{ uid: host.uid, clock, log, look },
+      findBus: () => findSessionBus(env),
+    }),
+    look,
+    findPeer: createFindPeer(peers),
     judge: options.judge ?? judge,
     findCaller: createFindCaller({ clock, platform: host.platform, helper: paths.callers, uid: host.uid }),
     loadPage: async () => (await import('../page/document.js')).loadPageDocument(options.pageFile),

@@ -72,6 +72,17 @@ export const madeKey = z.looseObject({
   expiresAt: at.exactOptional(),
 })
 
+const sharedKey = z.looseObject({ item: text, id: text, createdAt: at, expiresAt: at.exactOptional() })
+
+export const shareRecord = z.looseObject({
+  machine: text,
+  profiles: z.array(text),
+  bound: z.looseObject({ apiUrl: text, accountId: text, serviceAccountId: text }).exactOptional(),
+  held: sharedKey.extend({ n: z.number() }).exactOptional(),
+  kept: z.array(sharedKey),
+  intents: z.array(z.looseObject({ machine: text, nonce: text, at })),
+})
+
 /** Like `z.record`, which drops a key named `__proto__`: a profile may have that name. */
 function byName<T>(value: z.ZodType<T>): z.ZodType<Readonly<Record<string, T>>> {
   return z
@@ -192,6 +203,7 @@ export const ledgerSchema: z.ZodType<Ledger> = z.object({
   generationsFrom: z.number().exactOptional(),
   changes: byName(journalEntry).exactOptional(),
   made: byName(madeKey).exactOptional(),
+  shares: byName(shareRecord).exactOptional(),
 })
 
 /** Of the first version, which kept the journal in a file of its own. */

@@ -35,6 +35,7 @@ import {
   portsSchema,
   profileRecord,
   salvageProfile,
+  shareRecord,
   tokenRecord,
   tokensSchema,
 } from './state-schemas.js'
@@ -99,6 +100,7 @@ export async function openState({ stateDir, clock, log, trace, lock = HELD }: St
       keys: { schema: keyRecord },
       changes: { schema: journalEntry },
       made: { schema: madeKey },
+      shares: { schema: shareRecord },
     },
     empty: EMPTY_LEDGER,
   })

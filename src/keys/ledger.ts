@@ -4,6 +4,7 @@ import type { Owner, Workspace } from '../prefect/cloud.js'
 import { defined } from '../std/defined.js'
 import { type ChangeEntry, itemsNeeded, type Journal, type JournalEntry } from './journal.js'
 import type { MadeKeys } from './made.js'
+import type { ShareRecords } from './shared.js'
 
 export type KeyOrigin = 'browser' | 'pasted' | 'minted' | 'service_account' | 'profile'
 
@@ -81,6 +82,7 @@ export interface Ledger {
   readonly generationsFrom?: number
   /** Keys that were created for use elsewhere, by our own names for them. */
   readonly made?: MadeKeys
+  readonly shares?: ShareRecords
   /** The journal: in this document, so that one write can apply a change and note that it is done. */
   readonly changes?: Journal['entries']
 }
@@ -238,11 +240,10 @@ export function withNote(ledger: Ledger, [name, patch]: readonly [string, Profil
   return withProfile(ledger, name, noted(profileRecord(ledger, name), patch))
 }
 
-/** Everything of `from` now belongs to `to`. Both keep their generation: none is ever used twice. */
+/** Everything of `from` now belongs to `to`, if there is anything. Both keep their generation: none is ever used twice. */
 export function renamed(ledger: Ledger, from: string, to: string): Ledger {
   const record = profileRecord(ledger, from)
   const { generation, currentItem, authItem } = record
-  // Already renamed: an empty record must not replace what `to` has.
   if (currentItem === undefined && authItem === undefined && keysOf(ledger, from).length === 0) return ledger
   const keys = Object.fromEntries(
     Object.entries(ledger.keys).map(([item, key]) => [

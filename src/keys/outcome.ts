@@ -14,6 +14,7 @@ import {
   withNote,
   withProfile,
 } from './ledger.js'
+import { withRenamedShares } from './shared.js'
 import { bequeathed, withUser } from './sharing.js'
 
 /** Applies what the entry names, as far as nothing newer has taken its place. */
@@ -27,7 +28,8 @@ export function decide(ledger: Ledger, { outcome, tables }: ChangeEntry, now: nu
     const current = heir === undefined ? item : profileRecord(next, heir).currentItem
     if (current !== undefined) next = withCurrent(next, { ...found, item: current })
   }
-  if (rename !== undefined) next = renamed(next, rename.from, rename.to)
+  if (rename !== undefined)
+    next = withRenamedShares(renamed(next, rename.from, rename.to), rename.from, rename.to)
   if (reach !== undefined) next = withNote(next, [reach.profile, { workspaces: reach.workspaces }])
   if (auth !== undefined) next = withAuthItem(next, auth.profile, auth.item)
   if (forget === undefined) return next

@@ -1,4 +1,5 @@
 /** Finds the operation that a request stands for, with the same result as the servers' own routers. */
+import { decode } from '../prefect/proxied.js'
 import { lazy } from '../std/lazy.js'
 import { segmentsOf } from './ground.js'
 import { listOperations } from './operations.js'
@@ -19,10 +20,16 @@ export function findOperation(method: string, path: string): string | undefined 
   return segments === undefined ? undefined : findBelow(method, segments, startOf(segments))
 }
 
+/** The part of a path that names a workspace, as it was sent: `/accounts/A/workspaces/W`, or empty. */
+export function workspaceIn(path: string): string {
+  const segments = path.split('/', 5)
+  // Decoded, as the servers read it: another spelling is the same workspace.
+  return namesWorkspace(segments.map(decode), 1) ? segments.join('/') : ''
+}
+
 /** What follows the workspace in a path that names one; else the path itself. */
 export function withoutWorkspace(path: string): string {
-  const segments = path.split('/', 5)
-  return namesWorkspace(segments, 1) ? path.slice(segments.join('/').length) : path
+  return path.slice(workspaceIn(path).length)
 }
 
 /** Where the operation begins: after the workspace, or after the `/api` of a server whose base lacks it. */
@@ -33,7 +40,7 @@ function startOf(segments: readonly string[]): number {
   return start
 }
 
-function namesWorkspace(segments: readonly string[], at: number): boolean {
+function namesWorkspace(segments: readonly (string | undefined)[], at: number): boolean {
   const workspace = segments[at + 3]
   if (segments[at] !== 'accounts' || segments[at + 2] !== 'workspaces') return false
   // Those are POSTs that list the account's workspaces.

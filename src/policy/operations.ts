@@ -130,6 +130,16 @@ export const SERVER_OPERATIONS: Readonly<Record<Effect, readonly string[]>> = {
   ],
 }
 
+/** Those whose `GET` is the handshake of a WebSocket. */
+export const WEBSOCKETS: ReadonlySet<string> = new Set([
+  'GET /accounts/{account}/events/out',
+  'GET /events/in',
+  'GET /events/out',
+  'GET /logs/out',
+  'GET /task_runs/subscriptions/scheduled',
+  'GET /work_pools/{work_pool_name}/workers/connect',
+])
+
 /** `METHOD /path/{template}` below the workspace of Prefect Cloud, or below the API of a server. */
 export const OPERATIONS: Readonly<Record<Effect, readonly string[]>> = {
   reads: both('reads'),

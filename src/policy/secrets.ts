@@ -1,17 +1,12 @@
 /** Turns `include_secrets` to false in a request, so that Prefect does not send Secret blocks in the clear. */
 import { BrokerError } from '../base/errors.js'
+import { type BodyHeaders, readJson } from './body.js'
 
 const NAME = 'include_secrets'
 /** Nobody filters blocks by more than this, and looking at it takes time. */
 const MOST_BYTES = 64 * 1024
 /** What some other server than Prefect's might read as the same name. */
 const LOOKS_LIKE_IT = /include.{0,2}secrets?/iu
-
-/** The headers of a request that say how its body is to be read. */
-export interface BodyHeaders {
-  readonly 'content-type'?: string | undefined
-  readonly 'content-encoding'?: string | undefined
-}
 
 /**
  * Returns `query`, which is empty or begins with its question mark, with `include_secrets=false` in place of any other
@@ -73,21 +68,12 @@ export function hideInBody(body: Uint8Array, headers: BodyHeaders): Uint8Array {
   return new TextEncoder().encode(`${text.slice(0, start)}false${text.slice(start + value.length)}`)
 }
 
-const UTF_8 = /;\s*charset="?utf-?8"?\s*(?=;|$)/gi
-
-/** The text of a body that is one JSON object. Prefect's servers read bodies in UTF-16 and UTF-32, too: we do not. */
+/** The text of a body that is one JSON object. */
 function textOf(body: Uint8Array, headers: BodyHeaders): string {
-  const { 'content-encoding': encoding = 'identity', 'content-type': type = '' } = headers
-  if (encoding.trim().toLowerCase() !== 'identity') throw unreadable('the body is compressed')
-  if (/charset/i.test(type.replace(UTF_8, ''))) throw unreadable('the body is not UTF-8')
-  try {
-    const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(body)
-    const parsed: unknown = JSON.parse(text)
-    if (typeof parsed === 'object' && parsed !== null && !Array.isArray(parsed)) return text
-  } catch {
-    // Said below.
-  }
-  throw unreadable('the body is not a JSON object in UTF-8')
+  const read = readJson(body, headers)
+  if (read.kind === 'other') throw unreadable(read.why)
+  if (Array.isArray(read.value)) throw unreadable('the body is not a JSON object')
+  return read.text
 }
 
 interface Member {

@@ -50,7 +50,7 @@ export async function readBody(
   const bytes = Number(length ?? 0)
   if (!Number.isSafeInteger(bytes)) throw new BrokerError('bad_request', 'no body has this Content-Length')
   if (encoding === undefined && bytes === 0) return { kind: 'none' }
-  if (isWhole && bytes > limits.unmeasuredBytes) throw tooLargeToAsk(limits.unmeasuredBytes)
+  if (isWhole && bytes > limits.unmeasuredBytes) throw tooLargeToRead(limits.unmeasuredBytes)
   if (encoding === undefined && bytes > limits.bufferBytes && !isWhole) {
     purse.take(STREAM_BYTES)
     let sent = 0
@@ -61,12 +61,13 @@ export async function readBody(
     return { kind: 'stream', length: bytes, open, sent: () => sent }
   }
   const most = encoding === undefined && !isWhole ? limits.bufferBytes : limits.unmeasuredBytes
-  return { kind: 'whole', bytes: await readWhole(request, most, limits, clock, purse) }
+  const flaw = isWhole ? tooLargeToRead : tooLarge
+  return { kind: 'whole', bytes: await readWhole(request, { most, flaw }, limits, clock, purse) }
 }
 
 function readWhole(
   request: IncomingMessage,
-  most: number,
+  { most, flaw }: { readonly most: number; readonly flaw: (most: number) => BrokerError },
   { bodyIdleMs, wholeMs }: BodyLimits,
   clock: Clock,
   purse: Purse,
@@ -93,7 +94,7 @@ function readWhole(
       } catch (error) {
         return fail(error)
       }
-      if (collected.size() > most) fail(tooLarge(most))
+      if (collected.size() > most) fail(flaw(most))
     })
     const onEnd = guarded(request, () => {
       stop()
@@ -211,10 +212,10 @@ function tooLarge(most: number): BrokerError {
   )
 }
 
-function tooLargeToAsk(most: number): BrokerError {
+function tooLargeToRead(most: number): BrokerError {
   return new BrokerError(
     'body_too_large',
-    `the body of a request that waits for a yes may have at most ${most / 1024 / 1024} MiB`,
-    { hint: 'prefect-auth token ls      (a token without --ask has no such limit)' },
+    `this body has to be read before it is sent, and may have at most ${most / 1024 / 1024} MiB`,
+    { hint: 'prefect-auth token ls      (a token with the policy all and without --ask has no such limit)' },
   )
 }

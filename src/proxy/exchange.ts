@@ -21,7 +21,7 @@ import {
 } from './headers.js'
 import { keyRejected, upstreamFailed } from './parking.js'
 import type { Renew } from './rejection.js'
-import { bodyUnder } from './ruling.js'
+import { bodyUnder, mustReadWhole } from './ruling.js'
 import type { Meter } from './traffic.js'
 
 interface Exchange {
@@ -118,7 +118,9 @@ export function createExchange({
   async function forward(exchange: Exchange, purse: Purse): Promise<void> {
     const { visit, request, response } = exchange
     const isAsked = gate.concerns(request, visit)
-    const read = await readBody(request, limits, clock, purse, { isWhole: isAsked })
+    const read = await readBody(request, limits, clock, purse, {
+      isWhole: isAsked || mustReadWhole(visit.ruling),
+    })
     const body = bodyUnder(visit.ruling, visit.target.path, request.headers, read)
     if (!isAsked) return sendTwice(exchange, body)
     if (response.destroyed) return

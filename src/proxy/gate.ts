@@ -13,6 +13,11 @@ export interface Gate {
    * for a body that nobody could look at.
    */
   pass(request: IncomingMessage, visit: Visit, body: ProxyBody): Pass
+  /**
+   * For a handshake, which cannot wait: throws `bad_request` if the request would have to, unless it opens a WebSocket that Prefect
+   * has. Anything else Prefect would answer as a plain request.
+   */
+  requireSocket(request: IncomingMessage, visit: Visit): void
 }
 
 /** A yes that was used up by a request. */

@@ -121,6 +121,7 @@ export function createProxy({
 
   const openTunnel = createTunnel({
     admission,
+    gate,
     authorizer,
     renew,
     dispatcherFor,

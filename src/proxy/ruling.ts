@@ -1,14 +1,10 @@
 /** A request under the policy of its token: ruled, or refused in words that its owner understands. Pure. */
 
 import { BrokerError } from '../base/errors.js'
+import type { BodyHeaders } from '../policy/body.js'
+import { refuseTemplates, takesJobVariables } from '../policy/job-variables.js'
 import { type Policy, type Ruling, ruleOn } from '../policy/policy.js'
-import {
-  type BodyHeaders,
-  hideInBody,
-  hideInQuery,
-  takesSecretsInBody,
-  tooLargeToRead,
-} from '../policy/secrets.js'
+import { hideInBody, hideInQuery, takesSecretsInBody, tooLargeToRead } from '../policy/secrets.js'
 import type { ProxyTarget } from '../prefect/proxied.js'
 import { cleanText } from '../std/text.js'
 import type { KnownToken } from '../tokens/tokens.js'
@@ -59,6 +55,11 @@ export function targetUnder({ hidesSecrets }: Ruling, target: ProxyTarget): Prox
   return hidesSecrets ? { ...target, query: hideInQuery(target.query) } : target
 }
 
+/** Whether the body has to be read whole, however large it is. */
+export function mustReadWhole(ruling: Ruling | undefined): boolean {
+  return ruling?.hidesSecrets === true && takesJobVariables(ruling.operation)
+}
+
 /** What is sent there, likewise. Throws `bad_request`, also for a body that cannot be looked at as a whole. */
 export function bodyUnder(
   ruling: Ruling | undefined,
@@ -66,13 +67,11 @@ export function bodyUnder(
   headers: BodyHeaders,
   body: ProxyBody,
 ): ProxyBody {
-  if (ruling?.hidesSecrets !== true || !takesSecretsInBody(path)) return body
-  switch (body.kind) {
-    case 'none':
-      return body
-    case 'whole':
-      return { kind: 'whole', bytes: Buffer.from(hideInBody(body.bytes, headers)) }
-    case 'stream':
-      throw tooLargeToRead()
-  }
+  if (ruling?.hidesSecrets !== true || body.kind === 'none') return body
+  const hasJobVariables = takesJobVariables(ruling.operation)
+  if (!hasJobVariables && !takesSecretsInBody(path)) return body
+  if (body.kind === 'stream') throw tooLargeToRead()
+  if (!hasJobVariables) return { kind: 'whole', bytes: Buffer.from(hideInBody(body.bytes, headers)) }
+  refuseTemplates(body.bytes, headers)
+  return body
 }

@@ -8,6 +8,7 @@ import { type Admission, targetOf, type Visit, type Visitor } from './admission.
 import { type Dialled, dial } from './dial.js'
 import { authExpected, closeFor, closeForStatus, readFirst, senderOf } from './first-frame.js'
 import { closeFrame, OPCODE, writeFrame } from './frames.js'
+import type { Gate } from './gate.js'
 import type { Authorizer } from './headers.js'
 import { bytesOf, type Guest, type JoinParts, join, screenAnswer, trackPair } from './joined.js'
 import { keyRejected, upstreamFailed, writeAnswer } from './parking.js'
@@ -25,6 +26,7 @@ export interface TunnelLimits extends StrangerLimits {
 
 interface TunnelParts extends JoinParts {
   readonly admission: Admission
+  readonly gate: Pick<Gate, 'requireSocket'>
   readonly authorizer: Pick<Authorizer, 'header'>
   readonly dispatcherFor: (origin: string, tls?: TlsSettings) => Promise<Dispatcher>
   readonly limits: TunnelLimits
@@ -43,7 +45,7 @@ export function createTunnel(parts: TunnelParts) {
     if (request.method !== 'GET') {
       throw new BrokerError('bad_request', 'a WebSocket handshake must be a GET request')
     }
-    if (!visitor.isStranger) return openFor(await admission.admit(request, visitor), guest, parts)
+    if (!visitor.isStranger) return openFor(await admit(request, visitor, parts), guest, parts)
     targetOf(request)
     const leavePlace = takePlace()
     try {
@@ -53,6 +55,16 @@ export function createTunnel(parts: TunnelParts) {
       leavePlace()
     }
   }
+}
+
+async function admit(
+  request: IncomingMessage,
+  visitor: Visitor,
+  { admission, gate }: TunnelParts,
+): Promise<Visit> {
+  const visit = await admission.admit(request, visitor)
+  gate.requireSocket(request, visit)
+  return visit
 }
 
 /** A limited number of places. Taking one returns the function that gives it back, which may be called more than once. */
@@ -89,7 +101,7 @@ async function serveStranger(
     if (first.kind !== 'auth') throw authExpected()
     sender = senderOf(first.message, visitor, parts.tokens)
     leavePlace()
-    const visit = await parts.admission.admit(request, sender)
+    const visit = await admit(request, sender, parts)
     const withKey = () => first.message.withToken(parts.frameToken(visit))
     const { mask, rest } = introduction
     await introduce({ request, socket, head: rest }, visit, { mask, withKey, before }, parts)

@@ -83,7 +83,9 @@ export function createIndex(): (list: TokenList) => Index {
 
 function knownOf({ id, name, power, profiles, workspace, policy, ask, job }: TokenRecord): KnownToken {
   const known = { id, name, power: powerOf(power), profiles, ...defined({ workspace, policy, ask }) }
-  return job === undefined ? known : { ...known, isJob: true }
+  if (job === undefined) return known
+  const { pid, process } = job
+  return { ...known, isJob: true, ...(pid && process ? { jobProcess: { pid, process } } : {}) }
 }
 
 /** Throws `bad_request` for limits on a power that they cannot limit. */

@@ -48,7 +48,16 @@ export interface TokenFacts extends TokenLimits {
 }
 
 /** What a presented token allows. The same object as long as the list of tokens does not change. */
-export type KnownToken = Omit<TokenFacts, 'createdAt' | 'expiresAt' | 'lastUsedAt' | 'refused'>
+export type KnownToken = Omit<TokenFacts, 'createdAt' | 'expiresAt' | 'lastUsedAt' | 'refused'> & {
+  readonly jobProcess?: JobProcess
+}
+
+/** The first process of a job. */
+export interface JobProcess {
+  readonly pid: number
+  /** Distinguishes it from a later one with the same pid. */
+  readonly process: string
+}
 
 interface NewToken {
   readonly facts: TokenFacts

@@ -4,6 +4,7 @@ import type { z } from 'zod'
 import { BrokerError } from '../../src/base/errors.js'
 import { systemClock } from '../../src/std/clock.js'
 import { Secret } from '../../src/std/secret.js'
+import { answeredAsk, askDetail, askList } from '../../src/wire/asks.js'
 import { empty } from '../../src/wire/common.js'
 import { auditList } from '../../src/wire/events.js'
 import { fileList, fileView, removeFileAnswer } from '../../src/wire/files.js'
@@ -25,6 +26,7 @@ import {
   rotateBotAnswer,
   serviceAccountList,
 } from '../../src/wire/service-accounts.js'
+import { shareList, shareView } from '../../src/wire/shares.js'
 import {
   doctor,
   live,
@@ -37,8 +39,8 @@ import {
 } from '../../src/wire/status.js'
 import { createTokenAnswer, tokenAnswer, tokenList } from '../../src/wire/tokens.js'
 import { exportAnswer, importAnswer } from '../../src/wire/transfer.js'
-import { ask, json, startApi } from '../fixtures/api-under-test.js'
-import { CLOUD_KEY, EXPORT } from '../fixtures/fake-broker.js'
+import { type ApiUnderTest, ask, json, startApi } from '../fixtures/api-under-test.js'
+import { CLOUD_KEY, EXPORT, WORKSPACE } from '../fixtures/fake-broker.js'
 
 const fingerprint = (text: string) => new Secret(text).fingerprint()
 
@@ -82,6 +84,42 @@ const cases: readonly Case[] = [
     audit: 'key_rotated',
   },
   { ask: 'GET /v1/service-accounts?profile=cloud', schema: serviceAccountList },
+  { ask: 'GET /v1/shares', schema: shareList },
+  {
+    ask: 'POST /v1/shares/prod/init',
+    body: { service_account: 'fleet', overlap_s: 7200 },
+    status: 201,
+    schema: shareView,
+    call: 'shares.init prod fleet 7200000',
+    audit: 'share_initialised',
+  },
+  {
+    ask: 'POST /v1/shares/prod/use',
+    body: { profile: 'empty' },
+    schema: shareView,
+    call: 'shares.use prod empty',
+    audit: 'share_used',
+  },
+  {
+    ask: 'POST /v1/shares/prod/rotate',
+    schema: shareView,
+    call: 'shares.rotate prod',
+    audit: 'share_rotated',
+  },
+  {
+    ask: 'POST /v1/shares/prod/adopt',
+    body: { api_key: 'pnb_12345' },
+    schema: shareView,
+    call: 'shares.adopt prod 9',
+    audit: 'share_adopted',
+  },
+  {
+    ask: 'POST /v1/shares/prod/leave',
+    body: { profile: 'empty' },
+    schema: empty,
+    call: 'shares.leave prod empty',
+    audit: 'share_left',
+  },
   {
     ask: 'POST /v1/service-accounts',
     body: { profile: 'empty', name: 'ci', expires_at: '2027-01-01T00:00:00Z', role: null },
@@ -223,6 +261,10 @@ const cases: readonly Case[] = [
   { ask: 'GET /v1/tokens', schema: tokenList },
   { ask: 'GET /v1/tokens/tok1', schema: tokenAnswer },
   { ask: 'GET /v1/policies', schema: policyList },
+  { ask: 'GET /v1/asks', schema: askList },
+  { ask: 'GET /v1/asks/1', schema: askDetail },
+  { ask: 'POST /v1/asks/1', body: { accept: true, for: 'hour' }, schema: answeredAsk, audit: 'ask_accepted' },
+  { ask: 'POST /v1/asks/2', body: { accept: false }, schema: answeredAsk, audit: 'ask_refused' },
   { ask: 'POST /v1/tokens/keep', body: { all: true }, schema: tokenList, audit: 'token_kept' },
   { ask: 'DELETE /v1/tokens/tok1', schema: empty, audit: 'token_revoked' },
   { ask: 'POST /v1/page', status: 201, schema: pageLink, audit: 'page_link' },
@@ -283,8 +325,19 @@ const cases: readonly Case[] = [
   { ask: 'POST /v1/shutdown', status: 202, schema: shutdownAnswer, call: 'shutdown', audit: 'shutdown' },
 ]
 
+/** Two requests that wait, of different operations. */
+async function openQuestions({ broker, tcp }: ApiUnderTest): Promise<void> {
+  const asking = { name: 'agent', power: 'proxy', profiles: ['*'], lifeMs: 60_000, ask: 'write' } as const
+  const { token } = await broker.deps.tokens.create(asking)
+  for (const path of ['deployments/1/create_flow_run', 'variables/']) {
+    const proxied = `/proxy/cloud/api/accounts/${WORKSPACE.accountId}/workspaces/${WORKSPACE.workspaceId}/${path}`
+    await ask(tcp, proxied, { method: 'POST', token, body: { name: 'x' } })
+  }
+}
+
 t.test('answers the owner exactly as the schemas say', async (t) => {
   const api = await startApi(t)
+  await openQuestions(api)
   for (const one of cases) {
     const [method = '', path = ''] = one.ask.split(' ')
     const calls = api.broker.calls.length

@@ -48,6 +48,18 @@ t.test('the same request is the same question', async (t) => {
   )
 })
 
+t.test('a question whose operation was allowed for an hour is accepted when its request comes', async (t) => {
+  const { book, kind, closed, pass } = openBook()
+  kind()
+  kind({ digest: 'd2' })
+  book.answer(1, 'hour')
+  t.equal(kind({ digest: 'd2' }), 'pass')
+  t.same(book.open(), [])
+  pass(MINUTE)
+  book.sweep()
+  t.same(closed, ['1 accepted', '2 accepted'])
+})
+
 t.test('a yes lets its request pass once', async (t) => {
   const { book, kind, closed } = openBook()
   kind()

@@ -1,6 +1,6 @@
 /** Which requests wait for a yes. */
 import t from 'tap'
-import { modeOf, needFor, startsElsewhere } from '../../src/asks/need.js'
+import { isMoreThanBookkeeping, modeOf, needFor } from '../../src/asks/need.js'
 import { defined } from '../../src/std/defined.js'
 import { ASK_MODES, EFFECTS } from '../../src/wire/kinds.js'
 
@@ -43,12 +43,49 @@ t.test("the token's own mode counts before that of a marked profile", async (t) 
   t.equal(modeOf({ ask: 'write' }, 'dev', []), 'write')
 })
 
-t.test('a run that a worker will start is more than bookkeeping', async (t) => {
-  const facts = { method: 'POST', operation: 'POST /flow_runs/', effect: 'works', isOutside: false } as const
-  for (const mode of ASK_MODES) t.equal(needFor(mode, facts), 'by body')
-  t.notOk(startsElsewhere({ flow_id: 'f', parent_task_run_id: 'p', deployment_id: null }))
-  for (const name of ['deployment_id', 'work_pool_name', 'work_queue_name', 'work_queue_id']) {
-    t.ok(startsElsewhere({ flow_id: 'f', [name]: 'x' }), name)
+const REGISTER = 'POST /flow_runs/'
+const SET_STATE = 'POST /flow_runs/{id}/set_state'
+
+t.test('a body decides about registering a run and about its state', async (t) => {
+  for (const operation of [REGISTER, SET_STATE]) {
+    const facts = { method: 'POST', operation, effect: 'works', isOutside: false } as const
+    for (const mode of ASK_MODES) t.equal(needFor(mode, facts), 'by body')
+    t.ok(isMoreThanBookkeeping(operation, undefined), 'what we cannot read waits')
   }
-  t.ok(startsElsewhere(undefined), 'what we cannot read')
 })
+
+t.test('a run that a worker will start is more than bookkeeping', async (t) => {
+  t.notOk(isMoreThanBookkeeping(REGISTER, { flow_id: 'f', parent_task_run_id: 'p', deployment_id: null }))
+  for (const name of ['deployment_id', 'work_pool_name', 'work_queue_name', 'work_queue_id']) {
+    t.ok(isMoreThanBookkeeping(REGISTER, { flow_id: 'f', [name]: 'x' }), name)
+  }
+})
+
+const STATES: readonly (readonly [what: string, state: unknown, force: unknown, waits: boolean])[] = [
+  ['cancelled by a person', { type: 'CANCELLING', name: 'Cancelling' }, undefined, true],
+  ['cancelled by a person, as the client says it', { type: 'CANCELLING' }, false, true],
+  ['cancelled in the way of old clients', { type: 'CANCELLED', name: 'Cancelling' }, true, true],
+  ['run again by a person', { type: 'SCHEDULED', name: 'Scheduled' }, true, true],
+  ['run again, politely', { type: 'SCHEDULED' }, false, true],
+  [
+    'run again under the name that runners use, by force',
+    { type: 'SCHEDULED', name: 'AwaitingRetry' },
+    true,
+    true,
+  ],
+  ['the same, in another word for true', { type: 'SCHEDULED', name: 'AwaitingRetry' }, 'on', true],
+  ['cancelled by itself', { type: 'CANCELLING', name: 'Cancelling' }, true, false],
+  ['cancelled by its runner', { type: 'CANCELLED', name: 'Cancelled' }, true, false],
+  ['handed back by its runner', { type: 'SCHEDULED', name: 'AwaitingRetry' }, false, false],
+  ['pending', { type: 'PENDING', name: 'Pending' }, false, false],
+  ['running', { type: 'RUNNING', name: 'Running' }, false, false],
+  ['paused', { type: 'PAUSED', name: 'Suspended' }, false, false],
+  ['failed', { type: 'FAILED', name: 'Failed' }, true, false],
+  ['crashed', { type: 'CRASHED', name: 'Crashed' }, true, false],
+  ['nothing that Prefect takes', 'CANCELLING', true, false],
+]
+for (const [what, state, force, waits] of STATES) {
+  t.test(`a run that is ${what} ${waits ? 'waits' : 'does not wait'}`, async (t) => {
+    t.equal(isMoreThanBookkeeping(SET_STATE, { state, ...defined({ force }) }), waits)
+  })
+}

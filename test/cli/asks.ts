@@ -140,11 +140,31 @@ for (const [args, opened, closed] of [
         },
       })
       t.equal(outcome.code, 130)
+      t.notMatch(outcome.stderr, /lost/)
       t.match(outcome.stdout, opened)
       t.match(outcome.stdout, closed)
     },
   )
 }
+
+t.test('a refusal while questions are watched ends it with the reason', async (t) => {
+  const { desk } = openDesk()
+  let looks = 0
+  const refusing: Script = {
+    ...desk,
+    'GET /v1/asks': () => {
+      looks += 1
+      return looks === 1
+        ? { json: { asks: [], allowed: [] } }
+        : problem('disk_failed', 'unavailable', 503, 'the state cannot be written')
+    },
+  }
+  const daemon = await startScriptedDaemon(t, refusing)
+  const outcome = await cli.run(['asks', '--watch'], { env: daemon.env })
+  t.equal(outcome.code, 1)
+  t.match(outcome.stderr, /^prefect-auth: the state cannot be written \(disk_failed\)$/m)
+  t.notMatch(outcome.stderr, / at .*:\d+/)
+})
 
 t.test('at a terminal a key answers the question that is shown', async (t) => {
   const { desk, answers } = openDesk()

@@ -1,7 +1,8 @@
 /** How settings are read, combined and checked. */
 import { readFileSync } from 'node:fs'
 import t from 'tap'
-import { resolveSettings, SETTINGS, settingsTable, variableName } from '../../src/config/settings.js'
+import { resolveSettings, SETTINGS, variableName } from '../../src/config/settings.js'
+import { settingsTable } from '../../src/config/settings-table.js'
 
 t.test('uses the default of every setting', async (t) => {
   const outcome = resolveSettings({ flags: {}, env: {} })

@@ -58,6 +58,12 @@ t.test('the first build makes programs that run', async (t) => {
   t.same(leftovers(), [])
 })
 
+t.test('the daemon, which is compiled as a script, imports nothing by itself', async (t) => {
+  const programs = readdirSync(join(root, 'dist')).filter((name) => name.endsWith('.cjs'))
+  t.ok(programs.length > 0)
+  for (const name of programs) t.notMatch(readFileSync(dist(name), 'utf8'), /\bimport\(["'`]/, name)
+})
+
 t.test('while it is built again, every program is there and whole', async (t) => {
   const programs = [
     'prefect-auth',

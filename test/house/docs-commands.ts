@@ -68,6 +68,12 @@ const RUN: Readonly<Record<string, string>> = {
   'setup --print': 'test/cli/setup.ts',
   'setup --remove': 'test/e2e/setup-service.ts',
   'setup --yes': 'test/e2e/setup-service.ts',
+  'share adopt': 'test/e2e/share.ts',
+  'share init --service-account': 'test/e2e/share.ts',
+  'share leave': 'test/e2e/share.ts',
+  'share rotate --now': 'test/e2e/share.ts',
+  'share status': 'test/e2e/share.ts',
+  'share use': 'test/e2e/share.ts',
   'status --check': 'test/cli/status.ts',
   'status --socket': 'test/fixtures/shipped.ts',
   'status --url': 'test/e2e/ssh.ts',
@@ -117,8 +123,13 @@ function mentionsIn(page: string, text: string): readonly Mention[] {
 }
 
 function fenced(page: string): readonly Mention[] {
-  const blocks = [...read(page).matchAll(/^```(?:sh|bash|zsh|fish)?\n([\s\S]*?)^```/gm)]
-  return blocks.flatMap(([, text = '']) => mentionsIn(page, text))
+  // Of every language, so that the end of one block is not taken for the begin of another.
+  const blocks = [...read(page).matchAll(/^```(\w*)\n([\s\S]*?)^```/gm)]
+  const typed = blocks.filter(([, language = '']) => ['', 'sh', 'bash', 'zsh', 'fish'].includes(language))
+  const mentions = typed.flatMap(([, , text = '']) => mentionsIn(page, text))
+  // Its blocks are run as they stand, with what no other test runs: test/e2e/troubleshooting.ts.
+  const isRunWhole = page === 'docs/troubleshooting.md'
+  return isRunWhole ? mentions.filter((mention) => parse(mention).signature in RUN) : mentions
 }
 
 /** Code within a sentence or a table; `prefect-auth` alone is the name. */

@@ -55,6 +55,7 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
     'prefect',
     'vault',
     'profiles',
+    'share',
     'audit',
     'http',
     'login',

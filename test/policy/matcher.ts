@@ -1,7 +1,7 @@
 /** Which operation of the table a request is. The routers of the real servers are asked in test/e2e/policy-operations.ts. */
 import t from 'tap'
 import { findOperation, withoutWorkspace } from '../../src/policy/matcher.js'
-import { listOperations } from '../../src/policy/operations.js'
+import { listOperations, WEBSOCKETS } from '../../src/policy/operations.js'
 
 const ID = '11111111-2222-3333-4444-555555555555'
 const W = `/accounts/${ID}/workspaces/${ID}`
@@ -88,4 +88,11 @@ t.test('takes the workspace off a path', async (t) => {
   t.equal(withoutWorkspace(W), '')
   t.equal(withoutWorkspace('/flows/x'), '/flows/x')
   t.equal(withoutWorkspace('/accounts/x/workspaces/filter'), '/accounts/x/workspaces/filter')
+})
+
+t.test('every WebSocket is an operation of the table', async (t) => {
+  for (const operation of WEBSOCKETS) {
+    const [method = '', path = ''] = operation.split(' ')
+    t.equal(findOperation(method, path.replace(/\{\w+\}/g, 'x')), operation)
+  }
 })

@@ -4,7 +4,16 @@ import t, { type Test } from 'tap'
 import { askList } from '../../src/wire/asks.js'
 import { type Answer, ask, json } from '../fixtures/api-under-test.js'
 import { createManualClock } from '../fixtures/manual-clock.js'
-import { bodyOf, OWN, openRaw, serveCloud, startProxy, startUpstream } from '../fixtures/proxy-under-test.js'
+import {
+  ACCOUNT,
+  bodyOf,
+  OWN,
+  openRaw,
+  serveCloud,
+  startProxy,
+  startUpstream,
+  WORKSPACE,
+} from '../fixtures/proxy-under-test.js'
 
 const ID = '0e0b8a53-8d7a-4b9e-9a57-2f0d7a1f0001'
 const FLOW = '0e0b8a53-8d7a-4b9e-9a57-2f0d7a1f0002'
@@ -162,6 +171,47 @@ for (const [mode, method, path, passes] of PASSES) {
   })
 }
 
+const [A, W] = [ACCOUNT, WORKSPACE]
+const SPELLINGS: readonly (readonly [method: string, path: string, passes: boolean])[] = [
+  ['POST', `/%61ccounts/${A}/workspaces/${W}/something/new`, false],
+  ['POST', `/accounts/${A}/%77orkspaces/${W}/something/new`, false],
+  ['POST', `/accounts/${A}/workspaces/%32${W.slice(1)}/something/new`, false],
+  ['POST', `/%61ccounts/${A}/workspaces/${W}${START}`, false],
+  ['POST', `/accounts/${A}/workspaces/filter`, true],
+  ['POST', `/accounts/${A}/workspaces/count`, true],
+  ['POST', `/accounts/${A}/added/by_the_owner`, false],
+]
+for (const [method, path, passes] of SPELLINGS) {
+  t.test(`in any spelling, ${method} ${path} ${passes ? 'passes' : 'waits'}`, async (t) => {
+    const { proxy, token, list } = await setStage(t, {
+      allowed: ['POST /accounts/{account}/added/by_the_owner'],
+    })
+    const sent = await ask(proxy.tcp, `/proxy/cloud/api${path}`, { method, token, body: {} })
+    t.equal(sent.status === 503 ? json(sent).code : 'passed', passes ? 'passed' : 'ask_waiting')
+    if (path.includes('%')) t.match((await list()).asks[0]?.sentence, / in workspace 22222222-/)
+  })
+}
+
+const UPGRADES: readonly (readonly [mode: 'write' | 'all', path: string, status: number])[] = [
+  ['all', `/deployments/${ID}`, 400],
+  ['write', '/something/new', 400],
+  ['write', `/deployments/${ID}`, 200],
+  ['all', '/logs/out', 200],
+  ['all', '/events/in', 200],
+]
+for (const [mode, path, status] of UPGRADES) {
+  t.test(`--ask ${mode}: the handshake of a WebSocket at ${path} gets ${status}`, async (t) => {
+    const { proxy, token } = await setStage(t, { mode })
+    const headers = {
+      ...{ connection: 'upgrade', upgrade: 'websocket', 'sec-websocket-version': '13' },
+      'sec-websocket-key': 'dGhlIHNhbXBsZSBub25jZQ==',
+    }
+    const answer = await ask(proxy.tcp, `${proxy.base}${path}`, { token, headers })
+    t.equal(answer.status, status, answer.text)
+    if (status === 400) t.match(answer.text, /cannot wait for a yes/)
+  })
+}
+
 t.test('what is outside of a workspace only reads, and does not wait', async (t) => {
   const { proxy, token } = await setStage(t)
   const answer = await ask(proxy.tcp, '/proxy/cloud/api/me/workspaces', { token })
@@ -233,13 +283,17 @@ t.test('large bodies are looked at whole, up to a limit', async (t) => {
 
   t.match(await start({ x: 'y'.repeat(5 * 1024 * 1024) }), {
     status: 413,
-    text: /the body of a request that waits for a yes may have at most 5 MiB/,
+    text: /this body has to be read before it is sent, and may have at most 5 MiB/,
   })
   const raw = openRaw(t, proxy.tcp)
+  const endless = openRaw(t, proxy.tcp)
   const head = `POST ${proxy.base}${START} HTTP/1.1\r\nHost: 127.0.0.1:${proxy.tcp.port}\r\nAuthorization: Bearer ${token}\r\n`
   raw.say(`${head}Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n`)
   t.match(await raw.hear(/\r\n\r\n/), /^HTTP\/1\.1 503/, 'chunks')
   t.equal((await list()).asks.at(-1)?.body_bytes, 2)
+  const chunk = `100000\r\n${'y'.repeat(1024 * 1024)}\r\n`
+  endless.say(`${head}Transfer-Encoding: chunked\r\n\r\n${chunk.repeat(6)}`)
+  t.match(await endless.hear(/\}$/), /waits for a yes may have at most 5 MiB/, 'chunks without an end')
 })
 
 t.test('a body that nobody could look at is refused', async (t) => {
@@ -378,6 +432,21 @@ t.test('tokens of marked profiles ask before writes; the owner without a token d
   t.equal((await ask(proxy.socket, url, { method: 'POST', body: {} })).status, 201)
   const elsewhere = '/proxy/server/api/deployments/'
   t.equal((await ask(proxy.tcp, elsewhere, { method: 'POST', token: plain, body: {} })).status, 201)
+})
+
+const CANCEL = { state: { type: 'CANCELLING' } }
+t.test('a cancel waits for its yes, and the end of a run that was cancelled does not', async (t) => {
+  const { send, list, answer, writes } = await setStage(t)
+  const path = `/flow_runs/${ID}/set_state`
+  isParked(t, await send('POST', path, CANCEL))
+  t.same(writes, [])
+  t.match((await list()).asks, [{ sentence: /^cancel flow run /, effect: 'works' }])
+  const ended = { state: { type: 'CANCELLED', name: 'Cancelled' }, force: true }
+  t.equal((await send('POST', path, ended)).status, 201)
+  await answer(1, { accept: true })
+  t.equal((await send('POST', path, CANCEL)).status, 201)
+  isParked(t, await send('POST', path, CANCEL))
+  t.equal(writes.length, 2)
 })
 
 const RUNS: readonly (readonly [what: string, body: string, passes: boolean])[] = [

@@ -136,5 +136,36 @@ t.test('without such a policy, or to other paths, all of it arrives as it was se
     measured(parameters),
     parameters,
   )
-  t.equal(arrived[0]?.body, parameters, 'the parameters of a run are of any size')
+  t.equal(arrived[0]?.body, parameters, 'the parameters of a run may be large')
 })
+
+const START = `/deployments/${ID}/create_flow_run`
+const FORM = 'Transfer-Encoding: chunked\r\n'
+const TEMPLATE = '{"job_variables":{"working_dir":"{{ prefect.blocks.secret.mine }}"}}'
+const LARGE_TEMPLATE = `{"parameters":"${'x'.repeat(400_000)}",${TEMPLATE.slice(1)}`
+const ZIPPED_TEMPLATE = gzipSync(TEMPLATE)
+const TEMPLATES: readonly (readonly [what: string, path: string, headers: string, body: string | Buffer])[] =
+  [
+    ['a template', START, measured(TEMPLATE), TEMPLATE],
+    ['an encoded path', START.replace('create_', 'create%5F'), measured(TEMPLATE), TEMPLATE],
+    ['a slash more', `${START}/`, measured(TEMPLATE), TEMPLATE],
+    ['many runs', `${START}/bulk`, measured(`[${TEMPLATE}]`), `[${TEMPLATE}]`],
+    ['chunks', START, FORM, chunked(TEMPLATE)],
+    ['a large body', START, measured(LARGE_TEMPLATE), LARGE_TEMPLATE],
+    ['large chunks', START, FORM, chunked(LARGE_TEMPLATE)],
+    ['gzip', START, `Content-Encoding: gzip\r\n${measured(ZIPPED_TEMPLATE)}`, ZIPPED_TEMPLATE],
+  ]
+
+t.test('a token that may run and not see secrets cannot have a worker fill them in', async (t) => {
+  const run = await setStage(t, 'run')
+  const work = await setStage(t, 'work')
+  for (const [what, path, headers, body] of TEMPLATES) {
+    const { answer, arrived } = await run('POST', path, headers, body)
+    t.match(answer, /^HTTP\/1\.1 400 [\s\S]*may not reach Secret blocks through job variables/, what)
+    t.same(arrived, [], `${what}: nothing of it arrives`)
+    t.equal((await work('POST', path, headers, body)).arrived.length, 1, `${what}: with 'work' it arrives`)
+  }
+  const { arrived } = await run('POST', START, measured(JOB), JOB)
+  t.equal(arrived[0]?.body, JOB, 'other job variables pass as they are')
+})
+const JOB = '{ "job_variables": {"env": {"A": 1.0}}, "parameters": {"a": "{{ b }}"} }'

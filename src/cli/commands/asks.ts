@@ -40,8 +40,8 @@ export function addAsks(program: Command, start: Start): void {
       })
     })
   withJson(asks.command('yes <id>'))
-    .description('let it pass, once, within ten minutes')
-    .option('--hour', 'and whatever the same token wants of this kind, for an hour')
+    .description('let the request pass once, within the next ten minutes')
+    .option('--hour', 'let this token do the same operation for an hour, with any body')
     .action((id: string, _options: YesOptions, command: Command) => {
       const options = command.optsWithGlobals<YesOptions>()
       return start('asks yes', options, async (session) => {
@@ -51,7 +51,7 @@ export function addAsks(program: Command, start: Start): void {
       })
     })
   withJson(asks.command('no <id>'))
-    .description('refuse it; the client gets an error')
+    .description('refuse the request; the client gets an error')
     .action((id: string, _options: CommonOptions, command: Command) => {
       const options = command.optsWithGlobals<CommonOptions>()
       return start('asks no', options, async (session) => {

@@ -1,0 +1,214 @@
+/** The shares of this machine: which profiles they serve, and what a person does with them. */
+
+import { BrokerError } from '../base/errors.js'
+import type { Shares as ShareSettingsByName } from '../config/shares.js'
+import { type ShareRecord, shareOf, shareRecord, withShare } from '../keys/shared.js'
+import { shownName } from '../profiles/bundled.js'
+import { defined } from '../std/defined.js'
+import type { Secret } from '../std/secret.js'
+import { quoteWord } from '../std/text.js'
+import { adoptKey, giveKey, initShare, type NewShare } from './acts.js'
+import type { ShareParts, ShareStanding } from './context.js'
+import { createShare, type Share } from './share.js'
+import type { ShareStore, StoreFinding } from './store.js'
+
+/** A share of config.toml, and what is known of it here. */
+export interface ShareFacts extends ShareStanding {
+  readonly name: string
+  readonly where: string
+  /** The profile whose key rotates; absent: this machine only reads. */
+  readonly rotateWith?: string
+  readonly record?: ShareRecord
+}
+
+export interface ShareAdmin {
+  list(): readonly ShareFacts[]
+  /** What the store says of itself. Rejects as `ShareStore.examine` does. */
+  examine(name: string): Promise<StoreFinding>
+  /** The share whose key the profile is served. */
+  of(profile: string): string | undefined
+  /** Makes the first key and puts it into the store. Rejects with `share_exists`, `share_pace_invalid`, or as Prefect and the store do. */
+  init(name: string, wanted: NewShare): Promise<ShareFacts>
+  /** From now on the profile is served the shared key. Rejects, with nothing changed, if there is none yet. */
+  use(name: string, profile: string): Promise<ShareFacts>
+  /** Rotates as soon as every machine has the last key, also over a stranger's key. */
+  rotate(name: string): Promise<ShareFacts>
+  /** A key that a person has made at Prefect becomes the fleet's. */
+  adopt(name: string, key: Secret): Promise<ShareFacts>
+  /** The profile has no key afterwards; the fleet's lives on. */
+  leave(name: string, profile: string): Promise<void>
+}
+
+export interface Shares extends ShareAdmin {
+  /** Begins to follow every share that a profile is tied to. */
+  start(): void
+  /** Whether a profile depends on a store: such a daemon does not exit when it is idle. */
+  isActive(): boolean
+  close(): Promise<void>
+}
+
+/** What shares need besides: their settings, and how a store is opened. */
+export interface SharesParts extends ShareParts {
+  readonly settings: ShareSettingsByName
+  readonly openStore: (settings: ShareSettingsByName[string]) => ShareStore
+  readonly hostname: string
+}
+
+export function createShares(parts: SharesParts): Shares {
+  const { settings, openStore, keeper, credentials, changes, hostname, newId } = parts
+  const open = new Map<string, Share>()
+
+  const known = (name: string) => shareRecord(keeper.ledger(), name)
+
+  /** The record is made when the share is first used. */
+  async function shareNamed(name: string): Promise<Share> {
+    const found = Object.hasOwn(settings, name) ? settings[name] : undefined
+    if (found === undefined) throw notFound(name)
+    if (known(name) === undefined) {
+      const record = { machine: `${hostname} ${newId()}`, profiles: [], kept: [], intents: [] }
+      await keeper.apply((ledger) => withShare(ledger, name, record))
+    }
+    const share = open.get(name) ?? createShare(parts, { name, settings: found, store: openStore(found) })
+    open.set(name, share)
+    return share
+  }
+
+  function facts(name: string): ShareFacts {
+    const found = settings[name]
+    const share = open.get(name)
+    const where =
+      share?.context.store.where ?? (found === undefined ? '' : `${found.url}, ${found.mount}/${found.path}`)
+    const standing = share?.standing() ?? { standing: 'unread' as const }
+    return { name, where, ...standing, ...defined({ rotateWith: found?.rotateWith, record: known(name) }) }
+  }
+
+  /** The profile can be served a shared key. Throws why not. */
+  function requireFree(name: string, profile: string): void {
+    const { resolved, keySource } = credentials.state(profile)
+    if (resolved.kind !== 'cloud' || resolved.workspace === undefined) {
+      throw new BrokerError('workspace_required', `profile ${shownName(profile)} names no workspace`, {
+        hint: `prefect-auth profile set ${quoteWord(profile)} --api-url URL`,
+      })
+    }
+    const other = shareOf(keeper.ledger(), profile)
+    const isTaken = keySource === 'file' || keeper.current(profile) !== undefined
+    if ((other !== undefined && other !== name) || (other === undefined && isTaken)) {
+      throw new BrokerError('profile_in_use', `profile ${shownName(profile)} has a key already`, {
+        hint: `prefect-auth logout --profile ${quoteWord(profile)}, or another profile`,
+      })
+    }
+  }
+
+  const tie = (share: Share, change: (profiles: readonly string[]) => readonly string[]) =>
+    share.context.keep((record) => ({ ...record, profiles: change(record.profiles) }))
+
+  return {
+    list: () => Object.keys(settings).map(facts),
+    examine: async (name) => (await shareNamed(name)).context.store.examine(),
+    of: (profile) => shareOf(keeper.ledger(), profile),
+    async init(name, wanted) {
+      await credentials.refresh()
+      await initShare((await shareNamed(name)).context, wanted)
+      return facts(name)
+    },
+    async use(name, profile) {
+      await credentials.refresh()
+      if (!Object.hasOwn(settings, name)) throw notFound(name)
+      requireFree(name, profile)
+      const share = await shareNamed(name)
+      if (share.context.record().profiles.includes(profile)) return facts(name)
+      const isFirst = share.context.record().held === undefined
+      if (isFirst) await tie(share, (profiles) => [...profiles, profile])
+      const { document, trouble } = await share.look()
+      try {
+        if (trouble !== undefined && (isFirst || document === undefined)) throw trouble
+        const { cloudApiUrl } = credentials.state(profile).resolved
+        if (document !== undefined && document.apiUrl !== cloudApiUrl)
+          throw otherHost(profile, document.apiUrl)
+        if (!isFirst) {
+          await giveKey(share.context, profile)
+          await tie(share, (profiles) => [...profiles, profile])
+        } else if (share.context.record().held === undefined) {
+          throw new BrokerError('key_rejected', 'Prefect does not accept the shared key')
+        }
+      } catch (error) {
+        await tie(share, (profiles) => profiles.filter((one) => one !== profile))
+        throw error
+      }
+      return facts(name)
+    },
+    async rotate(name) {
+      const share = await shareNamed(name)
+      requireRotator(name, share)
+      await share.want()
+      return facts(name)
+    },
+    async adopt(name, key) {
+      const share = await shareNamed(name)
+      requireRotator(name, share)
+      await share.look()
+      await adoptKey(share.context, share.standing(), key)
+      await share.look()
+      return facts(name)
+    },
+    async leave(name, profile) {
+      if (shareOf(keeper.ledger(), profile) !== name) {
+        throw new BrokerError(
+          'share_not_found',
+          `profile ${shownName(profile)} does not use share ${shownName(name)}`,
+        )
+      }
+      await changes.run([profile], async () => {
+        const item = keeper.current(profile)?.item
+        if (item === undefined) return { act: 'leave_share' }
+        return { act: 'leave_share', outcome: { forget: { profile, items: [item], heirs: {} } } }
+      })
+      await keeper.apply((ledger) => {
+        const record = shareRecord(ledger, name)
+        if (record === undefined) return ledger
+        const profiles = record.profiles.filter((one) => one !== profile)
+        const { held, bound: _, ...rest } = record
+        // A key that is not published yet is published by this machine, also without a profile.
+        const left = profiles.length > 0 ? { ...record, profiles } : { ...rest, profiles }
+        return withShare(ledger, name, profiles.length > 0 || rest.kept.length > 0 ? left : undefined)
+      })
+      if (known(name) !== undefined) return
+      await open.get(name)?.close()
+      open.delete(name)
+    },
+    start() {
+      for (const name of Object.keys(settings)) {
+        if (known(name) === undefined || open.has(name)) continue
+        void shareNamed(name).then((share) => share.look())
+      }
+    },
+    isActive: () => open.size > 0,
+    async close() {
+      await Promise.all([...open.values()].map((share) => share.close()))
+    },
+  }
+}
+
+function requireRotator(name: string, { context }: Share): void {
+  if (context.settings.rotateWith !== undefined) return
+  throw new BrokerError(
+    'share_rotation_refused',
+    `this machine may not rotate the key of share ${shownName(name)}`,
+    {
+      hint: `set rotate = true and rotate_with in [share.${name}] of config.toml, or do it on a machine that has them`,
+    },
+  )
+}
+
+function notFound(name: string): BrokerError {
+  return new BrokerError('share_not_found', `config.toml has no share ${shownName(name)}`, {
+    hint: `add [share.${name}] to config.toml and restart prefect-authd`,
+  })
+}
+
+function otherHost(profile: string, apiUrl: string): BrokerError {
+  return new BrokerError(
+    'share_mismatch',
+    `the shared key belongs to ${apiUrl}, and profile ${shownName(profile)} points at another host`,
+  )
+}

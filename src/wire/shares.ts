@@ -1,0 +1,60 @@
+/** Shared keys: which there are, how each stands, and what may be done. No answer shows a key. */
+import { z } from 'zod'
+import { profileName, time } from './common.js'
+
+export const shareParams = z.strictObject({ share: z.string().min(1).max(41) })
+
+const seconds = z.number().int().min(1).max(315_360_000)
+
+export const shareView = z.object({
+  name: z.string(),
+  where: z.string().meta({ description: 'the store and the path' }),
+  rotate_with: profileName
+    .optional()
+    .meta({ description: 'whose key rotates; absent: this machine only reads' }),
+  profiles: z
+    .array(profileName)
+    .meta({ description: 'the profiles of this machine that are served the key' }),
+  standing: z.string().meta({
+    description: 'idle, unread, untold, waiting, astray, stale, foreign, second_owner, unverified, held_back',
+  }),
+  trouble: z.object({ code: z.string(), message: z.string(), hint: z.string().optional() }).optional(),
+  machine: z.string().optional().meta({ description: "this machine's name among the others" }),
+  held_number: z.number().int().optional().meta({ description: 'the number of the key that is served here' }),
+  document: z
+    .object({
+      number: z.number().int().meta({ description: 'counts the published keys' }),
+      service_account: z.string(),
+      key_id: z.string(),
+      issued_at: time,
+      expires_at: time.optional(),
+      rotates_at: time.optional().meta({ description: 'when this machine rotates; absent: it does not' }),
+      every_s: z.number(),
+      overlap_s: z.number(),
+      least_overlap_s: z.number().meta({ description: 'by the formula of docs/fleet.md' }),
+      lifetime_s: z.number(),
+      turn_of: z.string().optional().meta({ description: 'the machine that may be rotating' }),
+      mint_by: time
+        .optional()
+        .meta({ description: 'after a lost answer: when the next rotation must have begun' }),
+      foreign_keys: z.array(z.string()).meta({ description: 'ids of keys that nobody of the fleet made' }),
+    })
+    .optional(),
+})
+export type ShareView = z.infer<typeof shareView>
+
+export const shareList = z.object({ shares: z.array(shareView) })
+export type ShareList = z.infer<typeof shareList>
+
+export const initShareBody = z.strictObject({
+  service_account: z.string().min(1).max(200),
+  every_s: seconds
+    .optional()
+    .meta({ description: 'how often each machine reads the store; absent: a minute' }),
+  overlap_s: seconds.optional().meta({ description: 'how long a replaced key lives; absent: a day' }),
+  lifetime_s: seconds.optional().meta({ description: 'of rotated keys; absent: 30 days' }),
+})
+export type InitShareBody = z.input<typeof initShareBody>
+
+export const shareProfileBody = z.strictObject({ profile: profileName })
+export const adoptShareBody = z.strictObject({ api_key: z.string().min(1).max(400) })

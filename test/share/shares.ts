@@ -1,0 +1,322 @@
+/** Machines that share a key: real vaults, ledgers and HTTP, a real OpenBao, and the simulator of Prefect. */
+import { setTimeout as pause } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import { startCloudSimulator } from '../../sim/simulator.js'
+import { BrokerError, isBrokerError } from '../../src/base/errors.js'
+import type { ShareSettings } from '../../src/config/shares.js'
+import { attemptMs, stalenessMs, waitMs } from '../../src/share/pace.js'
+import { createReadSecret } from '../../src/share/secret-source.js'
+import type { ShareStore } from '../../src/share/store.js'
+import { openVaultStore } from '../../src/share/vault-store.js'
+import { systemClock } from '../../src/std/clock.js'
+import { Secret } from '../../src/std/secret.js'
+import { makeRoot, openBroker, type TestBroker } from '../fixtures/broker.js'
+import { createManualClock, type ManualClock } from '../fixtures/manual-clock.js'
+import { type OpenBao, startOpenBao } from './fixtures/open-bao.js'
+
+const MINUTE = 60_000
+const DAY = 24 * 60 * MINUTE
+const EVERY = { everyMs: MINUTE }
+
+type Sim = Awaited<ReturnType<typeof startCloudSimulator>>
+
+interface Machine {
+  broker: TestBroker
+  readonly clock: ManualClock
+  readonly root: string
+  isCut: boolean
+  /** The store is out of reach from its next rotation at Prefect on. */
+  cutAfterMint: boolean
+  mintsBefore: number
+  reopen(): Promise<void>
+  served(): string
+}
+
+interface Fleet {
+  readonly sim: Sim
+  readonly bao: OpenBao
+  readonly machines: readonly Machine[]
+  /** Time passes for all, in steps, with a pass of each at every step. */
+  pass(ms: number): Promise<void>
+  /** Until every machine serves another key than this one. */
+  key(): string
+  path: string
+}
+
+const mintsOf = ({ requests }: Sim) => requests.filter(({ path }) => path.endsWith('/rotate_api_key')).length
+
+async function setStage(t: Test, bao: OpenBao, path: string): Promise<Fleet> {
+  const sim = await startCloudSimulator({ bots: [{ name: 'fleet', account: 'prefect' }] })
+  const settings = (rotates: boolean): ShareSettings => ({
+    ...{ store: 'vault', url: bao.tlsUrl, caFile: bao.caFile, mount: 'secret', path },
+    auth: { kind: 'token', token: { kind: 'env', name: 'BAO' } },
+    ...(rotates ? { rotateWith: 'cloud' } : {}),
+  })
+  const machines: Machine[] = []
+  for (const rotates of [true, true, false]) {
+    // Each a day off, and neither is Prefect's: wall clocks decide nothing.
+    const clock = createManualClock(Date.now() + (machines.length - 1) * DAY)
+    const root = await makeRoot(t)
+    const readSecret = createReadSecret({ BAO: bao.rootToken })
+    const openStore = (one: ShareSettings): ShareStore => {
+      const store = openVaultStore({ settings: one, readSecret, clock: systemClock() })
+      const whole = <T>(work: () => Promise<T>): Promise<T> => {
+        const isMinted = mintsOf(sim) > machine.mintsBefore
+        if (machine.isCut || (machine.cutAfterMint && isMinted))
+          throw new BrokerError('share_store_unreachable', 'the network is cut')
+        return work()
+      }
+      return {
+        ...store,
+        read: async () => whole(() => store.read()),
+        write: async (data, expected) => whole(() => store.write(data, expected)),
+      }
+    }
+    const open = async () => {
+      const broker = await openBroker({
+        ...{ root, sim, clock, random: () => 0.5 },
+        shares: { settings: { prod: settings(rotates) }, openStore },
+      })
+      return broker
+    }
+    const machine: Machine = {
+      ...{ broker: await open(), clock, root, isCut: false, cutAfterMint: false, mintsBefore: 0 },
+      async reopen() {
+        await machine.broker.close()
+        machine.broker = await open()
+        await machine.broker.recover()
+      },
+      served: () => machine.broker.served('jobs') ?? '',
+    }
+    machines.push(machine)
+    const url = sim.workspaceUrl('prefect/terry')
+    await machine.broker.write(
+      `active = "cloud"\n[profiles.cloud]\nPREFECT_API_URL = "${url}"\n[profiles.jobs]\nPREFECT_API_URL = "${url}"\n`,
+    )
+    await machine.broker.logins.keep(await machine.broker.delivery(sim.issueKey(), { via: 'pasted' }))
+  }
+  t.teardown(async () => {
+    for (const { broker } of machines) await broker.close()
+    await sim.close()
+  })
+  const pass = async (ms: number) => {
+    for (let left = ms; left > 0; left -= MINUTE) {
+      sim.clock.advance(Math.min(left, MINUTE))
+      for (const { clock } of machines) clock.pass(Math.min(left, MINUTE))
+      await settled(machines)
+    }
+  }
+  return { sim, bao, machines, pass, path, key: () => machines[0]?.served() ?? '' }
+}
+
+/** Passes are over: nothing has changed for a while. */
+async function settled(machines: readonly Machine[]): Promise<void> {
+  const look = () =>
+    JSON.stringify(machines.map(({ broker }) => [broker.keeper.ledger(), broker.shares.list()]))
+  for (let before = look(), quiet = 0; quiet < 3; ) {
+    await pause(40)
+    const now = look()
+    quiet = now === before ? quiet + 1 : 0
+    before = now
+  }
+}
+
+async function startFleet(t: Test, bao: OpenBao, path: string): Promise<Fleet> {
+  const fleet = await setStage(t, bao, path)
+  const [first] = fleet.machines
+  await first?.broker.shares.init('prod', { serviceAccount: 'fleet', ...EVERY })
+  for (const { broker } of fleet.machines) await broker.shares.use('prod', 'jobs')
+  return fleet
+}
+
+const code = async (work: Promise<unknown>): Promise<string> => {
+  try {
+    await work
+    return 'done'
+  } catch (error) {
+    if (isBrokerError(error)) return error.code
+    throw error
+  }
+}
+
+const served = ({ machines }: Fleet) => machines.map((machine) => machine.served())
+const standings = ({ machines }: Fleet) => machines.map(({ broker }) => broker.shares.list()[0]?.standing)
+const mints = ({ sim }: Fleet) => mintsOf(sim)
+
+/** All serve one key that works, other than `old`. */
+function moved(t: Test, fleet: Fleet, old: string): void {
+  const [one = ''] = served(fleet)
+  t.not(one, old, 'another key')
+  t.match(one, /^pnb_/)
+  t.strictSame(new Set(served(fleet)).size, 1, 'the same on every machine')
+  t.ok(fleet.sim.keys.authenticate(one), 'which works')
+}
+
+t.setTimeout(240_000)
+
+t.test('a fleet on a real OpenBao', async (t) => {
+  const bao = await startOpenBao(t)
+  if (bao === undefined) return
+
+  await t.test('every machine serves the first key', async (t) => {
+    const fleet = await startFleet(t, bao, 'fleet/first')
+    moved(t, fleet, '')
+    t.equal(mints(fleet), 1)
+    const [first, , reader] = fleet.machines
+    const wanted = { serviceAccount: 'fleet' }
+    t.equal(await code(first?.broker.shares.init('prod', wanted) ?? Promise.reject()), 'share_exists')
+    t.equal(
+      await code(reader?.broker.shares.init('prod', wanted) ?? Promise.reject()),
+      'share_rotation_refused',
+    )
+    t.equal(await code(reader?.broker.shares.rotate('prod') ?? Promise.reject()), 'share_rotation_refused')
+    t.equal(await code(first?.broker.shares.use('prod', 'cloud') ?? Promise.reject()), 'profile_in_use')
+    t.equal(await code(first?.broker.shares.use('none', 'jobs') ?? Promise.reject()), 'share_not_found')
+  })
+
+  await t.test('a rotation reaches every machine, and the old key works on', async (t) => {
+    const fleet = await startFleet(t, bao, 'fleet/rotate')
+    const old = fleet.key()
+    await fleet.machines[0]?.broker.shares.rotate('prod')
+    t.equal(mints(fleet), 1, 'not before every machine has the last key')
+    await fleet.pass(stalenessMs(EVERY) + 2 * MINUTE)
+    moved(t, fleet, old)
+    t.ok(fleet.sim.keys.authenticate(old), 'the old key')
+    t.equal(mints(fleet), 2)
+    t.strictSame(standings(fleet), ['idle', 'idle', 'idle'])
+  })
+
+  await t.test('of two machines that may rotate one does when the key is due', async (t) => {
+    const fleet = await startFleet(t, bao, 'fleet/due')
+    const old = fleet.key()
+    await fleet.pass(3 * MINUTE)
+    fleet.sim.clock.advance(20.5 * DAY)
+    await fleet.pass(8 * MINUTE)
+    moved(t, fleet, old)
+    t.equal(mints(fleet), 2)
+  })
+
+  await t.test('a machine that dies after the answer publishes its key at the next start', async (t) => {
+    const fleet = await startFleet(t, bao, 'fleet/dies')
+    const old = fleet.key()
+    const [first] = fleet.machines
+    await fleet.pass(stalenessMs(EVERY) + MINUTE)
+    // From the answer on the store is out of reach, and then the daemon is killed.
+    if (first !== undefined) Object.assign(first, { cutAfterMint: true, mintsBefore: mints(fleet) })
+    await first?.broker.shares.rotate('prod')
+    t.equal(mints(fleet), 2)
+    t.strictSame(served(fleet), [old, old, old])
+    if (first !== undefined) first.cutAfterMint = false
+    await first?.reopen()
+    await fleet.pass(2 * MINUTE)
+    moved(t, fleet, old)
+    t.equal(mints(fleet), 2, 'nothing is minted twice')
+  })
+
+  await t.test('a lost answer costs one more rotation, by another machine', async (t) => {
+    const fleet = await startFleet(t, bao, 'fleet/lost')
+    const old = fleet.key()
+    await fleet.pass(stalenessMs(EVERY) + MINUTE)
+    fleet.sim.faults.next({ method: 'POST', path: /rotate_api_key$/ }, { kind: 'reset', when: 'after' })
+    await fleet.machines[0]?.broker.shares.rotate('prod')
+    await fleet.pass(waitMs(EVERY) + attemptMs(EVERY))
+    moved(t, fleet, old)
+    t.ok(fleet.sim.keys.authenticate(old), 'no machine was without a key')
+  })
+
+  await t.test("a person's rotation at Prefect is not minted over, and can be adopted", async (t) => {
+    const fleet = await startFleet(t, bao, 'fleet/foreign')
+    const old = fleet.key()
+    await fleet.pass(30 * MINUTE)
+    const theirs = fleet.sim.issueBotKey({ bot: 'fleet', expiresAt: fleet.sim.clock.now() + 30 * DAY })
+    await fleet.pass(10 * MINUTE)
+    t.strictSame(standings(fleet).slice(0, 2), ['foreign', 'foreign'])
+    t.equal(mints(fleet), 1, 'no rotation of ours')
+    t.strictSame(served(fleet), [old, old, old])
+    const events = fleet.machines[0]?.broker.events.since(0).events ?? []
+    t.equal(events.filter(({ type }) => type === 'share.foreign').length, 1, 'one event')
+    await fleet.machines[0]?.broker.shares.adopt('prod', new Secret(theirs))
+    await fleet.pass(2 * MINUTE)
+    t.strictSame(served(fleet), [theirs, theirs, theirs])
+    t.strictSame(standings(fleet), ['idle', 'idle', 'idle'])
+  })
+
+  await t.test('a sealed store ends nothing, also across a restart', async (t) => {
+    const fleet = await startFleet(t, bao, 'fleet/sealed')
+    const old = fleet.key()
+    await bao.seal()
+    await fleet.pass(3 * MINUTE)
+    t.strictSame(standings(fleet), ['unread', 'unread', 'unread'])
+    await fleet.machines[2]?.reopen()
+    await fleet.pass(2 * MINUTE)
+    t.strictSame(served(fleet), [old, old, old])
+    t.equal(fleet.machines[2]?.broker.shares.list()[0]?.trouble?.code, 'share_store_sealed')
+    await bao.unseal()
+    await fleet.pass(stalenessMs(EVERY) + 2 * MINUTE)
+    await fleet.machines[1]?.broker.shares.rotate('prod')
+    await fleet.pass(stalenessMs(EVERY) + 2 * MINUTE)
+    moved(t, fleet, old)
+  })
+
+  await t.test('a store that is restored from a backup takes nothing away', async (t) => {
+    const fleet = await startFleet(t, bao, 'fleet/restored')
+    const data = `secret/data/${fleet.path}`
+    const backup = Object(await bao.admin('GET', data)).data.data
+    for (let rotations = 0; rotations < 2; rotations += 1) {
+      await fleet.pass(stalenessMs(EVERY) + MINUTE)
+      await fleet.machines[0]?.broker.shares.rotate('prod')
+      await fleet.pass(2 * MINUTE)
+    }
+    const newest = fleet.key()
+    await bao.admin('DELETE', `secret/metadata/${fleet.path}`)
+    await bao.admin('POST', data, { data: backup, options: { cas: 0 } })
+    await fleet.pass(3 * MINUTE)
+    t.strictSame(served(fleet), [newest, newest, newest])
+    t.equal(Object(await bao.admin('GET', data)).data.data.n, 3, 'and it is published again')
+    t.equal(mints(fleet), 3)
+  })
+
+  await t.test('a local command ends the local copy only', async (t) => {
+    const fleet = await startFleet(t, bao, 'fleet/leave')
+    const key = fleet.key()
+    const [first, second] = fleet.machines
+    await first?.broker.shares.leave('prod', 'jobs')
+    t.equal(first?.served(), 'login_required')
+    const outcome = await second?.broker.app.profiles.logout('jobs', { revoke: true })
+    t.strictSame(outcome?.revoked, [])
+    t.ok(fleet.sim.keys.authenticate(key), 'the key works on')
+  })
+
+  await t.test('bad documents are named, and nothing is lost', async (t) => {
+    const fleet = await startFleet(t, bao, 'fleet/bad')
+    const old = fleet.key()
+    const data = `secret/data/${fleet.path}`
+    const good = Object(await bao.admin('GET', data)).data.data
+    let version = 1
+    const rows: readonly (readonly [string, unknown, string])[] = [
+      ['of a newer version', { ...good, format: 2 }, 'share_document_newer'],
+      [
+        'edited by hand',
+        { ...good, current: { ...good.current, created: 'yesterday' } },
+        'share_document_invalid',
+      ],
+      ['something else', { hello: 'world' }, 'share_document_invalid'],
+      [
+        'of another service account',
+        { ...good, service_account: { id: 'b9', name: 'fleet' } },
+        'share_mismatch',
+      ],
+    ]
+    for (const [title, document, expected] of rows) {
+      await bao.admin('POST', data, { data: document, options: { cas: version++ } })
+      await fleet.pass(2 * MINUTE)
+      const [facts] = fleet.machines[2]?.broker.shares.list() ?? []
+      t.equal(facts?.trouble?.code, expected, title)
+      t.notMatch(facts?.trouble?.message, old)
+      t.strictSame(served(fleet), [old, old, old], `${title}: the last key is served`)
+    }
+    await bao.admin('POST', data, { data: good, options: { cas: version } })
+    await fleet.pass(2 * MINUTE)
+    t.strictSame(standings(fleet), ['idle', 'idle', 'idle'])
+  })
+})
