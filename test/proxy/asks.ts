@@ -293,7 +293,7 @@ t.test('large bodies are looked at whole, up to a limit', async (t) => {
   t.equal((await list()).asks.at(-1)?.body_bytes, 2)
   const chunk = `100000\r\n${'y'.repeat(1024 * 1024)}\r\n`
   endless.say(`${head}Transfer-Encoding: chunked\r\n\r\n${chunk.repeat(6)}`)
-  t.match(await endless.hear(/\}$/), /waits for a yes may have at most 5 MiB/, 'chunks without an end')
+  t.match(await endless.hear(/\}$/), /may have at most 5 MiB/, 'chunks without an end')
 })
 
 t.test('a body that nobody could look at is refused', async (t) => {
