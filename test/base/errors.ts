@@ -23,9 +23,17 @@ t.test('retries soon only what is temporary and says nothing about the request',
   ])
 })
 
-t.test('retries seldom what Prefect refuses until somebody changes a policy', async (t) => {
+t.test('retries seldom what Prefect or a store refuses until somebody changes a policy', async (t) => {
   const seldom = Object.keys(ERROR_CODES).filter((code) => retryOf(code) === 'seldom')
-  t.strictSame(seldom, ['owner_mismatch', 'key_minting_refused', 'prefect_forbidden'])
+  t.strictSame(seldom, [
+    'owner_mismatch',
+    'key_minting_refused',
+    'share_store_denied',
+    'share_store_refused',
+    'share_document_deleted',
+    'share_not_ready',
+    'prefect_forbidden',
+  ])
 })
 
 t.test('never retries a code that is not in the catalogue', async (t) => {
