@@ -14,6 +14,8 @@ t.setTimeout(900_000)
 /** Executed elsewhere, or not something that changes an outcome; each with its reason. */
 const ELSEWHERE: Readonly<Record<string, string>> = {
   'asks show': 'a look: test/cli/asks.ts, test/e2e/asks.ts',
+  audit: 'a look: test/cli/commands.ts',
+  ui: 'test/e2e/page.ts, test/cli/ui.ts',
   'asks yes': 'test/cli/asks.ts, test/e2e/asks.ts',
   'audit --since': 'a look at the past: test/cli/commands.ts',
   doctor: 'a look, which every test of doctor reads: test/status/doctor.ts, test/e2e/doctor-here.ts',
