@@ -6,6 +6,8 @@ import type { Effect } from '../wire/kinds.js'
 export interface Asked {
   readonly token: { readonly id: string; readonly name: string }
   readonly profile: string
+  /** The workspace as a path, in lower case; a profile may get another one. */
+  readonly root: string
   /** `METHOD /path/{template}`, as the table of operations has it. */
   readonly operation: string
   /** Absent: the operation is not in the table. */
@@ -23,7 +25,7 @@ export interface Question<Details> extends Asked {
   readonly details: Details
 }
 
-/** Everything of one operation that one token may do at one profile. */
+/** Everything of one operation that one token may do at one profile, in the workspace that it has. */
 export interface Allowance {
   readonly tokenId: string
   readonly tokenName: string
@@ -55,7 +57,7 @@ export interface Book<Details> {
   /** `describe` is called for a new question only. */
   ask(asked: Asked, describe: (id: number) => Details): AskVerdict<Details>
   /**
-   * `hour`: this operation of this token at this profile, for an hour. Returns `undefined` if nobody is waiting: there never
+   * `hour`: this operation of this token at this profile and workspace, for an hour. Returns `undefined` if nobody is waiting: there never
    * was such a question, it was answered, or its client has given up.
    */
   answer(id: number, answer: Answer): Question<Details> | undefined
@@ -208,8 +210,8 @@ function keyOf({ token, profile, operation, digest }: Asked): string {
   return JSON.stringify([token.id, profile, operation, digest])
 }
 
-function kindOf({ token, profile, operation }: Asked): string {
-  return JSON.stringify([token.id, profile, operation])
+function kindOf({ token, profile, root, operation }: Asked): string {
+  return JSON.stringify([token.id, profile, root, operation])
 }
 
 function allowanceOf({ token, profile, operation }: Asked, until: number): Allowance {

@@ -74,6 +74,7 @@ export function readRequest(
     asked: {
       token: { id: caller.token?.id ?? '', name: caller.token?.name ?? '' },
       profile: served.profile,
+      root: (decode(root) ?? root).toLowerCase(),
       operation,
       ...defined({ effect }),
       digest: digestOf([method, path, mediaType ?? ''], bytes),

@@ -11,6 +11,7 @@ const HOUR = 60 * MINUTE
 const asked = (change: Partial<Asked> = {}): Asked => ({
   token: { id: 't1', name: 'agent' },
   profile: 'cloud',
+  root: '/accounts/a/workspaces/w',
   operation: 'POST /deployments/{id}/create_flow_run',
   effect: 'runs',
   digest: 'd1',
@@ -74,6 +75,7 @@ const OTHERS: readonly (readonly [what: string, change: Partial<Asked>])[] = [
   ['body or path', { digest: 'd2' }],
   ['token', { token: { id: 't2', name: 'agent' } }],
   ['profile', { profile: 'prod' }],
+  ['workspace', { root: '/accounts/a/workspaces/x', digest: 'd1 in x' }],
   ['operation', { operation: 'DELETE /flows/{id}' }],
 ]
 for (const [what, change] of OTHERS) {
@@ -86,7 +88,7 @@ for (const [what, change] of OTHERS) {
   })
 }
 
-t.test('a yes for an hour counts for its operation, token and profile', async (t) => {
+t.test('a yes for an hour counts for its operation, token, profile and workspace', async (t) => {
   const { book, kind, pass } = openBook()
   kind()
   book.answer(1, 'hour')

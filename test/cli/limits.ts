@@ -40,6 +40,7 @@ t.test('refuses limits without the proxy, and limits that cannot be meant', asyn
     [['--may', 'read'], /^--may: without --proxy there is no token to limit, .*; add --proxy$/],
     [['--ask', 'write', '--deny', LOGS], /^--deny, --ask: without --proxy/],
     [['--proxy', '--may='], /--may needs a value/],
+    [['--proxy', '--may', '--', 'true'], /--may needs a value/],
     [['--proxy', '--ask', 'never'], /^--ask must be one of write, all$/],
     [['--proxy', '--allow', LOGS], /^--allow adds to a policy/],
     [['--proxy', '--may', 'read', '--allow', 'POST'], /in quotes: --allow 'POST \/flows\/filter'$/],

@@ -161,7 +161,8 @@ function readOptions(args: readonly string[], known: readonly string[]): Options
       return usage(`unknown option; known options: ${list(known)}`)
     const value = option.value ?? args[at + 1]
     if (option.value === undefined) at += 1
-    if (value === undefined || value === '') return usage(`--${option.name} needs a value`)
+    const isMissing = value === undefined || value === '' || (value === '--' && option.value === undefined)
+    if (isMissing) return usage(`--${option.name} needs a value`)
     values.set(option.name, value)
     all.set(option.name, [...(all.get(option.name) ?? []), value])
   }
