@@ -110,9 +110,14 @@ async function start(t: Test) {
 async function attack(context: BrowserContext, from: string, script: string): Promise<Page> {
   const page = await context.newPage()
   await page.goto(`${from}/`)
-  // Not its value: a promise would be waited for.
-  await page.evaluate(`void (() => { ${script} })()`)
+  // Not its value: a promise would be waited for. A navigation may take the answer with it.
+  await Promise.race([page.evaluate(`void (() => { ${script} })()`).catch(() => undefined), sleep(QUIET_MS)])
   return page
+}
+
+/** A tab whose navigation was refused may not close before the next one is open. */
+async function closeTab(tab: Page): Promise<void> {
+  await Promise.race([tab.close().catch(() => undefined), sleep(QUIET_MS)])
 }
 
 async function until(isOver: () => boolean, patienceMs: number): Promise<boolean> {
@@ -138,7 +143,7 @@ t.test('other pages', { skip }, async (t) => {
           .slice(before)
           .some(({ status }) => status < 300)
       t.ok(await until(isHit, PATIENCE_MS), `a page without defences: ${title}`)
-      await naiveTab.close()
+      await closeTab(naiveTab)
 
       const told = seenAt(ours.origin).length
       const tab = await attack(context, from, script(ours.origin, ours.bearer))
@@ -154,7 +159,7 @@ t.test('other pages', { skip }, async (t) => {
         [],
         `${title} is refused`,
       )
-      await tab.close()
+      await closeTab(tab)
     }
   }
 

@@ -73,7 +73,7 @@ t.test('uninstall leaves only what the user had, and the state', { skip }, async
      prefect-auth service uninstall; ls -A "$XDG_RUNTIME_DIR/prefect-auth"; ls ~/.local/state/prefect-auth | head -1`,
   )
   const [, after = ''] = session.stdout.split('uninstalled: 0\n')
-  t.match(session.stdout, /Removed:\n( {2}\/home\/sdtest\/.*\n){8}Keys, settings and state are unchanged\./)
+  t.match(session.stdout, /Removed:\n( {2}\/home\/sdtest\/.*\n){10}Keys, settings and state are unchanged\./)
   // What open shells compare stays until the logout, and no socket beside it.
   t.match(after, /^No service was installed\.\ngeneration\n\S+\n$/)
 })
