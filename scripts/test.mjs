@@ -29,7 +29,11 @@ if (files.length === 0) throw new Error(`no test in ${wanted.join(', ')}`)
 
 const needsRealParts = createRealPartsScan(ROOT)
 const shared = shareOut(files.filter((file) => !needsRealParts(file)))
-const alone = isFast ? [] : files.filter(needsRealParts).map((file) => [file])
+const alone = isFast ? [] : files.filter((file) => needsRealParts(file) && !waits(file)).map((file) => [file])
+// One of these at a time, beside the others: it takes minutes and next to no processor.
+const waiting = isFast
+  ? []
+  : files.filter((file) => needsRealParts(file) && waits(file)).map((file) => [file])
 // Daemons, keyrings and user managers are real and heavy: two at a time.
 const jobs = isFast ? Math.max(2, availableParallelism()) : 2
 
@@ -37,12 +41,12 @@ const compiled = ownFolder(join(ROOT, '.cache', 'tests'))
 const memory = memoryFolder()
 await compileTests(ROOT, compiled)
 
-const queue = [...shared, ...alone]
 const results = []
-const work = async () => {
+const work = async (queue) => {
   for (let unit = queue.shift(); unit !== undefined; unit = queue.shift()) results.push(await run(unit))
 }
-await Promise.all(Array.from({ length: jobs }, work))
+const queue = [...shared, ...alone]
+await Promise.all([...Array.from({ length: jobs }, () => work(queue)), work(waiting)])
 print(totalLine(results))
 process.exitCode = results.every(({ fail }) => fail === 0) ? 0 : 1
 
@@ -83,6 +87,11 @@ async function run(unit) {
   print(`not ok - ${last} # its process ended with ${signal ?? code}`)
   const { total = 0, pass = 0, skip = 0, todo = 0 } = counts ?? {}
   return { total: total + 1, pass, fail: 1, todo, skip }
+}
+
+/** Whether the file says so in its first comment. */
+function waits(file) {
+  return readFileSync(join(ROOT, file), 'utf8').slice(0, 400).includes('Waits more than it works')
 }
 
 /** Every test file, the longest first. */

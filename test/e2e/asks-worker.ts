@@ -1,4 +1,7 @@
-/** A question that nobody answers for five minutes costs a worker nothing: no lease of a concurrency limit, no run. */
+/**
+ * A question that nobody answers for five minutes costs a worker nothing: no lease of a concurrency limit, no run.
+ * Waits more than it works.
+ */
 import { spawn } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'

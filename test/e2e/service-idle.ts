@@ -1,4 +1,4 @@
-/** `idle_exit` on a real `systemd --user`: no process is left, no request fails, keys are renewed. */
+/** `idle_exit` on a real `systemd --user`: no process is left, no request fails, keys are renewed. Waits more than it works. */
 import { cpSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
