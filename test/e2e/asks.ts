@@ -1,6 +1,6 @@
 /** The unmodified Prefect client waits for a yes: it goes on by itself after one, and says why after a no. */
 import { spawn } from 'node:child_process'
-import { writeFileSync } from 'node:fs'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
@@ -106,9 +106,12 @@ t.test(
     if (prefect === undefined) return
     const stage = await startAsksStage(t, prefect)
     const { cli, root, runs, post, oneQuestion } = stage
-    writeFileSync(join(root, 'slow.py'), SLOW)
+    // Of its own: the run copies all of it.
+    const work = join(root, 'work')
+    mkdirSync(work)
+    writeFileSync(join(work, 'slow.py'), SLOW)
     await post('/work_pools/', { name: 'p', type: 'process', base_job_template: {} })
-    const place = { work_pool_name: 'p', entrypoint: 'slow.py:slow', path: root }
+    const place = { work_pool_name: 'p', entrypoint: 'slow.py:slow', path: work }
     const deployment = await stage.deploy('slow', 'd', place)
     const env = { ...(await stage.jobEnv()), PREFECT_WORKER_QUERY_SECONDS: '2' }
     const worker = start(t, prefect, ['worker', 'start', '--pool', 'p', '--type', 'process'], env, root)
