@@ -9,8 +9,6 @@ export interface NeedFacts {
   readonly operation: string
   /** Absent: the operation is not in the table. */
   readonly effect?: Effect
-  /** Outside of every workspace the proxy forwards only what reads. */
-  readonly isOutside: boolean
 }
 
 /** `by body`: only if `isMoreThanBookkeeping` says so of its body. */
@@ -57,9 +55,9 @@ function isCancelOrRerun({ state, force = false }: Body): boolean {
   return type === 'SCHEDULED' && (force !== false || name !== 'AwaitingRetry')
 }
 
-function isRead({ method, effect, isOutside }: NeedFacts): boolean {
+function isRead({ method, effect }: NeedFacts): boolean {
   if (effect !== undefined) return effect === 'reads'
-  return isOutside || method === 'HEAD' || method === 'OPTIONS'
+  return method === 'HEAD' || method === 'OPTIONS'
 }
 
 /** The token's own mode, or that of a profile that the owner has marked. */

@@ -4,7 +4,6 @@ import type { IncomingMessage } from 'node:http'
 import { BrokerError } from '../base/errors.js'
 import { workspaceIn } from '../policy/matcher.js'
 import { ruleOn } from '../policy/policy.js'
-import { ABOVE } from '../policy/table.js'
 import { decode } from '../prefect/proxied.js'
 import type { Visit } from '../proxy/admission.js'
 import type { ProxyBody } from '../proxy/body.js'
@@ -28,17 +27,12 @@ function rootOf({ target, served }: Visit): string {
 
 /** Called for every request of a token that asks. */
 export function needOf(method: string, visit: Visit): NeedFacts {
-  const root = rootOf(visit)
-  const below = visit.target.path.slice(root.length)
-  const { operation, effect } = ruleOn(method, below, undefined)
-  const isAboveAll = visit.served.kind === 'cloud' ? root === '' : isAbove(below)
-  // Only reads by nature: the owner may have let other operations through (`proxy.allow`).
-  return { method, operation, isOutside: isAboveAll && method === 'GET', ...defined({ effect }) }
+  const { operation, effect } = ruleOn(method, belowRoot(visit), undefined)
+  return { method, operation, ...defined({ effect }) }
 }
 
-function isAbove(path: string): boolean {
-  const first = path.split('/')[1] ?? ''
-  return first === '' || ABOVE.has(first)
+function belowRoot(visit: Visit): string {
+  return visit.target.path.slice(rootOf(visit).length)
 }
 
 export interface AskedRequest {

@@ -1,9 +1,12 @@
 /** Which requests wait for a yes. */
 import t from 'tap'
 import { isMoreThanBookkeeping, modeOf, needFor } from '../../src/asks/need.js'
+import { ruleOn } from '../../src/policy/policy.js'
+import { OUTSIDE } from '../../src/policy/table.js'
 import { defined } from '../../src/std/defined.js'
 import { ASK_MODES, EFFECTS } from '../../src/wire/kinds.js'
 
+const ACCOUNT = '11111111-1111-1111-1111-aaaaaaaaaaaa'
 const WAITS: Readonly<Record<(typeof ASK_MODES)[number], readonly string[]>> = {
   write: ['runs', 'deploys', 'administers', 'unknown'],
   all: ['reads', 'runs', 'deploys', 'administers', 'unknown'],
@@ -14,7 +17,7 @@ for (const mode of ASK_MODES) {
     const name = effect ?? 'unknown'
     t.test(`--ask ${mode}: what ${name} ${WAITS[mode].includes(name) ? 'waits' : 'passes'}`, async (t) => {
       for (const method of ['GET', 'POST', 'PATCH', 'DELETE']) {
-        const facts = { method, operation: 'POST /x', isOutside: false, ...defined({ effect }) }
+        const facts = { method, operation: 'POST /x', ...defined({ effect }) }
         t.equal(needFor(mode, facts), WAITS[mode].includes(name) ? 'yes' : 'no', method)
       }
     })
@@ -22,19 +25,21 @@ for (const mode of ASK_MODES) {
 }
 
 t.test('what only looks never waits under write, even if the table does not have it', async (t) => {
-  t.equal(needFor('write', { operation: 'X', method: 'HEAD', isOutside: false }), 'no')
-  t.equal(needFor('write', { operation: 'X', method: 'OPTIONS', isOutside: false }), 'no')
-  t.equal(
-    needFor('write', { operation: 'X', method: 'POST', isOutside: true }),
-    'no',
-    'outside of a workspace',
-  )
-  t.equal(
-    needFor('write', { operation: 'X', method: 'GET', isOutside: false }),
-    'yes',
-    'an unknown GET waits',
-  )
+  t.equal(needFor('write', { operation: 'X', method: 'HEAD' }), 'no')
+  t.equal(needFor('write', { operation: 'X', method: 'OPTIONS' }), 'no')
+  t.equal(needFor('write', { operation: 'X', method: 'GET' }), 'yes', 'an unknown GET waits')
 })
+
+t.test(
+  'what the proxy forwards outside of a workspace is known as a read, and never waits under write',
+  async (t) => {
+    for (const entry of OUTSIDE) {
+      const [method = '', path = ''] = entry.split(' ')
+      const { operation, effect } = ruleOn(method, path.replace('{account}', ACCOUNT), undefined)
+      t.equal(needFor('write', { method, operation, ...defined({ effect }) }), 'no', entry)
+    }
+  },
+)
 
 t.test("the token's own mode counts before that of a marked profile", async (t) => {
   t.equal(modeOf({}, 'dev', ['prod']), undefined)
@@ -48,7 +53,7 @@ const SET_STATE = 'POST /flow_runs/{id}/set_state'
 
 t.test('a body decides about registering a run and about its state', async (t) => {
   for (const operation of [REGISTER, SET_STATE]) {
-    const facts = { method: 'POST', operation, effect: 'works', isOutside: false } as const
+    const facts = { method: 'POST', operation, effect: 'works' } as const
     for (const mode of ASK_MODES) t.equal(needFor(mode, facts), 'by body')
     t.ok(isMoreThanBookkeeping(operation, undefined), 'what we cannot read waits')
   }
