@@ -57,8 +57,8 @@ export interface Book<Details> {
   /** `describe` is called for a new question only. */
   ask(asked: Asked, describe: (id: number) => Details): AskVerdict<Details>
   /**
-   * `hour`: this operation of this token at this profile and workspace, for an hour. Returns `undefined` if nobody is waiting: there never
-   * was such a question, it was answered, or its client has given up.
+   * `hour`: this operation of this token at this profile and workspace, for an hour. Returns `undefined` if nobody is waiting:
+   * there never was such a question, it was answered, or its client has given up.
    */
   answer(id: number, answer: Answer): Question<Details> | undefined
   /** Prefect has not had the request after all: its yes counts again, for as long as it would have. */

@@ -17,7 +17,7 @@ const ELSEWHERE =
 export const judge: Judge = (asker, answerer) => {
   const chain = answerer?.chain ?? []
   const [self] = chain
-  if (self === undefined) return `it cannot be told which process answers; ${ELSEWHERE}`
+  if (self === undefined) return `nothing shows which process answers; ${ELSEWHERE}`
   return (
     findDisguise(chain) ??
     findKinship(asker?.chain ?? [], chain) ??
@@ -65,14 +65,14 @@ function comparePlaces(
     const isNew = asker !== undefined && self.startedAt >= asker.seenAt
     return isNew
       ? undefined
-      : 'it cannot be told which program asks, so only a command that was started after the question counts; run: prefect-auth asks yes ID'
+      : 'nothing shows which program asks, so only a command that was started after the question counts; run: prefect-auth asks yes ID'
   }
   return isFromElsewhere(origin, way) ? undefined : sayLoose(origin, 'this login')
 }
 
 function judgeTerminal({ shell }: Way, origin: Origin | undefined): string | undefined {
   if (origin === undefined)
-    return `it cannot be told which program asks, and any program can open a terminal on the desktop; ${ELSEWHERE}`
+    return `nothing shows which program asks, and any program can open a terminal on the desktop; ${ELSEWHERE}`
   if (origin.way === undefined) return sayLoose(origin, 'this terminal')
   if (shell.startedAt < origin.root.startedAt) return undefined
   return `this terminal was opened after ${say(origin.root)} was started, which may have opened it; answer in a terminal that was open before, from a login over ssh or at the console, or with the button of the desktop notification`
@@ -104,7 +104,7 @@ function sayNoWay(chain: Peer['chain'], self: ProcessFacts): string {
     return `no shell of yours started this command; ${ELSEWHERE}`
   const between = chain.slice(1).find((one) => !isTrunk(one, self.uid) && !isInteractiveShell(one))
   if (between === undefined) return `no login and no terminal of yours started this command; ${ELSEWHERE}`
-  return `${say(between)} started this command, and it cannot be told who uses that; ${ELSEWHERE}`
+  return `${say(between)} started this command, and nothing shows whether a person is using it; ${ELSEWHERE}`
 }
 
 const isSsh = (chain: Peer['chain']) =>

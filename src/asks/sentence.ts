@@ -28,7 +28,7 @@ export interface Spoken {
   readonly place: string
 }
 
-/** Returns the name at Prefect as it may stand in a sentence, or `undefined` if it is not known. */
+/** Returns the name that Prefect has for the object, ready to be put into a sentence; `undefined` if it is not known. */
 export type NameOf = (noun: Noun, id: string) => string | undefined
 
 /** Words are the request's own, or Prefect's by `nameOf`; nothing in them can pass for a part of the sentence. */

@@ -18,7 +18,7 @@ export interface Witness {
 
 /** The last ones: a program that starts others for each attempt must not fill the memory with them. */
 const MOST = 8
-/** A look starts a process: of a program that connects anew each time, one connection a second is looked at. */
+/** Looking starts a process. For a program that opens a connection for each attempt, that is done once a second at most. */
 const EVERY_MS = SECOND_MS
 
 export function createWitness({

@@ -37,7 +37,7 @@ interface Listing {
   readonly byName: ReadonlyMap<string, ProfileState>
 }
 
-/** What `Credentials.states` shows, made anew only when something of it has changed. */
+/** What `Credentials.states` returns, rebuilt only when something in it has changed. */
 export function createListing(
   keeper: Pick<KeyKeeper, 'ledger'>,
 ): (states: ReadonlyMap<string, ProfileState>, active: string) => Listing {

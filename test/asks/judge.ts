@@ -93,8 +93,8 @@ const table: readonly (readonly [
     chainOf(command(240, 200), ...tab(200)),
     'this terminal was opened after claude[120] was started',
   ],
-  ['nobody', ASKER, undefined, 'cannot be told which process answers'],
-  ['a process that has ended', ASKER, chainOf(), 'cannot be told which process answers'],
+  ['nobody', ASKER, undefined, 'nothing shows which process answers'],
+  ['a process that has ended', ASKER, chainOf(), 'nothing shows which process answers'],
   ['the asker', ASKER, ASKER, 'below python3.11[130], which asks itself'],
   ['a child of the asker', ASKER, chainOf(command(131, 100), ...AGENT_A, ...login(100)), 'which asks itself'],
   [
@@ -447,7 +447,7 @@ const table: readonly (readonly [
     'a tab, to nobody knows whom',
     chainOf(),
     chainOf(command(1040, 200), ...tab(200)),
-    'cannot be told which program asks',
+    'nothing shows which program asks',
   ],
   [
     'a login, where the system tells no askers',
