@@ -11,6 +11,7 @@ import { z } from 'zod'
 import { startCloudSimulator } from '../../sim/simulator.js'
 import type { PolicyName } from '../../src/wire/kinds.js'
 import { ask as askApi } from '../fixtures/api-under-test.js'
+import { BACKGROUND_TASK } from '../fixtures/background-task.js'
 import {
   findPrefect,
   type PrefectClient,
@@ -64,17 +65,6 @@ const SERVE = `from hello import hello
 
 if __name__ == "__main__":
     hello.serve(name="served")
-`
-const LATER = `import sys
-from prefect import task
-
-@task(log_prints=True)
-def later(one):
-    print("LATER", one + 1)
-    return one + 1
-
-if __name__ == "__main__":
-    later.serve() if sys.argv[1:] == ["serve"] else print("TASK", later.delay(1).task_run_id)
 `
 /** What is there before: for this, no policy is asked. */
 const SEED = `from prefect.blocks.system import Secret
@@ -232,7 +222,7 @@ async function setStage(t: Test, prefect: PrefectClient) {
   t.equal((await broker.cli(['profile', 'create', 'srv', '--api-url', recorder.apiUrl])).code, 0)
   const work = join(broker.home, 'work')
   mkdirSync(work)
-  for (const [name, text] of Object.entries({ hello: FLOW, serve: SERVE, later: LATER })) {
+  for (const [name, text] of Object.entries({ hello: FLOW, serve: SERVE, later: BACKGROUND_TASK })) {
     writeFileSync(join(work, `${name}.py`), text)
   }
   const env = {

@@ -7,6 +7,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { startCloudSimulator } from '../../sim/simulator.js'
+import { BACKGROUND_TASK } from '../fixtures/background-task.js'
 import {
   findPrefect,
   type PrefectClient,
@@ -45,17 +46,6 @@ if __name__ == "__main__":
     if sys.argv[1:] == ["3"]:
         with get_client(sync_client=True) as client:
             print("SYNC", client.read_flow_runs(limit=1)[0].state.type.value)
-`
-const TASKS = `import sys
-from prefect import task
-
-@task(log_prints=True)
-def later(one):
-    print("LATER", one + 1)
-    return one + 1
-
-if __name__ == "__main__":
-    later.serve() if sys.argv[1:] == ["serve"] else print("TASK", later.delay(1).task_run_id)
 `
 
 for (const which of ['3', '34', '2'] as const) {
@@ -147,7 +137,7 @@ async function setBroker(
   const work = join(broker.home, 'work')
   mkdirSync(work)
   writeFileSync(join(work, 'hello.py'), FLOW)
-  writeFileSync(join(work, 'later.py'), TASKS)
+  writeFileSync(join(work, 'later.py'), BACKGROUND_TASK)
   const env = {
     ...prefectEnv(broker.home),
     PREFECT_HOME: join(broker.home, '.prefect'),
