@@ -30,9 +30,9 @@ import type { Door } from '../tokens/access.js'
 import type { Tokens } from '../tokens/tokens.js'
 import type { logLevels } from '../wire/status.js'
 import type { ExportDocument } from '../wire/transfer.js'
-import type { EventStreams } from './events.js'
-import type { Metrics } from './metrics.js'
-import type { RouteBook } from './openapi.js'
+import type { EventStreams } from './observe/events.js'
+import type { Metrics } from './observe/metrics.js'
+import type { RouteBook } from './observe/openapi.js'
 
 /** Handed in by the daemon. */
 export interface AppDeps {

@@ -3,7 +3,7 @@ import { Agent, request } from 'node:http'
 import { connect, type Socket } from 'node:net'
 import fastify from 'fastify'
 import t from 'tap'
-import { createRouteBook } from '../../src/api/openapi.js'
+import { createRouteBook } from '../../src/api/observe/openapi.js'
 import { ask, startApi } from '../fixtures/api-under-test.js'
 
 t.test('rejects a route that does not say which power it needs', async (t) => {

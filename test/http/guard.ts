@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import fastify from 'fastify'
 import t, { type Test } from 'tap'
-import type { RouteFacts } from '../../src/api/openapi.js'
+import type { RouteFacts } from '../../src/api/observe/openapi.js'
 import { systemClock } from '../../src/std/clock.js'
 import {
   type ApiUnderTest,

@@ -1,6 +1,6 @@
 /** `prefect-auth ui`: opens the page of this machine in the browser, or prints the link to it. */
 import type { Command } from 'commander'
-import { openBrowser, planBrowser } from '../open-browser.js'
+import { openBrowser, planBrowser } from '../login/browser.js'
 import { type CommonOptions, type Session, type Start, withJson } from '../session.js'
 import { formatTime, printable } from '../text.js'
 

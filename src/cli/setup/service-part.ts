@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { failureOf } from '../../client/failure.js'
-import { describeCarried } from '../commands/service.js'
+import { describeCarried } from '../commands/machine/service.js'
 import { absoluteDirectories, carriedEnv } from '../service/facts.js'
 import { resolveServicePlaces, SERVICE } from '../service/plan.js'
 import { openServiceManager, type ServiceLook } from '../service/service.js'

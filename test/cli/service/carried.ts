@@ -1,7 +1,7 @@
 /** `service install` names the variables of this shell that it writes into the service, before it does. */
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
-import { describeCarried } from '../../../src/cli/commands/service.js'
+import { describeCarried } from '../../../src/cli/commands/machine/service.js'
 import { bareEnv } from '../../fixtures/built-cli.js'
 import { runToEnd } from '../../fixtures/run-to-end.js'
 

@@ -1,15 +1,15 @@
 /** A login as the person at the command line goes through it: wait, paste, confirm the owner, choose the workspace. */
 
-import type { LoginSnapshot } from '../client/client.js'
-import { failureOf, failWith } from '../client/failure.js'
-import { SECOND_MS } from '../std/clock.js'
-import { defined } from '../std/defined.js'
-import type { LoginView } from '../wire/login.js'
-import type { WorkspaceView } from '../wire/profile.js'
-import { askYes, type OpenQuestion, openLine, openStdinLine, pickWorkspace, requirePerson } from './ask.js'
-import { formatFailure } from './failure.js'
-import { isDumb, type Session } from './session.js'
-import { describeOwner, formatCountdown, printable, shellWord } from './text.js'
+import type { LoginSnapshot } from '../../client/client.js'
+import { failureOf, failWith } from '../../client/failure.js'
+import { SECOND_MS } from '../../std/clock.js'
+import { defined } from '../../std/defined.js'
+import type { LoginView } from '../../wire/login.js'
+import type { WorkspaceView } from '../../wire/profile.js'
+import { askYes, type OpenQuestion, openLine, openStdinLine, pickWorkspace, requirePerson } from '../ask.js'
+import { formatFailure } from '../failure.js'
+import { isDumb, type Session } from '../session.js'
+import { describeOwner, formatCountdown, printable, shellWord } from '../text.js'
 
 export interface LoginFlow {
   readonly session: Session

@@ -1,18 +1,18 @@
 /** `prefect-auth file …`: files that the daemon keeps up to date, for tools that read only files. */
 import { resolve } from 'node:path'
 import { type Command, Option } from 'commander'
-import { failWith } from '../../client/failure.js'
-import { findPlaceProblem } from '../../os/kept-file.js'
-import { defined } from '../../std/defined.js'
+import { failWith } from '../../../client/failure.js'
+import { findPlaceProblem } from '../../../os/kept-file.js'
+import { defined } from '../../../std/defined.js'
 import {
   type AddFileBody,
   type FileContent,
   type FileView,
   type FileViews,
   fileContents,
-} from '../../wire/files.js'
-import { usageError } from '../failure.js'
-import { closeFolders, openFolderOf } from '../service/kept-folders.js'
+} from '../../../wire/files.js'
+import { usageError } from '../../failure.js'
+import { closeFolders, openFolderOf } from '../../service/kept-folders.js'
 import {
   type CommonOptions,
   common,
@@ -21,8 +21,8 @@ import {
   type Start,
   withJson,
   withNames,
-} from '../session.js'
-import { formatNames, formatTable, printable } from '../text.js'
+} from '../../session.js'
+import { formatNames, formatTable, printable } from '../../text.js'
 
 interface AddOptions extends CommonOptions {
   readonly what: FileContent

@@ -2,16 +2,16 @@
 
 import type { ServerResponse } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { BrokerError } from '../base/errors.js'
-import type { BrokerEvent, Events } from '../base/events.js'
-import type { Guard } from '../http/guard.js'
-import type { ApiServer } from '../http/schema.js'
-import type { Clock, Timer } from '../std/clock.js'
-import { defined } from '../std/defined.js'
-import { type Caller, reachesProfile } from '../tokens/access.js'
-import type { Tokens } from '../tokens/tokens.js'
-import type { Event } from '../wire/events.js'
-import { renderTime, seesAll } from './view.js'
+import { BrokerError } from '../../base/errors.js'
+import type { BrokerEvent, Events } from '../../base/events.js'
+import type { Guard } from '../../http/guard.js'
+import type { ApiServer } from '../../http/schema.js'
+import type { Clock, Timer } from '../../std/clock.js'
+import { defined } from '../../std/defined.js'
+import { type Caller, reachesProfile } from '../../tokens/access.js'
+import type { Tokens } from '../../tokens/tokens.js'
+import type { Event } from '../../wire/events.js'
+import { renderTime, seesAll } from '../view.js'
 
 const HEARTBEAT_MS = 15_000
 /** A watcher with more than this unread is not reading. Bytes. */

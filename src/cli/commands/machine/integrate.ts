@@ -1,17 +1,17 @@
 /** `prefect-auth integrate`: plain `prefect` and `python flow.py` of an environment get the credentials by themselves. */
 import type { Command } from 'commander'
-import { failureOf } from '../../client/failure.js'
-import { systemClock } from '../../std/clock.js'
-import { usageError } from '../failure.js'
+import { failureOf } from '../../../client/failure.js'
+import { systemClock } from '../../../std/clock.js'
+import { usageError } from '../../failure.js'
 import {
   interpreterHere,
   interpreterOf,
   interpretersAround,
   lookAtEnvironment,
-} from '../python/environment.js'
-import { integrate, takeOut } from '../python/plugin.js'
-import { type CommonOptions, type Session, type Start, withJson } from '../session.js'
-import { printable } from '../text.js'
+} from '../../python/environment.js'
+import { integrate, takeOut } from '../../python/plugin.js'
+import { type CommonOptions, type Session, type Start, withJson } from '../../session.js'
+import { printable } from '../../text.js'
 
 interface IntegrateOptions extends CommonOptions {
   readonly python?: readonly string[]

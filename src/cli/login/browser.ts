@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { basename, isAbsolute } from 'node:path'
-import { SECOND_MS } from '../std/clock.js'
+import { SECOND_MS } from '../../std/clock.js'
 
 interface BrowserPlan {
   readonly isToBeOpened: boolean

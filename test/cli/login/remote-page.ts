@@ -1,6 +1,6 @@
 import t from 'tap'
-import { findPage, placeOf } from '../../src/cli/remote-page.js'
-import { loginUrl } from '../../src/login/target.js'
+import { findPage, placeOf } from '../../../src/cli/login/remote-page.js'
+import { loginUrl } from '../../../src/login/target.js'
 
 const UI = 'https://app.prefect.cloud'
 const PAGE = loginUrl(UI, 'http://localhost:50123')

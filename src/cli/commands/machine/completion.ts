@@ -1,6 +1,6 @@
 /** `prefect-auth completion bash|zsh|fish`: prints a completion script; needs no daemon. */
 import { Argument, type Command } from 'commander'
-import { defined } from '../../std/defined.js'
+import { defined } from '../../../std/defined.js'
 
 const SHELLS = ['bash', 'zsh', 'fish'] as const
 type Shell = (typeof SHELLS)[number]

@@ -2,8 +2,8 @@
 import { chmodSync, existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { browserCommands, openBrowser, planBrowser } from '../../src/cli/open-browser.js'
-import { until } from '../fixtures/shipped.js'
+import { browserCommands, openBrowser, planBrowser } from '../../../src/cli/login/browser.js'
+import { until } from '../../fixtures/shipped.js'
 
 const url = 'https://app.prefect.cloud/auth/client?callback=http%3A//localhost%3A41231&g=true'
 const desk = { env: { DISPLAY: ':0' }, platform: 'linux', isInteractive: true, isUnwanted: false, url }

@@ -1,13 +1,13 @@
 /** Health: whether the daemon is alive, and whether a profile can be served. */
 
 import { z } from 'zod'
-import type { ApiServer } from '../http/schema.js'
-import type { ProfileState } from '../serve/credentials.js'
-import { defined } from '../std/defined.js'
-import { profileName } from '../wire/common.js'
-import { live, type Ready, ready } from '../wire/status.js'
-import type { RouteContext } from './context.js'
-import { pickProfile } from './credentials.js'
+import type { ApiServer } from '../../http/schema.js'
+import type { ProfileState } from '../../serve/credentials.js'
+import { defined } from '../../std/defined.js'
+import { profileName } from '../../wire/common.js'
+import { live, type Ready, ready } from '../../wire/status.js'
+import type { RouteContext } from '../context.js'
+import { pickProfile } from '../credentials.js'
 
 const readyParams = z.strictObject({ profile: profileName })
 

@@ -1,8 +1,8 @@
 /** `prefect-auth hook bash|zsh|fish`: prints what keeps a shell's pair current; needs no daemon. */
 import { Argument, type Command } from 'commander'
-import { generationFile, socketCandidates } from '../../config/paths.js'
-import { quoteWord } from '../../std/text.js'
-import type { Host } from '../fast/host.js'
+import { generationFile, socketCandidates } from '../../../config/paths.js'
+import { quoteWord } from '../../../std/text.js'
+import type { Host } from '../../fast/host.js'
 
 const SHELLS = ['bash', 'zsh', 'fish'] as const
 type Shell = (typeof SHELLS)[number]

@@ -3,10 +3,10 @@ import { once } from 'node:events'
 import { type ClientRequest, type IncomingMessage, request } from 'node:http'
 import { connect } from 'node:net'
 import t, { type Test } from 'tap'
-import type { EventType } from '../../src/base/events.js'
-import { type Clock, systemClock } from '../../src/std/clock.js'
-import { event as eventSchema } from '../../src/wire/events.js'
-import { ask, type Place, startApi } from '../fixtures/api-under-test.js'
+import type { EventType } from '../../../src/base/events.js'
+import { type Clock, systemClock } from '../../../src/std/clock.js'
+import { event as eventSchema } from '../../../src/wire/events.js'
+import { ask, type Place, startApi } from '../../fixtures/api-under-test.js'
 
 interface Watch {
   readonly outgoing: ClientRequest

@@ -1,16 +1,16 @@
 /** Metrics in Prometheus format: answers, hand-outs, profiles and proxy traffic. */
 
-import type { Desk } from '../asks/desk.js'
-import type { Guard } from '../http/guard.js'
-import type { Crowd } from '../http/places.js'
-import type { ApiServer } from '../http/schema.js'
-import type { ProxyTraffic } from '../proxy/traffic.js'
-import type { Credentials, ProfileState } from '../serve/credentials.js'
-import { SECOND_MS } from '../std/clock.js'
-import { defined } from '../std/defined.js'
-import { type Caller, type Door, reachesProfile } from '../tokens/access.js'
-import type { ProxyTrafficView } from '../wire/credentials.js'
-import { renderTime, seesAll, visibleStates } from './view.js'
+import type { Desk } from '../../asks/desk.js'
+import type { Guard } from '../../http/guard.js'
+import type { Crowd } from '../../http/places.js'
+import type { ApiServer } from '../../http/schema.js'
+import type { ProxyTraffic } from '../../proxy/traffic.js'
+import type { Credentials, ProfileState } from '../../serve/credentials.js'
+import { SECOND_MS } from '../../std/clock.js'
+import { defined } from '../../std/defined.js'
+import { type Caller, type Door, reachesProfile } from '../../tokens/access.js'
+import type { ProxyTrafficView } from '../../wire/credentials.js'
+import { renderTime, seesAll, visibleStates } from '../view.js'
 
 interface MetricFamily {
   readonly name: string

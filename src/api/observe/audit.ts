@@ -1,11 +1,11 @@
 /** The audit log: who got or changed what, and who was refused. */
 
-import type { AuditEntry } from '../audit/audit.js'
-import { sendPages } from '../http/long-list.js'
-import type { ApiServer } from '../http/schema.js'
-import { type AuditEntry as AuditEntryView, auditList, auditQuery } from '../wire/events.js'
-import type { RouteContext } from './context.js'
-import { renderTime } from './view.js'
+import type { AuditEntry } from '../../audit/audit.js'
+import { sendPages } from '../../http/long-list.js'
+import type { ApiServer } from '../../http/schema.js'
+import { type AuditEntry as AuditEntryView, auditList, auditQuery } from '../../wire/events.js'
+import type { RouteContext } from '../context.js'
+import { renderTime } from '../view.js'
 
 /** `GET /v1/audit`: entries at or after `since`, at most the newest 10 000. */
 export function auditRoutes(api: ApiServer, { audit }: RouteContext): void {

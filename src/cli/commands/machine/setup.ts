@@ -1,16 +1,16 @@
 /** `prefect-auth setup`: everything that a new machine needs, asked once; `--remove` takes it away again. */
 import type { Command } from 'commander'
-import { failureOf } from '../../client/failure.js'
-import { defined } from '../../std/defined.js'
-import { askYes, requirePerson } from '../ask.js'
-import { cancelled } from '../failure.js'
-import { type CommonOptions, type Session, type Start, withJson } from '../session.js'
-import { createRecordKeeper } from '../setup/files.js'
-import { planSetup } from '../setup/plan.js'
-import type { Part, PartPlan, SetupContext, Step } from '../setup/step.js'
-import { PARTS } from '../setup/step.js'
-import { planRemoval } from '../setup/undo.js'
-import { printable } from '../text.js'
+import { failureOf } from '../../../client/failure.js'
+import { defined } from '../../../std/defined.js'
+import { askYes, requirePerson } from '../../ask.js'
+import { cancelled } from '../../failure.js'
+import { type CommonOptions, type Session, type Start, withJson } from '../../session.js'
+import { createRecordKeeper } from '../../setup/files.js'
+import { planSetup } from '../../setup/plan.js'
+import type { Part, PartPlan, SetupContext, Step } from '../../setup/step.js'
+import { PARTS } from '../../setup/step.js'
+import { planRemoval } from '../../setup/undo.js'
+import { printable } from '../../text.js'
 
 type SetupOptions = CommonOptions &
   Readonly<Record<Part, boolean>> & {

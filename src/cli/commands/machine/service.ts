@@ -1,17 +1,17 @@
 /** `prefect-auth service`: has the system start the daemon at login and on the first request. */
 import type { Command } from 'commander'
-import { scrub } from '../../std/text.js'
-import { askYes } from '../ask.js'
-import { cancelled } from '../failure.js'
-import type { ServiceFile } from '../service/files.js'
+import { scrub } from '../../../std/text.js'
+import { askYes } from '../../ask.js'
+import { cancelled } from '../../failure.js'
+import type { ServiceFile } from '../../service/files.js'
 import {
   type CarriedEnv,
   type Installation,
   openServiceManager,
   type ServiceLook,
-} from '../service/service.js'
-import { type Colors, type CommonOptions, type Session, type Start, withJson } from '../session.js'
-import { printable } from '../text.js'
+} from '../../service/service.js'
+import { type Colors, type CommonOptions, type Session, type Start, withJson } from '../../session.js'
+import { printable } from '../../text.js'
 
 interface PrintOptions extends CommonOptions {
   readonly print?: boolean

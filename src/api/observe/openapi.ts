@@ -2,10 +2,10 @@
 
 import type { RouteOptions } from 'fastify'
 import { z } from 'zod'
-import type { ApiServer } from '../http/schema.js'
-import { defined } from '../std/defined.js'
-import type { Power } from '../tokens/access.js'
-import { problem } from '../wire/common.js'
+import type { ApiServer } from '../../http/schema.js'
+import { defined } from '../../std/defined.js'
+import type { Power } from '../../tokens/access.js'
+import { problem } from '../../wire/common.js'
 
 export interface RouteFacts {
   readonly method: string

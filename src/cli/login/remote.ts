@@ -1,13 +1,13 @@
 /** `prefect-auth login --on HOST`: logs the daemon of another machine in, with the browser of this one. */
 
 import { type ChildProcess, spawn } from 'node:child_process'
-import { failed, failWith } from '../client/failure.js'
-import { quoteWord } from '../std/text.js'
-import { usageError } from './failure.js'
-import { openBrowser, planBrowser } from './open-browser.js'
+import { failed, failWith } from '../../client/failure.js'
+import { quoteWord } from '../../std/text.js'
+import { usageError } from '../failure.js'
+import type { Session } from '../session.js'
+import { printable, shellWord } from '../text.js'
+import { openBrowser, planBrowser } from './browser.js'
 import { findPage, placeOf, type RemotePage } from './remote-page.js'
-import type { Session } from './session.js'
-import { printable, shellWord } from './text.js'
 import { openTunnelEnd, type TunnelEnd } from './tunnel-end.js'
 
 interface RemoteLogin {

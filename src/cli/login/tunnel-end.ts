@@ -4,8 +4,8 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { failWith } from '../client/failure.js'
-import { SECOND_MS } from '../std/clock.js'
+import { failWith } from '../../client/failure.js'
+import { SECOND_MS } from '../../std/clock.js'
 
 export interface TunnelEnd {
   readonly port: number
