@@ -59,3 +59,33 @@ export function withRenamedShares<T extends WithShares>(ledger: T, from: string,
   })
   return { ...ledger, shares: Object.fromEntries(shares) }
 }
+
+/** What a minted key is stored for until a profile is served it: to log a profile out must not take the only copy along. */
+export function holderOf(share: string): string {
+  return `share ${share}`
+}
+
+interface Stored {
+  readonly item: string
+  readonly profile: string
+  readonly cloudId?: string
+  readonly issuedAt: number
+  readonly expiresAt?: number
+  readonly handedOut: boolean
+  readonly retiredAt?: number
+}
+
+/** Minted keys of the share that its record does not know, because a crash came between the two. */
+export function strayKeys(
+  ledger: WithShares & { readonly keys: Readonly<Record<string, Stored>> },
+  name: string,
+): readonly SharedKey[] {
+  const { kept = [], held } = shareRecord(ledger, name) ?? {}
+  const known = new Set([...kept, held ?? []].flat().map(({ item }) => item))
+  return Object.values(ledger.keys).flatMap((stored) => {
+    const { item, profile, cloudId: id, issuedAt: createdAt, expiresAt } = stored
+    const isStray = profile === holderOf(name) && !known.has(item) && !stored.handedOut
+    if (!isStray || stored.retiredAt !== undefined || id === undefined) return []
+    return [{ item, id, createdAt, ...defined({ expiresAt }) }]
+  })
+}

@@ -1,7 +1,7 @@
 /** One share on this machine: runs the protocol against the store, Prefect and the vault, and says how it stands. */
 
 import { BrokerError, isBrokerError } from '../base/errors.js'
-import { type ShareRecord, shareRecord, withShare } from '../keys/shared.js'
+import { type ShareRecord, shareRecord, strayKeys, withShare } from '../keys/shared.js'
 import { createSingleFlight } from '../std/async.js'
 import { HOUR_MS, MINUTE_MS, type Timer } from '../std/clock.js'
 import { defined } from '../std/defined.js'
@@ -59,7 +59,8 @@ export function createShare(
   }
   const { machine, held, kept, intents } = record()
   const mayRotate = settings.rotateWith !== undefined
-  let view: View = newView({ machine, mayRotate, kept, intents, ...defined({ held }) })
+  let strays = strayKeys(keeper.ledger(), name)
+  let view: View = newView({ machine, mayRotate, kept: [...kept, ...strays], intents, ...defined({ held }) })
 
   const tell = (event: Heard) => {
     view = heard(view, event)
@@ -72,7 +73,15 @@ export function createShare(
     return known !== undefined && (known.rejectedAt !== undefined || known.doubt !== undefined)
   }
 
+  /** What a crash has kept out of the record is there before anything else happens. */
+  async function noteStrays(): Promise<void> {
+    if (strays.length === 0) return
+    await context.keep((known) => ({ ...known, kept: [...known.kept, ...strays] }))
+    strays = []
+  }
+
   async function pass(): Promise<ShareStanding> {
+    await noteStrays()
     tell({ kind: 'pass', now: clock.monotonic(), nonce: newId(), isHeldRefused: isHeldRefused() })
     let trouble: BrokerError | undefined
     for (let steps = 0; steps < MAX_STEPS && !isClosed; steps += 1) {

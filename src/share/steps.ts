@@ -2,7 +2,7 @@
 
 import { BrokerError, isBrokerError } from '../base/errors.js'
 import { CERTAINLY_NOT_MINTED } from '../keys/rotate.js'
-import type { SharedKey } from '../keys/shared.js'
+import { holderOf, type SharedKey } from '../keys/shared.js'
 import { type CloudTarget, type MintedKey, verifyKey } from '../prefect/cloud.js'
 import { target } from '../serve/credentials.js'
 import { MINUTE_MS } from '../std/clock.js'
@@ -248,8 +248,7 @@ export async function keepMinted(
   for (;;) {
     try {
       const { item } = await keeper.store(key, {
-        // Of no profile yet: to log one out must not take the only copy along.
-        ...{ item: `key-${newId()}`, profile: `share ${name}`, cloudApiUrl: account.apiUrl },
+        ...{ item: `key-${newId()}`, profile: holderOf(name), cloudApiUrl: account.apiUrl },
         ...({ origin: 'service_account', cloudId: id, name: account.name, issuedAt: createdAt } as const),
         ...defined({ expiresAt }),
       })
