@@ -9,7 +9,7 @@ import type { Credentials, ProfileState } from '../serve/credentials.js'
 import { DAY_MS, MINUTE_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import { loginCommand, quoteWord } from '../std/text.js'
-import { formatDuration } from '../std/time.js'
+import { formatDuration, formatLeft } from '../std/time.js'
 import type { ListenerFacts } from '../tokens/access.js'
 import type { Vault, VaultDescription } from '../vault/vault.js'
 import { type Check, type Finding, judgeListeners } from './listeners.js'
@@ -208,8 +208,7 @@ export function judgeProfile(
   }
   const left = key?.expiresAt === undefined ? undefined : key.expiresAt - now
   if (left !== undefined && left < 7 * DAY_MS) {
-    const rounded = Math.max(MINUTE_MS, left - (left % MINUTE_MS))
-    const when = left <= 0 ? 'has expired' : `expires in ${formatDuration(rounded)}`
+    const when = left <= 0 ? 'has expired' : `expires in ${formatLeft(left)}`
     return {
       verdict: left < DAY_MS ? 'problem' : 'warning',
       finding: `the key of profile ${shownName(resolved.name)} ${when}`,

@@ -6,7 +6,7 @@ import type { ShareAdmin, ShareFacts } from '../share/shares.js'
 import type { StoreFinding } from '../share/store.js'
 import { MINUTE_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
-import { formatDuration } from '../std/time.js'
+import { formatDuration, formatLeft } from '../std/time.js'
 import type { Examination } from './doctor.js'
 import type { Finding } from './listeners.js'
 
@@ -91,8 +91,10 @@ export function judgeShare(
     )
   }
   if (tokenLifeMs !== undefined && isTokenRenewable !== true) {
-    const left = formatDuration(Math.max(0, Math.round(tokenLifeMs / MINUTE_MS) * MINUTE_MS))
-    return warning(`the token of the store expires in ${left} and cannot be renewed`, 'check who replaces it')
+    return warning(
+      `the token of the store expires in ${formatLeft(tokenLifeMs)} and cannot be renewed`,
+      'check who replaces it',
+    )
   }
   if (skewMs !== undefined && Math.abs(skewMs) > MAX_SKEW_MS) {
     return warning(

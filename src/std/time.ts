@@ -37,6 +37,12 @@ export function formatDuration(ms: number): string {
   return ms % SECOND_MS === 0 ? `${ms / SECOND_MS}s` : `${Math.round(ms)}ms`
 }
 
+/** What is left of a time, rounded down so that two digits say it: `6d`, `23h`, `59m`; never less than a minute. */
+export function formatLeft(ms: number): string {
+  const unit = [DAY_MS, HOUR_MS].find((size) => ms >= 2 * size) ?? MINUTE_MS
+  return formatDuration(Math.max(MINUTE_MS, ms - (ms % unit)))
+}
+
 export interface BackoffPolicy {
   readonly firstMs: number
   readonly maxMs: number

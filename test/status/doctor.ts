@@ -134,6 +134,12 @@ for (const [name, found, expected] of [
     },
   ],
   ['a key of an hour is a problem', expiring(HOUR_MS), { verdict: 'problem', finding: /expires in 1h$/ }],
+  [
+    'hours are not shown as minutes',
+    expiring(DAY_MS - 1),
+    { verdict: 'problem', finding: /expires in 23h$/ },
+  ],
+  ['minutes are shown of a short time', expiring(2 * HOUR_MS - 1), { finding: /expires in 119m$/ }],
   ['a last second is shown as a minute', expiring(500), { verdict: 'problem', finding: /expires in 1m$/ }],
   ['an expired key is a problem', expiring(-1), { verdict: 'problem', finding: /has expired$/ }],
   [
