@@ -28,6 +28,8 @@ import { credentialsRoutes } from './credentials.js'
 import { daemonRoutes, vaultRoutes } from './daemon.js'
 import { envRoutes } from './env.js'
 import { fileRoutes } from './files.js'
+import { createHandOut } from './hand-out.js'
+import { createHot } from './hot.js'
 import { keyRoutes } from './keys.js'
 import { loginRoutes } from './logins.js'
 import { auditRoutes } from './observe/audit.js'
@@ -102,12 +104,15 @@ export interface App {
 /** Resolves when it is ready to serve; rejects if a route does not say which power it needs. */
 export async function buildApp(deps: AppDeps): Promise<App> {
   const doorkeeper = createDoorkeeper()
+  const trail = createTrail(deps)
+  const metrics = createMetrics()
   const context = {
     ...deps,
     guard: createGuard({ doorkeeper, tokens: deps.tokens }),
     holds: createHolds(),
-    trail: createTrail(deps),
-    metrics: createMetrics(),
+    trail,
+    metrics,
+    handOut: createHandOut({ credentials: deps.credentials, metrics, trail }),
     streams: createEventStreams(deps),
     book: createRouteBook(),
   }
@@ -140,6 +145,7 @@ export async function buildApp(deps: AppDeps): Promise<App> {
     acts,
     (request) => doorkeeper.entranceOf(request.raw.socket)?.door,
   )
+  const hot = createHot(context)
   /** No proxy, no upgrade, no token: the page's gate is all there is. */
   const openPageServer = (): Server => {
     const server = createDoorServer('page', (request, response) => {
@@ -166,7 +172,7 @@ export async function buildApp(deps: AppDeps): Promise<App> {
         (request, response) => {
           places?.asked(request, response)
           if (isProxied(request)) proxy.handle(request, response)
-          else api.routing(request, response)
+          else hot(request, response, () => api.routing(request, response))
         },
         limits,
         isProxied,

@@ -1,6 +1,6 @@
 /** Whether a caller's Prefect reads the profile file that this daemon watches. */
 
-import type { FastifyRequest } from 'fastify'
+import type { IncomingHttpHeaders } from 'node:http'
 import { BrokerError } from '../base/errors.js'
 import { isSameFile } from '../os/same-file.js'
 import type { ResolvedProfile } from '../profiles/profile.js'
@@ -12,7 +12,7 @@ import { CALLERS_FILE_HEADER, parseCallersFile } from '../wire/callers-file.js'
  * be replaced by those of the daemon's in silence.
  */
 export async function readsOurFile(
-  { headers }: Pick<FastifyRequest, 'headers'>,
+  { headers }: { readonly headers: IncomingHttpHeaders },
   ours: string,
 ): Promise<boolean> {
   const header = headers[CALLERS_FILE_HEADER]

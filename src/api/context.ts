@@ -30,6 +30,7 @@ import type { Door } from '../tokens/access.js'
 import type { Tokens } from '../tokens/tokens.js'
 import type { logLevels } from '../wire/status.js'
 import type { ExportDocument } from '../wire/transfer.js'
+import type { HandOut } from './hand-out.js'
 import type { EventStreams } from './observe/events.js'
 import type { Metrics } from './observe/metrics.js'
 import type { RouteBook } from './observe/openapi.js'
@@ -82,6 +83,7 @@ export type RouteContext = Omit<AppDeps, 'page'> & {
   readonly holds: Holds
   readonly trail: Trail
   readonly metrics: Metrics
+  readonly handOut: HandOut
   readonly streams: EventStreams
   readonly book: RouteBook
   /** What went through the proxy since the start. */

@@ -1,33 +1,30 @@
 /** Variables for a process: the credentials (GET), or the way through the proxy for a job (POST). */
 
-import type { FastifyReply } from 'fastify'
-import { BrokerError, type ErrorCode } from '../base/errors.js'
+import { BrokerError } from '../base/errors.js'
 import type { ApiServer } from '../http/schema.js'
 import { renderRemovals, renderShell } from '../http/shell.js'
-import { loginCommandFor, shownName } from '../profiles/bundled.js'
+import { shownName } from '../profiles/bundled.js'
 import type { ResolvedProfile } from '../profiles/profile.js'
 import { notesThroughProxy } from '../profiles/warnings.js'
 import { planProxyEnv } from '../proxy/env.js'
-import type { Credentials, Served } from '../serve/credentials.js'
+import type { Served } from '../serve/credentials.js'
 import { defined } from '../std/defined.js'
 import { cleanText, quoteWord } from '../std/text.js'
 import type { ListenerFacts } from '../tokens/access.js'
 import type { TokenLimits } from '../tokens/tokens.js'
-import { envQuery, type PrefectEnv, proxyEnvBody } from '../wire/credentials.js'
-import { type FollowName, JOB_MARK, pairMark, wholeEnv } from '../wire/env-names.js'
-import type { EnvFormat } from '../wire/kinds.js'
+import { envQuery, proxyEnvBody } from '../wire/credentials.js'
+import { JOB_MARK, wholeEnv } from '../wire/env-names.js'
 import { isNameable, readsOurFile } from './callers-file.js'
 import type { RouteContext } from './context.js'
-import { pickProfile, renderEnv } from './credentials.js'
+import { renderEnv, renderNotes, requirePair, variablesType } from './hand-out.js'
 import { limitsOf } from './policies.js'
-import { renderTime } from './view.js'
 
 export function envRoutes(api: ApiServer, context: RouteContext): void {
   directRoute(api, context)
   proxyRoute(api, context)
 }
 
-function directRoute(api: ApiServer, { credentials, guard, metrics, trail }: RouteContext): void {
+function directRoute(api: ApiServer, { guard, handOut }: RouteContext): void {
   api.get(
     '/v1/env',
     {
@@ -39,62 +36,10 @@ function directRoute(api: ApiServer, { credentials, guard, metrics, trail }: Rou
       schema: { querystring: envQuery },
     },
     async (request, reply) => {
-      const { profile, format, allow_none: mayBeNone = false, follow = false } = request.query
-      const caller = guard.callerOf(request)
-      await credentials.refresh()
-      const isOurFile = await readsOurFile(request, credentials.reading().path)
-      const asked = pickProfile(caller, profile, credentials)
-      if (mayBeNone && isWithoutPair(credentials, asked)) {
-        return sendVariables(reply, format, renderDirect(format, {}, []))
-      }
-      const current = requirePair(credentials.serve(asked))
-      const { resolved } = credentials.state(current.profile)
-      // A token's caller may be in a container, where there is no such file.
-      const isChosen = profile !== undefined && caller.token === undefined && isNameable(resolved, isOurFile)
-      const chosen = isChosen ? resolved.name : undefined
-      const render = (served: Served) =>
-        renderDirect(
-          format,
-          { ...renderEnv(served), ...defined({ PREFECT_PROFILE: chosen }), ...(follow && followEnv(served)) },
-          resolved.notes,
-        )
-      // What cannot be rendered is not handed out.
-      render(current)
-      const served = await credentials.markHandedOut(current)
-      const body = render(served)
-      metrics.handedOut(served.profile)
-      trail.given(request, caller, 'env', {
-        profile: served.profile,
-        ...defined({ fingerprint: served.key?.fingerprint }),
-      })
-      return sendVariables(reply, format, body)
+      const body = await handOut.variables(request, guard.callerOf(request), request.query)
+      return reply.type(variablesType(request.query.format)).send(body)
     },
   )
-}
-
-type Variables = PrefectEnv & { readonly PREFECT_PROFILE?: string } & Readonly<
-    Partial<Record<FollowName, string>>
-  >
-
-/** Empty where there is none, so that nothing of the profile before is left in a prompt. */
-function followEnv(served: Served): Readonly<Record<FollowName, string>> {
-  return {
-    PREFECT_AUTH_PROFILE: served.profile,
-    PREFECT_AUTH_WORKSPACE: served.workspace?.handle ?? '',
-    PREFECT_AUTH_EXPIRES: renderTime(served.key?.expiresAt) ?? '',
-    PREFECT_AUTH_SET: pairMark(renderEnv(served)),
-  }
-}
-
-function renderDirect(format: EnvFormat, env: Variables, notes: readonly string[] = []): string {
-  const whole = wholeEnv(env)
-  if (format === 'json') return `${JSON.stringify(whole)}\n`
-  return `${renderRemovals(format)}${renderShell(format, whole, whole)}${renderNotes(notes)}`
-}
-
-/** Comments, for the end: every shell skips them, and a caller who joins the lines loses nothing. */
-function renderNotes(notes: readonly string[]): string {
-  return notes.map((note) => `# ${note}\n`).join('')
 }
 
 function proxyRoute(api: ApiServer, context: RouteContext): void {
@@ -163,7 +108,7 @@ function proxyRoute(api: ApiServer, context: RouteContext): void {
           ? `${JSON.stringify({ profile: served.profile, env, notes, replaces: replacedBy(served, request.body.secrets), ...defined({ notice }) })}\n`
           : `${renderRemovals(format)}${renderShell(format, env, env)}${renderNotes(notes)}`
       if (notice !== undefined) reply.header('prefect-auth-notice', notice)
-      return sendVariables(reply, format, body)
+      return reply.type(variablesType(format)).send(body)
     },
   )
 }
@@ -189,11 +134,6 @@ function replacedBy(served: Served, secrets: Readonly<Record<string, string | un
 const NOT_DURABLE =
   'the state disk cannot be written, so the token of this job ends with the daemon; run: prefect-auth doctor'
 
-function sendVariables(reply: FastifyReply, format: EnvFormat, body: string): FastifyReply {
-  const type = format === 'json' ? 'application/json' : 'text/plain'
-  return reply.type(`${type}; charset=utf-8`).send(body)
-}
-
 /** Throws `tcp_unavailable`. */
 function tcpAddress(listeners: readonly ListenerFacts[]): string {
   const tcp = listeners.find(({ door }) => door === 'tcp')
@@ -201,15 +141,6 @@ function tcpAddress(listeners: readonly ListenerFacts[]): string {
   const why = tcp?.problem ?? 'it is switched off'
   throw new BrokerError('tcp_unavailable', `the proxy needs the TCP listener: ${why}`, {
     hint: 'start the daemon on any free port: PREFECT_AUTH_PORT=0 prefect-authd',
-  })
-}
-
-/** Throws `login_required` for a profile that leads nowhere: Prefect would start a server of its own for the job. */
-function requirePair(served: Served): Served {
-  if (served.kind !== 'none') return served
-  const { profile, because } = served
-  throw new BrokerError('login_required', `profile ${shownName(profile)} has no API URL (${because})`, {
-    hint: loginCommandFor(profile),
   })
 }
 
@@ -222,16 +153,3 @@ function requireWorkspace({ kind, name, workspace }: ResolvedProfile): void {
     { hint: `prefect-auth workspace set --profile ${quoteWord(cleanText(name))}` },
   )
 }
-
-/** Whether there is no pair to be had for this profile. Throws if there is one that cannot be served at the moment. */
-function isWithoutPair(credentials: Credentials, profile: string | undefined): boolean {
-  const { outcome } = credentials.state(profile)
-  if (outcome.kind === 'served') return outcome.served.kind === 'none'
-  return WITHOUT_PAIR.has(outcome.error.code)
-}
-
-const WITHOUT_PAIR: ReadonlySet<ErrorCode> = new Set([
-  'login_required',
-  'profiles_file_invalid',
-  'profiles_file_unreadable',
-])

@@ -150,7 +150,7 @@ async function launch({ node, program, env, log }: DaemonProgram): Promise<void>
   const file = await open(log, 'w', 0o600)
   try {
     const script = '"$@" </dev/null & echo "pid $!"'
-    const child = spawn('/bin/sh', ['-c', script, 'sh', node, ...LEAN, program], {
+    const child = spawn('/bin/sh', ['-c', script, 'sh', node, program], {
       env: { ...env, PREFECT_AUTHD_STARTED_BY: 'request' },
       cwd: '/',
       detached: true,
@@ -164,9 +164,6 @@ async function launch({ node, program, env, log }: DaemonProgram): Promise<void>
     await file.close()
   }
 }
-
-/** As the service starts it. */
-const LEAN = ['--max-semi-space-size=1']
 
 async function watchStart(host: Host, { program: { log }, isUp }: Start): Promise<boolean> {
   const clock = systemClock()

@@ -1,5 +1,5 @@
 /** Decides who is let in, before a route runs: host name, no browser, token, power, profile. */
-import type { IncomingMessage, Server } from 'node:http'
+import type { IncomingHttpHeaders, IncomingMessage, Server } from 'node:http'
 import type { Socket } from 'node:net'
 import type { FastifyRequest } from 'fastify'
 import { BrokerError } from '../base/errors.js'
@@ -75,6 +75,8 @@ function hostsOf(server: Server, door: Door, hosts: readonly string[]): readonly
 export interface Guard {
   /** Throws the refusal, or lets the request in; `callerOf` knows it from then on. */
   admit(request: FastifyRequest): void
+  /** The same for a request that the router has not seen, to a route with this power and to this profile. Returns the caller. */
+  admitTo(request: IncomingMessage, needs: Power | 'none', profile: string | undefined): Caller
   /** The caller. Throws `internal` for a request that was not admitted. */
   callerOf(request: FastifyRequest): Caller
   /** The caller, or `undefined` if the request was refused before it was known. */
@@ -83,8 +85,18 @@ export interface Guard {
   readmit(request: FastifyRequest): void
 }
 
+/** Of a route; undefined: there is none, or it does not say. */
+type Needs = Power | 'none' | undefined
+
 export function createGuard({ doorkeeper, tokens }: { doorkeeper: Doorkeeper; tokens: Tokens }): Guard {
   const callers = new WeakMap<FastifyRequest, Caller>()
+  const meet = (request: IncomingMessage, entrance: Entrance | undefined, needs: Needs): Caller => {
+    refuseForeign(request, entrance)
+    const caller = identify(request.headers, entrance.door, tokens)
+    if (caller.token === undefined && caller.door !== 'socket' && needs !== 'none') throw tokenRequired()
+    if (caller.token !== undefined) requirePlace(doorkeeper, request.socket, caller.token)
+    return caller
+  }
   return {
     admit(request) {
       const entrance = doorkeeper.entranceOf(request.raw.socket)
@@ -94,13 +106,17 @@ export function createGuard({ doorkeeper, tokens }: { doorkeeper: Doorkeeper; to
         callers.set(request, { door: entrance.door })
         return
       }
-      refuseForeign(request.raw, entrance)
       const needs = request.is404 ? undefined : request.routeOptions.config.needs
-      const caller = identify(request, entrance.door, tokens)
-      if (caller.token === undefined && caller.door !== 'socket' && needs !== 'none') throw tokenRequired()
-      if (caller.token !== undefined) requirePlace(doorkeeper, request.raw.socket, caller.token)
+      const caller = meet(request.raw, entrance, needs)
       callers.set(request, caller)
-      if (!request.is404) authorise(request, caller, needs)
+      if (!request.is404) authorise(caller, needs, namedIn(request))
+    },
+    admitTo(request, needs, profile) {
+      const entrance = doorkeeper.entranceOf(request.socket)
+      if (entrance?.gate !== undefined) throw notOnPage()
+      const caller = meet(request, entrance, needs)
+      authorise(caller, needs, profile === undefined ? [] : [profile])
+      return caller
     },
     callerOf(request) {
       const caller = callers.get(request)
@@ -109,7 +125,7 @@ export function createGuard({ doorkeeper, tokens }: { doorkeeper: Doorkeeper; to
     },
     readmit(request) {
       const caller = callers.get(request)
-      if (caller?.token !== undefined) identify(request, caller.door, tokens)
+      if (caller?.token !== undefined) identify(request.headers, caller.door, tokens)
     },
     knownCaller: (request) => callers.get(request),
   }
@@ -118,7 +134,11 @@ export function createGuard({ doorkeeper, tokens }: { doorkeeper: Doorkeeper; to
 /** The page reads, answers questions and revokes tokens: nothing that a route does not say itself. Throws `power_missing`. */
 function requireOnPage(request: FastifyRequest): void {
   if (!request.is404 && request.routeOptions.config.onPage === true) return
-  throw new BrokerError('power_missing', 'the page may not do this', { hint: 'prefect-auth --help' })
+  throw notOnPage()
+}
+
+function notOnPage(): BrokerError {
+  return new BrokerError('power_missing', 'the page may not do this', { hint: 'prefect-auth --help' })
 }
 
 /** Throws for foreign host names, browsers and upgrades. This authenticates nobody; it keeps web pages out. */
@@ -165,8 +185,11 @@ function readHead(raw: readonly string[]): Head {
   return { hosts: headerValues(raw, 'host'), isBrowser, isUpgrade }
 }
 
-function identify(request: FastifyRequest, door: Entrance['door'], tokens: Tokens): Caller {
-  const presented = request.headers.authorization
+function identify(
+  { authorization: presented }: IncomingHttpHeaders,
+  door: Entrance['door'],
+  tokens: Tokens,
+): Caller {
   if (presented === undefined) return { door }
   const [, text] = /^bearer +(pab_[\w-]{43})$/i.exec(presented) ?? []
   const token = text === undefined ? undefined : tokens.recognise(text)
@@ -185,17 +208,20 @@ export function tokenRequired(): BrokerError {
   })
 }
 
-function authorise(request: FastifyRequest, caller: Caller, needs: Power | 'none' | undefined): void {
+function authorise(caller: Caller, needs: Needs, profiles: Iterable<string>): void {
   if (needs === undefined) throw new BrokerError('internal', 'this route does not say which power it needs')
   if (needs === 'none') return
   requirePower(caller, needs)
   if (caller.token === undefined) return
-  for (const part of [request.params, request.query]) {
-    for (const profile of profilesIn(part)) requireProfile(caller, profile)
-  }
+  for (const profile of profiles) requireProfile(caller, profile)
 }
 
 /** Every profile that the path or the query names, so that no handler can forget to check it. */
+function* namedIn({ params, query }: FastifyRequest): Iterable<string> {
+  yield* profilesIn(params)
+  yield* profilesIn(query)
+}
+
 function* profilesIn(part: unknown): Iterable<string> {
   if (typeof part !== 'object' || part === null) return
   for (const [name, value] of Object.entries(part)) {

@@ -16,6 +16,7 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { Script } from 'node:vm'
 import t from 'tap'
 import { until } from '../fixtures/shipped.js'
 
@@ -56,6 +57,9 @@ t.test('writes the code cache once the daemon has settled, for its owner alone, 
   await stop(first)
   t.equal(statSync(kept).mode & 0o777, 0o600)
   const before = readFileSync(kept)
+  const source = readFileSync(join(program, '..', 'authd.cjs'), 'latin1')
+  const { cachedDataRejected } = new Script(source, { cachedData: before.subarray(32) })
+  t.equal(cachedDataRejected, false, 'a V8 without flags takes it, as that of a start')
   const second = await start()
   t.same(
     readdirSync(state).filter((name) => name.startsWith('code-cache')),

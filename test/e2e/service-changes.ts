@@ -54,13 +54,10 @@ t.test('survives an upgrade in place, a move, and the loss of its Node', { skip 
      say moved "$(ask /livez)"; PATH=~/moved/bin:$PATH; prefect-auth service install >/dev/null
      say new "$(tr '\\0' ' ' </proc/$(pid)/cmdline)"; prefect-auth service status; grep -c 'is gone' $XDG_RUNTIME_DIR/authd.log`,
   )
-  t.match(
-    stdout,
-    /node: \/home\/sdtest\/node\/bin\/node --max-semi-space-size=1 .*\/home\/sdtest\/prefix\/.*authd\.js/,
-  )
+  t.match(stdout, /node: \/home\/sdtest\/node\/bin\/node .*\/home\/sdtest\/prefix\/.*authd\.js/)
   t.match(stdout, /prefect-authd 99\.0\.0 \(pid \d+\) is listening/, stderr)
   t.match(stdout, /gone: \{"live":true\}\nrunning .*out of date/)
-  t.match(stdout, /moved: \{"live":true\}\nnew: \S+ --max-semi-space-size=1 .*\/home\/sdtest\/moved\//)
+  t.match(stdout, /moved: \{"live":true\}\nnew: \S+ .*\/home\/sdtest\/moved\//)
   t.match(stdout, /running as a systemd user service \(pid \d+\), starts at login\n2\n$/)
 })
 

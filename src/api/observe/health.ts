@@ -7,7 +7,7 @@ import { defined } from '../../std/defined.js'
 import { profileName } from '../../wire/common.js'
 import { live, type Ready, ready } from '../../wire/status.js'
 import type { RouteContext } from '../context.js'
-import { pickProfile } from '../credentials.js'
+import { pickProfile } from '../hand-out.js'
 
 const readyParams = z.strictObject({ profile: profileName })
 
