@@ -7,6 +7,7 @@ import { defined } from '../std/defined.js'
 import { type Caller, type Door, type Power, requirePower, requireProfile } from '../tokens/access.js'
 import type { Tokens } from '../tokens/tokens.js'
 import { headerValues, pairs } from './headers.js'
+import type { LookOutside } from './outside.js'
 import type { Places, Shown } from './places.js'
 
 /** One listener, as the guard sees it. */
@@ -75,6 +76,11 @@ function hostsOf(server: Server, door: Door, hosts: readonly string[]): readonly
 export interface Guard {
   /** Throws the refusal, or lets the request in; `callerOf` knows it from then on. */
   admit(request: FastifyRequest): void
+  /**
+   * For the owner's powers over the socket, once the request is admitted: rejects with `agent_refused` if it comes from inside an
+   * agent. `undefined`: there is nothing to look at.
+   */
+  requireOutside(request: FastifyRequest): Promise<void> | undefined
   /** The caller. Throws `internal` for a request that was not admitted. */
   callerOf(request: FastifyRequest): Caller
   /** The caller, or `undefined` if the request was refused before it was known. */
@@ -83,7 +89,15 @@ export interface Guard {
   readmit(request: FastifyRequest): void
 }
 
-export function createGuard({ doorkeeper, tokens }: { doorkeeper: Doorkeeper; tokens: Tokens }): Guard {
+export function createGuard({
+  doorkeeper,
+  tokens,
+  lookOutside,
+}: {
+  readonly doorkeeper: Doorkeeper
+  readonly tokens: Tokens
+  readonly lookOutside: LookOutside
+}): Guard {
   const callers = new WeakMap<FastifyRequest, Caller>()
   return {
     admit(request) {
@@ -101,6 +115,17 @@ export function createGuard({ doorkeeper, tokens }: { doorkeeper: Doorkeeper; to
       if (caller.token !== undefined) requirePlace(doorkeeper, request.raw.socket, caller.token)
       callers.set(request, caller)
       if (!request.is404) authorise(request, caller, needs)
+    },
+    requireOutside(request) {
+      const caller = callers.get(request)
+      if (caller?.door !== 'socket' || caller.token !== undefined || request.is404) return undefined
+      const { needs } = request.routeOptions.config
+      if (needs === 'none' || needs === 'inspect') return undefined
+      return lookOutside(request.raw.socket)?.then((refused) => {
+        if (refused === undefined) return
+        callers.set(request, { ...caller, ...defined({ inside: refused.inside }) })
+        throw refused.error
+      })
     },
     callerOf(request) {
       const caller = callers.get(request)
