@@ -5,6 +5,7 @@ import { shuttingDown } from '../base/errors.js'
 import { createHolds } from '../http/conditional.js'
 import { createDoorkeeper, createGuard } from '../http/guard.js'
 import { guarded } from '../http/guarded.js'
+import { createLookOutside } from '../http/outside.js'
 import { type Crowd, createPlaces, type PlaceLimits, type Places } from '../http/places.js'
 import { type ApiServer, compileValidator, WITHOUT_AJV } from '../http/schema.js'
 import {
@@ -106,9 +107,10 @@ export async function buildApp(deps: AppDeps): Promise<App> {
   const doorkeeper = createDoorkeeper()
   const trail = createTrail(deps)
   const metrics = createMetrics()
+  const lookOutside = createLookOutside(deps)
   const context = {
     ...deps,
-    guard: createGuard({ doorkeeper, tokens: deps.tokens }),
+    guard: createGuard({ doorkeeper, tokens: deps.tokens, lookOutside }),
     holds: createHolds(),
     trail,
     metrics,
@@ -130,6 +132,7 @@ export async function buildApp(deps: AppDeps): Promise<App> {
     tokens,
     credentials,
     doorkeeper,
+    lookOutside,
     way,
     gate: deps.desk.gate,
     ownAddresses: own.list,
@@ -246,7 +249,9 @@ async function buildServer(context: RouteContext, acts: ActBook, doorOf: DoorOf)
     reply.header('cache-control', 'no-store')
     guard.admit(request)
     if (holds.isStopping() && !isQuickLook(request)) throw shuttingDown()
-    done()
+    const looking = guard.requireOutside(request)
+    if (looking === undefined) done()
+    else looking.then(() => done(), done)
   })
   api.addHook('onRoute', (route) => {
     book.enter(route)

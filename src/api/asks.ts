@@ -67,6 +67,8 @@ function answerRoute(api: ApiServer, { clock, desk, findPeer, guard, page, trail
       const facts = await desk.asks.answer(request.params.id, answer, answerer, defined({ digest }))
       trail.done(request, caller, accept ? 'ask_accepted' : 'ask_refused', {
         profile: facts.profile,
+        aboutId: facts.token.id,
+        aboutName: facts.token.name,
       })
       const until = answer === 'hour' ? renderTime(clock.now() + HOUR_MS) : undefined
       return reply.send({ ...renderAsk(facts), answer: accept ? 'yes' : 'no', ...defined({ until }) })

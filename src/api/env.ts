@@ -11,7 +11,6 @@ import type { Served } from '../serve/credentials.js'
 import { defined } from '../std/defined.js'
 import { cleanText, quoteWord } from '../std/text.js'
 import type { ListenerFacts } from '../tokens/access.js'
-import type { TokenLimits } from '../tokens/tokens.js'
 import { envQuery, proxyEnvBody } from '../wire/credentials.js'
 import { JOB_MARK, wholeEnv } from '../wire/env-names.js'
 import { isNameable, readsOurFile } from './callers-file.js'
@@ -43,7 +42,7 @@ function directRoute(api: ApiServer, { guard, handOut }: RouteContext): void {
 }
 
 function proxyRoute(api: ApiServer, context: RouteContext): void {
-  const { credentials, guard, inspection, tokens, trail } = context
+  const { credentials, findPeer, guard, inspection, tokens, trail } = context
   api.post(
     '/v1/env',
     {
@@ -61,11 +60,12 @@ function proxyRoute(api: ApiServer, context: RouteContext): void {
         name,
         pid,
         environment,
+        agent,
         no_proxy: noProxy,
         no_proxy_small: small,
       } = request.body
       const limits = limitsOf(request.body, context.proxyAllow)
-      requireUnshared(environment, limits)
+      requireUnshared(environment, { ...limits, ...defined({ agent }) })
       const { custom_headers: variable, headers_in_files: inFiles, ui_url: uiUrl } = request.body
       const address = tcpAddress(inspection.status().listeners)
       await credentials.refresh()
@@ -80,9 +80,14 @@ function proxyRoute(api: ApiServer, context: RouteContext): void {
         needsTicket: resolved.kind === 'server',
         ...defined({ workspace: resolved.workspace }),
       }
+      // What cannot be seen of us now could not be seen of the agent, and would be refused to everybody.
+      const isAgent = agent === true && ((await findPeer(request.raw.socket))?.chain.length ?? 0) > 0
       const { facts, token, ticket, isDurable, isNew } =
         environment === undefined
-          ? { ...(await tokens.createForJob({ ...wanted, ...limits, ...defined({ pid }) })), isNew: true }
+          ? {
+              ...(await tokens.createForJob({ ...wanted, ...limits, isAgent, ...defined({ pid }) })),
+              isNew: true,
+            }
           : await tokens.shareInEnvironment({ ...wanted, environment })
       const isChosen = profile !== undefined && isNameable(resolved, isOurFile)
       const env = wholeEnv({
@@ -105,7 +110,7 @@ function proxyRoute(api: ApiServer, context: RouteContext): void {
       const notice = isDurable ? undefined : NOT_DURABLE
       const body =
         format === 'json'
-          ? `${JSON.stringify({ profile: served.profile, env, notes, replaces: replacedBy(served, request.body.secrets), ...defined({ notice }) })}\n`
+          ? `${JSON.stringify({ profile: served.profile, env, notes, replaces: replacedBy(served, request.body.secrets), ...defined({ notice, is_watched: agent && isAgent }) })}\n`
           : `${renderRemovals(format)}${renderShell(format, env, env)}${renderNotes(notes)}`
       if (notice !== undefined) reply.header('prefect-auth-notice', notice)
       return reply.type(variablesType(format)).send(body)
@@ -114,11 +119,11 @@ function proxyRoute(api: ApiServer, context: RouteContext): void {
 }
 
 /** Throws `bad_request`: all processes of an environment share one token, whichever of them asked for it first. */
-function requireUnshared(environment: string | undefined, limits: TokenLimits): void {
-  if (environment === undefined || (limits.policy === undefined && limits.ask === undefined)) return
+function requireUnshared(environment: string | undefined, limits: object): void {
+  if (environment === undefined || Object.keys(limits).length === 0) return
   throw new BrokerError(
     'bad_request',
-    'the token of a Python environment has no policy and asks no questions',
+    'the token of a Python environment has no policy, no budget, and asks no questions',
   )
 }
 

@@ -38,7 +38,7 @@ export function policyRoutes(api: ApiServer, _context: RouteContext): void {
  * and `bad_request` for one that adds to everything.
  */
 export function limitsOf(
-  { may, allow = [], deny = [], ask }: LimitsBody,
+  { may, allow = [], deny = [], ask, writes_per_hour, requests_per_minute }: LimitsBody,
   proxyAllow: readonly string[] = [],
 ): TokenLimits {
   const name = may === undefined ? 'all' : policyNamed(may)
@@ -54,10 +54,20 @@ export function limitsOf(
   for (const operation of allow) requireForwarded(operation, proxyAllow)
   const policy: Policy = {
     may: name,
-    ...defined({ allow: namesOf(allow), deny: namesOf(deny) }),
+    ...defined({
+      allow: namesOf(allow),
+      deny: namesOf(deny),
+      // All that `read` lets pass by itself reads: there would be nothing to ask about.
+      beyond: name === 'read' && ask === 'write' ? ('asks' as const) : undefined,
+    }),
   }
   const isLimited = name !== 'all' || policy.deny !== undefined
-  return defined({ policy: isLimited ? policy : undefined, ask })
+  const budget = defined({ writesPerHour: writes_per_hour, requestsPerMinute: requests_per_minute })
+  return defined({
+    policy: isLimited ? policy : undefined,
+    ask,
+    budget: Object.keys(budget).length > 0 ? budget : undefined,
+  })
 }
 
 function namesOf(operations: readonly string[]): readonly string[] | undefined {

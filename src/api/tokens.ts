@@ -50,10 +50,14 @@ export function tokenRoutes(api: ApiServer, context: RouteContext): void {
     },
     async (request, reply) => {
       const { id } = request.params
+      const name = tokens.list().find((token) => token.id === id)?.name
       await tokens.revoke(id)
       // Its event streams end with this event.
       events.emit('token.revoked', { facts: { id } })
-      trail.done(request, guard.callerOf(request), 'token_revoked')
+      trail.done(request, guard.callerOf(request), 'token_revoked', {
+        aboutId: id,
+        ...defined({ aboutName: name }),
+      })
       return reply.send({})
     },
   )
@@ -131,7 +135,8 @@ function createRoute(api: ApiServer, context: RouteContext): void {
       })
       const limited = defined({ may: limits.policy?.may, ask: limits.ask })
       events.emit('token.created', { facts: { id: facts.id, name, power, profiles: names, ...limited } })
-      trail.given(request, guard.callerOf(request), 'token_created', {})
+      const about = { aboutId: facts.id, aboutName: name }
+      trail.given(request, guard.callerOf(request), 'token_created', about)
       return reply.code(201).send({ ...renderToken(facts), token })
     },
   )
@@ -189,6 +194,11 @@ function renderToken(token: TokenFacts): TokenView {
       allow: token.policy?.allow && [...token.policy.allow],
       deny: token.policy?.deny && [...token.policy.deny],
       ask: token.ask,
+      writes_per_hour: token.budget?.writesPerHour,
+      requests_per_minute: token.budget?.requestsPerMinute,
+      writes_last_hour: token.used?.writes,
+      requests_last_minute: token.used?.requests,
+      agent: token.isAgent,
       refused: token.refused?.length ? token.refused.map(renderRefused) : undefined,
     }),
   }

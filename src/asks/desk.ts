@@ -6,20 +6,21 @@ import type { Events } from '../base/events.js'
 import type { FindCaller } from '../os/callers.js'
 import type { Peer } from '../os/peer.js'
 import type { FindPeer } from '../os/peer-finder.js'
+import { isMoreThanBookkeeping } from '../policy/changes.js'
 import { WEBSOCKETS } from '../policy/operations.js'
 import type { Visit } from '../proxy/admission.js'
 import type { Gate, Pass } from '../proxy/gate.js'
 import type { ReadUpstream } from '../proxy/upstream-read.js'
 import { type Clock, SECOND_MS, sleep, type Timer } from '../std/clock.js'
 import { defined } from '../std/defined.js'
+import { createElapsed } from '../std/elapsed.js'
 import type { Log } from '../std/log.js'
 import type { JobProcess } from '../tokens/tokens.js'
 import type { Answerer, AskFacts, Asks } from './asks.js'
 import { type Answer, type AskVerdict, createBook, type Question } from './book.js'
-import { createElapsed } from './elapsed.js'
 import type { Judge } from './judge.js'
 import { findNames } from './names.js'
-import { isMoreThanBookkeeping, modeOf, needFor } from './need.js'
+import { modeOf, needFor } from './need.js'
 import { type AskedRequest, needOf, readRequest } from './request.js'
 import { briefly, namesIn, sentenceOf } from './sentence.js'
 import { createWitness, type Witness } from './witness.js'
@@ -40,7 +41,7 @@ interface Details {
 }
 
 /** Nobody is asked. */
-const FREE: Pass = { giveBack: () => undefined }
+const FREE: Pass = { hasYes: false, giveBack: () => undefined }
 
 /** Whoever is asked sees the question no later than this. */
 const READY_MS = 3 * SECOND_MS
@@ -141,7 +142,7 @@ export function createDesk(parts: DeskParts): Desk {
   function resolve(verdict: AskVerdict<Details>, socket: Socket) {
     switch (verdict.kind) {
       case 'pass':
-        return { giveBack: () => verdict.claimed && book.giveBack(verdict.claimed) }
+        return { hasYes: true, giveBack: () => verdict.claimed && book.giveBack(verdict.claimed) }
       case 'full':
         throw tooManyQuestions(verdict.whose)
       case 'refused':

@@ -1,7 +1,8 @@
 /** Names of what a request is about, as Prefect tells them: never what the client claims. */
+import { isObject } from '../policy/changes.js'
 import type { Visit } from '../proxy/admission.js'
 import type { ReadUpstream } from '../proxy/upstream-read.js'
-import { isId, isObject, type NameOf, type Noun, quoted } from './sentence.js'
+import { isId, type NameOf, type Noun, quoted } from './sentence.js'
 
 /** Nobody reads a sentence with more names than these. */
 const MOST = 4

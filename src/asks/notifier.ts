@@ -85,7 +85,15 @@ async function show(parts: NotifierParts, id: number, closed: AbortSignal): Prom
     if (pressed === undefined) return
     await asks.answer(id, pressed === 'yes' ? 'once' : 'no', { kind: 'person' }, { digest })
     const action = pressed === 'yes' ? 'ask_accepted' : 'ask_refused'
-    audit.record({ action, outcome: 'done', door: 'daemon', profile, agent: 'desktop notification' })
+    const about = { aboutId: token.id, aboutName: token.name }
+    audit.record({
+      action,
+      outcome: 'done',
+      door: 'daemon',
+      profile,
+      agent: 'desktop notification',
+      ...about,
+    })
   } catch (error) {
     // Nobody waits any more.
     log.debug({ id, error }, 'question on the desktop not answered')

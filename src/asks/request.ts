@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import { BrokerError } from '../base/errors.js'
+import { type Changing, isObject } from '../policy/changes.js'
 import { workspaceIn } from '../policy/matcher.js'
 import { ruleOn } from '../policy/policy.js'
 import { decode } from '../prefect/proxied.js'
@@ -13,8 +14,7 @@ import { defined } from '../std/defined.js'
 import { scrub } from '../std/text.js'
 import type { AskBody } from './asks.js'
 import type { Asked } from './book.js'
-import type { NeedFacts } from './need.js'
-import { isObject, quoted, type Spoken } from './sentence.js'
+import { quoted, type Spoken } from './sentence.js'
 
 /** What is kept of a body to look at. */
 const SHOWN_BYTES = 64 * 1024
@@ -26,7 +26,7 @@ function rootOf({ target, served }: Visit): string {
 }
 
 /** Called for every request of a token that asks. */
-export function needOf(method: string, visit: Visit): NeedFacts {
+export function needOf(method: string, visit: Visit): Changing {
   const { operation, effect } = ruleOn(method, belowRoot(visit), undefined)
   return { method, operation, ...defined({ effect }) }
 }

@@ -1,4 +1,5 @@
 /** A request as a sentence: `start deployment Testing/nightly in prefect/production`. Pure. */
+import { isObject } from '../policy/changes.js'
 import { decode } from '../prefect/proxied.js'
 import { plainText } from '../std/text.js'
 
@@ -103,10 +104,6 @@ function textIn(body: Readonly<Record<string, unknown>>, name: string): string {
   let value: unknown = body
   for (const key of name.split('.')) value = isObject(value) ? value[key] : undefined
   return typeof value === 'string' || typeof value === 'number' ? String(value) : ''
-}
-
-export function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 /** A name as a part of a sentence: in quotation marks unless it is one word. */

@@ -10,6 +10,7 @@ const ACTIONS = [
   'env',
   'file',
   'proxy',
+  'write',
   'key_created',
   'key_deleted',
   'key_renewed',
@@ -57,6 +58,11 @@ export interface AuditEntry {
   readonly fingerprint?: string
   readonly tokenId?: string
   readonly tokenName?: string
+  /** The token that something was done to, or that was asked about; not the caller's. */
+  readonly aboutId?: string
+  readonly aboutName?: string
+  /** At Prefect: `POST /deployments/{id}/create_flow_run` */
+  readonly operation?: string
   /** The User-Agent, at most 80 printable characters. */
   readonly agent?: string
   readonly code?: string
@@ -94,6 +100,9 @@ const lineFields = z.object({
   fingerprint: optional,
   token_id: optional,
   token_name: optional,
+  about_id: optional,
+  about_name: optional,
+  operation: optional,
   agent: optional,
   code: optional,
   conn: optional,
@@ -115,6 +124,9 @@ export function formatAuditLine(time: string, entry: Omit<AuditEntry, 'at'>): st
     fingerprint,
     tokenId,
     tokenName,
+    aboutId,
+    aboutName,
+    operation,
     agent,
     code,
     conn,
@@ -129,6 +141,9 @@ export function formatAuditLine(time: string, entry: Omit<AuditEntry, 'at'>): st
     fingerprint,
     token_id: tokenId,
     token_name: tokenName,
+    about_id: aboutId,
+    about_name: aboutName,
+    operation,
     agent: agent === undefined ? undefined : plainText(agent, 80),
     code,
     conn,
@@ -165,6 +180,9 @@ function toEntry({ at, action, outcome, door, ...rest }: z.output<typeof lineFie
       fingerprint: rest.fingerprint,
       tokenId: rest.token_id,
       tokenName: rest.token_name,
+      aboutId: rest.about_id,
+      aboutName: rest.about_name,
+      operation: rest.operation,
       agent: rest.agent,
       code: rest.code,
       conn: rest.conn,

@@ -35,6 +35,8 @@ export const ERROR_CODES = {
   token_not_found: { kind: 'not_found', retry: 'never' },
   proxy_path_refused: { kind: 'denied', retry: 'never' },
   policy_refused: { kind: 'denied', retry: 'never' },
+  budget_spent: { kind: 'too_many', retry: 'soon' },
+  agent_refused: { kind: 'denied', retry: 'never' },
   policy_unknown: { kind: 'invalid', retry: 'never' },
   operation_unknown: { kind: 'invalid', retry: 'never' },
   // questions

@@ -27,6 +27,7 @@ async function runFast(host: Host): Promise<number | 'help'> {
   if (command === 'env') return (await import('../cli/fast/env.js')).runEnv(rest, host)
   if (command === 'get') return (await import('../cli/fast/get.js')).runGet(rest, host)
   if (command === 'exec') return (await import('../cli/fast/exec.js')).runExec(rest, host)
+  if (command === 'agent') return (await import('../cli/fast/agent.js')).runAgent(rest, host)
   return 'help'
 }
 

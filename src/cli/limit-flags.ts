@@ -21,5 +21,7 @@ export function addLimits(command: Command, when = ''): Command {
       )
       .option('--deny <operation>', `${when}an operation that the policy loses`, collect)
       .addOption(new Option('--ask <requests>', `${when}which requests wait for your yes`).choices(ASK_MODES))
+      .option('--writes-per-hour <n>', `${when}how many writes it may do in any hour`)
+      .option('--requests-per-minute <n>', `${when}how many requests it may send in any minute`)
   )
 }

@@ -1,5 +1,6 @@
 /** The full command line: arguments in, exit code out. `env`, `exec` and `get` are here only for their help. */
 import { Command, CommanderError } from 'commander'
+import { addAgent } from './commands/agent.js'
 import { addAsks } from './commands/asks.js'
 import { addAudit } from './commands/audit.js'
 import { addDoctor } from './commands/doctor.js'
@@ -92,6 +93,7 @@ export function createProgram(start: Start, terminal: Surroundings): Command {
   program.commandsGroup('Use:')
   addEnv(program)
   addExec(program)
+  addAgent(program)
   addGet(program)
   program.commandsGroup('Inspect:')
   for (const add of [addStatus, addDoctor, addLogs, addEvents, addAudit, addMetrics, addReport])

@@ -70,7 +70,8 @@ function createReadCalls({ ask, call }: Caller) {
     doctor: (question: { readonly profile?: string; readonly check?: string } = {}, timeoutMs?: number) =>
       call(doctor, { method: 'GET', path: `/v1/doctor${query({ ...question })}`, ...defined({ timeoutMs }) }),
     metrics: async () => (await ask({ method: 'GET', path: '/metrics' })).text,
-    audit: (since?: string) => call(auditList, { method: 'GET', path: `/v1/audit${query({ since })}` }),
+    audit: (wanted: { readonly since?: string; readonly token?: string } = {}) =>
+      call(auditList, { method: 'GET', path: `/v1/audit${query(wanted)}` }),
   }
 }
 

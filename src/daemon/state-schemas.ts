@@ -8,7 +8,7 @@ import type { PortList } from '../login/ports.js'
 import { isObject } from '../os/records.js'
 import type { TokenList } from '../tokens/records.js'
 import { fileContents } from '../wire/files.js'
-import { ASK_MODES, POLICY_NAMES } from '../wire/kinds.js'
+import { tokenRecord } from './token-schemas.js'
 
 const text = z.string().max(10_000)
 const maybe = text.exactOptional()
@@ -208,44 +208,6 @@ export const ledgerSchema: z.ZodType<Ledger> = z.object({
 
 /** Of the first version, which kept the journal in a file of its own. */
 export const journalSchema: z.ZodType<Journal> = z.object({ entries: byName(journalEntry) })
-
-// Strict, as the words are: a limit that this version cannot enforce sets the token aside, and never widens it.
-const policy = z.strictObject({
-  may: z.enum(POLICY_NAMES),
-  allow: z.array(text).exactOptional(),
-  deny: z.array(text).exactOptional(),
-})
-
-const refusedOperation = z.object({
-  operation: text,
-  count: z.int().min(0),
-  at,
-  by: z.enum(['policy', 'proxy']),
-})
-
-const tokenFields = z.looseObject({
-  id: text,
-  name: text,
-  power: z.enum(['inspect', 'proxy', 'use', 'limited']),
-  profiles: z.array(text),
-  createdAt: at,
-  expiresAt: at,
-  hash: z.string().length(64),
-  ticketHash: z.string().length(64).exactOptional(),
-  workspace: z.object({ accountId: text, workspaceId: text }).exactOptional(),
-  parkedAt: at.exactOptional(),
-  environment: text.exactOptional(),
-  job: z.object({ pid: z.number().exactOptional(), process: maybe, idleMs: at }).exactOptional(),
-  policy: policy.exactOptional(),
-  ask: z.enum(ASK_MODES).exactOptional(),
-  // What was refused is worth less than the token.
-  refused: z.array(refusedOperation).catch([]).exactOptional(),
-})
-
-/** Limits and the power `limited` go together: one without the other would be a token that means too much. */
-export const tokenRecord = tokenFields.refine(
-  ({ power, policy, ask }) => (power === 'limited') === (policy !== undefined || ask !== undefined),
-)
 
 export const tokensSchema: z.ZodType<TokenList> = z.object({
   tokens: z.array(tokenRecord),

@@ -36,9 +36,9 @@ import {
   profileRecord,
   salvageProfile,
   shareRecord,
-  tokenRecord,
   tokensSchema,
 } from './state-schemas.js'
+import { tokenRecord } from './token-schemas.js'
 
 /** Of ledger.json and tokens.json. 1: without a format, the journal in a file of its own. */
 const FORMAT = 2

@@ -7,6 +7,7 @@ import { defined } from '../std/defined.js'
 import { type Caller, type Door, type Power, requirePower, requireProfile } from '../tokens/access.js'
 import type { Tokens } from '../tokens/tokens.js'
 import { headerValues, pairs } from './headers.js'
+import type { LookOutside } from './outside.js'
 import type { Places, Shown } from './places.js'
 
 /** One listener, as the guard sees it. */
@@ -75,8 +76,16 @@ function hostsOf(server: Server, door: Door, hosts: readonly string[]): readonly
 export interface Guard {
   /** Throws the refusal, or lets the request in; `callerOf` knows it from then on. */
   admit(request: FastifyRequest): void
-  /** The same for a request that the router has not seen, to a route with this power and to this profile. Returns the caller. */
+  /**
+   * The same for a request that the router has not seen, to a route with this power and to this profile. Returns the caller. Throws
+   * also where `requireOutside` would have to look.
+   */
   admitTo(request: IncomingMessage, needs: Power | 'none', profile: string | undefined): Caller
+  /**
+   * For the owner's powers over the socket, once the request is admitted: rejects with `agent_refused` if it comes from inside an
+   * agent. `undefined`: there is nothing to look at.
+   */
+  requireOutside(request: FastifyRequest): Promise<void> | undefined
   /** The caller. Throws `internal` for a request that was not admitted. */
   callerOf(request: FastifyRequest): Caller
   /** The caller, or `undefined` if the request was refused before it was known. */
@@ -88,7 +97,15 @@ export interface Guard {
 /** Of a route; undefined: there is none, or it does not say. */
 type Needs = Power | 'none' | undefined
 
-export function createGuard({ doorkeeper, tokens }: { doorkeeper: Doorkeeper; tokens: Tokens }): Guard {
+export function createGuard({
+  doorkeeper,
+  tokens,
+  lookOutside,
+}: {
+  readonly doorkeeper: Doorkeeper
+  readonly tokens: Tokens
+  readonly lookOutside: LookOutside
+}): Guard {
   const callers = new WeakMap<FastifyRequest, Caller>()
   const meet = (request: IncomingMessage, entrance: Entrance | undefined, needs: Needs): Caller => {
     refuseForeign(request, entrance)
@@ -116,7 +133,18 @@ export function createGuard({ doorkeeper, tokens }: { doorkeeper: Doorkeeper; to
       if (entrance?.gate !== undefined) throw notOnPage()
       const caller = meet(request, entrance, needs)
       authorise(caller, needs, profile === undefined ? [] : [profile])
+      if (isOwners(caller, needs) && tokens.agents().length > 0) throw agentsRun()
       return caller
+    },
+    requireOutside(request) {
+      const caller = callers.get(request)
+      if (caller === undefined || request.is404) return undefined
+      if (!isOwners(caller, request.routeOptions.config.needs)) return undefined
+      return lookOutside(request.raw.socket)?.then((refused) => {
+        if (refused === undefined) return
+        callers.set(request, { ...caller, ...defined({ inside: refused.inside }) })
+        throw refused.error
+      })
     },
     callerOf(request) {
       const caller = callers.get(request)
@@ -129,6 +157,15 @@ export function createGuard({ doorkeeper, tokens }: { doorkeeper: Doorkeeper; to
     },
     knownCaller: (request) => callers.get(request),
   }
+}
+
+/** Whether somebody uses what the socket alone gives its owner. */
+function isOwners({ door, token }: Caller, needs: Needs): boolean {
+  return door === 'socket' && token === undefined && needs !== 'none' && needs !== 'inspect'
+}
+
+function agentsRun(): BrokerError {
+  return new BrokerError('agent_refused', 'an agent runs, and who asks has not been looked at')
 }
 
 /** The page reads, answers questions and revokes tokens: nothing that a route does not say itself. Throws `power_missing`. */

@@ -12,9 +12,8 @@ export async function sendPages<Item>(
 ): Promise<FastifyReply> {
   const parts: Buffer[] = []
   for (const page of pages) {
-    if (page.length === 0) continue
     const text = page.map((item) => JSON.stringify(render(item))).join(',')
-    parts.push(Buffer.from(parts.length === 0 ? text : `,${text}`))
+    if (text !== '') parts.push(Buffer.from(parts.length === 0 ? text : `,${text}`))
     await setImmediate()
   }
   const body = [Buffer.from(`{${JSON.stringify(name)}:[`), ...parts, Buffer.from(']}')]

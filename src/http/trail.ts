@@ -12,7 +12,7 @@ import { createCallers, QUESTIONS } from './callers.js'
 /** Fastify's request, or Node's. */
 type Request = { readonly headers: IncomingHttpHeaders; readonly socket?: Socket }
 
-type Facts = Pick<AuditEntry, 'profile' | 'fingerprint'>
+type Facts = Pick<AuditEntry, 'profile' | 'fingerprint' | 'aboutId' | 'aboutName' | 'operation'>
 
 export interface Trail {
   /** A secret left the daemon. Of equal hand-outs the first is written at once, the rest of the minute as one counted line. */
@@ -34,6 +34,8 @@ const REFUSALS: ReadonlySet<ErrorCode> = new Set([
   'profile_not_allowed',
   'proxy_path_refused',
   'policy_refused',
+  'budget_spent',
+  'agent_refused',
   'ask_refused',
   'ask_answer_refused',
   'too_many_requests',
@@ -96,8 +98,8 @@ interface Tally {
 }
 
 /** What is equal in these is one thing done often. The agent is the caller's to choose, and does not count. */
-function nameOf({ action, code, door, tokenId, profile, fingerprint }: Countable): string {
-  return JSON.stringify([action, code, door, tokenId, profile, fingerprint])
+function nameOf({ action, code, door, tokenId, aboutId, profile, fingerprint }: Countable): string {
+  return JSON.stringify([action, code, door, tokenId, aboutId, profile, fingerprint])
 }
 
 /** Counts what has no line of its own, and writes the counts once a minute: a kill loses a minute's counts, no more. */
@@ -147,7 +149,7 @@ function createBucket(
 
 function whoOf(
   request: Request,
-  caller: { readonly door: AuditEntry['door']; readonly token?: Caller['token'] },
+  caller: { readonly door: AuditEntry['door'] } & Pick<Caller, 'token' | 'inside'>,
 ) {
   const agent = request.headers['user-agent']
   return {
@@ -155,6 +157,8 @@ function whoOf(
     ...defined({
       tokenId: caller.token?.id,
       tokenName: caller.token?.name,
+      aboutId: caller.inside?.id,
+      aboutName: caller.inside?.name,
       agent: agent === undefined ? undefined : printable(agent),
     }),
   }

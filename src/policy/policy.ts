@@ -1,6 +1,8 @@
 /** Policies: what a token may do at Prefect, by the effects of operations, and how one request is ruled. Pure. */
+import { defined } from '../std/defined.js'
 import { lazy } from '../std/lazy.js'
 import { EFFECTS, type Effect, POLICY_NAMES, type PolicyName } from '../wire/kinds.js'
+import { changesOf } from './changes.js'
 import { operationOf } from './ground.js'
 import { findOperation, withoutWorkspace } from './matcher.js'
 import { listOperations, SET_STATE } from './operations.js'
@@ -11,6 +13,8 @@ export interface Policy {
   readonly allow?: readonly string[]
   /** Counts before `allow`. */
   readonly deny?: readonly string[]
+  /** What changes something and is not included waits for a yes, and is not refused. Absent: it is refused. */
+  readonly beyond?: 'asks'
 }
 
 export interface PolicyFacts {
@@ -26,6 +30,8 @@ export interface PolicyFacts {
 /** How one request is ruled. */
 export interface Ruling {
   readonly mayPass: boolean
+  /** It may not pass by itself, but with a yes. */
+  readonly needsYes?: true
   /** As the owner may write it into `--allow`; from the table, if the table has it. */
   readonly operation: string
   /** Absent: the operation is not in the table. */
@@ -88,7 +94,7 @@ export function effectOf(operation: string): Effect | undefined {
 
 /** `path` is what follows the API's base, as it was sent, and has passed the ground floor. Without a policy, everything passes. */
 export function ruleOn(method: string, path: string, policy: Policy | undefined): Ruling {
-  const { may, allow, deny } = policy ?? { may: 'all' }
+  const { may, allow, deny, beyond } = policy ?? { may: 'all' }
   const { showsSecrets } = POLICIES[may]
   const operation = findOperation(method, path)
   if (operation === undefined) {
@@ -98,8 +104,12 @@ export function ruleOn(method: string, path: string, policy: Policy | undefined)
   const mayPass =
     !deny?.includes(operation) && (isAllowed(may, operation) || allow?.includes(operation) === true)
   const effect = effectOf(operation)
-  const facts = { mayPass, operation, hidesSecrets: !showsSecrets }
-  return effect === undefined ? facts : { ...facts, effect }
+  const changes = changesOf({ method, operation, ...defined({ effect }) })
+  const mayAsk = !mayPass && beyond === 'asks' && changes !== 'no' && !deny?.includes(operation)
+  return {
+    ...{ mayPass, operation, hidesSecrets: !showsSecrets },
+    ...defined({ effect, needsYes: mayAsk ? (true as const) : undefined }),
+  }
 }
 
 function isAllowed(may: PolicyName, operation: string): boolean {

@@ -2,6 +2,7 @@
 import type { IncomingMessage } from 'node:http'
 import { BrokerError } from '../base/errors.js'
 import { type Doorkeeper, refuseForeign, requirePlace, tokenRequired } from '../http/guard.js'
+import type { LookOutside } from '../http/outside.js'
 import { createGround, isMethodAllowed, type Reach } from '../policy/ground.js'
 import type { Ruling } from '../policy/policy.js'
 import { METHODS } from '../policy/table.js'
@@ -57,7 +58,7 @@ export interface Admission {
   identify(request: IncomingMessage, options?: { readonly mayUpgrade?: boolean }): Visitor
   /**
    * Resolves with where the request of a known sender may go. Rejects with `not_found`, `power_missing`,
-   * `profile_not_allowed`, `method_not_allowed`, `profile_not_cloud`, `proxy_path_refused`, `policy_refused`,
+   * `agent_refused`, `profile_not_allowed`, `method_not_allowed`, `profile_not_cloud`, `proxy_path_refused`, `policy_refused`,
    * `prefect_unreachable` if the profile points at this proxy, `bad_request` for a query that hides what it asks for, and
    * whatever `credentials.serve` throws.
    */
@@ -66,12 +67,14 @@ export interface Admission {
 
 export function createAdmission({
   doorkeeper,
+  lookOutside,
   tokens,
   credentials,
   ownAddresses,
   allowed,
 }: {
   readonly doorkeeper: Doorkeeper
+  readonly lookOutside: LookOutside
   readonly tokens: Pick<Tokens, 'recognise' | 'recogniseTicket'>
   readonly credentials: Pick<Credentials, 'refresh' | 'state' | 'serve'>
   /** `host:port` of our own TCP listeners: never an upstream. */
@@ -116,6 +119,9 @@ export function createAdmission({
       const target = targetOf(request)
       // Before anything is looked up: a stranger learns not even which profiles there are.
       if (visitor.isStranger) throw tokenRequired()
+      // Without a token it is the owner's own way, with all of the key's power.
+      const refused = visitor.token === undefined ? await lookOutside(request.socket) : undefined
+      if (refused !== undefined) throw refused.error
       requireReach(visitor.caller, target.profile)
       await credentials.refresh()
       const { resolved } = credentials.state(target.profile)

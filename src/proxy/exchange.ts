@@ -23,6 +23,7 @@ import { keyRejected, upstreamFailed } from './parking.js'
 import type { Renew } from './rejection.js'
 import { bodyUnder, mustReadWhole } from './ruling.js'
 import type { Meter } from './traffic.js'
+import type { Turnstile } from './turnstile.js'
 
 interface Exchange {
   readonly visit: Visit
@@ -32,7 +33,8 @@ interface Exchange {
 }
 
 interface ExchangeParts {
-  readonly gate: Gate
+  readonly gate: Pick<Gate, 'concerns'>
+  readonly turnstile: Turnstile
   readonly renew: Renew
   readonly authorizer: Authorizer
   readonly dispatcherFor: (origin: string, tls?: TlsSettings) => Promise<Dispatcher>
@@ -44,6 +46,7 @@ interface ExchangeParts {
 /** The function that it returns resolves when the client has its response, and rejects with the refusal to send instead. */
 export function createExchange({
   gate,
+  turnstile,
   renew,
   authorizer,
   dispatcherFor,
@@ -117,15 +120,13 @@ export function createExchange({
 
   async function forward(exchange: Exchange, purse: Purse): Promise<void> {
     const { visit, request, response } = exchange
-    const isAsked = gate.concerns(request, visit)
-    const read = await readBody(request, limits, clock, purse, {
-      isWhole: isAsked || mustReadWhole(visit.ruling),
-    })
+    const { method = '' } = request
+    const isWhole = gate.concerns(request, visit) || mustReadWhole(method, visit.ruling, visit.token)
+    const read = await readBody(request, limits, clock, purse, { isWhole })
     const body = bodyUnder(visit.ruling, visit.target.path, request.headers, read)
-    if (!isAsked) return sendTwice(exchange, body)
     if (response.destroyed) return
     // What is sent once more after a 401 is the same request: it needs no other yes.
-    await sendUnder(gate.pass(request, visit, body), () => sendTwice(exchange, body))
+    await sendUnder(turnstile(request, visit, body), () => sendTwice(exchange, body))
   }
 
   async function sendTwice(exchange: Exchange, body: ProxyBody): Promise<void> {

@@ -20,16 +20,21 @@ export interface Gate {
   requireSocket(request: IncomingMessage, visit: Visit): void
 }
 
-/** A yes that was used up by a request. */
+/** What a request has used up. */
 export interface Pass {
-  /** Prefect has not had the request: its yes still counts. */
+  /** Whether the owner was asked, and has said yes. */
+  readonly hasYes: boolean
+  /** Prefect has not had the request: its yes still counts, and its budget. */
   giveBack(): void
+  /** Prefect has had it. */
+  sent?(): void
 }
 
-/** Gives the yes back if `send` fails with what parks the client, which will then send the same request again. */
+/** Gives back what was used up if `send` fails with what parks the client, which will then send the same request again. */
 export async function sendUnder(pass: Pass, send: () => Promise<void>): Promise<void> {
   try {
     await send()
+    pass.sent?.()
   } catch (error) {
     if (isBrokerError(error) && isParked(error)) pass.giveBack()
     throw error

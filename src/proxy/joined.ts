@@ -20,7 +20,7 @@ import {
 import { acceptedHeaders } from './headers.js'
 import { keyRejected } from './parking.js'
 import type { Renew } from './rejection.js'
-import { requirePolicy } from './ruling.js'
+import { policyRefused, requirePolicy } from './ruling.js'
 import type { Meter, Traffic } from './traffic.js'
 import { farewell, type Pair, splice } from './wires.js'
 
@@ -136,7 +136,9 @@ function forUpstream(
 /** What the handshake's token may do, the token of the first message may do, too. Throws the refusal. */
 function requireSame({ caller, token }: Visitor, { method = '' }: IncomingMessage, { target }: Visit): void {
   requireReach(caller, target.profile)
-  requirePolicy(method, target.path, token)
+  const ruling = requirePolicy(method, target.path, token)
+  // What has been opened cannot wait for a yes.
+  if (token !== undefined && ruling?.mayPass === false) throw policyRefused(token, ruling)
 }
 
 /**

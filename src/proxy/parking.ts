@@ -7,7 +7,7 @@ import { statusOf } from '../http/problem.js'
 import { METHODS } from '../policy/table.js'
 import { describeUntrusted } from '../prefect/network-errors.js'
 import { shownName } from '../profiles/bundled.js'
-import type { Clock } from '../std/clock.js'
+import { type Clock, SECOND_MS } from '../std/clock.js'
 import { LINGER_MS } from './wires.js'
 
 interface Refusal {
@@ -17,7 +17,7 @@ interface Refusal {
 }
 
 /** `userAgent` is the client's: it decides how long it is asked to wait. */
-function refusalOf(error: BrokerError, userAgent?: string): Refusal {
+function refusalOf(error: BrokerError, clock: Clock, userAgent?: string): Refusal {
   const hint = error.hint === undefined ? '' : ` (${error.hint})`
   const body = JSON.stringify({ detail: `${error.message}${hint}`, code: error.code })
   const headers: Record<string, string> = {
@@ -32,18 +32,20 @@ function refusalOf(error: BrokerError, userAgent?: string): Refusal {
     headers['prefect-maintenance'] = 'true'
   }
   if (error.code === 'method_not_allowed') headers.allow = METHODS.join(', ')
-  if (error.kind === 'too_many') headers['retry-after'] = '1'
+  // Whole seconds: Prefect's clients read a number, and no date.
+  if (error.kind === 'too_many')
+    headers['retry-after'] = String(Math.max(1, Math.ceil(((error.retryAt ?? 0) - clock.now()) / SECOND_MS)))
   if (error.kind === 'unauthorized') headers['www-authenticate'] = 'Bearer'
   return { status: isToWait ? 503 : statusOf(error), headers, body }
 }
 
 /** Destroys the response if it has already begun. */
-export function sendRefusal(response: ServerResponse, error: BrokerError): void {
+export function sendRefusal(response: ServerResponse, error: BrokerError, clock: Clock): void {
   if (response.headersSent) {
     response.destroy()
     return
   }
-  const { status, headers, body } = refusalOf(error, response.req.headers['user-agent'])
+  const { status, headers, body } = refusalOf(error, clock, response.req.headers['user-agent'])
   // Nobody reads the rest of a refused body.
   if (!response.req.complete) response.setHeader('connection', 'close')
   response.writeHead(status, headers).end(body)
@@ -51,7 +53,7 @@ export function sendRefusal(response: ServerResponse, error: BrokerError): void 
 
 /** On the bare socket of a WebSocket handshake. */
 export function writeRefusal(socket: Duplex, error: BrokerError, clock: Clock): void {
-  const { status, headers, body } = refusalOf(error)
+  const { status, headers, body } = refusalOf(error, clock)
   const answer = { status, headers: Object.entries(headers).flat(), body: Buffer.from(body) }
   writeAnswer(socket, answer, clock)
 }

@@ -5,6 +5,7 @@ import type { Dispatcher } from 'undici'
 import { type BrokerError, shuttingDown } from '../base/errors.js'
 import type { Doorkeeper } from '../http/guard.js'
 import { guarded } from '../http/guarded.js'
+import type { LookOutside } from '../http/outside.js'
 import { toBrokerError } from '../http/problem.js'
 import type { Trail } from '../http/trail.js'
 import { operationOf } from '../policy/ground.js'
@@ -24,6 +25,7 @@ import { isParked, sendRefusal, writeRefusal } from './parking.js'
 import { createRenew } from './rejection.js'
 import { createTraffic, type Meter, type ProxyTraffic, type Strangers } from './traffic.js'
 import { createTunnel, type TunnelLimits } from './tunnel.js'
+import { createTurnstile } from './turnstile.js'
 
 export interface ApiProxy {
   /** Returns true if the request is for the proxy, even if it will refuse it. */
@@ -76,6 +78,7 @@ export function createProxy({
   tokens,
   credentials,
   doorkeeper,
+  lookOutside,
   way,
   gate,
   ownAddresses,
@@ -88,6 +91,7 @@ export function createProxy({
   readonly tokens: Tokens
   readonly credentials: Credentials
   readonly doorkeeper: Doorkeeper
+  readonly lookOutside: LookOutside
   readonly way: ProxyWay
   readonly gate: Gate
   /** `host:port` of our own TCP listeners: never an upstream. */
@@ -98,10 +102,11 @@ export function createProxy({
 }): ApiProxy {
   const { dispatcherFor, onRejected } = way
   const traffic = createTraffic({ tokens, trail, doorkeeper, clock, revokeMs: limits.revokeMs })
-  const admission = createAdmission({ doorkeeper, tokens, credentials, ownAddresses, allowed })
+  const admission = createAdmission({ doorkeeper, lookOutside, tokens, credentials, ownAddresses, allowed })
   const authorizer = createAuthorizer()
   const renew = createRenew({ credentials, onRejected, log })
-  const exchange = createExchange({ gate, renew, authorizer, dispatcherFor, limits, clock, log })
+  const turnstile = createTurnstile({ gate, tokens, trail })
+  const exchange = createExchange({ gate, turnstile, renew, authorizer, dispatcherFor, limits, clock, log })
   let isStopping = false
 
   const serve = async (request: IncomingMessage, response: ServerResponse) => {
@@ -167,8 +172,8 @@ export function createProxy({
     const by = refusedBy(error)
     if (by === undefined) return
     const path = parseProxyTarget(url)?.path ?? ''
-    // A policy's operations are those of the table; the rest is for `proxy.allow`.
-    const operation = by === 'policy' ? ruleOn(method, path, undefined).operation : operationOf(method, path)
+    // Those of a policy or a budget are those of the table; the rest is for `proxy.allow`.
+    const operation = by === 'proxy' ? operationOf(method, path) : ruleOn(method, path, undefined).operation
     meter().refuse(operation)
     if (tokenId !== undefined) tokens.noteRefused(tokenId, operation, by)
   }
@@ -188,7 +193,7 @@ export function createProxy({
     handle(request, response) {
       const refuse = guarded(
         response,
-        (thrown: unknown) => sendRefusal(response, report(request, thrown)),
+        (thrown: unknown) => sendRefusal(response, report(request, thrown), clock),
         bug,
       )
       serve(request, response).catch(refuse)
@@ -214,5 +219,6 @@ export function createProxy({
 /** `undefined` if it was not the operation that was refused. */
 function refusedBy({ code }: BrokerError): RefusedBy | undefined {
   if (code === 'policy_refused') return 'policy'
+  if (code === 'budget_spent') return 'budget'
   return code === 'proxy_path_refused' || code === 'method_not_allowed' ? 'proxy' : undefined
 }

@@ -1,7 +1,8 @@
 /** A request under the policy of its token: ruled, or refused in words that its owner understands. Pure. */
 
 import { BrokerError } from '../base/errors.js'
-import type { BodyHeaders } from '../policy/body.js'
+import { type BodyHeaders, readJson } from '../policy/body.js'
+import { changesOf, isMoreThanBookkeeping, isObject } from '../policy/changes.js'
 import { refuseTemplates, takesJobVariables } from '../policy/job-variables.js'
 import { type Policy, type Ruling, ruleOn } from '../policy/policy.js'
 import { hideInBody, hideInQuery, takesSecretsInBody, tooLargeToRead } from '../policy/secrets.js'
@@ -12,21 +13,23 @@ import type { Effect } from '../wire/kinds.js'
 import type { ProxyBody } from './body.js'
 
 /**
- * Returns how the request is ruled; `undefined` for a token without a policy and without questions, for which nothing is
- * looked up. `path` has passed the ground floor. Throws `policy_refused`.
+ * Returns how the request is ruled; `undefined` for a token without limits, for which nothing is looked up. `path` has passed
+ * the ground floor. Throws `policy_refused`, unless a yes may let the request pass.
  */
 export function requirePolicy(
   method: string,
   path: string,
   token: KnownToken | undefined,
 ): Ruling | undefined {
-  if (token === undefined || (token.policy === undefined && token.ask === undefined)) return undefined
-  const ruling = ruleOn(method, path, token.policy)
-  if (ruling.mayPass) return ruling
-  throw refused(token, ruling)
+  if (token === undefined) return undefined
+  const { policy, ask, budget } = token
+  if (policy === undefined && ask === undefined && budget === undefined) return undefined
+  const ruling = ruleOn(method, path, policy)
+  if (ruling.mayPass || ruling.needsYes) return ruling
+  throw policyRefused(token, ruling)
 }
 
-function refused(token: KnownToken, ruling: Ruling): BrokerError {
+export function policyRefused(token: KnownToken, ruling: Ruling): BrokerError {
   const why = reasonOf(token.policy ?? { may: 'all' }, ruling)
   return new BrokerError(
     'policy_refused',
@@ -56,8 +59,29 @@ export function targetUnder({ hidesSecrets }: Ruling, target: ProxyTarget): Prox
 }
 
 /** Whether the body has to be read whole, however large it is. */
-export function mustReadWhole(ruling: Ruling | undefined): boolean {
-  return ruling?.hidesSecrets === true && takesJobVariables(ruling.operation)
+export function mustReadWhole(
+  method: string,
+  ruling: Ruling | undefined,
+  token: KnownToken | undefined,
+): boolean {
+  if (ruling === undefined) return false
+  if (ruling.hidesSecrets && takesJobVariables(ruling.operation)) return true
+  return token?.budget?.writesPerHour !== undefined && changesOf({ method, ...ruling }) === 'by body'
+}
+
+/** Whether the request is a write, of which a budget allows so many an hour. */
+export function isWrite(
+  method: string,
+  ruling: Ruling | undefined,
+  headers: BodyHeaders,
+  body: ProxyBody,
+): boolean {
+  if (ruling === undefined) return false
+  const changes = changesOf({ method, ...ruling })
+  if (changes !== 'by body') return changes === 'yes'
+  const read = body.kind === 'whole' ? readJson(body.bytes, headers) : undefined
+  const members = read?.kind === 'json' && isObject(read.value) ? read.value : undefined
+  return isMoreThanBookkeeping(ruling.operation, members)
 }
 
 /** What is sent there, likewise. Throws `bad_request`, also for a body that cannot be looked at as a whole. */

@@ -4,6 +4,7 @@ import type { Dispatcher } from 'undici'
 import { BrokerError } from '../base/errors.js'
 import { toBrokerError } from '../http/problem.js'
 import type { TlsSettings } from '../prefect/connection.js'
+import type { Tokens } from '../tokens/tokens.js'
 import { type Admission, targetOf, type Visit, type Visitor } from './admission.js'
 import { type Dialled, dial } from './dial.js'
 import { authExpected, closeFor, closeForStatus, readFirst, senderOf } from './first-frame.js'
@@ -12,6 +13,7 @@ import type { Gate } from './gate.js'
 import type { Authorizer } from './headers.js'
 import { bytesOf, type Guest, type JoinParts, join, screenAnswer, trackPair } from './joined.js'
 import { keyRejected, upstreamFailed, writeAnswer } from './parking.js'
+import { isWrite, policyRefused } from './ruling.js'
 import { acceptHandshake, awaitIntroduction, type Introduction, type StrangerLimits } from './stranger.js'
 import { farewell, keepEarly, splice } from './wires.js'
 
@@ -27,6 +29,7 @@ export interface TunnelLimits extends StrangerLimits {
 interface TunnelParts extends JoinParts {
   readonly admission: Admission
   readonly gate: Pick<Gate, 'requireSocket'>
+  readonly tokens: Pick<Tokens, 'recognise' | 'spend'>
   readonly authorizer: Pick<Authorizer, 'header'>
   readonly dispatcherFor: (origin: string, tls?: TlsSettings) => Promise<Dispatcher>
   readonly limits: TunnelLimits
@@ -60,10 +63,15 @@ export function createTunnel(parts: TunnelParts) {
 async function admit(
   request: IncomingMessage,
   visitor: Visitor,
-  { admission, gate }: TunnelParts,
+  { admission, gate, tokens }: TunnelParts,
 ): Promise<Visit> {
   const visit = await admission.admit(request, visitor)
+  const { token, ruling } = visit
   gate.requireSocket(request, visit)
+  if (token === undefined || ruling === undefined) return visit
+  // A handshake cannot wait for a yes.
+  if (!ruling.mayPass) throw policyRefused(token, ruling)
+  tokens.spend(token.id, isWrite('GET', ruling, request.headers, { kind: 'none' }))
   return visit
 }
 

@@ -32,6 +32,8 @@ export interface Caller {
     /** Profile names; `*` for all. */
     readonly profiles: readonly string[]
   }
+  /** The token of the agent that it was refused for: it came from inside of it. */
+  readonly inside?: { readonly id: string; readonly name: string }
 }
 
 const GRANTS: Readonly<Record<TokenPower, readonly Power[]>> = {

@@ -1,11 +1,12 @@
 /** Issues, recognises, ages and revokes narrow tokens. */
 
-import { BrokerError } from '../base/errors.js'
 import type { NotedDocument } from '../os/document.js'
 import { type Clock, DAY_MS, HOUR_MS, MINUTE_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import { Secret, sha256Hex } from '../std/secret.js'
+import { createSpending } from './budget.js'
 import { deriveToken } from './derive.js'
+import { parked, revokedInMemory, unknownToken } from './flaws.js'
 import {
   createIndex,
   type Entry,
@@ -60,6 +61,7 @@ export function createTokens({
   const idle = new Map<string, number>()
   const index = createIndex()
   const refusals = createRefusals(clock)
+  const spending = createSpending(clock)
   let unwrittenMs = 0
   let isUnclean = false
   let agedAt = clock.monotonic()
@@ -83,11 +85,21 @@ export function createTokens({
   }
 
   function factsOf(record: TokenRecord): TokenFacts {
-    const { hash: _, ticketHash: __, environment: ___, job, power, ...rest } = record
-    const changing = { lastUsedAt: lastUsed.get(record.id), refused: refusals.of(record) }
+    const { hash: _, ticketHash: __, environment: ___, writes: ____, job, power, ...rest } = record
+    const { id } = record
+    const changing = {
+      lastUsedAt: lastUsed.get(id),
+      refused: refusals.of(record),
+      used: spending.used(record),
+    }
     const facts = { ...rest, power: powerOf(power), ...defined(changing) }
     if (job === undefined) return facts
-    return { ...facts, isJob: true, expiresAt: clock.now() + IDLE_WITH_JOB_MS - idleMs(record) }
+    return {
+      ...facts,
+      isJob: true,
+      ...defined({ isAgent: job.isAgent }),
+      expiresAt: clock.now() + IDLE_WITH_JOB_MS - idleMs(record),
+    }
   }
 
   function recordOf(wanted: Wanted, id: string, token: string, ticket?: string): TokenRecord {
@@ -120,8 +132,8 @@ export function createTokens({
     unwrittenMs = 0
     await document.note(({ tokens }) => ({
       ...defined({ leftAt }),
-      tokens: refusals
-        .into(tokens.filter(({ id }) => !over.has(id)))
+      tokens: spending
+        .into(refusals.into(tokens.filter(({ id }) => !over.has(id))))
         .map((record) =>
           record.job === undefined ? record : { ...record, job: { ...record.job, idleMs: idleMs(record) } },
         ),
@@ -144,13 +156,17 @@ export function createTokens({
   return {
     create: async ({ lifeMs, power, ...wanted }) =>
       add({ ...wanted, power: recordPower(power, wanted), expiresAt: clock.now() + lifeMs }),
-    async createForJob({ name, profile, workspace, policy, ask, pid, needsTicket = false }) {
+    async createForJob({ name, profile, workspace, pid, needsTicket = false, isAgent = false, ...limits }) {
       const process = pid === undefined ? undefined : await identifyProcess(pid)
       const wanted = {
-        ...{ name, power: recordPower('proxy', { policy, ask }), profiles: [profile] },
+        ...{ name, power: recordPower('proxy', limits), profiles: [profile] },
         expiresAt: clock.now() + IDLE_WITH_JOB_MS,
-        ...defined({ workspace, policy, ask }),
-        job: { idleMs: 0, ...(process === undefined ? {} : defined({ pid, process })) },
+        ...defined({ workspace, ...limits }),
+        job: {
+          idleMs: 0,
+          ...(process === undefined ? {} : defined({ pid, process })),
+          ...(isAgent ? { isAgent } : {}),
+        },
       }
       return add(wanted, needsTicket ? randomToken() : undefined)
     },
@@ -228,6 +244,16 @@ export function createTokens({
       touch(found)
       return true
     },
+    spend(id, isWrite) {
+      const found = index(document.read()).byId(id)
+      return found === undefined ? () => undefined : spending.spend(found, isWrite)
+    },
+    agents() {
+      const entries = index(document.read()).agents()
+      return entries.length === 0
+        ? []
+        : entries.filter(({ record }) => isActive(record)).map(({ known }) => known)
+    },
     noteRefused(id, operation, by) {
       const record = document.read().tokens.find((token) => token.id === id)
       if (record !== undefined) refusals.note(record, operation, by)
@@ -236,7 +262,7 @@ export function createTokens({
       grow(ms)
       const over = await findOver()
       const isAgeDue = unwrittenMs >= WRITE_AGE_MS && jobs().length > 0
-      if (over.size === 0 && !isAgeDue && !refusals.isDue()) return
+      if (over.size === 0 && !isAgeDue && !refusals.isDue() && !spending.isDue()) return
       await writeAges(over)
       for (const id of over) idle.delete(id)
     },
@@ -249,7 +275,7 @@ export function createTokens({
     },
     async close() {
       if (jobs().length === 0) {
-        if (refusals.isUnwritten()) await writeAges(new Set())
+        if (refusals.isUnwritten() || spending.isUnwritten()) await writeAges(new Set())
         return
       }
       grow(clock.monotonic() - agedAt)
@@ -259,29 +285,6 @@ export function createTokens({
 }
 
 const keepInMemory = (secret: Secret) => async () => secret
-
-function revokedInMemory(id: string): BrokerError {
-  return new BrokerError(
-    'disk_failed',
-    `token '${id}' is revoked, but that could not be written: it may be valid again after a restart`,
-    { hint: 'prefect-auth doctor' },
-  )
-}
-
-function unknownToken(id: string): BrokerError {
-  return new BrokerError('token_not_found', `there is no token '${id}'`, { hint: 'prefect-auth token ls' })
-}
-
-/** 503 and not 401: a running job cannot get another token, and would end. */
-function parked({ id }: TokenRecord): BrokerError {
-  return new BrokerError(
-    'token_parked',
-    'this token is parked: another user held the TCP port of prefect-authd and may have it',
-    {
-      hint: `prefect-auth token keep ${id}      (or, if you do not know who it was: prefect-auth token revoke ${id})`,
-    },
-  )
-}
 
 function unparked({ parkedAt: _, ...record }: TokenRecord): TokenRecord {
   return record

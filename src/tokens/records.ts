@@ -3,7 +3,7 @@
 import { BrokerError } from '../base/errors.js'
 import { defined } from '../std/defined.js'
 import type { TokenPower } from './access.js'
-import type { KnownToken, TokenFacts } from './tokens.js'
+import type { KnownToken, Spent, TokenFacts, TokenLimits } from './tokens.js'
 
 interface JobRecord {
   readonly pid?: number
@@ -11,12 +11,13 @@ interface JobRecord {
   readonly process?: string
   /** Milliseconds without use when the record was written. */
   readonly idleMs: number
+  readonly isAgent?: true
 }
 
-/** `limited` is the power `proxy` with a policy or with questions. A version that cannot enforce these does not know the word. */
+/** `limited` is the power `proxy` with a policy, with questions or with a budget. A version that cannot enforce these does not know the word. */
 export type RecordPower = TokenPower | 'limited'
 
-export interface TokenRecord extends Omit<TokenFacts, 'lastUsedAt' | 'isJob' | 'power'> {
+export interface TokenRecord extends Omit<TokenFacts, 'lastUsedAt' | 'isJob' | 'isAgent' | 'power' | 'used'> {
   readonly power: RecordPower
   /** SHA-256 of the token in hex. A token has 256 random bits, so a plain hash cannot be searched. */
   readonly hash: string
@@ -25,6 +26,8 @@ export interface TokenRecord extends Omit<TokenFacts, 'lastUsedAt' | 'isJob' | '
   readonly job?: JobRecord
   /** The Python environment whose processes share this token, which is derived and not random. */
   readonly environment?: string
+  /** Its writes of the last hour, if it has a budget. A crash loses at most the last minutes. */
+  readonly writes?: readonly Spent[]
 }
 
 export interface TokenList {
@@ -42,6 +45,7 @@ interface Index {
   token(hash: string): Entry | undefined
   ticket(hash: string): Entry | undefined
   byId(id: string): TokenRecord | undefined
+  agents(): readonly Entry[]
 }
 
 /**
@@ -53,12 +57,14 @@ export function createIndex(): (list: TokenList) => Index {
   let byToken = new Map<string, Entry>()
   let byTicket = new Map<string, Entry>()
   let byId = new Map<string, TokenRecord>()
+  let agents: readonly Entry[] = []
   const index: Index = {
     token(hash) {
       const found = byToken.get(hash)
       return found !== undefined && isEqual(found.record.hash, hash) ? found : undefined
     },
     byId: (id) => byId.get(id),
+    agents: () => agents,
     ticket(hash) {
       const found = byTicket.get(hash)
       return found !== undefined && isEqual(found.record.ticketHash ?? '', hash) ? found : undefined
@@ -68,6 +74,7 @@ export function createIndex(): (list: TokenList) => Index {
     if (list !== of) {
       byId = new Map(list.tokens.map((record) => [record.id, record]))
       const entries = list.tokens.map((record) => ({ record, known: knownOf(record) }))
+      agents = entries.filter(({ record }) => record.job?.isAgent)
       byToken = new Map(entries.map((entry) => [entry.record.hash, entry]))
       byTicket = new Map(
         entries.flatMap((entry) => {
@@ -81,23 +88,38 @@ export function createIndex(): (list: TokenList) => Index {
   }
 }
 
-function knownOf({ id, name, power, profiles, workspace, policy, ask, job }: TokenRecord): KnownToken {
-  const known = { id, name, power: powerOf(power), profiles, ...defined({ workspace, policy, ask }) }
+function knownOf({
+  id,
+  name,
+  power,
+  profiles,
+  workspace,
+  policy,
+  ask,
+  budget,
+  job,
+}: TokenRecord): KnownToken {
+  const known = { id, name, power: powerOf(power), profiles, ...defined({ workspace, policy, ask, budget }) }
   if (job === undefined) return known
-  const { pid, process } = job
-  return { ...known, isJob: true, ...(pid && process ? { jobProcess: { pid, process } } : {}) }
+  const { pid, process, isAgent } = job
+  return {
+    ...known,
+    isJob: true,
+    ...defined({ isAgent }),
+    ...(pid && process ? { jobProcess: { pid, process } } : {}),
+  }
 }
 
 /** Throws `bad_request` for limits on a power that they cannot limit. */
 export function recordPower(
   power: TokenPower,
-  { policy, ask }: { readonly policy?: unknown; readonly ask?: unknown },
+  { policy, ask, budget }: { readonly [Limit in keyof TokenLimits]?: unknown },
 ): RecordPower {
-  if (policy === undefined && ask === undefined) return power
+  if (policy === undefined && ask === undefined && budget === undefined) return power
   if (power === 'proxy') return 'limited'
   throw new BrokerError(
     'bad_request',
-    "a policy and questions need the power 'proxy': 'use' hands out the key itself, and 'inspect' reaches nothing at Prefect",
+    "a policy, questions and a budget need the power 'proxy': 'use' hands out the key itself, and 'inspect' reaches nothing at Prefect",
     { hint: 'prefect-auth token create --name NAME --may read' },
   )
 }

@@ -5,16 +5,36 @@ import type { WorkspaceIds } from '../prefect/api-url.js'
 import type { AskMode } from '../wire/kinds.js'
 import type { TokenPower } from './access.js'
 
+/** In any hour, and in any minute. An absent one is not limited. */
+export interface Budget {
+  readonly writesPerHour?: number
+  readonly requestsPerMinute?: number
+}
+
+/** So many at about that moment, epoch ms. */
+export interface Spent {
+  readonly at: number
+  readonly count: number
+}
+
+/** Of the last hour, and of the last minute. */
+export interface BudgetUse {
+  readonly writes: number
+  readonly requests: number
+}
+
 /** How a `proxy` token is narrowed below its workspace. */
 export interface TokenLimits {
   /** Absent: the ground floor alone decides. */
   readonly policy?: Policy
   /** Which of its requests wait for the owner's yes; absent: none. */
   readonly ask?: AskMode
+  /** How much of it may be used up in a while; absent: no limit. */
+  readonly budget?: Budget
 }
 
-/** `policy`: the token's own refused it; `proxy`: nobody's token may do it. */
-export type RefusedBy = 'policy' | 'proxy'
+/** `policy`: the token's own refused it; `budget`: it was used up; `proxy`: nobody's token may do it. */
+export type RefusedBy = 'policy' | 'budget' | 'proxy'
 
 /** An operation of Prefect's that a token asked for and did not get. */
 export interface RefusedOperation {
@@ -39,16 +59,20 @@ export interface TokenFacts extends TokenLimits {
   readonly lastUsedAt?: number
   /** Made for one job: it expires only when unused. `expiresAt` is when it would if it were never used again. */
   readonly isJob?: true
+  /** Of a program that was started as an agent: the owner's socket refuses what comes from inside of it. */
+  readonly isAgent?: true
   /** When another user was found on our TCP port, who may have this token: it is refused until the owner decides. */
   readonly parkedAt?: number
   /** The workspace of its profile when it was made: a job stays in the workspace it started in. */
   readonly workspace?: WorkspaceIds
   /** What the proxy did not forward, the newest first. A crash loses at most the last minutes. */
   readonly refused?: readonly RefusedOperation[]
+  /** What it has used of its budget; absent without one. */
+  readonly used?: BudgetUse
 }
 
 /** What a presented token allows. The same object as long as the list of tokens does not change. */
-export type KnownToken = Omit<TokenFacts, 'createdAt' | 'expiresAt' | 'lastUsedAt' | 'refused'> & {
+export type KnownToken = Omit<TokenFacts, 'createdAt' | 'expiresAt' | 'lastUsedAt' | 'refused' | 'used'> & {
   readonly jobProcess?: JobProcess
 }
 
@@ -90,6 +114,8 @@ export interface Tokens {
       readonly pid?: number
       /** Whether it gets a ticket as well: its clients may be such that send events without credentials. */
       readonly needsTicket?: boolean
+      /** It is an agent's, and the system tells which programs come from inside of it. */
+      readonly isAgent?: boolean
     } & TokenLimits,
   ): Promise<NewToken>
   /**
@@ -123,6 +149,13 @@ export interface Tokens {
   recogniseTicket(presented: string): KnownToken | undefined
   /** Counts as use, for a connection that is still open. Returns false if the token is unknown, revoked or expired. */
   use(id: string): boolean
+  /**
+   * Counts a request of the token against its budget, before it is sent. Returns what takes it back. Throws `budget_spent`. Memory
+   * only; `age` and `close` write it.
+   */
+  spend(id: string, isWrite: boolean): () => void
+  /** The active tokens of agents. Memory only, and nothing to look at if there are none. */
+  agents(): readonly KnownToken[]
   /** Counts an operation that the proxy did not forward. Memory only; `age` and `close` write it. */
   noteRefused(id: string, operation: string, by: RefusedBy): void
   /** Call once at the start: adds the time that the daemon was away to the age of jobs' tokens. */

@@ -60,6 +60,10 @@ export const proxyEnvBody = z.strictObject({
     .max(2 ** 31 - 1)
     .optional()
     .meta({ description: "the job's process: while it runs, an unused token stays active, up to 14 days" }),
+  agent: z.literal(true).optional().meta({
+    description:
+      "the job is an agent: while it runs, the owner's socket refuses the powers use, proxy and admin to what comes from inside of it, if the system tells which programs connect; the answer in JSON says so",
+  }),
   environment: z.string().min(1).max(1_000).startsWith('/').optional().meta({
     description:
       'the Python environment of the process: all of its processes get the same token, until it is revoked or unused for 14 days',

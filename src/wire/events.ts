@@ -22,6 +22,12 @@ const auditEntry = z.object({
   fingerprint: z.string().optional(),
   token: z.string().optional().meta({ description: 'id of the token used' }),
   token_name: z.string().optional(),
+  about: z.string().optional().meta({
+    description:
+      'id of the token that was made, revoked or asked about, or from inside of whose agent it came',
+  }),
+  about_name: z.string().optional(),
+  operation: z.string().optional().meta({ description: 'of a write through the proxy' }),
   agent: z.string().optional().meta({ description: "the caller's User-Agent, shortened; a hint, not proof" }),
   code: z.string().optional(),
   caller: z
@@ -35,6 +41,14 @@ const auditEntry = z.object({
     .meta({ description: 'how many more equal events of the minute before this entry represents' }),
 })
 export type AuditEntry = z.infer<typeof auditEntry>
-export const auditQuery = z.strictObject({ since: time.optional() })
+export const auditQuery = z.strictObject({
+  since: time.optional(),
+  token: z
+    .string()
+    .min(1)
+    .max(100)
+    .optional()
+    .meta({ description: 'only what is about the token of this id or name' }),
+})
 export const auditList = z.object({ entries: z.array(auditEntry) })
 export type AuditList = z.infer<typeof auditList>

@@ -62,3 +62,6 @@ export type PolicyName = (typeof POLICY_NAMES)[number]
 export const ASK_MODES = ['write', 'all'] as const
 
 export type AskMode = (typeof ASK_MODES)[number]
+
+/** The largest number that a budget takes. */
+export const MOST_IN_BUDGET = 100_000

@@ -1,10 +1,11 @@
 /** Tokens: created over the unix socket, shown once, stored as hashes. */
 import { z } from 'zod'
 import { profileName, time } from './common.js'
-import { ASK_MODES, EFFECTS, POLICY_NAMES } from './kinds.js'
+import { ASK_MODES, EFFECTS, MOST_IN_BUDGET, POLICY_NAMES } from './kinds.js'
 
 export const tokenPowers = ['inspect', 'proxy', 'use'] as const
 
+const inBudget = z.int().min(1).max(MOST_IN_BUDGET).optional()
 const operations = z.array(z.string().min(1).max(300)).max(100)
 
 /** How a `proxy` token is narrowed, as callers ask for it. Names are looked up by the route, which names the nearest. */
@@ -18,7 +19,14 @@ export const limitFields = {
     description: "operations that the policy lacks, such as 'POST /deployments/{id}/create_flow_run'",
   }),
   deny: operations.optional().meta({ description: 'operations that it loses; counts before allow' }),
-  ask: z.enum(ASK_MODES).optional().meta({ description: 'which requests wait for your yes; absent: none' }),
+  ask: z.enum(ASK_MODES).optional().meta({
+    description:
+      "which requests wait for your yes; absent: none. With the policy 'read', what changes something waits instead of being refused",
+  }),
+  writes_per_hour: inBudget.meta({
+    description: 'how many requests that ask=write would ask about, in any hour',
+  }),
+  requests_per_minute: inBudget.meta({ description: 'how many requests, in any minute' }),
 }
 const limitsBody = z.strictObject(limitFields)
 export type LimitsBody = z.infer<typeof limitsBody>
@@ -41,9 +49,10 @@ const refusedOperation = z.object({
   operation: z.string(),
   count: z.number().int(),
   last_at: time,
-  by: z
-    .enum(['policy', 'proxy'])
-    .meta({ description: "policy: the token's own; proxy: no token may, unless proxy.allow adds it" }),
+  by: z.enum(['policy', 'budget', 'proxy']).meta({
+    description:
+      "policy: the token's own; budget: too many in a while; proxy: no token may, unless proxy.allow adds it",
+  }),
   effect: z
     .enum(EFFECTS)
     .optional()
@@ -71,6 +80,13 @@ const tokenView = z.object({
   allow: z.array(z.string()).optional(),
   deny: z.array(z.string()).optional(),
   ask: z.enum(ASK_MODES).optional(),
+  writes_per_hour: z.number().int().optional(),
+  requests_per_minute: z.number().int().optional(),
+  writes_last_hour: z.number().int().optional().meta({ description: 'of its budget; absent without one' }),
+  requests_last_minute: z.number().int().optional(),
+  agent: z.literal(true).optional().meta({
+    description: "made by agent run: the owner's socket refuses programs from inside of it",
+  }),
   refused: z.array(refusedOperation).optional().meta({
     description: 'operations that were not forwarded, the newest first; a crash loses the last minutes',
   }),

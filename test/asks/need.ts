@@ -1,6 +1,7 @@
 /** Which requests wait for a yes. */
 import t from 'tap'
-import { isMoreThanBookkeeping, modeOf, needFor } from '../../src/asks/need.js'
+import { modeOf, needFor } from '../../src/asks/need.js'
+import { isMoreThanBookkeeping } from '../../src/policy/changes.js'
 import { ruleOn } from '../../src/policy/policy.js'
 import { OUTSIDE } from '../../src/policy/table.js'
 import { defined } from '../../src/std/defined.js'

@@ -7,6 +7,7 @@ t.test('retries soon only what is temporary and says nothing about the request',
   t.strictSame(soon, [
     'too_many_requests',
     'token_parked',
+    'budget_spent',
     'ask_waiting',
     'disk_failed',
     'profiles_file_changed',

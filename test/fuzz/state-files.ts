@@ -4,13 +4,8 @@ import { chmodSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:f
 import { join } from 'node:path'
 import t from 'tap'
 import { BrokerError, type ErrorCode } from '../../src/base/errors.js'
-import {
-  journalEntry,
-  keyRecord,
-  portRecord,
-  profileRecord,
-  tokenRecord,
-} from '../../src/daemon/state-schemas.js'
+import { journalEntry, keyRecord, portRecord, profileRecord } from '../../src/daemon/state-schemas.js'
+import { tokenRecord } from '../../src/daemon/token-schemas.js'
 import { ask } from '../fixtures/daemon-program.js'
 import { fuzz, mutate, type Random } from './fixtures/fuzz.js'
 import { damagedRecord, isFields, oddValue, parseFields } from './fixtures/json.js'

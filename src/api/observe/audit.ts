@@ -7,7 +7,7 @@ import { type AuditEntry as AuditEntryView, auditList, auditQuery } from '../../
 import type { RouteContext } from '../context.js'
 import { renderTime } from '../view.js'
 
-/** `GET /v1/audit`: entries at or after `since`, at most the newest 10 000. */
+/** `GET /v1/audit`: entries at or after `since`, of at most the newest 10 000. */
 export function auditRoutes(api: ApiServer, { audit }: RouteContext): void {
   api.get(
     '/v1/audit',
@@ -16,11 +16,18 @@ export function auditRoutes(api: ApiServer, { audit }: RouteContext): void {
       schema: { querystring: auditQuery, response: { 200: auditList } },
     },
     async (request, reply) => {
-      const { since } = request.query
+      const { since, token } = request.query
       const pages = await audit.read(since === undefined ? undefined : Date.parse(since))
-      return sendPages(reply, 'entries', pages, renderEntry)
+      return sendPages(reply, 'entries', token === undefined ? pages : ofToken(pages, token), renderEntry)
     },
   )
+}
+
+function* ofToken(pages: Iterable<readonly AuditEntry[]>, token: string): Iterable<readonly AuditEntry[]> {
+  for (const page of pages)
+    yield page.filter(({ tokenId, tokenName, aboutId, aboutName }) =>
+      [tokenId, tokenName, aboutId, aboutName].includes(token),
+    )
 }
 
 /** No secret is in an entry: keys are named by fingerprint, tokens by id. What is undefined is not in the JSON. */
@@ -34,6 +41,9 @@ function renderEntry(entry: AuditEntry): Rendered {
     fingerprint: entry.fingerprint,
     token: entry.tokenId,
     token_name: entry.tokenName,
+    about: entry.aboutId,
+    about_name: entry.aboutName,
+    operation: entry.operation,
     agent: entry.agent,
     code: entry.code,
     caller: entry.caller,

@@ -1,5 +1,6 @@
 /** `prefect-auth audit`: who received which credentials, when, and over which listener. */
 import { type Command, InvalidArgumentError } from 'commander'
+import { defined } from '../../std/defined.js'
 import { parseDuration } from '../../std/time.js'
 import type { AuditList } from '../../wire/events.js'
 import { type CommonOptions, common, type Start } from '../session.js'
@@ -9,6 +10,7 @@ type Since = { readonly kind: 'ago'; readonly ms: number } | { readonly kind: 'a
 
 interface AuditOptions extends CommonOptions {
   readonly since?: Since
+  readonly token?: string
 }
 
 export function addAudit(program: Command, start: Start): void {
@@ -19,9 +21,11 @@ export function addAudit(program: Command, start: Start): void {
       'how far back, such as 2h or 7d, or a time such as 2026-11-20T08:00Z',
       parseSince,
     )
+    .option('--token <name>', 'only what is about the token of this name or id')
     .action((options: AuditOptions) =>
       start('audit', options, async (session) => {
-        const list = await session.client.audit(resolveSince(options.since, session.terminal.now()))
+        const since = resolveSince(options.since, session.terminal.now())
+        const list = await session.client.audit(defined({ since, token: options.token }))
         const named = options.profile
         const entries = list.entries.filter(({ profile }) => named === undefined || profile === named)
         session.answer({ entries }, () =>
@@ -54,7 +58,7 @@ function describeAudit({ entries }: AuditList, width: number | undefined): strin
       entry.profile ?? '',
       entry.door,
       entry.token_name ?? entry.token ?? entry.agent ?? '',
-      entry.code ?? entry.fingerprint ?? '',
+      entry.code ?? entry.operation ?? entry.fingerprint ?? entry.about_name ?? '',
       entry.caller ?? '',
     ]),
     { width },

@@ -39,12 +39,19 @@ export function addTokenPolicies(token: Command, start: Start): void {
     )
 }
 
-/** `read`, `run +1 -2`, `all, asks write`; empty where nothing goes through the proxy by a policy. */
-export function policyOf({ power, may = 'all', allow = [], deny = [], ask }: TokenView): string {
+/** `read`, `run +1 -2`, `all, asks write, 20 writes/h`; empty where nothing goes through the proxy by a policy. */
+export function policyOf(token: TokenView): string {
+  const { power, may = 'all', allow = [], deny = [], ask } = token
   if (power !== 'proxy') return ''
   const more = allow.length === 0 ? '' : ` +${allow.length}`
   const less = deny.length === 0 ? '' : ` -${deny.length}`
-  return `${may}${more}${less}${ask === undefined ? '' : `, asks ${ask}`}`
+  const { writes_per_hour: writes, requests_per_minute: requests } = token
+  return [
+    `${may}${more}${less}`,
+    ...(ask === undefined ? [] : [`asks ${ask}`]),
+    ...(writes === undefined ? [] : [`${writes} writes/h`]),
+    ...(requests === undefined ? [] : [`${requests} requests/min`]),
+  ].join(', ')
 }
 
 function describe(token: TokenAnswer, width: number | undefined): string {
@@ -61,9 +68,21 @@ function describe(token: TokenAnswer, width: number | undefined): string {
     ...(ask === undefined
       ? []
       : [['asks', ask === 'write' ? 'before it changes anything' : 'before everything']]),
+    ...budgetOf(token).map((text) => ['budget', text]),
   ]
   const facts = rows.map(([label = '', text = '']) => `${label.padEnd(8)} ${text}`)
   return [...facts, ...describeRefused(token, width)].join('\n')
+}
+
+function budgetOf(token: TokenAnswer): readonly string[] {
+  const { writes_per_hour: writes, requests_per_minute: requests } = token
+  const { writes_last_hour: written = 0, requests_last_minute: sent = 0 } = token
+  return [
+    ...(writes === undefined ? [] : [`${counted(writes, 'write')} in an hour; ${written} in the last one`]),
+    ...(requests === undefined
+      ? []
+      : [`${counted(requests, 'request')} in a minute; ${sent} in the last one`]),
+  ]
 }
 
 function describeRefused(token: TokenAnswer, width: number | undefined): readonly string[] {
@@ -85,6 +104,7 @@ function remedyFor(
   { deny = [] }: TokenView,
 ): string {
   if (by === 'proxy') return 'nothing: the proxy forwards it for nobody'
+  if (by === 'budget') return 'a larger --writes-per-hour or --requests-per-minute; this one may again later'
   if (deny.includes(operation)) return 'no --deny for it'
   const policy = `--may ${allowed_by ?? 'all'}`
   return effect === undefined ? policy : `--allow '${operation}', or ${policy}`

@@ -21,6 +21,8 @@ interface CreateOptions {
   readonly allow?: readonly string[]
   readonly deny?: readonly string[]
   readonly ask?: string
+  readonly writesPerHour?: string
+  readonly requestsPerMinute?: string
 }
 
 interface KeepOptions extends CommonOptions {
@@ -96,8 +98,15 @@ async function createToken(
 }
 
 /** Throws a usage error. */
-function limitsIn({ may, allow, deny, ask }: Partial<CreateOptions>) {
-  const flags = Object.entries({ may: may && [may], allow, deny, ask: ask && [ask] })
+function limitsIn({ may, allow, deny, ask, writesPerHour, requestsPerMinute }: Partial<CreateOptions>) {
+  const flags = Object.entries({
+    may: may && [may],
+    allow,
+    deny,
+    ask: ask && [ask],
+    'writes-per-hour': writesPerHour && [writesPerHour],
+    'requests-per-minute': requestsPerMinute && [requestsPerMinute],
+  })
   const given = flags.flatMap(([name, values]) => (values ? [[name, values] as const] : []))
   const read = readLimits(new Map(given))
   if (read.kind === 'usage') throw usageError(read.message, 'prefect-auth token policies')

@@ -14,7 +14,7 @@ import {
 } from '../../wire/env-names.js'
 import { type Host, leftBehind } from './host.js'
 
-type FoundCommand =
+export type FoundCommand =
   | { readonly kind: 'found'; readonly file: string; readonly isForKernel: boolean }
   | { readonly kind: 'missing' }
   | { readonly kind: 'not_executable' }

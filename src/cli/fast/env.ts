@@ -167,13 +167,14 @@ export interface ProxyJob {
   readonly pid: number
   readonly around: Around
   readonly limits: Limits
+  readonly isAgent?: true
 }
 
 /** The daemon's text. Makes a token. */
 export async function fetchProxyEnv(
   transport: Transport,
   { env, writeErr }: Pick<Host, 'env' | 'writeErr'>,
-  { profile, format, name, pid, around, limits }: ProxyJob,
+  { profile, format, name, pid, around, limits, isAgent }: ProxyJob,
 ): Promise<string> {
   const own = settingsOfEnv(env)
   const inFiles = [...new Set(around.files.flatMap(authorizationsIn))]
@@ -187,6 +188,7 @@ export async function fetchProxyEnv(
     ...limits,
     ...defined({
       profile,
+      agent: isAgent,
       no_proxy: env.NO_PROXY ?? env.no_proxy,
       // Programs differ in which one they prefer: each keeps its own.
       no_proxy_small: env.NO_PROXY === env.no_proxy ? undefined : env.no_proxy,

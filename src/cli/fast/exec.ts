@@ -7,7 +7,7 @@ import { wholeEnv } from '../../wire/env-names.js'
 import { formatFailure, formatFault, isWithoutPair, loginHint, usageError } from '../failure.js'
 import { printable } from '../text.js'
 import { settingsOfEnv } from './around.js'
-import { type ChildPlan, findCommand, planChildEnv, runChild } from './child.js'
+import { type ChildPlan, type FoundCommand, findCommand, planChildEnv, runChild } from './child.js'
 import { fetchProxyEnv, jobName } from './env.js'
 import { type Around, connect, type Host, lookAround, profileOfEnv } from './host.js'
 import { describeMismatch } from './limits.js'
@@ -33,38 +33,62 @@ export async function runExec(args: readonly string[], host: Host): Promise<numb
   }
   try {
     const around = lookAround(host)
-    const job = { plan, around, transport: connect(host, 'exec', around) }
-    const served = await fetchServed(host, job)
-    const isOurs = recogniseOurs(host.env, served)
-    const whole = withGroups(around.files, served.env)
-    const { env, overruled } = planChildEnv(host.env, whole, isOurs)
-    const said = [
-      ...overruled.map(
-        (name) => `${name} from your environment is replaced by the value of profile '${served.profile}'`,
-      ),
-      ...describeFiles(around.files, whole, served.profile),
-      ...(plan.profile === undefined && host.env.PREFECT_PROFILE === '' ? [EMPTY_CHOICE] : []),
-      ...describeSettings([settingsOfEnv(host.env), ...around.files], plan.isProxied),
-      ...(plan.isProxied ? describePages(host.env, around.files, served.env) : []),
-      ...served.notes,
-    ]
-    const words = [plan.command, ...plan.args]
-    const elsewhere = plan.isProxied ? await noticeWorker(words, served.env) : undefined
-    said.push(...[describeMismatch(words, plan.limits), elsewhere].filter((line) => line !== undefined))
-    for (const line of new Set(said)) host.writeErr(`prefect-auth: ${printable(line)}\n`)
-    return await start(plan.command, plan.args, env, host)
+    const { env } = await prepareChild(host, { plan, around, transport: connect(host, 'exec', around) })
+    const found = await findOrSay(plan.command, env.PATH, host)
+    return typeof found === 'number' ? found : await start(found, plan, env, host)
   } catch (error) {
     return refuse(host, error)
   }
 }
 
-function refuse(host: Host, error: unknown): number {
+/** The environment of the command, and whether the daemon watches it; says on stderr what its caller should know of it. */
+export async function prepareChild(
+  host: Host,
+  job: Job,
+): Promise<{ readonly env: ChildPlan['env']; readonly isWatched: boolean }> {
+  const { plan, around } = job
+  const served = await fetchServed(host, job)
+  const isOurs = recogniseOurs(host.env, served)
+  const whole = withGroups(around.files, served.env)
+  const { env, overruled } = planChildEnv(host.env, whole, isOurs)
+  const said = [
+    ...overruled.map(
+      (name) => `${name} from your environment is replaced by the value of profile '${served.profile}'`,
+    ),
+    ...describeFiles(around.files, whole, served.profile),
+    ...(plan.profile === undefined && host.env.PREFECT_PROFILE === '' ? [EMPTY_CHOICE] : []),
+    ...describeSettings([settingsOfEnv(host.env), ...around.files], plan.isProxied),
+    ...(plan.isProxied ? describePages(host.env, around.files, served.env) : []),
+    ...served.notes,
+  ]
+  const words = [plan.command, ...plan.args]
+  const elsewhere = plan.isProxied ? await noticeWorker(words, served.env) : undefined
+  said.push(...[describeMismatch(words, plan.limits), elsewhere].filter((line) => line !== undefined))
+  for (const line of new Set(said)) host.writeErr(`prefect-auth: ${printable(line)}\n`)
+  return { env, isWatched: served.isWatched }
+}
+
+/** The file of a command; the exit code if there is none, which has been said. */
+export async function findOrSay(
+  command: string,
+  path: string | undefined,
+  host: Pick<Host, 'writeErr'>,
+): Promise<Extract<FoundCommand, { kind: 'found' }> | number> {
+  const found = await findCommand(command, path)
+  if (found.kind === 'found') return found
+  const isMissing = found.kind === 'missing'
+  const reason = isMissing ? 'command not found' : 'permission denied'
+  host.writeErr(`prefect-auth: ${printable(command)}: ${reason}\n`)
+  return isMissing ? 127 : 126
+}
+
+export function refuse(host: Host, error: unknown): number {
   const failure = failureOf(error)
   host.writeErr(failure === undefined ? formatFault(error) : formatFailure(failure))
   return NEVER_STARTED
 }
 
-type ExecPlan = Extract<FastPlan, { kind: 'exec' }>
+export type ExecPlan = Extract<FastPlan, { kind: 'exec' }>
 
 interface Job {
   readonly plan: ExecPlan
@@ -81,6 +105,8 @@ interface Served {
   readonly replaces: Readonly<Record<string, string>>
   /** Names of the caller's secrets that are those of the profile. */
   readonly ours: readonly string[]
+  /** Of an agent: the owner's socket knows it. */
+  readonly isWatched: boolean
 }
 
 /** The profile's credentials, whole; through the proxy its address and a token for this job in place of the key. */
@@ -98,11 +124,20 @@ async function fetchServed(host: Host, job: Job): Promise<Served> {
 async function fetchProxied(host: Host, { plan, around, transport }: Job): Promise<Served> {
   const profile = plan.profile ?? profileOfEnv(host)
   const name = jobName(plan.command, plan.args)
-  const { limits } = plan
-  const job = { profile, format: 'json', name, pid: host.pid, around, limits } as const
+  const { limits, isAgent } = plan
+  const job = {
+    profile,
+    format: 'json',
+    name,
+    pid: host.pid,
+    around,
+    limits,
+    ...defined({ isAgent }),
+  } as const
   const text = await fetchProxyEnv(transport, host, job)
   const { answer, ...served } = parseServed(text)
-  return { ...served, env: wholeEnv(served.env), ...replacedOf(answer.replaces) }
+  const isWatched = answer.is_watched === true
+  return { ...served, env: wholeEnv(served.env), isWatched, ...replacedOf(answer.replaces) }
 }
 
 async function fetchDirect(host: Host, { plan, transport }: Job): Promise<Served> {
@@ -115,7 +150,7 @@ async function fetchDirect(host: Host, { plan, transport }: Job): Promise<Served
   if (kind === 'none') throw failed(withoutApi(served.profile, because))
   const chosen = profile !== undefined && isInFile === true ? profile : undefined
   const env = { ...wholeEnv(served.env), ...defined({ PREFECT_PROFILE: chosen }) }
-  return { ...served, env, replaces: {}, ours: [] }
+  return { ...served, env, replaces: {}, ours: [], isWatched: false }
 }
 
 /** On purpose without a pair: nothing of the caller's leads anywhere either. */
@@ -125,7 +160,7 @@ async function fetchNone(host: Host, { plan, transport }: Job): Promise<Served> 
   const answer = await transport.send({ method: 'GET', path: `/v1/env?format=json&allow_none=true${query}` })
   if (answer.status !== 200) throw failed(parseProblem(answer.status, answer.text))
   const env = stringsOf(JSON.parse(answer.text))
-  return { profile: printable(profile ?? 'none'), env, notes: [], replaces: {}, ours: [] }
+  return { profile: printable(profile ?? 'none'), env, notes: [], replaces: {}, ours: [], isWatched: false }
 }
 
 function withoutApi(profile: string, because: unknown): Failure {
@@ -155,7 +190,7 @@ function recogniseOurs(
 /** Parsed by hand: loading the schemas would take longer than the request. */
 function parseServed(
   text: string,
-): Omit<Served, 'replaces' | 'ours'> & { readonly answer: Readonly<Record<string, unknown>> } {
+): Omit<Served, 'replaces' | 'ours' | 'isWatched'> & { readonly answer: Readonly<Record<string, unknown>> } {
   const answer: unknown = JSON.parse(text)
   if (typeof answer === 'object' && answer !== null && 'profile' in answer && 'env' in answer) {
     const { profile, env } = answer
@@ -186,18 +221,11 @@ function stringsOf(value: unknown): Readonly<Record<string, string>> {
 }
 
 async function start(
-  command: string,
-  args: readonly string[],
+  found: Extract<FoundCommand, { kind: 'found' }>,
+  { command, args }: ExecPlan,
   env: ChildPlan['env'],
   host: Host,
 ): Promise<number> {
-  const found = await findCommand(command, env.PATH)
-  if (found.kind !== 'found') {
-    const isMissing = found.kind === 'missing'
-    const reason = isMissing ? 'command not found' : 'permission denied'
-    host.writeErr(`prefect-auth: ${printable(command)}: ${reason}\n`)
-    return isMissing ? 127 : 126
-  }
   const plan: ChildPlan = { file: found.file, argv: [command, ...args], env }
   if (host.execve !== undefined && found.isForKernel && sizeOf(plan) < EXECVE_BYTES) replaceUs(plan, host)
   return runChild(plan, host)

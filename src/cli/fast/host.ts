@@ -29,7 +29,7 @@ export interface Host extends Surroundings {
 }
 
 /** The commands that start a daemon if none runs, where the user has allowed it. */
-const STARTING: readonly string[] = ['login', 'env', 'exec', 'get', 'setup', 'uninstall']
+const STARTING: readonly string[] = ['login', 'env', 'exec', 'agent', 'get', 'setup', 'uninstall']
 
 /**
  * Requests to the daemon, sent as `command`, which say whose profile file the caller means. Some commands start the daemon.

@@ -2,7 +2,7 @@
 import type { Failure } from '../../client/failure.js'
 import { defined } from '../../std/defined.js'
 import { ENV_FORMATS, type EnvFormat } from '../../wire/kinds.js'
-import { type Limits, readLimits } from './limits.js'
+import { LIMITS, type Limits, readLimits } from './limits.js'
 
 export type FastPlan =
   | {
@@ -23,6 +23,8 @@ export type FastPlan =
       readonly isProxied: boolean
       readonly mayBeNone: boolean
       readonly limits: Limits
+      /** It is to be kept away from the owner's socket. */
+      readonly isAgent?: true
     }
   | { readonly kind: 'help' }
   | { readonly kind: 'usage'; readonly message: string }
@@ -41,6 +43,7 @@ export function commandFirst(argv: readonly string[]): readonly string[] {
   if (at === 0 || command === undefined || command.startsWith('-')) return argv
   const options = argv.slice(0, at)
   // What follows exec's own options belongs to its command.
+  if (command === 'agent') return [command, ...rest.slice(0, 1), ...options, ...rest.slice(1)]
   if (command === 'exec' || command === 'env') return [command, ...options, ...rest]
   const end = rest.indexOf('--')
   if (end < 0) return [command, ...rest, ...options]
@@ -88,9 +91,25 @@ export function parseExecArguments(args: readonly string[]): FastPlan {
   }
 }
 
-/** What may be said about the token of a job, which there is only with the proxy. */
-const LIMITS = ['may', 'allow', 'deny', 'ask']
+/** Without `--may`, what changes something waits; a program that loops must not use up what Prefect Cloud grants the account. */
+const AGENT_MAY = { may: 'read', ask: 'write' } as const
+const AGENT_BUDGET = { writes_per_hour: 30, requests_per_minute: 120 } as const
 
+/** What `prefect-auth agent run …` asks for. */
+export function parseAgentArguments(args: readonly string[]): FastPlan {
+  const [word, ...rest] = args
+  if (word !== 'run') return { kind: 'help' }
+  const plan = parseExecArguments(['--proxy', ...rest])
+  if (plan.kind === 'usage') return usage(plan.message.replaceAll('exec', 'agent run'))
+  if (plan.kind !== 'exec') return plan
+  if (plan.mayBeNone)
+    return usage('--allow-none: an agent without a profile needs no token; run the command itself')
+  const { limits } = plan
+  const chosen = limits.may === undefined ? { ...AGENT_MAY, ...limits } : limits
+  return { ...plan, isAgent: true, limits: { ...AGENT_BUDGET, ...chosen } }
+}
+
+/** They are about the token of a job, which there is only with the proxy. */
 function limitsOf({ all, isProxied }: Options): ReturnType<typeof readLimits> {
   const given = LIMITS.filter((name) => all.has(name))
   if (given.length > 0 && !isProxied)

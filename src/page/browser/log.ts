@@ -40,6 +40,7 @@ const SENTENCES: Readonly<Record<string, string>> = {
   env: 'Key handed out as environment variables',
   file: 'Key written to a file',
   proxy: 'Requests sent through the proxy',
+  write: 'Write sent through the proxy',
   page_link: 'Link to this page created',
   page_alarm: 'Page link used twice',
   ask_accepted: 'Question answered with yes',

@@ -1,5 +1,5 @@
 /** Time that counts in sleep and never goes back: what was allowed for ten minutes must not be allowed in the morning. */
-import type { Clock } from '../std/clock.js'
+import type { Clock } from './clock.js'
 
 /** Milliseconds. Of the wall clock and the monotonic one, the one that has moved further since the last look counts. */
 export function createElapsed(clock: Clock): () => number {
