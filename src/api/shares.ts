@@ -128,6 +128,7 @@ function renderShare({
     ...defined({
       rotate_with: rotateWith,
       machine: record?.machine,
+      unpublished: unpublishedOf(record, document),
       held_number: record?.held?.n,
       trouble: trouble && {
         code: trouble.code,
@@ -137,6 +138,13 @@ function renderShare({
       document: document && renderDocument(document, rotateWith === undefined ? undefined : record?.machine),
     }),
   }
+}
+
+/** Absent: none. */
+function unpublishedOf(record: ShareFacts['record'], document: ShareFacts['document']): number | undefined {
+  const createdAt = document?.current.createdAt ?? 0
+  const count = record?.kept.filter((key) => key.createdAt > createdAt).length ?? 0
+  return count === 0 ? undefined : count
 }
 
 /** `machine`: this one, if it may rotate. */

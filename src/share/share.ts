@@ -82,6 +82,8 @@ export function createShare(
 
   async function pass(): Promise<ShareStanding> {
     await noteStrays()
+    const { held: served, kept: unpublished } = record()
+    tell({ kind: 'durable', kept: unpublished, ...defined({ held: served }) })
     tell({ kind: 'pass', now: clock.monotonic(), nonce: newId(), isHeldRefused: isHeldRefused() })
     let trouble: BrokerError | undefined
     for (let steps = 0; steps < MAX_STEPS && !isClosed; steps += 1) {

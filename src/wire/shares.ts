@@ -20,6 +20,11 @@ export const shareView = z.object({
   }),
   trouble: z.object({ code: z.string(), message: z.string(), hint: z.string().optional() }).optional(),
   machine: z.string().optional().meta({ description: "this machine's name among the others" }),
+  unpublished: z
+    .number()
+    .int()
+    .optional()
+    .meta({ description: 'keys that this machine has made and no other has yet' }),
   held_number: z.number().int().optional().meta({ description: 'the number of the key that is served here' }),
   document: z
     .object({

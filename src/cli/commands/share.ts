@@ -7,7 +7,7 @@ import { formatDuration, parseDuration } from '../../std/time.js'
 import type { ShareView } from '../../wire/shares.js'
 import { readSecret } from '../ask.js'
 import { type CommonOptions, common, profileName, type Session, type Start, withJson } from '../session.js'
-import { formatTime, printable } from '../text.js'
+import { counted, formatTime, printable } from '../text.js'
 
 interface InitOptions extends CommonOptions {
   readonly serviceAccount: string
@@ -131,6 +131,7 @@ function describe({ name, where, standing, document, trouble, ...share }: ShareV
     ['served here', share.held_number === undefined ? undefined : `number ${share.held_number}`],
     ['expires', document?.expires_at && formatTime(document.expires_at)],
     ['rotates', rotation(document?.rotates_at, share.rotate_with)],
+    ['not shared', unpublished(share.unpublished)],
     ['turn of', document?.turn_of],
     ['rotate by', document?.mint_by && formatTime(document.mint_by)],
     ['overlap', document && overlapOf(document)],
@@ -140,6 +141,10 @@ function describe({ name, where, standing, document, trouble, ...share }: ShareV
     text === undefined ? [] : [`  ${label.padEnd(12)} ${printable(text)}`],
   )
   return [`Share ${printable(name)}`, ...lines].join('\n')
+}
+
+function unpublished(count: number | undefined): string | undefined {
+  return count === undefined ? undefined : `${counted(count, 'key')} of this machine that no other has yet`
 }
 
 function rotation(at: string | undefined, by: string | undefined): string | undefined {
