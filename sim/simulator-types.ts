@@ -58,6 +58,10 @@ export interface Simulator {
   /** 403 for every valid key from now on; call the result to lift it. */
   forbid(text?: string): () => void
   limit(requestsPerMinute: number | undefined): void
+  /** How old the newest key is in each answer about service accounts, ms. Default: not at all. */
+  ageServiceAccounts(ms: () => number): void
+  /** Whether a rotation ends every earlier key but the one that it replaces. Default false: each lives until its own end. */
+  keepOnePrevious(isSo: boolean): void
   /** Whether users may mint keys by API; 403 if not. */
   allowMinting(allowed: boolean): void
   /** The `PREFECT_API_URL` of a workspace, by `account/workspace` or id. */

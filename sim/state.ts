@@ -23,7 +23,7 @@ export function createState(options: SimulatorOptions) {
   const gate = createGate({ clock, keys, directory })
   gate.limit(options.requestsPerMinute)
   const switches = createSwitches(options, directory)
-  const { user, backend, minting } = switches
+  const { user, backend, minting, serviceAccountAge, keepsOnePrevious } = switches
 
   const log = createRequestLog()
   const faults = createFaults()
@@ -37,7 +37,10 @@ export function createState(options: SimulatorOptions) {
     log,
     faults,
     agent,
-    api: createApi({ clock, directory, keys, gate, workspaceApi, keyListing, minting }),
+    api: createApi({
+      ...{ clock, directory, keys, gate, workspaceApi, keyListing, minting },
+      ...{ serviceAccountAge, keepsOnePrevious },
+    }),
     ui: createUi({ clock, keys, user, autoApprove, callbackPath }),
     sockets: createWorkspaceSockets({ now: clock.now, gate, workspaceApi, backend, faults, log }),
     controls: createControls({ directory, keys, gate, switches }),

@@ -38,6 +38,11 @@ export function accountRoutes({ directory }: { readonly directory: Directory }):
         return json(200, { allowed: true, detail: 'Your IP address is allowed.' })
       },
     },
+    {
+      method: 'POST',
+      path: `${at}/account_memberships/filter`,
+      run: (request) => filterMembers(request, directory),
+    },
     { method: 'POST', path: `${at}/workspaces/`, run: (request) => createWorkspace(request, directory) },
     {
       method: 'POST',
@@ -59,6 +64,29 @@ export function accountRoutes({ directory }: { readonly directory: Directory }):
       },
     },
   ]
+}
+
+const MemberFilter = z.object({
+  account_memberships: z.object({ email: z.object({ any_: z.array(z.string()) }).optional() }).optional(),
+})
+
+/** TF internal/client/account_memberships.go. Members see members (manage-roles.mdx); service accounts are none. */
+async function filterMembers(request: AuthedRequest, directory: Directory) {
+  const { id } = memberOf(request, directory)
+  const emails = (await request.body(MemberFilter)).account_memberships?.email?.any_
+  const members = [...directory.users.values()].filter(({ accountIds, email }) => {
+    return accountIds.has(id) && (emails === undefined || emails.includes(email))
+  })
+  return json(
+    200,
+    members.map(({ id: userId, actorId, handle, email, firstName, lastName, admin }) => ({
+      // The ids are made up.
+      ...{ id: `${userId.slice(0, 24)}${id.slice(24)}`, actor_id: actorId, user_id: userId },
+      ...{ first_name: firstName, last_name: lastName, handle, email, last_login: null },
+      account_role_name: admin ? 'Admin' : 'Member',
+      account_role_id: `00000000-0000-4000-8000-00000000000${admin ? '6' : '7'}`,
+    })),
+  )
 }
 
 /** Owners and Admins of the account (manage-roles.mdx). The wording for a handle that is taken is inferred. */

@@ -21,6 +21,8 @@ interface ApiParts {
   readonly workspaceApi: WorkspaceApi
   readonly keyListing: boolean
   readonly minting: () => boolean
+  readonly serviceAccountAge: () => number
+  readonly keepsOnePrevious: () => boolean
 }
 
 /** Handles a request below `/api`. Throws refusals. */

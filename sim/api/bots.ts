@@ -22,6 +22,9 @@ interface BotRouteOptions {
   readonly clock: SimClock
   readonly directory: Directory
   readonly keys: KeyStore
+  /** How old the next answer is, ms. */
+  readonly serviceAccountAge: () => number
+  readonly keepsOnePrevious: () => boolean
 }
 
 /** A payload or a list of them (TF internal/client/workspace_access.go). */
@@ -42,7 +45,7 @@ const WORKSPACE_ROLES = ['Viewer', 'Runner', 'Developer', 'Owner', 'Worker'].map
  * with them (manage-roles.mdx).
  */
 export function botRoutes(options: BotRouteOptions): Route<AuthedRequest>[] {
-  const { directory, keys } = options
+  const { directory } = options
   const at = '/accounts/:accountId/bots'
   return [
     { method: 'POST', path: `${at}/`, run: (request) => create(request, options) },
@@ -50,14 +53,14 @@ export function botRoutes(options: BotRouteOptions): Route<AuthedRequest>[] {
     {
       method: 'GET',
       path: `${at}/:botId`,
-      run: (request) => json(200, botJson(botOf(request, directory, memberOf), keys)),
+      run: (request) => json(200, agedJson(botOf(request, directory, memberOf), options)),
     },
     {
       method: 'DELETE',
       path: `${at}/:botId`,
       run(request) {
         const bot = botOf(request, directory)
-        for (const key of keys.ofOwner(bot.id)) keys.delete(key.id)
+        for (const key of options.keys.ofOwner(bot.id)) options.keys.delete(key.id)
         directory.bots.delete(bot.id)
         return noContent()
       },
@@ -89,7 +92,8 @@ async function create(request: AuthedRequest, { clock, directory, keys }: BotRou
   return json(201, botJson(bot, keys, text))
 }
 
-async function filter(request: AuthedRequest, { directory, keys }: BotRouteOptions) {
+async function filter(request: AuthedRequest, options: BotRouteOptions) {
+  const { directory } = options
   const accountId = memberOf(request, directory).id
   const names = (await request.body(Filter)).service_accounts?.name?.any_
   const bots = [...directory.bots.values()].filter((bot) => {
@@ -97,16 +101,20 @@ async function filter(request: AuthedRequest, { directory, keys }: BotRouteOptio
   })
   return json(
     200,
-    bots.map((bot) => botJson(bot, keys)),
+    bots.map((bot) => agedJson(bot, options)),
   )
 }
 
-async function rotate(request: AuthedRequest, { clock, directory, keys }: BotRouteOptions) {
+async function rotate(request: AuthedRequest, options: BotRouteOptions) {
+  const { clock, directory, keys, keepsOnePrevious } = options
   const bot = botOf(request, directory)
   const { api_key_expiration, old_key_expires_in_seconds } = await request.body(Rotation)
   const expiration = parseExpiration(api_key_expiration)
-  for (const key of keys.ofOwner(bot.id)) {
-    const end = clock.now() + old_key_expires_in_seconds * 1000
+  const now = clock.now()
+  const all = keys.ofOwner(bot.id)
+  for (const key of all) {
+    const isEnded = keepsOnePrevious() && key !== all.at(-1)
+    const end = isEnded ? now : now + old_key_expires_in_seconds * 1000
     keys.rejectFrom(key.id, Math.min(end, key.rejectedFrom ?? end))
   }
   const { text } = keys.issue({ ownerId: bot.id, prefix: 'pnb_', name: bot.name, ...expiration })
@@ -161,9 +169,15 @@ function botOf(request: AuthedRequest, directory: Directory, accountOf = adminOf
   return bot
 }
 
+/** As the service account was a while ago, if the answers are to be old. */
+function agedJson(bot: Bot, { clock, keys, serviceAccountAge }: BotRouteOptions) {
+  const then = clock.now() - serviceAccountAge()
+  const all = keys.ofOwner(bot.id)
+  return botJson(bot, keys, undefined, all.filter(({ createdAt }) => createdAt <= then).at(-1) ?? all[0])
+}
+
 /** `api_key` is the newest one; its text is only in the response that created it. */
-function botJson(bot: Bot, keys: KeyStore, text?: string) {
-  const newest = keys.ofOwner(bot.id).at(-1)
+function botJson(bot: Bot, keys: KeyStore, text?: string, newest = keys.ofOwner(bot.id).at(-1)) {
   return {
     id: bot.id,
     actor_id: bot.actorId,

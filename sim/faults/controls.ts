@@ -8,7 +8,15 @@ import type { Simulator, SimulatorOptions } from '../simulator-types.js'
 
 type Controls = Pick<
   Simulator,
-  'issueKey' | 'issueBotKey' | 'signIn' | 'forbid' | 'limit' | 'allowMinting' | 'useBackend'
+  | 'issueKey'
+  | 'issueBotKey'
+  | 'signIn'
+  | 'forbid'
+  | 'limit'
+  | 'allowMinting'
+  | 'useBackend'
+  | 'ageServiceAccounts'
+  | 'keepOnePrevious'
 >
 
 /** Who is signed in, which server is behind the workspaces, whether keys may be minted. */
@@ -19,11 +27,17 @@ interface Switches {
   useBackend(url: string | undefined): void
   minting(): boolean
   allowMinting(allowed: boolean): void
+  serviceAccountAge(): number
+  ageServiceAccounts(ms: () => number): void
+  keepsOnePrevious(): boolean
+  keepOnePrevious(isSo: boolean): void
 }
 
 export function createSwitches(options: SimulatorOptions, directory: Directory): Switches {
   let backend = options.workspaceBackend
   let minting = true
+  let age = () => 0
+  let onePrevious = false
   let [signedIn] = directory.users.values()
   if (options.signedIn !== undefined) signedIn = directory.user(options.signedIn)
   return {
@@ -41,6 +55,14 @@ export function createSwitches(options: SimulatorOptions, directory: Directory):
     minting: () => minting,
     allowMinting(allowed) {
       minting = allowed
+    },
+    serviceAccountAge: () => age(),
+    ageServiceAccounts(ms) {
+      age = ms
+    },
+    keepsOnePrevious: () => onePrevious,
+    keepOnePrevious(isSo) {
+      onePrevious = isSo
     },
   }
 }
@@ -66,5 +88,7 @@ export function createControls(parts: {
     limit: gate.limit,
     allowMinting: switches.allowMinting,
     useBackend: switches.useBackend,
+    ageServiceAccounts: switches.ageServiceAccounts,
+    keepOnePrevious: switches.keepOnePrevious,
   }
 }

@@ -5,6 +5,7 @@ import type { Events } from '../base/events.js'
 import type { Changes } from '../keys/change.js'
 import { plannedFromFile } from '../keys/from-file.js'
 import type { KeyKeeper } from '../keys/keeper.js'
+import { requireUnshared } from '../keys/shared.js'
 import { type CloudApi, type CloudTarget, type Owner, verifyKey, type Workspace } from '../prefect/cloud.js'
 import { shownName } from '../profiles/bundled.js'
 import type { ResolvedProfile } from '../profiles/profile.js'
@@ -17,7 +18,7 @@ interface Identity {
   readonly workspaces?: readonly Workspace[]
 }
 
-/** Rejects with `profile_has_no_key`, `profile_not_cloud`, `key_rejected`, or as `ProfileStore.edit` and `Vault` do. */
+/** Rejects with `profile_has_no_key`, `profile_not_cloud`, `profile_in_use` (a shared key), `key_rejected`, or as `ProfileStore.edit` and `Vault` do. */
 export async function adoptKey(
   {
     changes,
@@ -49,6 +50,7 @@ export async function adoptKey(
     const planned = plannedFromFile(resolved, { item: `key-${newId()}`, now: now() })
     // If the vault's key is served, the one in the file is an old mirror of ours: it only has to leave the file.
     const isServed = keySource === 'file'
+    if (isServed) requireUnshared(keeper.ledger(), name)
     const target = { cloudApiUrl: resolved.cloudApiUrl, key, profile: name }
     const patch = isServed ? await examine({ cloud, keeper }, name, target) : {}
     return {

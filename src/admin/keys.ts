@@ -5,6 +5,7 @@ import type { Disposal } from '../keys/disposal.js'
 import type { KeyKeeper } from '../keys/keeper.js'
 import { type KeyFacts, type KeyRecord, keyFacts, profilesServing } from '../keys/ledger.js'
 import { findMade, type MadeKey } from '../keys/made.js'
+import { sharedBy, shareKeeping, shareOf } from '../keys/shared.js'
 import type { Turns } from '../keys/turns.js'
 import type { CloudApi, CloudKey } from '../prefect/cloud.js'
 import type { ServerTimes } from '../prefect/server-time.js'
@@ -25,6 +26,8 @@ export interface KeyEntry
   readonly state: 'current' | 'retired' | 'at_prefect'
   readonly isHandedOut?: boolean
   readonly retiredAt?: number
+  /** The profile uses this share: other machines have the key, too. */
+  readonly share?: string
 }
 
 export interface KeyAdmin {
@@ -47,12 +50,12 @@ export interface KeyAdmin {
   /**
    * Rejects with `key_not_found` for a key that Prefect does not have, and `profile_in_use` for one that is served, is in the
    * profile file, or, without `isSure`, may be one of these: a key from a browser or a file has no known id. `already_gone`:
-   * a key that we knew was deleted before.
+   * a key that we knew was deleted before. `forgotten`: a service account's, which nobody can delete alone: only our copy is gone.
    */
   delete(
     id: string,
     options?: { readonly profile?: string; readonly isSure?: boolean },
-  ): Promise<'deleted' | 'already_gone'>
+  ): Promise<'deleted' | 'already_gone' | 'forgotten'>
 }
 
 interface KeyAdminParts {
@@ -111,13 +114,16 @@ export function createKeyAdmin(parts: KeyAdminParts): KeyAdmin {
       const served = credentials.serve(profile)
       const asked = target(credentials, served)
       const { cloudApiUrl } = asked
-      const userId = await userIdOf(parts, served)
       const isIt = (key: { readonly cloudApiUrl: string }, its: string | undefined) =>
         its === id && key.cloudApiUrl === cloudApiUrl
       const records = () =>
         Object.values(keeper.ledger().keys).filter((record) => isIt(record, record.cloudId))
       const made = () => Object.values(keeper.ledger().made ?? {}).find((one) => isIt(one, one.id))
       const names = [served.profile, ...records().map((record) => record.profile)]
+      if (records().some(isOfServiceAccount)) {
+        return turns.run(names, async () => forgetHere(keeper, id, records().filter(isOfServiceAccount)))
+      }
+      const userId = await userIdOf(parts, served)
       return turns.run(names, async () => {
         const read = await cloud.readKey(asked, userId, id)
         const { fingerprint } = made() ?? records()[0] ?? {}
@@ -135,7 +141,31 @@ export function createKeyAdmin(parts: KeyAdminParts): KeyAdmin {
   }
 }
 
-function inUse(id: string, { profile, isCertain }: KeyInUse): BrokerError {
+const isOfServiceAccount = ({ origin, userId }: KeyRecord) =>
+  origin === 'service_account' && userId === undefined
+
+async function forgetHere(
+  keeper: KeyKeeper,
+  id: string,
+  records: readonly KeyRecord[],
+): Promise<'forgotten'> {
+  const ledger = keeper.ledger()
+  const [profile] = records.flatMap(({ item }) => profilesServing(ledger, item))
+  if (profile !== undefined) throw inUse(id, { profile, isCertain: true }, shareOf(ledger, profile))
+  // The only copy of a key that no other machine has yet.
+  const [share] = records.flatMap(({ item }) => shareKeeping(ledger, item) ?? [])
+  if (share !== undefined) throw notPublished(id, share)
+  for (const { item } of records) await keeper.forget(item)
+  return 'forgotten'
+}
+
+function notPublished(id: string, share: string): BrokerError {
+  return new BrokerError('profile_in_use', `key ${id} is about to become the one of share ${share}`, {
+    hint: 'prefect-auth share status',
+  })
+}
+
+function inUse(id: string, { profile, isCertain }: KeyInUse, share?: string): BrokerError {
   if (profile === undefined) {
     return new BrokerError(
       'profile_in_use',
@@ -148,7 +178,10 @@ function inUse(id: string, { profile, isCertain }: KeyInUse): BrokerError {
   const name = shownName(profile)
   if (isCertain) {
     return new BrokerError('profile_in_use', `key ${id} is the one being used by profile ${name}`, {
-      hint: `prefect-auth logout --revoke --profile ${quoteWord(profile)}`,
+      hint:
+        share === undefined
+          ? `prefect-auth logout --revoke --profile ${quoteWord(profile)}`
+          : `prefect-auth share leave ${share} --profile ${quoteWord(profile)}`,
     })
   }
   return new BrokerError(
@@ -215,7 +248,7 @@ function entryOf(keeper: KeyKeeper, record: KeyRecord): KeyEntry {
     profile: record.profile,
     state: isCurrent ? 'current' : 'retired',
     isHandedOut: record.handedOut,
-    ...defined({ retiredAt: record.retiredAt }),
+    ...defined({ retiredAt: record.retiredAt, share: sharedBy(keeper.ledger(), record) }),
   }
 }
 

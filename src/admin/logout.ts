@@ -9,9 +9,11 @@ import type { KeyKeeper } from '../keys/keeper.js'
 import { keysOf } from '../keys/ledger.js'
 import { NO_ID, USED_ELSEWHERE } from '../keys/revocation.js'
 import type { KeyRotator } from '../keys/rotate.js'
+import { shareOf } from '../keys/shared.js'
 import type { ProfileReading } from '../profiles/profile.js'
 import { unreadFile } from '../serve/answer.js'
 import type { Credentials } from '../serve/credentials.js'
+import { defined } from '../std/defined.js'
 import type { Secret } from '../std/secret.js'
 
 /** Keys by fingerprint. */
@@ -19,6 +21,8 @@ export interface LogoutOutcome {
   readonly forgotten: readonly string[]
   readonly revoked: readonly string[]
   readonly notRevoked: readonly { readonly fingerprint: string; readonly reason: string }[]
+  /** The share that the profile has left: its key was forgotten here only. */
+  readonly share?: string
 }
 
 interface LogOutParts {
@@ -29,6 +33,8 @@ interface LogOutParts {
   readonly events: Events
   readonly now: () => number
   readonly newId: () => string
+  /** Forgets the shared key of the profile here, and nothing at Prefect; returns the fingerprints. */
+  readonly leaveShare: (share: string, profile: string) => Promise<readonly string[]>
   /** Brings what is served up to date. */
   readonly settle: () => Promise<void>
 }
@@ -38,11 +44,13 @@ interface LogOutParts {
  * over: a key that a renewal has just minted is among those that are forgotten and revoked.
  */
 export async function logOut(
-  { changes, keeper, rotator, credentials, events, now, newId, settle }: LogOutParts,
+  { changes, keeper, rotator, credentials, events, now, newId, leaveShare, settle }: LogOutParts,
   name: string,
   revoke: boolean,
   keepUnrevoked = false,
 ): Promise<LogoutOutcome> {
+  const share = shareOf(keeper.ledger(), name)
+  const left = share === undefined ? [] : await leaveShare(share, name)
   // Settled first while there is a key to ask with: what a renewal has begun must not outlive the log-out at Prefect.
   if (revoke && rotationsOf({ entries: keeper.ledger().changes ?? {} }, name).length > 0)
     await rotator.recover()
@@ -91,7 +99,7 @@ export async function logOut(
   const notRevoked = asked.flatMap(({ fingerprint, reason }) =>
     reason === undefined ? [] : [{ fingerprint, reason }],
   )
-  const forgotten = [...new Set([...ours, ...inFile])]
+  const forgotten = [...new Set([...left, ...ours, ...inFile])]
   events.emit('logout.done', { profile: name, facts: { forgotten, revoked } })
   const told = new Set(asked.map(({ fingerprint }) => fingerprint))
   const untold = revoke ? [...new Set([...kept, ...inFile])].filter((one) => !told.has(one)) : []
@@ -99,7 +107,7 @@ export async function logOut(
     const isUsed = isCopy || kept.includes(fingerprint)
     return { fingerprint, reason: isUsed ? USED_ELSEWHERE : NO_ID }
   })
-  return { forgotten, revoked, notRevoked: [...notRevoked, ...others] }
+  return { forgotten, revoked, notRevoked: [...notRevoked, ...others], ...defined({ share }) }
 }
 
 function fingerprints(key: Secret | undefined): readonly string[] {

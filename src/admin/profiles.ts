@@ -52,6 +52,7 @@ export function createProfileAdmin({
   defaults,
   now,
   newId,
+  leaveShare,
   settle,
 }: {
   readonly store: ProfileStore
@@ -64,6 +65,7 @@ export function createProfileAdmin({
   readonly defaults: CloudDefaults
   readonly now: () => number
   readonly newId: () => string
+  readonly leaveShare: (share: string, profile: string) => Promise<readonly string[]>
   /** Brings what is served up to date. */
   readonly settle: () => Promise<void>
 }): ProfileAdmin {
@@ -152,7 +154,7 @@ export function createProfileAdmin({
     adopt: (name) => adoptKey({ changes, keeper, credentials, cloud, events, now, newId, settle }, name),
     logout: (name, { revoke, keepUnrevoked }) =>
       logOut(
-        { changes, keeper, rotator, credentials, events, now, newId, settle },
+        { changes, keeper, rotator, credentials, events, now, newId, leaveShare, settle },
         name,
         revoke,
         keepUnrevoked,

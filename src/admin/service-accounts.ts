@@ -3,6 +3,7 @@
 import { BrokerError } from '../base/errors.js'
 import type { KeyKeeper } from '../keys/keeper.js'
 import { type KeyRecord, profileRecord, profilesServing } from '../keys/ledger.js'
+import { shareBoundTo } from '../keys/shared.js'
 import type { Turns } from '../keys/turns.js'
 import { type AccountApi, type AccountPage, roleNeeded, type ServiceAccount } from '../prefect/account.js'
 import { shownName } from '../profiles/bundled.js'
@@ -112,6 +113,8 @@ export function createServiceAccountDirectory({
         const { asked, accountId, all, refused } = await look(first.served.profile)
         const account = requireFound(all, wanted.id)
         const { id, name } = account
+        const share = shareBoundTo(keeper.ledger(), { apiUrl: asked.cloudApiUrl, id })
+        if (share !== undefined) throw sharedKey(name, share)
         const [user] = servedBy(account, asked.cloudApiUrl)
         if (user !== undefined) throw inUse(name, user)
         const [awaiting] = isSure ? [] : awaitedBy(account, accountId, asked.cloudApiUrl)
@@ -145,6 +148,14 @@ function inUse(name: string, profile: string): BrokerError {
     'profile_in_use',
     `profile ${shownName(profile)} uses the key of service account ${shownName(name)}`,
     { hint: `prefect-auth logout --profile ${quoteWord(profile)}` },
+  )
+}
+
+function sharedKey(name: string, share: string): BrokerError {
+  return new BrokerError(
+    'profile_in_use',
+    `share ${share} has the key of service account ${shownName(name)}, also on other machines`,
+    { hint: `prefect-auth share leave ${share} --profile NAME      (on every machine)` },
   )
 }
 

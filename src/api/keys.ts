@@ -138,6 +138,7 @@ function renderEntry(entry: KeyEntry): KeyEntryView {
       origin: entry.origin,
       handed_out: entry.isHandedOut,
       retired_at: renderTime(entry.retiredAt),
+      share: entry.share,
     }),
   }
 }

@@ -163,13 +163,15 @@ function logoutRoute(api: ApiServer, { guard, profiles, trail }: RouteContext): 
     async (request, reply) => {
       const { name } = request.params
       const { revoke = false, keep_unrevoked: keepUnrevoked = false } = request.body
-      const { forgotten, revoked, notRevoked } = await profiles.logout(name, { revoke, keepUnrevoked })
+      const outcome = await profiles.logout(name, { revoke, keepUnrevoked })
+      const { forgotten, revoked, notRevoked, share } = outcome
       trail.done(request, guard.callerOf(request), 'logout', { profile: name })
       return reply.send({
         profile: name,
         forgotten: [...forgotten],
         revoked: [...revoked],
         not_revoked: notRevoked.map(({ fingerprint, reason }) => ({ fingerprint, reason })),
+        ...defined({ share }),
       })
     },
   )

@@ -103,7 +103,12 @@ function rotateRoutes(api: ApiServer, { guard, serviceAccounts, shares, trail }:
   async function rotate(request: FastifyRequest, wanted: RotateBotBody): Promise<RotateBotAnswer> {
     const { profile, name, owner_profile, old_key_lives_s, expires_in_s } = wanted
     const share = shares.of(profile)
-    if (share !== undefined) throw sharedKey(profile, share)
+    if (share !== undefined) {
+      requireItsPace(wanted, share)
+      const { document } = await shares.rotate(share)
+      trail.done(request, guard.callerOf(request), 'share_rotated', { profile })
+      return { profile, service_account: document?.serviceAccount.name ?? name, share }
+    }
     const { key, oldKeyExpiresAt } = await serviceAccounts.rotate({
       profile,
       name,
@@ -146,14 +151,17 @@ function rotateRoutes(api: ApiServer, { guard, serviceAccounts, shares, trail }:
   )
 }
 
-/** The other machines of the share would take it for a stranger's. */
-function sharedKey(profile: string, share: string): BrokerError {
-  return new BrokerError(
-    'share_rotation_refused',
-    `profile ${shownName(profile)} has the key of share ${shownName(share)}`,
-    {
-      hint: `prefect-auth share rotate ${share} --now`,
-    },
+/** How long its keys live, and the overlap, are agreed for all machines of a share. */
+function requireItsPace(
+  { owner_profile, old_key_lives_s, expires_in_s }: RotateBotBody,
+  share: string,
+): void {
+  const isOwn = [owner_profile, old_key_lives_s, expires_in_s].some((one) => one !== undefined)
+  if (!isOwn) return
+  throw new BrokerError(
+    'share_pace_invalid',
+    `share ${shownName(share)} has a rotator, an overlap and a lifetime of its own`,
+    { hint: `prefect-auth share rotate ${share} --now` },
   )
 }
 

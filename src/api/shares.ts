@@ -1,5 +1,6 @@
 /** Shared keys: how each share stands, and what a person does with it. */
 
+import type { BrokerError } from '../base/errors.js'
 import type { ApiServer } from '../http/schema.js'
 import { leastOverlapMs } from '../share/pace.js'
 import { dueAt } from '../share/plan.js'
@@ -122,21 +123,33 @@ function renderShare({
   standing,
   trouble,
   document,
+  rotator,
 }: ShareFacts): ShareView {
   return {
     ...{ name, where, standing, profiles: [...(record?.profiles ?? [])] },
     ...defined({
       rotate_with: rotateWith,
       machine: record?.machine,
+      unpublished: unpublishedOf(record, document),
       held_number: record?.held?.n,
-      trouble: trouble && {
-        code: trouble.code,
-        message: trouble.message,
-        ...defined({ hint: trouble.hint }),
-      },
+      trouble: trouble && renderTrouble(trouble),
+      rotator:
+        rotator &&
+        defined({ role: rotator.role, problem: rotator.problem && renderTrouble(rotator.problem) }),
       document: document && renderDocument(document, rotateWith === undefined ? undefined : record?.machine),
     }),
   }
+}
+
+function renderTrouble({ code, message, hint }: BrokerError): NonNullable<ShareView['trouble']> {
+  return { code, message, ...defined({ hint }) }
+}
+
+/** Absent: none. */
+function unpublishedOf(record: ShareFacts['record'], document: ShareFacts['document']): number | undefined {
+  const createdAt = document?.current.createdAt ?? 0
+  const count = record?.kept.filter((key) => key.createdAt > createdAt).length ?? 0
+  return count === 0 ? undefined : count
 }
 
 /** `machine`: this one, if it may rotate. */

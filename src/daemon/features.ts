@@ -57,9 +57,20 @@ export function createFeatures(parts: BrokerParts, core: Core) {
   })
 
   const shared = { store, keeper, credentials, events }
+  const shares = createShares({
+    settings: parts.shares?.settings ?? {},
+    openStore: (one) => {
+      if (parts.shares === undefined) throw new Error('no store can be opened')
+      return parts.shares.openStore(one)
+    },
+    hostname: parts.hostname,
+    ...{ keeper, changes, cloud, credentials, vault, events, times, clock, random, newId },
+    log: log.child({ part: 'share' }),
+  })
   const profiles = createProfileAdmin({
     ...shared,
     ...{ cloud, changes, rotator, defaults, newId, settle, now },
+    leaveShare: (share, profile) => shares.leave(share, profile),
   })
   const minder = createProfileMinder({
     ...shared,
@@ -104,16 +115,6 @@ export function createFeatures(parts: BrokerParts, core: Core) {
     ...{ credentials, events, audit, clock },
     profilesFile: () => store.reading().path,
     log: log.child({ part: 'files' }),
-  })
-  const shares = createShares({
-    settings: parts.shares?.settings ?? {},
-    openStore: (one) => {
-      if (parts.shares === undefined) throw new Error('no store can be opened')
-      return parts.shares.openStore(one)
-    },
-    hostname: parts.hostname,
-    ...{ keeper, changes, cloud, credentials, vault, events, times, clock, random, newId },
-    log: log.child({ part: 'share' }),
   })
   const idle = createIdleExit({
     afterMs: settings.idle_exit,

@@ -14,7 +14,7 @@ import {
   withNote,
   withProfile,
 } from './ledger.js'
-import { withRenamedShares } from './shared.js'
+import { withoutTie, withRenamedShares } from './shared.js'
 import { bequeathed, withUser } from './sharing.js'
 
 /** Applies what the entry names, as far as nothing newer has taken its place. */
@@ -33,6 +33,7 @@ export function decide(ledger: Ledger, { outcome, tables }: ChangeEntry, now: nu
   if (reach !== undefined) next = withNote(next, [reach.profile, { workspaces: reach.workspaces }])
   if (auth !== undefined) next = withAuthItem(next, auth.profile, auth.item)
   if (forget === undefined) return next
+  next = withoutTie(next, forget.profile)
   next = bequeathed(next, forget.profile, forget.heirs ?? {}, now)
   const found = tables.find(({ profile }) => profile === forget.profile)?.item
   const { currentItem, authItem } = profileRecord(next, forget.profile)

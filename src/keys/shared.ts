@@ -1,6 +1,9 @@
 /** Shared keys: what this machine must not forget of each share that it takes part in. Pure. */
 
+import { BrokerError } from '../base/errors.js'
+import { shownName } from '../profiles/bundled.js'
 import { defined } from '../std/defined.js'
+import { quoteWord } from '../std/text.js'
 
 /** A key of the fleet in our vault. Times in epoch ms by Prefect's clock. */
 export interface SharedKey {
@@ -48,6 +51,60 @@ export function withShare<T extends WithShares>(ledger: T, name: string, record:
 /** The share that the profile is served the key of. */
 export function shareOf({ shares = {} }: WithShares, profile: string): string | undefined {
   return Object.entries(shares).find(([, { profiles }]) => profiles.includes(profile))?.[0]
+}
+
+/** The share that a stored key is of: it is stored for the share itself, or for a profile that uses it. */
+export function sharedBy(
+  ledger: WithShares,
+  { profile, origin }: { readonly profile: string; readonly origin: string },
+): string | undefined {
+  if (origin !== 'service_account') return undefined
+  return (
+    shareOf(ledger, profile) ?? Object.keys(ledger.shares ?? {}).find((name) => holderOf(name) === profile)
+  )
+}
+
+/** The share whose record names this item. */
+export function shareKeeping({ shares = {} }: WithShares, item: string): string | undefined {
+  return Object.entries(shares).find(([, { held, kept }]) =>
+    [...kept, held ?? []].flat().some((key) => key.item === item),
+  )?.[0]
+}
+
+/** Another key of its own would be replaced by the next shared one. Throws `profile_in_use`. */
+export function requireUnshared(ledger: WithShares, profile: string): void {
+  const share = shareOf(ledger, profile)
+  if (share === undefined) return
+  throw new BrokerError('profile_in_use', `profile ${shownName(profile)} has the key of share ${share}`, {
+    hint: `prefect-auth share leave ${share} --profile ${quoteWord(profile)}      (or another profile)`,
+  })
+}
+
+/** The share whose key a service account has: whoever rotates or deletes it does so for every machine. */
+export function shareBoundTo(
+  { shares = {} }: WithShares,
+  account: { readonly apiUrl: string; readonly id: string },
+): string | undefined {
+  return Object.entries(shares).find(
+    ([, { bound }]) => bound?.apiUrl === account.apiUrl && bound.serviceAccountId === account.id,
+  )?.[0]
+}
+
+/** The profile leaves its share. Without a profile nothing is held; a key that is not published yet is still kept. */
+export function withoutTie<T extends WithShares>(ledger: T, profile: string): T {
+  const name = shareOf(ledger, profile)
+  const record = name === undefined ? undefined : shareRecord(ledger, name)
+  if (name === undefined || record === undefined) return ledger
+  const profiles = record.profiles.filter((one) => one !== profile)
+  const { held, bound, ...rest } = record
+  const isOver = profiles.length === 0
+  const isNeeded = !isOver || rest.kept.length > 0
+  return withShare(ledger, name, {
+    ...rest,
+    profiles,
+    ...defined(isOver ? {} : { held }),
+    ...defined(isNeeded ? { bound } : {}),
+  })
 }
 
 /** What was tied under the old name is tied under the new one. */

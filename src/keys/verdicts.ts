@@ -134,6 +134,7 @@ export function createVerdicts({
         ask(target, () => cloud.deleteServiceAccount(target, ...more)),
       workspaceRole: (target, ...more) => ask(target, () => cloud.workspaceRole(target, ...more)),
       shareWorkspace: (target, ...more) => ask(target, () => cloud.shareWorkspace(target, ...more)),
+      memberRole: (target, ...more) => ask(target, () => cloud.memberRole(target, ...more)),
       accounts: (target) => ask(target, () => cloud.accounts(target)),
       createWorkspace: (target, ...more) => ask(target, () => cloud.createWorkspace(target, ...more)),
       close: () => cloud.close(),

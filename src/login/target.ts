@@ -2,6 +2,7 @@
 
 import { BrokerError } from '../base/errors.js'
 import type { KeyKeeper } from '../keys/keeper.js'
+import { requireUnshared } from '../keys/shared.js'
 import { inferCloudUiUrl } from '../prefect/api-url.js'
 import type { CloudDefaults, Owner } from '../prefect/cloud.js'
 import {
@@ -31,8 +32,8 @@ export interface LoginTarget {
 
 /**
  * The active profile if none is requested; if that is one of Prefect's bundled ones, `cloud`, which then becomes active. A
- * name that does not exist yet is a new profile. Rejects with `profile_not_cloud`, `profile_name_invalid`,
- * `profiles_file_invalid` or `profiles_file_unreadable`.
+ * name that does not exist yet is a new profile. Rejects with `profile_not_cloud`, `profile_name_invalid`, `profile_in_use` (it
+ * has a shared key), `profiles_file_invalid` or `profiles_file_unreadable`.
  */
 export async function findLoginTarget(
   {
@@ -50,6 +51,7 @@ export async function findLoginTarget(
   const name = requested ?? (isReplacing ? CLOUD_PROFILE : active)
   const isKnown = file.profiles.has(name) || isBundledProfileName(name)
   if (!isKnown) requireNewProfileName(name)
+  requireUnshared(keeper.ledger(), name)
   const resolved = isKnown ? resolveProfile({ file, defaults, requested: name }) : undefined
   if (resolved?.kind === 'server') throw notCloud(resolved)
   // `default` in the file is where users of Prefect 2 have all their settings.

@@ -5,6 +5,7 @@ import type { AccountApi } from './account.js'
 import {
   accountsAnswer,
   anyListAnswer,
+  membersAnswer,
   newServiceAccountAnswer,
   newWorkspaceAnswer,
   rolesAnswer,
@@ -60,6 +61,12 @@ export function createAccountCalls(caller: Pick<CloudCaller, 'call'>): AccountAp
       const path = `${account(accountId)}/workspaces/${pathSegment(workspaceId)}/bot_access/`
       const access = [{ workspace_role_id: roleId, bot_id: serviceAccountId }]
       read(anyListAnswer, await post(target, path, 'share the workspace with a service account', access))
+    },
+    async memberRole(target, accountId, { userId, email }) {
+      const path = `${account(accountId)}/account_memberships/filter`
+      const filter = email === undefined ? {} : { account_memberships: { email: { any_: [email] } } }
+      const members = read(membersAnswer, await post(target, path, 'find a member of the account', filter))
+      return members.find((member) => member.userId === userId)?.role
     },
     async accounts(target) {
       const call = { method: 'GET', path: '/me/accounts', purpose: 'list the accounts' } as const

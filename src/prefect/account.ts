@@ -29,7 +29,7 @@ export interface WorkspaceIn {
 /**
  * Rejects as `CloudApi` does. Members may look; to create, rotate and delete takes the account role Admin or Owner, else
  * `prefect_forbidden` (PrefectHQ/prefect docs/v3/how-to-guides/cloud/manage-users/manage-roles.mdx). Paths and bodies: the
- * Terraform provider's internal/client/{service_accounts,workspaces,workspace_access,workspace_roles}.go.
+ * Terraform provider's internal/client/{service_accounts,account_memberships,workspaces,workspace_access,workspace_roles}.go.
  */
 export interface AccountApi {
   /** `POST …/bots/filter`: those with this name, or all. */
@@ -61,6 +61,12 @@ export interface AccountApi {
     workspace: WorkspaceIn,
     access: { readonly serviceAccountId: string; readonly roleId: string },
   ): Promise<void>
+  /** `POST …/account_memberships/filter`: the name of the user's role in the account; `undefined`: Prefect lists no such member. */
+  memberRole(
+    target: CloudTarget,
+    accountId: string,
+    user: { readonly userId: string; readonly email?: string },
+  ): Promise<string | undefined>
   /** `GET /me/accounts`. */
   accounts(target: CloudTarget): Promise<readonly Account[]>
   /** `POST …/workspaces/`. Returns its id. */

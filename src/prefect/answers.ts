@@ -93,6 +93,12 @@ export const rotatedKeyAnswer = z.object({ api_key: mintedKeyAnswer }).transform
 
 export const rolesAnswer = z.array(z.object({ id, name: label }))
 
+export const membersAnswer = z.array(
+  z
+    .object({ user_id: id, account_role_name: optionalLabel })
+    .transform(({ user_id: userId, account_role_name: role }) => ({ userId, ...defined({ role }) })),
+)
+
 export const accountsAnswer = z.array(
   z
     .object({ account_id: urlId, account_handle: label })

@@ -1,7 +1,8 @@
 /** The key that is served for a profile, with its renewal plan; and when something is due next. */
 
 import type { KeyKeeper } from '../keys/keeper.js'
-import type { KeyRecord, LastRenewal, ProfileRecord } from '../keys/ledger.js'
+import { type KeyRecord, type LastRenewal, type Ledger, profileRecord } from '../keys/ledger.js'
+import { shareOf } from '../keys/shared.js'
 import type { Owner } from '../prefect/cloud.js'
 import type { ServerTimes } from '../prefect/server-time.js'
 import type { Credentials } from '../serve/credentials.js'
@@ -40,9 +41,8 @@ export function findHeldKey({ keeper, credentials }: Holders, profile: string): 
   const state = credentials.listed(profile)
   if (state?.resolved.kind !== 'cloud' || state.keySource !== 'vault') return undefined
   if (state.resolved.cloudApiUrl !== record.cloudApiUrl) return undefined
-  const known = keeper.profile(profile)
-  const { owner, lastRenewal: last } = known
-  return { record, key, ...defined({ owner, last }), plan: planFor(record, known) }
+  const { owner, lastRenewal: last } = keeper.profile(profile)
+  return { record, key, ...defined({ owner, last }), plan: planFor(keeper.ledger(), profile, record) }
 }
 
 /**
@@ -58,13 +58,11 @@ export function renewerOf(holders: Holders, profile: string): string {
   return ordered.find((name) => findHeldKey(holders, name) !== undefined) ?? profile
 }
 
-/** The plan for any key that we hold, served or not, of the profile that `known` is about. */
-export function planFor(record: KeyRecord, { owner, lastRenewal }: ProfileRecord): RenewalPlan {
-  return planRenewal({
-    record,
-    jitter: jitterOf(record.item),
-    ...defined({ owner, last: lastRenewal }),
-  })
+/** The plan for any key that we hold, served or not, as a key of this profile. */
+export function planFor(ledger: Ledger, profile: string, record: KeyRecord): RenewalPlan {
+  const { owner, lastRenewal: last } = profileRecord(ledger, profile)
+  const share = shareOf(ledger, profile)
+  return planRenewal({ record, jitter: jitterOf(record.item), ...defined({ owner, last, share }) })
 }
 
 /** `now`: epoch ms, corrected by Prefect's. */
@@ -73,12 +71,9 @@ export function isDue(plan: RenewalPlan | undefined, now: number): boolean {
 }
 
 /** When the key under this item will be renewed, epoch ms; undefined if it will not. */
-export function renewalMoment(
-  keeper: Pick<KeyKeeper, 'ledger' | 'profile'>,
-  item: string,
-): number | undefined {
+export function renewalMoment(keeper: Pick<KeyKeeper, 'ledger'>, item: string): number | undefined {
   const record = keeper.ledger().keys[item]
-  const plan = record === undefined ? undefined : planFor(record, keeper.profile(record.profile))
+  const plan = record === undefined ? undefined : planFor(keeper.ledger(), record.profile, record)
   return plan?.kind === 'renew' ? plan.at : undefined
 }
 

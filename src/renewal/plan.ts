@@ -18,6 +18,8 @@ interface RenewalInputs {
   readonly jitter: number
   /** How the last attempt for this profile ended. */
   readonly last?: LastRenewal
+  /** The share whose machines rotate it. */
+  readonly share?: string
 }
 
 /** Codes of `last` that mean: Prefect does not let this key mint another, and asking again soon is pointless. */
@@ -28,9 +30,9 @@ const REFUSALS: readonly string[] = ['key_minting_refused', 'prefect_forbidden',
  * that was never exchanged: at once; one whose exchange Prefect refused: after 2/3 of its assumed life. After a renewal at
  * least 1/20 of what the key had left passes: a key that is due when it is minted must not be replaced endlessly.
  */
-export function planRenewal({ record, owner, jitter, last }: RenewalInputs): RenewalPlan {
+export function planRenewal({ record, owner, jitter, last, share }: RenewalInputs): RenewalPlan {
   const { issuedAt, expiresAt } = record
-  const obstacle = findObstacle(record, owner)
+  const obstacle = findObstacle(record, owner, share)
   if (obstacle !== undefined) return obstacle
   if (expiresAt === undefined) return { kind: 'not_needed', why: 'the key does not expire' }
   const life = Math.max(0, expiresAt - issuedAt)
@@ -50,9 +52,18 @@ function wasRefused({ issuedAt }: KeyRecord, last: LastRenewal | undefined): boo
   return last !== undefined && last.at >= issuedAt && REFUSALS.includes(last.code ?? '')
 }
 
-function findObstacle(record: KeyRecord, owner: Owner | undefined): RenewalPlan | undefined {
+function findObstacle(
+  record: KeyRecord,
+  owner: Owner | undefined,
+  share: string | undefined,
+): RenewalPlan | undefined {
   const { origin, profile, rejectedAt } = record
   const login = loginCommand(profile)
+  if (share !== undefined)
+    return impossible(
+      `it is the key of share ${share}, which its machines rotate`,
+      'prefect-auth share status',
+    )
   if (rejectedAt !== undefined) return impossible('Prefect no longer accepts the key', login)
   switch (origin) {
     case 'minted':

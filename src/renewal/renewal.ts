@@ -121,7 +121,7 @@ function createRenewalAdmin({
       const served = credentials.serve(name)
       const { profile } = served
       const record = requireOurs(keeper, served)
-      const plan = planFor(record, keeper.profile(profile))
+      const plan = planFor(keeper.ledger(), profile, record)
       // On request, a key of unknown expiry is replaced like any other.
       const isHopeless = plan.kind === 'not_renewable' && (ifDue || record.origin === 'service_account')
       if (isHopeless) {

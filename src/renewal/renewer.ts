@@ -208,7 +208,7 @@ export function createKeyRenewer({
       try {
         const outcome = await attempt(profile, current, { isForced: false })
         if (outcome.kind === 'renewed' && outcome.record !== undefined) {
-          return glanceAt(planFor(outcome.record, keeper.profile(profile)), outcome.record)
+          return glanceAt(planFor(keeper.ledger(), profile, outcome.record), outcome.record)
         }
         current = outcome.kind === 'not_due' ? outcome.current : find(profile)
       } catch (error) {

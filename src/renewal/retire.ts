@@ -1,9 +1,13 @@
-/** Deletes replaced keys at Prefect: at once if never handed out, else after `renewal.retire_after`. */
+/**
+ * Deletes replaced keys at Prefect: at once if never handed out, else after `renewal.retire_after`. Of a replaced key that other
+ * machines share, only the copy in our vault is forgotten.
+ */
 
 import type { Events } from '../base/events.js'
 import { type Disposal, targetOf } from '../keys/disposal.js'
 import type { KeyKeeper } from '../keys/keeper.js'
 import type { KeyRecord } from '../keys/ledger.js'
+import { sharedBy, shareKeeping } from '../keys/shared.js'
 import type { Turns } from '../keys/turns.js'
 import type { ServerTimes } from '../prefect/server-time.js'
 import { DAY_MS } from '../std/clock.js'
@@ -36,8 +40,14 @@ export function createKeyRetirer({
   /** `renewal.retire_after`; absent: never. */
   readonly retireAfterMs?: number
 }): KeyRetirer {
-  function isDue({ retiredAt, cloudId, userId, handedOut, cloudApiUrl }: KeyRecord): boolean {
-    if (retiredAt === undefined || cloudId === undefined || userId === undefined) return false
+  const shareOfKey = (record: KeyRecord) => sharedBy(keeper.ledger(), record)
+
+  function isDue(record: KeyRecord): boolean {
+    const { retiredAt, cloudId, userId, handedOut, cloudApiUrl } = record
+    const isShared = shareOfKey(record) !== undefined
+    if (retiredAt === undefined || cloudId === undefined) return false
+    if (isShared ? shareKeeping(keeper.ledger(), record.item) !== undefined : userId === undefined)
+      return false
     if (!handedOut) return true
     const { isFresh, clock } = times.of(cloudApiUrl)
     return retireAfterMs !== undefined && isFresh() && clock.now() >= retiredAt + retireAfterMs
@@ -49,6 +59,12 @@ export function createKeyRetirer({
     const current = keeper.current(profile)
     // The old key may be the one that still works.
     if (current?.rejectedAt !== undefined || current?.doubt !== undefined) return
+    const share = shareOfKey(old)
+    if (share !== undefined) {
+      await keeper.forget(item)
+      log.info({ profile, fingerprint, share }, 'replaced shared key forgotten')
+      return
+    }
     if (keeper.profile(profile).owner?.id !== old.userId) return
     const outcome = await disposal.delete(old, targetOf(keeper, current))
     if (outcome !== 'deleted' && outcome !== 'already_gone') return

@@ -2,8 +2,10 @@
 
 import { BrokerError } from '../base/errors.js'
 import { type BotEntry, writeEntry } from '../keys/journal.js'
+import type { KeyKeeper } from '../keys/keeper.js'
 import { type KeyFacts, type KeyRecord, keyFacts } from '../keys/ledger.js'
 import { tooLong } from '../keys/rotate.js'
+import { shareBoundTo } from '../keys/shared.js'
 import { type AccountPage, roleNeeded, type ServiceAccount } from '../prefect/account.js'
 import type { CloudTarget, MintedKey } from '../prefect/cloud.js'
 import { livesTooLong } from '../prefect/server-time.js'
@@ -134,6 +136,7 @@ async function plan(
     throw roleNeeded(error, page)
   })
   if (account === undefined) throw noServiceAccount(wanted.name)
+  requireUnshared(keeper, owner.cloudApiUrl, account)
   const id = newId()
   // Looked up again: it may have changed while Prefect was asked.
   const oldItem = keeper.current(wanted.profile)?.item
@@ -160,6 +163,21 @@ export function noServiceAccount(name: string): BrokerError {
     {
       hint: 'prefect-auth service-account ls',
     },
+  )
+}
+
+/** The machines of a share would take the new key for a stranger's. */
+function requireUnshared(
+  keeper: Pick<KeyKeeper, 'ledger'>,
+  apiUrl: string,
+  { id, name }: ServiceAccount,
+): void {
+  const share = shareBoundTo(keeper.ledger(), { apiUrl, id })
+  if (share === undefined) return
+  throw new BrokerError(
+    'share_rotation_refused',
+    `service account ${shownName(name)} is the one of share ${share}, whose machines rotate its key`,
+    { hint: `prefect-auth share rotate ${share} --now` },
   )
 }
 

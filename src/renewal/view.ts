@@ -40,7 +40,7 @@ export function viewRenewal(
   if (record === undefined) return undefined
   const known = profileRecord(ledger, profile)
   const last = defined({ last: known.lastRenewal })
-  const plan = planFor(record, known)
+  const plan = planFor(ledger, profile, record)
   const trouble = findTrouble({ record, plan, ...last }, now)
   const oldKeys = own.filter(({ item }) => item !== record.item).flatMap((key) => oldKey(key, now))
   return { plan, ...last, ...defined({ trouble }), oldKeys }

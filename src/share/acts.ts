@@ -12,6 +12,7 @@ import { formatDuration } from '../std/time.js'
 import type { ShareContext, ShareStanding } from './context.js'
 import { type ShareDocument, writeDocument } from './document.js'
 import { leastLifeMs, leastOverlapMs, type Pace } from './pace.js'
+import { examineRotator } from './rotator.js'
 import { keepMinted, promoteFor, rotatorKey, textOf } from './steps.js'
 
 export interface NewShare extends Partial<Pace> {
@@ -66,6 +67,8 @@ export async function initShare(
     })
   }
   const owner = rotatorKey(context, apiUrl)
+  const { problem } = (await examineRotator(context, { apiUrl, accountId })) ?? {}
+  if (problem !== undefined) throw problem
   const [account] = await cloud.serviceAccounts(owner, accountId, serviceAccount)
   if (account === undefined) throw noServiceAccount(serviceAccount)
   const first = await firstKey(context, { owner, account, accountId, pace })

@@ -16,6 +16,7 @@ import type { Secret } from '../std/secret.js'
 import type { Vault } from '../vault/vault.js'
 import type { ShareDocument } from './document.js'
 import type { Standing } from './plan.js'
+import type { RotatorFinding } from './rotator.js'
 import type { ShareStore } from './store.js'
 
 export interface ShareParts {
@@ -39,6 +40,8 @@ export interface ShareStanding {
   readonly trouble?: BrokerError
   /** As the store had it last. */
   readonly document?: ShareDocument
+  /** Whether this machine's key may rotate; absent: it only reads, or nothing is known yet. */
+  readonly rotator?: RotatorFinding
 }
 
 /** What a step may use. */

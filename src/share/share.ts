@@ -10,6 +10,7 @@ import { backoffMs } from '../std/time.js'
 import type { ShareContext, ShareParts, ShareStanding } from './context.js'
 import { JITTER } from './pace.js'
 import { plan, type Standing, type Step } from './plan.js'
+import { createRotatorWatch } from './rotator.js'
 import { perform } from './steps.js'
 import { type Heard, heard, newView, type View } from './view.js'
 
@@ -57,6 +58,7 @@ export function createShare(
       return clock.monotonic() + policy.firstMs / 2 + backoffMs(failures, policy, random)
     },
   }
+  const watch = createRotatorWatch(context)
   const { machine, held, kept, intents } = record()
   const mayRotate = settings.rotateWith !== undefined
   let strays = strayKeys(keeper.ledger(), name)
@@ -82,6 +84,8 @@ export function createShare(
 
   async function pass(): Promise<ShareStanding> {
     await noteStrays()
+    const { held: served, kept: unpublished } = record()
+    tell({ kind: 'durable', kept: unpublished, ...defined({ held: served }) })
     tell({ kind: 'pass', now: clock.monotonic(), nonce: newId(), isHeldRefused: isHeldRefused() })
     let trouble: BrokerError | undefined
     for (let steps = 0; steps < MAX_STEPS && !isClosed; steps += 1) {
@@ -98,28 +102,32 @@ export function createShare(
   function note(step: Step, trouble: BrokerError | undefined): void {
     if (trouble !== undefined)
       log.warn({ share: name, step: step.do, error: trouble }, 'share step failed; will retry')
+    if (step.do === 'mint') watch.rotated(trouble)
     if (trouble === undefined && step.do === 'mint') failures = 0
     if (trouble !== undefined || step.do !== 'write') return
     log.info({ share: name, why: step.why, n: step.document.n }, 'share document written')
     if (step.why === 'publish') events.emit('share.rotated', { facts: { share: name, n: step.document.n } })
   }
 
-  function settle(standing: Standing, trouble: BrokerError | undefined): ShareStanding {
+  async function settle(standing: Standing, trouble: BrokerError | undefined): Promise<ShareStanding> {
     const { document } = view.seen ?? {}
+    if (document !== undefined && mayRotate) await watch.look(document)
     const before = last
-    last = { standing, ...defined({ trouble, document }) }
+    last = { standing, ...defined({ trouble, document, rotator: watch.finding(document) }) }
     const isStrange = standing === 'foreign' || standing === 'second_owner'
     if (isStrange && before.standing !== standing) {
       const hint = `prefect-auth share adopt ${name}, or: prefect-auth share rotate ${name} --now`
       events.emit('share.foreign', { facts: { share: name, standing, hint } })
       log.warn({ share: name, standing, hint }, 'somebody else rotated the shared key')
     }
-    if (trouble !== undefined && before.trouble?.message !== trouble.message) {
-      events.emit('share.trouble', {
-        facts: { share: name, message: trouble.message, hint: trouble.hint ?? '' },
-      })
-    }
+    tellTrouble(before.trouble, trouble)
+    tellTrouble(before.rotator?.problem, last.rotator?.problem)
     return last
+  }
+
+  function tellTrouble(before: BrokerError | undefined, now: BrokerError | undefined): void {
+    if (now === undefined || before?.message === now.message) return
+    events.emit('share.trouble', { facts: { share: name, message: now.message, hint: now.hint ?? '' } })
   }
 
   function schedule(): void {
@@ -146,6 +154,7 @@ export function createShare(
   const stopListening = events.onEvent(({ type, profile = '' }) => {
     const isRefusal = type === 'key.doubted' || type === 'key.rejected'
     if (isRefusal && record().profiles.includes(profile)) void look()
+    if (profile === settings.rotateWith && type.startsWith('key.') && type !== 'key.accepted') watch.changed()
   })
 
   return {

@@ -2,7 +2,8 @@
 
 import { BrokerError } from '../base/errors.js'
 import type { Shares as ShareSettingsByName } from '../config/shares.js'
-import { type ShareRecord, shareOf, shareRecord, withShare } from '../keys/shared.js'
+import { keysOf } from '../keys/ledger.js'
+import { type ShareRecord, shareOf, shareRecord, withoutTie, withShare } from '../keys/shared.js'
 import { shownName } from '../profiles/bundled.js'
 import { defined } from '../std/defined.js'
 import type { Secret } from '../std/secret.js'
@@ -35,8 +36,8 @@ export interface ShareAdmin {
   rotate(name: string): Promise<ShareFacts>
   /** A key that a person has made at Prefect becomes the fleet's. */
   adopt(name: string, key: Secret): Promise<ShareFacts>
-  /** The profile has no key afterwards; the fleet's lives on. */
-  leave(name: string, profile: string): Promise<void>
+  /** The profile has no shared key afterwards; the fleet's lives on. Returns the fingerprints of what was forgotten here. */
+  leave(name: string, profile: string): Promise<readonly string[]>
 }
 
 export interface Shares extends ShareAdmin {
@@ -118,21 +119,19 @@ export function createShares(parts: SharesParts): Shares {
       const share = await shareNamed(name)
       if (share.context.record().profiles.includes(profile)) return facts(name)
       const isFirst = share.context.record().held === undefined
-      if (isFirst) await tie(share, (profiles) => [...profiles, profile])
+      await tie(share, (profiles) => [...profiles, profile])
       const { document, trouble } = await share.look()
       try {
         if (trouble !== undefined && (isFirst || document === undefined)) throw trouble
         const { cloudApiUrl } = credentials.state(profile).resolved
         if (document !== undefined && document.apiUrl !== cloudApiUrl)
           throw otherHost(profile, document.apiUrl)
-        if (!isFirst) {
-          await giveKey(share.context, profile)
-          await tie(share, (profiles) => [...profiles, profile])
-        } else if (share.context.record().held === undefined) {
+        if (!isFirst) await giveKey(share.context, profile)
+        else if (share.context.record().held === undefined) {
           throw new BrokerError('key_rejected', 'Prefect does not accept the shared key')
         }
       } catch (error) {
-        await tie(share, (profiles) => profiles.filter((one) => one !== profile))
+        await keeper.apply((ledger) => withoutTie(ledger, profile))
         throw error
       }
       return facts(name)
@@ -158,23 +157,25 @@ export function createShares(parts: SharesParts): Shares {
           `profile ${shownName(profile)} does not use share ${shownName(name)}`,
         )
       }
+      let gone: readonly string[] = []
       await changes.run([profile], async () => {
-        const item = keeper.current(profile)?.item
-        if (item === undefined) return { act: 'leave_share' }
-        return { act: 'leave_share', outcome: { forget: { profile, items: [item], heirs: {} } } }
+        const records = keysOf(keeper.ledger(), profile).filter(({ origin }) => origin === 'service_account')
+        gone = records.map(({ fingerprint }) => fingerprint)
+        const items = records.map(({ item }) => item)
+        return { act: 'leave_share', outcome: { forget: { profile, items, heirs: {} } } }
       })
       await keeper.apply((ledger) => {
         const record = shareRecord(ledger, name)
         if (record === undefined) return ledger
-        const profiles = record.profiles.filter((one) => one !== profile)
-        const { held, bound: _, ...rest } = record
+        const kept = record.kept.filter(({ item }) => ledger.keys[item] !== undefined)
         // A key that is not published yet is published by this machine, also without a profile.
-        const left = profiles.length > 0 ? { ...record, profiles } : { ...rest, profiles }
-        return withShare(ledger, name, profiles.length > 0 || rest.kept.length > 0 ? left : undefined)
+        const isNeeded = record.profiles.length > 0 || kept.length > 0
+        return withShare(ledger, name, isNeeded ? { ...record, kept } : undefined)
       })
-      if (known(name) !== undefined) return
+      if (known(name) !== undefined) return gone
       await open.get(name)?.close()
       open.delete(name)
+      return gone
     },
     start() {
       for (const name of Object.keys(settings)) {

@@ -2,7 +2,7 @@
 
 import { BrokerError, isBrokerError } from '../base/errors.js'
 import { CERTAINLY_NOT_MINTED } from '../keys/rotate.js'
-import { holderOf, type SharedKey } from '../keys/shared.js'
+import { holderOf, type SharedKey, shareOf } from '../keys/shared.js'
 import { type CloudTarget, type MintedKey, verifyKey } from '../prefect/cloud.js'
 import { target } from '../serve/credentials.js'
 import { MINUTE_MS } from '../std/clock.js'
@@ -151,9 +151,9 @@ async function take(
   return [{ kind: 'taken', key: step.key }]
 }
 
-/** One change: the key is in the vault before the profile is served it. */
+/** One change: the key is in the vault before the profile is served it. Nothing happens if the profile has left the share. */
 export async function promoteFor(
-  { changes, newId, times }: ShareContext,
+  { changes, newId, times, keeper, name: share }: ShareContext,
   profile: string,
   given: {
     readonly key: Secret
@@ -170,7 +170,10 @@ export async function promoteFor(
   const about = { item: `key-${newId()}`, profile, cloudApiUrl, origin, cloudId, name, issuedAt }
   const keys = [{ key, about: { ...about, ...defined({ expiresAt }) } }]
   const promote = { profile, at: times.of(cloudApiUrl).clock.now(), ...found }
-  await changes.run([profile], async () => ({ act: 'share', keys, outcome: { promote } }))
+  await changes.run([profile], async () => {
+    const isTied = shareOf(keeper.ledger(), profile) === share
+    return isTied ? { act: 'share', keys, outcome: { promote } } : { act: 'share' }
+  })
 }
 
 async function drop(

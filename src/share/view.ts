@@ -74,6 +74,8 @@ export type Heard =
   | { readonly kind: 'accepted' | 'refused'; readonly id: string }
   /** Verified, in the vault, and served. */
   | { readonly kind: 'taken'; readonly key: HeldMark }
+  /** As the disk has it: a person's command may have changed it. */
+  | { readonly kind: 'durable'; readonly held?: HeldMark; readonly kept: View['kept'] }
   /** Durable before the claim is sent. */
   | { readonly kind: 'claiming'; readonly intent: Intent; readonly now: number }
   | {
@@ -131,6 +133,10 @@ export function heard(view: View, event: Heard): View {
       }
     case 'taken':
       return { ...view, held: event.key, accepted: including(view.accepted, event.key.id) }
+    case 'durable': {
+      const { held: _, ...rest } = view
+      return { ...rest, kept: event.kept, ...defined({ held: event.held }) }
+    }
     case 'claiming':
       return {
         ...view,

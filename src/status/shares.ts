@@ -50,7 +50,7 @@ async function examineOne(facts: ShareFacts, { examine }: Pick<ShareAdmin, 'exam
 
 /** Pure. */
 export function judgeShare(
-  { name, standing, rotateWith, document }: ShareFacts,
+  { name, standing, rotateWith, document, rotator }: ShareFacts,
   store: StoreFinding,
 ): Finding {
   const problem = (finding: string, remedy: string): Finding => ({
@@ -83,6 +83,10 @@ export function judgeShare(
   if (document !== undefined && document.pace.overlapMs < least) {
     const given = formatDuration(document.pace.overlapMs)
     return problem(`the overlap of ${given} is shorter than the formula allows`, 'check docs/fleet.md')
+  }
+  if (rotator?.problem !== undefined) {
+    const { message, hint = 'prefect-auth share status' } = rotator.problem
+    return warning(`this machine will not rotate, others may: ${message}`, hint)
   }
   if (requiresVersion === false) {
     return warning(

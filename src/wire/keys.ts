@@ -11,6 +11,10 @@ const keyEntry = keyView.partial({ fingerprint: true, origin: true }).extend({
   }),
   handed_out: z.boolean().optional(),
   retired_at: time.optional(),
+  share: z
+    .string()
+    .optional()
+    .meta({ description: 'the share of the profile: other machines have this key, too' }),
 })
 export type KeyEntry = z.infer<typeof keyEntry>
 
@@ -42,7 +46,12 @@ export const deleteKeyQuery = z.strictObject({
     description: 'true: delete it even if it may be a key in use whose id is not known',
   }),
 })
-export const deleteKeyAnswer = z.object({ id: z.string(), outcome: z.enum(['deleted', 'already_gone']) })
+export const deleteKeyAnswer = z.object({
+  id: z.string(),
+  outcome: z.enum(['deleted', 'already_gone', 'forgotten']).meta({
+    description: "forgotten: a service account's, which lives on at Prefect until it expires",
+  }),
+})
 
 const oldKeyView = z.object({
   fingerprint: z.string(),

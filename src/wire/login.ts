@@ -93,5 +93,9 @@ export const logoutAnswer = z.object({
   forgotten: z.array(z.string()).meta({ description: 'fingerprints of the keys removed from this machine' }),
   revoked: z.array(z.string()).meta({ description: 'fingerprints of the keys deleted at Prefect' }),
   not_revoked: z.array(z.object({ fingerprint: z.string(), reason: z.string() })),
+  share: z
+    .string()
+    .optional()
+    .meta({ description: 'the profile used this share: its key was forgotten here only, and works on' }),
 })
 export type LogoutAnswer = z.infer<typeof logoutAnswer>

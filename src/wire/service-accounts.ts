@@ -83,7 +83,10 @@ export type RotateBotBody = z.input<typeof rotateBotBody>
 export const rotateBotAnswer = z.object({
   profile: profileName,
   service_account: z.string(),
-  key: keyView,
-  old_key_expires_at: time,
+  share: z.string().optional().meta({
+    description: 'the profile uses this share: its machines rotate the key as soon as each has the last one',
+  }),
+  key: keyView.optional().meta({ description: 'the new one; absent with share' }),
+  old_key_expires_at: time.optional(),
 })
 export type RotateBotAnswer = z.infer<typeof rotateBotAnswer>

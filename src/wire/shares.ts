@@ -6,20 +6,33 @@ export const shareParams = z.strictObject({ share: z.string().min(1).max(41) })
 
 const seconds = z.number().int().min(1).max(315_360_000)
 
+const trouble = z.object({ code: z.string(), message: z.string(), hint: z.string().optional() })
+
 export const shareView = z.object({
   name: z.string(),
   where: z.string().meta({ description: 'the store and the path' }),
   rotate_with: profileName
     .optional()
     .meta({ description: 'whose key rotates; absent: this machine only reads' }),
+  rotator: z
+    .object({ role: z.string().optional(), problem: trouble.optional() })
+    .optional()
+    .meta({
+      description: 'the role of the owner of that key in the account, and why this machine will not rotate',
+    }),
   profiles: z
     .array(profileName)
     .meta({ description: 'the profiles of this machine that are served the key' }),
   standing: z.string().meta({
     description: 'idle, unread, untold, waiting, astray, stale, foreign, second_owner, unverified, held_back',
   }),
-  trouble: z.object({ code: z.string(), message: z.string(), hint: z.string().optional() }).optional(),
+  trouble: trouble.optional(),
   machine: z.string().optional().meta({ description: "this machine's name among the others" }),
+  unpublished: z
+    .number()
+    .int()
+    .optional()
+    .meta({ description: 'keys that this machine has made and no other has yet' }),
   held_number: z.number().int().optional().meta({ description: 'the number of the key that is served here' }),
   document: z
     .object({

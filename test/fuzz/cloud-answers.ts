@@ -54,6 +54,10 @@ const CALLS: Readonly<Record<string, Call>> = {
     run: (cloud, to) => cloud.serviceAccounts(to, ID, 'bot'),
     ...{ status: 200, good: [{ id: ID, name: 'bot', api_key: KEY }], isPost: true },
   },
+  memberRole: {
+    run: (cloud, to) => cloud.memberRole(to, ID, { userId: TEST_USER_ID, email: 'ada@example.com' }),
+    ...{ status: 200, good: [{ user_id: TEST_USER_ID, account_role_name: 'Admin' }], isPost: true },
+  },
   rotate: {
     run: (cloud, to) => cloud.rotateServiceAccountKey(to, ID, ID, later),
     ...{ status: 200, good: { api_key: { ...KEY, key: MINTED } }, isPost: true },

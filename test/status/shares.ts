@@ -1,4 +1,5 @@
 import t from 'tap'
+import { BrokerError } from '../../src/base/errors.js'
 import type { ShareFacts } from '../../src/share/shares.js'
 import type { StoreFinding } from '../../src/share/store.js'
 import { judgeShare, planShareExamination } from '../../src/status/shares.js'
@@ -23,6 +24,7 @@ const good: StoreFinding = { may: { read: true, write: true }, requiresVersion: 
 
 t.test('doctor names what is wrong with a share', async (t) => {
   const short = { ...facts, document: { ...DOCUMENT, pace: { everyMs: 60_000, overlapMs: 1, lifeMs: 1 } } }
+  const problem = new BrokerError('share_rotation_refused', 'the role is Member')
   const rows: readonly (readonly [string, Partial<ShareFacts>, StoreFinding, string, RegExp])[] = [
     ['in order', {}, good, 'ok', /in order/],
     ['it may not read', {}, { ...good, may: { read: false, write: true } }, 'problem', /read/],
@@ -30,6 +32,13 @@ t.test('doctor names what is wrong with a share', async (t) => {
     ['a stranger', { standing: 'foreign' }, good, 'problem', /somebody else/],
     ['two strangers', { standing: 'second_owner' }, good, 'problem', /twice/],
     ['the overlap', short, good, 'problem', /formula/],
+    [
+      'the rotator',
+      { rotator: { profile: 'admin', role: 'Member', problem } },
+      good,
+      'warning',
+      /will not rotate.*Member/,
+    ],
     ['no versions required', {}, { ...good, requiresVersion: false }, 'warning', /without a version/],
     ['the token ends', {}, { ...good, tokenLifeMs: DAY, isTokenRenewable: false }, 'warning', /1d/],
     ['the token is renewed', {}, { ...good, tokenLifeMs: DAY, isTokenRenewable: true }, 'ok', /in order/],

@@ -70,13 +70,18 @@ export function addKeys(program: Command, start: Start): void {
           ...defined({ profile }),
           ...(options.yes === true ? { sure: 'true' as const } : {}),
         })
-        const gone = answer.outcome === 'deleted' ? 'deleted' : 'was already deleted'
-        session.answer(answer, () => `Key ${printable(answer.id)} ${gone}`)
+        session.answer(answer, () => `Key ${printable(answer.id)} ${GONE[answer.outcome]}`)
       }),
     )
   addPrune(keys, start)
   addRotate(keys.command('rotate-service-account <name>', { hidden: true }), start)
 }
+
+const GONE = {
+  deleted: 'deleted',
+  already_gone: 'was already deleted',
+  forgotten: "forgotten here; it is a service account's, and works at Prefect until it expires",
+} as const
 
 async function createKey(session: Session, name: string, wanted: Lifetime): Promise<void> {
   const { profile, client, terminal } = session
@@ -103,7 +108,7 @@ function describeKeys(
       key.fingerprint ?? '',
       expiryOf(key),
       lastOf(given.get(key.fingerprint ?? '')),
-      key.origin?.replace('_', ' ') ?? '',
+      key.share === undefined ? (key.origin?.replace('_', ' ') ?? '') : `share ${key.share}`,
       key.id ?? '',
       key.name ?? '',
     ]),

@@ -33,13 +33,15 @@ export function addAdopt(program: Command, start: Start): void {
 }
 
 function describeLogout(
-  { profile, forgotten, revoked, not_revoked }: LogoutAnswer,
+  { profile, forgotten, revoked, not_revoked, share }: LogoutAnswer,
   isRevoking: boolean,
 ): string {
   const lines = [`Logged out of profile ${printable(profile)}`]
   if (forgotten.length > 0) lines.push(`  forgotten here: ${printable(forgotten.join(', '))}`)
   if (forgotten.length === 0) lines[0] = `Profile ${printable(profile)} had no key`
   if (revoked.length > 0) lines.push(`  deleted at Prefect: ${printable(revoked.join(', '))}`)
+  if (share !== undefined)
+    lines.push(`  at Prefect the key of share ${printable(share)} works on: other machines use it`)
   for (const { fingerprint, reason } of isRevoking ? not_revoked : []) {
     lines.push(`  not deleted at Prefect: ${printable(fingerprint)}: ${printable(reason)}`)
   }

@@ -16,7 +16,14 @@ interface PruneOptions extends CommonOptions {
 interface OldKey {
   readonly id: string
   readonly profile: string
-  readonly outcome: 'would_end' | 'kept' | 'deleted' | 'already_gone' | 'failed'
+  readonly outcome:
+    | 'would_end'
+    | 'would_forget'
+    | 'kept'
+    | 'deleted'
+    | 'already_gone'
+    | 'forgotten'
+    | 'failed'
   /** Why it is kept, or could not be ended. */
   readonly why?: string
   readonly name?: string
@@ -41,13 +48,13 @@ async function prune(session: Session, { yes = false }: PruneOptions): Promise<n
   const old: OldKey[] = []
   for (const key of keys) {
     // Keys that only Prefect lists may be those of another machine.
-    if (key.state !== 'retired' || key.origin !== 'minted') continue
+    const isOurs = key.origin === 'minted' || key.share !== undefined
+    if (key.state !== 'retired' || !isOurs) continue
     const found = explain(key, given, holders)
-    if (found !== undefined)
-      old.push(yes && found.outcome === 'would_end' ? await end(session, found) : found)
+    if (found !== undefined) old.push(yes && isToGo(found) ? await end(session, found) : found)
   }
   session.answer({ keys: old }, () => describe(old, session.width))
-  if (!yes && old.some(({ outcome }) => outcome === 'would_end')) {
+  if (!yes && old.some(isToGo)) {
     session.say(
       'Processes in containers and on other machines that got one of these keys are not seen from here.',
     )
@@ -68,9 +75,16 @@ function explain(
     ...{ id, profile, fingerprint },
     ...defined({ name, retired_at, expires_at, last_given_at: given.get(fingerprint) }),
   }
+  // Only our copy goes: a job that has it goes on.
+  if (key.share !== undefined) {
+    const why = `share ${key.share}: only the copy here is forgotten; at Prefect it works until it expires`
+    return { ...facts, outcome: 'would_forget', why }
+  }
   const why = whyKept(key.handed_out === true, holders?.get(fingerprint), holders !== undefined)
   return why === undefined ? { ...facts, outcome: 'would_end' } : { ...facts, outcome: 'kept', why }
 }
+
+const isToGo = ({ outcome }: OldKey) => outcome === 'would_end' || outcome === 'would_forget'
 
 /** A running job must not die of it. */
 function whyKept(
@@ -98,9 +112,11 @@ async function end({ client }: Session, key: OldKey): Promise<OldKey> {
 
 const SAID = {
   would_end: 'would be ended',
+  would_forget: 'would be forgotten here',
   kept: 'kept',
   deleted: 'ended',
   already_gone: 'was gone already',
+  forgotten: 'forgotten here',
   failed: 'not ended',
 } as const
 

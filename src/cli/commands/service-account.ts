@@ -158,7 +158,17 @@ function toSeconds(ms: number | undefined): number | undefined {
   return ms === undefined ? undefined : Math.round(ms / SECOND_MS)
 }
 
-function describeRotation({ profile, service_account, key, old_key_expires_at }: RotateBotAnswer): string {
+function describeRotation({
+  profile,
+  service_account,
+  share,
+  key,
+  old_key_expires_at,
+}: RotateBotAnswer): string {
+  if (share !== undefined || key === undefined || old_key_expires_at === undefined) {
+    const name = printable(share ?? '')
+    return `Profile ${printable(profile)} has the key of share ${name}: it is rotated as soon as every machine has the last one\nHow far it is: prefect-auth share status`
+  }
   const end = key.expires_at === undefined ? 'it never expires' : `it expires ${formatDate(key.expires_at)}`
   return [
     `Rotated: profile ${printable(profile)} has a new key of ${printable(service_account)} (${printable(key.fingerprint)}); ${end}`,

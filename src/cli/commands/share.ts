@@ -7,7 +7,7 @@ import { formatDuration, parseDuration } from '../../std/time.js'
 import type { ShareView } from '../../wire/shares.js'
 import { readSecret } from '../ask.js'
 import { type CommonOptions, common, profileName, type Session, type Start, withJson } from '../session.js'
-import { formatTime, printable } from '../text.js'
+import { counted, formatTime, printable } from '../text.js'
 
 interface InitOptions extends CommonOptions {
   readonly serviceAccount: string
@@ -92,7 +92,7 @@ async function show(session: Session): Promise<number> {
   const list = await session.client.shares()
   const none = 'No shares: config.toml has no [share.NAME]'
   session.answer(list, () => (list.shares.length === 0 ? none : list.shares.map(describe).join('\n\n')))
-  return list.shares.some(({ trouble }) => trouble !== undefined) ? 1 : 0
+  return list.shares.some(({ trouble, rotator }) => (trouble ?? rotator?.problem) !== undefined) ? 1 : 0
 }
 
 async function rotate(session: Session, name: string, isNow: boolean): Promise<void> {
@@ -130,11 +130,13 @@ function describe({ name, where, standing, document, trouble, ...share }: ShareV
     ['key', document && `number ${document.number} of ${document.service_account}, id ${document.key_id}`],
     ['served here', share.held_number === undefined ? undefined : `number ${share.held_number}`],
     ['expires', document?.expires_at && formatTime(document.expires_at)],
-    ['rotates', rotation(document?.rotates_at, share.rotate_with)],
+    ['rotates', rotation(document?.rotates_at, share.rotate_with, share.rotator?.role)],
+    ['not shared', unpublished(share.unpublished)],
     ['turn of', document?.turn_of],
     ['rotate by', document?.mint_by && formatTime(document.mint_by)],
     ['overlap', document && overlapOf(document)],
-    ['problem', trouble && `${trouble.message}${trouble.hint === undefined ? '' : `; ${trouble.hint}`}`],
+    ['problem', troubleText(trouble)],
+    ['rotator', troubleText(share.rotator?.problem)],
   ]
   const lines = facts.flatMap(([label, text]) =>
     text === undefined ? [] : [`  ${label.padEnd(12)} ${printable(text)}`],
@@ -142,9 +144,21 @@ function describe({ name, where, standing, document, trouble, ...share }: ShareV
   return [`Share ${printable(name)}`, ...lines].join('\n')
 }
 
-function rotation(at: string | undefined, by: string | undefined): string | undefined {
+function unpublished(count: number | undefined): string | undefined {
+  return count === undefined ? undefined : `${counted(count, 'key')} of this machine that no other has yet`
+}
+
+function troubleText(trouble: ShareView['trouble']): string | undefined {
+  return trouble && `${trouble.message}${trouble.hint === undefined ? '' : `; ${trouble.hint}`}`
+}
+
+function rotation(
+  at: string | undefined,
+  by: string | undefined,
+  role = 'role not known',
+): string | undefined {
   if (by === undefined) return 'by other machines: this one only reads'
-  return at === undefined ? undefined : `${formatTime(at)}, with the key of profile ${by}`
+  return at === undefined ? undefined : `${formatTime(at)}, with the key of profile ${by} (${role})`
 }
 
 function overlapOf({ overlap_s, least_overlap_s }: NonNullable<ShareView['document']>): string {

@@ -7,8 +7,15 @@ import type { Session } from '../session.js'
 import { printable } from '../text.js'
 import { ifRunning } from './running-daemon.js'
 
-/** The profiles whose keys or passwords the vault has. Fails with `daemon_not_running` if there may be some and nobody can be asked. */
-export async function profilesInVault(session: Session): Promise<readonly string[]> {
+/** Whose keys or passwords the vault has. */
+export interface Holder {
+  readonly profile: string
+  /** It is a share, which has made keys that no profile uses yet: they cannot be deleted at Prefect. */
+  readonly isShare: boolean
+}
+
+/** Fails with `daemon_not_running` if there may be some and nobody can be asked. */
+export async function holdersInVault(session: Session): Promise<readonly Holder[]> {
   const { client, terminal } = session
   const list = await ifRunning(client.profiles())
   if (list !== undefined) {
@@ -19,7 +26,10 @@ export async function profilesInVault(session: Session): Promise<readonly string
     // Of a profile that is no longer in the file, or that is logged out, there may be old ones.
     const { keys } = await client.keys()
     const held = keys.flatMap(({ profile, state }) => (state === 'at_prefect' ? [] : [profile]))
-    return [...new Set([...inVault.map(({ name }) => name), ...held])]
+    const shared = new Set(keys.flatMap(({ profile, share }) => (share === undefined ? [] : [profile])))
+    const isListed = (name: string) => list.profiles.some((one) => one.name === name)
+    const names = [...new Set([...inVault.map(({ name }) => name), ...held])]
+    return names.map((profile) => ({ profile, isShare: shared.has(profile) && !isListed(profile) }))
   }
   if (!existsSync(join(resolvePaths(terminal).stateDir, 'ledger.json'))) return []
   return failWith({
@@ -46,19 +56,23 @@ function notOpen(problem: { readonly message: string; readonly hint: string } | 
 /** Resolves with what was done. Fails with `keys_not_revoked`: those are still here, out of use, and nothing else was removed. */
 export async function forgetKeys(
   { client }: Session,
-  profiles: readonly string[],
+  holders: readonly Holder[],
   isRevoking: boolean,
 ): Promise<string> {
   const done: string[] = []
+  const left: string[] = []
   const alive: string[] = []
-  for (const profile of profiles) {
-    const { forgotten, revoked, not_revoked } = await client.logout(
+  for (const { profile, isShare } of holders) {
+    const isEnding = isRevoking && !isShare
+    const { forgotten, revoked, not_revoked, share } = await client.logout(
       profile,
-      isRevoking,
-      isRevoking || undefined,
+      isEnding,
+      isEnding || undefined,
     )
-    done.push(...(isRevoking ? revoked : forgotten))
-    if (isRevoking) {
+    const isLeft = isShare || share !== undefined
+    if (isLeft) left.push(...forgotten.filter((one) => !revoked.includes(one)))
+    done.push(...(isRevoking || isLeft ? revoked : forgotten))
+    if (isEnding) {
       alive.push(
         ...not_revoked.map(({ fingerprint, reason }) => `${fingerprint} of profile ${profile}: ${reason}`),
       )
@@ -66,7 +80,13 @@ export async function forgetKeys(
   }
   if (alive.length === 0) {
     const where = isRevoking ? 'deleted at Prefect and here' : 'removed from the vault'
-    return done.length === 0 ? 'the vault has no keys any more' : `${where}: ${printable(done.join(', '))}`
+    const said = [
+      ...(done.length === 0 ? [] : [`${where}: ${printable(done.join(', '))}`]),
+      ...(left.length === 0
+        ? []
+        : [`forgotten here, and shared by other machines: ${printable(left.join(', '))}`]),
+    ]
+    return said.length === 0 ? 'the vault has no keys any more' : said.join('\n')
   }
   return failWith({
     code: 'keys_not_revoked',

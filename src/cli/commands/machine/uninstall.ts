@@ -9,7 +9,7 @@ import { interpretersAround, lookAtEnvironment } from '../../python/environment.
 import { takeOut } from '../../python/plugin.js'
 import { openServiceManager } from '../../service/service.js'
 import { type CommonOptions, type Session, type Start, withJson } from '../../session.js'
-import { forgetKeys, profilesInVault } from '../../setup/farewell.js'
+import { forgetKeys, holdersInVault } from '../../setup/farewell.js'
 import { createRecordKeeper, inHome } from '../../setup/files.js'
 import { purgeState } from '../../setup/purge.js'
 import { withoutFolder } from '../../setup/python-part.js'
@@ -98,13 +98,29 @@ async function fileActs({ client, terminal }: Session): Promise<readonly Act[]> 
 }
 
 async function keyActs(session: Session, isRevoking: boolean): Promise<readonly Act[]> {
-  const profiles = await profilesInVault(session)
-  if (profiles.length === 0) return []
-  const names = printable(profiles.join(', '))
+  const holders = await holdersInVault(session)
+  if (holders.length === 0) return []
+  const names = printable(holders.map(({ profile }) => profile).join(', '))
   const says = isRevoking
     ? `delete at Prefect, and forget, the keys of: ${names}`
     : `forget the keys of: ${names} (at Prefect they stay valid until they expire; --revoke deletes them)`
-  return [{ says: [says], run: () => forgetKeys(session, profiles, isRevoking) }]
+  return [
+    { says: [says, ...(await sharesSay(session))], run: () => forgetKeys(session, holders, isRevoking) },
+  ]
+}
+
+async function sharesSay({ client }: Session): Promise<readonly string[]> {
+  const { shares } = await client.shares()
+  return shares.flatMap(({ name, profiles, unpublished = 0 }) => [
+    ...(profiles.length === 0
+      ? []
+      : [`share ${printable(name)}: the key is forgotten here only; other machines use it`]),
+    ...(unpublished === 0
+      ? []
+      : [
+          `share ${printable(name)}: a key that no other machine has yet is lost; see prefect-auth share status`,
+        ]),
+  ])
 }
 
 /** Those that `integrate` put in as well. */
