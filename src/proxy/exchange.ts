@@ -4,6 +4,7 @@ import type { Dispatcher } from 'undici'
 import { pairs } from '../http/headers.js'
 import type { TlsSettings } from '../prefect/connection.js'
 import type { Clock } from '../std/clock.js'
+import { createDeadlines } from '../std/deadlines.js'
 import type { Log } from '../std/log.js'
 import type { Visit } from './admission.js'
 import { type BodyLimits, type ProxyBody, readBody } from './body.js'
@@ -105,6 +106,7 @@ export function createExchange({
     }
   }
 
+  const deadlines = createDeadlines(clock)
   const budget = createBudget({ total: limits.keptBytes, perHolder: limits.keptPerCaller })
   return async (exchange: Exchange): Promise<void> => {
     const purse = budget.open(exchange.visit.token?.id ?? 'owner')
@@ -118,7 +120,7 @@ export function createExchange({
   async function forward(exchange: Exchange, purse: Purse): Promise<void> {
     const { visit, request, response } = exchange
     const isAsked = gate.concerns(request, visit)
-    const read = await readBody(request, limits, clock, purse, {
+    const read = await readBody(request, limits, deadlines, purse, {
       isWhole: isAsked || mustReadWhole(visit.ruling),
     })
     const body = bodyUnder(visit.ruling, visit.target.path, request.headers, read)
