@@ -3,7 +3,7 @@ import type { IncomingMessage } from 'node:http'
 import { Readable } from 'node:stream'
 import { BrokerError } from '../base/errors.js'
 import { guarded } from '../http/guarded.js'
-import type { Clock } from '../std/clock.js'
+import type { Deadlines } from '../std/deadlines.js'
 import type { Purse } from './budget.js'
 
 export type ProxyBody =
@@ -41,7 +41,7 @@ const STREAM_BYTES = 128 * 1024
 export async function readBody(
   request: IncomingMessage,
   limits: BodyLimits,
-  clock: Clock,
+  deadlines: Deadlines,
   purse: Purse,
   { isWhole = false } = {},
 ): Promise<ProxyBody> {
@@ -57,38 +57,50 @@ export async function readBody(
     const count = (more: number) => {
       sent += more
     }
-    const open = () => openStream(request, limits.bodyIdleMs, clock, count)
+    const open = () => openStream(request, limits.bodyIdleMs, deadlines, count)
     return { kind: 'stream', length: bytes, open, sent: () => sent }
   }
+  // Node hands over the head alone; a small body that came with it is here a moment later, and needs no waiting for.
+  await undefined
+  const here = encoding === undefined ? takeWhole(request, bytes, purse) : undefined
+  if (here !== undefined) return { kind: 'whole', bytes: here }
   const most = encoding === undefined && !isWhole ? limits.bufferBytes : limits.unmeasuredBytes
   const flaw = isWhole ? tooLargeToRead : tooLarge
-  return { kind: 'whole', bytes: await readWhole(request, { most, flaw }, limits, clock, purse) }
+  return { kind: 'whole', bytes: await readWhole(request, { most, flaw }, limits, deadlines, purse) }
+}
+
+/** The body, if all of it has come already. */
+function takeWhole(request: IncomingMessage, length: number, purse: Purse): Buffer | undefined {
+  if (request.readableLength !== length) return undefined
+  purse.take(length)
+  const bytes: unknown = request.read()
+  // To its end, without which Node would keep the request.
+  request.resume()
+  return Buffer.isBuffer(bytes) ? bytes : undefined
 }
 
 function readWhole(
   request: IncomingMessage,
   { most, flaw }: { readonly most: number; readonly flaw: (most: number) => BrokerError },
   { bodyIdleMs, wholeMs }: BodyLimits,
-  clock: Clock,
+  deadlines: Deadlines,
   purse: Purse,
 ): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const collected = createCollector(purse)
-    let last = clock.monotonic()
+    const begun = deadlines.now()
+    let last = begun
     const fail = (error: unknown) => {
       stop()
       reject(error)
     }
-    const watch = watchIdle(
-      clock,
-      bodyIdleMs,
-      () => clock.monotonic() - last,
+    const late = deadlines.add(
+      // A body that drips is never idle.
+      (now) => Math.min(last + bodyIdleMs, begun + wholeMs) - now,
       () => fail(timedOut()),
     )
-    // A body that drips is never idle.
-    const limit = clock.after(wholeMs, () => fail(timedOut()))
     const onData = guarded(request, (chunk: Buffer) => {
-      last = clock.monotonic()
+      last = deadlines.now()
       try {
         collected.add(chunk)
       } catch (error) {
@@ -102,8 +114,7 @@ function readWhole(
     })
     const onGone = () => fail(clientLeft())
     const stop = () => {
-      watch.cancel()
-      limit.cancel()
+      late.cancel()
       request.off('data', onData).off('end', onEnd).off('close', onGone)
       request.resume()
     }
@@ -147,30 +158,32 @@ function createCollector(purse: Purse) {
 function openStream(
   request: IncomingMessage,
   idleMs: number,
-  clock: Clock,
+  deadlines: Deadlines,
   count: (more: number) => void,
 ): Readable {
-  let last = clock.monotonic()
+  let last = deadlines.now()
   // Not the request itself: its reader may destroy it before its end, and the client must still be able to read the
   // response. The rest of the body is then discarded.
   const body = new Readable({
     highWaterMark: STREAM_BYTES,
     read() {
-      last = clock.monotonic()
+      last = deadlines.now()
       request.resume()
     },
     destroy(error, done) {
-      watch.cancel()
+      late.cancel()
       request.off('data', onData).off('end', onEnd).off('close', onGone)
       request.resume()
       done(error)
     },
   })
-  // Only a client that is asked for more can be idle.
-  const idle = () => (request.isPaused() ? 0 : clock.monotonic() - last)
-  const watch = watchIdle(clock, idleMs, idle, () => body.destroy(timedOut()))
+  const late = deadlines.add(
+    // Only a client that is asked for more can be idle.
+    (now) => (request.isPaused() ? idleMs : last + idleMs - now),
+    () => body.destroy(timedOut()),
+  )
   const onData = guarded(request, (chunk: Buffer) => {
-    last = clock.monotonic()
+    last = deadlines.now()
     count(chunk.length)
     if (!body.push(chunk)) request.pause()
   })
@@ -181,16 +194,6 @@ function openStream(
   request.on('data', onData).on('end', onEnd).on('close', onGone).on('error', onGone)
   request.pause()
   return body
-}
-
-function watchIdle(clock: Clock, idleMs: number, idle: () => number, onIdle: () => void) {
-  const look = () => {
-    const left = idleMs - idle()
-    if (left <= 0) onIdle()
-    else timer = clock.after(left, look)
-  }
-  let timer = clock.after(idleMs, look)
-  return { cancel: () => timer.cancel() }
 }
 
 function timedOut(): BrokerError {

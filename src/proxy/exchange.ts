@@ -4,6 +4,7 @@ import type { Dispatcher } from 'undici'
 import { pairs } from '../http/headers.js'
 import type { TlsSettings } from '../prefect/connection.js'
 import type { Clock } from '../std/clock.js'
+import { createDeadlines } from '../std/deadlines.js'
 import type { Log } from '../std/log.js'
 import type { Visit } from './admission.js'
 import { type BodyLimits, type ProxyBody, readBody } from './body.js'
@@ -108,6 +109,7 @@ export function createExchange({
     }
   }
 
+  const deadlines = createDeadlines(clock)
   const budget = createBudget({ total: limits.keptBytes, perHolder: limits.keptPerCaller })
   return async (exchange: Exchange): Promise<void> => {
     const purse = budget.open(exchange.visit.token?.id ?? 'owner')
@@ -122,7 +124,7 @@ export function createExchange({
     const { visit, request, response } = exchange
     const { method = '' } = request
     const isWhole = gate.concerns(request, visit) || mustReadWhole(method, visit.ruling, visit.token)
-    const read = await readBody(request, limits, clock, purse, { isWhole })
+    const read = await readBody(request, limits, deadlines, purse, { isWhole })
     const body = bodyUnder(visit.ruling, visit.target.path, request.headers, read)
     if (response.destroyed) return
     // What is sent once more after a 401 is the same request: it needs no other yes.

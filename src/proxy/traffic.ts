@@ -4,6 +4,7 @@ import type { Doorkeeper } from '../http/guard.js'
 import type { Trail } from '../http/trail.js'
 import { type Clock, HOUR_MS, type Timer } from '../std/clock.js'
 import { defined } from '../std/defined.js'
+import { createRoll } from '../std/roll.js'
 import type { Tokens } from '../tokens/tokens.js'
 import type { Visitor } from './admission.js'
 
@@ -216,56 +217,41 @@ function createUseNotes(trail: Pick<Trail, 'done'>, clock: Clock) {
   }
 }
 
-interface LiveEntry {
+interface Tracked {
   readonly tokenId: string | undefined
   readonly cut: () => void
-  /** Its place among those that are open; -1 once it is over. */
-  place: number
 }
 
 function createLive(tokens: Pick<Tokens, 'use'>, clock: Clock, everyMs: number): Live {
-  // A list, because every request is in it for a moment: V8 keeps what went through a busy Set alive until a full collection.
-  const open: LiveEntry[] = []
+  const open = createRoll<Tracked>()
   let timer: Timer | undefined
   let isStopped = false
 
   const look = () => {
     timer = undefined
     const verdicts = new Map<string, boolean>()
-    for (const { tokenId, cut } of [...open]) {
+    for (const { tokenId, cut } of open.members()) {
       if (tokenId === undefined) continue
       const isGood = verdicts.get(tokenId) ?? tokens.use(tokenId)
       verdicts.set(tokenId, isGood)
       if (!isGood) cut()
     }
-    if (open.length > 0) arm()
+    if (!open.isEmpty()) arm()
   }
   const arm = () => {
     timer ??= clock.after(everyMs, look)
   }
   return {
     track(tokenId, cut) {
-      const entry: LiveEntry = { tokenId, cut, place: open.length }
-      open.push(entry)
+      const leave = open.enter({ tokenId, cut })
       if (isStopped) cut()
       else arm()
-      return () => remove(open, entry)
+      return leave
     },
     stop() {
       isStopped = true
       timer?.cancel()
-      for (const { cut } of [...open]) cut()
+      for (const { cut } of open.members()) cut()
     },
   }
-}
-
-/** The last entry moves to the place of the one that leaves. */
-function remove(open: LiveEntry[], entry: LiveEntry): void {
-  const { place } = entry
-  if (place < 0) return
-  entry.place = -1
-  const last = open.pop()
-  if (last === undefined || last === entry) return
-  last.place = place
-  open[place] = last
 }

@@ -6,6 +6,7 @@ import t from 'tap'
 import { type BodyLimits, readBody } from '../../src/proxy/body.js'
 import { createBudget } from '../../src/proxy/budget.js'
 import { systemClock } from '../../src/std/clock.js'
+import { createDeadlines } from '../../src/std/deadlines.js'
 import { ask } from '../fixtures/api-under-test.js'
 import { bodyOf, OWN, openRaw, portOf, startProxy, startUpstream } from '../fixtures/proxy-under-test.js'
 
@@ -105,7 +106,7 @@ t.test('a body in pieces of one byte costs about its bytes', async (t) => {
   const { request, say, end } = await receive(CHUNKED)
   t.teardown(end)
   say(`${'1\r\nx\r\n'.repeat(50_000)}0\r\n\r\n`)
-  const body = await readBody(request, LIMITS, systemClock(), budget.open('a'))
+  const body = await readBody(request, LIMITS, createDeadlines(systemClock()), budget.open('a'))
   t.equal(body.kind === 'whole' ? body.bytes.toString() : '', 'x'.repeat(50_000))
   t.ok(budget.used() <= 2 * 64 * KB, `${budget.used()}`)
 })
@@ -116,7 +117,7 @@ t.test('a body that drips has an end', async (t) => {
   const drip = setInterval(() => say('1\r\nx\r\n'), 20)
   t.teardown(() => clearInterval(drip))
   const purse = createBudget({ total: 1e6, perHolder: 1e6 }).open('a')
-  await t.rejects(readBody(request, { ...LIMITS, wholeMs: 200 }, systemClock(), purse), {
+  await t.rejects(readBody(request, { ...LIMITS, wholeMs: 200 }, createDeadlines(systemClock()), purse), {
     code: 'bad_request',
     message: /did not arrive in time/,
   })
