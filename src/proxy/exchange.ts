@@ -122,8 +122,7 @@ export function createExchange({
 
   async function forward(exchange: Exchange, purse: Purse): Promise<void> {
     const { visit, request, response } = exchange
-    const { method = '' } = request
-    const isWhole = gate.concerns(request, visit) || mustReadWhole(method, visit.ruling, visit.token)
+    const isWhole = gate.concerns(request, visit) || mustReadWhole(request.method, visit)
     const read = await readBody(request, limits, deadlines, purse, { isWhole })
     const body = bodyUnder(visit.ruling, visit.target.path, request.headers, read)
     if (response.destroyed) return
@@ -135,8 +134,7 @@ export function createExchange({
     const { visit, request, meter } = exchange
     const first = await send(exchange, body)
     if (first.kind === 'answered') return
-    const { method } = request
-    const isRead = (method === 'GET' || method === 'HEAD') && body.kind === 'none'
+    const isRead = body.kind === 'none' && (request.method === 'GET' || request.method === 'HEAD')
     const again = await secondTry(first, visit, {
       mayResend: body.kind !== 'stream',
       isRead,

@@ -60,9 +60,8 @@ export function targetUnder({ hidesSecrets }: Ruling, target: ProxyTarget): Prox
 
 /** Whether the body has to be read whole, however large it is. */
 export function mustReadWhole(
-  method: string,
-  ruling: Ruling | undefined,
-  token: KnownToken | undefined,
+  method = '',
+  { ruling, token }: { readonly ruling?: Ruling; readonly token?: KnownToken },
 ): boolean {
   if (ruling === undefined) return false
   if (ruling.hidesSecrets && takesJobVariables(ruling.operation)) return true

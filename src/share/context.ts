@@ -16,8 +16,16 @@ import type { Secret } from '../std/secret.js'
 import type { Vault } from '../vault/vault.js'
 import type { ShareDocument } from './document.js'
 import type { Standing } from './plan.js'
-import type { RotatorFinding } from './rotator.js'
 import type { ShareStore } from './store.js'
+
+/** What is known of the key that would rotate the shared one. */
+export interface RotatorFinding {
+  readonly profile: string
+  /** In the account, as Prefect names it; absent: Prefect does not tell. */
+  readonly role?: string
+  /** Why this machine will not rotate. */
+  readonly problem?: BrokerError
+}
 
 export interface ShareParts {
   readonly keeper: KeyKeeper

@@ -6,18 +6,10 @@ import { shownName } from '../profiles/bundled.js'
 import { HOUR_MS, MINUTE_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import { loginCommand } from '../std/text.js'
-import type { ShareContext } from './context.js'
+import type { RotatorFinding, ShareContext } from './context.js'
 import type { ShareDocument } from './document.js'
 import { dueAt } from './plan.js'
 import { rotatorKey } from './steps.js'
-
-export interface RotatorFinding {
-  readonly profile: string
-  /** In the account, as Prefect names it; absent: Prefect does not tell. */
-  readonly role?: string
-  /** Why this machine will not rotate. */
-  readonly problem?: BrokerError
-}
 
 /** The built-in role that may only look at service accounts (PrefectHQ/prefect docs, manage-roles.mdx). Of others nothing is known. */
 const POWERLESS = 'Member'

@@ -14,12 +14,9 @@ export const shareView = z.object({
   rotate_with: profileName
     .optional()
     .meta({ description: 'whose key rotates; absent: this machine only reads' }),
-  rotator: z
-    .object({ role: z.string().optional(), problem: trouble.optional() })
-    .optional()
-    .meta({
-      description: 'the role of the owner of that key in the account, and why this machine will not rotate',
-    }),
+  rotator: z.object({ role: z.string().optional(), problem: trouble.optional() }).optional().meta({
+    description: 'the role of the owner of that key in the account, and why this machine will not rotate',
+  }),
   profiles: z
     .array(profileName)
     .meta({ description: 'the profiles of this machine that are served the key' }),
