@@ -48,12 +48,13 @@ export function createSpending(clock: Clock): Spending {
       if (budget === undefined) return () => undefined
       const { writes, requests } = spansOf(record)
       const now = elapsed()
-      const require = (span: Span, most: number | undefined, what: string) => {
+      const require = (span: Span, most: number | undefined, one: string, time: string) => {
         if (most === undefined || span.count(now) < most) return
-        throw budgetSpent(record, `${most} ${what}`, clock.now() + span.freeIn(now))
+        const what = `${most} ${one}${most === 1 ? '' : 's'} in ${time}`
+        throw budgetSpent(record, what, clock.now() + span.freeIn(now))
       }
-      require(requests, budget.requestsPerMinute, 'requests in a minute')
-      if (isWrite) require(writes, budget.writesPerHour, 'writes in an hour')
+      require(requests, budget.requestsPerMinute, 'request', 'a minute')
+      if (isWrite) require(writes, budget.writesPerHour, 'write', 'an hour')
       const spans = isWrite ? [requests, writes] : [requests]
       for (const span of spans) span.add(now, 1)
       isUnwritten ||= isWrite

@@ -167,8 +167,12 @@ const script: Script = {
   'GET /v1/policies': { json: policies },
 }
 
-const limits = { may: 'read', allow: [RUN], deny: [LOGS], ask: 'all' }
-const FLAGS = ['--may', 'read', '--allow', RUN, '--deny', LOGS, '--ask', 'all']
+const budget = { writes_per_hour: 30, requests_per_minute: 120 }
+const limits = { may: 'read', allow: [RUN], deny: [LOGS], ask: 'all', ...budget }
+const FLAGS = [
+  ...['--may', 'read', '--allow', RUN, '--deny', LOGS, '--ask', 'all'],
+  ...['--writes-per-hour', '30', '--requests-per-minute', '120'],
+]
 
 t.test('sends them with every command that makes a token', async (t) => {
   const daemon = await startScriptedDaemon(t, script)
@@ -190,7 +194,7 @@ t.test('sends them with every command that makes a token', async (t) => {
     await cli.run(args, { env: daemon.env })
     const sent = Object.keys(Object(daemon.asked.at(-1)?.body))
     t.notOk(
-      sent.some((name) => ['may', 'allow', 'deny', 'ask'].includes(name)),
+      sent.some((name) => Object.hasOwn(limits, name)),
       args.join(' '),
     )
   }

@@ -13,6 +13,7 @@ import { type Shipped, startShipped } from '../fixtures/shipped.js'
 t.setTimeout(900_000)
 /** Executed elsewhere, or not something that changes an outcome; each with its reason. */
 const ELSEWHERE: Readonly<Record<string, string>> = {
+  'agent run': 'test/cli/agent.ts, test/e2e/agent.ts',
   'asks show': 'a look: test/cli/asks.ts, test/e2e/asks.ts',
   audit: 'a look: test/cli/commands.ts',
   ui: 'test/e2e/page.ts, test/cli/ui.ts',
@@ -216,6 +217,12 @@ function rows(cloud: Simulator): readonly Row[] {
       fails: 'prefect-auth exec --nonsense',
       shows: /Usage: prefect-auth exec/,
       after: 'prefect-auth exec -p server -- true',
+    },
+    {
+      hint: 'agent run --help',
+      fails: 'prefect-auth agent run --nonsense',
+      shows: /Usage: prefect-auth agent run/,
+      after: 'prefect-auth agent run -p server -- true',
     },
     {
       hint: 'env --help',

@@ -29,6 +29,7 @@ const EVERYWHERE = ['-h', '--help', '-p', '--profile', '--json']
 const RUN: Readonly<Record<string, string>> = {
   'token create --ask --name': 'test/fixtures/asks-stage.ts',
   'exec --ask --proxy': 'test/cli/limits.ts',
+  'agent run': 'test/cli/agent.ts',
   '': 'test/cli/status.ts',
   asks: 'test/e2e/asks.ts',
   'asks show': 'test/e2e/asks.ts',
@@ -79,6 +80,8 @@ const RUN: Readonly<Record<string, string>> = {
   'status --url': 'test/e2e/ssh.ts',
   'token create --expires-in --name': 'test/cli/commands.ts',
   'token create --expires-in --name --power': 'test/cli/commands.ts',
+  'token create --ask --may --name --requests-per-minute --writes-per-hour': 'test/cli/limits.ts',
+  'token create --may --name --requests-per-minute --writes-per-hour': 'test/cli/limits.ts',
   'token create --may --name': 'test/cli/limits.ts',
   'token policies --operations': 'test/cli/limits.ts',
   'token show': 'test/cli/limits.ts',

@@ -54,7 +54,7 @@ t.test('what is taken back can be spent again, once', async (t) => {
   const takeBack = tokens.spend(id, false)
   takeBack()
   tokens.spend(id, false)
-  t.throws(() => tokens.spend(id, false), /1 requests in a minute/)
+  t.throws(() => tokens.spend(id, false), /budget of 1 request in a minute/)
 })
 
 t.test('a token without a budget is not counted, nor is one that is gone', async (t) => {

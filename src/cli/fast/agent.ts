@@ -4,7 +4,7 @@ import { parseProblem } from '../../client/failure.js'
 import type { Transport } from '../../client/transport.js'
 import { JOB_MARK } from '../../wire/env-names.js'
 import { usageError } from '../failure.js'
-import { printable } from '../text.js'
+import { counted, printable } from '../text.js'
 import { runChild } from './child.js'
 import { findOrSay, prepareChild, refuse } from './exec.js'
 import { connect, type Host, lookAround } from './host.js'
@@ -57,14 +57,14 @@ const UNWATCHED =
 function describeLimits({
   may = 'all',
   ask,
-  writes_per_hour: writes,
-  requests_per_minute: requests,
+  writes_per_hour: writes = 0,
+  requests_per_minute: requests = 0,
 }: Limits): string {
   const asked =
     ask === undefined
       ? ''
       : `; ${ask === 'write' ? 'what changes something' : 'everything'} waits for your yes (prefect-auth asks)`
-  return `may ${may}${asked}; at most ${writes} writes an hour, ${requests} requests a minute`
+  return `may ${may}${asked}; at most ${counted(writes, 'write')} an hour, ${counted(requests, 'request')} a minute`
 }
 
 async function revoke(id: string, transport: Transport, say: (text: string) => void): Promise<void> {

@@ -11,14 +11,25 @@ export function showLog(entries: readonly AuditEntry[]): readonly HTMLElement[] 
 }
 
 function showEntry(entry: AuditEntry): HTMLElement {
-  const { at, action, outcome, door, profile, token_name: token, code, caller, count } = entry
+  const {
+    at,
+    action,
+    outcome,
+    door,
+    profile,
+    token_name: token,
+    about_name: about,
+    code,
+    caller,
+    count,
+  } = entry
   const what =
     outcome === 'refused'
       ? `Refused (${(code ?? action).replaceAll('_', ' ')})`
       : (SENTENCES[action] ?? `${action.slice(0, 1).toUpperCase()}${action.slice(1).replaceAll('_', ' ')}`)
   const words = [
     `${what}${profile === undefined ? '' : `, profile ${profile}`}`,
-    token === undefined ? DOORS[door] : `token ${token}`,
+    whoIn(outcome === 'refused' ? (token ?? about) : token, door),
     caller === 'unknown' ? undefined : caller,
     count === undefined ? undefined : `and ${count} more like it`,
   ]
@@ -32,6 +43,10 @@ function showEntry(entry: AuditEntry): HTMLElement {
     h('time', { datetime: at }, formatTime(at)),
     h('span', {}, text),
   )
+}
+
+function whoIn(token: string | undefined, door: AuditEntry['door']): string {
+  return token === undefined ? DOORS[door] : `token ${token}`
 }
 
 /** Where the name of the action does not say it. */
