@@ -27,7 +27,9 @@ export function createLookOutside({
   readonly tokens: Pick<Tokens, 'agents'>
 }): LookOutside {
   const look = async (socket: Socket): Promise<Refused | undefined> => {
-    const peer = await findPeer(socket).catch(() => undefined)
+    const first = await findPeer(socket).catch(() => undefined)
+    // On a busy machine a look may have come too late; who hides is not seen the second time, either.
+    const peer = first?.chain.length ? first : await findPeer(socket).catch(() => undefined)
     const chain = peer?.chain ?? []
     // An agent could hide: the programs of all others can be told, or none of these agents would be watched.
     if (chain.length === 0) return { error: unseen(peer?.shown ?? 'unknown') }
