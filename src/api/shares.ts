@@ -4,6 +4,7 @@ import type { BrokerError } from '../base/errors.js'
 import type { ApiServer } from '../http/schema.js'
 import { leastOverlapMs } from '../share/pace.js'
 import { dueAt } from '../share/plan.js'
+import type { ProbeFindings } from '../share/probe.js'
 import type { ShareFacts } from '../share/shares.js'
 import { SECOND_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
@@ -13,6 +14,9 @@ import { empty } from '../wire/common.js'
 import {
   adoptShareBody,
   initShareBody,
+  type ProbeAnswer,
+  probeAnswer,
+  probeShareBody,
   type ShareView,
   shareList,
   shareParams,
@@ -53,6 +57,7 @@ export function shareRoutes(api: ApiServer, context: RouteContext): void {
     },
   )
   profileRoutes(api, context)
+  probeRoute(api, context)
   api.post(
     '/v1/shares/:share/rotate',
     {
@@ -80,6 +85,49 @@ export function shareRoutes(api: ApiServer, context: RouteContext): void {
       return reply.send(renderShare(facts))
     },
   )
+}
+
+function probeRoute(api: ApiServer, { guard, shares, trail }: RouteContext): void {
+  api.post(
+    '/v1/shares/:share/probe',
+    {
+      config: {
+        needs: 'admin',
+        summary: 'Try what Prefect does with the keys of a service account that nobody needs',
+      },
+      schema: { params: shareParams, body: probeShareBody, response: { 200: probeAnswer } },
+    },
+    async (request, reply) => {
+      const gone = new AbortController()
+      reply.raw.once('close', () => gone.abort())
+      trail.done(request, guard.callerOf(request), 'share_probed')
+      const found = await shares.probe(request.params.share, request.body.service_account, gone.signal)
+      return reply.send(renderProbe(found))
+    },
+  )
+}
+
+function renderProbe({
+  serviceAccount,
+  acceptedAfterMs,
+  listedAfterMs,
+  endedAfterMs,
+  hasOverlap,
+  older,
+  isLeft,
+  leftOver,
+}: ProbeFindings): ProbeAnswer {
+  const inSeconds = (span: number | undefined) =>
+    span === undefined ? undefined : Math.ceil(span / SECOND_MS)
+  return {
+    ...{ service_account: serviceAccount, has_overlap: hasOverlap, older_keys: older },
+    ...{ is_left: isLeft, left_over: [...leftOver] },
+    ...defined({
+      accepted_after_s: inSeconds(acceptedAfterMs),
+      listed_after_s: inSeconds(listedAfterMs),
+      ended_after_s: inSeconds(endedAfterMs),
+    }),
+  }
 }
 
 function profileRoutes(api: ApiServer, { guard, shares, trail }: RouteContext): void {

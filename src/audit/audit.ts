@@ -34,6 +34,7 @@ const ACTIONS = [
   'vault_moved',
   'share_initialised',
   'share_used',
+  'share_probed',
   'share_rotated',
   'share_adopted',
   'share_left',

@@ -66,5 +66,37 @@ export const initShareBody = z.strictObject({
 })
 export type InitShareBody = z.input<typeof initShareBody>
 
+export const probeShareBody = z.strictObject({
+  service_account: z
+    .string()
+    .min(1)
+    .max(200)
+    .optional()
+    .meta({ description: 'one whose keys may be ended; absent: one is created, and deleted at the end' }),
+})
+
+export const probeAnswer = z.object({
+  service_account: z.string(),
+  accepted_after_s: z
+    .number()
+    .optional()
+    .meta({ description: 'how late Prefect accepts a new key, at worst; absent: not within two minutes' }),
+  listed_after_s: z
+    .number()
+    .optional()
+    .meta({ description: 'how late its list names a new key, at worst; absent: not within two minutes' }),
+  has_overlap: z.boolean().meta({ description: 'a replaced key works on for as long as was asked' }),
+  older_keys: z.enum(['independent', 'one_previous']).meta({
+    description: 'the keys before the replaced one live until their own end, or a second rotation ends them',
+  }),
+  ended_after_s: z
+    .number()
+    .optional()
+    .meta({ description: 'one_previous: how late the older key was refused' }),
+  is_left: z.boolean().meta({ description: 'the service account could not be deleted' }),
+  left_over: z.array(z.string()).meta({ description: 'service accounts of earlier probes' }),
+})
+export type ProbeAnswer = z.infer<typeof probeAnswer>
+
 export const shareProfileBody = z.strictObject({ profile: profileName })
 export const adoptShareBody = z.strictObject({ api_key: z.string().min(1).max(400) })

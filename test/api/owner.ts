@@ -26,7 +26,7 @@ import {
   rotateBotAnswer,
   serviceAccountList,
 } from '../../src/wire/service-accounts.js'
-import { shareList, shareView } from '../../src/wire/shares.js'
+import { probeAnswer, shareList, shareView } from '../../src/wire/shares.js'
 import {
   doctor,
   live,
@@ -92,6 +92,13 @@ const cases: readonly Case[] = [
     schema: shareView,
     call: 'shares.init prod fleet 7200000',
     audit: 'share_initialised',
+  },
+  {
+    ask: 'POST /v1/shares/prod/probe',
+    body: { service_account: 'spare' },
+    schema: probeAnswer,
+    call: 'shares.probe prod spare',
+    audit: 'share_probed',
   },
   {
     ask: 'POST /v1/shares/prod/use',

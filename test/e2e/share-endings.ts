@@ -64,7 +64,19 @@ t.test('local commands end the local copy of a shared key', async (t) => {
   const own = (await done(['keys', 'create', 'admin', '-p', 'setup'])).trim()
   await done(['logout', '-p', 'setup'])
   await done(['login', '--key-stdin', '-p', 'cloud', '-w', 'prefect/terry'], own)
+  await refused(['share', 'init', 'prod', '--probe'], /asks before it does anything at Prefect/)
+  t.equal(sim.directory.bots.size, 1, 'nothing was made')
+  sim.keepOnePrevious(true)
+  const probed = await done(['share', 'init', 'prod', '--probe', '--yes'])
+  t.match(probed, /a second rotation ended the first key at once[\s\S]*exec --proxy, where they wait/)
+  t.equal(sim.directory.bots.size, 1, 'nothing is left')
+  sim.keepOnePrevious(false)
   await done(['share', 'init', 'prod', '--service-account', 'fleet'])
+  sim.forgetRequests()
+  await refused(
+    ['share', 'init', 'prod', '--probe', '--yes', '--service-account', 'fleet'],
+    /share prod has the key/,
+  )
   await done(['share', 'use', 'prod', '--profile', 'jobs'])
   const first = await key()
   const rotations = () => sim.requests.filter(({ path }) => path.endsWith('/rotate_api_key')).length
@@ -83,7 +95,7 @@ t.test('local commands end the local copy of a shared key', async (t) => {
   )
   t.match(await done(['keys', 'rotate-service-account', 'fleet', '-p', 'jobs']), /share status/)
   t.match(await done(['share', 'status']), /waiting/, 'as prefect-auth share rotate does')
-  t.equal(rotations(), 1, 'the first key alone was made')
+  t.equal(rotations(), 0, 'nothing is made now')
   await refused(['renew', '--now', '-p', 'jobs'], /share status/)
 
   await adopt()
@@ -121,5 +133,5 @@ t.test('local commands end the local copy of a shared key', async (t) => {
   t.match(ran.stderr, /shared by other machines/)
   t.ok(sim.keys.authenticate(third), 'at Prefect the key of the fleet works on')
   t.match(sim.keys.find(own), { deletedAt: Number }, 'the own key is deleted')
-  t.equal(rotations(), 1)
+  t.equal(rotations(), 0)
 })

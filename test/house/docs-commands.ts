@@ -69,6 +69,7 @@ const RUN: Readonly<Record<string, string>> = {
   'setup --remove': 'test/e2e/setup-service.ts',
   'setup --yes': 'test/e2e/setup-service.ts',
   'share adopt': 'test/e2e/share.ts',
+  'share init --probe': 'test/e2e/share-endings.ts',
   'share init --service-account': 'test/e2e/share.ts',
   'share leave': 'test/e2e/share.ts',
   'share rotate --now': 'test/e2e/share.ts',
