@@ -17,17 +17,21 @@ import {
   type ProbeAnswer,
   probeAnswer,
   probeShareBody,
+  removedSecretAnswer,
   type ShareView,
   shareList,
   shareParams,
   shareProfileBody,
+  shareSecretAnswer,
+  shareSecretBody,
+  shareSecretParams,
   shareView,
 } from '../wire/shares.js'
 import type { RouteContext } from './context.js'
 import { renderTime, seesAll } from './view.js'
 
 export function shareRoutes(api: ApiServer, context: RouteContext): void {
-  const { guard, shares, trail } = context
+  const { guard, shares, shareSecrets, trail } = context
   api.get(
     '/v1/shares',
     {
@@ -39,7 +43,7 @@ export function shareRoutes(api: ApiServer, context: RouteContext): void {
       const all = shares.list().map(renderShare)
       const isVisible = (profile: string) => seesAll(caller) || reachesProfile(caller, profile)
       const visible = all.map((one) => ({ ...one, profiles: one.profiles.filter(isVisible) }))
-      return reply.send({ shares: visible })
+      return reply.send({ shares: visible, secrets: seesAll(caller) ? [...shareSecrets.list()] : [] })
     },
   )
   api.post(
@@ -58,6 +62,7 @@ export function shareRoutes(api: ApiServer, context: RouteContext): void {
   )
   profileRoutes(api, context)
   probeRoute(api, context)
+  secretRoutes(api, context)
   api.post(
     '/v1/shares/:share/rotate',
     {
@@ -128,6 +133,35 @@ function renderProbe({
       ended_after_s: inSeconds(endedAfterMs),
     }),
   }
+}
+
+function secretRoutes(api: ApiServer, { guard, shareSecrets, trail }: RouteContext): void {
+  api.put(
+    '/v1/share-secrets/:secret',
+    {
+      config: { needs: 'admin', summary: 'Put a secret for the store of a share into the vault' },
+      schema: { params: shareSecretParams, body: shareSecretBody, response: { 200: shareSecretAnswer } },
+    },
+    async (request, reply) => {
+      const { secret } = request.params
+      await shareSecrets.put(secret, new Secret(request.body.value))
+      trail.done(request, guard.callerOf(request), 'share_secret_put')
+      return reply.send({ secret })
+    },
+  )
+  api.delete(
+    '/v1/share-secrets/:secret',
+    {
+      config: { needs: 'admin', summary: 'Remove a secret for the store of a share from the vault' },
+      schema: { params: shareSecretParams, response: { 200: removedSecretAnswer } },
+    },
+    async (request, reply) => {
+      const { secret } = request.params
+      const outcome = (await shareSecrets.remove(secret)) ? 'removed' : 'already_gone'
+      trail.done(request, guard.callerOf(request), 'share_secret_removed')
+      return reply.send({ secret, outcome })
+    },
+  )
 }
 
 function profileRoutes(api: ApiServer, { guard, shares, trail }: RouteContext): void {

@@ -35,6 +35,8 @@ const ACTIONS = [
   'share_initialised',
   'share_used',
   'share_probed',
+  'share_secret_put',
+  'share_secret_removed',
   'share_rotated',
   'share_adopted',
   'share_left',

@@ -4,7 +4,14 @@ import type { z } from 'zod'
 import { MINUTE_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import { empty } from '../wire/common.js'
-import { type InitShareBody, probeAnswer, shareList, shareView } from '../wire/shares.js'
+import {
+  type InitShareBody,
+  probeAnswer,
+  removedSecretAnswer,
+  shareList,
+  shareSecretAnswer,
+  shareView,
+} from '../wire/shares.js'
 import type { SocketRequest } from './transport.js'
 
 type Call = <T>(schema: z.ZodType<T>, request: SocketRequest) => Promise<T>
@@ -29,6 +36,14 @@ export function createShareCalls({ call }: { readonly call: Call }) {
         body: defined({ service_account }),
         timeoutMs: PROBED_WITHIN_MS,
       }),
+    putShareSecret: (name: string, value: string) =>
+      call(shareSecretAnswer, {
+        method: 'PUT',
+        path: `/v1/share-secrets/${encodeURIComponent(name)}`,
+        body: { value },
+      }),
+    removeShareSecret: (name: string) =>
+      call(removedSecretAnswer, { method: 'DELETE', path: `/v1/share-secrets/${encodeURIComponent(name)}` }),
     useShare: (name: string, profile: string) => post(shareView, name, 'use', { profile }),
     rotateShare: (name: string) => post(shareView, name, 'rotate'),
     adoptShare: (name: string, api_key: string) => post(shareView, name, 'adopt', { api_key }),

@@ -53,7 +53,18 @@ export const shareView = z.object({
 })
 export type ShareView = z.infer<typeof shareView>
 
-export const shareList = z.object({ shares: z.array(shareView) })
+export const shareList = z.object({
+  shares: z.array(shareView),
+  secrets: z.array(z.string()).meta({ description: 'names of the secrets of stores in the vault' }),
+})
+
+export const shareSecretParams = z.strictObject({ secret: z.string().regex(/^[a-z0-9][a-z0-9_-]{0,40}$/) })
+export const shareSecretBody = z.strictObject({ value: z.string().min(1).max(8000) })
+export const shareSecretAnswer = z.object({ secret: z.string() })
+export const removedSecretAnswer = z.object({
+  secret: z.string(),
+  outcome: z.enum(['removed', 'already_gone']),
+})
 export type ShareList = z.infer<typeof shareList>
 
 export const initShareBody = z.strictObject({

@@ -54,6 +54,7 @@ const ELSEWHERE: Readonly<Record<string, string>> = {
   'share leave': 'needs a store: test/e2e/share.ts',
   'share leave --profile': 'needs a store: test/e2e/share-endings.ts',
   'share rotate --now': 'needs a store: test/e2e/share.ts',
+  'share secret': 'needs a store: test/e2e/share-endings.ts',
   'share status': 'a look: test/e2e/share.ts',
   'share use': 'needs a store: test/e2e/share.ts',
   'token keep': 'needs a stranger on the port: test/e2e/port-takeover.ts',

@@ -73,6 +73,7 @@ const RUN: Readonly<Record<string, string>> = {
   'share init --service-account': 'test/e2e/share.ts',
   'share leave': 'test/e2e/share.ts',
   'share rotate --now': 'test/e2e/share.ts',
+  'share secret': 'test/e2e/share-endings.ts',
   'share status': 'test/e2e/share.ts',
   'share use': 'test/e2e/share.ts',
   'status --check': 'test/cli/status.ts',

@@ -20,6 +20,10 @@ interface InitOptions extends CommonOptions {
   readonly lifetime?: number
 }
 
+interface SecretOptions extends CommonOptions {
+  readonly remove?: boolean
+}
+
 interface RotateOptions extends CommonOptions {
   readonly now?: boolean
 }
@@ -71,6 +75,14 @@ export function addShare(program: Command, start: Start): void {
         session.answer(view, () => describe(view))
       }),
     )
+  withJson(share.command('secret <name>'))
+    .description(
+      'put a secret for a store into the vault, for vault:NAME in config.toml; asked for, or read from stdin',
+    )
+    .option('--remove', 'remove it')
+    .action((name: string, options: SecretOptions) =>
+      start('share secret', options, (session) => secret(session, name, options.remove === true)),
+    )
   common(share.command('leave <name>'))
     .description('forget the shared key for a profile of this machine; it lives on')
     .action((name: string, options: CommonOptions) =>
@@ -100,6 +112,22 @@ async function init(session: Session, name: string, options: InitOptions): Promi
     view,
     () =>
       `Share ${printable(name)} has its first key. On each machine: prefect-auth share use ${printable(name)}`,
+  )
+}
+
+async function secret(session: Session, name: string, isRemoving: boolean): Promise<void> {
+  if (isRemoving) {
+    const answer = await session.client.removeShareSecret(name)
+    const said = answer.outcome === 'removed' ? 'removed' : 'was not there'
+    session.answer(answer, () => `Secret ${printable(answer.secret)} ${said}`)
+    return
+  }
+  const hint = `prefect-auth share secret ${printable(name)} < FILE`
+  const value = await readSecret(session, { what: 'secret', fromStdin: true, hint })
+  const answer = await session.client.putShareSecret(name, value)
+  session.answer(
+    answer,
+    () => `Secret ${printable(answer.secret)} is in the vault: vault:${printable(answer.secret)}`,
   )
 }
 
