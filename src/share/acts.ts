@@ -16,7 +16,7 @@ import { type ShareDocument, writeDocument } from './document.js'
 import { leastLifeMs, leastOverlapMs, type Pace } from './pace.js'
 import { type ProbeFindings, type ProbeParts, probePrefect } from './probe.js'
 import { examineRotator } from './rotator.js'
-import { keepMinted, promoteFor, rotatorKey, textOf } from './steps.js'
+import { keepMinted, promoteFor, rotatorKey, textOf, verifyShared } from './steps.js'
 
 export interface NewShare extends Partial<Pace> {
   readonly serviceAccount: string
@@ -179,7 +179,7 @@ export async function adoptKey(context: ShareContext, standing: ShareStanding, k
   if (document === undefined)
     throw trouble ?? new BrokerError('share_not_ready', `there is no document at ${store.where}`)
   const { apiUrl: cloudApiUrl, accountId, serviceAccount } = document
-  await verifyKey(cloud, { cloudApiUrl, key })
+  await verifyShared(cloud, { cloudApiUrl, key }, accountId)
   const owner = rotatorKey(context, cloudApiUrl)
   const all = await cloud.serviceAccounts(owner, accountId, serviceAccount.name)
   const { id, createdAt, expiresAt } = all.find((one) => one.id === serviceAccount.id)?.key ?? {}

@@ -135,13 +135,14 @@ export function createShares(parts: SharesParts): Shares {
       await tie(share, (profiles) => [...profiles, profile])
       const { document, trouble } = await share.look()
       try {
-        if (trouble !== undefined && (isFirst || document === undefined)) throw trouble
         const { cloudApiUrl } = credentials.state(profile).resolved
         if (document !== undefined && document.apiUrl !== cloudApiUrl)
           throw otherHost(profile, document.apiUrl)
+        if (trouble !== undefined && document === undefined) throw trouble
         if (!isFirst) await giveKey(share.context, profile)
+        // A key that is served is enough, whatever else failed in the pass.
         else if (share.context.record().held === undefined) {
-          throw new BrokerError('key_rejected', 'Prefect does not accept the shared key')
+          throw trouble ?? new BrokerError('key_rejected', 'Prefect does not accept the shared key')
         }
       } catch (error) {
         await keeper.apply((ledger) => withoutTie(ledger, profile))
