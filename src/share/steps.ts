@@ -134,7 +134,9 @@ export async function verifyShared(
 ): ReturnType<typeof verifyKey> {
   const found = await verifyKey(cloud, target)
   const { owner } = found
-  if (owner.kind === 'service_account' && owner.id === accountId) return found
+  // The one is from an answer, the other from somebody's URL.
+  const isOfAccount = owner.id.toLowerCase() === accountId.toLowerCase()
+  if (owner.kind === 'service_account' && isOfAccount) return found
   const whose = owner.kind === 'user' ? `user ${owner.handle}` : `account ${owner.handle}`
   throw new BrokerError(
     'share_mismatch',
