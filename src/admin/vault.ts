@@ -4,6 +4,7 @@ import type { Events } from '../base/events.js'
 import { itemsNeeded, type Journal } from '../keys/journal.js'
 import type { KeyKeeper } from '../keys/keeper.js'
 import { itemsInUse, type Ledger } from '../keys/ledger.js'
+import { secretItem } from '../keys/shared.js'
 import type { Secret } from '../std/secret.js'
 import { TOKEN_SECRET_ITEM } from '../tokens/derive.js'
 import type { MovableVault, MoveRequest, VaultDescription } from '../vault/vault.js'
@@ -19,7 +20,8 @@ export interface VaultAdmin {
 /** Every item that the vault may hold, whatever becomes of it. */
 export function vaultItems(ledger: Ledger, { entries }: Journal): readonly string[] {
   const needed = Object.values(entries).flatMap(itemsNeeded)
-  return [...itemsInUse(ledger), ...(ledger.doomed ?? []), ...needed, TOKEN_SECRET_ITEM]
+  const ofStores = (ledger.shareSecrets ?? []).map(secretItem)
+  return [...itemsInUse(ledger), ...(ledger.doomed ?? []), ...needed, ...ofStores, TOKEN_SECRET_ITEM]
 }
 
 export function createVaultAdmin({

@@ -22,6 +22,7 @@ import type { ApiProxy, ProxyLimits, ProxyWay } from '../proxy/proxy.js'
 import type { RenewalAdmin } from '../renewal/renewal.js'
 import type { ServiceAccountAdmin } from '../renewal/service-accounts.js'
 import type { Credentials } from '../serve/credentials.js'
+import type { ShareSecrets } from '../share/secrets.js'
 import type { ShareAdmin } from '../share/shares.js'
 import type { Inspection } from '../status/status.js'
 import type { Clock } from '../std/clock.js'
@@ -53,6 +54,7 @@ export interface AppDeps {
   readonly renewal: RenewalAdmin
   readonly serviceAccounts: ServiceAccountAdmin
   readonly shares: ShareAdmin
+  readonly shareSecrets: ShareSecrets
   readonly serviceAccountDirectory: ServiceAccountDirectory
   readonly vault: VaultAdmin
   readonly transfer: Transfer<ExportDocument>

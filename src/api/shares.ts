@@ -4,6 +4,7 @@ import type { BrokerError } from '../base/errors.js'
 import type { ApiServer } from '../http/schema.js'
 import { leastOverlapMs } from '../share/pace.js'
 import { dueAt } from '../share/plan.js'
+import type { ProbeFindings } from '../share/probe.js'
 import type { ShareFacts } from '../share/shares.js'
 import { SECOND_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
@@ -13,17 +14,24 @@ import { empty } from '../wire/common.js'
 import {
   adoptShareBody,
   initShareBody,
+  type ProbeAnswer,
+  probeAnswer,
+  probeShareBody,
+  removedSecretAnswer,
   type ShareView,
   shareList,
   shareParams,
   shareProfileBody,
+  shareSecretAnswer,
+  shareSecretBody,
+  shareSecretParams,
   shareView,
 } from '../wire/shares.js'
 import type { RouteContext } from './context.js'
 import { renderTime, seesAll } from './view.js'
 
 export function shareRoutes(api: ApiServer, context: RouteContext): void {
-  const { guard, shares, trail } = context
+  const { guard, shares, shareSecrets, trail } = context
   api.get(
     '/v1/shares',
     {
@@ -35,7 +43,7 @@ export function shareRoutes(api: ApiServer, context: RouteContext): void {
       const all = shares.list().map(renderShare)
       const isVisible = (profile: string) => seesAll(caller) || reachesProfile(caller, profile)
       const visible = all.map((one) => ({ ...one, profiles: one.profiles.filter(isVisible) }))
-      return reply.send({ shares: visible })
+      return reply.send({ shares: visible, secrets: seesAll(caller) ? [...shareSecrets.list()] : [] })
     },
   )
   api.post(
@@ -53,6 +61,8 @@ export function shareRoutes(api: ApiServer, context: RouteContext): void {
     },
   )
   profileRoutes(api, context)
+  probeRoute(api, context)
+  secretRoutes(api, context)
   api.post(
     '/v1/shares/:share/rotate',
     {
@@ -78,6 +88,78 @@ export function shareRoutes(api: ApiServer, context: RouteContext): void {
       const facts = await shares.adopt(request.params.share, new Secret(request.body.api_key))
       trail.done(request, guard.callerOf(request), 'share_adopted')
       return reply.send(renderShare(facts))
+    },
+  )
+}
+
+function probeRoute(api: ApiServer, { guard, shares, trail }: RouteContext): void {
+  api.post(
+    '/v1/shares/:share/probe',
+    {
+      config: {
+        needs: 'admin',
+        summary: 'Try what Prefect does with the keys of a service account that nobody needs',
+      },
+      schema: { params: shareParams, body: probeShareBody, response: { 200: probeAnswer } },
+    },
+    async (request, reply) => {
+      const gone = new AbortController()
+      reply.raw.once('close', () => gone.abort())
+      trail.done(request, guard.callerOf(request), 'share_probed')
+      const found = await shares.probe(request.params.share, request.body.service_account, gone.signal)
+      return reply.send(renderProbe(found))
+    },
+  )
+}
+
+function renderProbe({
+  serviceAccount,
+  acceptedAfterMs,
+  listedAfterMs,
+  endedAfterMs,
+  hasOverlap,
+  older,
+  isLeft,
+  leftOver,
+}: ProbeFindings): ProbeAnswer {
+  const inSeconds = (span: number | undefined) =>
+    span === undefined ? undefined : Math.ceil(span / SECOND_MS)
+  return {
+    ...{ service_account: serviceAccount, has_overlap: hasOverlap, older_keys: older },
+    ...{ is_left: isLeft, left_over: [...leftOver] },
+    ...defined({
+      accepted_after_s: inSeconds(acceptedAfterMs),
+      listed_after_s: inSeconds(listedAfterMs),
+      ended_after_s: inSeconds(endedAfterMs),
+    }),
+  }
+}
+
+function secretRoutes(api: ApiServer, { guard, shareSecrets, trail }: RouteContext): void {
+  api.put(
+    '/v1/share-secrets/:secret',
+    {
+      config: { needs: 'admin', summary: 'Put a secret for the store of a share into the vault' },
+      schema: { params: shareSecretParams, body: shareSecretBody, response: { 200: shareSecretAnswer } },
+    },
+    async (request, reply) => {
+      const { secret } = request.params
+      await shareSecrets.put(secret, new Secret(request.body.value))
+      trail.done(request, guard.callerOf(request), 'share_secret_put')
+      return reply.send({ secret })
+    },
+  )
+  api.delete(
+    '/v1/share-secrets/:secret',
+    {
+      config: { needs: 'admin', summary: 'Remove a secret for the store of a share from the vault' },
+      schema: { params: shareSecretParams, response: { 200: removedSecretAnswer } },
+    },
+    async (request, reply) => {
+      const { secret } = request.params
+      const outcome = (await shareSecrets.remove(secret)) ? 'removed' : 'already_gone'
+      trail.done(request, guard.callerOf(request), 'share_secret_removed')
+      return reply.send({ secret, outcome })
     },
   )
 }

@@ -11,6 +11,8 @@ export type SecretSource =
   | { readonly kind: 'env'; readonly name: string }
   /** Of the daemon's unit: `LoadCredential=`. */
   | { readonly kind: 'credential'; readonly name: string }
+  /** In our own vault: `prefect-auth share secret NAME`. */
+  | { readonly kind: 'vault'; readonly name: string }
 
 /** With what the store is logged in to; `mount`: of the auth method. */
 export type VaultAuth =
@@ -52,7 +54,9 @@ export interface ShareSettings extends VaultSettings {
   readonly rotateWith?: string
 }
 
-const FORMS = '"file:/absolute/path", "env:NAME" or "credential:NAME"'
+/** Of a secret in our vault. */
+const SECRET_NAME = /^[a-z0-9][a-z0-9_-]{0,40}$/
+const FORMS = '"file:/absolute/path", "env:NAME", "credential:NAME" or "vault:NAME"'
 const POD_TOKEN = 'file:/var/run/secrets/kubernetes.io/serviceaccount/token'
 
 const checked = <T>(parse: (text: string) => T | undefined, allowed: string) =>
@@ -184,11 +188,12 @@ function sentence(at: string, { path, message, code, ...issue }: z.core.$ZodIssu
 }
 
 export function parseSecretSource(text: string): SecretSource | undefined {
-  const [, kind, rest = ''] = /^(file|env|credential):(.+)$/.exec(text) ?? []
+  const [, kind, rest = ''] = /^(file|env|credential|vault):(.+)$/.exec(text) ?? []
   if (kind === 'file' && isAbsolute(rest)) return { kind, path: rest }
   if (kind === 'env' && /^[A-Za-z_][A-Za-z0-9_]*$/.test(rest)) return { kind, name: rest }
   if (kind === 'credential' && /^[A-Za-z0-9_.-]+$/.test(rest) && !/^\.+$/.test(rest))
     return { kind, name: rest }
+  if (kind === 'vault' && SECRET_NAME.test(rest)) return { kind, name: rest }
   return undefined
 }
 

@@ -13,6 +13,7 @@ import { askServer } from '../prefect/server.js'
 import { createAuthorizer } from '../proxy/headers.js'
 import { createProxyRejection } from '../proxy/rejection.js'
 import { createUpstreamRead } from '../proxy/upstream-read.js'
+import { createShareSecrets } from '../share/secrets.js'
 import { planConnectionExamination } from '../status/connections.js'
 import { planExaminations, planRenewalExamination } from '../status/doctor.js'
 import { noticesOfFiles, planFileExamination } from '../status/files.js'
@@ -117,6 +118,7 @@ export function createAppParts(parts: BrokerParts, core: Core, features: Feature
     renewal: renewal.admin,
     serviceAccounts: renewal.serviceAccounts,
     shares,
+    shareSecrets: createShareSecrets({ keeper, vault }),
     serviceAccountDirectory: createServiceAccountDirectory({ ...keys, turns }),
     workspaces: createWorkspaceAdmin({ ...keys, changes, settle, now: () => clock.now() }),
     keys: createKeyAdmin({ ...keys, disposal, turns, times, newId: parts.newId, log }),

@@ -206,7 +206,7 @@ export async function openParts(
       (await import('../login/callback.js')).openLoginCallback(request, options),
     shares: {
       settings: options.shares ?? {},
-      openStore: (settings) => openVaultStore({ settings, readSecret: createReadSecret(env), clock }),
+      openStore: (settings) => openVaultStore({ settings, readSecret: createReadSecret(env, vault), clock }),
     },
     notify: createDesktopNotifier({ platform: host.platform, env, clock, log }),
     identifyProcess: createProcessIdentifier({ clock, platform: host.platform }),

@@ -204,6 +204,7 @@ export const ledgerSchema: z.ZodType<Ledger> = z.object({
   changes: byName(journalEntry).exactOptional(),
   made: byName(madeKey).exactOptional(),
   shares: byName(shareRecord).exactOptional(),
+  shareSecrets: z.array(text).exactOptional(),
 })
 
 /** Of the first version, which kept the journal in a file of its own. */

@@ -4,7 +4,7 @@ import type { Owner, Workspace } from '../prefect/cloud.js'
 import { defined } from '../std/defined.js'
 import { type ChangeEntry, itemsNeeded, type Journal, type JournalEntry } from './journal.js'
 import type { MadeKeys } from './made.js'
-import type { ShareRecords } from './shared.js'
+import type { SharedState } from './shared.js'
 
 export type KeyOrigin = 'browser' | 'pasted' | 'minted' | 'service_account' | 'profile'
 
@@ -73,7 +73,7 @@ export interface ProfileRecord {
 }
 
 /** Everything durable except the secrets. Replaced whole, atomically. Profile names may be anything, `__proto__` too. */
-export interface Ledger {
+export interface Ledger extends SharedState {
   readonly profiles: Readonly<Record<string, ProfileRecord>>
   readonly keys: Readonly<Record<string, KeyRecord>>
   /** Forgotten items that the vault has not deleted yet. */
@@ -82,7 +82,6 @@ export interface Ledger {
   readonly generationsFrom?: number
   /** Keys that were created for use elsewhere, by our own names for them. */
   readonly made?: MadeKeys
-  readonly shares?: ShareRecords
   /** The journal: in this document, so that one write can apply a change and note that it is done. */
   readonly changes?: Journal['entries']
 }

@@ -32,11 +32,14 @@ export interface ShareRecord {
   readonly intents: readonly { readonly machine: string; readonly nonce: string; readonly at: number }[]
 }
 
-export type ShareRecords = Readonly<Record<string, ShareRecord>>
-
-interface WithShares {
-  readonly shares?: ShareRecords
+/** The ledger's part. */
+export interface SharedState {
+  readonly shares?: Readonly<Record<string, ShareRecord>>
+  /** Names of the secrets of stores that the vault has. */
+  readonly shareSecrets?: readonly string[]
 }
+
+type WithShares = Pick<SharedState, 'shares'>
 
 export function shareRecord({ shares = {} }: WithShares, name: string): ShareRecord | undefined {
   return Object.hasOwn(shares, name) ? shares[name] : undefined
@@ -120,6 +123,11 @@ export function withRenamedShares<T extends WithShares>(ledger: T, from: string,
 /** What a minted key is stored for until a profile is served it: to log a profile out must not take the only copy along. */
 export function holderOf(share: string): string {
   return `share ${share}`
+}
+
+/** The vault item of a secret for a store. */
+export function secretItem(name: string): string {
+  return `share-secret:${name}`
 }
 
 interface Stored {

@@ -1,9 +1,11 @@
 /** What a person does with a share: put its first key there, take a key over, give the key to one more profile. */
 
 import { BrokerError } from '../base/errors.js'
-import type { SharedKey } from '../keys/shared.js'
+import { profilesServing } from '../keys/ledger.js'
+import { type SharedKey, shareBoundTo } from '../keys/shared.js'
 import type { ServiceAccount } from '../prefect/account.js'
 import { type CloudTarget, verifyKey } from '../prefect/cloud.js'
+import { shownName } from '../profiles/bundled.js'
 import { noServiceAccount } from '../renewal/service-accounts.js'
 import { DAY_MS, MINUTE_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
@@ -12,8 +14,9 @@ import { formatDuration } from '../std/time.js'
 import type { ShareContext, ShareStanding } from './context.js'
 import { type ShareDocument, writeDocument } from './document.js'
 import { leastLifeMs, leastOverlapMs, type Pace } from './pace.js'
+import { type ProbeFindings, type ProbeParts, probePrefect } from './probe.js'
 import { examineRotator } from './rotator.js'
-import { keepMinted, promoteFor, rotatorKey, textOf } from './steps.js'
+import { keepMinted, promoteFor, rotatorKey, textOf, verifyShared } from './steps.js'
 
 export interface NewShare extends Partial<Pace> {
   readonly serviceAccount: string
@@ -42,22 +45,18 @@ function tooShort(what: string, givenMs: number, leastMs: number): BrokerError {
   )
 }
 
-export async function initShare(
-  context: ShareContext,
-  { serviceAccount, ...wanted }: NewShare,
-): Promise<void> {
-  const { store, name, settings, credentials, cloud, keep } = context
+/** With which key this machine rotates, and in which account. Throws why it may not. */
+async function requireOwner(context: ShareContext) {
+  const { name, settings, credentials } = context
   if (settings.rotateWith === undefined) {
     throw new BrokerError(
       'share_rotation_refused',
-      'this machine may not rotate, so it cannot make the first key',
+      'this machine may not rotate the key of a service account',
       {
         hint: `set rotate = true and rotate_with in [share.${name}] of config.toml`,
       },
     )
   }
-  const pace = requirePace(wanted)
-  if ((await store.read()) !== undefined) throw exists(context)
   const served = credentials.serve(settings.rotateWith)
   const { cloudApiUrl: apiUrl } = credentials.state(served.profile).resolved
   const accountId = served.workspace?.accountId
@@ -69,6 +68,17 @@ export async function initShare(
   const owner = rotatorKey(context, apiUrl)
   const { problem } = (await examineRotator(context, { apiUrl, accountId })) ?? {}
   if (problem !== undefined) throw problem
+  return { owner, apiUrl, accountId }
+}
+
+export async function initShare(
+  context: ShareContext,
+  { serviceAccount, ...wanted }: NewShare,
+): Promise<void> {
+  const { store, cloud, keep } = context
+  const pace = requirePace(wanted)
+  if (context.settings.rotateWith !== undefined && (await store.read()) !== undefined) throw exists(context)
+  const { owner, apiUrl, accountId } = await requireOwner(context)
   const [account] = await cloud.serviceAccounts(owner, accountId, serviceAccount)
   if (account === undefined) throw noServiceAccount(serviceAccount)
   const first = await firstKey(context, { owner, account, accountId, pace })
@@ -81,6 +91,34 @@ export async function initShare(
   await keep((record) => ({ ...record, bound }))
   const data = writeDocument(document, (id) => textOf(context, id))
   if ((await store.write(data, undefined)) === 'conflict') throw exists(context)
+}
+
+/** What Prefect does with the keys of this service account, or of one that is made for it; see `ProbeFindings`. Takes minutes. */
+export async function probeShare(
+  context: ShareContext,
+  serviceAccount: string | undefined,
+  signal: AbortSignal,
+): Promise<ProbeFindings> {
+  const { cloud, clock, newId, times, keeper } = context
+  const { owner, apiUrl, accountId } = await requireOwner(context)
+  const parts: ProbeParts = {
+    ...{ cloud, clock, newId, owner, accountId, signal },
+    endOfLife: (lifeMs) => times.of(apiUrl).endOfLife(lifeMs),
+  }
+  if (serviceAccount === undefined) return probePrefect(parts)
+  const [account] = await cloud.serviceAccounts(owner, accountId, serviceAccount)
+  if (account === undefined) throw noServiceAccount(serviceAccount)
+  const ledger = keeper.ledger()
+  const share = shareBoundTo(ledger, { apiUrl, id: account.id })
+  const record = Object.values(ledger.keys).find(({ cloudId }) => cloudId === account.key?.id)
+  const [profile] = record === undefined ? [] : profilesServing(ledger, record.item)
+  if (share === undefined && profile === undefined) return probePrefect(parts, account)
+  const user = share === undefined ? `profile ${shownName(profile ?? '')}` : `share ${share}`
+  throw new BrokerError(
+    'profile_in_use',
+    `${user} has the key of service account ${shownName(serviceAccount)}: the probe would end it`,
+    { hint: 'name a service account that nobody needs, or none' },
+  )
 }
 
 /** The key of an earlier attempt whose document was not written, if Prefect still calls it the newest. */
@@ -141,7 +179,7 @@ export async function adoptKey(context: ShareContext, standing: ShareStanding, k
   if (document === undefined)
     throw trouble ?? new BrokerError('share_not_ready', `there is no document at ${store.where}`)
   const { apiUrl: cloudApiUrl, accountId, serviceAccount } = document
-  await verifyKey(cloud, { cloudApiUrl, key })
+  await verifyShared(cloud, { cloudApiUrl, key }, accountId)
   const owner = rotatorKey(context, cloudApiUrl)
   const all = await cloud.serviceAccounts(owner, accountId, serviceAccount.name)
   const { id, createdAt, expiresAt } = all.find((one) => one.id === serviceAccount.id)?.key ?? {}

@@ -2,9 +2,10 @@
 
 import { z } from 'zod'
 import { BrokerError } from '../base/errors.js'
+import { SECOND_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import { Secret } from '../std/secret.js'
-import type { Pace } from './pace.js'
+import { leastOverlapMs, type Pace } from './pace.js'
 
 /** A key at Prefect, without its text. Times in epoch ms by Prefect's clock. */
 export interface KeyMark {
@@ -64,7 +65,10 @@ const schema = z.strictObject({
   api: z.url(),
   account: keyId,
   service_account: z.strictObject({ id: keyId, name: z.string().min(1).max(200) }),
-  pace: z.strictObject({ every_ms: ms.positive(), overlap_ms: ms.positive(), life_ms: ms.positive() }),
+  // Edited by hand, it could have the store asked without a pause, or end keys that jobs have.
+  pace: z
+    .strictObject({ every_ms: ms.min(SECOND_MS), overlap_ms: ms.positive(), life_ms: ms.positive() })
+    .refine(({ every_ms: everyMs, overlap_ms }) => overlap_ms >= leastOverlapMs({ everyMs })),
   current: sharedKey,
   previous: sharedKey.optional(),
   claim: intent.optional(),

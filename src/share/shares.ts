@@ -8,8 +8,9 @@ import { shownName } from '../profiles/bundled.js'
 import { defined } from '../std/defined.js'
 import type { Secret } from '../std/secret.js'
 import { quoteWord } from '../std/text.js'
-import { adoptKey, giveKey, initShare, type NewShare } from './acts.js'
+import { adoptKey, giveKey, initShare, type NewShare, probeShare } from './acts.js'
 import type { ShareParts, ShareStanding } from './context.js'
+import type { ProbeFindings } from './probe.js'
 import { createShare, type Share } from './share.js'
 import type { ShareStore, StoreFinding } from './store.js'
 
@@ -30,6 +31,8 @@ export interface ShareAdmin {
   of(profile: string): string | undefined
   /** Makes the first key and puts it into the store. Rejects with `share_exists`, `share_pace_invalid`, or as Prefect and the store do. */
   init(name: string, wanted: NewShare): Promise<ShareFacts>
+  /** Tries at Prefect what is not known of it, on a service account that nobody needs. Takes minutes; see `ProbeFindings`. */
+  probe(name: string, serviceAccount: string | undefined, signal: AbortSignal): Promise<ProbeFindings>
   /** From now on the profile is served the shared key. Rejects, with nothing changed, if there is none yet. */
   use(name: string, profile: string): Promise<ShareFacts>
   /** Rotates as soon as every machine has the last key, also over a stranger's key. */
@@ -109,8 +112,18 @@ export function createShares(parts: SharesParts): Shares {
     of: (profile) => shareOf(keeper.ledger(), profile),
     async init(name, wanted) {
       await credentials.refresh()
-      await initShare((await shareNamed(name)).context, wanted)
+      const share = await shareNamed(name)
+      try {
+        await initShare(share.context, wanted)
+      } finally {
+        // Another machine may have been faster: then this one has the newest key, and publishes it.
+        if (share.context.record().kept.length > 0) await share.look()
+      }
       return facts(name)
+    },
+    async probe(name, serviceAccount, signal) {
+      await credentials.refresh()
+      return probeShare((await shareNamed(name)).context, serviceAccount, signal)
     },
     async use(name, profile) {
       await credentials.refresh()
@@ -122,13 +135,14 @@ export function createShares(parts: SharesParts): Shares {
       await tie(share, (profiles) => [...profiles, profile])
       const { document, trouble } = await share.look()
       try {
-        if (trouble !== undefined && (isFirst || document === undefined)) throw trouble
         const { cloudApiUrl } = credentials.state(profile).resolved
         if (document !== undefined && document.apiUrl !== cloudApiUrl)
           throw otherHost(profile, document.apiUrl)
+        if (trouble !== undefined && document === undefined) throw trouble
         if (!isFirst) await giveKey(share.context, profile)
+        // A key that is served is enough, whatever else failed in the pass.
         else if (share.context.record().held === undefined) {
-          throw new BrokerError('key_rejected', 'Prefect does not accept the shared key')
+          throw trouble ?? new BrokerError('key_rejected', 'Prefect does not accept the shared key')
         }
       } catch (error) {
         await keeper.apply((ledger) => withoutTie(ledger, profile))

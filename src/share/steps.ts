@@ -3,7 +3,7 @@
 import { BrokerError, isBrokerError } from '../base/errors.js'
 import { CERTAINLY_NOT_MINTED } from '../keys/rotate.js'
 import { holderOf, type SharedKey, shareOf } from '../keys/shared.js'
-import { type CloudTarget, type MintedKey, verifyKey } from '../prefect/cloud.js'
+import { type CloudApi, type CloudTarget, type MintedKey, verifyKey } from '../prefect/cloud.js'
 import { target } from '../serve/credentials.js'
 import { MINUTE_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
@@ -119,11 +119,32 @@ export function textOf({ texts, record, keeper }: ShareContext, id: string): Sec
 
 async function verified(context: ShareContext, view: View, id: string) {
   const { cloud, record } = context
-  const { apiUrl: cloudApiUrl } = documentOf(view)
+  const { apiUrl: cloudApiUrl, accountId } = documentOf(view)
   const key = textOf(context, id)
   if (key === undefined) throw new BrokerError('vault_unavailable', 'the vault does not have the shared key')
   const [profile] = record().profiles
-  return { key, found: await verifyKey(cloud, { cloudApiUrl, key, ...defined({ profile }) }) }
+  return { key, found: await verifyShared(cloud, { cloudApiUrl, key, ...defined({ profile }) }, accountId) }
+}
+
+/** Whose key it is. Rejects as `verifyKey` does, and with `share_mismatch` if it is no service account's of this account. */
+export async function verifyShared(
+  cloud: CloudApi,
+  target: CloudTarget,
+  accountId: string,
+): ReturnType<typeof verifyKey> {
+  const found = await verifyKey(cloud, target)
+  const { owner } = found
+  // The one is from an answer, the other from somebody's URL.
+  const isOfAccount = owner.id.toLowerCase() === accountId.toLowerCase()
+  if (owner.kind === 'service_account' && isOfAccount) return found
+  const whose = owner.kind === 'user' ? `user ${owner.handle}` : `account ${owner.handle}`
+  throw new BrokerError(
+    'share_mismatch',
+    `the key belongs to ${whose}, not to the service account of the share`,
+    {
+      hint: 'check who has put it there',
+    },
+  )
 }
 
 async function verify(context: ShareContext, view: View, id: string): Promise<readonly Heard[]> {
@@ -151,9 +172,12 @@ async function take(
   return [{ kind: 'taken', key: step.key }]
 }
 
-/** One change: the key is in the vault before the profile is served it. Nothing happens if the profile has left the share. */
+/**
+ * One change: the key is in the vault before the profile is served it. Nothing happens if the profile has left the share, or points
+ * at another host.
+ */
 export async function promoteFor(
-  { changes, newId, times, keeper, name: share }: ShareContext,
+  { changes, newId, times, keeper, credentials, name: share }: ShareContext,
   profile: string,
   given: {
     readonly key: Secret
@@ -172,7 +196,8 @@ export async function promoteFor(
   const promote = { profile, at: times.of(cloudApiUrl).clock.now(), ...found }
   await changes.run([profile], async () => {
     const isTied = shareOf(keeper.ledger(), profile) === share
-    return isTied ? { act: 'share', keys, outcome: { promote } } : { act: 'share' }
+    const isHome = credentials.listed(profile)?.resolved.cloudApiUrl === cloudApiUrl
+    return isTied && isHome ? { act: 'share', keys, outcome: { promote } } : { act: 'share' }
   })
 }
 

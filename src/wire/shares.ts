@@ -53,7 +53,18 @@ export const shareView = z.object({
 })
 export type ShareView = z.infer<typeof shareView>
 
-export const shareList = z.object({ shares: z.array(shareView) })
+export const shareList = z.object({
+  shares: z.array(shareView),
+  secrets: z.array(z.string()).meta({ description: 'names of the secrets of stores in the vault' }),
+})
+
+export const shareSecretParams = z.strictObject({ secret: z.string().regex(/^[a-z0-9][a-z0-9_-]{0,40}$/) })
+export const shareSecretBody = z.strictObject({ value: z.string().min(1).max(8000) })
+export const shareSecretAnswer = z.object({ secret: z.string() })
+export const removedSecretAnswer = z.object({
+  secret: z.string(),
+  outcome: z.enum(['removed', 'already_gone']),
+})
 export type ShareList = z.infer<typeof shareList>
 
 export const initShareBody = z.strictObject({
@@ -65,6 +76,38 @@ export const initShareBody = z.strictObject({
   lifetime_s: seconds.optional().meta({ description: 'of rotated keys; absent: 30 days' }),
 })
 export type InitShareBody = z.input<typeof initShareBody>
+
+export const probeShareBody = z.strictObject({
+  service_account: z
+    .string()
+    .min(1)
+    .max(200)
+    .optional()
+    .meta({ description: 'one whose keys may be ended; absent: one is created, and deleted at the end' }),
+})
+
+export const probeAnswer = z.object({
+  service_account: z.string(),
+  accepted_after_s: z
+    .number()
+    .optional()
+    .meta({ description: 'how late Prefect accepts a new key, at worst; absent: not within two minutes' }),
+  listed_after_s: z
+    .number()
+    .optional()
+    .meta({ description: 'how late its list names a new key, at worst; absent: not within two minutes' }),
+  has_overlap: z.boolean().meta({ description: 'a replaced key works on for as long as was asked' }),
+  older_keys: z.enum(['independent', 'one_previous']).meta({
+    description: 'the keys before the replaced one live until their own end, or a second rotation ends them',
+  }),
+  ended_after_s: z
+    .number()
+    .optional()
+    .meta({ description: 'one_previous: how late the older key was refused' }),
+  is_left: z.boolean().meta({ description: 'the service account could not be deleted' }),
+  left_over: z.array(z.string()).meta({ description: 'service accounts of earlier probes' }),
+})
+export type ProbeAnswer = z.infer<typeof probeAnswer>
 
 export const shareProfileBody = z.strictObject({ profile: profileName })
 export const adoptShareBody = z.strictObject({ api_key: z.string().min(1).max(400) })

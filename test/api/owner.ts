@@ -26,7 +26,13 @@ import {
   rotateBotAnswer,
   serviceAccountList,
 } from '../../src/wire/service-accounts.js'
-import { shareList, shareView } from '../../src/wire/shares.js'
+import {
+  probeAnswer,
+  removedSecretAnswer,
+  shareList,
+  shareSecretAnswer,
+  shareView,
+} from '../../src/wire/shares.js'
 import {
   doctor,
   live,
@@ -92,6 +98,26 @@ const cases: readonly Case[] = [
     schema: shareView,
     call: 'shares.init prod fleet 7200000',
     audit: 'share_initialised',
+  },
+  {
+    ask: 'POST /v1/shares/prod/probe',
+    body: { service_account: 'spare' },
+    schema: probeAnswer,
+    call: 'shares.probe prod spare',
+    audit: 'share_probed',
+  },
+  {
+    ask: 'PUT /v1/share-secrets/prod',
+    body: { value: 'hvs.12345' },
+    schema: shareSecretAnswer,
+    call: 'secrets.put prod 9',
+    audit: 'share_secret_put',
+  },
+  {
+    ask: 'DELETE /v1/share-secrets/prod',
+    schema: removedSecretAnswer,
+    call: 'secrets.remove prod',
+    audit: 'share_secret_removed',
   },
   {
     ask: 'POST /v1/shares/prod/use',

@@ -6,7 +6,7 @@ import t from 'tap'
 import { startCloudSimulator } from '../../sim/simulator.js'
 import { keyList } from '../../src/wire/keys.js'
 import { shareList } from '../../src/wire/shares.js'
-import { startShipped } from '../fixtures/shipped.js'
+import { startShipped, until } from '../fixtures/shipped.js'
 import { startOpenBao } from '../share/fixtures/open-bao.js'
 
 t.setTimeout(300_000)
@@ -19,7 +19,6 @@ t.test('local commands end the local copy of a shared key', async (t) => {
   t.teardown(() => sim.close())
   const dir = mkdtempSync(join(tmpdir(), 'pab-share-'))
   t.teardown(() => rmSync(dir, { recursive: true, force: true }))
-  writeFileSync(join(dir, 'token'), bao.rootToken, { mode: 0o600 })
   const config = [
     '[share.prod]',
     'store = "vault"',
@@ -29,7 +28,7 @@ t.test('local commands end the local copy of a shared key', async (t) => {
     'rotate_with = "cloud"',
     '[share.prod.auth]',
     'kind = "token"',
-    `token = "file:${dir}/token"`,
+    'token = "vault:prod"',
   ]
   writeFileSync(join(dir, 'config.toml'), config.join('\n'), { mode: 0o600 })
   const one = await startShipped(t, {
@@ -64,7 +63,24 @@ t.test('local commands end the local copy of a shared key', async (t) => {
   const own = (await done(['keys', 'create', 'admin', '-p', 'setup'])).trim()
   await done(['logout', '-p', 'setup'])
   await done(['login', '--key-stdin', '-p', 'cloud', '-w', 'prefect/terry'], own)
+  await refused(
+    ['share', 'init', 'prod', '--service-account', 'fleet'],
+    /secret prod of the vault[\s\S]*share secret prod/,
+  )
+  await done(['share', 'secret', 'prod'], bao.rootToken)
+  await refused(['share', 'init', 'prod', '--probe'], /asks before it does anything at Prefect/)
+  t.equal(sim.directory.bots.size, 1, 'nothing was made')
+  sim.keepOnePrevious(true)
+  const probed = await done(['share', 'init', 'prod', '--probe', '--yes'])
+  t.match(probed, /a second rotation ended the first key at once[\s\S]*exec --proxy, where they wait/)
+  t.equal(sim.directory.bots.size, 1, 'nothing is left')
+  sim.keepOnePrevious(false)
   await done(['share', 'init', 'prod', '--service-account', 'fleet'])
+  sim.forgetRequests()
+  await refused(
+    ['share', 'init', 'prod', '--probe', '--yes', '--service-account', 'fleet'],
+    /share prod has the key/,
+  )
   await done(['share', 'use', 'prod', '--profile', 'jobs'])
   const first = await key()
   const rotations = () => sim.requests.filter(({ path }) => path.endsWith('/rotate_api_key')).length
@@ -83,7 +99,7 @@ t.test('local commands end the local copy of a shared key', async (t) => {
   )
   t.match(await done(['keys', 'rotate-service-account', 'fleet', '-p', 'jobs']), /share status/)
   t.match(await done(['share', 'status']), /waiting/, 'as prefect-auth share rotate does')
-  t.equal(rotations(), 1, 'the first key alone was made')
+  t.equal(rotations(), 0, 'nothing is made now')
   await refused(['renew', '--now', '-p', 'jobs'], /share status/)
 
   await adopt()
@@ -101,6 +117,13 @@ t.test('local commands end the local copy of a shared key', async (t) => {
   t.match(await done(['keys', 'prune', '-p', 'jobs', '--yes']), /forgotten here[\s\S]*at Prefect it works/)
   t.ok(sim.keys.authenticate(second), 'the second one works on')
   const third = await key()
+  // A move takes the secret along.
+  await done(['vault', 'rekey'])
+  await one.startAgain()
+  await until(
+    async () => (await done(['share', 'status'])).includes('number 3 of fleet'),
+    () => `the store is not read: ${one.log().slice(-2_000)}`,
+  )
 
   const out = await done(['logout', '--revoke', '-p', 'jobs'])
   t.match(out, /at Prefect the key of share prod works on/)
@@ -117,9 +140,11 @@ t.test('local commands end the local copy of a shared key', async (t) => {
   await done(['share', 'use', 'prod', '--profile', 'other'])
   const ran = await one.cli(['uninstall', '--purge', '--revoke', '--yes'])
   t.equal(ran.code, 0, ran.stderr)
+  t.match(ran.stderr, /removed: secret prod/)
+  t.notOk(one.log().includes(bao.rootToken), 'no secret in the log')
   t.match(ran.stderr, /share prod: the key is forgotten here only/)
   t.match(ran.stderr, /shared by other machines/)
   t.ok(sim.keys.authenticate(third), 'at Prefect the key of the fleet works on')
   t.match(sim.keys.find(own), { deletedAt: Number }, 'the own key is deleted')
-  t.equal(rotations(), 1)
+  t.equal(rotations(), 0)
 })

@@ -66,10 +66,6 @@ t.test('the commands of a fleet', async (t) => {
   t.match(status.stdout, /number 1 of fleet[\s\S]*this one only reads/)
   t.notMatch(status.stdout, first)
   t.match((await rotator.cli(['doctor'])).stdout, /shared keys/)
-  t.match(
-    (await rotator.cli(['service-account', 'rotate', 'fleet', '-p', 'jobs'])).stderr,
-    /share rotate prod --now/,
-  )
 
   await bao.seal()
   await reader.crash()

@@ -27,7 +27,11 @@ const failing = async (work: Promise<unknown>): Promise<{ code: string; message:
 }
 
 function storeAt(t: Test, settings: VaultSettings): ShareStore {
-  const store = openVaultStore({ settings, readSecret: createReadSecret(env), clock: systemClock() })
+  const store = openVaultStore({
+    settings,
+    readSecret: createReadSecret(env, { get: async () => undefined }),
+    clock: systemClock(),
+  })
   t.teardown(() => store.close())
   return store
 }

@@ -6,14 +6,22 @@ import { defined } from '../../std/defined.js'
 import { formatDuration, parseDuration } from '../../std/time.js'
 import type { ShareView } from '../../wire/shares.js'
 import { readSecret } from '../ask.js'
+import { usageError } from '../failure.js'
 import { type CommonOptions, common, profileName, type Session, type Start, withJson } from '../session.js'
 import { counted, formatTime, printable } from '../text.js'
+import { probe } from './share-probe.js'
 
 interface InitOptions extends CommonOptions {
-  readonly serviceAccount: string
+  readonly serviceAccount?: string
+  readonly probe?: boolean
+  readonly yes?: boolean
   readonly every?: number
   readonly overlap?: number
   readonly lifetime?: number
+}
+
+interface SecretOptions extends CommonOptions {
+  readonly remove?: boolean
 }
 
 interface RotateOptions extends CommonOptions {
@@ -26,12 +34,19 @@ export function addShare(program: Command, start: Start): void {
     .description("share a service account's key with other machines, by way of OpenBao or Vault")
   withJson(share.command('init <name>'))
     .description("make a service account's key and put it into the store of this share")
-    .requiredOption('--service-account <account>', 'whose key the machines share')
+    .option('--service-account <account>', 'whose key the machines share')
     .option('--every <duration>', 'how often each machine reads the store (default: 60s)', parseSeconds)
     .option('--overlap <duration>', 'how long a replaced key lives (default: 1d)', parseSeconds)
     .option('--lifetime <duration>', 'lifetime of the rotated keys (default: 30d)', parseSeconds)
+    .option(
+      '--probe',
+      'make nothing; try what Prefect does with the keys of a service account that is made for it, or of --service-account',
+    )
+    .option('-y, --yes', 'with --probe: do not ask')
     .action((name: string, options: InitOptions) =>
-      start('share init', options, (session) => init(session, name, options)),
+      start('share init', options, (session) =>
+        options.probe === true ? probe(session, name, options) : init(session, name, options),
+      ),
     )
   common(share.command('use <name>'))
     .description('serve the shared key for a profile of this machine')
@@ -60,6 +75,14 @@ export function addShare(program: Command, start: Start): void {
         session.answer(view, () => describe(view))
       }),
     )
+  withJson(share.command('secret <name>'))
+    .description(
+      'put a secret for a store into the vault, for vault:NAME in config.toml; asked for, or read from stdin',
+    )
+    .option('--remove', 'remove it')
+    .action((name: string, options: SecretOptions) =>
+      start('share secret', options, (session) => secret(session, name, options.remove === true)),
+    )
   common(share.command('leave <name>'))
     .description('forget the shared key for a profile of this machine; it lives on')
     .action((name: string, options: CommonOptions) =>
@@ -79,12 +102,32 @@ function parseSeconds(text: string): number {
 
 async function init(session: Session, name: string, options: InitOptions): Promise<void> {
   const { serviceAccount: service_account, every, overlap, lifetime } = options
+  if (service_account === undefined) {
+    const command = `prefect-auth share init ${printable(name)} --service-account NAME`
+    throw usageError('share init needs to know whose key is shared', command)
+  }
   const pace = defined({ every_s: every, overlap_s: overlap, lifetime_s: lifetime })
   const view = await session.client.initShare(name, { service_account, ...pace })
   session.answer(
     view,
     () =>
       `Share ${printable(name)} has its first key. On each machine: prefect-auth share use ${printable(name)}`,
+  )
+}
+
+async function secret(session: Session, name: string, isRemoving: boolean): Promise<void> {
+  if (isRemoving) {
+    const answer = await session.client.removeShareSecret(name)
+    const said = answer.outcome === 'removed' ? 'removed' : 'was not there'
+    session.answer(answer, () => `Secret ${printable(answer.secret)} ${said}`)
+    return
+  }
+  const hint = `prefect-auth share secret ${printable(name)} < FILE`
+  const value = await readSecret(session, { what: 'secret', fromStdin: true, hint })
+  const answer = await session.client.putShareSecret(name, value)
+  session.answer(
+    answer,
+    () => `Secret ${printable(answer.secret)} is in the vault: vault:${printable(answer.secret)}`,
   )
 }
 

@@ -50,6 +50,7 @@ async function uninstall(session: Session, options: UninstallOptions): Promise<v
   // Keys first: what cannot be revoked needs all the rest to be tried again.
   const acts = [
     ...(await keyActs(session, revoke)),
+    ...(await secretActs(session)),
     ...(await fileActs(session)),
     ...(await planRemoval(removalContext(session), ['completion', 'hook'])).steps,
     ...(await pluginActs(session)),
@@ -107,6 +108,18 @@ async function keyActs(session: Session, isRevoking: boolean): Promise<readonly 
   return [
     { says: [says, ...(await sharesSay(session))], run: () => forgetKeys(session, holders, isRevoking) },
   ]
+}
+
+/** Of the stores of shares: a keychain would keep them. */
+async function secretActs({ client }: Session): Promise<readonly Act[]> {
+  const { secrets } = (await ifRunning(client.shares())) ?? { secrets: [] }
+  return secrets.map((name) => ({
+    says: [`remove secret ${printable(name)} from the vault`],
+    run: async () => {
+      await client.removeShareSecret(name)
+      return `removed: secret ${printable(name)}`
+    },
+  }))
 }
 
 async function sharesSay({ client }: Session): Promise<readonly string[]> {
