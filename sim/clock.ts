@@ -14,16 +14,19 @@ export interface ClockOptions {
   readonly start?: number
   /** If true, only `advance` and `set` move time. Default false. */
   readonly frozen?: boolean
+  /** How fast time passes; default: 1, as on the machine. */
+  readonly speed?: number
 }
 
 /** Creates a clock; `machineNow` drives one that is not frozen. */
 export function createSimClock({
   start,
   frozen = false,
+  speed = 1,
   machineNow = Date.now,
 }: ClockOptions & { readonly machineNow?: () => number } = {}): SimClock {
   const born = machineNow()
-  const base = () => (frozen ? born : machineNow())
+  const base = () => (frozen ? born : born + (machineNow() - born) * speed)
   let offset = start === undefined ? 0 : start - born
   return {
     now: () => base() + offset,

@@ -32,6 +32,17 @@ export type Fault =
   /** Redirected, not processed. Default 307. */
   | { readonly kind: 'redirect'; readonly location: string; readonly status?: number }
 
+/** A request as faults see it. */
+export interface Struck {
+  readonly method: string
+  readonly path: string
+  /** Fingerprint of the presented key. */
+  readonly key: string | undefined
+}
+
+/** Decided when the request comes, before it is processed; `undefined`: it is answered as usual. */
+type FaultOfRequest = (request: Struck) => Fault | undefined
+
 /** An armed fault. */
 interface ArmedFault {
   /** How many times it has struck. */
@@ -41,26 +52,27 @@ interface ArmedFault {
 
 export interface Faults {
   /** Strikes the next `times` (default 1) requests that match. Faults strike in the order they were armed. */
-  next(matcher: FaultMatcher, fault: Fault, times?: number): ArmedFault
+  next(matcher: FaultMatcher, fault: Fault | FaultOfRequest, times?: number): ArmedFault
   /** Strikes every request that matches until it is disarmed. */
-  always(matcher: FaultMatcher, fault: Fault): ArmedFault
+  always(matcher: FaultMatcher, fault: Fault | FaultOfRequest): ArmedFault
   clear(): void
 }
 
 /** What the server consults for each request. */
 export interface FaultSource {
-  take(request: {
-    readonly method: string
-    readonly path: string
-    readonly key: string | undefined
-  }): Fault | undefined
+  take(request: Struck): Fault | undefined
 }
 
 /** Keeps the armed faults. */
 export function createFaults(): Faults & FaultSource {
-  const armed = new Set<{ matcher: FaultMatcher; fault: Fault; left: number; struck: number }>()
+  const armed = new Set<{
+    matcher: FaultMatcher
+    fault: Fault | FaultOfRequest
+    left: number
+    struck: number
+  }>()
 
-  const arm = (matcher: FaultMatcher, fault: Fault, times: number): ArmedFault => {
+  const arm = (matcher: FaultMatcher, fault: Fault | FaultOfRequest, times: number): ArmedFault => {
     const entry = { matcher, fault, left: times, struck: 0 }
     armed.add(entry)
     return {
@@ -82,15 +94,12 @@ export function createFaults(): Faults & FaultSource {
       entry.struck += 1
       entry.left -= 1
       if (entry.left <= 0) armed.delete(entry)
-      return entry.fault
+      return typeof entry.fault === 'function' ? entry.fault(request) : entry.fault
     },
   }
 }
 
-function matches(
-  matcher: FaultMatcher,
-  request: { readonly method: string; readonly path: string; readonly key: string | undefined },
-): boolean {
+function matches(matcher: FaultMatcher, request: Struck): boolean {
   const { method, path, key } = matcher
   if (method !== undefined && method !== request.method) return false
   if (key !== undefined && key !== request.key) return false

@@ -12,7 +12,7 @@ import { defined } from '../std/defined.js'
 import type { Secret } from '../std/secret.js'
 import { formatDuration } from '../std/time.js'
 import type { ShareContext, ShareStanding } from './context.js'
-import { type ShareDocument, writeDocument } from './document.js'
+import { MAX_LISTED, type ShareDocument, writeDocument } from './document.js'
 import { leastLifeMs, leastOverlapMs, type Pace } from './pace.js'
 import { type ProbeFindings, type ProbeParts, probePrefect } from './probe.js'
 import { examineRotator } from './rotator.js'
@@ -199,7 +199,7 @@ export async function adoptKey(context: ShareContext, standing: ShareStanding, k
     n: document.n + 1,
     current: { id, createdAt, ...defined({ expiresAt }) },
     previous: document.current,
-    foreign: [...document.foreign.filter((one) => one.id !== id), { id, createdAt }],
+    foreign: [...document.foreign.filter((one) => one.id !== id), { id, createdAt }].slice(-MAX_LISTED),
   }
   const data = writeDocument(next, (wanted) => (wanted === id ? key : textOf(context, wanted)))
   const written = stored === undefined ? 'conflict' : await store.write(data, stored.version)

@@ -50,6 +50,9 @@ export interface ReadDocument {
   readonly keys: ReadonlyMap<string, Secret>
 }
 
+/** How many entries a list of the document has at most: the last ones. */
+export const MAX_LISTED = 50
+
 const FORMAT = 1
 
 const ms = z.number().int().nonnegative()
@@ -72,9 +75,9 @@ const schema = z.strictObject({
   current: sharedKey,
   previous: sharedKey.optional(),
   claim: intent.optional(),
-  abandoned: z.array(intent).max(100),
+  abandoned: z.array(intent).max(2 * MAX_LISTED),
   mint_by: ms.optional(),
-  foreign: z.array(z.strictObject(mark)).max(100),
+  foreign: z.array(z.strictObject(mark)).max(2 * MAX_LISTED),
 })
 
 const anyFormat = z.looseObject({ format: z.number() })
@@ -111,7 +114,7 @@ export function readDocument(data: unknown, where: string): ReadDocument {
   }
 }
 
-/** What the store keeps. Throws if the text of a key is missing. */
+/** What the store keeps. Throws if the text of a key is missing, or if no machine would read it: it would stop the whole fleet. */
 export function writeDocument(
   { n, apiUrl, accountId, serviceAccount, pace, ...rest }: ShareDocument,
   keyOf: (id: string) => Secret | undefined,
@@ -122,7 +125,7 @@ export function writeDocument(
     if (key === undefined) throw new Error('a shared key has no text')
     return { ...fromMark(known), key: key.reveal() } // into the store, which is where the fleet reads it
   }
-  return {
+  const data = {
     format: FORMAT,
     n,
     api: apiUrl,
@@ -134,6 +137,9 @@ export function writeDocument(
     foreign: foreign.map(fromMark),
     ...defined({ previous: previous && withKey(previous), claim, mint_by: mintBy }),
   }
+  const read = schema.safeParse(data)
+  if (!read.success) throw new Error(`a document that no machine would read: ${fieldOf(read.error)}`)
+  return data
 }
 
 function toMark({ id, created, expires, ends }: Omit<z.output<typeof sharedKey>, 'key'>): KeyMark {
@@ -144,9 +150,15 @@ function fromMark({ id, createdAt, expiresAt, endsAt }: KeyMark) {
   return { id, created: createdAt, ...defined({ expires: expiresAt, ends: endsAt }) }
 }
 
-function invalid(where: string, { issues: [issue] }: z.ZodError): BrokerError {
+/** The first field that is wrong, never its value. */
+function fieldOf({ issues: [issue] }: z.ZodError): string {
   const path = issue?.path.map(String).join('.') ?? ''
-  const field = path === '' ? '' : `: ${path.replace(/[^\w.-]/g, '?').slice(0, 80)}`
+  return path.replace(/[^\w.-]/g, '?').slice(0, 80)
+}
+
+function invalid(where: string, error: z.ZodError): BrokerError {
+  const path = fieldOf(error)
+  const field = path === '' ? '' : `: ${path}`
   return new BrokerError(
     'share_document_invalid',
     `the document at ${where} is not one of prefect-auth, or somebody has edited it${field}`,

@@ -3,7 +3,7 @@
 import { MINUTE_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import { sha256Hex } from '../std/secret.js'
-import type { Intent, KeyMark, ShareDocument } from './document.js'
+import { type Intent, type KeyMark, MAX_LISTED, type ShareDocument } from './document.js'
 import { apartMs, stalenessMs, turnMs, waitMs } from './pace.js'
 import type { HeldMark, View } from './view.js'
 
@@ -183,7 +183,9 @@ function planRotation(view: View, document: ShareDocument, now: number): Step {
   const isOurs = view.intents.some((intent) => mayHaveMade(intent, newest, document))
   if (isOurs || isWanted) return planClaim(view, document, now, newest)
   if (!foreign.some(({ id }) => id === newest.id)) {
-    return { do: 'write', why: 'foreign', document: { ...document, foreign: [...foreign, newest] } }
+    // Somebody may go on for months: the document has room for so many.
+    const known = [...foreign, newest].slice(-MAX_LISTED)
+    return { do: 'write', why: 'foreign', document: { ...document, foreign: known } }
   }
   return rest(foreign.length < STRANGERS ? 'foreign' : 'second_owner')
 }
@@ -199,7 +201,7 @@ function planClaim(view: View, document: ShareDocument, now: number, lost?: KeyM
   const isUrgent = mintBy !== undefined && asOf >= mintBy
   if (notBefore !== undefined && now < notBefore && !isUrgent) return rest('held_back')
   const current = lost === undefined ? document.current : endedBy(document.current, lost, pace.overlapMs)
-  const leftMs = Math.max(0, (current.endsAt ?? asOf) - asOf)
+  const thirdMs = Math.floor(Math.max(0, (current.endsAt ?? asOf) - asOf) / 3)
   return {
     do: 'write',
     why: 'claim',
@@ -209,7 +211,7 @@ function planClaim(view: View, document: ShareDocument, now: number, lost?: KeyM
       claim: { machine, nonce: pass.nonce, at: asOf },
       abandoned: living(intents, asOf, document, lost),
       ...defined({
-        mintBy: lost === undefined ? mintBy : Math.min(mintBy ?? asOf + leftMs / 3, asOf + leftMs / 3),
+        mintBy: lost === undefined ? mintBy : Math.min(mintBy ?? asOf + thirdMs, asOf + thirdMs),
       }),
     },
   }
@@ -239,7 +241,7 @@ function living(
     asOf === undefined ||
     intent.at + windowMs(document) + SLACK_MS > asOf ||
     (lost !== undefined && mayHaveMade(intent, lost, document))
-  return intents.filter(isLiving).slice(-50)
+  return intents.filter(isLiving).slice(-MAX_LISTED)
 }
 
 /** After two thirds of the key's life, each machine a bit earlier, so that one comes first. `at`: Prefect's time. */

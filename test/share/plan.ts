@@ -1,9 +1,16 @@
 /** What a machine of a fleet does next: one situation a row. */
 import t from 'tap'
-import type { Intent, KeyMark, ShareDocument } from '../../src/share/document.js'
+import {
+  type Intent,
+  type KeyMark,
+  readDocument,
+  type ShareDocument,
+  writeDocument,
+} from '../../src/share/document.js'
 import { apartMs, leastOverlapMs, stalenessMs, turnMs, waitMs } from '../../src/share/pace.js'
 import { dueAt, plan, type Step } from '../../src/share/plan.js'
 import { newView, type View } from '../../src/share/view.js'
+import { Secret } from '../../src/std/secret.js'
 
 const MINUTE = 60_000
 const HOUR = 60 * MINUTE
@@ -15,6 +22,7 @@ const key = (id: string, createdAt: number): KeyMark => ({ id, createdAt, expire
 const k1 = key('k1', MADE - 10 * DAY)
 const k2 = key('k2', MADE)
 const k3 = key('k3', MADE + DAY)
+const key3 = (index: number) => key(`stranger${index}`, MADE - index)
 const held2 = { ...k2, n: 2 }
 const intent = (machine: string, at: number): Intent => ({ machine, nonce: `${machine}-${at}`, at })
 
@@ -241,6 +249,31 @@ const ROWS: readonly (readonly [title: string, Situation, expected: Readonly<Rec
 
 t.test('a machine decides by what it knows', async (t) => {
   for (const [title, situation, expected] of ROWS) t.match(decide(situation), expected, title)
+})
+
+t.test('every document that a machine writes is one that the others read', async (t) => {
+  const key = new Secret(`pnb_${'k'.repeat(36)}`)
+  const strangers = Array.from({ length: 100 }, (_, index) => key3(index))
+  const rows: typeof ROWS = [
+    ...ROWS,
+    ['a third that is no whole number', { ...lost, asOf: lost.asOf + 1 }, {}],
+    ['the hundredth stranger', { ...stranger, document: shared({ foreign: strangers }) }, {}],
+  ]
+  let written = 0
+  for (const [title, situation] of rows) {
+    const step = decide(situation)
+    if (step.do !== 'write') continue
+    const data: unknown = JSON.parse(JSON.stringify(writeDocument(step.document, () => key)))
+    t.strictSame(readDocument(data, 'the store').document, step.document, title)
+    written += 1
+  }
+  t.ok(written > 10)
+})
+
+t.test('a document that the others would not read is not written', async (t) => {
+  const key = new Secret(`pnb_${'k'.repeat(36)}`)
+  const wrong = shared({ current: { ...k2, createdAt: k2.createdAt + 0.5 } })
+  t.throws(() => writeDocument(wrong, () => key), /no machine would read: current\.created$/)
 })
 
 t.test('a claim after a lost answer names the moment by which the next mint must come', async (t) => {

@@ -9,11 +9,9 @@ import { createReadSecret } from '../../src/share/secret-source.js'
 import type { ShareStore } from '../../src/share/store.js'
 import { openVaultStore } from '../../src/share/vault-store.js'
 import { systemClock } from '../../src/std/clock.js'
-import { type OpenBao, startOpenBao } from './fixtures/open-bao.js'
+import { createAppRole, type OpenBao, startOpenBao, teamPolicy } from './fixtures/open-bao.js'
 import { checkStore } from './fixtures/store-contract.js'
 
-const POLICY = (rights: string) => `path "secret/data/team/*" { capabilities = [${rights}] }
-path "secret/metadata/team/*" { capabilities = ["read"] }`
 const env: Record<string, string> = {}
 
 const failing = async (work: Promise<unknown>): Promise<{ code: string; message: string }> => {
@@ -46,21 +44,9 @@ const settingsOf = (bao: OpenBao, auth: VaultAuth, path = 'team/prod'): VaultSet
 })
 
 async function approle(bao: OpenBao, role: string, rights: string, facts: Record<string, unknown> = {}) {
-  await bao.admin('PUT', `sys/policies/acl/${role}`, { policy: POLICY(rights) })
-  await bao.admin('POST', `auth/approle/role/${role}`, { token_policies: [role], ...facts })
-  const { data: id } = await bao.admin('GET', `auth/approle/role/${role}/role-id`)
-  const { data: secret } = await bao.admin('POST', `auth/approle/role/${role}/secret-id`, {})
-  const field = (data: unknown, name: string) =>
-    typeof data === 'object' && data !== null ? String(new Map(Object.entries(data)).get(name)) : ''
-  const path = join(bao.dir, `secret-${role}`)
-  await writeFile(path, `${field(secret, 'secret_id')}\n`)
-  const auth: VaultAuth = {
-    kind: 'approle',
-    mount: 'approle',
-    roleId: field(id, 'role_id'),
-    secretId: { kind: 'file', path },
-  }
-  return { auth, secretPath: path }
+  const { roleId, secretPath } = await createAppRole(bao, role, rights, facts)
+  const secretId = { kind: 'file', path: secretPath } as const
+  return { auth: { kind: 'approle', mount: 'approle', roleId, secretId } as const, secretPath }
 }
 
 t.setTimeout(120_000)
@@ -139,7 +125,7 @@ t.test('with a real OpenBao', async (t) => {
   await t.test('a certificate logs in', async (t) => {
     const { execFileSync } = await import('node:child_process')
     const certificate = execFileSync('cat', [bao.clientCert.certFile]).toString()
-    await bao.admin('PUT', 'sys/policies/acl/by-cert', { policy: POLICY('"read"') })
+    await bao.admin('PUT', 'sys/policies/acl/by-cert', { policy: teamPolicy('"read"') })
     await bao.admin('POST', 'auth/cert/certs/machine', { certificate, token_policies: ['by-cert'] })
     const auth: VaultAuth = { kind: 'cert', mount: 'cert', ...bao.clientCert }
     t.match(await storeAt(t, settingsOf(bao, auth)).read(), { data: Object })

@@ -105,6 +105,22 @@ t.test('never responds, or only when released', async (t) => {
   t.equal(await held, 200)
 })
 
+t.test('a fault may be decided when the request comes', async (t) => {
+  await withSim(async (sim, me) => {
+    const paths: string[] = []
+    sim.faults.next(
+      ME,
+      ({ path }) => {
+        paths.push(path)
+        return paths.length === 1 ? { kind: 'status', status: 503 } : undefined
+      },
+      2,
+    )
+    t.strictSame([(await me()).status, (await me()).status, (await me()).status], [503, 200, 200])
+    t.strictSame(paths, ['/api/me/', '/api/me/'])
+  })
+})
+
 t.test('strikes only matching requests, as many times as armed', async (t) => {
   await withSim(async (sim, me) => {
     const down = { kind: 'status', status: 503 } as const

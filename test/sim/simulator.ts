@@ -179,6 +179,36 @@ t.test('rotates the key of a service account with a grace period', async (t) => 
   t.equal((await ask(sim, 'GET', `${path}/${bot.id}`, admin)).status, 404)
 })
 
+t.test(
+  'a rotation may end every earlier key but the one that it replaces, and answers may be old',
+  async (t) => {
+    const sim = await open(t, { clock: { frozen: true }, bots: [{ name: 'ci', account: 'prefect' }] })
+    const admin = sim.issueKey()
+    const { id } = sim.directory.bot('ci')
+    const path = `/accounts/${sim.directory.workspace('prefect/terry').accountId}/bots`
+    const rotate = async () => {
+      sim.clock.advance(1000)
+      const overlap = { old_key_expires_in_seconds: 60 }
+      const { value } = await ask(sim, 'POST', `${path}/${id}/rotate_api_key`, admin, overlap)
+      return Bot.parse(value).api_key
+    }
+    const works = ({ key = '' }: z.output<typeof Key>) => sim.keys.authenticate(key) !== undefined
+    const newest = async () => Bot.parse((await ask(sim, 'GET', `${path}/${id}`, admin)).value).api_key.id
+    const [first, second, third] = [await rotate(), await rotate(), await rotate()]
+    t.strictSame([first, second, third].map(works), [true, true, true])
+    sim.keepOnePrevious(true)
+    const fourth = await rotate()
+    t.strictSame([first, second, third, fourth].map(works), [false, false, true, true])
+    t.equal(await newest(), fourth.id)
+    sim.ageServiceAccounts(() => 500)
+    t.equal(await newest(), third.id)
+    sim.clock.advance(500)
+    t.equal(await newest(), fourth.id)
+    sim.ageServiceAccounts(() => 10_000)
+    t.equal(await newest(), first.id, 'never none')
+  },
+)
+
 t.test('limits the rate with a Retry-After in seconds, and forbids on demand', async (t) => {
   const start = Date.parse('2026-01-01T00:00:15Z')
   const sim = await open(t, { clock: { start, frozen: true }, requestsPerMinute: 1 })
