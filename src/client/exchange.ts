@@ -68,38 +68,30 @@ export function exchange(path: string, userAgent: string, request: SocketRequest
       resolve({ kind: 'answer', answer: message })
     }
     let received: Buffer = Buffer.alloc(0)
-    const handOver = (isOver: boolean) => {
+    const handOver = () => {
       socket.pause()
-      socket.off('data', onData).off('end', onEnd)
-      readByNode(request.method, { socket, received, isOver }).then((reading) => {
+      socket.off('data', onData).off('end', handOver)
+      readByNode(request.method, socket, received).then((reading) => {
         reading.on('response', onMessage).on('error', fail)
       }, fail)
     }
-    const onEnd = () => handOver(true)
     const onData = (chunk: Buffer) => {
       received = received.length === 0 ? chunk : Buffer.concat([received, chunk])
       const reading = readPlainAnswer(received)
       if (reading.kind === 'part') return
-      if (reading.kind === 'other') return handOver(false)
+      if (reading.kind === 'other') return handOver()
       settle()
       socket.destroy()
       resolve({ kind: 'answer', answer: reading.answer })
     }
-    socket.on('error', fail).on('data', onData).on('end', onEnd)
+    socket.on('error', fail).on('data', onData).on('end', handOver)
     if (signal?.aborted) onAbort()
     else socket.write(bytes)
   })
 }
 
-interface Received {
-  readonly socket: Socket
-  readonly received: Buffer
-  /** The other side has said all. */
-  readonly isOver: boolean
-}
-
 /** The answer as node:http reads it, from its first byte. Nothing is sent: the request has been, and some must not be sent twice. */
-async function readByNode(method: string, { socket, received, isOver }: Received) {
+async function readByNode(method: string, socket: Socket, received: Buffer) {
   const { request } = await import('node:http')
   const replay = new Duplex({
     read: () => void socket.resume(),
@@ -112,7 +104,8 @@ async function readByNode(method: string, { socket, received, isOver }: Received
   const reading = request({ createConnection: () => replay, method })
   reading.end()
   if (received.length > 0) replay.push(received)
-  if (isOver) replay.push(null)
+  // A paused socket says that it has ended as well, perhaps while node:http was loaded.
+  if (socket.readableEnded) replay.push(null)
   socket.on('data', (chunk) => {
     if (!replay.push(chunk)) socket.pause()
   })
