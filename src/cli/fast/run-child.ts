@@ -24,12 +24,7 @@ export function runChild(plan: ChildPlan, host: Host): Promise<number> {
   const [argv0 = plan.file, ...args] = plan.argv
   return new Promise((resolve) => {
     let child: ChildProcess
-    try {
-      child = spawn(plan.file, args, { argv0, env: { ...plan.env }, stdio: 'inherit' })
-    } catch {
-      // Arguments that are too long, no memory: thrown, not sent.
-      return resolve(126)
-    }
+    // Before it starts: a signal in between would end us alone. Listeners run once it has started.
     const undo = RELAYED.map((signal) =>
       host.onSignal(signal, () => {
         if (FROM_TERMINAL.includes(signal) && isInForeground(host)) return
@@ -39,6 +34,12 @@ export function runChild(plan: ChildPlan, host: Host): Promise<number> {
     const finish = (code: number) => {
       for (const stop of undo) stop()
       resolve(code)
+    }
+    try {
+      child = spawn(plan.file, args, { argv0, env: { ...plan.env }, stdio: 'inherit' })
+    } catch {
+      // Arguments that are too long, no memory: thrown, not sent.
+      return finish(126)
     }
     child.on('error', (error) => finish('code' in error && error.code === 'ENOENT' ? 127 : 126))
     child.on('exit', (code, signal) => {
