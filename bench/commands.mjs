@@ -17,7 +17,7 @@ const COMPARED = [
 export async function measureCommands(samples) {
   const { socket, env: own } = await startDaemon()
   const agents = [await startOidcAgent(), await startSshAgent(), await startGitCache(), await startOpenBao()]
-  const [front, program] = [join(dist, 'prefect-auth'), join(dist, 'auth.js')]
+  const [front, program] = [join(dist, 'prefect-auth'), join(dist, 'auth.cjs')]
   const times = time(
     { ...own, ...agentVariables() },
     {

@@ -41,7 +41,7 @@ export function makePlace(name, profiles = oneProfile(), { from = dist, flags = 
     ...more,
   }
   place.cli = (...args) =>
-    execFileSync(process.execPath, [join(from, 'auth.js'), ...args], {
+    execFileSync(process.execPath, [join(from, 'auth.cjs'), ...args], {
       ...{ env: place.env, encoding: 'utf8' },
       stdio: ['ignore', 'pipe', 'ignore'],
     }).trim()

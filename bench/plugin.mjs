@@ -61,7 +61,7 @@ function makeEnvironment(name) {
 }
 
 function integrate(env, prefix, ...more) {
-  execFileSync(process.execPath, [join(dist, 'auth.js'), 'integrate', '--python', prefix, ...more], { env })
+  execFileSync(process.execPath, [join(dist, 'auth.cjs'), 'integrate', '--python', prefix, ...more], { env })
 }
 
 try {

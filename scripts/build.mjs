@@ -4,6 +4,7 @@ import { chmodSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node
 import { join } from 'node:path'
 import { build } from 'esbuild'
 import { bundledPackages, copyKeychainModules, renderNotices, renderSbom } from './bundled.mjs'
+import { buildCommandLine, moduleBanner } from './command-line.mjs'
 import { installBuild } from './install-build.mjs'
 import { ownFolder } from './own-folder.mjs'
 import { writePage } from './page.mjs'
@@ -43,14 +44,6 @@ const withoutUnused = {
   },
 }
 
-// The packages inside are CommonJS and expect `require`, `__filename` and `__dirname`.
-const banner = {
-  js: [
-    "import{createRequire as __cr}from'node:module';import{fileURLToPath as __fu}from'node:url';import{dirname as __dn}from'node:path';",
-    'const require=__cr(import.meta.url),__filename=__fu(import.meta.url),__dirname=__dn(__filename);',
-  ].join(''),
-}
-
 const outdir = ownFolder('dist.new')
 const builds = await Promise.all([
   // One function, whose compiled form load-authd.ts keeps.
@@ -77,22 +70,11 @@ const builds = await Promise.all([
     },
     outdir,
     format: 'esm',
-    banner: { js: `#!/usr/bin/env node\n${banner.js}` },
+    banner: { js: `#!/usr/bin/env node\n${moduleBanner.js}` },
     minify: true,
     plugins: [withoutUnused],
   }),
-  // Split, so that `env` and `exec` load nothing they do not need.
-  build({
-    ...shared,
-    entryPoints: { auth: 'src/bin/auth.ts' },
-    outdir,
-    format: 'esm',
-    splitting: true,
-    chunkNames: 'chunks/[name]-[hash]',
-    banner: { js: `#!/usr/bin/env node\n${banner.js}` },
-    minify: true,
-    plugins: [withoutUnused],
-  }),
+  ...(await buildCommandLine(outdir, { ...shared, minify: true, plugins: [withoutUnused] })),
 ])
 
 // Made by the program that the pages are about, from its own table of commands.
@@ -103,7 +85,7 @@ await build({
   external: ['open'],
   outdir,
   format: 'esm',
-  banner,
+  banner: moduleBanner,
   plugins: [withoutUnused],
 })
 execFileSync(process.execPath, [join(outdir, 'man-pages.js'), join(outdir, 'man')])
@@ -131,7 +113,7 @@ const front = readFileSync('src/bin/prefect-auth.sh', 'utf8')
 for (const program of ['prefect-auth', 'prefect-authd'])
   writeFileSync(join(outdir, program), front.replaceAll('@VERSION@', version))
 // npm does this for what is installed; a checkout runs from here.
-for (const program of ['prefect-auth', 'prefect-authd', 'auth.js', 'authd.js'])
+for (const program of ['prefect-auth', 'prefect-authd', 'auth.cjs', 'authd.js'])
   chmodSync(join(outdir, program), 0o755)
 const plugin = pluginWheel('python/plugin', version)
 writeFileSync(join(outdir, plugin.name), plugin.bytes)

@@ -48,7 +48,7 @@ function mask(text: string): string {
 function installPrograms(): void {
   mkdirSync(join(home, 'bin'), { mode: 0o700 })
   for (const [name, file] of [
-    ['prefect-auth', 'auth.js'],
+    ['prefect-auth', 'auth.cjs'],
     ['prefect-authd', 'authd.js'],
   ] as const) {
     writeFileSync(

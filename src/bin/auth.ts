@@ -1,32 +1,46 @@
-/** The program `prefect-auth`: `env`, `exec` and `get` take the fast path, everything else loads the full command line. */
+/**
+ * The program `prefect-auth`: `env`, `exec` and `get` run at once, everything else loads the full command line.
+ *
+ * It is a CommonJS script, and Node starts it for every `exec` where the sh front cannot do the work: what is imported here, and
+ * what that imports at its top, is what such a start costs.
+ */
 
-import { readFileSync, writeSync } from 'node:fs'
+import { writeSync } from 'node:fs'
 import { join } from 'node:path'
-import { isatty } from 'node:tty'
-import { fileURLToPath } from 'node:url'
+import { runEnv } from '../cli/fast/env.js'
+import { runExec } from '../cli/fast/exec.js'
+import { runGet } from '../cli/fast/get.js'
 import type { Host } from '../cli/fast/host.js'
 import { commandFirst } from '../cli/fast/options.js'
 import type { Terminal } from '../cli/session.js'
 import { defined } from '../std/defined.js'
 import { findHome } from './home.js'
+import { VERSION } from './version.js'
 
-const PACKAGE = findPackage()
+/** It holds `dist/`, which holds this script. */
+const PACKAGE_DIR = join(__dirname, '..')
 const argv = commandFirst(process.argv.slice(2))
-const [command, ...rest] = argv
-process.exitCode = await run()
+// If the program ends before it is known, it has failed.
+process.exitCode = 1
+void run().then((code) => {
+  process.exitCode = code
+})
 
 async function run(): Promise<number> {
   const host = createHost()
   const fast = await runFast(host)
-  if (fast !== 'help') return fast
+  // All that it prints has been written; to let everything come to its own end takes longer.
+  if (fast !== 'help') process.exit(fast)
   const { runCli } = await import('../cli/main.js')
   return runCli(argv, createTerminal(host))
 }
 
 async function runFast(host: Host): Promise<number | 'help'> {
-  if (command === 'env') return (await import('../cli/fast/env.js')).runEnv(rest, host)
-  if (command === 'get') return (await import('../cli/fast/get.js')).runGet(rest, host)
-  if (command === 'exec') return (await import('../cli/fast/exec.js')).runExec(rest, host)
+  const [command, ...rest] = argv
+  if (command === 'env') return runEnv(rest, host)
+  if (command === 'get') return runGet(rest, host)
+  if (command === 'exec') return runExec(rest, host)
+  // Not run in loops, and it always starts programs.
   if (command === 'agent') return (await import('../cli/fast/agent.js')).runAgent(rest, host)
   return 'help'
 }
@@ -40,23 +54,23 @@ function createHost(): Host {
       : undefined
   const uid = process.getuid?.()
   const host: Host = {
-    env: process.env,
+    // Every look into process.env asks the system.
+    env: { ...process.env },
     home: findHome('prefect-auth'),
     platform: process.platform,
     ...defined({ uid, execve, folder: currentFolder() }),
-    version: PACKAGE.version,
+    version: VERSION,
     pid: process.pid,
     parentPid: process.ppid,
     writeOut: (text) => writeAll(1, text),
     writeErr: (text) => writeAll(2, text),
-    hasTerminal: isatty(0) || isatty(1) || isatty(2),
     onSignal(signal, listener) {
       process.on(signal, listener)
       return () => process.off(signal, listener)
     },
     async startDaemon(transport) {
       const { startOnDemand } = await import('../cli/on-demand.js')
-      const program = join(PACKAGE.dir, 'dist', 'authd.js')
+      const program = join(__dirname, 'authd.js')
       return startOnDemand(host, { node: process.execPath, program }, transport)
     },
   }
@@ -74,19 +88,7 @@ function currentFolder(): string | undefined {
 function createTerminal(host: Host): Terminal {
   const { stdin, stdout, stderr } = process
   const { execPath } = process
-  return { ...host, stdin, stdout, stderr, execPath, packageDir: PACKAGE.dir, now: () => Date.now() }
-}
-
-/** Our package: one directory above `dist/`, two above `src/bin/`. */
-function findPackage(): { readonly dir: string; readonly version: string } {
-  for (const above of ['..', '../..']) {
-    try {
-      const dir = fileURLToPath(new URL(above, import.meta.url))
-      const text = readFileSync(join(dir, 'package.json'), 'utf8')
-      return { dir, version: /"version": *"([^"]+)"/.exec(text)?.[1] ?? 'unknown' }
-    } catch {}
-  }
-  return { dir: '.', version: 'unknown' }
+  return { ...host, stdin, stdout, stderr, execPath, packageDir: PACKAGE_DIR, now: () => Date.now() }
 }
 
 /**

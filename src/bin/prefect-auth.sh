@@ -1,15 +1,15 @@
 #!/bin/sh
 # prefect-auth: runs plain `env` and `exec` with curl, so that ten thousand runs a day do not start ten thousand Node
-# processes. Everything else, and every doubtful case, goes to auth.js, which starts over and reports errors.
+# processes. Everything else, and every doubtful case, goes to auth.cjs, which starts over and reports errors.
 # All names begin with __pab, so that no variable that the caller exported changes for the program it starts.
 
 # Whatever the caller's SHELLOPTS says: print no key to stderr and export no variable of ours.
 set +aeuvx
 
-# Runs auth.js, or authd.js if this script has the daemon's name. They are beside it, or where pip puts data.
+# Runs auth.cjs, or authd.js if this script has the daemon's name. They are beside it, or where pip puts data.
 __pab_node() {
   case $0 in */*) __pab_self=$0 ;; *) __pab_self=./$0 ;; esac
-  __pab_called=prefect-auth __pab_program=auth.js
+  __pab_called=prefect-auth __pab_program=auth.cjs
   case $0 in */prefect-authd) __pab_called=prefect-authd __pab_program=authd.js ;; esac
   while [ -L "$__pab_self" ]; do
     __pab_link=$(readlink "$__pab_self")
@@ -19,7 +19,7 @@ __pab_node() {
     esac
   done
   __pab_dist=${__pab_self%/*}
-  [ -r "$__pab_dist/auth.js" ] || __pab_dist=$__pab_dist/../share/prefect-auth-broker/dist
+  [ -r "$__pab_dist/auth.cjs" ] || __pab_dist=$__pab_dist/../share/prefect-auth-broker/dist
   if __pab_find_node; then exec "$__pab_found" "$__pab_dist/$__pab_program" "$@"; fi
   echo "$__pab_called: $__pab_why" >&2
   [ "$__pab_called ${1-}" = 'prefect-auth exec' ] && exit 125
@@ -88,11 +88,11 @@ __pab_find_socket() {
 
 # A socket that another user owns is a trap: for what we send, and for what we would take as our credentials.
 __pab_is_ours() {
-  # shellcheck disable=SC3067 # every sh we know has -O; one without it fails here, which leads to auth.js
+  # shellcheck disable=SC3067 # every sh we know has -O; one without it fails here, which leads to auth.cjs
   [ ! -L "$__pab_socket" ] && [ -S "$__pab_socket" ] && [ -O "$__pab_socket" ]
 }
 
-# Whether Prefect finds nothing here but its usual profile file; what else it finds is for auth.js to judge.
+# Whether Prefect finds nothing here but its usual profile file; what else it finds is for auth.cjs to judge.
 __pab_is_plain() {
   case ${HOME-} in '' | [!/]* | *[!A-Za-z0-9._/-]*) return 1 ;; esac
   [ -z "${PREFECT_HOME-}${PREFECT_PROFILES_PATH-}${PREFECT_API-}${PREFECT_CLOUD-}${PREFECT_CLIENT-}" ] || return 1
@@ -131,7 +131,7 @@ __pab_ask() {
 }
 
 # Whether every line of the body is `export NAME='…';` or `unset NAME;`, of Prefect's names alone: what another version, or
-# another program, would have a shell run is not run. auth.js, which goes on, reads other forms and reports the rest.
+# another program, would have a shell run is not run. auth.cjs, which goes on, reads other forms and reports the rest.
 __pab_is_known() {
   __pab_rest=$__pab_body
   while [ -n "$__pab_rest" ]; do
@@ -176,7 +176,7 @@ __pab_env() {
   shift
   # A shell that leaves the proxy has more to unset than the daemon knows of.
   case ${PREFECT_API_KEY-} in pab_*) return ;; esac
-  # Names in mixed letters, which Prefect 3 takes for the same, are for auth.js to remove.
+  # Names in mixed letters, which Prefect 3 takes for the same, are for auth.cjs to remove.
   command env | LC_ALL=C command grep -qE "$__pab_mixed" && return
   __pab_profile=${PREFECT_PROFILE-}
   __pab_format='sh'
@@ -199,7 +199,7 @@ __pab_env() {
 __pab_exec() {
   shift
   __pab_profile=${PREFECT_PROFILE-}
-  # A choice of nothing, on which Prefect's versions disagree: auth.js says so.
+  # A choice of nothing, on which Prefect's versions disagree: auth.cjs says so.
   [ -n "${PREFECT_PROFILE-x}" ] || return
   while :; do
     case ${1-} in
@@ -236,7 +236,7 @@ __pab_mixed='^(P([a-z]|R[a-z]|RE[A-Z0-9_]*[a-z])|p([A-Z]|r[A-Z]|re[a-z0-9_]*[A-Z
 __pab_fit='^(PREFECT_[A-Z0-9_]*|[A-OQ-Za-oq-z_][A-Za-z0-9_]*|[Pp]([A-QS-Za-qs-z0-9_][A-Za-z0-9_]*)?'
 __pab_fit="$__pab_fit|[Pp][Rr]([A-DF-Za-df-z0-9_][A-Za-z0-9_]*)?|[Pp][Rr][Ee]([A-EG-Za-eg-z0-9_][A-Za-z0-9_]*)?)="
 
-# A command that the shell would not run as given is for auth.js, which says why.
+# A command that the shell would not run as given is for auth.cjs, which says why.
 __pab_is_command() {
   case $1 in
     '' | -* | pnu_* | pnb_*) return 1 ;;
@@ -245,7 +245,7 @@ __pab_is_command() {
   esac
 }
 
-# Whether the caller's environment has no other values, and the profile nothing to note; if it has, auth.js reports them.
+# Whether the caller's environment has no other values, and the profile nothing to note; if it has, auth.cjs reports them.
 __pab_agrees() {
   case $__pab_body in *'
 # '*) return 1 ;; esac

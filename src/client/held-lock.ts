@@ -1,16 +1,23 @@
 /** Whether a daemon holds the state directory, though none of its sockets is there. */
 
 // The fast path loads this: no package is imported here.
-import { readdir } from 'node:fs/promises'
+import { readdirSync } from 'node:fs'
 import { createConnection } from 'node:net'
 import { join } from 'node:path'
 import { SECOND_MS } from '../std/clock.js'
 
 /** Never rejects. `lockDir`: of the state directory; its sockets say `holder` to whoever connects. */
 export async function isLockHeld(lockDir: string): Promise<boolean> {
-  const names = await readdir(lockDir).catch(() => [])
-  const answers = await Promise.all(names.map((name) => ask(join(lockDir, name))))
+  const answers = await Promise.all(namesIn(lockDir).map((name) => ask(join(lockDir, name))))
   return answers.includes('holder')
+}
+
+function namesIn(folder: string): readonly string[] {
+  try {
+    return readdirSync(folder)
+  } catch {
+    return []
+  }
 }
 
 function ask(path: string): Promise<string> {

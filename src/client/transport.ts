@@ -1,23 +1,13 @@
 /** HTTP over the daemon's unix socket: finds it among its candidates, trusts only one of ours. */
 
 // The fast path loads this: no package is imported here.
-import { lstat } from 'node:fs/promises'
-import { request as httpRequest, type IncomingMessage, type RequestOptions } from 'node:http'
-import { SECOND_MS } from '../std/clock.js'
+import { lstatSync } from 'node:fs'
+import type { IncomingMessage } from 'node:http'
+import { codeOf, exchange, lost, type SocketRequest } from './exchange.js'
 import { type Failure, failed, failWith } from './failure.js'
 import { isLockHeld } from './held-lock.js'
 
-export interface SocketRequest {
-  readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
-  /** With its query. */
-  readonly path: string
-  readonly headers?: Readonly<Record<string, string>>
-  /** Sent as JSON. */
-  readonly body?: unknown
-  /** From sending to the last byte; for a stream, to the response's head. */
-  readonly timeoutMs?: number
-  readonly signal?: AbortSignal
-}
+export type { SocketRequest } from './exchange.js'
 
 export interface SocketAnswer {
   readonly status: number
@@ -51,22 +41,21 @@ interface TransportDeps {
   readonly lockDir?: string
 }
 
-const ANSWER_WITHIN_MS = 30 * SECOND_MS
 /** Longer than anything the daemon sends; whatever else is behind the socket cannot fill our memory. */
 const MAX_ANSWER = 64 * 1024 * 1024
 
 export function createTransport({ candidates, uid, userAgent, lockDir }: TransportDeps): Transport {
   let answered: string | undefined
 
-  async function dial(request: SocketRequest): Promise<IncomingMessage> {
+  async function dial(request: SocketRequest) {
     const tried: string[] = []
     for (const path of answered === undefined ? candidates : [answered]) {
-      const flaw = await findFlaw(path, uid)
+      const flaw = findFlaw(path, uid)
       const outcome =
         flaw === undefined ? await exchange(path, userAgent, request) : { kind: 'absent' as const, flaw }
       if (outcome.kind === 'answer') {
         answered = path
-        return outcome.message
+        return outcome.answer
       }
       tried.push(`${path}: ${outcome.flaw}`)
     }
@@ -76,29 +65,24 @@ export function createTransport({ candidates, uid, userAgent, lockDir }: Transpo
 
   return {
     async send(request) {
-      const message = await dial(request)
-      const text = await readAll(message)
-      const notice = message.headers['prefect-auth-notice']
-      return {
-        status: message.statusCode ?? 0,
-        etag: message.headers.etag,
-        text,
-        ...(typeof notice === 'string' && { notice }),
-      }
+      const answer = await dial(request)
+      const text = 'text' in answer ? answer.text : await readAll(answer)
+      const { etag, 'prefect-auth-notice': notice } = answer.headers
+      return { status: answer.statusCode ?? 0, etag, text, ...(typeof notice === 'string' && { notice }) }
     },
     async stream(request) {
-      const message = await dial(request)
-      message.setEncoding('utf8')
-      return { status: message.statusCode ?? 0, chunks: message }
+      const answer = await dial(request)
+      const chunks = 'text' in answer ? inOnePiece(answer.text) : answer.setEncoding('utf8')
+      return { status: answer.statusCode ?? 0, chunks }
     },
     socket: () => answered,
   }
 }
 
 /** Why this path must not be used; `undefined` if it may. */
-async function findFlaw(path: string, uid: number | undefined): Promise<string | undefined> {
+function findFlaw(path: string, uid: number | undefined): string | undefined {
   try {
-    const stats = await lstat(path)
+    const stats = lstatSync(path)
     if (!stats.isSocket()) return 'not a socket'
     // Another user's socket is a trap for our keys and passphrases.
     if (uid !== undefined && stats.uid !== uid) return `belongs to another user (uid ${stats.uid})`
@@ -108,69 +92,8 @@ async function findFlaw(path: string, uid: number | undefined): Promise<string |
   }
 }
 
-type Outcome =
-  | { readonly kind: 'answer'; readonly message: IncomingMessage }
-  | { readonly kind: 'absent'; readonly flaw: string }
-
-const ABSENT: Readonly<Record<string, string>> = {
-  ECONNREFUSED: 'nothing is listening (stale socket)',
-  ENOENT: 'no such socket',
-  EACCES: 'permission denied',
-  EPERM: 'permission denied',
-}
-
-function exchange(path: string, userAgent: string, request: SocketRequest): Promise<Outcome> {
-  const { timeoutMs = ANSWER_WITHIN_MS, signal } = request
-  return new Promise((resolve, reject) => {
-    const body = request.body === undefined ? undefined : JSON.stringify(request.body)
-    const sent = httpRequest(requestOptions(path, userAgent, request, body))
-    const timer = setTimeout(() => sent.destroy(failed(noAnswer(timeoutMs))), timeoutMs)
-    const onAbort = () => sent.destroy(failed({ code: 'cancelled', kind: 'cancelled', detail: 'cancelled' }))
-    if (signal?.aborted) onAbort()
-    signal?.addEventListener('abort', onAbort, { once: true })
-    sent.on('response', (message) => {
-      // A stream has no end to wait for: its time-out ends with the response's head.
-      if (request.headers?.accept === 'text/event-stream') clearTimeout(timer)
-      message.on('close', () => {
-        clearTimeout(timer)
-        signal?.removeEventListener('abort', onAbort)
-      })
-      resolve({ kind: 'answer', message })
-    })
-    sent.on('error', (error) => {
-      clearTimeout(timer)
-      const flaw = ABSENT[codeOf(error) ?? '']
-      if (flaw !== undefined) resolve({ kind: 'absent', flaw })
-      else reject(error.cause === undefined ? failed(lost(error)) : error)
-    })
-    sent.end(body)
-  })
-}
-
-function requestOptions(
-  socketPath: string,
-  userAgent: string,
-  request: SocketRequest,
-  body: string | undefined,
-): RequestOptions {
-  return {
-    socketPath,
-    method: request.method,
-    path: request.path,
-    agent: false,
-    headers: {
-      host: 'authd',
-      'user-agent': userAgent,
-      // Failures are always problem documents, whatever the route sends: nothing has to be asked twice.
-      accept: 'application/json, application/problem+json, text/plain',
-      ...request.headers,
-      ...(body === undefined ? undefined : bodyHeaders(body)),
-    },
-  }
-}
-
-function bodyHeaders(body: string) {
-  return { 'content-type': 'application/json', 'content-length': String(Buffer.byteLength(body)) }
+async function* inOnePiece(text: string): AsyncGenerator<string> {
+  yield text
 }
 
 async function readAll(message: IncomingMessage): Promise<string> {
@@ -206,26 +129,4 @@ function withoutSocket(tried: readonly string[]): Failure {
     ),
     hint: 'try again in half a minute: prefect-auth status      (or set PREFECT_AUTH_SOCKET as the daemon has it)',
   }
-}
-
-function noAnswer(timeoutMs: number): Failure {
-  return {
-    code: 'daemon_timeout',
-    kind: 'no_answer',
-    detail: `the daemon did not respond within ${Math.round(timeoutMs / SECOND_MS)} s`,
-    hint: 'prefect-auth logs',
-  }
-}
-
-function lost(error: Error): Failure {
-  return {
-    code: 'connection_lost',
-    kind: 'no_answer',
-    detail: `lost the connection to the daemon: ${codeOf(error) ?? error.message}`,
-    hint: 'prefect-auth logs',
-  }
-}
-
-function codeOf(error: unknown): string | undefined {
-  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined
 }

@@ -1,5 +1,4 @@
 /** The variables that `env` and `exec` set, empty or remove. Without zod, because the fast path loads it. */
-import { sha256Hex } from '../std/secret.js'
 
 /** Set if they have a value, of which `wholeEnv` makes sure for some; else removed. */
 export const ENV_NAMES = [
@@ -64,17 +63,6 @@ export const FOLLOW_NAMES = [
 ] as const
 
 export type FollowName = (typeof FOLLOW_NAMES)[number]
-
-type Shown = Readonly<Record<string, string | undefined>>
-
-/**
- * The value of `PREFECT_AUTH_SET`: as long as it fits what the shell has, the pair there is the one that we set. Empty for a shell
- * without any.
- */
-export function pairMark({ PREFECT_API_URL, PREFECT_API_KEY, PREFECT_API_AUTH_STRING }: Shown): string {
-  const parts = [PREFECT_API_URL, PREFECT_API_KEY, PREFECT_API_AUTH_STRING].map((part) => part ?? '')
-  return parts.every((part) => part === '') ? '' : sha256Hex(parts.join('\0')).slice(0, 16)
-}
 
 /** `env` with every variable that must have a value, if only an empty one, so that no other source can fill it. */
 export function wholeEnv<T extends Readonly<Partial<Record<EnvName, string | undefined>>>>(

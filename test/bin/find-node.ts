@@ -49,7 +49,7 @@ for (const shell of SHELLS) {
     ] as const) {
       fakeNode(onPath, version)
       const { stdout } = await run(join(root, 'bin/prefect-auth'))
-      t.match(stdout, new RegExp(`^\\S*${chosen.slice(root.length)} \\S*/auth\\.js status\n$`), version)
+      t.match(stdout, new RegExp(`^\\S*${chosen.slice(root.length)} \\S*/auth\\.cjs status\n$`), version)
     }
     fakeNode(onPath, 'v18.20.8')
     symlinkSync('../bin/prefect-authd', join(path, 'prefect-authd'))

@@ -104,6 +104,6 @@ t.test('takes the first executable on PATH', async (t) => {
     [process.execPath, { kind: 'found', file: process.execPath, isForKernel: true }],
   ] as const
 
-  for (const [command, expected] of table) t.same(await findCommand(command, path), expected, command)
-  t.match(await findCommand('sh', undefined), { kind: 'found' })
+  for (const [command, expected] of table) t.same(findCommand(command, path), expected, command)
+  t.match(findCommand('sh', undefined), { kind: 'found' })
 })

@@ -6,13 +6,13 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { defined } from '../../src/std/defined.js'
-import { pairMark } from '../../src/wire/env-names.js'
+import { pairMark } from '../../src/wire/pair-mark.js'
 import { runToEnd } from '../fixtures/run-to-end.js'
 import { startShipped } from '../fixtures/shipped.js'
 
 t.setTimeout(600_000)
 
-const PROGRAM = fileURLToPath(new URL('../../dist/auth.js', import.meta.url))
+const PROGRAM = fileURLToPath(new URL('../../dist/auth.cjs', import.meta.url))
 const URL_OF_A =
   'https://api.prefect.cloud/api/accounts/11111111-1111-4111-8111-111111111111/workspaces/22222222-2222-4222-8222-222222222222'
 const URL_OF_B = 'http://127.0.0.1:4299/api'

@@ -7,7 +7,7 @@ import t, { type Test } from 'tap'
 import { runToEnd } from '../fixtures/run-to-end.js'
 import { type Shipped, startShipped } from '../fixtures/shipped.js'
 
-const PROGRAM = fileURLToPath(new URL('../../dist/auth.js', import.meta.url))
+const PROGRAM = fileURLToPath(new URL('../../dist/auth.cjs', import.meta.url))
 const WORKSPACE =
   '/accounts/11111111-1111-4111-8111-111111111111/workspaces/22222222-2222-4222-8222-222222222222'
 const CLOUD = 'https://api.prefect.cloud/api'

@@ -13,7 +13,7 @@ import { type Shipped, startShipped } from '../fixtures/shipped.js'
 
 t.setTimeout(300_000)
 
-const CLI = fileURLToPath(new URL('../../dist/auth.js', import.meta.url))
+const CLI = fileURLToPath(new URL('../../dist/auth.cjs', import.meta.url))
 const CI = process.env.PAB_CI_DIR ?? join(homedir(), '.cache', 'prefect-auth-broker-ci')
 const UVX = join(CI, 'tools', 'bin', 'uvx')
 const CACHE = join(CI, 'uv-cache')

@@ -74,7 +74,7 @@ for (const which of ['3', '34', '2'] satisfies Which[]) {
         const socket = hasDaemon ? (await startShipped(t, own)).socket : join(home, 'no.sock')
         const env = { ...own, PREFECT_AUTH_SOCKET: socket }
         for (const front of [
-          [process.execPath, dist('auth.js')],
+          [process.execPath, dist('auth.cjs')],
           ['/bin/sh', dist('prefect-auth')],
         ]) {
           for (const way of [[], ['--proxy']]) {

@@ -46,7 +46,7 @@ t.test('survives an upgrade in place, a move, and the loss of its Node', { skip 
     `mkdir -p ~/node/bin ~/.local/bin; cp "$(command -v node)" ~/node/bin/node
      PATH=$HOME/node/bin:$PATH prefect-auth service install >/dev/null; say node "$(tr '\\0' ' ' </proc/$(pid)/cmdline)"
      P=~/prefix/lib/node_modules/prefect-auth-broker; V=$(prefect-auth --version)
-     sed -i "s/\\"\${V//./\\\\.}\\"/\\"99.0.0\\"/" $P/package.json $P/dist/authd.cjs
+     sed -i "s/\\"\${V//./\\\\.}\\"/\\"99.0.0\\"/" $P/dist/auth.cjs $P/dist/authd.cjs
      PATH=$HOME/node/bin:$PATH prefect-auth service install | grep listening
      rm -r ~/node; systemctl --user restart prefect-authd.service; say gone "$(ask /livez)"
      prefect-auth service status

@@ -50,7 +50,7 @@ async function setUp(t: Test, { allowTunnels = true, isInstalled = true } = {}):
     writeFileSync(join(bin, name), `#!/bin/sh\n${text}\n`)
     chmodSync(join(bin, name), 0o755)
   }
-  if (isInstalled) install('prefect-auth', `${settings}; exec '${process.execPath}' '${DIST}auth.js' "$@"`)
+  if (isInstalled) install('prefect-auth', `${settings}; exec '${process.execPath}' '${DIST}auth.cjs' "$@"`)
   install(
     'daemon',
     `${settings}; exec '${process.execPath}' '${DIST}authd.js' --vault-backend=file --port=off`,
@@ -84,7 +84,7 @@ async function setUp(t: Test, { allowTunnels = true, isInstalled = true } = {}):
       BROWSER: browser,
       PREFECT_CLOUD_UI_URL: sim.uiUrl,
     },
-    command: `exec '${process.execPath}' '${DIST}auth.js' login --on server`,
+    command: `exec '${process.execPath}' '${DIST}auth.cjs' login --on server`,
     async opened() {
       let page = ''
       await until(

@@ -54,7 +54,7 @@ t.test('the local browser logs in the remote daemon', { skip }, async (t) => {
   remote.forward('-R', Number(new URL(sim.apiUrl).port))
   const environment = `export HOME='${home}' PREFECT_AUTH_SOCKET='${home}/run/authd.sock' PREFECT_CLOUD_API_URL='${sim.apiUrl}' PREFECT_CLOUD_UI_URL='${sim.uiUrl}'; PATH='${join(process.execPath, '..')}':$PATH;`
   const daemon = remote.run(`${environment} exec node '${DIST}authd.js' --vault-backend=file --port=off`)
-  const auth = (args: string) => remote.run(`${environment} exec node '${DIST}auth.js' ${args}`)
+  const auth = (args: string) => remote.run(`${environment} exec node '${DIST}auth.cjs' ${args}`)
   await until(
     async () => (await auth('status --socket')).code === 0,
     () => 'no daemon over there',

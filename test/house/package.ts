@@ -46,7 +46,7 @@ t.test(
       'README.md',
       'SECURITY.md',
       'dist/THIRD_PARTY_NOTICES',
-      'dist/auth.js',
+      'dist/auth.cjs',
       'dist/authd.cjs',
       'dist/authd.js',
       'dist/keychain-child.js',

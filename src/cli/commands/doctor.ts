@@ -103,7 +103,7 @@ async function checkHere(session: Session): Promise<Here> {
     ['environment', checkEnvironment(asked.status, session.profile, env)],
     ['profile path', await checkProfilesPath(terminal, asked.status)],
     ['surroundings', checkSurroundings(terminal, asked.status, session.profile)],
-    ['exec', await checkExec(terminal.execve !== undefined, env.PATH)],
+    ['exec', checkExec(terminal.execve !== undefined, env.PATH)],
     ['installation', checkInstallation(terminal)],
     ['python', checkPython(terminal)],
   ]
@@ -244,8 +244,8 @@ function checkSurroundings(
   return { verdict: 'warning', finding: found.map(({ text }) => text).join('; '), ...defined({ remedy }) }
 }
 
-async function checkExec(canReplace: boolean, path: string | undefined): Promise<Finding> {
-  const curl = await findCommand('curl', path)
+function checkExec(canReplace: boolean, path: string | undefined): Finding {
+  const curl = findCommand('curl', path)
   if (curl.kind === 'found' || canReplace) return { verdict: 'ok', finding: 'exec leaves no process behind' }
   return {
     verdict: 'warning',

@@ -5,11 +5,11 @@ import type { Transport } from '../../client/transport.js'
 import { JOB_MARK } from '../../wire/env-names.js'
 import { usageError } from '../failure.js'
 import { counted, printable } from '../text.js'
-import { runChild } from './child.js'
 import { findOrSay, prepareChild, refuse } from './exec.js'
 import { connect, type Host, lookAround } from './host.js'
 import type { Limits } from './limits.js'
 import { parseAgentArguments } from './options.js'
+import { runChild } from './run-child.js'
 import { NO_SCOPE, openScope } from './scope.js'
 
 /** Resolves with the exit code of the command; `help` if the full program has to explain. */
@@ -24,7 +24,7 @@ export async function runAgent(args: readonly string[], host: Host): Promise<num
   try {
     const around = lookAround(host)
     // Before there is a token that nobody would use.
-    const found = await findOrSay(plan.command, host.env.PATH, host)
+    const found = findOrSay(plan.command, host.env.PATH, host)
     if (typeof found === 'number') return found
     const transport = connect(host, 'agent', around)
     const { env, isWatched } = await prepareChild(host, { plan, around, transport })

@@ -1,9 +1,6 @@
-/** The command of `exec`: found as a shell finds it, given its environment, and run as a child. */
+/** The command of `exec`: found as a shell finds it, and given its environment. */
 
-import { type ChildProcess, spawn } from 'node:child_process'
-import { constants, readFileSync } from 'node:fs'
-import { access, open, stat } from 'node:fs/promises'
-import { constants as os } from 'node:os'
+import { accessSync, closeSync, constants, openSync, readSync, statSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import {
   ENV_NAMES,
@@ -12,7 +9,7 @@ import {
   PROFILE_VARIABLE,
   PROXY_EXTRA_NAMES,
 } from '../../wire/env-names.js'
-import { type Host, leftBehind } from './host.js'
+import { leftBehind } from './host.js'
 
 export type FoundCommand =
   | { readonly kind: 'found'; readonly file: string; readonly isForKernel: boolean }
@@ -20,33 +17,35 @@ export type FoundCommand =
   | { readonly kind: 'not_executable' }
 
 /** Searches `path` (a `PATH`), unless `command` contains a slash. */
-export async function findCommand(command: string, path: string | undefined): Promise<FoundCommand> {
+export function findCommand(command: string, path: string | undefined): FoundCommand {
   const files = command.includes('/')
     ? [command]
     : (path ?? '/usr/local/bin:/usr/bin:/bin').split(delimiter).map((folder) => join(folder || '.', command))
   let isSeen = false
   for (const file of files) {
-    const kind = await look(file)
-    if (kind === 'executable') return { kind: 'found', file, isForKernel: await isForKernel(file) }
+    const kind = look(file)
+    if (kind === 'executable') return { kind: 'found', file, isForKernel: isForKernel(file) }
     if (kind === 'not_executable') isSeen = true
   }
   return { kind: isSeen ? 'not_executable' : 'missing' }
 }
 
-async function look(file: string): Promise<'executable' | 'not_executable' | 'missing'> {
+function look(file: string): 'executable' | 'not_executable' | 'missing' {
   try {
-    if (!(await stat(file)).isFile()) return 'not_executable'
+    if (!statSync(file).isFile()) return 'not_executable'
   } catch {
     return 'missing'
   }
-  return (await mayRun(file)) ? 'executable' : 'not_executable'
+  return mayRun(file) ? 'executable' : 'not_executable'
 }
 
-function mayRun(file: string): Promise<boolean> {
-  return access(file, constants.X_OK).then(
-    () => true,
-    () => false,
-  )
+function mayRun(file: string): boolean {
+  try {
+    accessSync(file, constants.X_OK)
+    return true
+  } catch {
+    return false
+  }
 }
 
 const ELF = '\x7fELF'
@@ -56,21 +55,21 @@ const MACH_O = ['\xcf\xfa\xed\xfe', '\xca\xfe\xba\xbe']
  * Whether execve can run the file: a binary, or a script whose interpreter exists. A script without a `#!` line needs
  * the shell that `spawn` falls back to; a failed execve would kill us.
  */
-async function isForKernel(file: string): Promise<boolean> {
-  const head = await readHead(file)
+function isForKernel(file: string): boolean {
+  const head = readHead(file)
   if (head.startsWith(ELF) || MACH_O.some((magic) => head.startsWith(magic))) return true
   const interpreter = /^#![ \t]*(\/[^\s]+)/.exec(head)?.[1]
   return interpreter !== undefined && mayRun(interpreter)
 }
 
-async function readHead(file: string): Promise<string> {
+function readHead(file: string): string {
   try {
-    const handle = await open(file, 'r')
+    const descriptor = openSync(file, 'r')
     try {
-      const { bytesRead, buffer } = await handle.read(Buffer.alloc(256), 0, 256, 0)
-      return buffer.toString('latin1', 0, bytesRead)
+      const buffer = Buffer.alloc(256)
+      return buffer.toString('latin1', 0, readSync(descriptor, buffer))
     } finally {
-      await handle.close()
+      closeSync(descriptor)
     }
   } catch {
     return ''
@@ -82,60 +81,6 @@ export interface ChildPlan {
   /** Includes argv[0], the name that the command was called by. */
   readonly argv: readonly string[]
   readonly env: Readonly<Record<string, string>>
-}
-
-const RELAYED = [
-  'SIGTERM',
-  'SIGHUP',
-  'SIGUSR1',
-  'SIGUSR2',
-  'SIGINT',
-  'SIGQUIT',
-  'SIGWINCH',
-  'SIGALRM',
-] as const
-/** The terminal sends these to the child as well: relaying them would be a second Ctrl-C. */
-const FROM_TERMINAL: readonly NodeJS.Signals[] = ['SIGINT', 'SIGQUIT', 'SIGWINCH']
-
-/** Resolves with the child's exit code, 128+n for signal n, 127 if not found, 126 if it cannot be started. */
-export function runChild(plan: ChildPlan, host: Host): Promise<number> {
-  const [argv0 = plan.file, ...args] = plan.argv
-  return new Promise((resolve) => {
-    let child: ChildProcess
-    try {
-      child = spawn(plan.file, args, { argv0, env: { ...plan.env }, stdio: 'inherit' })
-    } catch {
-      // Arguments that are too long, no memory: thrown, not sent.
-      return resolve(126)
-    }
-    const undo = RELAYED.map((signal) =>
-      host.onSignal(signal, () => {
-        if (FROM_TERMINAL.includes(signal) && isInForeground(host)) return
-        child.kill(signal)
-      }),
-    )
-    const finish = (code: number) => {
-      for (const stop of undo) stop()
-      resolve(code)
-    }
-    child.on('error', (error) => finish('code' in error && error.code === 'ENOENT' ? 127 : 126))
-    child.on('exit', (code, signal) => {
-      finish(code ?? 128 + (signal === null ? 0 : os.signals[signal]))
-    })
-  })
-}
-
-/** Whether Ctrl-C at our terminal reaches this process group. */
-function isInForeground(host: Host): boolean {
-  if (host.platform !== 'linux') return host.hasTerminal
-  try {
-    // "pid (name) state ppid pgrp session tty tpgid …"; the name may contain anything, including brackets.
-    const stat = readFileSync('/proc/self/stat', 'utf8')
-    const [, , group, , , foreground] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-    return group === foreground
-  } catch {
-    return host.hasTerminal
-  }
 }
 
 interface ChildEnvPlan {

@@ -3,14 +3,7 @@
 import { failed, failureOf, parseProblem } from '../../client/failure.js'
 import type { Transport } from '../../client/transport.js'
 import { defined } from '../../std/defined.js'
-import {
-  ENV_NAMES,
-  FOLLOW_NAMES,
-  GROUP_NAMES,
-  isShadow,
-  pairMark,
-  SHADOW_NAMES,
-} from '../../wire/env-names.js'
+import { ENV_NAMES, FOLLOW_NAMES, GROUP_NAMES, isShadow, SHADOW_NAMES } from '../../wire/env-names.js'
 import { DIALECTS, type EnvFormat } from '../../wire/kinds.js'
 import { exitCodeOf, formatFailure, formatFault, isWithoutPair, usageError } from '../failure.js'
 import { printable } from '../text.js'
@@ -45,6 +38,8 @@ export async function runEnv(args: readonly string[], host: Host): Promise<numbe
 async function follow(host: Host, plan: EnvPlan): Promise<number> {
   const { env } = host
   const say = (text: string) => host.writeErr(`prefect-auth: ${printable(text)}\n`)
+  // It hashes; what hashes takes longer to load than everything else here.
+  const { pairMark } = await import('../../wire/pair-mark.js')
   const mark = pairMark(env)
   if (mark !== '' && mark !== env.PREFECT_AUTH_SET) {
     say(

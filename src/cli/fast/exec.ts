@@ -7,7 +7,7 @@ import { wholeEnv } from '../../wire/env-names.js'
 import { formatFailure, formatFault, isWithoutPair, loginHint, usageError } from '../failure.js'
 import { printable } from '../text.js'
 import { settingsOfEnv } from './around.js'
-import { type ChildPlan, type FoundCommand, findCommand, planChildEnv, runChild } from './child.js'
+import { type ChildPlan, type FoundCommand, findCommand, planChildEnv } from './child.js'
 import { fetchProxyEnv, jobName } from './env.js'
 import { type Around, connect, type Host, lookAround, profileOfEnv } from './host.js'
 import { describeMismatch } from './limits.js'
@@ -34,7 +34,7 @@ export async function runExec(args: readonly string[], host: Host): Promise<numb
   try {
     const around = lookAround(host)
     const { env } = await prepareChild(host, { plan, around, transport: connect(host, 'exec', around) })
-    const found = await findOrSay(plan.command, env.PATH, host)
+    const found = findOrSay(plan.command, env.PATH, host)
     return typeof found === 'number' ? found : await start(found, plan, env, host)
   } catch (error) {
     return refuse(host, error)
@@ -69,12 +69,12 @@ export async function prepareChild(
 }
 
 /** The file of a command; the exit code if there is none, which has been said. */
-export async function findOrSay(
+export function findOrSay(
   command: string,
   path: string | undefined,
   host: Pick<Host, 'writeErr'>,
-): Promise<Extract<FoundCommand, { kind: 'found' }> | number> {
-  const found = await findCommand(command, path)
+): Extract<FoundCommand, { kind: 'found' }> | number {
+  const found = findCommand(command, path)
   if (found.kind === 'found') return found
   const isMissing = found.kind === 'missing'
   const reason = isMissing ? 'command not found' : 'permission denied'
@@ -228,6 +228,8 @@ async function start(
 ): Promise<number> {
   const plan: ChildPlan = { file: found.file, argv: [command, ...args], env }
   if (host.execve !== undefined && found.isForKernel && sizeOf(plan) < EXECVE_BYTES) replaceUs(plan, host)
+  // What starts programs takes long to load, and is not needed where we can become the command.
+  const { runChild } = await import('./run-child.js')
   return runChild(plan, host)
 }
 

@@ -22,8 +22,6 @@ export interface Host extends Surroundings {
   onSignal(signal: NodeJS.Signals, listener: () => void): () => void
   /** Starts the daemon if the user has allowed it, and resolves with whether it answers: see `on-demand.ts`. */
   readonly startDaemon?: (transport: Transport) => Promise<boolean>
-  /** Whether one of the standard streams is a terminal. */
-  readonly hasTerminal: boolean
   /** Replaces this process (Node >= 22.15, not on Windows). Returns only by killing us: plan before calling. */
   readonly execve?: (file: string, args: readonly string[], env: Readonly<Record<string, string>>) => void
 }

@@ -25,9 +25,7 @@ export async function openScope(
   { env, platform }: Pick<Host, 'env' | 'platform'>,
 ): Promise<Scope | undefined> {
   if (platform !== 'linux') return undefined
-  const [starter, control] = await Promise.all(
-    ['systemd-run', 'systemctl'].map((name) => findCommand(name, env.PATH)),
-  )
+  const [starter, control] = ['systemd-run', 'systemctl'].map((name) => findCommand(name, env.PATH))
   if (starter?.kind !== 'found' || control?.kind !== 'found') return undefined
   const own = Object.fromEntries(
     Object.entries(env).flatMap(([name, value]) => (value === undefined ? [] : [[name, value]])),

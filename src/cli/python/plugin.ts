@@ -132,7 +132,7 @@ async function runInstaller(
   const quiet = ['--isolated', '--disable-pip-version-check', '--no-input', '-q']
   const call = hasPip
     ? { file: python, args: ['-I', '-m', 'pip', ...quiet, ...args.pip] }
-    : await uvCall(terminal.env.PATH, prefix, ['--no-config', '-q', 'pip', ...args.uv, '--python', python])
+    : uvCall(terminal.env.PATH, prefix, ['--no-config', '-q', 'pip', ...args.uv, '--python', python])
   const result = await runProgram({ ...call, env: cleanEnv(terminal.env), deadlineMs: DEADLINE_MS }, clock)
   if (result.kind === 'exited' && result.code === 0) return
   const why =
@@ -145,8 +145,8 @@ async function runInstaller(
   })
 }
 
-async function uvCall(path: string | undefined, prefix: string, args: readonly string[]) {
-  const uv = await findCommand('uv', path)
+function uvCall(path: string | undefined, prefix: string, args: readonly string[]) {
+  const uv = findCommand('uv', path)
   if (uv.kind === 'found') return { file: uv.file, args }
   return failWith({
     code: 'python_install_failed',

@@ -25,7 +25,7 @@ export function createRunTool(env: Readonly<Record<string, string | undefined>>,
   // We parse their output.
   const toolEnv = { ...Object.fromEntries(given), LC_ALL: 'C', SYSTEMD_PAGER: '', SYSTEMD_COLORS: '0' }
   return async (name, ...args) => {
-    const found = await findCommand(name, env.PATH)
+    const found = findCommand(name, env.PATH)
     if (found.kind !== 'found') return failed(`${name} is not installed`)
     const result = await runProgram({ file: found.file, args, env: toolEnv, deadlineMs: DEADLINE_MS }, clock)
     switch (result.kind) {

@@ -20,7 +20,7 @@ t.test('names each variable, without passwords and without steering the terminal
 })
 
 t.test('also where nothing is written yet', async (t) => {
-  const program = fileURLToPath(new URL('../../../dist/auth.js', import.meta.url))
+  const program = fileURLToPath(new URL('../../../dist/auth.cjs', import.meta.url))
   const shell = { ...bareEnv(t.testdir()), ALL_PROXY: 'http://proxy.corp:3128', SSL_CERT_FILE: '/x.pem' }
   const { stderr } = await runToEnd(process.execPath, [program, 'service', 'install', '--print'], {
     env: shell,
