@@ -75,7 +75,7 @@ function createHandler(
     onHeaders(status, rawHeaders) {
       if (status < 200) return true
       const ours = { origin: `http://${request.headers.host ?? ''}`, prefix: visit.target.prefix }
-      const headers = responseHeaders(headerTexts(rawHeaders), (location) =>
+      const headers = responseHeaders(rawHeaders ?? [], (location) =>
         localLocation(location, visit.upstream, ours),
       )
       refusal = { status, headers }

@@ -40,6 +40,9 @@ const OWN: ReadonlySet<string> = new Set([
   'x-real-ip',
 ])
 
+/** What a request of a job does not bring to the upstream. */
+const NOT_SENT: ReadonlySet<string> = new Set([...HOP_BY_HOP, ...OWN])
+
 /** Servers behind us might believe these more than the path that was looked at. */
 const DISGUISE = /^x-(?:forwarded|original|rewrite)-|-override$/
 
@@ -52,7 +55,7 @@ export function requestHeaders(raw: readonly string[]): string[] {
     const lower = name.toLowerCase()
     // To a CGI-like server, `X_Original_URL` is `X-Original-URL`.
     const plain = lower.includes('_') ? lower.replaceAll('_', '-') : lower
-    if (HOP_BY_HOP.has(plain) || OWN.has(plain) || named?.has(lower)) continue
+    if (NOT_SENT.has(plain) || named?.has(lower)) continue
     if (plain.startsWith('x-') && DISGUISE.test(plain)) continue
     kept.push(name, raw[index + 1] ?? '')
   }
@@ -61,7 +64,8 @@ export function requestHeaders(raw: readonly string[]): string[] {
 
 /** Adds the profile's own headers to the request's, where the client has sent none of that name. */
 export function addCustomHeaders(headers: string[], { connection }: Upstream): void {
-  for (const [name, value] of connection?.headers ?? []) {
+  if (connection?.headers === undefined) return
+  for (const [name, value] of connection.headers) {
     const lower = name.toLowerCase()
     const isSent = headers.some((other, index) => index % 2 === 0 && other.toLowerCase() === lower)
     if (!isSent) headers.push(name, value.reveal()) // to the upstream of this very profile
@@ -70,27 +74,31 @@ export function addCustomHeaders(headers: string[], { connection }: Upstream): v
 
 /** The upstream's login is ours, and no job's. */
 const COOKIES: ReadonlySet<string> = new Set(['set-cookie', 'set-cookie2'])
+const NOT_ANSWERED: ReadonlySet<string> = new Set([...HOP_BY_HOP, ...COOKIES])
+
+/** As undici hands them over: buffers, or text. */
+type Raw = Buffer | string
 
 /** The response's headers without those of its connection, and without cookies; `relocate` maps the target of a redirect. */
-export function responseHeaders(raw: readonly string[], relocate: (location: string) => string): string[] {
+export function responseHeaders(raw: readonly Raw[], relocate: (location: string) => string): string[] {
   const named = namedByConnection(raw)
   const kept: string[] = []
   for (let index = 0; index + 1 < raw.length; index += 2) {
-    const name = raw[index] ?? ''
+    const name = textOf(raw[index])
     const lower = name.toLowerCase()
-    if (HOP_BY_HOP.has(lower) || COOKIES.has(lower) || named?.has(lower)) continue
-    const value = raw[index + 1] ?? ''
+    if (NOT_ANSWERED.has(lower) || named?.has(lower)) continue
+    const value = textOf(raw[index + 1])
     kept.push(name, lower === 'location' ? relocate(value) : value)
   }
   return kept
 }
 
-function namedByConnection(raw: readonly string[]): ReadonlySet<string> | undefined {
+function namedByConnection(raw: readonly Raw[]): ReadonlySet<string> | undefined {
   // Almost no request names any: no set is made for those.
   let named: Set<string> | undefined
   for (let index = 0; index + 1 < raw.length; index += 2) {
-    if (raw[index]?.length !== 10 || raw[index]?.toLowerCase() !== 'connection') continue
-    for (const token of (raw[index + 1] ?? '').split(',')) {
+    if (raw[index]?.length !== 10 || textOf(raw[index]).toLowerCase() !== 'connection') continue
+    for (const token of textOf(raw[index + 1]).split(',')) {
       const name = token.trim().toLowerCase()
       if (name === '' || name === 'close' || name === 'keep-alive') continue
       named ??= new Set()
@@ -98,6 +106,10 @@ function namedByConnection(raw: readonly string[]): ReadonlySet<string> | undefi
     }
   }
   return named
+}
+
+function textOf(part: Raw | undefined): string {
+  return typeof part === 'string' ? part : (part?.toString('latin1') ?? '')
 }
 
 /** `Content-Length` as a number; `undefined` if there is none. */
@@ -119,9 +131,8 @@ export function byName(raw: readonly string[]): Record<string, string[]> {
   return values
 }
 
-/** undici hands buffers, or text. */
-export function headerTexts(raw: readonly (Buffer | string)[] | null): string[] {
-  return (raw ?? []).map((each) => (typeof each === 'string' ? each : each.toString('latin1')))
+export function headerTexts(raw: readonly Raw[] | null): string[] {
+  return (raw ?? []).map(textOf)
 }
 
 /**

@@ -1,0 +1,137 @@
+/** The upstream's response, passed on to the client while it arrives. */
+import type { ServerResponse } from 'node:http'
+import type { Dispatcher } from 'undici'
+import { pairs } from '../http/headers.js'
+import type { Visit } from './admission.js'
+import { byName, contentLength, headerTexts, localLocation, responseHeaders } from './headers.js'
+
+/** What became of a request that was sent. */
+export type Outcome =
+  /** The client has its response, or is gone. */
+  | { readonly kind: 'answered'; readonly bytes: number }
+  /** 401 to our key; nothing of it went to the client. */
+  | { readonly kind: 'rejected' }
+  /** `begun`: the client has the beginning of a response that will never be complete. */
+  | {
+      readonly kind: 'failed'
+      readonly error: unknown
+      readonly wasSent: boolean
+      readonly begun: boolean
+    }
+
+/** A body of at most this length is held back, to send head and body in one piece. */
+const ONE_PIECE_BYTES = 64 * 1024
+/** At most this length, it is sent as text, byte for byte: Node joins it to the head, and to copy it costs less than to send two. */
+const ONE_TEXT_BYTES = 8 * 1024
+/** Of a body, what may wait in memory for a client that reads more slowly than the upstream sends, before that has to wait. */
+const AHEAD_BYTES = 128 * 1024
+
+/** Calls `resolve` once. Undici's raw handler: the friendlier ones join headers of one name, and cost more than the request. */
+export function createRelay(
+  visit: Visit,
+  response: ServerResponse,
+  resolve: (outcome: Outcome) => void,
+): Dispatcher.DispatchHandler {
+  const relocate = (location: string) => {
+    const ours = { origin: `http://${response.req.headers.host ?? ''}`, prefix: visit.target.prefix }
+    return localLocation(location, visit.upstream, ours)
+  }
+  let abort: ((error?: Error) => void) | undefined
+  let isOver = false
+  let begun = false
+  let isRejected = false
+  let bytes = 0
+  let onePiece: number | undefined
+  let piece: Buffer | undefined
+  let readOn: (() => void) | undefined
+  const finish = (outcome: Outcome) => {
+    response.off('close', leave)
+    resolve(outcome)
+  }
+  const leave = () => {
+    if (response.writableFinished) return
+    isOver = true
+    abort?.(new Error('the client has gone'))
+    finish({ kind: 'answered', bytes })
+  }
+  response.on('close', leave)
+  return {
+    onConnect(cancel) {
+      abort = cancel
+      if (isOver) cancel(new Error('the client has gone'))
+    },
+    onHeaders(status, rawHeaders, resume) {
+      if (status < 200) {
+        inform(response, status, headerTexts(rawHeaders))
+        return true
+      }
+      // About our key, and so not for the client.
+      if (status === 401) {
+        isRejected = true
+        return true
+      }
+      response.sendDate = false
+      // Without the upstream's own words for it: anything may be in them.
+      const headers = responseHeaders(rawHeaders ?? [], relocate)
+      response.writeHead(status, headers)
+      begun = true
+      if (status === 304) {
+        // It may state the length of what it leaves out (RFC 9110 8.6), which undici waits for and then calls an error.
+        isOver = true
+        response.end()
+        finish({ kind: 'answered', bytes: 0 })
+        return true
+      }
+      onePiece = contentLength(headers)
+      // Without a length it may be a stream, whose first event is yet to happen: the head must not wait for it.
+      if (onePiece === undefined && status !== 204) response.flushHeaders()
+      readOn = resume
+      return true
+    },
+    onData(chunk) {
+      if (isRejected || isOver) return true
+      bytes += chunk.length
+      // The whole body is here: head and body in one write.
+      if (chunk.length === onePiece && chunk.length <= ONE_PIECE_BYTES) {
+        piece = chunk
+        return true
+      }
+      if (response.write(chunk) || response.writableLength < AHEAD_BYTES) return true
+      response.once('drain', () => readOn?.())
+      return false
+    },
+    onComplete(trailers) {
+      if (isOver) return
+      if (isRejected) return finish({ kind: 'rejected' })
+      addTrailers(response, trailers)
+      if (piece === undefined) response.end()
+      else if (piece.length > ONE_TEXT_BYTES) response.end(piece)
+      else response.end(piece.toString('latin1'), 'latin1')
+      finish({ kind: 'answered', bytes })
+    },
+    onError(error) {
+      if (isOver) return
+      if (begun) response.destroy()
+      finish({ kind: 'failed', error, wasSent: abort !== undefined, begun })
+    },
+  }
+}
+
+/** Passes on informational responses, as far as Node can send them: what it cannot is no reason to lose the answer. */
+function inform(response: ServerResponse, status: number, raw: readonly string[]): void {
+  try {
+    if (status === 102) response.writeProcessing()
+    if (status !== 103) return
+    const { link } = byName(raw)
+    if (link !== undefined) response.writeEarlyHints({ link })
+  } catch {
+    return
+  }
+}
+
+function addTrailers(response: ServerResponse, trailers: readonly (string | Buffer)[] | null): void {
+  if (trailers === null || trailers.length === 0) return
+  response.addTrailers(
+    Array.from(pairs(headerTexts(trailers)), ([name, value]): [string, string] => [name, value]),
+  )
+}
