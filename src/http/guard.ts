@@ -6,7 +6,6 @@ import { BrokerError } from '../base/errors.js'
 import { defined } from '../std/defined.js'
 import { type Caller, type Door, type Power, requirePower, requireProfile } from '../tokens/access.js'
 import type { Tokens } from '../tokens/tokens.js'
-import { headerValues, pairs } from './headers.js'
 import type { LookOutside } from './outside.js'
 import type { Places, Shown } from './places.js'
 
@@ -185,8 +184,7 @@ export function refuseForeign(
   { mayUpgrade = false } = {},
 ): asserts entrance is Entrance {
   const head = readHead(request.rawHeaders)
-  const [host, ...otherHosts] = head.hosts
-  if (entrance === undefined || host === undefined || otherHosts.length > 0 || !entrance.hosts.has(host)) {
+  if (entrance === undefined || head.host === undefined || !entrance.hosts.has(head.host)) {
     throw new BrokerError(
       'host_refused',
       'the request must have exactly one Host header that names this daemon',
@@ -204,22 +202,30 @@ export function refuseForeign(
 }
 
 interface Head {
-  readonly hosts: readonly string[]
+  /** Undefined: there is none, or more than one. */
+  readonly host: string | undefined
   readonly isBrowser: boolean
   readonly isUpgrade: boolean
 }
 
 /** Reads the raw headers: Node keeps the first of two Hosts, and a proxy in between may use the second. */
 function readHead(raw: readonly string[]): Head {
+  let host: string | undefined
+  let hosts = 0
   let isBrowser = false
   let isUpgrade = false
-  for (const [name, value] of pairs(raw)) {
-    const lower = name.toLowerCase()
-    if (lower === 'origin' || lower === 'referer' || lower.startsWith('sec-fetch-')) isBrowser = true
+  // For every request: an iterator over pairs costs several times as much.
+  for (let index = 0; index + 1 < raw.length; index += 2) {
+    const lower = (raw[index] ?? '').toLowerCase()
+    const value = raw[index + 1] ?? ''
+    if (lower === 'host') {
+      host = value
+      hosts += 1
+    } else if (lower === 'origin' || lower === 'referer' || lower.startsWith('sec-fetch-')) isBrowser = true
     // Java's client offers h2c with every request and does without it; any other upgrade is meant.
     else if (lower === 'upgrade' && value.toLowerCase() !== 'h2c') isUpgrade = true
   }
-  return { hosts: headerValues(raw, 'host'), isBrowser, isUpgrade }
+  return { host: hosts === 1 ? host : undefined, isBrowser, isUpgrade }
 }
 
 function identify(

@@ -149,7 +149,7 @@ export function createPlaces(limits: PlaceLimits, clock: Pick<Clock, 'now'> = Da
       const guest = guests.get(socket)
       if (guest === undefined) return
       guest.asking += 1
-      response.once('close', () => {
+      response.on('close', () => {
         guest.asking -= 1
         if (guest.token === undefined && guest.asking === 0) closeLater(guest, limits.strangerMs)
       })
