@@ -54,11 +54,14 @@ export async function openProfileStore(dependencies: ProfileStoreDependencies): 
   await serial.run(() => looker.look('final'))
   const ticking = startTicking({ clock, everyMs: TICK_MS, log, run: lookSoon })
 
+  const isFresh = () => looker.age() < FRESH_MS
+
   return {
     reading: looker.reading,
+    isFresh,
     async refresh({ force = false } = {}) {
       if (force) await serial.run(() => looker.look('final'))
-      else if (looker.age() >= FRESH_MS) await lookSoon()
+      else if (!isFresh()) await lookSoon()
       return looker.reading()
     },
     edit: (edits) =>

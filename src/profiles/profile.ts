@@ -119,7 +119,9 @@ export interface Overwritten {
 /** The profile file as the daemon holds it: always the last good reading. */
 export interface ProfileStore {
   reading(): ProfileReading
-  /** Reads the file again if the last look is older than a second, or at once with `force`. Resolves with the reading. */
+  /** Whether the last look is younger than a second. */
+  isFresh(): boolean
+  /** Reads the file again unless the last look is that young, or at once with `force`. Resolves with the reading. */
   refresh(options?: { readonly force?: boolean }): Promise<ProfileReading>
   /**
    * Applies all edits in one atomic write that keeps comments, order, unknown keys and mode; resolves with the new

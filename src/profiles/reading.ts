@@ -132,6 +132,7 @@ export function nextReading({ reading, text }: HeldReading, finding: Finding, no
 
 /** Whether nothing changed but the time of the look. */
 export function isSameReading(before: ProfileReading, now: ProfileReading): boolean {
+  if (before === now) return true
   return (
     before.file === now.file &&
     before.state === now.state &&

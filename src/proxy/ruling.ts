@@ -61,7 +61,7 @@ export function targetUnder({ hidesSecrets }: Ruling, target: ProxyTarget): Prox
 /** Whether the body has to be read whole, however large it is. */
 export function mustReadWhole(
   method = '',
-  { ruling, token }: { readonly ruling?: Ruling; readonly token?: KnownToken },
+  { ruling, token }: { readonly ruling?: Ruling | undefined; readonly token?: KnownToken | undefined },
 ): boolean {
   if (ruling === undefined) return false
   if (ruling.hidesSecrets && takesJobVariables(ruling.operation)) return true

@@ -15,7 +15,8 @@ export function createClockWatch(clock: Clock): ClockWatch {
   let mono = clock.monotonic()
   return {
     look() {
-      const [nowWall, nowMono] = [clock.now(), clock.monotonic()]
+      const nowWall = clock.now()
+      const nowMono = clock.monotonic()
       const jump = nowWall - wall - (nowMono - mono)
       wall = nowWall
       mono = nowMono

@@ -51,8 +51,11 @@ export interface ProfileState {
 }
 
 export interface Credentials {
-  /** Looks at the profile file if the last look is older than a second. Cheap otherwise; call it before a lookup. */
-  refresh(): Promise<void>
+  /**
+   * Looks at the profile file if the last look is older than a second; call it before a lookup. `undefined`: everything is as
+   * it was, and there is nothing to wait for.
+   */
+  refresh(): Promise<void> | undefined
   /** Of the given profile, or the active one. From memory. Throws `profile_not_found`. */
   state(profile?: string): ProfileState
   /** Of every profile in the file, those that have a stored secret, and the active one. */

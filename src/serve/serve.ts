@@ -191,6 +191,16 @@ export function createCredentials({
     return outcome.served
   }
 
+  // A watch may have seen a change already that is not decided yet.
+  const isDecided = (reading: ProfileReading) =>
+    decidedFrom !== undefined && isSameReading(decidedFrom, reading)
+
+  const lookAgain = async (): Promise<void> => {
+    // A vault that works again helps this request; one that hangs must not delay what memory can serve.
+    if (keeper.hasFailed()) await Promise.race([retry(), sleep(clock, RETRY_WAIT_MS)])
+    if (!isDecided(await store.refresh())) await settle()
+  }
+
   return {
     settle,
     hold: (profiles, file = store.reading().file) => holds.begin(profiles, file, keeper.ledger()),
@@ -198,13 +208,10 @@ export function createCredentials({
       users.add(listener)
       return () => users.delete(listener)
     },
-    async refresh() {
+    refresh() {
       for (const use of users) use()
-      // A vault that works again helps this request; one that hangs must not delay what memory can serve.
-      if (keeper.hasFailed()) await Promise.race([retry(), sleep(clock, RETRY_WAIT_MS)])
-      const reading = await store.refresh()
-      // A watch may have seen a change already that is not decided yet.
-      if (decidedFrom === undefined || !isSameReading(decidedFrom, reading)) await settle()
+      const isQuiet = store.isFresh() && isDecided(store.reading()) && !keeper.hasFailed()
+      return isQuiet ? undefined : lookAgain()
     },
     state,
     states: listed,
