@@ -81,6 +81,8 @@ function ofRoot(method: string): string | undefined {
 /** Below a workspace: everything but what is about keys or about the workspace itself. */
 function ofNoun(method: string, noun: string): string | undefined {
   if (!PLAIN.test(noun)) return IS_AMBIGUOUS
+  // Most requests are about one of these, and none of them is refused below.
+  if (WRITABLE.has(noun)) return undefined
   if (KEY_NOUN.test(noun)) return IS_ABOUT_KEYS
   if (ADMINISTRATION.test(noun)) return IS_ADMINISTRATION
   return noun.toLowerCase() === 'admin' && !isRead(method) ? IS_ADMINISTRATION : undefined

@@ -1,6 +1,5 @@
 /** URLs and tokens of our own proxy, `/proxy/{profile}/api/**`: made, read, and turned back into Prefect's. */
 
-import { defined } from '../std/defined.js'
 import { isCloudApiUrl, parseHttpUrl, workspaceIdsOf } from './api-url.js'
 import { isLoopbackHost } from './way-out.js'
 
@@ -29,7 +28,9 @@ export function parseProxyTarget(target: string): ProxyTarget | undefined {
   const [, prefix, encoded, ticket, path = '', query = ''] = TARGET.exec(target) ?? []
   if (prefix === undefined || encoded === undefined) return undefined
   const profile = decode(encoded)
-  return profile === undefined ? undefined : { profile, ...defined({ ticket }), prefix, path, query }
+  if (profile === undefined) return undefined
+  const plain = { profile, prefix, path, query }
+  return ticket === undefined ? plain : { ...plain, ticket }
 }
 
 /** The path of a profile's API on our own server, with the ticket of a job that has one. */
@@ -53,6 +54,11 @@ const TOKEN = /^pab_[\w-]{43}$/
 
 /** The token in an `Authorization` header: Bearer, in any case, or Basic. `undefined` if it is not one of ours. */
 export function tokenInHeader(authorization: string): string | undefined {
+  // As nearly all clients write it.
+  if (authorization.startsWith('Bearer ')) {
+    const token = authorization.slice('Bearer '.length)
+    if (TOKEN.test(token)) return token
+  }
   const [, scheme = '', value = ''] = /^(bearer|basic) +(\S+) *$/i.exec(authorization) ?? []
   if (scheme.toLowerCase() === 'bearer') return TOKEN.test(value) ? value : undefined
   return tokenInAuthString(Buffer.from(value, 'base64').toString('latin1'))

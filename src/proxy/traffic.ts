@@ -88,38 +88,31 @@ export function createTraffic({
   /** How long what is open may outlive its token. */
   readonly revokeMs: number
 }): Traffic {
-  const lines = new Map<string, Line>()
+  const lines = createLines(clock)
   let strangers: Strangers = { refused: 0 }
   const noteUse = createUseNotes(trail, clock)
-  const lineOf = (profile: string, tokenName: string | undefined): Line => {
-    const name = JSON.stringify([profile, tokenName])
-    const known = lines.get(name)
-    if (known !== undefined) return known
-    if (lines.size >= MAX_LINES) forgetOldest(lines)
-    const counts = emptyCounts(profile, tokenName)
-    const refused = new Map<string, number>()
-    const line = { counts, refused, meter: createMeter(counts, refused, clock) }
-    lines.set(name, line)
-    return line
-  }
   return {
     welcome(request, visitor, profile) {
       noteUse(request, visitor, profile)
       // A token in a WebSocket's first frame.
       if (visitor.token !== undefined) doorkeeper.meet(request.socket, visitor.token)
-      const { counts, meter } = lineOf(profile, visitor.token?.name)
+      const { counts, meter } = lines.of(profile, visitor.token?.name)
       counts.requests += 1
       counts.lastAt = clock.now()
       return meter
     },
-    meter: (profile, tokenName) => lineOf(profile, tokenName).meter,
+    meter: (profile, tokenName) => lines.of(profile, tokenName).meter,
     requests: createLive(tokens, clock, revokeMs),
     sockets: createLive(tokens, clock, revokeMs),
     turnAway() {
       strangers = { refused: add(strangers.refused, 1), lastAt: clock.now() }
     },
     strangers: () => strangers,
-    read: () => [...lines.values()].map(view).sort((a, b) => b.requests - a.requests),
+    read: () =>
+      lines
+        .all()
+        .map(view)
+        .sort((a, b) => b.requests - a.requests),
   }
 }
 
@@ -196,10 +189,33 @@ function createMeter(counts: Counts, refused: Map<string, number>, clock: Clock)
   }
 }
 
-function forgetOldest(lines: Map<string, Line>): void {
-  const idle = [...lines].filter(([, { counts }]) => counts.sockets === 0)
-  const [oldest] = idle.sort(([, a], [, b]) => a.counts.lastAt - b.counts.lastAt)
-  if (oldest !== undefined) lines.delete(oldest[0])
+/** By profile and token name, made when they are first asked for. */
+function createLines(clock: Clock) {
+  const byProfile = new Map<string, Map<string | undefined, Line>>()
+  const all = () => [...byProfile.values()].flatMap((byToken) => [...byToken.values()])
+  const forgetOldest = (): void => {
+    const idle = all().filter(({ counts }) => counts.sockets === 0)
+    const [oldest] = idle.sort((a, b) => a.counts.lastAt - b.counts.lastAt)
+    if (oldest === undefined) return
+    const { profile, token } = oldest.counts
+    const byToken = byProfile.get(profile)
+    byToken?.delete(token)
+    if (byToken?.size === 0) byProfile.delete(profile)
+  }
+  return {
+    all,
+    of(profile: string, token: string | undefined): Line {
+      const known = byProfile.get(profile)?.get(token)
+      if (known !== undefined) return known
+      if (all().length >= MAX_LINES) forgetOldest()
+      const counts = emptyCounts(profile, token)
+      const refused = new Map<string, number>()
+      const line = { counts, refused, meter: createMeter(counts, refused, clock) }
+      const byToken = byProfile.get(profile) ?? new Map<string | undefined, Line>()
+      byProfile.set(profile, byToken.set(token, line))
+      return line
+    },
+  }
 }
 
 const MAX_NOTES = 1_000

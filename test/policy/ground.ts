@@ -2,6 +2,7 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { createGround, isMethodAllowed, operationOf } from '../../src/policy/ground.js'
+import { ADMINISTRATION, KEY_NOUN, WRITABLE } from '../../src/policy/table.js'
 
 const findFlaw = createGround([])
 
@@ -287,4 +288,12 @@ t.test('allows no path that leaves the workspace however it is normalised', asyn
     }),
     { numRuns: 5_000 },
   )
+})
+
+t.test('no noun that passes unexamined is about keys or administration', async (t) => {
+  for (const noun of WRITABLE) {
+    t.notMatch(noun, KEY_NOUN)
+    t.notMatch(noun, ADMINISTRATION)
+    t.not(noun, 'admin')
+  }
 })
