@@ -46,6 +46,8 @@ interface Guest {
   token?: Shown
   /** Requests that have no answer yet. */
   asking: number
+  /** One of them is over. */
+  readonly answered: () => void
   /** Runs out some time after the last answer to a connection without a token. */
   leaving?: NodeJS.Timeout
 }
@@ -66,7 +68,14 @@ export function createPlaces(limits: PlaceLimits, clock: Pick<Clock, 'now'> = Da
   function enter(socket: Socket): void {
     // A connection is announced again when an offered upgrade is not taken.
     if (guests.has(socket)) return
-    const guest: Guest = { socket, asking: 0 }
+    const guest: Guest = {
+      socket,
+      asking: 0,
+      answered() {
+        guest.asking -= 1
+        if (guest.token === undefined && guest.asking === 0) closeLater(guest, limits.strangerMs)
+      },
+    }
     guests.set(socket, guest)
     strangers.add(guest)
     socket.once('close', () => leave(guest))
@@ -149,10 +158,7 @@ export function createPlaces(limits: PlaceLimits, clock: Pick<Clock, 'now'> = Da
       const guest = guests.get(socket)
       if (guest === undefined) return
       guest.asking += 1
-      response.on('close', () => {
-        guest.asking -= 1
-        if (guest.token === undefined && guest.asking === 0) closeLater(guest, limits.strangerMs)
-      })
+      response.on('close', guest.answered)
     },
     look: () => ({
       strangers: strangers.size,

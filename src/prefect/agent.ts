@@ -188,9 +188,11 @@ async function readCertificates(path: string, namedBy: string): Promise<string> 
   )
 }
 
+/** The dispatcher for an origin; `tls` as in `HttpAgent`. No promise, once it is open. Rejects with `setting_invalid`. */
+export type DispatcherFor = (origin: string, tls?: TlsSettings) => Dispatcher | Promise<Dispatcher>
+
 interface JobAgent {
-  /** The dispatcher for an origin; `tls` as in `HttpAgent`. Rejects with `setting_invalid`. */
-  dispatcherFor(origin: string, tls?: TlsSettings): Promise<Dispatcher>
+  readonly dispatcherFor: DispatcherFor
   /** Cuts every connection. */
   close(): Promise<void>
 }
@@ -207,12 +209,15 @@ export function openJobAgent(env: Readonly<Record<string, string | undefined>>):
   })
   // Looked up once per origin, not per request; there are at most as many as profiles.
   const dispatchers = new Map<string, Dispatcher>()
+  const open = async (origin: string): Promise<Dispatcher> => {
+    const dispatcher = await agent.dispatcherFor(new URL(origin))
+    dispatchers.set(origin, dispatcher)
+    return dispatcher
+  }
   return {
-    async dispatcherFor(origin, tls) {
+    dispatcherFor(origin, tls) {
       if (tls !== undefined) return agent.dispatcherFor(new URL(origin), tls)
-      const dispatcher = dispatchers.get(origin) ?? (await agent.dispatcherFor(new URL(origin)))
-      dispatchers.set(origin, dispatcher)
-      return dispatcher
+      return dispatchers.get(origin) ?? open(origin)
     },
     close: agent.close,
   }

@@ -1,13 +1,13 @@
 /** A self-hosted Prefect server: whether it answers at a profile's URL, and whether it takes the profile's auth string. */
 
-import type { Dispatcher } from 'undici'
 import type { BrokerError } from '../base/errors.js'
 import { type Clock, SECOND_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import type { Secret } from '../std/secret.js'
 import { plainText } from '../std/text.js'
+import type { DispatcherFor } from './agent.js'
 import { parseHttpUrl, userinfoOf } from './api-url.js'
-import { type ConnectionSettings, headersBeside, type TlsSettings } from './connection.js'
+import { type ConnectionSettings, headersBeside } from './connection.js'
 import { type CloudAnswer, type Exchanged, exchange } from './exchange.js'
 import { describeNetworkError } from './network-errors.js'
 import { describeBody, parseJson } from './refusals.js'
@@ -28,7 +28,7 @@ export type ServerAnswer =
 
 interface ServerCaller {
   /** The dispatcher for an origin. Rejects with `setting_invalid`. */
-  readonly dispatcherFor: (origin: string, tls?: TlsSettings) => Promise<Dispatcher>
+  readonly dispatcherFor: DispatcherFor
   readonly clock: Clock
   /** The profile's own certificates and headers. */
   readonly connection?: ConnectionSettings
@@ -112,8 +112,9 @@ async function get(
     abort.abort(Object.assign(new Error('no answer in time'), { code: 'UND_ERR_HEADERS_TIMEOUT' })),
   )
   const request = { method: 'GET', url, headers: { accept: 'application/json', ...headers } } as const
-  const got: Exchanged = await dispatcherFor(url.origin, connection?.tls)
-    .then((dispatcher) => exchange(dispatcher, request, LIMITS, abort.signal))
+  const ask = async () =>
+    exchange(await dispatcherFor(url.origin, connection?.tls), request, LIMITS, abort.signal)
+  const got: Exchanged = await ask()
     .catch((error: unknown) => ({ kind: 'failed', phase: 'before', error }) as const)
     .finally(() => timer.cancel())
   if (got.kind === 'answer') return { kind: 'heard', answer: got.answer }

@@ -1,13 +1,13 @@
 /** A proxied request: sent to the upstream, its response streamed back, sent once more after a 401. */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Dispatcher } from 'undici'
-import type { TlsSettings } from '../prefect/connection.js'
+import type { DispatcherFor } from '../prefect/agent.js'
 import type { Clock } from '../std/clock.js'
 import { createDeadlines } from '../std/deadlines.js'
 import type { Log } from '../std/log.js'
 import type { Visit } from './admission.js'
 import { type BodyLimits, type ProxyBody, readBody } from './body.js'
-import { createBudget, type Purse } from './budget.js'
+import { createBudget } from './budget.js'
 import { type Gate, sendUnder } from './gate.js'
 import { type Authorizer, addCustomHeaders, requestHeaders } from './headers.js'
 import { keyRejected, upstreamFailed } from './parking.js'
@@ -29,7 +29,7 @@ interface ExchangeParts {
   readonly turnstile: Turnstile
   readonly renew: Renew
   readonly authorizer: Authorizer
-  readonly dispatcherFor: (origin: string, tls?: TlsSettings) => Promise<Dispatcher>
+  readonly dispatcherFor: DispatcherFor
   readonly limits: BodyLimits & { readonly answerMs: number }
   readonly clock: Clock
   readonly log: Log
@@ -46,16 +46,31 @@ export function createExchange({
   clock,
   log,
 }: ExchangeParts) {
-  const send = async ({ visit, request, response, meter }: Exchange, body: ProxyBody): Promise<Outcome> => {
-    const { target, upstream } = visit
-    const authorization = authorizer.header(visit.served, upstream)
+  /** Rejects only if there is no dispatcher. */
+  const send = (exchange: Exchange, body: ProxyBody): Promise<Outcome> => {
+    const { origin, connection } = exchange.visit.upstream
+    const dispatcher = dispatcherFor(origin, connection?.tls)
+    if (!(dispatcher instanceof Promise)) return sendBy(dispatcher, exchange, body)
+    return dispatcher.then((opened) => sendBy(opened, exchange, body))
+  }
+
+  const sendBy = (
+    dispatcher: Dispatcher,
+    { visit, request, response, meter }: Exchange,
+    body: ProxyBody,
+  ): Promise<Outcome> => {
+    const { served, target, upstream } = visit
+    const authorization = authorizer.header(served, upstream)
     const headers = requestHeaders(request.rawHeaders)
     addCustomHeaders(headers, upstream)
     if (authorization !== undefined) headers.push('authorization', authorization)
     if (body.kind === 'stream') headers.push('content-length', String(body.length))
-    const dispatcher = await dispatcherFor(upstream.origin, upstream.connection?.tls)
-    const outcome = await new Promise<Outcome>((resolve) => {
-      if (response.destroyed) return resolve({ kind: 'answered', bytes: 0 })
+    return new Promise((resolve) => {
+      const finish = (outcome: Outcome) => {
+        meter.bytes(sentOf(body), outcome.kind === 'answered' ? outcome.bytes : 0)
+        resolve(outcome)
+      }
+      if (response.destroyed) return finish({ kind: 'answered', bytes: 0 })
       dispatcher.dispatch(
         {
           origin: upstream.origin,
@@ -67,11 +82,9 @@ export function createExchange({
           // Event streams may be silent for as long as they like.
           bodyTimeout: 0,
         },
-        createRelay(visit, response, resolve),
+        createRelay(visit, response, finish),
       )
     })
-    meter.bytes(sentOf(body), outcome.kind === 'answered' ? outcome.bytes : 0)
-    return outcome
   }
 
   /** How to send a request once more that got no response; `undefined` if there is nothing left to do. Rejects to refuse. */
@@ -103,22 +116,18 @@ export function createExchange({
   const deadlines = createDeadlines(clock)
   const budget = createBudget({ total: limits.keptBytes, perHolder: limits.keptPerCaller })
   return async (exchange: Exchange): Promise<void> => {
-    const purse = budget.open(exchange.visit.token?.id ?? 'owner')
+    const { visit, request, response } = exchange
+    const purse = budget.open(visit.token?.id ?? 'owner')
     try {
-      await forward(exchange, purse)
+      const isWhole = gate.concerns(request, visit) || mustReadWhole(request.method, visit)
+      const read = await readBody(request, limits, deadlines, purse, { isWhole })
+      const body = bodyUnder(visit.ruling, visit.target.path, request.headers, read)
+      if (response.destroyed) return
+      // What is sent once more after a 401 is the same request: it needs no other yes.
+      await sendUnder(turnstile(request, visit, body), () => sendTwice(exchange, body))
     } finally {
       purse.close()
     }
-  }
-
-  async function forward(exchange: Exchange, purse: Purse): Promise<void> {
-    const { visit, request, response } = exchange
-    const isWhole = gate.concerns(request, visit) || mustReadWhole(request.method, visit)
-    const read = await readBody(request, limits, deadlines, purse, { isWhole })
-    const body = bodyUnder(visit.ruling, visit.target.path, request.headers, read)
-    if (response.destroyed) return
-    // What is sent once more after a 401 is the same request: it needs no other yes.
-    await sendUnder(turnstile(request, visit, body), () => sendTwice(exchange, body))
   }
 
   async function sendTwice(exchange: Exchange, body: ProxyBody): Promise<void> {

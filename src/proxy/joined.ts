@@ -204,11 +204,13 @@ export function trackPair(
   welcome: (visitor: Visitor) => Meter,
   live: Traffic['sockets'],
 ) {
-  const cut = () => {
-    client.destroy()
-    upstream.destroy()
+  const both = {
+    destroy() {
+      client.destroy()
+      upstream.destroy()
+    },
   }
-  let forget = live.track(undefined, cut)
+  let forget = live.track(undefined, both)
   let meter: Meter | undefined
   let leave: (() => void) | undefined
   let isOver = false
@@ -218,7 +220,7 @@ export function trackPair(
       meter = welcome(visitor)
       leave = meter.socket()
       forget()
-      forget = live.track(visitor.token?.id, cut)
+      forget = live.track(visitor.token?.id, both)
     },
     /** May be called more than once. */
     closed() {

@@ -1,7 +1,6 @@
 /** `/proxy/{profile}/api/**`: Prefect's API for programs that never hold the key. */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
-import type { Dispatcher } from 'undici'
 import { type BrokerError, shuttingDown } from '../base/errors.js'
 import type { Doorkeeper } from '../http/guard.js'
 import { guarded } from '../http/guarded.js'
@@ -10,7 +9,7 @@ import { toBrokerError } from '../http/problem.js'
 import type { Trail } from '../http/trail.js'
 import { operationOf } from '../policy/ground.js'
 import { ruleOn } from '../policy/policy.js'
-import type { TlsSettings } from '../prefect/connection.js'
+import type { DispatcherFor } from '../prefect/agent.js'
 import { isProxyTarget, parseProxyTarget } from '../prefect/proxied.js'
 import type { Credentials } from '../serve/credentials.js'
 import { type Clock, MINUTE_MS, SECOND_MS } from '../std/clock.js'
@@ -43,8 +42,11 @@ export interface ApiProxy {
 
 /** The proxy's way out; handed in by the daemon. */
 export interface ProxyWay {
-  /** The dispatcher for an origin, with its certificates and company proxies; it keeps connections alive. `tls`: the profile's own. */
-  dispatcherFor(origin: string, tls?: TlsSettings): Promise<Dispatcher>
+  /**
+   * The dispatcher for an origin, with its certificates and company proxies; it keeps connections alive. `tls`: the profile's own.
+   * No promise, once it is open.
+   */
+  readonly dispatcherFor: DispatcherFor
   /**
    * Prefect answered 401 to what we hold for the profile. Asks Prefect about it, and renews it if that is due; resolves when
    * `credentials` serve the best there is. Never rejects.
@@ -109,19 +111,23 @@ export function createProxy({
   const exchange = createExchange({ gate, turnstile, renew, authorizer, dispatcherFor, limits, clock, log })
   let isStopping = false
 
-  const serve = async (request: IncomingMessage, response: ServerResponse) => {
-    if (isStopping) throw shuttingDown()
-    const visitor = admission.identify(request)
-    const visit = await admission.admit(request, visitor)
-    const meter = traffic.welcome(request, visit, visit.target.profile)
-    const forget = traffic.requests.track(visit.token?.id, () => response.destroy())
+  /** Never rejects. */
+  const serve = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+    let forget: (() => void) | undefined
     try {
+      if (isStopping) throw shuttingDown()
+      const visitor = admission.identify(request)
+      const visit = await admission.admit(request, visitor)
+      const meter = traffic.welcome(request, visit, visit.target.profile)
+      forget = traffic.requests.track(visit.token?.id, response)
       await exchange({ visit, request, response, meter })
-    } finally {
-      forget()
-      // A kept-alive connection would hold up the shutdown.
-      if (isStopping) request.socket.end()
+    } catch (thrown) {
+      guarded(response, () => sendRefusal(response, report(request, thrown), clock), bug)()
     }
+    if (forget === undefined) return
+    forget()
+    // A kept-alive connection would hold up the shutdown.
+    if (isStopping) request.socket.end()
   }
 
   const openTunnel = createTunnel({
@@ -191,12 +197,7 @@ export function createProxy({
   return {
     takes: ({ url }) => isProxyTarget(url ?? ''),
     handle(request, response) {
-      const refuse = guarded(
-        response,
-        (thrown: unknown) => sendRefusal(response, report(request, thrown), clock),
-        bug,
-      )
-      serve(request, response).catch(refuse)
+      void serve(request, response)
     },
     upgrade(request, socket, head) {
       socket.on('error', () => socket.destroy())

@@ -45,16 +45,14 @@ export function createRelay(
   let piece: Buffer | undefined
   let readOn: (() => void) | undefined
   const finish = (outcome: Outcome) => {
-    response.off('close', leave)
+    isOver = true
     resolve(outcome)
   }
-  const leave = () => {
-    if (response.writableFinished) return
-    isOver = true
-    abort?.(new Error('the client has gone'))
+  response.on('close', () => {
+    if (isOver || response.writableFinished) return
     finish({ kind: 'answered', bytes })
-  }
-  response.on('close', leave)
+    abort?.(new Error('the client has gone'))
+  })
   return {
     onConnect(cancel) {
       abort = cancel
@@ -77,7 +75,6 @@ export function createRelay(
       begun = true
       if (status === 304) {
         // It may state the length of what it leaves out (RFC 9110 8.6), which undici waits for and then calls an error.
-        isOver = true
         response.end()
         finish({ kind: 'answered', bytes: 0 })
         return true

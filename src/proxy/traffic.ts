@@ -55,8 +55,8 @@ export interface Meter {
 
 /** Everything that is open on behalf of a token. */
 export interface Live {
-  /** `cut` is called once the token is no longer good; call the function that this returns when all is over. */
-  track(tokenId: string | undefined, cut: () => void): () => void
+  /** `open` is destroyed once the token is no longer good; call the function that this returns when all is over. */
+  track(tokenId: string | undefined, open: { destroy(): unknown }): () => void
   /** Cuts all that is left, and everything that is tracked from now on. */
   stop(): void
 }
@@ -235,39 +235,39 @@ function createUseNotes(trail: Pick<Trail, 'done'>, clock: Clock) {
 
 interface Tracked {
   readonly tokenId: string | undefined
-  readonly cut: () => void
+  readonly open: { destroy(): unknown }
 }
 
 function createLive(tokens: Pick<Tokens, 'use'>, clock: Clock, everyMs: number): Live {
-  const open = createRoll<Tracked>()
+  const roll = createRoll<Tracked>()
   let timer: Timer | undefined
   let isStopped = false
 
   const look = () => {
     timer = undefined
     const verdicts = new Map<string, boolean>()
-    for (const { tokenId, cut } of open.members()) {
+    for (const { tokenId, open } of roll.members()) {
       if (tokenId === undefined) continue
       const isGood = verdicts.get(tokenId) ?? tokens.use(tokenId)
       verdicts.set(tokenId, isGood)
-      if (!isGood) cut()
+      if (!isGood) open.destroy()
     }
-    if (!open.isEmpty()) arm()
+    if (!roll.isEmpty()) arm()
   }
   const arm = () => {
     timer ??= clock.after(everyMs, look)
   }
   return {
-    track(tokenId, cut) {
-      const leave = open.enter({ tokenId, cut })
-      if (isStopped) cut()
+    track(tokenId, open) {
+      const leave = roll.enter({ tokenId, open })
+      if (isStopped) open.destroy()
       else arm()
       return leave
     },
     stop() {
       isStopped = true
       timer?.cancel()
-      for (const { cut } of open.members()) cut()
+      for (const { open } of roll.members()) open.destroy()
     },
   }
 }

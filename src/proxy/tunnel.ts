@@ -1,9 +1,8 @@
 /** A WebSocket through the proxy: handshake, first message, then two joined sockets. */
 import type { IncomingMessage } from 'node:http'
-import type { Dispatcher } from 'undici'
 import { BrokerError } from '../base/errors.js'
 import { toBrokerError } from '../http/problem.js'
-import type { TlsSettings } from '../prefect/connection.js'
+import type { DispatcherFor } from '../prefect/agent.js'
 import type { Tokens } from '../tokens/tokens.js'
 import { type Admission, targetOf, type Visit, type Visitor } from './admission.js'
 import { type Dialled, dial } from './dial.js'
@@ -31,7 +30,7 @@ interface TunnelParts extends JoinParts {
   readonly gate: Pick<Gate, 'requireSocket'>
   readonly tokens: Pick<Tokens, 'recognise' | 'spend'>
   readonly authorizer: Pick<Authorizer, 'header'>
-  readonly dispatcherFor: (origin: string, tls?: TlsSettings) => Promise<Dispatcher>
+  readonly dispatcherFor: DispatcherFor
   readonly limits: TunnelLimits
 }
 
@@ -99,7 +98,7 @@ async function serveStranger(
   parts: TunnelParts,
 ): Promise<void> {
   const { clock, limits, traffic, report } = parts
-  const forget = traffic.sockets.track(undefined, () => socket.destroy())
+  const forget = traffic.sockets.track(undefined, socket)
   const before = bytesOf(socket)
   let sender = visitor
   try {
