@@ -1,4 +1,5 @@
 /** HTTP semantics: 100-continue, trailers, responses without a body, HTTP/1.0. */
+import { once } from 'node:events'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import t, { type Test } from 'tap'
 import { bodyOf, openRaw, startProxy, startUpstream } from '../fixtures/proxy-under-test.js'
@@ -100,4 +101,82 @@ t.test('passes on a 304 that states the length of what it leaves out', async (t)
   const heard = await raw.closed()
   t.match(heard, /^HTTP\/1\.1 304 Not Modified\r\n[\s\S]*etag: "x"/i)
   t.equal(heard.split('304 Not Modified').length - 1, 2, 'and the next request finds its answer')
+})
+
+/** Every byte there is, in no order that repeats soon. */
+function bytesOf(length: number): Buffer {
+  return Buffer.from(Array.from({ length }, (_, at) => (at * 167 + (at >> 8)) % 256))
+}
+
+t.test('passes a body on byte for byte, whatever its length, and however it comes', async (t) => {
+  const { open, head } = await setStage(t, (request, response) => {
+    void bodyOf(request).then((body) => {
+      response.writeHead(200, { 'content-length': body.length }).end(body)
+    })
+  })
+  const KIB = 1024
+  const around = (size: number) => [size - 1, size, size + 1]
+  const sizes = [1, 256, ...around(8 * KIB), ...around(64 * KIB), 300_000]
+  for (const size of sizes) {
+    const body = bytesOf(size)
+    const first = Buffer.from(`${head('POST', '/x')}Connection: close\r\nContent-Length: ${size}\r\n\r\n`)
+    const ways = {
+      'with its head': [Buffer.concat([first, body])],
+      'after its head': [first, body],
+      'half with its head': [Buffer.concat([first, body.subarray(0, size >> 1)]), body.subarray(size >> 1)],
+    }
+    for (const [way, pieces] of Object.entries(ways)) {
+      const raw = open()
+      for (const piece of pieces) {
+        raw.say(piece)
+        // So that each is read for itself.
+        await new Promise((resolve) => setTimeout(resolve, 5))
+      }
+      const answer = await raw.closed()
+      const text = answer.slice(answer.indexOf('\r\n\r\n') + 4)
+      t.ok(Buffer.from(text, 'latin1').equals(body), `${size} bytes, ${way}`)
+    }
+  }
+})
+
+t.test('a client that reads slowly gets all of a large answer, and holds the upstream up', async (t) => {
+  const size = 32 * 1024 * 1024
+  let written = 0
+  const piece = bytesOf(64 * 1024)
+  const { open, head } = await setStage(t, (_request, response) => {
+    response.writeHead(200, { 'content-length': size })
+    const more = () => {
+      while (written < size) {
+        written += piece.length
+        if (!response.write(piece)) return void response.once('drain', more)
+      }
+      response.end()
+    }
+    more()
+  })
+  const raw = open()
+  raw.say(`${head('GET', '/x')}Connection: close\r\n\r\n`)
+  await raw.hear(/\r\n\r\n/)
+  raw.socket.pause()
+  for (let before = -1; before < written; ) {
+    before = written
+    await new Promise((resolve) => setTimeout(resolve, 200))
+  }
+  t.ok(written < size, `${written} bytes were taken from the upstream`)
+  raw.socket.resume()
+  const answer = await raw.closed()
+  t.equal(answer.length - answer.indexOf('\r\n\r\n') - 4, size)
+})
+
+t.test('a request that fails while the daemon stops is told why', async (t) => {
+  const { url, server } = await startUpstream(t, () => undefined)
+  const asked = once(server, 'request')
+  const proxy = await startProxy(t, url)
+  const raw = openRaw(t, proxy.socket)
+  raw.say(`POST ${proxy.base}/x HTTP/1.1\r\nHost: authd\r\nContent-Length: 2\r\n\r\n{}`)
+  const [request] = await asked
+  const closing = proxy.app.close(5_000)
+  request.socket.resetAndDestroy()
+  t.match(await raw.closed(), /^HTTP\/1\.1 502 [\s\S]*"code":"prefect_failed"/)
+  await closing
 })
