@@ -62,6 +62,8 @@ export interface Simulator {
   ageServiceAccounts(ms: () => number): void
   /** Whether a rotation ends every earlier key but the one that it replaces. Default false: each lives until its own end. */
   keepOnePrevious(isSo: boolean): void
+  /** Which part of the overlap that a rotation asks for the replaced key gets. Default 1. */
+  grantOverlap(part: number): void
   /** Whether users may mint keys by API; 403 if not. */
   allowMinting(allowed: boolean): void
   /** The `PREFECT_API_URL` of a workspace, by `account/workspace` or id. */

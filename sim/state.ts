@@ -23,7 +23,7 @@ export function createState(options: SimulatorOptions) {
   const gate = createGate({ clock, keys, directory })
   gate.limit(options.requestsPerMinute)
   const switches = createSwitches(options, directory)
-  const { user, backend, minting, serviceAccountAge, keepsOnePrevious } = switches
+  const { user, backend, minting, serviceAccountAge, keepsOnePrevious, grantedOverlap } = switches
 
   const log = createRequestLog()
   const faults = createFaults()
@@ -39,7 +39,7 @@ export function createState(options: SimulatorOptions) {
     agent,
     api: createApi({
       ...{ clock, directory, keys, gate, workspaceApi, keyListing, minting },
-      ...{ serviceAccountAge, keepsOnePrevious },
+      ...{ serviceAccountAge, keepsOnePrevious, grantedOverlap },
     }),
     ui: createUi({ clock, keys, user, autoApprove, callbackPath }),
     sockets: createWorkspaceSockets({ now: clock.now, gate, workspaceApi, backend, faults, log }),

@@ -23,6 +23,7 @@ interface ApiParts {
   readonly minting: () => boolean
   readonly serviceAccountAge: () => number
   readonly keepsOnePrevious: () => boolean
+  readonly grantedOverlap: () => number
 }
 
 /** Handles a request below `/api`. Throws refusals. */

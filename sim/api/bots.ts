@@ -25,6 +25,7 @@ interface BotRouteOptions {
   /** How old the next answer is, ms. */
   readonly serviceAccountAge: () => number
   readonly keepsOnePrevious: () => boolean
+  readonly grantedOverlap: () => number
 }
 
 /** A payload or a list of them (TF internal/client/workspace_access.go). */
@@ -106,7 +107,7 @@ async function filter(request: AuthedRequest, options: BotRouteOptions) {
 }
 
 async function rotate(request: AuthedRequest, options: BotRouteOptions) {
-  const { clock, directory, keys, keepsOnePrevious } = options
+  const { clock, directory, keys, keepsOnePrevious, grantedOverlap } = options
   const bot = botOf(request, directory)
   const { api_key_expiration, old_key_expires_in_seconds } = await request.body(Rotation)
   const expiration = parseExpiration(api_key_expiration)
@@ -114,7 +115,7 @@ async function rotate(request: AuthedRequest, options: BotRouteOptions) {
   const all = keys.ofOwner(bot.id)
   for (const key of all) {
     const isEnded = keepsOnePrevious() && key !== all.at(-1)
-    const end = isEnded ? now : now + old_key_expires_in_seconds * 1000
+    const end = isEnded ? now : now + old_key_expires_in_seconds * 1000 * grantedOverlap()
     keys.rejectFrom(key.id, Math.min(end, key.rejectedFrom ?? end))
   }
   const { text } = keys.issue({ ownerId: bot.id, prefix: 'pnb_', name: bot.name, ...expiration })

@@ -17,6 +17,7 @@ type Controls = Pick<
   | 'useBackend'
   | 'ageServiceAccounts'
   | 'keepOnePrevious'
+  | 'grantOverlap'
 >
 
 /** Who is signed in, which server is behind the workspaces, whether keys may be minted. */
@@ -31,6 +32,8 @@ interface Switches {
   ageServiceAccounts(ms: () => number): void
   keepsOnePrevious(): boolean
   keepOnePrevious(isSo: boolean): void
+  grantedOverlap(): number
+  grantOverlap(part: number): void
 }
 
 export function createSwitches(options: SimulatorOptions, directory: Directory): Switches {
@@ -38,6 +41,7 @@ export function createSwitches(options: SimulatorOptions, directory: Directory):
   let minting = true
   let age = () => 0
   let onePrevious = false
+  let granted = 1
   let [signedIn] = directory.users.values()
   if (options.signedIn !== undefined) signedIn = directory.user(options.signedIn)
   return {
@@ -63,6 +67,10 @@ export function createSwitches(options: SimulatorOptions, directory: Directory):
     keepsOnePrevious: () => onePrevious,
     keepOnePrevious(isSo) {
       onePrevious = isSo
+    },
+    grantedOverlap: () => granted,
+    grantOverlap(part) {
+      granted = part
     },
   }
 }
@@ -90,5 +98,6 @@ export function createControls(parts: {
     useBackend: switches.useBackend,
     ageServiceAccounts: switches.ageServiceAccounts,
     keepOnePrevious: switches.keepOnePrevious,
+    grantOverlap: switches.grantOverlap,
   }
 }

@@ -71,7 +71,7 @@ t.test(
 )
 
 t.test(
-  'the overlap matters: with a twentieth of it jobs read dead keys',
+  'the overlap matters: if Prefect grants a twentieth of it, jobs read dead keys',
   { skip: one !== undefined },
   async (t) => {
     const lives = liveAll(isLong ? 200 : 10, { overlap: 0.05 })
