@@ -8,6 +8,7 @@ import { installBuild } from './install-build.mjs'
 import { ownFolder } from './own-folder.mjs'
 import { writePage } from './page.mjs'
 import { pluginWheel } from './plugin-wheel.mjs'
+import { linkStages } from './stages.mjs'
 
 const shared = {
   bundle: true,
@@ -53,21 +54,11 @@ const banner = {
 
 const outdir = ownFolder('dist.new')
 const builds = await Promise.all([
-  // One function, whose compiled form load-authd.ts keeps.
-  build({
-    ...shared,
-    entryPoints: { authd: 'src/bin/authd.ts' },
-    outdir,
-    outExtension: { '.js': '.cjs' },
-    format: 'cjs',
-    // A script that is run from kept code cannot import: such an import becomes a `require`.
-    supported: { 'dynamic-import': false },
-    define: { 'import.meta.url': '__url' },
-    banner: { js: '(function(require,__filename,__dirname,__url){' },
-    footer: { js: '})' },
-    minify: true,
-    plugins: [withoutUnused],
-  }),
+  // Two scripts, whose compiled forms load-authd.ts keeps.
+  linkStages(
+    { authd: 'src/bin/authd.ts' },
+    { ...shared, outdir, define: { 'import.meta.url': '__url' }, minify: true, plugins: [withoutUnused] },
+  ),
   build({
     ...shared,
     entryPoints: {
@@ -109,6 +100,9 @@ await build({
 execFileSync(process.execPath, [join(outdir, 'man-pages.js'), join(outdir, 'man')])
 rmSync(join(outdir, 'man-pages.js'))
 
+const [{ first, second }] = builds
+writeFileSync(join(outdir, 'authd.cjs'), first)
+writeFileSync(join(outdir, 'authd-late.cjs'), second)
 await writePage('src/page/browser', join(outdir, 'page.json'))
 
 const KEYTAR = 'node_modules/keytar'

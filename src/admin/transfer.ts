@@ -6,7 +6,7 @@ import type { Credentials, ProfileState } from '../serve/credentials.js'
 import { MINUTE_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
 import { Secret } from '../std/secret.js'
-import { type ExportedProfile as Entry, type ExportContent, exportContent } from '../wire/transfer.js'
+import type { ExportedProfile as Entry, ExportContent } from '../wire/transfer.js'
 import type { ProfileAdmin } from './profiles.js'
 
 /** What became of one profile of an import. */
@@ -144,7 +144,7 @@ export function createTransfer<Sealed>({
     },
     async import(document, passphrase) {
       const text = await open(document, passphrase)
-      const { profiles: all } = parse(text)
+      const { profiles: all } = await parse(text)
       await credentials.refresh()
       const outcomes: ImportOutcome[] = []
       for (const one of all) {
@@ -160,7 +160,8 @@ export function createTransfer<Sealed>({
   }
 }
 
-function parse(text: Secret): ExportContent {
+async function parse(text: Secret): Promise<ExportContent> {
+  const { exportContent } = await import('../wire/transfer.js')
   try {
     return exportContent.parse(JSON.parse(text.reveal())) // was sealed by us
   } catch {

@@ -1,27 +1,11 @@
-/** The HTTP API: one fastify instance behind every listener. It never listens itself. */
-import type { IncomingMessage, Server } from 'node:http'
+/** The HTTP API behind the front of every listener: one fastify instance, the proxy and the page. It never listens itself. */
+import type { Server } from 'node:http'
 import fastify, { type FastifyRequest } from 'fastify'
 import { shuttingDown } from '../base/errors.js'
-import { createHolds } from '../http/conditional.js'
-import { createDoorkeeper, createGuard } from '../http/guard.js'
-import { guarded } from '../http/guarded.js'
-import { createLookOutside } from '../http/outside.js'
-import { type Crowd, createPlaces, type PlaceLimits, type Places } from '../http/places.js'
 import { type ApiServer, compileValidator, WITHOUT_AJV } from '../http/schema.js'
-import {
-  createDoorServer,
-  createOwnAddresses,
-  createPresenceBook,
-  PLACES,
-  type Presence,
-  reenter,
-  type ServerLimits,
-} from '../http/server.js'
-import { createTrail } from '../http/trail.js'
+import { createDoorServer } from '../http/server.js'
 import { createPage, type Page } from '../page/page.js'
-import { isProxyTarget } from '../prefect/proxied.js'
 import { type ApiProxy, createProxy, PROXY_LIMITS } from '../proxy/proxy.js'
-import type { Door } from '../tokens/access.js'
 import { type ActBook, createActBook } from './acts.js'
 import { askRoutes } from './asks.js'
 import type { AppDeps, RouteContext } from './context.js'
@@ -29,14 +13,13 @@ import { credentialsRoutes } from './credentials.js'
 import { daemonRoutes, vaultRoutes } from './daemon.js'
 import { envRoutes } from './env.js'
 import { fileRoutes } from './files.js'
-import { createHandOut } from './hand-out.js'
-import { createHot } from './hot.js'
+import { type Backroom, createFront, type Front, type FrontParts } from './front.js'
 import { keyRoutes } from './keys.js'
 import { loginRoutes } from './logins.js'
 import { auditRoutes } from './observe/audit.js'
 import { createEventStreams, eventRoutes } from './observe/events.js'
 import { healthRoutes } from './observe/health.js'
-import { createMetrics, metricsRoutes } from './observe/metrics.js'
+import { metricsRoutes } from './observe/metrics.js'
 import { createRouteBook, openapiRoutes, type RouteFacts } from './observe/openapi.js'
 import { statusRoutes } from './observe/status.js'
 import { pageRoutes } from './page.js'
@@ -75,72 +58,45 @@ const NOUNS = [
   openapiRoutes,
 ] as const
 
-export type DoorLimits = Partial<ServerLimits> & { readonly places?: PlaceLimits }
-export type DoorCrowd = Crowd & { readonly door: Door }
-
-export interface App {
-  /** A server for one door, not listening yet. `hosts`: further names that the TCP door accepts. */
-  openServer(
-    door: Door,
-    options?: { readonly hosts?: readonly string[]; readonly limits?: DoorLimits },
-  ): Server
+export interface App extends Front {
   /** Every route, for tests and documents. */
   readonly routes: readonly RouteFacts[]
   readonly page: Pick<Page, 'link'>
   readonly proxyTraffic: ApiProxy['traffic']
   readonly proxyStrangers: ApiProxy['strangers']
-  /** Who holds the places of the listeners where a token is needed. */
-  crowds(): readonly DoorCrowd[]
-  /** Who is connected, and how many changes are under way, even if their callers have gone. */
-  presence(): Presence & { readonly acts: number }
-  /** Stops accepting connections at once; open ones go on. */
-  shutDoors(): void
-  /**
-   * Ends held answers with `shutting_down` and all event streams, and closes every server that was opened here. Resolves
-   * when the last answer is out; cuts what is left after `graceMs`.
-   */
-  close(graceMs?: number): Promise<void>
 }
 
-/** Resolves when it is ready to serve; rejects if a route does not say which power it needs. */
+/** The front with everything behind it. Resolves when it is ready to serve; rejects if a route does not say which power it needs. */
 export async function buildApp(deps: AppDeps): Promise<App> {
-  const doorkeeper = createDoorkeeper()
-  const trail = createTrail(deps)
-  const metrics = createMetrics()
-  const lookOutside = createLookOutside(deps)
-  const context = {
-    ...deps,
-    guard: createGuard({ doorkeeper, tokens: deps.tokens, lookOutside }),
-    holds: createHolds(),
-    trail,
-    metrics,
-    handOut: createHandOut({ credentials: deps.credentials, metrics, trail }),
-    streams: createEventStreams(deps),
-    book: createRouteBook(),
-  }
+  const front = createFront(deps, (parts) => buildBackroom(deps, parts))
+  const { routes, page, proxyTraffic, proxyStrangers } = await front.behind()
+  return { ...front, routes, page, proxyTraffic, proxyStrangers }
+}
+
+type AppBackroom = Backroom & Omit<App, keyof Front>
+
+/** Resolves when it is ready to serve; rejects if a route does not say which power it needs. */
+export async function buildBackroom(deps: AppDeps, front: FrontParts): Promise<AppBackroom> {
+  const { doorkeeper, crowds } = front
+  const context = { ...deps, ...front, streams: createEventStreams(deps), book: createRouteBook() }
   const acts = createActBook()
-  const servers = new Set<Server>()
-  const presence = createPresenceBook(deps.clock)
-  const doors: { readonly door: Door; readonly places: Places }[] = []
-  const crowds = () => doors.map(({ door, places }) => ({ door, ...places.look() }))
-  const own = createOwnAddresses()
   const { clock, log, tokens, credentials, way } = deps
   const proxy = createProxy({
     clock,
     log,
-    trail: context.trail,
+    trail: front.trail,
     tokens,
     credentials,
     doorkeeper,
-    lookOutside,
+    lookOutside: front.lookOutside,
     way,
     gate: deps.desk.gate,
-    ownAddresses: own.list,
+    ownAddresses: front.ownAddresses,
     allowed: deps.proxyAllow ?? [],
     limits: { ...PROXY_LIMITS, ...deps.proxyLimits },
   })
   const page = createPage({
-    ...{ clock, log, events: deps.events, trail: context.trail, ...deps.page },
+    ...{ clock, log, events: deps.events, trail: front.trail, ...deps.page },
     openServer: () => openPageServer(),
   })
   const api = await buildServer(
@@ -148,17 +104,13 @@ export async function buildApp(deps: AppDeps): Promise<App> {
     acts,
     (request) => doorkeeper.entranceOf(request.raw.socket)?.door,
   )
-  const hot = createHot(context)
   /** No proxy, no upgrade, no token: the page's gate is all there is. */
   const openPageServer = (): Server => {
     const server = createDoorServer('page', (request, response) => {
       if (!page.handle(request, response)) api.routing(request, response)
     })
     server.on('upgrade', (_request, socket) => socket.destroy())
-    server.on('close', () => servers.delete(server))
-    doorkeeper.watch(server, 'page', [], { gate: page.admit })
-    presence.watch(server)
-    servers.add(server)
+    front.adopt(server, 'page', { gate: page.admit })
     return server
   }
   return {
@@ -166,57 +118,20 @@ export async function buildApp(deps: AppDeps): Promise<App> {
     page,
     proxyTraffic: proxy.traffic,
     proxyStrangers: proxy.strangers,
-    openServer(door, { hosts = [], limits } = {}) {
-      const places =
-        door === 'restricted' || door === 'tcp' ? createPlaces(limits?.places ?? PLACES, clock) : undefined
-      if (places !== undefined) doors.push({ door, places })
-      const server = createDoorServer(
-        door,
-        (request, response) => {
-          places?.asked(request, response)
-          if (isProxied(request)) proxy.handle(request, response)
-          else hot(request, response, () => api.routing(request, response))
-        },
-        limits,
-        isProxied,
-      )
-      server.on('upgrade', (request, socket, head) =>
-        guarded(socket, () => {
-          const isWebSocket = request.headers.upgrade?.toLowerCase() === 'websocket'
-          if (isWebSocket && isProxied(request)) proxy.upgrade(request, socket, head)
-          else reenter(server, request, socket, head)
-        })(),
-      )
-      doorkeeper.watch(server, door, hosts, { places })
-      presence.watch(server)
-      own.add(server, hosts)
-      servers.add(server)
-      return server
+    handle(request, response) {
+      if (proxy.takes(request)) proxy.handle(request, response)
+      else api.routing(request, response)
     },
-    crowds,
-    presence: () => ({ ...presence.look(), acts: acts.underWay() }),
-    shutDoors() {
-      for (const server of servers) server.close()
-    },
-    async close(graceMs = 2_000) {
+    upgrade: proxy.upgrade,
+    acts: acts.underWay,
+    stop() {
       proxy.stop()
       page.close()
-      context.holds.stop()
       context.streams.stop()
-      context.trail.close()
       deps.desk.asks.close()
-      const cut = deps.clock.after(graceMs, () => {
-        for (const server of servers) server.closeAllConnections()
-      })
-      await Promise.all([...servers].map(closed))
-      cut.cancel()
-      await api.close()
     },
+    close: async () => api.close(),
   }
-}
-
-function isProxied({ url }: IncomingMessage): boolean {
-  return isProxyTarget(url ?? '')
 }
 
 /**
@@ -287,11 +202,4 @@ function takeJsonOnly(api: ApiServer): void {
   api.setValidatorCompiler(compileValidator)
   // Answers are built field by field; tests check them against their schemas.
   api.setSerializerCompiler(() => JSON.stringify)
-}
-
-function closed(server: Server): Promise<void> {
-  return new Promise((resolve) => {
-    if (!server.listening) return resolve()
-    server.close(() => resolve())
-  })
 }

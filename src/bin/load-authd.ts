@@ -1,8 +1,8 @@
 /**
- * Entry point of `prefect-authd`: runs the program beside it with a code cache.
+ * Entry point of `prefect-authd`: runs the two scripts beside it, the second when the first wants it, with a code cache each.
  *
- * Compiling 1.4 MB is a third of a start. What V8 compiled is kept in the state directory and given back to V8 at the next
- * start of the same Node with the same program. Without the cache, or with a wrong one, the program starts all the same.
+ * Compiling is a third of a start. What V8 compiled is kept in the state directory and given back to V8 at the next start of
+ * the same Node with the same program. Without the cache, or with a wrong one, the program starts all the same.
  */
 import { createHash, timingSafeEqual } from 'node:crypto'
 import {
@@ -12,6 +12,7 @@ import {
   lstatSync,
   openSync,
   readFileSync,
+  readSync,
   renameSync,
   rmSync,
   writeFileSync,
@@ -36,11 +37,43 @@ const DIGEST_BYTES = 32
 const GROWTH = { usual: '--semi-space-growth-factor=2', none: '--semi-space-growth-factor=1' } as const
 
 const program = fileURLToPath(new URL('authd.cjs', import.meta.url))
+const rest = join(dirname(program), 'authd-late.cjs')
 run()
 
 function run(): void {
   const path = findPath()
-  const bytes = readFileSync(program)
+  const file = openRest()
+  const main = compile({ file: program, bytes: readFileSync(program), path })
+  if (typeof main !== 'function') throw new TypeError(`${program} is not what was built`)
+  const late = (hash: string): unknown => {
+    const bytes = readRest(file)
+    if (digest('', bytes).toString('hex') !== hash) throw new Error(`${rest} is of another build`)
+    return asAtStart(() => compile({ file: rest, bytes, path: path && `${path}-late` }))
+  }
+  const require = createRequire(import.meta.url)
+  Reflect.apply(main, undefined, [require, program, dirname(program), import.meta.url, late])
+  // By now the modules of Node are loaded.
+  setFlagsFromString(GROWTH.none)
+}
+
+/** Opened before it is needed: an update may have removed it by then. `undefined`: it is not there. */
+function openRest(): number | undefined {
+  try {
+    return openSync(rest, constants.O_RDONLY)
+  } catch {
+    return undefined
+  }
+}
+
+function readRest(file: number | undefined): Buffer {
+  if (file === undefined) throw new Error(`${rest} was not there when the program started`)
+  const bytes = Buffer.alloc(fstatSync(file).size)
+  if (readSync(file, bytes, 0, bytes.length, 0) !== bytes.length) throw new Error(`${rest} was cut`)
+  return bytes
+}
+
+/** What the script evaluates to; its compiled form is taken from `path`, or kept there later. */
+function compile({ file, bytes, path }: { file: string; bytes: Buffer; path: string | undefined }): unknown {
   // The whole program: V8 itself compares only its length.
   const key = `${process.version} ${process.arch} ${process.execArgv.join(' ')} ${digest('', bytes).toString('hex')}`
   // One byte a character: V8 keeps such a string outside its heap, as it is.
@@ -48,16 +81,12 @@ function run(): void {
   const kept = path === undefined ? undefined : readKept(path, key)
   const script =
     path === undefined || kept === undefined
-      ? new Script(source, { filename: program })
-      : compileWith(source, kept, path)
-  const main: unknown = script.runInThisContext()
-  if (typeof main !== 'function') throw new TypeError(`${program} is not what was built`)
-  const require = createRequire(import.meta.url)
-  Reflect.apply(main, undefined, [require, program, dirname(program), import.meta.url])
-  // By now the modules of Node are loaded.
-  setFlagsFromString(GROWTH.none)
-  if (path === undefined || (kept !== undefined && script.cachedDataRejected !== true)) return
+      ? new Script(source, { filename: file })
+      : compileWith({ source, filename: file }, kept, path)
+  const value: unknown = script.runInThisContext()
+  if (path === undefined || (kept !== undefined && script.cachedDataRejected !== true)) return value
   setTimeout(() => keep(script, path, key), KEEP_AFTER_MS).unref()
+  return value
 }
 
 /** `undefined` if there is no state directory; the program itself reports that. */
@@ -106,10 +135,14 @@ function isOurs(directory: string): boolean {
 }
 
 /** Renames the cache while V8 reads it: if V8 crashes on it, the next start finds none. */
-function compileWith(source: string, cachedData: Buffer, path: string): Script {
+function compileWith(
+  { source, filename }: { readonly source: string; readonly filename: string },
+  cachedData: Buffer,
+  path: string,
+): Script {
   const aside = `${path}.reading`
-  if (!isRenamed(path, aside)) return new Script(source, { filename: program })
-  const script = new Script(source, { filename: program, cachedData })
+  if (!isRenamed(path, aside)) return new Script(source, { filename })
+  const script = new Script(source, { filename, cachedData })
   isRenamed(aside, path)
   return script
 }
@@ -128,7 +161,7 @@ function keep(script: Script, path: string, key: string): void {
   if (!isOurs(dirname(path))) return
   const next = `${path}.new`
   try {
-    const data = compiledForm(script)
+    const data = asAtStart(() => script.createCachedData())
     // Whatever is there, a pipe perhaps, is not written to.
     rmSync(next, { force: true })
     writeFileSync(next, Buffer.concat([digest(key, data), data]), { mode: 0o600, flag: 'wx' })
@@ -138,11 +171,11 @@ function keep(script: Script, path: string, key: string): void {
   }
 }
 
-/** As a start will want it: V8 takes back only what was made under the same flags. */
-function compiledForm(script: Script): Buffer {
+/** V8 takes back only what was made under the same flags. */
+function asAtStart<T>(work: () => T): T {
   setFlagsFromString(GROWTH.usual)
   try {
-    return script.createCachedData()
+    return work()
   } finally {
     setFlagsFromString(GROWTH.none)
   }

@@ -1,6 +1,6 @@
 /** The daemon: opens the parts in order, runs the broker on a clock, and closes everything in reverse. */
 
-import { buildApp } from '../api/app.js'
+import { createFront } from '../api/front.js'
 import { generationFile } from '../config/paths.js'
 import { openJobAgent } from '../prefect/agent.js'
 import type { StatusSnapshot } from '../status/status.js'
@@ -51,7 +51,11 @@ async function start(options: DaemonOptions, onClose: OnClose): Promise<Daemon['
   broker.credentials.onUse(broker.renewal.glance)
   // Its directory is there when the listeners are open.
   let shells: GenerationFile | undefined
-  const app = await buildApp({ ...broker.app, told: async () => shells?.settled() })
+  const app = createFront(broker.app, async (front) => {
+    // Half of a start, and nothing that hands out credentials needs it.
+    const { buildBackroom } = await import('../api/app.js')
+    return buildBackroom({ ...broker.app, told: async () => shells?.settled() }, front)
+  })
   onClose(() => app.close())
   const doors = await openDoors(options, app, listeners)
   onClose(() => doors.leave())

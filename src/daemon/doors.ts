@@ -3,7 +3,7 @@ import { renameSync } from 'node:fs'
 import { lstat, unlink } from 'node:fs/promises'
 import type { Server } from 'node:net'
 import { dirname } from 'node:path'
-import type { App } from '../api/app.js'
+import type { Front } from '../api/front.js'
 import { BrokerError, isBrokerError } from '../base/errors.js'
 import { ensurePrivateDirectory } from '../os/private-files.js'
 import { findPortHolder, isHeldByOther } from '../os/proc.js'
@@ -118,11 +118,11 @@ export interface Doors {
 /** Adds every listener to `listeners`, a failed TCP one too. Rejects if a unix socket cannot be opened. */
 export async function openDoors(
   { settings, paths, log, inherited, clock, host }: DaemonOptions,
-  app: Pick<App, 'openServer'>,
+  app: Pick<Front, 'openServer'>,
   listeners: ListenerFacts[],
 ): Promise<Doors> {
   const watched: WatchedSocket[] = []
-  const open = (door: ListenerFacts['door'], options?: Parameters<App['openServer']>[1]) => {
+  const open = (door: ListenerFacts['door'], options?: Parameters<Front['openServer']>[1]) => {
     const server = app.openServer(door, options)
     // Without descriptors `accept` fails; an error that nobody hears ends the process.
     server.on('error', (error) => {

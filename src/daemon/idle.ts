@@ -1,5 +1,5 @@
 /** Idle exit: decides when an unused daemon exits (`idle_exit`), and says why it stays. */
-import type { App } from '../api/app.js'
+import type { Front } from '../api/front.js'
 import { isHalfDone, type Journal } from '../keys/journal.js'
 import type { KeyKeeper } from '../keys/keeper.js'
 import type { LoginSessions } from '../login/login.js'
@@ -158,7 +158,7 @@ interface IdleParts {
 
 interface IdleExit {
   /** Starts looking, once all listeners are open. */
-  watch(app: App): void
+  watch(app: Front): void
   /** Says so when the setting has no effect. */
   notices(): readonly string[]
   readonly examinations: readonly Examination[]
@@ -180,15 +180,15 @@ function createActive(parts: ActiveParts): IdleExit {
   let timer: Timer | undefined
   let isClosed = false
   let said: string | undefined
-  let app: App | undefined
+  let app: Front | undefined
 
   /** Why it would stay even if everybody had left. */
-  const reasonToStay = (of: App, wakeInMs: number): string | undefined => {
+  const reasonToStay = (of: Front, wakeInMs: number): string | undefined => {
     const alone = { ...gather(parts, of), connections: 0, quietMs: afterMs, wakeInMs }
     const decision = decideIdleExit(alone)
     return decision.kind === 'stay' ? decision.because : undefined
   }
-  const lookLater = (app: App, ms: number) => {
+  const lookLater = (app: Front, ms: number) => {
     timer = clock.after(ms, () => {
       look(app).catch((error: unknown) => {
         log.error({ error }, 'idle check failed; will retry')
@@ -196,7 +196,7 @@ function createActive(parts: ActiveParts): IdleExit {
       })
     })
   }
-  const look = async (app: App): Promise<void> => {
+  const look = async (app: Front): Promise<void> => {
     // As if the timer fired at once: systemd is asked last, and rarely.
     let decision = decideIdleExit({ ...gather(parts, app), wakeInMs: 0 })
     if (decision.kind === 'leave' && !parts.isOnDemand) {
@@ -215,7 +215,7 @@ function createActive(parts: ActiveParts): IdleExit {
     lookLater(app, decision.againInMs)
   }
   /** In the same turn as the decision: a request that arrives now waits in the kernel for the daemon it starts. */
-  const leave = (app: App) => {
+  const leave = (app: Front) => {
     app.shutDoors()
     isClosed = true
     log.info({ after: formatDuration(afterMs) }, 'idle; exiting until the next request')
@@ -261,7 +261,7 @@ function obstacleTo({ listeners, vault, isOnDemand }: IdleParts): ReturnType<typ
   return lastingObstacle({ listeners, vault: vault.describe(), isOnDemand })
 }
 
-function gather(parts: ActiveParts, app: App): IdleFacts {
+function gather(parts: ActiveParts, app: Front): IdleFacts {
   const { afterMs, listeners, vault, logins, journal, renewal } = parts
   const dutyInMs = nextDutyInMs(parts)
   return {

@@ -7,7 +7,7 @@ import type { Ledger } from '../keys/ledger.js'
 import type { PortList } from '../login/ports.js'
 import { isObject } from '../os/records.js'
 import type { TokenList } from '../tokens/records.js'
-import { fileContents } from '../wire/files.js'
+import { FILE_CONTENTS } from '../wire/kinds.js'
 import { tokenRecord } from './token-schemas.js'
 
 const text = z.string().max(10_000)
@@ -216,7 +216,7 @@ export const tokensSchema: z.ZodType<TokenList> = z.object({
 
 export const fileRecord = z.looseObject({
   path: text,
-  what: z.enum(fileContents),
+  what: z.enum(FILE_CONTENTS),
   profile: maybe,
   addedAt: at,
   written: z.array(text).exactOptional(),

@@ -1,5 +1,6 @@
 /** Failures as RFC 9457 problem details, or as one harmless line if a shell evaluates the answer. */
 
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { BrokerError } from '../base/errors.js'
 import { type Clock, SECOND_MS } from '../std/clock.js'
@@ -97,6 +98,26 @@ export function createProblems({ clock, log }: { clock: Clock; log: Log }): Prob
       return error
     },
   }
+}
+
+/** Sends the failure of a request that the framework never had. */
+export function writeProblem(
+  { url = '', headers }: IncomingMessage,
+  response: ServerResponse,
+  error: BrokerError,
+  clock: Clock,
+): void {
+  const isShell = /^\/v1\/env(?:\?|$)/.test(url) && !headers.accept?.includes('application/problem+json')
+  const [type, body] = isShell
+    ? ['text/plain; charset=utf-8', failureLine('sh', error.code)]
+    : ['application/problem+json', JSON.stringify(renderProblem(error))]
+  response.writeHead(statusOf(error), {
+    ...headersOf(error, clock),
+    'content-type': type,
+    'content-length': Buffer.byteLength(body),
+    connection: 'close',
+  })
+  response.end(body)
 }
 
 function headersOf(error: BrokerError, clock: Clock): Record<string, string> {

@@ -4,7 +4,7 @@ import { BrokerError } from '../base/errors.js'
 import { defined } from '../std/defined.js'
 import type { Secret } from '../std/secret.js'
 import { loginCommand } from '../std/text.js'
-import { readDelivery, refuseCallback } from './callback-app.js'
+import { readDelivery, refuseCallback } from './delivery.js'
 
 /** Where the key of this login is delivered to. */
 interface Expected {

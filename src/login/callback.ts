@@ -10,7 +10,8 @@ import { guarded } from '../http/guarded.js'
 import { BURST, createPlaces } from '../http/places.js'
 import { SECOND_MS } from '../std/clock.js'
 import { defined } from '../std/defined.js'
-import { buildCallbackApp, type CallbackRequest, hashState } from './callback-app.js'
+import { buildCallbackApp, type CallbackRequest } from './callback-app.js'
+import { hashState } from './delivery.js'
 
 export interface LoginCallback {
   /** `http://localhost:PORT`, followed by `/STATE` if there is one. */

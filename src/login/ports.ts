@@ -7,7 +7,8 @@ import type { Log } from '../std/log.js'
 import type { Secret } from '../std/secret.js'
 import { loginCommand, quoteWord } from '../std/text.js'
 import type { LoginCallback, OpenCallback } from './callback.js'
-import { type CallbackRequest, hashState } from './callback-app.js'
+import type { CallbackRequest } from './callback-app.js'
+import { hashState } from './delivery.js'
 
 /** What is needed to bind a port again after a restart; no secret. */
 export interface PortRecord {

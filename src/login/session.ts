@@ -9,7 +9,7 @@ import { defined } from '../std/defined.js'
 import type { Log } from '../std/log.js'
 import type { Secret } from '../std/secret.js'
 import { readAddress } from './address.js'
-import { hashState } from './callback-app.js'
+import { hashState } from './delivery.js'
 import type { KeepDelivery, LoginView } from './login.js'
 import type { LoginPort, LoginPorts } from './ports.js'
 import {

@@ -2,7 +2,7 @@
 
 import { BrokerError } from '../base/errors.js'
 import { cleanText, loginCommand } from '../std/text.js'
-import { newProfileName } from '../wire/common.js'
+import { NEW_PROFILE_NAME } from '../wire/kinds.js'
 import type { ProfileEntry } from './profile.js'
 
 /** The settings that this program reads from a profile. */
@@ -84,7 +84,7 @@ export function loginCommandFor(name: string): string {
 
 /** Throws `profile_name_invalid` for a name that we would not create. A file may already contain any other name. */
 export function requireNewProfileName(name: string): void {
-  if (newProfileName.safeParse(name).success) return
+  if (NEW_PROFILE_NAME.test(name)) return
   throw new BrokerError('profile_name_invalid', `${shownName(name)} cannot be the name of a new profile`, {
     hint: 'use letters, digits, "_", "-" and ".", at most 64 characters, starting with a letter or digit',
   })

@@ -1,6 +1,6 @@
 /** One call to OpenBao or Vault: its address, its certificates, its answer, and what went wrong. */
 
-import { Agent } from 'undici'
+import type { Agent } from 'undici'
 import { z } from 'zod'
 import { BrokerError } from '../base/errors.js'
 import type { VaultSettings } from '../config/shares.js'
@@ -148,7 +148,8 @@ async function openAgent({ caFile, auth }: VaultSettings): Promise<Agent> {
   const cert = isCert ? await certificate(auth.certFile, 'auth.cert_file') : undefined
   const key = isCert ? await readPrivateFile(auth.keyFile) : undefined
   if (isCert && key === undefined) throw unreadable(auth.keyFile, 'auth.key_file')
-  return new Agent({
+  const undici = await import('../prefect/undici.js')
+  return new undici.Agent({
     connections: 2,
     keepAliveTimeout: 5 * SECOND_MS,
     connect: { timeout: TIMEOUT_MS, ...defined({ ca, cert, key: key?.toString('utf8') }) },

@@ -1,6 +1,6 @@
 /** Shapes that several nouns share: times, names, owners, workspaces, keys, problems. */
 import { z } from 'zod'
-import { ERROR_KINDS } from './kinds.js'
+import { ERROR_KINDS, NEW_PROFILE_NAME } from './kinds.js'
 
 /** RFC 3339, UTC, as `Date.prototype.toISOString` writes it. */
 export const time = z.iso.datetime().meta({ description: 'RFC 3339, UTC' })
@@ -8,11 +8,10 @@ export const time = z.iso.datetime().meta({ description: 'RFC 3339, UTC' })
 /** Any name that a profile can have in TOML; names that we create are narrower: `newProfileName`. */
 export const profileName = z.string().min(1).max(200)
 
-/** A name that shells, TOML and Prefect's clients take without surprises. */
 export const newProfileName = z
   .string()
   .regex(
-    /^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/,
+    NEW_PROFILE_NAME,
     'letters, digits, "_", "-" and ".", at most 64 characters, starting with a letter or digit',
   )
 

@@ -1,15 +1,15 @@
 /** Files that the daemon keeps up to date for tools that read only files. No secrets. */
 import { z } from 'zod'
 import { profileName, time } from './common.js'
+import { FILE_CONTENTS } from './kinds.js'
 
-export const fileContents = ['key', 'env', 'toml'] as const
-export type FileContent = (typeof fileContents)[number]
+export type FileContent = (typeof FILE_CONTENTS)[number]
 
 const filePath = z.string().min(2).max(1_000).startsWith('/').meta({ description: 'an absolute path' })
 
 export const addFileBody = z.strictObject({
   path: filePath,
-  what: z.enum(fileContents).meta({
+  what: z.enum(FILE_CONTENTS).meta({
     description: 'key: the key alone; env: NAME=value lines; toml: a profiles.toml for PREFECT_PROFILES_PATH',
   }),
   profile: profileName.optional().meta({ description: 'absent: whichever is active' }),
@@ -19,7 +19,7 @@ export type AddFileBody = z.input<typeof addFileBody>
 
 export const fileView = z.object({
   path: z.string(),
-  what: z.enum(fileContents),
+  what: z.enum(FILE_CONTENTS),
   profile: profileName.optional().meta({ description: 'absent: whichever is active' }),
   added_at: time,
   state: z.enum(['current', 'absent', 'problem']).meta({

@@ -48,6 +48,12 @@ export const DIALECTS: Readonly<Record<ShellFormat, Dialect>> = {
   dotenv: { unset: () => undefined, fail: failInSh },
 }
 
+/** A name that shells, TOML and Prefect's clients take without surprises. */
+export const NEW_PROFILE_NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/
+
+/** What a file that is kept up to date holds. */
+export const FILE_CONTENTS = ['key', 'env', 'toml'] as const
+
 /** What an operation of Prefect's API does, from harmless to far-reaching. */
 export const EFFECTS = ['reads', 'runs', 'works', 'deploys', 'administers'] as const
 

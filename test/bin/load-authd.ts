@@ -18,6 +18,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Script } from 'node:vm'
 import t from 'tap'
+import { ask } from '../fixtures/api-under-test.js'
 import { until } from '../fixtures/shipped.js'
 
 const program = fileURLToPath(new URL('../../dist/authd.js', import.meta.url))
@@ -47,28 +48,38 @@ async function stop(child: ChildProcess): Promise<void> {
   await ended
 }
 
-t.test('writes the code cache once the daemon has settled, for its owner alone, and uses it', async (t) => {
-  const first = await start()
-  t.notOk(readdirSync(state).includes('code-cache'), 'a start does not wait for it')
-  await until(
-    () => readdirSync(state).includes('code-cache'),
-    () => 'nothing was kept',
-  )
-  await stop(first)
-  t.equal(statSync(kept).mode & 0o777, 0o600)
-  const before = readFileSync(kept)
-  const source = readFileSync(join(program, '..', 'authd.cjs'), 'latin1')
-  const { cachedDataRejected } = new Script(source, { cachedData: before.subarray(32) })
-  t.equal(cachedDataRejected, false, 'a V8 without flags takes it, as that of a start')
-  const second = await start()
-  t.same(
-    readdirSync(state).filter((name) => name.startsWith('code-cache')),
-    ['code-cache'],
-    'it has its name again',
-  )
-  await stop(second)
-  t.ok(before.equals(readFileSync(kept)))
-})
+const caches = () => readdirSync(state).filter((name) => name.startsWith('code-cache'))
+const look = () => ask({ socketPath: join(home, 'authd.sock') }, '/v1/status')
+
+t.test(
+  'writes the code caches once the daemon has settled, for its owner alone, and uses them',
+  async (t) => {
+    const first = await start()
+    t.same(caches(), [], 'a start does not wait for it')
+    // Needs the second script.
+    t.match(await look(), { status: 200 })
+    await until(
+      () => caches().includes('code-cache') && caches().includes('code-cache-late'),
+      () => `not kept: ${caches()}`,
+    )
+    await stop(first)
+    t.equal(statSync(kept).mode & 0o777, 0o600)
+    const before = readFileSync(kept)
+    const source = readFileSync(join(program, '..', 'authd.cjs'), 'latin1')
+    const { cachedDataRejected } = new Script(source, { cachedData: before.subarray(32) })
+    t.equal(cachedDataRejected, false, 'a V8 without flags takes it, as that of a start')
+    const late = readFileSync(`${kept}-late`)
+    t.equal(statSync(`${kept}-late`).mode & 0o777, 0o600)
+    const lateSource = readFileSync(join(program, '..', 'authd-late.cjs'), 'latin1')
+    t.equal(new Script(lateSource, { cachedData: late.subarray(32) }).cachedDataRejected, false)
+    const second = await start()
+    t.match(await look(), { status: 200 })
+    t.same(caches().sort(), ['code-cache', 'code-cache-late'], 'they have their names again')
+    await stop(second)
+    t.ok(before.equals(readFileSync(kept)))
+    t.ok(late.equals(readFileSync(`${kept}-late`)))
+  },
+)
 
 t.test('gives V8 no cache that is damaged, foreign or open to others', async (t) => {
   const good = readFileSync(kept)
@@ -107,6 +118,7 @@ t.test('notices another program of the same length and age', async (t) => {
   const copy = mkdtempSync(join(tmpdir(), 'pab-load-copy-'))
   t.after(() => rmSync(copy, { recursive: true, force: true }))
   chmodSync(copy, 0o700)
+  // Without the second script, which a start does not need.
   for (const name of ['authd.js', 'authd.cjs', 'keychain-child.js'])
     copyFileSync(join(program, '..', name), join(copy, name))
   writeFileSync(join(copy, 'package.json'), '{"type":"module"}')
@@ -127,6 +139,8 @@ t.test('notices another program of the same length and age', async (t) => {
     () => existsSync(join(copy, 'state', 'code-cache')),
     () => 'nothing was kept',
   )
+  t.match(await ask({ socketPath: env.PREFECT_AUTH_SOCKET }, '/livez'), { status: 200 })
+  t.match(await ask({ socketPath: env.PREFECT_AUTH_SOCKET }, '/v1/status'), { status: 500 })
   await stop(child)
   const [, version = ''] = /^(\d+\.\d+\.\d+)\n$/.exec(run('--version').stdout) ?? []
   const other = version.replace(/\d/g, '7')

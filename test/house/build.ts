@@ -70,6 +70,7 @@ t.test('while it is built again, every program is there and whole', async (t) =>
     'prefect-authd',
     'auth.js',
     'authd.js',
+    'authd-late.cjs',
     'authd.cjs',
     'keychain-child.js',
   ].map(dist)

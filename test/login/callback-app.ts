@@ -1,7 +1,7 @@
 /** Which requests to a login's port may be a delivery, as a table. */
 
 import t from 'tap'
-import { hashState, refuseCallback } from '../../src/login/callback-app.js'
+import { hashState, refuseCallback } from '../../src/login/delivery.js'
 
 const UI = 'https://app.prefect.cloud'
 const RULES = { hosts: new Set(['localhost:1']), uiOrigin: UI }

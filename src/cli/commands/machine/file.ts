@@ -4,13 +4,8 @@ import { type Command, Option } from 'commander'
 import { failWith } from '../../../client/failure.js'
 import { findPlaceProblem } from '../../../os/kept-file.js'
 import { defined } from '../../../std/defined.js'
-import {
-  type AddFileBody,
-  type FileContent,
-  type FileView,
-  type FileViews,
-  fileContents,
-} from '../../../wire/files.js'
+import type { AddFileBody, FileContent, FileView, FileViews } from '../../../wire/files.js'
+import { FILE_CONTENTS } from '../../../wire/kinds.js'
 import { usageError } from '../../failure.js'
 import { closeFolders, openFolderOf } from '../../service/kept-folders.js'
 import {
@@ -37,7 +32,7 @@ export function addFile(program: Command, start: Start): void {
     .description('write a file (0600) now and after each renewal; it is removed at a log-out')
     .addOption(
       new Option('--what <what>', 'key: the key alone; env: NAME=value; toml: a profiles.toml of its own')
-        .choices(fileContents)
+        .choices(FILE_CONTENTS)
         .makeOptionMandatory(),
     )
     .option('--replace', 'overwrite a file that is there')

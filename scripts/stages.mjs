@@ -1,0 +1,98 @@
+// Links the daemon into two scripts: what a start and the first answers need, and the rest, which it loads when it needs that.
+import { createHash } from 'node:crypto'
+import { basename } from 'node:path'
+import { build, transform } from 'esbuild'
+
+/** What the first script may not contain: each of them costs more than the start of Node itself. */
+const LATE_PACKAGES = /node_modules\/(?:fastify|undici|zod|toml-eslint-parser)\//
+
+/** What is never in the first script has zod as it is; the rest has its schemas checked in plain code first. */
+const ZODS_OWN = /\/(?:src\/(?:api|http|page|wire)\/|src\/login\/callback-app\.ts$|node_modules\/)/
+const plainZod = {
+  name: 'plain-zod',
+  setup({ onResolve, onLoad }) {
+    const resolveDir = process.cwd()
+    onResolve({ filter: /^zod$/ }, ({ importer, namespace }) =>
+      namespace !== 'file' || ZODS_OWN.test(importer) ? undefined : { path: 'plain', namespace: 'zod' },
+    )
+    onResolve({ filter: /^(?:zod-itself|\.\/zod\.js)$/ }, ({ path, kind }) =>
+      kind === 'entry-point' ? { path: 'itself', namespace: 'zod' } : { path, external: true },
+    )
+    onLoad({ filter: /^itself$/, namespace: 'zod' }, () => ({ contents: "export{z}from'zod'", resolveDir }))
+    onLoad({ filter: /^plain$/, namespace: 'zod' }, () => ({
+      contents: `import{createPlainSchemas}from'./src/std/plain-schemas.ts'
+export const{z}=createPlainSchemas(()=>require('./zod.js').z)`,
+      resolveDir,
+    }))
+  },
+}
+
+/**
+ * Builds `entry` with esbuild's `options`, as modules split by who imports them. The first script has those that `entry`
+ * imports, the second those behind an `import()`; a module is in one of them, and exists once. Each script is an expression
+ * for `vm.Script`. Throws if a package that may come late is in the first.
+ */
+export async function linkStages(entry, options) {
+  const { outputFiles, metafile } = await build({
+    ...options,
+    plugins: [plainZod, ...options.plugins],
+    entryPoints: { ...entry, zod: 'zod-itself' },
+    format: 'esm',
+    splitting: true,
+    write: false,
+    chunkNames: '[hash]',
+  })
+  const outputs = new Map(Object.entries(metafile.outputs).map(([path, output]) => [basename(path), output]))
+  const start = `${Object.keys(entry)[0]}.js`
+  const first = reach(outputs, start)
+  for (const name of first) {
+    const wrong = Object.keys(outputs.get(name).inputs).find((input) => LATE_PACKAGES.test(input))
+    if (wrong !== undefined) throw new Error(`${wrong} is loaded at each start`)
+  }
+  const modules = await Promise.all(
+    outputFiles.map(async ({ path, text }) => [basename(path), await asFunction(text, options)]),
+  )
+  const [early, late] = [true, false].map((isFirst) =>
+    modules.filter(([name]) => first.has(name) === isFirst).map(([name, text]) => `"./${name}":${text}`),
+  )
+  const second = `({${late.join(',')}})`
+  const digest = createHash('sha256').update(second).digest('hex')
+  return {
+    first: `(function(require,__filename,__dirname,__url,__late){${LINKER}\n__link({${early.join(',')}},"./${start}","${digest}")})`,
+    second,
+    metafile,
+  }
+}
+
+/** The names of the outputs that are loaded with this one. */
+function reach(outputs, start) {
+  const found = new Set([start])
+  for (const name of found) {
+    for (const { path, kind } of outputs.get(name).imports)
+      if (kind === 'import-statement' && outputs.has(basename(path))) found.add(basename(path))
+  }
+  return found
+}
+
+/** A script that is run from kept code cannot import: each import becomes a `require`. */
+async function asFunction(text, { target, minify }) {
+  const { code } = await transform(text, {
+    ...{ format: 'cjs', target, minify, supported: { 'dynamic-import': false }, legalComments: 'none' },
+    platform: 'node',
+  })
+  return `function(exports,module,require){${code}}`
+}
+
+/** `require` for the modules of both scripts; the second is asked for at the first name that the first does not have. */
+const LINKER = `
+var __node=require,__made={},__defs,__isWhole=false;
+function __require(name){
+  if(name.slice(0,2)!=="./")return __node(name);
+  if(Object.hasOwn(__made,name))return __made[name].exports;
+  if(!Object.hasOwn(__defs,name)&&!__isWhole){Object.assign(__defs,__late(__digest));__isWhole=true}
+  var module=__made[name]={exports:{}};
+  try{__defs[name](module.exports,module,__require)}catch(error){delete __made[name];throw error}
+  return module.exports
+}
+var __digest;
+function __link(defs,start,digest){__defs=defs;__digest=digest;return __require(start)}`
