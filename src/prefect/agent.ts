@@ -62,7 +62,7 @@ export function createHttpAgent({
   const open = async (via: URL | undefined, wanted: TlsSettings): Promise<Dispatcher> => {
     const connect = await connectWith(wanted)
     // A third of our code, and all of TLS. Not needed to start, or to hand out credentials.
-    const undici = await import('undici')
+    const undici = await import('./undici.js')
     if (via === undefined) return new undici.Agent({ ...shared, connect })
     // What a profile says of its server says nothing of the company's proxy.
     return openProxy(undici.ProxyAgent, via, { connect, ofProxy: await connectWith(tls) }, shared)

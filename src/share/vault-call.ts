@@ -148,7 +148,7 @@ async function openAgent({ caFile, auth }: VaultSettings): Promise<Agent> {
   const cert = isCert ? await certificate(auth.certFile, 'auth.cert_file') : undefined
   const key = isCert ? await readPrivateFile(auth.keyFile) : undefined
   if (isCert && key === undefined) throw unreadable(auth.keyFile, 'auth.key_file')
-  const undici = await import('undici')
+  const undici = await import('../prefect/undici.js')
   return new undici.Agent({
     connections: 2,
     keepAliveTimeout: 5 * SECOND_MS,

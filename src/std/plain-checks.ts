@@ -1,5 +1,7 @@
 /** What a schema says about a value, in plain code as far as that is certain. Pure. */
 
+import { isObject, isPlain, isPrimitive, REFUSED, UNSURE } from './plain-values.js'
+
 /** A step in the making of a schema: `z.string`, or `.max(10)` of the step before. */
 export interface Step {
   /** Absent: the step begins at `z`. */
@@ -12,10 +14,6 @@ export interface Step {
 /** A value that is valid as it comes out, or one of the two below. */
 export type Check = (value: unknown) => unknown
 
-/** Certainly not valid. */
-export const REFUSED = Symbol('refused')
-/** Plain code cannot tell. */
-export const UNSURE = Symbol('unsure')
 const unsure: Check = () => UNSURE
 
 interface Making {
@@ -292,18 +290,4 @@ function objectOf(given: unknown, kind: 'strip' | 'strict' | 'loose', making: Ma
     }
     return isUnsure ? UNSURE : found
   }
-}
-
-export function isObject(value: unknown): value is object {
-  return (typeof value === 'object' && value !== null) || typeof value === 'function'
-}
-
-export function isPlain(value: unknown): value is Readonly<Record<string, unknown>> {
-  if (typeof value !== 'object' || value === null) return false
-  const prototype: unknown = Object.getPrototypeOf(value)
-  return prototype === Object.prototype || prototype === null
-}
-
-function isPrimitive(value: unknown): boolean {
-  return ['string', 'number', 'boolean'].includes(typeof value)
 }

@@ -3,17 +3,8 @@
  * certainly valid, and certainly not; zod itself is loaded, and decides, for everything else and for every refusal.
  */
 
-import {
-  type Check,
-  compileStep,
-  isObject,
-  isPlain,
-  REFUSED,
-  type Shape,
-  type Step,
-  shapeOf,
-  UNSURE,
-} from './plain-checks.js'
+import { type Check, compileStep, type Shape, type Step, shapeOf } from './plain-checks.js'
+import { isObject, isPlain, REFUSED, UNSURE } from './plain-values.js'
 
 interface Schemas {
   /** What modules import as `z`. */

@@ -68,6 +68,7 @@ t.test('while it is built again, every program is there and whole', async (t) =>
     'prefect-authd',
     'auth.cjs',
     'authd.js',
+    'authd-late.cjs',
     'authd.cjs',
     'keychain-child.js',
   ].map(dist)

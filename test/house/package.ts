@@ -47,6 +47,7 @@ t.test(
       'SECURITY.md',
       'dist/THIRD_PARTY_NOTICES',
       'dist/auth.cjs',
+      'dist/authd-late.cjs',
       'dist/authd.cjs',
       'dist/authd.js',
       'dist/keychain-child.js',
