@@ -1,6 +1,7 @@
 /** `/proxy/{profile}/api/**`: Prefect's API for programs that never hold the key. */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
+import { setImmediate } from 'node:timers/promises'
 import { type BrokerError, shuttingDown } from '../base/errors.js'
 import type { Doorkeeper } from '../http/guard.js'
 import { guarded } from '../http/guarded.js'
@@ -122,6 +123,8 @@ export function createProxy({
       forget = traffic.requests.track(visit.token?.id, response)
       await exchange({ visit, request, response, meter })
     } catch (thrown) {
+      // The end of a body that came with its head is noticed a moment later; without it the connection would be closed.
+      if (!request.complete) await setImmediate()
       guarded(response, () => sendRefusal(response, report(request, thrown), clock), bug)()
     }
     if (forget === undefined) return

@@ -6,7 +6,7 @@ import { BrokerError } from '../../src/base/errors.js'
 import type { Policy } from '../../src/policy/policy.js'
 import { requirePolicy } from '../../src/proxy/ruling.js'
 import { POLICY_NAMES, type PolicyName } from '../../src/wire/kinds.js'
-import { ask, json } from '../fixtures/api-under-test.js'
+import { ask, askRaw, json } from '../fixtures/api-under-test.js'
 import { OWN, startProxy, startUpstream } from '../fixtures/proxy-under-test.js'
 import { auth, openSocket, said, startPrefect } from './fixtures/prefect-sockets.js'
 
@@ -98,6 +98,15 @@ for (const may of POLICY_NAMES) {
 }
 
 const quoted = (text: string) => text.replace(/[{}/.]/g, '\\$&')
+
+t.test('a refusal keeps the connection of a client whose body has come', async (t) => {
+  const { proxy, tokenFor } = await setStage(t)
+  const { token } = await tokenFor({ may: 'read' })
+  const requestOf = (connection: string) =>
+    `POST /proxy/cloud/api${OWN}/deployments/ HTTP/1.1\r\nHost: authd\r\nAuthorization: Bearer ${token}\r\nContent-Length: 2\r\nConnection: ${connection}\r\n\r\n{}`
+  const answers = await askRaw(proxy.restricted, requestOf('keep-alive') + requestOf('close'))
+  t.equal(answers.match(/HTTP\/1\.1 403 /g)?.length, 2, answers)
+})
 
 t.test('single operations: allowed, denied, and denied although allowed', async (t) => {
   const { heard, proxy, tokenFor } = await setStage(t)
