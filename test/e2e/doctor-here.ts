@@ -19,7 +19,7 @@ what='no bus'; ${doctor('env -u DBUS_SESSION_BUS_ADDRESS -u XDG_RUNTIME_DIR')}
 what='no curl'; mkdir bare; for tool in node sh systemctl systemd-run id readlink; do ln -s "$(command -v $tool)" bare/; done; ${doctor('PATH=$HOME/bare:$HOME/prefix/bin')}
 what='socket mode'; chmod 666 "$S"; ${doctor()}; chmod 600 "$S"
 what='directory mode'; chmod 755 "\${S%/*}"; ${doctor()}; chmod 700 "\${S%/*}"
-what='other version'; P=~/prefix/lib/node_modules/prefect-auth-broker/package.json; cp $P keep; sed -i 's/"version": *"[^"]*"/"version": "98.0.0"/' $P; ${doctor()}; cp keep $P
+what='other version'; P=~/prefix/lib/node_modules/prefect-auth-broker; V=$(node -p "require('$P/package.json').version"); cp $P/dist/auth.cjs keep; sed -i "s/\\"$V\\"/\\"98.0.0\\"/" $P/dist/auth.cjs; ${doctor()}; cp keep $P/dist/auth.cjs
 what=outdated; echo '# mine' >>~/.config/systemd/user/prefect-authd.timer; ${doctor()}; prefect-auth service install >/dev/null
 what='no login'; systemctl --user disable -q prefect-authd.service; ${doctor()}; systemctl --user enable -q prefect-authd.service
 what=failed; cp ~/.config/prefect-auth/config.toml keep; echo 'prot = 1' >~/.config/prefect-auth/config.toml
