@@ -1,5 +1,5 @@
 /**
- * A real worker behind the shipped proxy outlives its keys, an outage of Prefect, and its daemon.
+ * A real worker behind the shipped proxy outlives its keys, an outage of Prefect, and its daemon. Waits more than it works.
  *
  * Its key is renewed in time and the old one expires, then it is revoked and replaced by a new login; Prefect goes down
  * and comes back; the daemon is killed, and another user takes its port. Every flow run completes under the same worker,
