@@ -169,10 +169,12 @@ export function createKeyKeeper({
       return record === undefined ? current : withKey(current, change(record))
     })
 
-  /** Never rejects for one item: what the vault cannot delete now stays doomed, and the next `load` retries it. */
-  const bury = async (items: readonly string[]) => {
+  /** Never rejects: what the vault cannot delete now stays doomed, and the next `load` retries it. */
+  const buryDoomed = async () => {
     const done: string[] = []
-    for (const item of items) {
+    for (const item of ledger.read().doomed ?? []) {
+      // What a person names may have been put again, while the vault was busy with the one before.
+      if (ledger.read().doomed?.includes(item) !== true) continue
       secrets.delete(item)
       try {
         await vault.delete(item)
@@ -183,11 +185,6 @@ export function createKeyKeeper({
     }
     if (done.length > 0) await ledger.note((current) => buried(current, done))
   }
-
-  const buryDoomed = () =>
-    bury(ledger.read().doomed ?? []).catch((error: unknown) =>
-      log.warn({ error }, 'deleted vault items could not be noted'),
-    )
 
   const keyOf = (item: string): Secret | undefined => {
     const record = ledger.read().keys[item]
