@@ -8,12 +8,8 @@ import type { PortList } from '../login/ports.js'
 import { isObject } from '../os/records.js'
 import type { TokenList } from '../tokens/records.js'
 import { FILE_CONTENTS } from '../wire/kinds.js'
+import { at, maybe, text } from './schema-parts.js'
 import { tokenRecord } from './token-schemas.js'
-
-const text = z.string().max(10_000)
-const maybe = text.exactOptional()
-/** Epoch ms that a calendar has: any other could not be shown. */
-const at = z.number().min(-8.64e15).max(8.64e15)
 
 const owner = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('user'), id: text, handle: text, email: maybe }),

@@ -2,11 +2,7 @@
 
 import { z } from 'zod'
 import { ASK_MODES, POLICY_NAMES } from '../wire/kinds.js'
-
-const text = z.string().max(10_000)
-const maybe = text.exactOptional()
-/** Epoch ms that a calendar has: any other could not be shown. */
-const at = z.number().min(-8.64e15).max(8.64e15)
+import { at, maybe, text } from './schema-parts.js'
 
 // Strict, as the words are: a limit that this version cannot enforce sets the token aside, and never widens it.
 const policy = z.strictObject({
