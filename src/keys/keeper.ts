@@ -169,11 +169,10 @@ export function createKeyKeeper({
       return record === undefined ? current : withKey(current, change(record))
     })
 
-  /** Never rejects: what the vault cannot delete now stays doomed, and the next `load` retries it. */
-  const buryDoomed = async () => {
+  /** What the vault cannot delete now stays doomed, and the next `load` retries it; what was put again meanwhile is kept. */
+  const bury = async (items: readonly string[]) => {
     const done: string[] = []
-    for (const item of ledger.read().doomed ?? []) {
-      // What a person names may have been put again, while the vault was busy with the one before.
+    for (const item of items) {
       if (ledger.read().doomed?.includes(item) !== true) continue
       secrets.delete(item)
       try {
@@ -185,6 +184,11 @@ export function createKeyKeeper({
     }
     if (done.length > 0) await ledger.note((current) => buried(current, done))
   }
+
+  const buryDoomed = () =>
+    bury(ledger.read().doomed ?? []).catch((error: unknown) =>
+      log.warn({ error }, 'deleted vault items could not be noted'),
+    )
 
   const keyOf = (item: string): Secret | undefined => {
     const record = ledger.read().keys[item]
