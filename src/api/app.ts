@@ -122,6 +122,11 @@ export async function buildBackroom(deps: AppDeps, front: FrontParts): Promise<A
       if (proxy.takes(request)) proxy.handle(request, response)
       else api.routing(request, response)
     },
+    handleWhole(request, response) {
+      if (!proxy.takes(request)) return false
+      proxy.handle(request, response)
+      return true
+    },
     upgrade: proxy.upgrade,
     acts: acts.underWay,
     stop() {

@@ -16,6 +16,7 @@ import { guarded } from '../http/guarded.js'
 import { createLookOutside, type LookOutside } from '../http/outside.js'
 import { type Crowd, createPlaces, type PlaceLimits, type Places } from '../http/places.js'
 import { writeProblem } from '../http/problem.js'
+import type { RequestHead, Response, WholeRequest } from '../http/request.js'
 import {
   createDoorServer,
   createOwnAddresses,
@@ -61,6 +62,8 @@ export interface FrontParts {
 /** What is behind the front: everything that it does not answer itself. */
 export interface Backroom {
   handle(request: IncomingMessage, response: ServerResponse): void
+  /** Returns false, with nothing done, if it does not take the request. */
+  handleWhole(request: WholeRequest, response: Response): boolean
   /** A WebSocket handshake for the proxy. */
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void
   /** Changes under way, even if their callers have gone. */
@@ -135,8 +138,15 @@ export function createFront<T extends Backroom>(
           places?.asked(request, response)
           hot(request, response, () => back.handle(request, response))
         },
-        limits,
-        isProxied,
+        {
+          limits,
+          keepsOwnTime: isProxied,
+          lane(request, response, handOver) {
+            places?.asked(request, response)
+            if (!isProxied(request)) hot(request, response, handOver)
+            else if (!back.handleWhole(request, response)) handOver()
+          },
+        },
       )
       server.on('upgrade', (request, socket, head) =>
         guarded(socket, () => {
@@ -205,6 +215,7 @@ function createLateBackroom<T extends Backroom>(
         }),
       )
     },
+    handleWhole: (request, response) => loaded?.handleWhole(request, response) ?? false,
     upgrade(request, socket, head) {
       if (loaded !== undefined) return loaded.upgrade(request, socket, head)
       // Nobody else listens until it is handed over.
@@ -234,7 +245,7 @@ const NOT_LOADED = new BrokerError('internal', 'a part of the daemon could not b
   hint: 'restart prefect-authd; if it was just updated, that is why',
 })
 
-function isProxied({ url }: IncomingMessage): boolean {
+function isProxied({ url }: RequestHead): boolean {
   return isProxyTarget(url ?? '')
 }
 

@@ -1,6 +1,6 @@
 /** The requests that local processes repeat, answered before the framework has them: the same guard, answers and audit lines. */
 
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { RequestHead, Response } from '../http/request.js'
 import type { Power } from '../tokens/access.js'
 import { ENV_FORMATS, type EnvFormat } from '../wire/kinds.js'
 import type { RouteContext } from './context.js'
@@ -22,12 +22,12 @@ interface HotAnswer {
 }
 
 /** Hands a request over that it does not answer: every refusal and failure, and whatever is not in the plain form. */
-export type Hot = (request: IncomingMessage, response: ServerResponse, handOver: () => void) => void
+export type Hot = (request: RequestHead, response: Response, handOver: () => void) => void
 
 type HotParts = Pick<RouteContext, 'guard' | 'holds' | 'credentials' | 'metrics' | 'handOut'>
 
 export function createHot({ guard, holds, credentials, metrics, handOut }: HotParts): Hot {
-  const answer = async (request: IncomingMessage, { path, needs, question }: Target): Promise<HotAnswer> => {
+  const answer = async (request: RequestHead, { path, needs, question }: Target): Promise<HotAnswer> => {
     const caller = guard.admitTo(request, needs, question.profile)
     if (path === '/livez') return LIVE
     if (path === '/v1/env') {
@@ -40,18 +40,23 @@ export function createHot({ guard, holds, credentials, metrics, handOut }: HotPa
     if (body === undefined) return { status: 304, headers: [...NO_STORE, 'etag', tag] }
     return text('application/json; charset=utf-8', body, ['etag', tag])
   }
-  const send = (path: string, response: ServerResponse, { status, headers, body }: HotAnswer) => {
+  const send = (
+    path: string,
+    { socket }: RequestHead,
+    response: Response,
+    { status, headers, body }: HotAnswer,
+  ) => {
     response.writeHead(status, [...headers])
     response.end(body)
     metrics.answered('GET', path, status)
     // A kept-alive connection would delay the shutdown.
-    if (holds.isStopping()) response.once('finish', () => response.socket?.end())
+    if (holds.isStopping()) response.once('finish', () => socket.end())
   }
   return (request, response, handOver) => {
     const target = targetOf(request)
     if (target === undefined) return handOver()
     // The framework decides again, and says no in its own words.
-    answer(request, target).then((found) => send(target.path, response, found), handOver)
+    answer(request, target).then((found) => send(target.path, request, response, found), handOver)
   }
 }
 
@@ -69,7 +74,7 @@ function text(type: string, body: string, more: HeaderList = []): HotAnswer {
 const LIVE = text('application/json; charset=utf-8', JSON.stringify({ live: true }))
 
 /** `undefined` unless the request is one of ours in its plain form, without a body and without a wait. */
-function targetOf({ method, url = '', headers }: IncomingMessage): Target | undefined {
+function targetOf({ method, url = '', headers }: RequestHead): Target | undefined {
   if (method !== 'GET' || BODY_OR_WAIT.some((name) => headers[name] !== undefined)) return undefined
   const [path, query] = splitOnce(url)
   const question = questionIn(query)

@@ -1,8 +1,8 @@
 /** The desk where questions wait: opened by the proxy's gate, answered by people, closed when nobody waits. */
-import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import { BrokerError } from '../base/errors.js'
 import type { Events } from '../base/events.js'
+import type { RequestHead } from '../http/request.js'
 import type { FindCaller } from '../os/callers.js'
 import type { Peer } from '../os/peer.js'
 import type { FindPeer } from '../os/peer-finder.js'
@@ -117,7 +117,7 @@ export function createDesk(parts: DeskParts): Desk {
     log.info({ id, profile, token: token.id, sentence }, 'request waits for a yes')
   }
 
-  const need = ({ method = '' }: IncomingMessage, visit: Visit) => {
+  const need = ({ method = '' }: RequestHead, visit: Visit) => {
     const mode = visit.token && modeOf(visit.token, visit.served.profile, profiles)
     return mode === undefined ? 'no' : needFor(mode, needOf(method, visit))
   }

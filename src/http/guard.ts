@@ -8,6 +8,7 @@ import { type Caller, type Door, type Power, requirePower, requireProfile } from
 import type { Tokens } from '../tokens/tokens.js'
 import type { LookOutside } from './outside.js'
 import type { Places, Shown } from './places.js'
+import type { RequestHead } from './request.js'
 
 /** One listener, as the guard sees it. */
 interface Entrance {
@@ -79,7 +80,7 @@ export interface Guard {
    * The same for a request that the router has not seen, to a route with this power and to this profile. Returns the caller. Throws
    * also where `requireOutside` would have to look.
    */
-  admitTo(request: IncomingMessage, needs: Power | 'none', profile: string | undefined): Caller
+  admitTo(request: RequestHead, needs: Power | 'none', profile: string | undefined): Caller
   /**
    * For the owner's powers over the socket, once the request is admitted: rejects with `agent_refused` if it comes from inside an
    * agent. `undefined`: there is nothing to look at.
@@ -106,7 +107,7 @@ export function createGuard({
   readonly lookOutside: LookOutside
 }): Guard {
   const callers = new WeakMap<FastifyRequest, Caller>()
-  const meet = (request: IncomingMessage, entrance: Entrance | undefined, needs: Needs): Caller => {
+  const meet = (request: RequestHead, entrance: Entrance | undefined, needs: Needs): Caller => {
     refuseForeign(request, entrance)
     const caller = identify(request.headers, entrance.door, tokens)
     if (caller.token === undefined && caller.door !== 'socket' && needs !== 'none') throw tokenRequired()
@@ -179,7 +180,7 @@ function notOnPage(): BrokerError {
 
 /** Throws for foreign host names, browsers and upgrades. This authenticates nobody; it keeps web pages out. */
 export function refuseForeign(
-  request: Pick<IncomingMessage, 'rawHeaders' | 'url'>,
+  request: Pick<RequestHead, 'rawHeaders' | 'url'>,
   entrance: Entrance | undefined,
   { mayUpgrade = false } = {},
 ): asserts entrance is Entrance {

@@ -1,8 +1,9 @@
 /** The places of a listener: how many connections strangers and each token may hold, and which one goes when all are taken. */
-import type { IncomingMessage, Server, ServerResponse } from 'node:http'
+import type { Server } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Clock } from '../std/clock.js'
 import { defined } from '../std/defined.js'
+import type { RequestHead, Response } from './request.js'
 
 export interface PlaceLimits {
   /** For connections that have shown no token, together. When taken, the oldest goes first. */
@@ -37,7 +38,7 @@ export interface Places {
   /** The connection has shown this token. Returns false if the token holds its share already. Never throws. */
   meet(socket: Socket, token: Shown): boolean
   /** To be called at every request, before it is handled. */
-  asked(request: IncomingMessage, response: ServerResponse): void
+  asked(request: Pick<RequestHead, 'socket'>, response: Pick<Response, 'on'>): void
   look(): Crowd
 }
 

@@ -6,6 +6,7 @@ import type { Clock } from '../std/clock.js'
 import type { Door } from '../tokens/access.js'
 import { guarded } from './guarded.js'
 import { headerLines, rewriteHeaders } from './headers.js'
+import { type LaneHandler, openLane } from './lane.js'
 import { BURST, type PlaceLimits } from './places.js'
 
 /** Milliseconds and counts; the defaults suit a machine with one user. */
@@ -32,12 +33,19 @@ export const PLACES: PlaceLimits = { strangers: 256, known: 1_792, perToken: 1_0
 
 const TOKEN_LIMITS = { headersMs: 3_000, maxConnections: PLACES.strangers + PLACES.known + BURST }
 
-/** Not listening yet; whoever makes it listen also closes it. `keepsOwnTime`: requests that `requestMs` does not limit. */
+interface DoorOptions {
+  readonly limits?: Partial<ServerLimits> | undefined
+  /** Requests that `requestMs` does not limit. */
+  readonly keepsOwnTime?: (request: IncomingMessage) => boolean
+  /** Answers what is recognised before Node has parsed it. */
+  readonly lane?: LaneHandler | undefined
+}
+
+/** Not listening yet; whoever makes it listen also closes it. */
 export function createDoorServer(
   door: Door,
   handle: RequestListener,
-  overrides: Partial<ServerLimits> = {},
-  keepsOwnTime: (request: IncomingMessage) => boolean = () => false,
+  { limits: overrides, keepsOwnTime = () => false, lane }: DoorOptions = {},
 ): Server {
   const limits = { ...LIMITS, ...(door === 'socket' ? {} : TOKEN_LIMITS), ...overrides }
   // The latest that a time-out is noticed.
@@ -64,6 +72,11 @@ export function createDoorServer(
   )
   // Node drops what comes after the 2000th header, and a server behind us would read it.
   server.maxHeadersCount = 0
+  if (lane !== undefined) {
+    openLane(server, lane, limits, (socket, code) =>
+      refuseUnparsed(Object.assign(new Error(code), { code }), socket),
+    )
+  }
   checkWhileConnected(server, noticeMs)
   server.maxConnections = limits.maxConnections
   server.on('clientError', (error, socket) => guarded(socket, refuseUnparsed)(error, socket))

@@ -1,8 +1,8 @@
 /** Admission to the proxy: who sends the request, and which profile, upstream and path it may reach. */
-import type { IncomingMessage } from 'node:http'
 import { BrokerError } from '../base/errors.js'
 import { type Doorkeeper, refuseForeign, requirePlace, tokenRequired } from '../http/guard.js'
 import type { LookOutside } from '../http/outside.js'
+import type { RequestHead } from '../http/request.js'
 import { createGround, isMethodAllowed, type Reach } from '../policy/ground.js'
 import type { Ruling } from '../policy/policy.js'
 import { METHODS } from '../policy/table.js'
@@ -55,14 +55,14 @@ export interface Admission {
    * a ticket in its place where events are sent.
    * Throws `host_refused`, `browser_refused`, `bad_request`, `token_required`, `token_invalid`.
    */
-  identify(request: IncomingMessage, options?: { readonly mayUpgrade?: boolean }): Visitor
+  identify(request: RequestHead, options?: { readonly mayUpgrade?: boolean }): Visitor
   /**
    * Resolves with where the request of a known sender may go. Rejects with `not_found`, `power_missing`,
    * `agent_refused`, `profile_not_allowed`, `method_not_allowed`, `profile_not_cloud`, `proxy_path_refused`, `policy_refused`,
    * `prefect_unreachable` if the profile points at this proxy, `bad_request` for a query that hides what it asks for, and
    * whatever `credentials.serve` throws.
    */
-  admit(request: IncomingMessage, visitor: Visitor): Promise<Visit>
+  admit(request: RequestHead, visitor: Visitor): Promise<Visit>
 }
 
 export function createAdmission({
@@ -157,14 +157,14 @@ function authorizationIn(raw: readonly string[]): string | undefined {
  * Prefect 3.0 to 3.6.13 sends its events to a server over a WebSocket without credentials. There, and nowhere else, the ticket
  * in its URL counts: it may be in the job's log, as URLs are.
  */
-function ticketIn({ method, url, headers }: IncomingMessage): string | undefined {
+function ticketIn({ method, url, headers }: RequestHead): string | undefined {
   const isWebSocket = method === 'GET' && headers.upgrade?.toLowerCase() === 'websocket'
   const target = isWebSocket ? parseProxyTarget(url ?? '') : undefined
   return target?.path === '/events/in' ? target.ticket : undefined
 }
 
 /** Prefect's clients offer the subprotocol `prefect` if their first frame authenticates. */
-export function authenticatesByFrame({ headers }: IncomingMessage): boolean {
+export function authenticatesByFrame({ headers }: RequestHead): boolean {
   const offered = headers['sec-websocket-protocol'] ?? ''
   return offered.split(',').some((each) => each.trim() === 'prefect')
 }
@@ -224,7 +224,7 @@ export function invalidToken(): BrokerError {
 }
 
 /** Throws `not_found`. */
-export function targetOf({ url }: IncomingMessage): ProxyTarget {
+export function targetOf({ url }: RequestHead): ProxyTarget {
   const target = parseProxyTarget(url ?? '')
   if (target === undefined) throw notProxied()
   return target

@@ -3,6 +3,7 @@ import type { IncomingMessage } from 'node:http'
 import { Readable } from 'node:stream'
 import { BrokerError } from '../base/errors.js'
 import { guarded } from '../http/guarded.js'
+import type { AnyRequest } from '../http/request.js'
 import type { Deadlines } from '../std/deadlines.js'
 import type { Purse } from './budget.js'
 
@@ -39,7 +40,7 @@ const STREAM_BYTES = 128 * 1024
  * memory is taken from `purse`, which is closed by whoever opened it. `isWhole`: it is never streamed, however large.
  */
 export async function readBody(
-  request: IncomingMessage,
+  request: AnyRequest,
   limits: BodyLimits,
   deadlines: Deadlines,
   purse: Purse,
@@ -51,6 +52,10 @@ export async function readBody(
   if (!Number.isSafeInteger(bytes)) throw new BrokerError('bad_request', 'no body has this Content-Length')
   if (encoding === undefined && bytes === 0) return { kind: 'none' }
   if (isWhole && bytes > limits.unmeasuredBytes) throw tooLargeToRead(limits.unmeasuredBytes)
+  if ('whole' in request) {
+    purse.take(bytes)
+    return { kind: 'whole', bytes: request.whole }
+  }
   if (encoding === undefined && bytes > limits.bufferBytes && !isWhole) {
     purse.take(STREAM_BYTES)
     let sent = 0

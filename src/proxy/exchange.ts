@@ -1,6 +1,6 @@
 /** A proxied request: sent to the upstream, its response streamed back, sent once more after a 401. */
-import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Dispatcher } from 'undici'
+import type { AnyRequest, Response } from '../http/request.js'
 import type { DispatcherFor } from '../prefect/agent.js'
 import type { Clock } from '../std/clock.js'
 import { createDeadlines } from '../std/deadlines.js'
@@ -19,8 +19,8 @@ import type { Turnstile } from './turnstile.js'
 
 interface Exchange {
   readonly visit: Visit
-  readonly request: IncomingMessage
-  readonly response: ServerResponse
+  readonly request: AnyRequest
+  readonly response: Response
   readonly meter: Meter
 }
 
@@ -82,7 +82,7 @@ export function createExchange({
           // Event streams may be silent for as long as they like.
           bodyTimeout: 0,
         },
-        createRelay(visit, response, finish),
+        createRelay(visit, response, request.headers.host ?? '', finish),
       )
     })
   }

@@ -1,23 +1,23 @@
 /** The gate before a write: where a request waits until its owner has said yes. What the proxy knows of questions. */
-import type { IncomingMessage } from 'node:http'
 import { isBrokerError } from '../base/errors.js'
+import type { RequestHead } from '../http/request.js'
 import type { Visit } from './admission.js'
 import type { ProxyBody } from './body.js'
 import { isParked } from './parking.js'
 
 export interface Gate {
   /** Whether the request may have to wait: then its body is read whole. */
-  concerns(request: IncomingMessage, visit: Visit): boolean
+  concerns(request: RequestHead, visit: Visit): boolean
   /**
    * Returns if the request may be sent. Throws `ask_waiting` to park it, `ask_refused`, `too_many_requests`, and `bad_request`
    * for a body that nobody could look at.
    */
-  pass(request: IncomingMessage, visit: Visit, body: ProxyBody): Pass
+  pass(request: RequestHead, visit: Visit, body: ProxyBody): Pass
   /**
    * For a handshake, which cannot wait: throws `bad_request` if the request would have to, unless it opens a WebSocket that Prefect
    * has. Anything else Prefect would answer as a plain request.
    */
-  requireSocket(request: IncomingMessage, visit: Visit): void
+  requireSocket(request: RequestHead, visit: Visit): void
 }
 
 /** What a request has used up. */

@@ -1,9 +1,10 @@
 /** Refusals as Prefect's clients read them, and which of them park a job until it can go on. */
-import { type ServerResponse, STATUS_CODES } from 'node:http'
+import { STATUS_CODES } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { BrokerError, type ErrorCode, isBrokerError } from '../base/errors.js'
 import { headerLines } from '../http/headers.js'
 import { statusOf } from '../http/problem.js'
+import type { RequestHead, Response } from '../http/request.js'
 import { METHODS } from '../policy/table.js'
 import { describeUntrusted } from '../prefect/network-errors.js'
 import { shownName } from '../profiles/bundled.js'
@@ -40,15 +41,21 @@ function refusalOf(error: BrokerError, clock: Clock, userAgent?: string): Refusa
 }
 
 /** Destroys the response if it has already begun. */
-export function sendRefusal(response: ServerResponse, error: BrokerError, clock: Clock): void {
+export function sendRefusal(
+  request: RequestHead,
+  response: Response,
+  error: BrokerError,
+  clock: Clock,
+): void {
   if (response.headersSent) {
     response.destroy()
     return
   }
-  const { status, headers, body } = refusalOf(error, clock, response.req.headers['user-agent'])
+  const { status, headers, body } = refusalOf(error, clock, request.headers['user-agent'])
   // Nobody reads the rest of a refused body.
-  if (!response.req.complete) response.setHeader('connection', 'close')
-  response.writeHead(status, headers).end(body)
+  const last = request.complete ? [] : ['connection', 'close']
+  response.writeHead(status, [...Object.entries(headers).flat(), ...last])
+  response.end(body)
 }
 
 /** On the bare socket of a WebSocket handshake. */

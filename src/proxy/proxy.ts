@@ -1,5 +1,5 @@
 /** `/proxy/{profile}/api/**`: Prefect's API for programs that never hold the key. */
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { setImmediate } from 'node:timers/promises'
 import { type BrokerError, shuttingDown } from '../base/errors.js'
@@ -7,6 +7,7 @@ import type { Doorkeeper } from '../http/guard.js'
 import { guarded } from '../http/guarded.js'
 import type { LookOutside } from '../http/outside.js'
 import { toBrokerError } from '../http/problem.js'
+import type { AnyRequest, RequestHead, Response } from '../http/request.js'
 import type { Trail } from '../http/trail.js'
 import { operationOf } from '../policy/ground.js'
 import { ruleOn } from '../policy/policy.js'
@@ -29,8 +30,8 @@ import { createTurnstile } from './turnstile.js'
 
 export interface ApiProxy {
   /** Returns true if the request is for the proxy, even if it will refuse it. */
-  takes(request: IncomingMessage): boolean
-  handle(request: IncomingMessage, response: ServerResponse): void
+  takes(request: RequestHead): boolean
+  handle(request: AnyRequest, response: Response): void
   /** A WebSocket handshake. */
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void
   /** What went through since the daemon started. */
@@ -113,7 +114,7 @@ export function createProxy({
   let isStopping = false
 
   /** Never rejects. */
-  const serve = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+  const serve = async (request: AnyRequest, response: Response): Promise<void> => {
     let forget: (() => void) | undefined
     try {
       if (isStopping) throw shuttingDown()
@@ -125,7 +126,7 @@ export function createProxy({
     } catch (thrown) {
       // The end of a body that came with its head is noticed a moment later; without it the connection would be closed.
       if (!request.complete) await setImmediate()
-      guarded(response, () => sendRefusal(response, report(request, thrown), clock), bug)()
+      guarded(response, () => sendRefusal(request, response, report(request, thrown), clock), bug)()
     }
     if (forget === undefined) return
     forget()
@@ -153,7 +154,7 @@ export function createProxy({
   }
 
   /** Logs, audits and counts a failure; returns it as the client may see it. */
-  const report = (request: IncomingMessage, thrown: unknown, known?: Visitor): BrokerError => {
+  const report = (request: RequestHead, thrown: unknown, known?: Visitor): BrokerError => {
     const error = toBrokerError(thrown)
     const door = doorkeeper.entranceOf(request.socket)?.door
     if (error.kind === 'internal') log.error({ err: error.cause ?? error }, 'proxied request failed')
@@ -172,7 +173,7 @@ export function createProxy({
 
   /** Looks for the meter only if it counts: callers must not fill the counts with names of no profile. */
   const count = (
-    { method = '', url = '' }: IncomingMessage,
+    { method = '', url = '' }: RequestHead,
     error: BrokerError,
     tokenId: string | undefined,
     meter: () => Meter,
@@ -187,7 +188,7 @@ export function createProxy({
     if (tokenId !== undefined) tokens.noteRefused(tokenId, operation, by)
   }
 
-  const whoSent = (request: IncomingMessage): Visitor | undefined => {
+  const whoSent = (request: RequestHead): Visitor | undefined => {
     try {
       return admission.identify(request, { mayUpgrade: true })
     } catch {

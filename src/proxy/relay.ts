@@ -1,7 +1,7 @@
 /** The upstream's response, passed on to the client while it arrives. */
-import type { ServerResponse } from 'node:http'
 import type { Dispatcher } from 'undici'
 import { pairs } from '../http/headers.js'
+import type { Response } from '../http/request.js'
 import type { Visit } from './admission.js'
 import { byName, contentLength, headerTexts, localLocation, responseHeaders } from './headers.js'
 
@@ -26,14 +26,15 @@ const ONE_TEXT_BYTES = 8 * 1024
 /** Of a body, what may wait in memory for a client that reads more slowly than the upstream sends, before that has to wait. */
 const AHEAD_BYTES = 128 * 1024
 
-/** Calls `resolve` once. Undici's raw handler: the friendlier ones join headers of one name, and cost more than the request. */
+/** Calls `resolve` once. `host`: under which the client knows us. Undici's raw handler: the friendlier ones join headers of one name, and cost more than the request. */
 export function createRelay(
   visit: Visit,
-  response: ServerResponse,
+  response: Response,
+  host: string,
   resolve: (outcome: Outcome) => void,
 ): Dispatcher.DispatchHandler {
   const relocate = (location: string) => {
-    const ours = { origin: `http://${response.req.headers.host ?? ''}`, prefix: visit.target.prefix }
+    const ours = { origin: `http://${host}`, prefix: visit.target.prefix }
     return localLocation(location, visit.upstream, ours)
   }
   let abort: ((error?: Error) => void) | undefined
@@ -115,7 +116,7 @@ export function createRelay(
 }
 
 /** Passes on informational responses, as far as Node can send them: what it cannot is no reason to lose the answer. */
-function inform(response: ServerResponse, status: number, raw: readonly string[]): void {
+function inform(response: Response, status: number, raw: readonly string[]): void {
   try {
     if (status === 102) response.writeProcessing()
     if (status !== 103) return
@@ -126,7 +127,7 @@ function inform(response: ServerResponse, status: number, raw: readonly string[]
   }
 }
 
-function addTrailers(response: ServerResponse, trailers: readonly (string | Buffer)[] | null): void {
+function addTrailers(response: Response, trailers: readonly (string | Buffer)[] | null): void {
   if (trailers === null || trailers.length === 0) return
   response.addTrailers(
     Array.from(pairs(headerTexts(trailers)), ([name, value]): [string, string] => [name, value]),

@@ -1,6 +1,6 @@
 /** Traffic: who uses the proxy, counted, noted in the audit log, and cut off when their token dies. */
-import type { IncomingMessage } from 'node:http'
 import type { Doorkeeper } from '../http/guard.js'
+import type { RequestHead } from '../http/request.js'
 import type { Trail } from '../http/trail.js'
 import { type Clock, HOUR_MS, type Timer } from '../std/clock.js'
 import { defined } from '../std/defined.js'
@@ -63,7 +63,7 @@ export interface Live {
 
 export interface Traffic {
   /** Counts a request of a caller that was let in, and notes its first one in an hour in the audit log. */
-  welcome(request: IncomingMessage, visitor: Visitor, profile: string): Meter
+  welcome(request: RequestHead, visitor: Visitor, profile: string): Meter
   meter(profile: string, tokenName: string | undefined): Meter
   readonly requests: Live
   readonly sockets: Live
@@ -222,7 +222,7 @@ const MAX_NOTES = 1_000
 
 function createUseNotes(trail: Pick<Trail, 'done'>, clock: Clock) {
   const notes = new Map<string, number>()
-  return (request: IncomingMessage, { caller }: Visitor, profile: string): void => {
+  return (request: RequestHead, { caller }: Visitor, profile: string): void => {
     const name = `${caller.door} ${caller.token?.id ?? ''} ${profile}`
     const now = clock.monotonic()
     const last = notes.get(name)

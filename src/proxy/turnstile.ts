@@ -1,5 +1,5 @@
 /** What a request of a token goes through last before it is sent: its budget, then the gate where questions wait. */
-import type { IncomingMessage } from 'node:http'
+import type { RequestHead } from '../http/request.js'
 import type { Trail } from '../http/trail.js'
 import type { Tokens } from '../tokens/tokens.js'
 import type { Visit } from './admission.js'
@@ -11,7 +11,7 @@ import { isWrite, policyRefused } from './ruling.js'
  * Returns if the request may be sent; what was used up can be given back. Throws `budget_spent`, `policy_refused` for what only a
  * yes could let pass, and what the gate throws: a request that waits uses nothing up.
  */
-export type Turnstile = (request: IncomingMessage, visit: Visit, body: ProxyBody) => Pass
+export type Turnstile = (request: RequestHead, visit: Visit, body: ProxyBody) => Pass
 
 export function createTurnstile({
   gate,
@@ -53,6 +53,6 @@ export function createTurnstile({
 
 const UNASKED: Pass = { hasYes: false, giveBack: () => undefined }
 
-function askAt(gate: Gate, request: IncomingMessage, visit: Visit, body: ProxyBody): Pass {
+function askAt(gate: Gate, request: RequestHead, visit: Visit, body: ProxyBody): Pass {
   return gate.concerns(request, visit) ? gate.pass(request, visit, body) : UNASKED
 }

@@ -1,0 +1,244 @@
+/** The lane in front of Node's parser: requests that are recognised go through it, every other connection is handed over untouched. */
+import type { Server } from 'node:http'
+import type { Socket } from 'node:net'
+import { type Clock, SECOND_MS, systemClock } from '../std/clock.js'
+import { createDeadlines } from '../std/deadlines.js'
+import { guarded } from './guarded.js'
+import { createLaneResponse, type LaneResponse } from './lane-response.js'
+import { type Recognised, recognise } from './recogniser.js'
+import type { Response, WholeRequest } from './request.js'
+
+/** Answers the request, or calls `handOver`, once and before it has sent anything: then Node's parser reads the request. */
+export type LaneHandler = (request: WholeRequest, response: Response, handOver: () => void) => void
+
+interface LaneLimits {
+  readonly headersMs: number
+  readonly keepAliveMs: number
+}
+
+/** How long the rest of a request may take before Node's parser, with all its time limits, gets what is there. */
+const REST_MS = 50
+/** What a connection keeps to know its next request by; longer ones are read anew. */
+const MEMO_BYTES = 2 * 1024
+
+/** Versions of Node whose parser and responses test/http/lane.ts has compared with ours, in CI. */
+const COMPARED: readonly number[] = [20, 22, 24]
+
+/** Whether the lane was compared with this Node; on any other one it stays closed. */
+export function isCompared(version: string = process.versions.node): boolean {
+  return COMPARED.includes(Number.parseInt(version, 10))
+}
+
+/**
+ * Opens the lane in front of `server`, before anybody subscribes to it. What the server closes, the lane closes. `refuse` ends a
+ * connection that has said nothing in time, or has left in the middle of a request, as if Node had noticed.
+ */
+export function openLane(
+  server: Server,
+  handle: LaneHandler,
+  limits: LaneLimits,
+  refuse: SeatParts['refuse'],
+  clock: Clock = systemClock(),
+): void {
+  // Node's parser listens for connections; the lane calls it for those that are to have it.
+  const [parse] = server.listeners('connection')
+  if (parse === undefined) return
+  server.removeAllListeners('connection')
+  const deadlines = createDeadlines(clock)
+  const seats = new Set<Seat>()
+  const handed = new WeakSet<Socket>()
+  const manner = { keepAliveMs: limits.keepAliveMs, date: createDateText(clock) }
+  server.on('connection', (socket: Socket) => {
+    // Announced again when an offered upgrade is not taken.
+    if (handed.has(socket)) return void Reflect.apply(parse, server, [socket])
+    const seat = createSeat(socket, {
+      ...{ handle, limits, deadlines, manner, refuse },
+      onLeave: () => seats.delete(seat),
+      handOver(bytes) {
+        handed.add(socket)
+        socket.pause()
+        if (bytes.length > 0) socket.unshift(bytes)
+        Reflect.apply(parse, server, [socket])
+        socket.resume()
+      },
+    })
+    seats.add(seat)
+  })
+  const { closeIdleConnections, closeAllConnections } = server
+  // Node calls the first whenever a server is closed.
+  server.closeIdleConnections = () => {
+    Reflect.apply(closeIdleConnections, server, [])
+    for (const seat of seats) if (seat.isIdle()) seat.cut()
+  }
+  server.closeAllConnections = () => {
+    Reflect.apply(closeAllConnections, server, [])
+    for (const seat of seats) seat.cut()
+  }
+}
+
+/** A connection in the lane. */
+interface Seat {
+  /** It has had an answer, and has said nothing since. */
+  isIdle(): boolean
+  cut(): void
+}
+
+interface SeatParts {
+  readonly handle: LaneHandler
+  readonly limits: LaneLimits
+  readonly deadlines: ReturnType<typeof createDeadlines>
+  readonly manner: { readonly keepAliveMs: number; readonly date: () => string }
+  readonly refuse: (socket: Socket, code: 'ERR_HTTP_REQUEST_TIMEOUT' | 'HPE_INVALID_EOF_STATE') => void
+  /** The connection has closed, or is Node's from now on. */
+  readonly onLeave: () => void
+  readonly handOver: (bytes: Buffer) => void
+}
+
+function createSeat(socket: Socket, parts: SeatParts): Seat {
+  const { handle, limits, deadlines, manner } = parts
+  let since = deadlines.now()
+  let answers = 0
+  let response: LaneResponse | undefined
+  /** Bytes of a request that is not whole yet, or that came during an answer. */
+  let kept: Buffer | undefined
+  let rest: { cancel(): void } | undefined
+  let memo: { readonly bytes: Buffer; readonly recognised: Recognised } | undefined
+
+  const leave = () => {
+    late.cancel()
+    rest?.cancel()
+    socket
+      .off('data', onData)
+      .off('end', onEnd)
+      .off('drain', onDrain)
+      .off('error', onError)
+      .off('close', onClose)
+    parts.onLeave()
+  }
+  const handOver = (bytes: Buffer) => {
+    leave()
+    parts.handOver(bytes)
+  }
+  const handOverKept = () => handOver(kept ?? NOTHING)
+
+  function take(bytes: Buffer): void {
+    const isKnown = memo?.bytes.equals(bytes) === true
+    const recognised = isKnown ? memo?.recognised : recognise(bytes)
+    const missing =
+      recognised === undefined ? 0 : recognised.headLength + recognised.bodyLength - bytes.length
+    // What follows at once is nobody's plain request.
+    if (recognised === undefined || missing < 0) handOver(bytes)
+    else if (missing > 0) awaitRest(bytes)
+    else {
+      rest?.cancel()
+      rest = undefined
+      kept = undefined
+      if (!isKnown) memo = bytes.length <= MEMO_BYTES ? { bytes, recognised } : undefined
+      answer(bytes, recognised)
+    }
+  }
+
+  function awaitRest(bytes: Buffer): void {
+    kept = bytes
+    rest ??= deadlines.add(dueIn(REST_MS), guarded(socket, handOverKept))
+  }
+
+  function dueIn(ms: number): (now: number) => number {
+    const at = deadlines.now() + ms
+    return (now) => at - now
+  }
+
+  function answer(
+    bytes: Buffer,
+    { method, url, headers, rawHeaders, keepsAlive, headLength }: Recognised,
+  ): void {
+    const own = createLaneResponse(socket, { ...manner, keepsAlive }, () => next(keepsAlive))
+    response = own
+    const whole = bytes.subarray(headLength)
+    handle({ method, url, headers, rawHeaders, socket, complete: true, whole }, own, () => {
+      if (response !== own || own.headersSent) return
+      response = undefined
+      own.over()
+      // Nobody would hear Node's answer.
+      if (socket.readableEnded) return void socket.destroy()
+      handOver(kept === undefined ? bytes : Buffer.concat([bytes, kept]))
+    })
+  }
+
+  /** After an answer. */
+  function next(keepsAlive: boolean): void {
+    response = undefined
+    since = deadlines.now()
+    answers += 1
+    if (!keepsAlive) {
+      socket.destroySoon()
+      return
+    }
+    // Whoever does not read its answers is not listened to.
+    if (socket.writableNeedDrain) socket.pause()
+    else if (kept !== undefined) setImmediate(guarded(socket, goOn))
+  }
+
+  function goOn(): void {
+    if (response !== undefined || socket.destroyed) return
+    const bytes = kept
+    kept = undefined
+    socket.resume()
+    if (bytes !== undefined) take(bytes)
+  }
+
+  const onData = guarded(socket, (chunk: Buffer) => {
+    const bytes = kept === undefined ? chunk : Buffer.concat([kept, chunk])
+    if (response === undefined) return take(bytes)
+    kept = bytes
+    socket.pause()
+  })
+  const onDrain = guarded(socket, () => {
+    if (response === undefined) goOn()
+    else response.drained()
+  })
+  const onEnd = () => {
+    if (response !== undefined || kept === undefined) return void socket.end()
+    leave()
+    parts.refuse(socket, 'HPE_INVALID_EOF_STATE')
+  }
+  const onError = () => socket.destroy()
+  const onClose = () => {
+    leave()
+    response?.over()
+  }
+  const late = deadlines.add((now) => msLeft(now), guarded(socket, onLate))
+
+  function msLeft(now: number): number {
+    if (response !== undefined) return limits.keepAliveMs
+    return since + (answers === 0 ? limits.headersMs : limits.keepAliveMs) - now
+  }
+
+  function onLate(): void {
+    if (answers > 0) return void socket.destroy()
+    leave()
+    parts.refuse(socket, 'ERR_HTTP_REQUEST_TIMEOUT')
+  }
+
+  socket.on('data', onData).on('end', onEnd).on('drain', onDrain).on('error', onError).on('close', onClose)
+  return {
+    isIdle: () => answers > 0 && response === undefined && kept === undefined,
+    cut: () => socket.destroy(),
+  }
+}
+
+const NOTHING = Buffer.alloc(0)
+
+/** The `Date` header's value, made once a second. */
+function createDateText(clock: Clock): () => string {
+  let second = Number.NaN
+  let text = ''
+  return () => {
+    const now = Math.floor(clock.now() / SECOND_MS)
+    if (now !== second) {
+      second = now
+      text = new Date(now * SECOND_MS).toUTCString()
+    }
+    return text
+  }
+}
