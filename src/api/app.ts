@@ -122,9 +122,9 @@ export async function buildBackroom(deps: AppDeps, front: FrontParts): Promise<A
       if (proxy.takes(request)) proxy.handle(request, response)
       else api.routing(request, response)
     },
-    handleWhole(request, response) {
+    handleWhole(request, turn) {
       if (!proxy.takes(request)) return false
-      proxy.handle(request, response)
+      proxy.handle(request, turn.open())
       return true
     },
     upgrade: proxy.upgrade,

@@ -13,10 +13,11 @@ import {
   refuseForeign,
 } from '../http/guard.js'
 import { guarded } from '../http/guarded.js'
+import type { Turn } from '../http/lane.js'
 import { createLookOutside, type LookOutside } from '../http/outside.js'
 import { type Crowd, createPlaces, type PlaceLimits, type Places } from '../http/places.js'
 import { writeProblem } from '../http/problem.js'
-import type { RequestHead, Response, WholeRequest } from '../http/request.js'
+import type { RequestHead, WholeRequest } from '../http/request.js'
 import {
   createDoorServer,
   createOwnAddresses,
@@ -63,7 +64,7 @@ export interface FrontParts {
 export interface Backroom {
   handle(request: IncomingMessage, response: ServerResponse): void
   /** Returns false, with nothing done, if it does not take the request. */
-  handleWhole(request: WholeRequest, response: Response): boolean
+  handleWhole(request: WholeRequest, turn: Turn): boolean
   /** A WebSocket handshake for the proxy. */
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void
   /** Changes under way, even if their callers have gone. */
@@ -135,16 +136,20 @@ export function createFront<T extends Backroom>(
       const server = createDoorServer(
         door,
         (request, response) => {
-          places?.asked(request, response)
-          hot(request, response, () => back.handle(request, response))
+          const over = places?.asked(request.socket)
+          if (over !== undefined) response.on('close', over)
+          const respond: Turn['respond'] = ({ status, headers, body }) =>
+            response.writeHead(status, [...headers]).end(body)
+          hot(request, respond, () => back.handle(request, response))
         },
         {
           limits,
           keepsOwnTime: isProxied,
-          lane(request, response, handOver) {
-            places?.asked(request, response)
-            if (!isProxied(request)) hot(request, response, handOver)
-            else if (!back.handleWhole(request, response)) handOver()
+          lane(request, turn) {
+            const over = places?.asked(request.socket)
+            if (over !== undefined) turn.whenOver(over)
+            if (!isProxied(request)) hot(request, turn.respond, turn.handOver)
+            else if (!back.handleWhole(request, turn)) turn.handOver()
           },
         },
       )
@@ -215,7 +220,7 @@ function createLateBackroom<T extends Backroom>(
         }),
       )
     },
-    handleWhole: (request, response) => loaded?.handleWhole(request, response) ?? false,
+    handleWhole: (request, turn) => loaded?.handleWhole(request, turn) ?? false,
     upgrade(request, socket, head) {
       if (loaded !== undefined) return loaded.upgrade(request, socket, head)
       // Nobody else listens until it is handed over.

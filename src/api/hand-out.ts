@@ -2,6 +2,7 @@
 
 import type { IncomingHttpHeaders } from 'node:http'
 import type { Socket } from 'node:net'
+import type { AuditEntry } from '../audit/audit.js'
 import { BrokerError, type ErrorCode, isBrokerError } from '../base/errors.js'
 import { entityTag, matchesTag } from '../http/conditional.js'
 import { renderRemovals, renderShell } from '../http/shell.js'
@@ -11,6 +12,7 @@ import type { ResolvedProfile } from '../profiles/profile.js'
 import type { Credentials, Served } from '../serve/credentials.js'
 import { defined } from '../std/defined.js'
 import { type Caller, reachesProfile, requireProfile } from '../tokens/access.js'
+import { CALLERS_FILE_HEADER } from '../wire/callers-file.js'
 import type { Credentials as CredentialsView, PrefectEnv } from '../wire/credentials.js'
 import { type FollowName, wholeEnv } from '../wire/env-names.js'
 import type { EnvFormat } from '../wire/kinds.js'
@@ -38,6 +40,8 @@ export interface Tagged {
 export interface HandOut {
   /** The pair as JSON. Rejects if it may not be sent. */
   pair(asker: Asker, caller: Caller, current: Served): Promise<Tagged>
+  /** The same at once, if that went out before and the request has no conditions; else `undefined`, with nothing done. */
+  pairAgain(asker: Asker, caller: Caller, current: Served): Tagged | undefined
   /** The variables of the profile that the caller means. Rejects with why there are none. */
   variables(asker: Asker, caller: Caller, question: EnvQuestion): Promise<string>
 }
@@ -51,10 +55,11 @@ export function createHandOut({
   readonly metrics: Pick<Metrics, 'handedOut'>
   readonly trail: Pick<Trail, 'given'>
 }): HandOut {
-  const bodyOf = createBodies(credentials)
-  const note = (asker: Asker, caller: Caller, action: 'credentials' | 'env', { profile, key }: Served) => {
-    metrics.handedOut(profile)
-    trail.given(asker, caller, action, { profile, ...defined({ fingerprint: key?.fingerprint }) })
+  const pairs = createPairs(credentials)
+  const factsOf = createFacts()
+  const note = (asker: Asker, caller: Caller, action: 'credentials' | 'env', served: Served) => {
+    metrics.handedOut(served.profile)
+    trail.given(asker, caller, action, factsOf(served))
   }
   return {
     async pair(asker, caller, current) {
@@ -62,11 +67,19 @@ export function createHandOut({
       const isKnown = (tag: string) => matchesTag(asker.headers['if-none-match'], tag)
       if (isKnown(tagOf(current))) return { tag: tagOf(current) }
       const served = await credentials.markHandedOut(current)
-      const tag = tagOf(served)
-      const body = bodyOf(served, isOurFile)
+      const pair = pairs.of(served, isOurFile)
       note(asker, caller, 'credentials', served)
       // What has replaced it may be the one that the caller has.
-      return { tag, ...defined({ body: isKnown(tag) ? undefined : body }) }
+      return isKnown(pair.tag) ? { tag: pair.tag } : pair
+    },
+    pairAgain(asker, caller, current) {
+      const { headers } = asker
+      if (headers[CALLERS_FILE_HEADER] !== undefined || headers['if-none-match'] !== undefined)
+        return undefined
+      const pair = pairs.made(current)
+      if (pair === undefined || !credentials.isHandedOut(current)) return undefined
+      note(asker, caller, 'credentials', current)
+      return pair
     },
     async variables(asker, caller, { profile, format, allow_none: mayBeNone = false, follow = false }) {
       await credentials.refresh()
@@ -137,15 +150,33 @@ export function tagOf(served: Served): string {
 }
 
 /** An answer is an immutable object, so its JSON is made once; that for callers with another profile file each time. */
-function createBodies(credentials: Credentials): (served: Served, isOurFile: boolean) => string {
-  const bodies = new WeakMap<Served, string>()
-  return (served, isOurFile) => {
-    const known = isOurFile ? bodies.get(served) : undefined
-    if (known !== undefined) return known
-    const { resolved } = credentials.state(served.profile)
-    const body = JSON.stringify(renderCredentials(served, resolved, isOurFile))
-    if (isOurFile) bodies.set(served, body)
-    return body
+function createPairs(credentials: Credentials) {
+  const pairs = new WeakMap<Served, Tagged>()
+  return {
+    of(served: Served, isOurFile: boolean): Tagged {
+      const known = isOurFile ? pairs.get(served) : undefined
+      if (known !== undefined) return known
+      const { resolved } = credentials.state(served.profile)
+      const body = JSON.stringify(renderCredentials(served, resolved, isOurFile))
+      const pair = { tag: tagOf(served), body }
+      if (isOurFile) pairs.set(served, pair)
+      return pair
+    },
+    /** What `of` has made for callers with our profile file. */
+    made: (served: Served) => pairs.get(served),
+  }
+}
+
+/** What the audit log has of an answer: one object each, by which a hand-out is known to be the same again. */
+function createFacts() {
+  const all = new WeakMap<Served, Pick<AuditEntry, 'profile' | 'fingerprint'>>()
+  return (served: Served) => {
+    const facts = all.get(served) ?? {
+      profile: served.profile,
+      ...defined({ fingerprint: served.key?.fingerprint }),
+    }
+    all.set(served, facts)
+    return facts
   }
 }
 

@@ -1,10 +1,10 @@
 /** The requests that local processes repeat, answered before the framework has them: the same guard, answers and audit lines. */
 
-import type { RequestHead, Response } from '../http/request.js'
-import type { Power } from '../tokens/access.js'
+import type { RequestHead, WholeAnswer } from '../http/request.js'
+import type { Caller, Power } from '../tokens/access.js'
 import { ENV_FORMATS, type EnvFormat } from '../wire/kinds.js'
 import type { RouteContext } from './context.js'
-import { type EnvQuestion, pickProfile, variablesType } from './hand-out.js'
+import { type EnvQuestion, pickProfile, type Tagged, variablesType } from './hand-out.js'
 
 interface Target {
   readonly path: '/livez' | '/v1/credentials' | '/v1/env'
@@ -15,59 +15,86 @@ interface Target {
 /** In its own order: Node writes it as it is. */
 type HeaderList = readonly string[]
 
-interface HotAnswer {
-  readonly status: 200 | 304
-  readonly headers: HeaderList
-  readonly body?: string
-}
-
 /** Hands a request over that it does not answer: every refusal and failure, and whatever is not in the plain form. */
-export type Hot = (request: RequestHead, response: Response, handOver: () => void) => void
+export type Hot = (request: RequestHead, respond: Respond, handOver: () => void) => void
+
+type Respond = (answer: WholeAnswer) => void
 
 type HotParts = Pick<RouteContext, 'guard' | 'holds' | 'credentials' | 'metrics' | 'handOut'>
 
 export function createHot({ guard, holds, credentials, metrics, handOut }: HotParts): Hot {
-  const answer = async (request: RequestHead, { path, needs, question }: Target): Promise<HotAnswer> => {
+  const again = createAgain()
+  /** At once if nothing is to be waited for. */
+  const answer = (request: RequestHead, target: Target): WholeAnswer | Promise<WholeAnswer> => {
+    const { path, needs, question } = target
     const caller = guard.admitTo(request, needs, question.profile)
     if (path === '/livez') return LIVE
+    if (path === '/v1/credentials' && credentials.refresh() === undefined) {
+      const current = credentials.serve(pickProfile(caller, question.profile, credentials))
+      const pair = handOut.pairAgain(request, caller, current)
+      if (pair !== undefined) return again(pair)
+    }
+    return answerLater(request, caller, target)
+  }
+  const answerLater = async (
+    request: RequestHead,
+    caller: Caller,
+    { path, question }: Target,
+  ): Promise<WholeAnswer> => {
     if (path === '/v1/env') {
       const body = await handOut.variables(request, caller, question)
       return text(variablesType(question.format), body)
     }
     await credentials.refresh()
     const current = credentials.serve(pickProfile(caller, question.profile, credentials))
-    const { tag, body } = await handOut.pair(request, caller, current)
-    if (body === undefined) return { status: 304, headers: [...NO_STORE, 'etag', tag] }
-    return text('application/json; charset=utf-8', body, ['etag', tag])
+    return again(await handOut.pair(request, caller, current))
   }
-  const send = (
-    path: string,
-    { socket }: RequestHead,
-    response: Response,
-    { status, headers, body }: HotAnswer,
-  ) => {
-    response.writeHead(status, [...headers])
-    response.end(body)
-    metrics.answered('GET', path, status)
+  const send = (path: string, { socket }: RequestHead, respond: Respond, found: WholeAnswer) => {
+    respond(found)
+    metrics.answered('GET', path, found.status)
     // A kept-alive connection would delay the shutdown.
-    if (holds.isStopping()) response.once('finish', () => socket.end())
+    if (holds.isStopping()) socket.end()
   }
-  return (request, response, handOver) => {
+  return (request, respond, handOver) => {
     const target = targetOf(request)
     if (target === undefined) return handOver()
     // The framework decides again, and says no in its own words.
-    answer(request, target).then((found) => send(target.path, request, response, found), handOver)
+    let found: ReturnType<typeof answer>
+    try {
+      found = answer(request, target)
+    } catch {
+      return handOver()
+    }
+    const sendIt = (whole: WholeAnswer) => send(target.path, request, respond, whole)
+    if (found instanceof Promise) found.then(sendIt, handOver)
+    else sendIt(found)
   }
 }
 
 const NO_STORE = ['cache-control', 'no-store'] as const
 
-function text(type: string, body: string, more: HeaderList = []): HotAnswer {
+function text(type: string, body: string, more: HeaderList = []): WholeAnswer {
   const length = String(Buffer.byteLength(body))
   return {
     status: 200,
     headers: [...NO_STORE, ...more, 'content-type', type, 'content-length', length],
     body,
+  }
+}
+
+/** The answer with a pair; a pair that is sent again has one answer. */
+function createAgain(): (pair: Tagged) => WholeAnswer {
+  const answers = new WeakMap<Tagged, WholeAnswer>()
+  return (pair) => {
+    const known = answers.get(pair)
+    if (known !== undefined) return known
+    const { tag, body } = pair
+    const answer =
+      body === undefined
+        ? { status: 304, headers: [...NO_STORE, 'etag', tag] }
+        : text('application/json; charset=utf-8', body, ['etag', tag])
+    answers.set(pair, answer)
+    return answer
   }
 }
 

@@ -8,7 +8,7 @@ import { type Caller, type Door, type Power, requirePower, requireProfile } from
 import type { Tokens } from '../tokens/tokens.js'
 import type { LookOutside } from './outside.js'
 import type { Places, Shown } from './places.js'
-import type { RequestHead } from './request.js'
+import { headOf, type RequestHead } from './request.js'
 
 /** One listener, as the guard sees it. */
 interface Entrance {
@@ -109,7 +109,7 @@ export function createGuard({
   const callers = new WeakMap<FastifyRequest, Caller>()
   const meet = (request: RequestHead, entrance: Entrance | undefined, needs: Needs): Caller => {
     refuseForeign(request, entrance)
-    const caller = identify(request.headers, entrance.door, tokens)
+    const caller = identify(request.headers, entrance.door, tokens, headOf(request))
     if (caller.token === undefined && caller.door !== 'socket' && needs !== 'none') throw tokenRequired()
     if (caller.token !== undefined) requirePlace(doorkeeper, request.socket, caller.token)
     return caller
@@ -233,10 +233,11 @@ function identify(
   { authorization: presented }: IncomingHttpHeaders,
   door: Entrance['door'],
   tokens: Tokens,
+  head?: object,
 ): Caller {
   if (presented === undefined) return { door }
   const [, text] = /^bearer +(pab_[\w-]{43})$/i.exec(presented) ?? []
-  const token = text === undefined ? undefined : tokens.recognise(text)
+  const token = text === undefined ? undefined : tokens.recognise(text, head)
   // Also on the owner's socket: who presents a token wants no more than it allows.
   if (token === undefined) {
     throw new BrokerError('token_invalid', 'the token is unknown, revoked or expired', {

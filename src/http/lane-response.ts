@@ -1,14 +1,15 @@
 /** The response of the lane: what Node's `ServerResponse` would write, for the requests that are recognised. */
 import { STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
-import type { Response } from './request.js'
+import { SECOND_MS } from '../std/clock.js'
+import type { Response, WholeAnswer } from './request.js'
 
-interface Manner {
-  readonly keepsAlive: boolean
-  /** In the `Keep-Alive` header. */
-  readonly keepAliveMs: number
+/** What Node adds to a response's own headers. */
+export interface Manner {
   /** The `Date` header's value. */
   readonly date: () => string
+  /** The lines that say whether the connection goes on. */
+  readonly connection: string
 }
 
 export interface LaneResponse extends Response {
@@ -18,17 +19,43 @@ export interface LaneResponse extends Response {
   over(): void
 }
 
+/** `connection` of a response after which the connection goes on, and of a last one. */
+export const LAST = 'Connection: close\r\n'
+export function goesOnFor(keepAliveMs: number): string {
+  return `Connection: keep-alive\r\nKeep-Alive: timeout=${Math.floor(keepAliveMs / SECOND_MS)}\r\n`
+}
+
+/** A status line with its headers, and no end. Throws for a value that would be more than its line. */
+export function headLines(
+  status: number,
+  headers: readonly string[],
+  { date, connection }: Manner,
+  hasDate = true,
+): string {
+  const line = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? 'unknown'}\r\n${safeLines(headers)}`
+  return hasDate ? `${line}Date: ${date()}\r\n${connection}` : line + connection
+}
+
+/** Whole responses as text. That in the `usual` manner is kept for as long as its date is true. */
+export function createRenderer(usual: Manner): (answer: WholeAnswer, manner: Manner) => string {
+  const kept = new WeakMap<WholeAnswer, { readonly text: string; readonly date: string }>()
+  return (answer, manner) => {
+    const date = usual.date()
+    const known = manner === usual ? kept.get(answer) : undefined
+    if (known?.date === date) return known.text
+    const { status, headers, body = '' } = answer
+    const text = `${headLines(status, headers, manner)}\r\n${body}`
+    if (manner === usual) kept.set(answer, { text, date })
+    return text
+  }
+}
+
 /** `onEnd` is called once, when the whole response has been given to `socket`. */
-export function createLaneResponse(
-  socket: Socket,
-  { keepsAlive, keepAliveMs, date }: Manner,
-  onEnd: () => void,
-): LaneResponse {
+export function createLaneResponse(socket: Socket, manner: Manner, onEnd: () => void): LaneResponse {
   let head: string | undefined
   let isHeadOut = false
   let hasBody = true
   let isChunked = false
-  let isEnded = false
   let isOver = false
   let trailers = ''
   let onClose: (() => void)[] | undefined
@@ -48,38 +75,28 @@ export function createLaneResponse(
     const goesOn = socket.write(piece)
     const flows = isChunked ? socket.write('\r\n', 'latin1') : goesOn
     socket.uncork()
+    response.writableLength = socket.writableLength
     return flows
   }
   const finish = () => {
-    isEnded = true
+    response.writableFinished = true
     response.over()
     onEnd()
   }
-  const response: LaneResponse = {
+  const response: { -readonly [Name in keyof LaneResponse]: LaneResponse[Name] } = {
     sendDate: true,
-    get destroyed() {
-      return socket.destroyed || (isOver && !isEnded)
-    },
-    get headersSent() {
-      return head !== undefined
-    },
-    get writableFinished() {
-      return isEnded
-    },
-    get writableLength() {
-      return socket.writableLength
-    },
+    // Fields and no accessors, which would give each response a hidden class of its own in V8, and cost more than all the rest.
+    destroyed: socket.destroyed,
+    headersSent: false,
+    writableFinished: false,
+    writableLength: 0,
     writeHead(status, headers) {
       if (head !== undefined) throw new Error('a response has one head')
+      response.headersSent = true
       hasBody = status !== 204 && status !== 304
       isChunked = hasBody && !hasLength(headers)
-      head =
-        `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? 'unknown'}\r\n${safeLines(headers)}` +
-        (response.sendDate ? `Date: ${date()}\r\n` : '') +
-        (keepsAlive
-          ? `Connection: keep-alive\r\nKeep-Alive: timeout=${Math.floor(keepAliveMs / 1000)}\r\n`
-          : 'Connection: close\r\n') +
-        (isChunked ? 'Transfer-Encoding: chunked\r\n\r\n' : '\r\n')
+      const lines = headLines(status, headers, manner, response.sendDate)
+      head = `${lines}${isChunked ? 'Transfer-Encoding: chunked\r\n' : ''}\r\n`
     },
     flushHeaders() {
       const begun = takeHead()
@@ -120,6 +137,7 @@ export function createLaneResponse(
       else response.on('close', listener)
     },
     destroy() {
+      response.destroyed = true
       socket.destroy()
     },
     drained() {
@@ -130,6 +148,7 @@ export function createLaneResponse(
     over() {
       if (isOver) return
       isOver = true
+      response.destroyed = !response.writableFinished
       for (const listener of onClose ?? []) listener()
     },
   }

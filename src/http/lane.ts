@@ -4,12 +4,30 @@ import type { Socket } from 'node:net'
 import { type Clock, SECOND_MS, systemClock } from '../std/clock.js'
 import { createDeadlines } from '../std/deadlines.js'
 import { guarded } from './guarded.js'
-import { createLaneResponse, type LaneResponse } from './lane-response.js'
+import {
+  createLaneResponse,
+  createRenderer,
+  goesOnFor,
+  LAST,
+  type LaneResponse,
+  type Manner,
+} from './lane-response.js'
 import { type Recognised, recognise } from './recogniser.js'
-import type { Response, WholeRequest } from './request.js'
+import type { Response, WholeAnswer, WholeRequest } from './request.js'
 
-/** Answers the request, or calls `handOver`, once and before it has sent anything: then Node's parser reads the request. */
-export type LaneHandler = (request: WholeRequest, response: Response, handOver: () => void) => void
+/** How one recognised request is answered: by the first of `respond`, `open` and `handOver` that is called. */
+export interface Turn {
+  /** Sends a whole response. */
+  respond(answer: WholeAnswer): void
+  /** A response to be sent piece by piece. */
+  open(): Response
+  /** Node's parser is to read the request, and whatever comes on this connection after it. */
+  handOver(): void
+  /** `listener` is called once: the response is out, or the client has gone, or Node has the request. */
+  whenOver(listener: () => void): void
+}
+
+export type LaneHandler = (request: WholeRequest, turn: Turn) => void
 
 interface LaneLimits {
   readonly headersMs: number
@@ -47,12 +65,15 @@ export function openLane(
   const deadlines = createDeadlines(clock)
   const seats = new Set<Seat>()
   const handed = new WeakSet<Socket>()
-  const manner = { keepAliveMs: limits.keepAliveMs, date: createDateText(clock) }
+  const date = createDateText(clock)
+  const goesOn = { date, connection: goesOnFor(limits.keepAliveMs) }
+  const manners = { goesOn, last: { date, connection: LAST } }
+  const render = createRenderer(goesOn)
   server.on('connection', (socket: Socket) => {
     // Announced again when an offered upgrade is not taken.
     if (handed.has(socket)) return void Reflect.apply(parse, server, [socket])
     const seat = createSeat(socket, {
-      ...{ handle, limits, deadlines, manner, refuse },
+      ...{ handle, limits, deadlines, manners, render, refuse },
       onLeave: () => seats.delete(seat),
       handOver(bytes) {
         handed.add(socket)
@@ -87,7 +108,8 @@ interface SeatParts {
   readonly handle: LaneHandler
   readonly limits: LaneLimits
   readonly deadlines: ReturnType<typeof createDeadlines>
-  readonly manner: { readonly keepAliveMs: number; readonly date: () => string }
+  readonly render: ReturnType<typeof createRenderer>
+  readonly manners: { readonly goesOn: Manner; readonly last: Manner }
   readonly refuse: (socket: Socket, code: 'ERR_HTTP_REQUEST_TIMEOUT' | 'HPE_INVALID_EOF_STATE') => void
   /** The connection has closed, or is Node's from now on. */
   readonly onLeave: () => void
@@ -95,10 +117,13 @@ interface SeatParts {
 }
 
 function createSeat(socket: Socket, parts: SeatParts): Seat {
-  const { handle, limits, deadlines, manner } = parts
+  const { handle, limits, deadlines, manners, render } = parts
   let since = deadlines.now()
   let answers = 0
+  /** While a request has no answer. */
+  let turn: Turn | undefined
   let response: LaneResponse | undefined
+  let onOver: (() => void) | undefined
   /** Bytes of a request that is not whole yet, or that came during an answer. */
   let kept: Buffer | undefined
   let rest: { cancel(): void } | undefined
@@ -148,39 +173,58 @@ function createSeat(socket: Socket, parts: SeatParts): Seat {
     return (now) => at - now
   }
 
-  function answer(
-    bytes: Buffer,
-    { method, url, headers, rawHeaders, keepsAlive, headLength }: Recognised,
-  ): void {
-    const own = createLaneResponse(socket, { ...manner, keepsAlive }, () => next(keepsAlive))
-    response = own
-    const whole = bytes.subarray(headLength)
-    handle({ method, url, headers, rawHeaders, socket, complete: true, whole }, own, () => {
-      if (response !== own || own.headersSent) return
-      response = undefined
-      own.over()
-      // Nobody would hear Node's answer.
-      if (socket.readableEnded) return void socket.destroy()
-      handOver(kept === undefined ? bytes : Buffer.concat([bytes, kept]))
-    })
+  function answer(bytes: Buffer, recognised: Recognised): void {
+    const { method, url, headers, rawHeaders, keepsAlive, headLength } = recognised
+    const manner = keepsAlive ? manners.goesOn : manners.last
+    const own: Turn = {
+      respond(answered) {
+        if (turn !== own || response !== undefined) return
+        socket.write(render(answered, manner))
+        next(keepsAlive)
+      },
+      open() {
+        response = createLaneResponse(socket, manner, () => next(keepsAlive))
+        return response
+      },
+      handOver() {
+        if (turn !== own || response !== undefined) return
+        over()
+        // Nobody would hear Node's answer.
+        if (socket.readableEnded) socket.destroy()
+        else handOver(kept === undefined ? bytes : Buffer.concat([bytes, kept]))
+      },
+      whenOver(listener) {
+        onOver = listener
+      },
+    }
+    turn = own
+    handle(
+      { method, url, headers, rawHeaders, socket, complete: true, whole: bytes.subarray(headLength) },
+      own,
+    )
+  }
+
+  function over(): void {
+    const told = onOver
+    turn = undefined
+    response = undefined
+    onOver = undefined
+    told?.()
   }
 
   /** After an answer. */
   function next(keepsAlive: boolean): void {
-    response = undefined
+    over()
     since = deadlines.now()
     answers += 1
-    if (!keepsAlive) {
-      socket.destroySoon()
-      return
-    }
+    if (!keepsAlive) socket.destroySoon()
     // Whoever does not read its answers is not listened to.
-    if (socket.writableNeedDrain) socket.pause()
+    else if (socket.writableNeedDrain) socket.pause()
     else if (kept !== undefined) setImmediate(guarded(socket, goOn))
   }
 
   function goOn(): void {
-    if (response !== undefined || socket.destroyed) return
+    if (turn !== undefined || socket.destroyed) return
     const bytes = kept
     kept = undefined
     socket.resume()
@@ -189,16 +233,16 @@ function createSeat(socket: Socket, parts: SeatParts): Seat {
 
   const onData = guarded(socket, (chunk: Buffer) => {
     const bytes = kept === undefined ? chunk : Buffer.concat([kept, chunk])
-    if (response === undefined) return take(bytes)
+    if (turn === undefined) return take(bytes)
     kept = bytes
     socket.pause()
   })
   const onDrain = guarded(socket, () => {
-    if (response === undefined) goOn()
-    else response.drained()
+    if (turn === undefined) goOn()
+    else response?.drained()
   })
   const onEnd = () => {
-    if (response !== undefined || kept === undefined) return void socket.end()
+    if (turn !== undefined || kept === undefined) return void socket.end()
     leave()
     parts.refuse(socket, 'HPE_INVALID_EOF_STATE')
   }
@@ -206,11 +250,12 @@ function createSeat(socket: Socket, parts: SeatParts): Seat {
   const onClose = () => {
     leave()
     response?.over()
+    over()
   }
   const late = deadlines.add((now) => msLeft(now), guarded(socket, onLate))
 
   function msLeft(now: number): number {
-    if (response !== undefined) return limits.keepAliveMs
+    if (turn !== undefined) return limits.keepAliveMs
     return since + (answers === 0 ? limits.headersMs : limits.keepAliveMs) - now
   }
 
@@ -222,7 +267,7 @@ function createSeat(socket: Socket, parts: SeatParts): Seat {
 
   socket.on('data', onData).on('end', onEnd).on('drain', onDrain).on('error', onError).on('close', onClose)
   return {
-    isIdle: () => answers > 0 && response === undefined && kept === undefined,
+    isIdle: () => answers > 0 && turn === undefined && kept === undefined,
     cut: () => socket.destroy(),
   }
 }

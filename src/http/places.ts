@@ -3,7 +3,6 @@ import type { Server } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Clock } from '../std/clock.js'
 import { defined } from '../std/defined.js'
-import type { RequestHead, Response } from './request.js'
 
 export interface PlaceLimits {
   /** For connections that have shown no token, together. When taken, the oldest goes first. */
@@ -37,8 +36,8 @@ export interface Places {
   watch(server: Server): void
   /** The connection has shown this token. Returns false if the token holds its share already. Never throws. */
   meet(socket: Socket, token: Shown): boolean
-  /** To be called at every request, before it is handled. */
-  asked(request: Pick<RequestHead, 'socket'>, response: Pick<Response, 'on'>): void
+  /** To be called at every request, before it is handled; call the function that it returns when the response is over. */
+  asked(socket: Socket): (() => void) | undefined
   look(): Crowd
 }
 
@@ -155,11 +154,11 @@ export function createPlaces(limits: PlaceLimits, clock: Pick<Clock, 'now'> = Da
       if (known > limits.known) trimSoon()
       return true
     },
-    asked({ socket }, response) {
+    asked(socket) {
       const guest = guests.get(socket)
-      if (guest === undefined) return
+      if (guest === undefined) return undefined
       guest.asking += 1
-      response.on('close', guest.answered)
+      return guest.answered
     },
     look: () => ({
       strangers: strangers.size,

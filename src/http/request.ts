@@ -18,6 +18,19 @@ export interface WholeRequest extends RequestHead {
   readonly whole: Buffer
 }
 
+/** An object that comes with the very same head each time, if the request has one: whoever looks at the head may keep what was found by it. */
+export function headOf(request: RequestHead): object | undefined {
+  return 'whole' in request ? request.headers : undefined
+}
+
+/** A whole response; one that is sent again and again is one object. */
+export interface WholeAnswer {
+  readonly status: number
+  /** Flat, with the length of the body. */
+  readonly headers: readonly string[]
+  readonly body?: string
+}
+
 export type AnyRequest = IncomingMessage | WholeRequest
 
 /** What Node's `ServerResponse` and the lane's have in common. */

@@ -69,10 +69,11 @@ export function createTrail({
   const tally = createTally(audit, clock)
   return {
     given(request, caller, action, facts) {
+      if (tally.countAgain(action, caller, facts)) return
       const entry = { action, outcome: 'given', ...whoOf(request, caller), ...facts } as const
       if (!REPEATED.has(action)) return write(request, entry, true)
       const burst = caller.token === undefined ? GIVEN_BURST.owner : GIVEN_BURST.token
-      if (tally.count(entry, burst)) write(request, entry, true)
+      if (tally.count(entry, burst, { caller, facts })) write(request, entry, true)
     },
     done: (request, caller, action, facts = {}) =>
       write(request, { action, outcome: 'done', ...whoOf(request, caller), ...facts }),
@@ -92,6 +93,7 @@ type Countable = Omit<AuditEntry, 'at' | 'count'>
 
 interface Tally {
   readonly entry: Countable
+  readonly burst: number
   seen: number
   /** Without a line of their own. */
   merged: number
@@ -102,26 +104,50 @@ function nameOf({ action, code, door, tokenId, aboutId, profile, fingerprint }: 
   return JSON.stringify([action, code, door, tokenId, aboutId, profile, fingerprint])
 }
 
+/** With the facts, all that `nameOf` tells apart. */
+function askerOf(action: AuditAction, { door, token }: Caller): string {
+  return `${action} ${door} ${token?.id ?? ''}`
+}
+
 /** Counts what has no line of its own, and writes the counts once a minute: a kill loses a minute's counts, no more. */
 function createTally(audit: Audit, clock: Clock) {
   let tallies = new Map<string, Tally>()
+  // The same once more: whoever repeats a hand-out repeats its facts, the very same object.
+  let repeated = new WeakMap<Facts, Map<string, Tally>>()
   let timer: Timer | undefined
   const flush = () => {
     timer?.cancel()
     timer = undefined
     const counted = tallies
     tallies = new Map()
+    repeated = new WeakMap()
     for (const { entry, merged } of counted.values()) {
       if (merged > 0) audit.record({ ...entry, count: merged })
     }
   }
   return {
     flush,
-    /** Returns true if this one is to have a line of its own. */
-    count(entry: Countable, burst: number): boolean {
+    /** Counts what has been counted before, and has no line of its own any more. Returns false, with nothing done, for all else. */
+    countAgain(action: AuditAction, caller: Caller, facts: Facts): boolean {
+      const tally = repeated.get(facts)?.get(askerOf(action, caller))
+      if (tally === undefined || tally.seen < tally.burst) return false
+      tally.seen += 1
+      tally.merged += 1
+      return true
+    },
+    /** Returns true if this one is to have a line of its own. `again`: how `countAgain` is to know it. */
+    count(
+      entry: Countable,
+      burst: number,
+      again?: { readonly caller: Caller; readonly facts: Facts },
+    ): boolean {
       const name = nameOf(entry)
-      const tally = tallies.get(name) ?? { entry, seen: 0, merged: 0 }
+      const tally = tallies.get(name) ?? { entry, burst, seen: 0, merged: 0 }
       tallies.set(name, tally)
+      if (again !== undefined) {
+        const known = repeated.get(again.facts) ?? new Map<string, Tally>()
+        repeated.set(again.facts, known.set(askerOf(entry.action, again.caller), tally))
+      }
       timer ??= clock.after(MINUTE_MS, flush)
       tally.seen += 1
       if (tally.seen <= burst) return true

@@ -2,7 +2,7 @@
 import { BrokerError } from '../base/errors.js'
 import { type Doorkeeper, refuseForeign, requirePlace, tokenRequired } from '../http/guard.js'
 import type { LookOutside } from '../http/outside.js'
-import type { RequestHead } from '../http/request.js'
+import { headOf, type RequestHead } from '../http/request.js'
 import { createGround, isMethodAllowed, type Reach } from '../policy/ground.js'
 import type { Ruling } from '../policy/policy.js'
 import { METHODS } from '../policy/table.js'
@@ -93,9 +93,9 @@ export function createAdmission({
     upstreams.set(profile, upstream)
     return upstream
   }
-  const ofHeader = (authorization: string): KnownToken => {
+  const ofHeader = (authorization: string, head: object | undefined): KnownToken => {
     const text = tokenInHeader(authorization)
-    return requireKnown(text === undefined ? undefined : tokens.recognise(text))
+    return requireKnown(text === undefined ? undefined : tokens.recognise(text, head))
   }
   const ofTicket = (ticket: string | undefined): KnownToken => {
     if (ticket === undefined) throw tokenRequired()
@@ -111,7 +111,8 @@ export function createAdmission({
         if (door === 'socket') return { caller: { door }, isStranger: false }
         if (mayUpgrade && authenticatesByFrame(request)) return { caller: { door }, isStranger: true }
       }
-      const token = authorization === undefined ? ofTicket(ticketIn(request)) : ofHeader(authorization)
+      const token =
+        authorization === undefined ? ofTicket(ticketIn(request)) : ofHeader(authorization, headOf(request))
       requirePlace(doorkeeper, request.socket, token)
       return { caller: { door, token }, token, isStranger: false }
     },

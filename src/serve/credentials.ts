@@ -69,6 +69,8 @@ export interface Credentials {
    * `serve` throws.
    */
   markHandedOut(served: Served): Promise<Served>
+  /** Whether it may be sent as it is, with nothing left to mark. */
+  isHandedOut(served: Served): boolean
   /** Resolves when the profile's generation differs from `generation`, after `ms`, or on abort. Never rejects. */
   waitForChange(profile: string, generation: number, ms: number, signal: AbortSignal): Promise<void>
   reading(): ProfileReading

@@ -217,6 +217,7 @@ export function createCredentials({
     states: listed,
     listed: (profile) => listing(states, active).byName.get(profile),
     serve,
+    isHandedOut: (served) => isGivenSafely(keeper, served),
     async markHandedOut(served) {
       let answer = served
       while (!isGivenSafely(keeper, answer)) {

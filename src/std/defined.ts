@@ -13,5 +13,8 @@ type Defined<T> = { [K in Exclude<keyof T, MayLack<T>>]: T[K] } & {
 /** A copy of `object` without the keys whose value is undefined. */
 export function defined<T extends object>(object: T): Defined<T>
 export function defined(object: object): object {
-  return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined))
+  // In one pass: this runs several times a request.
+  const copy: Record<string, unknown> = {}
+  for (const [name, value] of Object.entries(object)) if (value !== undefined) copy[name] = value
+  return copy
 }

@@ -143,8 +143,9 @@ export interface Tokens {
   endedUnclean(): boolean
   /**
    * Returns `undefined` if it is unknown, revoked or expired. Throws `token_parked`. Memory only, constant time; counts as use.
+   * `head`: an object that always comes with this very token; while it lives, its digest is made once.
    */
-  recognise(presented: string): KnownToken | undefined
+  recognise(presented: string, head?: object): KnownToken | undefined
   /** The token that a ticket belongs to; as `recognise` otherwise. */
   recogniseTicket(presented: string): KnownToken | undefined
   /** Counts as use, for a connection that is still open. Returns false if the token is unknown, revoked or expired. */
