@@ -36,16 +36,16 @@ export function headLines(
   return hasDate ? `${line}Date: ${date()}\r\n${connection}` : line + connection
 }
 
-/** Whole responses as text. That in the `usual` manner is kept for as long as its date is true. */
-export function createRenderer(usual: Manner): (answer: WholeAnswer, manner: Manner) => string {
+/** Whole responses as text, which is kept for as long as its date is true. */
+export function createRenderer(manner: Manner): (answer: WholeAnswer) => string {
   const kept = new WeakMap<WholeAnswer, { readonly text: string; readonly date: string }>()
-  return (answer, manner) => {
-    const date = usual.date()
-    const known = manner === usual ? kept.get(answer) : undefined
+  return (answer) => {
+    const date = manner.date()
+    const known = kept.get(answer)
     if (known?.date === date) return known.text
     const { status, headers, body = '' } = answer
     const text = `${headLines(status, headers, manner)}\r\n${body}`
-    if (manner === usual) kept.set(answer, { text, date })
+    kept.set(answer, { text, date })
     return text
   }
 }

@@ -3,6 +3,7 @@ import type { Server } from 'node:http'
 import type { Socket } from 'node:net'
 import { type Clock, SECOND_MS, systemClock } from '../std/clock.js'
 import { createDeadlines } from '../std/deadlines.js'
+import { createRoll } from '../std/roll.js'
 import { guarded } from './guarded.js'
 import {
   createLaneResponse,
@@ -63,18 +64,19 @@ export function openLane(
   if (parse === undefined) return
   server.removeAllListeners('connection')
   const deadlines = createDeadlines(clock)
-  const seats = new Set<Seat>()
+  const seats = createRoll<Seat>()
   const handed = new WeakSet<Socket>()
   const date = createDateText(clock)
-  const goesOn = { date, connection: goesOnFor(limits.keepAliveMs) }
-  const manners = { goesOn, last: { date, connection: LAST } }
-  const render = createRenderer(goesOn)
+  const manners = {
+    goesOn: createManner({ date, connection: goesOnFor(limits.keepAliveMs) }),
+    last: createManner({ date, connection: LAST }),
+  }
   server.on('connection', (socket: Socket) => {
     // Announced again when an offered upgrade is not taken.
     if (handed.has(socket)) return void Reflect.apply(parse, server, [socket])
     const seat = createSeat(socket, {
-      ...{ handle, limits, deadlines, manners, render, refuse },
-      onLeave: () => seats.delete(seat),
+      ...{ handle, limits, deadlines, manners, refuse },
+      onLeave: () => leave(),
       handOver(bytes) {
         handed.add(socket)
         socket.pause()
@@ -83,17 +85,17 @@ export function openLane(
         socket.resume()
       },
     })
-    seats.add(seat)
+    const leave = seats.enter(seat)
   })
   const { closeIdleConnections, closeAllConnections } = server
   // Node calls the first whenever a server is closed.
   server.closeIdleConnections = () => {
     Reflect.apply(closeIdleConnections, server, [])
-    for (const seat of seats) if (seat.isIdle()) seat.cut()
+    for (const seat of seats.members()) if (seat.isIdle()) seat.cut()
   }
   server.closeAllConnections = () => {
     Reflect.apply(closeAllConnections, server, [])
-    for (const seat of seats) seat.cut()
+    for (const seat of seats.members()) seat.cut()
   }
 }
 
@@ -108,8 +110,7 @@ interface SeatParts {
   readonly handle: LaneHandler
   readonly limits: LaneLimits
   readonly deadlines: ReturnType<typeof createDeadlines>
-  readonly render: ReturnType<typeof createRenderer>
-  readonly manners: { readonly goesOn: Manner; readonly last: Manner }
+  readonly manners: Readonly<Record<'goesOn' | 'last', ReturnType<typeof createManner>>>
   readonly refuse: (socket: Socket, code: 'ERR_HTTP_REQUEST_TIMEOUT' | 'HPE_INVALID_EOF_STATE') => void
   /** The connection has closed, or is Node's from now on. */
   readonly onLeave: () => void
@@ -117,7 +118,7 @@ interface SeatParts {
 }
 
 function createSeat(socket: Socket, parts: SeatParts): Seat {
-  const { handle, limits, deadlines, manners, render } = parts
+  const { handle, limits, deadlines, manners } = parts
   let since = deadlines.now()
   let answers = 0
   /** While a request has no answer. */
@@ -179,11 +180,11 @@ function createSeat(socket: Socket, parts: SeatParts): Seat {
     const own: Turn = {
       respond(answered) {
         if (turn !== own || response !== undefined) return
-        socket.write(render(answered, manner))
+        socket.write(manner.render(answered))
         next(keepsAlive)
       },
       open() {
-        response = createLaneResponse(socket, manner, () => next(keepsAlive))
+        response = createLaneResponse(socket, manner.manner, () => next(keepsAlive))
         return response
       },
       handOver() {
@@ -273,6 +274,10 @@ function createSeat(socket: Socket, parts: SeatParts): Seat {
 }
 
 const NOTHING = Buffer.alloc(0)
+
+function createManner(manner: Manner) {
+  return { manner, render: createRenderer(manner) }
+}
 
 /** The `Date` header's value, made once a second. */
 function createDateText(clock: Clock): () => string {

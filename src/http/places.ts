@@ -66,8 +66,6 @@ export function createPlaces(limits: PlaceLimits, clock: Pick<Clock, 'now'> = Da
   let isTrimming = false
 
   function enter(socket: Socket): void {
-    // A connection is announced again when an offered upgrade is not taken.
-    if (guests.has(socket)) return
     const guest: Guest = {
       socket,
       asking: 0,

@@ -151,8 +151,7 @@ interface PresenceBook {
 }
 
 export function createPresenceBook(clock: Clock): PresenceBook {
-  // A set: a connection is announced again when an offered upgrade is not taken.
-  const open = new Set<Socket>()
+  let open = 0
   let movedAt = clock.monotonic()
   const move = () => {
     movedAt = clock.monotonic()
@@ -161,15 +160,14 @@ export function createPresenceBook(clock: Clock): PresenceBook {
     watch(server) {
       server.on('connection', (socket: Socket) => {
         move()
-        if (open.has(socket)) return
-        open.add(socket)
-        socket.once('close', () => {
+        open += 1
+        socket.on('close', () => {
           move()
-          open.delete(socket)
+          open -= 1
         })
       })
     },
-    look: () => ({ connections: open.size, quietMs: clock.monotonic() - movedAt }),
+    look: () => ({ connections: open, quietMs: clock.monotonic() - movedAt }),
   }
 }
 
@@ -218,17 +216,16 @@ export function checkWhileConnected(server: Server, everyMs: number): void {
     // A closing server has stopped its interval permanently.
     if (server.listening) Reflect.apply(restart, server, [])
   }
-  // A set: a connection is announced again when an offered upgrade is not taken.
-  const connected = new Set<Socket>()
+  let connected = 0
   look(NEVER_MS)
+  const onClose = () => {
+    connected -= 1
+    if (connected === 0) look(NEVER_MS)
+  }
   server.on('connection', (socket: Socket) => {
-    if (connected.has(socket)) return
-    connected.add(socket)
-    if (connected.size === 1) look(everyMs)
-    socket.once('close', () => {
-      connected.delete(socket)
-      if (connected.size === 0) look(NEVER_MS)
-    })
+    connected += 1
+    if (connected === 1) look(everyMs)
+    socket.on('close', onClose)
   })
 }
 
@@ -239,7 +236,10 @@ export function reenter(server: Server, request: IncomingMessage, socket: Duplex
   )
   const line = `${request.method} ${request.url} HTTP/${request.httpVersion}\r\n`
   socket.unshift(Buffer.concat([Buffer.from(`${line}${headerLines(headers)}\r\n`, 'latin1'), head]))
-  server.emit('connection', socket)
+  // Its first listener reads what comes; the others count those who come, and have counted this one.
+  const [read] = server.listeners('connection')
+  if (read === undefined) socket.destroy()
+  else Reflect.apply(read, server, [socket])
 }
 
 /** Without this word the parser ignores the offer; the guard still sees the `Upgrade` header. */
