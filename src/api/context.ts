@@ -12,6 +12,7 @@ import type { Events } from '../base/events.js'
 import type { Files } from '../files/files.js'
 import type { Holds } from '../http/conditional.js'
 import type { Guard } from '../http/guard.js'
+import type { RecogniserState } from '../http/lane.js'
 import type { Crowd } from '../http/places.js'
 import type { Trail } from '../http/trail.js'
 import type { LoginSessions } from '../login/login.js'
@@ -70,6 +71,8 @@ export interface AppDeps {
   /** Operations that go through the proxy besides those of its table: `METHOD /path/{template}`. */
   readonly proxyAllow?: readonly string[]
   readonly page: Pick<Parameters<typeof createPage>[0], 'randomToken' | 'loadDocument'>
+  /** Whether plain requests are read without Node's parser; absent: they are. */
+  readonly recogniser?: RecogniserState
   /** Takes effect at once. */
   readonly setLogLevel: (level: (typeof logLevels)[number]) => void
   /** Resolves soon, when shells can see what has changed so far. Never rejects. */

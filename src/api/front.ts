@@ -13,7 +13,7 @@ import {
   refuseForeign,
 } from '../http/guard.js'
 import { guarded } from '../http/guarded.js'
-import type { Turn } from '../http/lane.js'
+import type { LaneHandler, Turn } from '../http/lane.js'
 import { createLookOutside, type LookOutside } from '../http/outside.js'
 import { type Crowd, createPlaces, type PlaceLimits, type Places } from '../http/places.js'
 import { writeProblem } from '../http/problem.js'
@@ -37,7 +37,7 @@ import { createMetrics, type Metrics } from './observe/metrics.js'
 
 export type FrontDeps = Pick<
   AppDeps,
-  'clock' | 'log' | 'audit' | 'findCaller' | 'findPeer' | 'tokens' | 'credentials'
+  'clock' | 'log' | 'audit' | 'findCaller' | 'findPeer' | 'tokens' | 'credentials' | 'recogniser'
 >
 
 export type DoorLimits = Partial<ServerLimits> & { readonly places?: PlaceLimits }
@@ -99,7 +99,7 @@ export function createFront<T extends Backroom>(
   deps: FrontDeps,
   load: (parts: FrontParts) => Promise<T>,
 ): Front & { behind(): Promise<T> } {
-  const { clock, tokens, credentials } = deps
+  const { clock, tokens, credentials, recogniser = 'on' } = deps
   const doorkeeper = createDoorkeeper()
   const trail = createTrail(deps)
   const metrics = createMetrics()
@@ -133,6 +133,12 @@ export function createFront<T extends Backroom>(
       const places =
         door === 'restricted' || door === 'tcp' ? createPlaces(limits?.places ?? PLACES, clock) : undefined
       if (places !== undefined) doors.push({ door, places })
+      const take: LaneHandler = (request, turn) => {
+        const over = places?.asked(request.socket)
+        if (over !== undefined) turn.whenOver(over)
+        if (!isProxied(request)) hot(request, turn.respond, turn.handOver)
+        else if (!back.handleWhole(request, turn)) turn.handOver()
+      }
       const server = createDoorServer(
         door,
         (request, response) => {
@@ -145,12 +151,7 @@ export function createFront<T extends Backroom>(
         {
           limits,
           keepsOwnTime: isProxied,
-          lane(request, turn) {
-            const over = places?.asked(request.socket)
-            if (over !== undefined) turn.whenOver(over)
-            if (!isProxied(request)) hot(request, turn.respond, turn.handOver)
-            else if (!back.handleWhole(request, turn)) turn.handOver()
-          },
+          lane: recogniser === 'on' ? take : undefined,
         },
       )
       server.on('upgrade', (request, socket, head) =>

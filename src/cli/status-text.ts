@@ -135,7 +135,15 @@ function facts(
     ),
     ...describeProxy(status, now).map((line, at) => [at === 0 ? 'proxy' : '', line] as const),
     ['daemon', `${printable(daemon.version)}, pid ${daemon.pid}, ${up}${address}`],
+    [
+      'requests',
+      daemon.recogniser === 'not_compared' ? `read by Node alone: ${notCompared(daemon.node)}` : undefined,
+    ],
   ]
+}
+
+function notCompared(node: string): string {
+  return `this prefect-auth was not compared with ${printable(node)} (slower, nothing else)`
 }
 
 /** What stands before a value: the longest name, and the space around it. */

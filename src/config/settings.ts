@@ -73,6 +73,12 @@ export const SETTINGS = {
     default: undefined,
     meaning: 'path of a second unix socket, which requires a token; for mounting into containers',
   },
+  'listen.recogniser': {
+    schema: oneOf(['auto', 'off']),
+    default: 'auto',
+    meaning:
+      'auto: read plain requests without the parser of Node, which costs more; off: never (docs/speed.md)',
+  },
   'proxy.allow': {
     schema: names.pipe(z.array(operation)),
     default: [],

@@ -137,6 +137,7 @@ export function createAppParts(parts: BrokerParts, core: Core, features: Feature
     proxyAllow: settings['proxy.allow'],
     page: { randomToken: parts.randomToken, loadDocument: parts.loadPage },
     findCaller,
+    recogniser: facts.recogniser,
     setLogLevel: (level) => log.setLevel(level),
     shutdown: () => parts.onShutdown('asked'),
   }

@@ -6,6 +6,7 @@ import { type AuditFile, openAuditFile } from '../audit/open-audit.js'
 import type { Paths } from '../config/paths.js'
 import type { Settings } from '../config/settings.js'
 import type { ShareSettings, Shares } from '../config/shares.js'
+import { recogniserState } from '../http/lane.js'
 import { itemsInUse } from '../keys/ledger.js'
 import type { OpenCallback } from '../login/callback.js'
 import { createFindCaller, type FindCaller } from '../os/callers.js'
@@ -55,6 +56,7 @@ export interface DaemonOptions {
   readonly isOnDemand?: boolean
   readonly host: {
     readonly pid: number
+    /** Its version: `v20.19.0`. */
     readonly node: string
     readonly execPath: string
     readonly hostname: string
@@ -188,7 +190,11 @@ export async function openParts(
   const look = createLook(peers)
   return {
     settings,
-    facts: { version, pid: host.pid, node: host.node, stateDir, ...defined({ configFile, isOnDemand }) },
+    facts: {
+      ...{ version, pid: host.pid, node: host.node, stateDir },
+      recogniser: recogniserState(settings['listen.recogniser'], host.node),
+      ...defined({ configFile, isOnDemand }),
+    },
     hostname: host.hostname,
     defaults,
     clock,

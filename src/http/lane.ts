@@ -40,12 +40,16 @@ const REST_MS = 50
 /** What a connection keeps to know its next request by; longer ones are read anew. */
 const MEMO_BYTES = 2 * 1024
 
-/** Versions of Node whose parser and responses test/http/lane.ts has compared with ours, in CI. */
-const COMPARED: readonly number[] = [20, 22, 24]
+/** `not_compared`: this Node may read or write something in another way, and has all requests. */
+export type RecogniserState = 'on' | 'off' | 'not_compared'
 
-/** Whether the lane was compared with this Node; on any other one it stays closed. */
-export function isCompared(version: string = process.versions.node): boolean {
-  return COMPARED.includes(Number.parseInt(version, 10))
+/** The major versions of Node whose parser and responses our tests compare with ours. */
+const COMPARED: readonly string[] = ['20', '22', '24']
+
+/** `node`: a version, `v20.19.0`. */
+export function recogniserState(setting: 'auto' | 'off', node: string): RecogniserState {
+  if (setting === 'off') return 'off'
+  return COMPARED.includes(/^v?(\d+)\./.exec(node)?.[1] ?? '') ? 'on' : 'not_compared'
 }
 
 /**

@@ -1,5 +1,6 @@
 /** The snapshot that `status` shows, and the checks that `doctor` runs. */
 
+import type { RecogniserState } from '../http/lane.js'
 import type { LoginSessions, LoginView } from '../login/login.js'
 import type { ProfileReading } from '../profiles/profile.js'
 import type { RenewalAdmin } from '../renewal/renewal.js'
@@ -16,6 +17,8 @@ export interface DaemonFacts {
   /** Epoch ms. */
   readonly startedAt: number
   readonly node: string
+  /** Whether plain requests are read without Node's parser. */
+  readonly recogniser: RecogniserState
   readonly stateDir: string
   readonly configFile?: string
   /** A command started it, where no service manager does. */

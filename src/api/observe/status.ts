@@ -108,6 +108,7 @@ function renderDaemon(daemon: DaemonFacts): Status['daemon'] {
     pid: daemon.pid,
     started_at: renderTime(daemon.startedAt),
     node: daemon.node,
+    recogniser: daemon.recogniser,
     state_dir: daemon.stateDir,
     ...defined({ config_file: daemon.configFile, on_demand: daemon.isOnDemand || undefined }),
     log_level: daemon.logLevel,
