@@ -34,6 +34,17 @@ No problems found.`,
   )
 })
 
+t.test('says so if Node reads every request', async (t) => {
+  const { daemon } = sampleStatus()
+  const shown = text({ daemon: { ...daemon, recogniser: 'not_compared', node: 'v26.0.0' } })
+  t.match(shown, /\n {2}requests {3}read by Node alone: .* v26\.0\.0 \(slower, nothing else\)\n/)
+  t.notMatch(
+    text({ daemon: { ...daemon, recogniser: 'off' } }),
+    'read by Node',
+    'whoever switched it off knows',
+  )
+})
+
 t.test('prints each problem with its remedy', async (t) => {
   const unready = sampleProfileStatus({
     key: undefined,
