@@ -125,6 +125,8 @@ function createSeat(socket: Socket, parts: SeatParts): Seat {
   const { handle, limits, deadlines, manners } = parts
   let since = deadlines.now()
   let answers = 0
+  /** Its last answer was given. */
+  let isOver = false
   /** While a request has no answer. */
   let turn: Turn | undefined
   let response: LaneResponse | undefined
@@ -222,14 +224,15 @@ function createSeat(socket: Socket, parts: SeatParts): Seat {
     over()
     since = deadlines.now()
     answers += 1
-    if (!keepsAlive) socket.destroySoon()
+    isOver = !keepsAlive
+    if (isOver) socket.destroySoon()
     // Whoever does not read its answers is not listened to.
     else if (socket.writableNeedDrain) socket.pause()
     else if (kept !== undefined) setImmediate(guarded(socket, goOn))
   }
 
   function goOn(): void {
-    if (turn !== undefined || socket.destroyed) return
+    if (turn !== undefined || isOver) return
     const bytes = kept
     kept = undefined
     socket.resume()
@@ -237,14 +240,17 @@ function createSeat(socket: Socket, parts: SeatParts): Seat {
   }
 
   const onData = guarded(socket, (chunk: Buffer) => {
+    // What comes behind a last request is nobody's.
+    if (isOver) return
     const bytes = kept === undefined ? chunk : Buffer.concat([kept, chunk])
     if (turn === undefined) return take(bytes)
     kept = bytes
     socket.pause()
   })
   const onDrain = guarded(socket, () => {
-    if (turn === undefined) goOn()
-    else response?.drained()
+    if (turn !== undefined) return response?.drained()
+    since = deadlines.now()
+    goOn()
   })
   const onEnd = () => {
     if (turn !== undefined || kept === undefined) return void socket.end()
@@ -260,8 +266,10 @@ function createSeat(socket: Socket, parts: SeatParts): Seat {
   const late = deadlines.add((now) => msLeft(now), guarded(socket, onLate))
 
   function msLeft(now: number): number {
-    if (turn !== undefined) return limits.keepAliveMs
-    return since + (answers === 0 ? limits.headersMs : limits.keepAliveMs) - now
+    // A slow reader is not idle.
+    if (turn !== undefined || socket.writableLength > 0) return limits.keepAliveMs
+    const left = since + (answers === 0 ? limits.headersMs : limits.keepAliveMs) - now
+    return Math.min(left, limits.keepAliveMs)
   }
 
   function onLate(): void {
