@@ -1,15 +1,36 @@
 /** The response of the lane: what Node's `ServerResponse` would write, for the requests that are recognised. */
 import { STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
-import { SECOND_MS } from '../std/clock.js'
+import { type Clock, SECOND_MS } from '../std/clock.js'
 import type { Response, WholeAnswer } from './request.js'
 
 /** What Node adds to a response's own headers. */
-export interface Manner {
+interface Added {
   /** The `Date` header's value. */
   readonly date: () => string
   /** The lines that say whether the connection goes on. */
   readonly connection: string
+}
+
+/** How responses are written on a connection that goes on after them, or does not. */
+interface Manner extends Added {
+  /** A whole response as text, which is kept for as long as its date is true. */
+  readonly render: (answer: WholeAnswer) => string
+}
+
+export type Manners = Readonly<Record<'goesOn' | 'last', Manner>>
+
+export function createManners(keepAliveMs: number, clock: Clock): Manners {
+  const date = createDateText(clock)
+  const seconds = Math.floor(keepAliveMs / SECOND_MS)
+  const create = (connection: string): Manner => ({
+    ...{ date, connection },
+    render: createRenderer({ date, connection }),
+  })
+  return {
+    goesOn: create(`Connection: keep-alive\r\nKeep-Alive: timeout=${seconds}\r\n`),
+    last: create('Connection: close\r\n'),
+  }
 }
 
 export interface LaneResponse extends Response {
@@ -19,39 +40,32 @@ export interface LaneResponse extends Response {
   over(): void
 }
 
-/** `connection` of a response after which the connection goes on, and of a last one. */
-export const LAST = 'Connection: close\r\n'
-export function goesOnFor(keepAliveMs: number): string {
-  return `Connection: keep-alive\r\nKeep-Alive: timeout=${Math.floor(keepAliveMs / SECOND_MS)}\r\n`
-}
-
 /** A status line with its headers, and no end. Throws for a value that would be more than its line. */
-export function headLines(
+function headLines(
   status: number,
   headers: readonly string[],
-  { date, connection }: Manner,
+  { date, connection }: Added,
   hasDate = true,
 ): string {
   const line = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? 'unknown'}\r\n${safeLines(headers)}`
   return hasDate ? `${line}Date: ${date()}\r\n${connection}` : line + connection
 }
 
-/** Whole responses as text, which is kept for as long as its date is true. */
-export function createRenderer(manner: Manner): (answer: WholeAnswer) => string {
+function createRenderer(added: Added): (answer: WholeAnswer) => string {
   const kept = new WeakMap<WholeAnswer, { readonly text: string; readonly date: string }>()
   return (answer) => {
-    const date = manner.date()
+    const date = added.date()
     const known = kept.get(answer)
     if (known?.date === date) return known.text
     const { status, headers, body = '' } = answer
-    const text = `${headLines(status, headers, manner)}\r\n${body}`
+    const text = `${headLines(status, headers, added)}\r\n${body}`
     kept.set(answer, { text, date })
     return text
   }
 }
 
 /** `onEnd` is called once, when the whole response has been given to `socket`. */
-export function createLaneResponse(socket: Socket, manner: Manner, onEnd: () => void): LaneResponse {
+export function createLaneResponse(socket: Socket, added: Added, onEnd: () => void): LaneResponse {
   let head: string | undefined
   let isHeadOut = false
   let hasBody = true
@@ -95,7 +109,7 @@ export function createLaneResponse(socket: Socket, manner: Manner, onEnd: () => 
       response.headersSent = true
       hasBody = status !== 204 && status !== 304
       isChunked = hasBody && !hasLength(headers)
-      const lines = headLines(status, headers, manner, response.sendDate)
+      const lines = headLines(status, headers, added, response.sendDate)
       head = `${lines}${isChunked ? 'Transfer-Encoding: chunked\r\n' : ''}\r\n`
     },
     flushHeaders() {
@@ -174,4 +188,18 @@ function hasLength(headers: readonly string[]): boolean {
     if (headers[index]?.length === 14 && headers[index]?.toLowerCase() === 'content-length') return true
   }
   return false
+}
+
+/** The `Date` header's value, made once a second. */
+function createDateText(clock: Clock): () => string {
+  let second = Number.NaN
+  let text = ''
+  return () => {
+    const now = Math.floor(clock.now() / SECOND_MS)
+    if (now !== second) {
+      second = now
+      text = new Date(now * SECOND_MS).toUTCString()
+    }
+    return text
+  }
 }

@@ -1,18 +1,11 @@
 /** The lane in front of Node's parser: requests that are recognised go through it, every other connection is handed over untouched. */
 import type { Server } from 'node:http'
 import type { Socket } from 'node:net'
-import { type Clock, SECOND_MS, systemClock } from '../std/clock.js'
+import { type Clock, systemClock } from '../std/clock.js'
 import { createDeadlines } from '../std/deadlines.js'
 import { createRoll } from '../std/roll.js'
 import { guarded } from './guarded.js'
-import {
-  createLaneResponse,
-  createRenderer,
-  goesOnFor,
-  LAST,
-  type LaneResponse,
-  type Manner,
-} from './lane-response.js'
+import { createLaneResponse, createManners, type LaneResponse, type Manners } from './lane-response.js'
 import { type Recognised, recognise } from './recogniser.js'
 import type { Response, WholeAnswer, WholeRequest } from './request.js'
 
@@ -70,11 +63,7 @@ export function openLane(
   const deadlines = createDeadlines(clock)
   const seats = createRoll<Seat>()
   const handed = new WeakSet<Socket>()
-  const date = createDateText(clock)
-  const manners = {
-    goesOn: createManner({ date, connection: goesOnFor(limits.keepAliveMs) }),
-    last: createManner({ date, connection: LAST }),
-  }
+  const manners = createManners(limits.keepAliveMs, clock)
   server.on('connection', (socket: Socket) => {
     // Announced again when an offered upgrade is not taken.
     if (handed.has(socket)) return void Reflect.apply(parse, server, [socket])
@@ -114,7 +103,7 @@ interface SeatParts {
   readonly handle: LaneHandler
   readonly limits: LaneLimits
   readonly deadlines: ReturnType<typeof createDeadlines>
-  readonly manners: Readonly<Record<'goesOn' | 'last', ReturnType<typeof createManner>>>
+  readonly manners: Manners
   readonly refuse: (socket: Socket, code: 'ERR_HTTP_REQUEST_TIMEOUT' | 'HPE_INVALID_EOF_STATE') => void
   /** The connection has closed, or is Node's from now on. */
   readonly onLeave: () => void
@@ -190,7 +179,7 @@ function createSeat(socket: Socket, parts: SeatParts): Seat {
         next(keepsAlive)
       },
       open() {
-        response = createLaneResponse(socket, manner.manner, () => next(keepsAlive))
+        response = createLaneResponse(socket, manner, () => next(keepsAlive))
         return response
       },
       handOver() {
@@ -286,21 +275,3 @@ function createSeat(socket: Socket, parts: SeatParts): Seat {
 }
 
 const NOTHING = Buffer.alloc(0)
-
-function createManner(manner: Manner) {
-  return { manner, render: createRenderer(manner) }
-}
-
-/** The `Date` header's value, made once a second. */
-function createDateText(clock: Clock): () => string {
-  let second = Number.NaN
-  let text = ''
-  return () => {
-    const now = Math.floor(clock.now() / SECOND_MS)
-    if (now !== second) {
-      second = now
-      text = new Date(now * SECOND_MS).toUTCString()
-    }
-    return text
-  }
-}
