@@ -221,7 +221,17 @@ function createLateBackroom<T extends Backroom>(
         }),
       )
     },
-    handleWhole: (request, turn) => loaded?.handleWhole(request, turn) ?? false,
+    handleWhole(request, turn) {
+      if (loaded !== undefined) return loaded.handleWhole(request, turn)
+      // What Node gets once, it keeps: a worker's connection would never come back to the lane.
+      wait().then(
+        guarded(request.socket, (back) => {
+          if (!back.handleWhole(request, turn)) turn.handOver()
+        }),
+        guarded(request.socket, turn.handOver),
+      )
+      return true
+    },
     upgrade(request, socket, head) {
       if (loaded !== undefined) return loaded.upgrade(request, socket, head)
       // Nobody else listens until it is handed over.

@@ -82,6 +82,7 @@ export function createLaneResponse(socket: Socket, added: Added, onEnd: () => vo
     return head
   }
   const writePiece = (piece: Buffer): boolean => {
+    if (isHeadOut && !isChunked) return socket.write(piece)
     socket.cork()
     const begun = takeHead()
     if (begun !== '') socket.write(begun, 'latin1')
@@ -89,10 +90,10 @@ export function createLaneResponse(socket: Socket, added: Added, onEnd: () => vo
     const goesOn = socket.write(piece)
     const flows = isChunked ? socket.write('\r\n', 'latin1') : goesOn
     socket.uncork()
-    response.writableLength = socket.writableLength
     return flows
   }
   const finish = () => {
+    if (response.destroyed) return
     response.writableFinished = true
     response.over()
     onEnd()
@@ -118,7 +119,9 @@ export function createLaneResponse(socket: Socket, added: Added, onEnd: () => vo
     },
     write(piece) {
       if (isOver || !hasBody || piece.length === 0) return true
-      return writePiece(piece)
+      const flows = writePiece(piece)
+      response.writableLength = socket.writableLength
+      return flows
     },
     end(last, encoding = 'utf8') {
       if (isOver) return

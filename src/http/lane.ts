@@ -13,7 +13,7 @@ import type { Response, WholeAnswer, WholeRequest } from './request.js'
 export interface Turn {
   /** Sends a whole response. */
   respond(answer: WholeAnswer): void
-  /** A response to be sent piece by piece. */
+  /** A response to be sent piece by piece. If the client has gone, it is destroyed already. */
   open(): Response
   /** Node's parser is to read the request, and whatever comes on this connection after it. */
   handOver(): void
@@ -179,8 +179,9 @@ function createSeat(socket: Socket, parts: SeatParts): Seat {
         next(keepsAlive)
       },
       open() {
-        response = createLaneResponse(socket, manner, () => next(keepsAlive))
-        return response
+        const opened = createLaneResponse(socket, manner, () => next(keepsAlive))
+        if (turn === own) response = opened
+        return opened
       },
       handOver() {
         if (turn !== own || response !== undefined) return

@@ -58,13 +58,10 @@ export const status = z.object({
     started_at: time,
     on_demand: z.boolean().optional().meta({ description: 'a command started it; it exits when it is idle' }),
     node: z.string(),
-    recogniser: z
-      .enum(['on', 'off', 'not_compared'])
-      .default('off')
-      .meta({
-        description:
-          'whether plain requests are read without the parser of Node; not_compared: not with this Node',
-      }),
+    recogniser: z.enum(['on', 'off', 'not_compared']).default('off').meta({
+      description:
+        'whether plain requests are read without the parser of Node; not_compared: not with this Node',
+    }),
     state_dir: z.string(),
     config_file: z.string().optional(),
     log_level: z.string(),

@@ -22,12 +22,18 @@ interface Gate {
 async function startFront(t: Pick<Test, 'teardown'>) {
   const broker = createFakeBroker()
   const waiting: ((error?: Error) => void)[] = []
+  const whole: string[] = []
   let count = 0
   const front = createFront(broker.deps, async (parts) => {
     count += 1
     const error = await new Promise<Error | undefined>((resolve) => waiting.push(resolve))
     if (error !== undefined) throw error
-    return buildBackroom(broker.deps, parts)
+    const back = await buildBackroom(broker.deps, parts)
+    const handleWhole: typeof back.handleWhole = (request, turn) => {
+      whole.push(request.url ?? '')
+      return back.handleWhole(request, turn)
+    }
+    return { ...back, handleWhole }
   })
   const gate: Gate = { begun: () => count, open: (error) => waiting.shift()?.(error) }
   const directory = await mkdtemp(join(tmpdir(), 'pab-'))
@@ -40,7 +46,7 @@ async function startFront(t: Pick<Test, 'teardown'>) {
   const server = front.openServer('socket')
   server.listen(place.socketPath)
   await once(server, 'listening')
-  return { broker, front, gate, place }
+  return { broker, front, gate, place, whole }
 }
 
 const until = async (isTrue: () => boolean) => {
@@ -99,6 +105,21 @@ t.test('a body that comes while it is loaded is read whole', async (t) => {
   t.match(await asked, { status: 200 })
   t.same(broker.calls, ['log-level debug'])
 })
+
+t.test(
+  'a plain proxied request that comes while it is loaded waits for it, and Node does not get it',
+  async (t) => {
+    const { gate, place, whole } = await startFront(t)
+    const gone = open(place)
+    gone.write('GET /proxy/cloud/api/flows HTTP/1.1\r\nHost: authd\r\n\r\n')
+    await until(() => gate.begun() === 1)
+    gone.destroy()
+    const asked = ask(place, '/proxy/cloud/api/me/api_keys')
+    gate.open()
+    t.equal((await asked).status, 403)
+    t.same(whole, ['/proxy/cloud/api/flows', '/proxy/cloud/api/me/api_keys'])
+  },
+)
 
 t.test(
   'a WebSocket that is opened while it is loaded is answered, and one that has gone does no harm',
