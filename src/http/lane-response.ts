@@ -172,19 +172,19 @@ export function createLaneResponse(socket: Socket, added: Added, onEnd: () => vo
   return response
 }
 
-/** As `headerLines`. Throws for a value that would be more than its line: nobody's bytes begin another response. */
+/** As `headerLines`. Throws for what would be more than its line: nobody's bytes begin another response. */
 function safeLines(headers: readonly string[]): string {
   let lines = ''
   for (let index = 0; index + 1 < headers.length; index += 2) {
-    const value = headers[index + 1] ?? ''
-    if (NO_VALUE.test(value)) throw new Error('a header has a character that none may have')
-    lines += `${headers[index]}: ${value}\r\n`
+    const line = `${headers[index]}: ${headers[index + 1]}`
+    if (NOT_IN_LINES.test(line)) throw new Error('a header has a character that none may have')
+    lines += `${line}\r\n`
   }
   return lines
 }
 
 /** As Node's own check (RFC 9110 5.5). */
-const NO_VALUE = /[^\t\x20-\x7e\x80-\xff]/
+const NOT_IN_LINES = /[^\t\x20-\x7e\x80-\xff]/
 
 function hasLength(headers: readonly string[]): boolean {
   for (let index = 0; index + 1 < headers.length; index += 2) {
