@@ -123,7 +123,7 @@ function createSeat(socket: Socket, parts: SeatParts): Seat {
   /** Bytes of a request that is not whole yet, or that came during an answer. */
   let kept: Buffer | undefined
   let rest: { cancel(): void } | undefined
-  let memo: { readonly bytes: Buffer; readonly recognised: Recognised } | undefined
+  let memo: Memo | undefined
 
   const leave = () => {
     late.cancel()
@@ -143,8 +143,8 @@ function createSeat(socket: Socket, parts: SeatParts): Seat {
   const handOverKept = () => handOver(kept ?? NOTHING)
 
   function take(bytes: Buffer): void {
-    const isKnown = memo?.bytes.equals(bytes) === true
-    const recognised = isKnown ? memo?.recognised : recognise(bytes)
+    const known = memo !== undefined && beginsAlike(bytes, memo) ? memo.recognised : undefined
+    const recognised = known ?? recognise(bytes)
     const missing =
       recognised === undefined ? 0 : recognised.headLength + recognised.bodyLength - bytes.length
     // What follows at once is nobody's plain request.
@@ -154,8 +154,8 @@ function createSeat(socket: Socket, parts: SeatParts): Seat {
       rest?.cancel()
       rest = undefined
       kept = undefined
-      if (!isKnown) memo = bytes.length <= MEMO_BYTES ? { bytes, recognised } : undefined
-      answer(bytes, recognised)
+      if (known === undefined) memo = bytes.length <= MEMO_BYTES ? { bytes, recognised } : undefined
+      answer(bytes, recognised, known !== undefined)
     }
   }
 
@@ -169,7 +169,7 @@ function createSeat(socket: Socket, parts: SeatParts): Seat {
     return (now) => at - now
   }
 
-  function answer(bytes: Buffer, recognised: Recognised): void {
+  function answer(bytes: Buffer, recognised: Recognised, isKnown: boolean): void {
     const { method, url, headers, rawHeaders, keepsAlive, headLength } = recognised
     const manner = keepsAlive ? manners.goesOn : manners.last
     const own: Turn = {
@@ -196,7 +196,16 @@ function createSeat(socket: Socket, parts: SeatParts): Seat {
     }
     turn = own
     handle(
-      { method, url, headers, rawHeaders, socket, complete: true, whole: bytes.subarray(headLength) },
+      {
+        method,
+        url,
+        headers,
+        rawHeaders,
+        socket,
+        complete: true,
+        whole: bytes.subarray(headLength),
+        isKnown,
+      },
       own,
     )
   }
@@ -276,3 +285,13 @@ function createSeat(socket: Socket, parts: SeatParts): Seat {
 }
 
 const NOTHING = Buffer.alloc(0)
+
+/** The last request of a connection, by whose head the next one is known if it is the very same. */
+interface Memo {
+  readonly bytes: Buffer
+  readonly recognised: Recognised
+}
+
+function beginsAlike(bytes: Buffer, { bytes: before, recognised: { headLength } }: Memo): boolean {
+  return bytes.length >= headLength && before.compare(bytes, 0, headLength, 0, headLength) === 0
+}

@@ -16,11 +16,13 @@ export interface RequestHead {
 /** A request that came with its body. */
 export interface WholeRequest extends RequestHead {
   readonly whole: Buffer
+  /** The request before it on this connection had the very same head: `headers` is the same object. */
+  readonly isKnown: boolean
 }
 
-/** An object that comes with the very same head each time, if the request has one: whoever looks at the head may keep what was found by it. */
-export function headOf(request: RequestHead): object | undefined {
-  return 'whole' in request ? request.headers : undefined
+/** An object that comes with the very same head again and again: what is found by the head alone may be kept by it. */
+export function headOf(request: RequestHead | WholeRequest): object | undefined {
+  return 'isKnown' in request && request.isKnown ? request.headers : undefined
 }
 
 /** A whole response; one that is sent again and again is one object. */
