@@ -47,7 +47,7 @@ const withoutUnused = {
 
 const outdir = ownFolder('dist.new')
 const builds = await Promise.all([
-  // Two scripts, whose compiled forms load-authd.ts keeps.
+  // Scripts, whose compiled forms load-authd.ts keeps.
   linkStages(
     { authd: 'src/bin/authd.ts' },
     { ...shared, outdir, define: { 'import.meta.url': '__url' }, minify: true, plugins: [withoutUnused] },
@@ -60,8 +60,12 @@ const builds = await Promise.all([
       peers: 'src/bin/peers.ts',
     },
     outdir,
-    format: 'esm',
-    banner: { js: `#!/usr/bin/env node\n${moduleBanner.js}` },
+    // To load Node's loader of modules takes longer than to compile most of what is ours.
+    format: 'cjs',
+    define: { 'import.meta.url': '__url' },
+    banner: {
+      js: '#!/usr/bin/env node\n"use strict";const __url=require("node:url").pathToFileURL(__filename).href;',
+    },
     minify: true,
     plugins: [withoutUnused],
   }),
@@ -82,9 +86,9 @@ await build({
 execFileSync(process.execPath, [join(outdir, 'man-pages.js'), join(outdir, 'man')])
 rmSync(join(outdir, 'man-pages.js'))
 
-const [{ first, second }] = builds
+const [{ first, rest }] = builds
 writeFileSync(join(outdir, 'authd.cjs'), first)
-writeFileSync(join(outdir, 'authd-late.cjs'), second)
+for (const [part, text] of rest) writeFileSync(join(outdir, `authd-${part}.cjs`), text)
 await writePage('src/page/browser', join(outdir, 'page.json'))
 
 const KEYTAR = 'node_modules/keytar'
@@ -103,6 +107,8 @@ writeFileSync(join(outdir, 'THIRD_PARTY_NOTICES'), renderNotices(packages))
 writeFileSync(join(outdir, 'sbom.cdx.json'), renderSbom(manifest, packages, lock))
 const { version } = manifest
 const front = readFileSync('src/bin/prefect-auth.sh', 'utf8')
+// The package is of modules, its programs are scripts.
+writeFileSync(join(outdir, 'package.json'), '{"type":"commonjs"}\n')
 // One script under two names: each starts the program of its name.
 for (const program of ['prefect-auth', 'prefect-authd'])
   writeFileSync(join(outdir, program), front.replaceAll('@VERSION@', version))

@@ -26,6 +26,7 @@ export async function buildCommandLine(outdir, options) {
     entryPoints: ['src/cli/main.ts', 'src/cli/on-demand.ts', 'src/cli/fast/agent.ts'],
     entryNames: 'chunks/[name]-[hash]',
     chunkNames: 'chunks/[name]-[hash]',
+    outExtension: { '.js': '.mjs' },
     format: 'esm',
     splitting: true,
     banner: moduleBanner,

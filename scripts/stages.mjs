@@ -1,10 +1,13 @@
-// Links the daemon into two scripts: what a start and the first answers need, and the rest, which it loads when it needs that.
+// Links the daemon into scripts: what a start and the first answers need, and the rest in parts, each loaded when it is needed.
 import { createHash } from 'node:crypto'
 import { basename } from 'node:path'
 import { build, transform } from 'esbuild'
 
 /** What the first script may not contain: each of them costs more than the start of Node itself. */
 const LATE_PACKAGES = /node_modules\/(?:fastify|undici|zod|toml-eslint-parser)\//
+
+/** Half of what is late, and not needed to answer: a part of its own. */
+const OUT = /node_modules\/undici\//
 
 /** What is never in the first script has zod as it is; the rest has its schemas checked in plain code first. */
 const ZODS_OWN = /\/(?:src\/(?:api|http|page|wire)\/|src\/login\/callback-app\.ts$|node_modules\/)/
@@ -29,8 +32,8 @@ export const{z}=createPlainSchemas(()=>require('./zod.js').z)`,
 
 /**
  * Builds `entry` with esbuild's `options`, as modules split by who imports them. The first script has those that `entry`
- * imports, the second those behind an `import()`; a module is in one of them, and exists once. Each script is an expression
- * for `vm.Script`. Throws if a package that may come late is in the first.
+ * imports, each of the `rest`, by name, some of those behind an `import()`; a module is in one of them, and exists once. Each
+ * script is an expression for `vm.Script`. Throws if a package that may come late is in the first.
  */
 export async function linkStages(entry, options) {
   const { outputFiles, metafile } = await build({
@@ -52,16 +55,30 @@ export async function linkStages(entry, options) {
   const modules = await Promise.all(
     outputFiles.map(async ({ path, text }) => [basename(path), await asFunction(text, options)]),
   )
-  const [early, late] = [true, false].map((isFirst) =>
-    modules.filter(([name]) => first.has(name) === isFirst).map(([name, text]) => `"./${name}":${text}`),
-  )
-  const second = `({${late.join(',')}})`
-  const digest = createHash('sha256').update(second).digest('hex')
+  const written = (names) =>
+    modules.filter(([name]) => names.has(name)).map(([name, text]) => `"./${name}":${text}`)
+  const parts = divide(outputs, first)
+  const rest = Object.entries(parts).map(([part, names]) => [part, `({${written(names).join(',')}})`])
+  const known = rest.map(([part, text]) => ({
+    part,
+    digest: createHash('sha256').update(text).digest('hex'),
+    names: [...parts[part]].map((name) => `./${name}`),
+  }))
   return {
-    first: `(function(require,__filename,__dirname,__url,__late){${LINKER}\n__link({${early.join(',')}},"./${start}","${digest}")})`,
-    second,
+    first: `(function(require,__filename,__dirname,__url,__late){${LINKER}\n__link({${written(first).join(',')}},"./${start}",${JSON.stringify(known)})})`,
+    rest,
     metafile,
   }
+}
+
+/** The names of the outputs that are not in the first script, by part. */
+function divide(outputs, first) {
+  const parts = { late: new Set(), out: new Set() }
+  for (const [name, { inputs }] of outputs) {
+    if (!first.has(name))
+      parts[Object.keys(inputs).some((input) => OUT.test(input)) ? 'out' : 'late'].add(name)
+  }
+  return parts
 }
 
 /** The names of the outputs that are loaded with this one. */
@@ -83,16 +100,18 @@ async function asFunction(text, { target, minify }) {
   return `function(exports,module,require){${code}}`
 }
 
-/** `require` for the modules of both scripts; the second is asked for at the first name that the first does not have. */
+/** `require` for the modules of all scripts; a part is asked for at the first name that it has and the parts before do not. */
 const LINKER = `
-var __node=require,__made={},__defs,__isWhole=false;
+var __node=require,__made={},__defs,__rest;
 function __require(name){
   if(name.slice(0,2)!=="./")return __node(name);
   if(Object.hasOwn(__made,name))return __made[name].exports;
-  if(!Object.hasOwn(__defs,name)&&!__isWhole){Object.assign(__defs,__late(__digest));__isWhole=true}
+  if(!Object.hasOwn(__defs,name)){
+    var one=__rest.find(function(each){return each.names.includes(name)});
+    Object.assign(__defs,__late(one.part,one.digest));
+  }
   var module=__made[name]={exports:{}};
   try{__defs[name](module.exports,module,__require)}catch(error){delete __made[name];throw error}
   return module.exports
 }
-var __digest;
-function __link(defs,start,digest){__defs=defs;__digest=digest;return __require(start)}`
+function __link(defs,start,rest){__defs=defs;__rest=rest;return __require(start)}`

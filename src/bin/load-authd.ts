@@ -1,5 +1,5 @@
 /**
- * Entry point of `prefect-authd`: runs the two scripts beside it, the second when the first wants it, with a code cache each.
+ * Entry point of `prefect-authd`: runs the scripts beside it, all but the first when they are wanted, with a code cache each.
  *
  * Compiling is a third of a start. What V8 compiled is kept in the state directory and given back to V8 at the next start of
  * the same Node with the same program. Without the cache, or with a wrong one, the program starts all the same.
@@ -29,6 +29,8 @@ import { defined } from '../std/defined.js'
 
 /** By then everything that a start and a first answer need is compiled, and nobody waits. */
 const KEEP_AFTER_MS = 10 * SECOND_MS
+/** By then all modules of Node that a start loads are loaded; what is loaded under other flags is compiled anew. */
+const STARTED_AFTER_MS = SECOND_MS
 const DIGEST_BYTES = 32
 /**
  * Of V8's young generation, when it is full: one that does not grow saves 30 MB after a burst of requests. On the command
@@ -37,38 +39,49 @@ const DIGEST_BYTES = 32
 const GROWTH = { usual: '--semi-space-growth-factor=2', none: '--semi-space-growth-factor=1' } as const
 
 const program = fileURLToPath(new URL('authd.cjs', import.meta.url))
-const rest = join(dirname(program), 'authd-late.cjs')
+/** Of the rest: what answers everything, and what asks Prefect. */
+const PARTS = ['late', 'out'] as const
 run()
 
 function run(): void {
   const path = findPath()
-  const file = openRest()
+  const parts = PARTS.map(openPart)
   const main = compile({ file: program, bytes: readFileSync(program), path })
   if (typeof main !== 'function') throw new TypeError(`${program} is not what was built`)
-  const late = (hash: string): unknown => {
-    const bytes = readRest(file)
-    if (digest('', bytes).toString('hex') !== hash) throw new Error(`${rest} is of another build`)
-    return asAtStart(() => compile({ file: rest, bytes, path: path && `${path}-late` }))
+  const late = (name: string, hash: string): unknown => {
+    const part = parts.find((one) => one.name === name)
+    if (part === undefined) throw new Error(`${program} has no part ${name}`)
+    const { file } = part
+    const bytes = readPart(part)
+    if (digest('', bytes).toString('hex') !== hash) throw new Error(`${file} is of another build`)
+    return asAtStart(() => compile({ file, bytes, path: path && `${path}-${name}` }))
   }
   const require = createRequire(import.meta.url)
   Reflect.apply(main, undefined, [require, program, dirname(program), import.meta.url, late])
-  // By now the modules of Node are loaded.
-  setFlagsFromString(GROWTH.none)
+  setTimeout(() => setFlagsFromString(GROWTH.none), STARTED_AFTER_MS).unref()
 }
 
-/** Opened before it is needed: an update may have removed it by then. `undefined`: it is not there. */
-function openRest(): number | undefined {
+interface Part {
+  readonly name: string
+  readonly file: string
+  /** `undefined`: it is not there. */
+  readonly descriptor: number | undefined
+}
+
+/** Opened before it is needed: an update may have removed it by then. */
+function openPart(name: string): Part {
+  const file = join(dirname(program), `authd-${name}.cjs`)
   try {
-    return openSync(rest, constants.O_RDONLY)
+    return { name, file, descriptor: openSync(file, constants.O_RDONLY) }
   } catch {
-    return undefined
+    return { name, file, descriptor: undefined }
   }
 }
 
-function readRest(file: number | undefined): Buffer {
-  if (file === undefined) throw new Error(`${rest} was not there when the program started`)
-  const bytes = Buffer.alloc(fstatSync(file).size)
-  if (readSync(file, bytes, 0, bytes.length, 0) !== bytes.length) throw new Error(`${rest} was cut`)
+function readPart({ file, descriptor }: Part): Buffer {
+  if (descriptor === undefined) throw new Error(`${file} was not there when the program started`)
+  const bytes = Buffer.alloc(fstatSync(descriptor).size)
+  if (readSync(descriptor, bytes, 0, bytes.length, 0) !== bytes.length) throw new Error(`${file} was cut`)
   return bytes
 }
 
@@ -164,7 +177,13 @@ function keep(script: Script, path: string, key: string): void {
     const data = asAtStart(() => script.createCachedData())
     // Whatever is there, a pipe perhaps, is not written to.
     rmSync(next, { force: true })
-    writeFileSync(next, Buffer.concat([digest(key, data), data]), { mode: 0o600, flag: 'wx' })
+    const file = openSync(next, 'wx', 0o600)
+    try {
+      // Not joined first: the daemon would keep the memory for good.
+      for (const bytes of [digest(key, data), data]) writeFileSync(file, bytes)
+    } finally {
+      closeSync(file)
+    }
     renameSync(next, path)
   } catch {
     // A full or read-only disk: the next start takes as long as this one.
@@ -177,6 +196,7 @@ function asAtStart<T>(work: () => T): T {
   try {
     return work()
   } finally {
+    // A moment early, if a part is needed at once.
     setFlagsFromString(GROWTH.none)
   }
 }

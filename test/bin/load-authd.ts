@@ -119,9 +119,8 @@ t.test('notices another program of the same length and age', async (t) => {
   t.after(() => rmSync(copy, { recursive: true, force: true }))
   chmodSync(copy, 0o700)
   // Without the second script, which a start does not need.
-  for (const name of ['authd.js', 'authd.cjs', 'keychain-child.js'])
+  for (const name of ['authd.js', 'authd.cjs', 'keychain-child.js', 'package.json'])
     copyFileSync(join(program, '..', name), join(copy, name))
-  writeFileSync(join(copy, 'package.json'), '{"type":"module"}')
   const cjs = join(copy, 'authd.cjs')
   const { atime, mtime } = statSync(cjs)
   const env = {

@@ -65,7 +65,14 @@ t.test('a vault in a directory of its own goes as well, with its data key', { sk
   t.equal(moved.code, 0, moved.stderr)
   t.ok(readdirSync(at.stateDir).some((name) => /^vault-[0-9a-f]{8}$/.test(name)))
   // What a move and a full audit log leave.
-  for (const name of ['vault-move.json', 'audit-kept.jsonl']) writeFileSync(join(at.stateDir, name), '{}')
+  for (const name of [
+    'vault-move.json',
+    'audit-kept.jsonl',
+    'code-cache',
+    'code-cache-late',
+    'code-cache-out.reading',
+  ])
+    writeFileSync(join(at.stateDir, name), '{}')
   const ran = await at.cli(['uninstall', '--purge', '--yes'])
   t.equal(ran.code, 0, ran.stderr)
   t.notMatch(ran.stderr, /not ours/)

@@ -69,6 +69,7 @@ t.test('while it is built again, every program is there and whole', async (t) =>
     'auth.cjs',
     'authd.js',
     'authd-late.cjs',
+    'authd-out.cjs',
     'authd.cjs',
     'keychain-child.js',
   ].map(dist)

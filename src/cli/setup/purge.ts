@@ -6,7 +6,7 @@ import { resolvePaths, type Surroundings } from '../../config/paths.js'
 
 /** Everything that the daemon and its commands write there: docs/architecture.md, State on disk. */
 const STATE =
-  /^(?:(?:vault|vault-move|ledger|tokens|journal|login-ports|files|starts|setup)\.json|fingerprint\.key|audit(?:-kept)?\.jsonl|authd\.log|start\.log|clean-end|lock-host|code-cache)(?:\.[\w.:-]+)?$|^starting\.sock$|^profiles\.toml\.(?:in-place|overwritten-).*$/
+  /^(?:(?:vault|vault-move|ledger|tokens|journal|login-ports|files|starts|setup)\.json|fingerprint\.key|audit(?:-kept)?\.jsonl|authd\.log|start\.log|clean-end|lock-host|code-cache(?:-[a-z]+)?)(?:\.[\w.:-]+)?$|^starting\.sock$|^profiles\.toml\.(?:in-place|overwritten-).*$/
 /** The first one, and one that came by a move. */
 const VAULT_DIR = /^vault(?:-[0-9a-f]{8})?$/
 const VAULT = /^(?:[0-9a-f]{64}|data-key\.json)(?:\.[\w.:-]+)?$/
