@@ -1,6 +1,6 @@
 /** The mark of a clean end: without it, the next start counts every key as handed out. */
 
-import { unlink } from 'node:fs/promises'
+import { unlinkSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { syncDirectory, writeFileAtomic } from '../os/atomic-file.js'
 import { ensurePrivateDirectory, readPrivateFile } from '../os/private-files.js'
@@ -30,8 +30,19 @@ export interface CleanEnd {
 export function createCleanEnd(stateDir: string, log: Log, trace?: string): CleanEnd {
   const mark = join(stateDir, 'clean-end')
   let isMarkTaken = true
-  const remove = async (path: string) => {
-    await unlink(path).catch(ignoreMissing)
+  const remove = (path: string) => {
+    try {
+      unlinkSync(path)
+    } catch (error) {
+      ignoreMissing(error)
+    }
+  }
+  const removeTrace = (path: string) => {
+    try {
+      remove(path)
+    } catch {
+      // The next start takes it for one more end without a mark.
+    }
   }
   const readTrace = async () => {
     if (trace === undefined) return undefined
@@ -46,7 +57,7 @@ export function createCleanEnd(stateDir: string, log: Log, trace?: string): Clea
       const unwritten = Math.min(MAX_UNWRITTEN, Math.max(0, count))
       try {
         if (content !== undefined) {
-          await remove(mark)
+          remove(mark)
           await syncDirectory(stateDir)
         }
       } catch (error) {
@@ -59,7 +70,7 @@ export function createCleanEnd(stateDir: string, log: Log, trace?: string): Clea
     },
     async begin({ isDurable, unwritten }) {
       if (trace === undefined) return
-      if (isDurable && isMarkTaken) return remove(trace).catch(() => undefined)
+      if (isDurable && isMarkTaken) return removeTrace(trace)
       try {
         await ensurePrivateDirectory(dirname(trace))
         await writeFileAtomic(trace, `${isDurable ? 0 : unwritten + 1}\n`)
@@ -69,7 +80,7 @@ export function createCleanEnd(stateDir: string, log: Log, trace?: string): Clea
     },
     async leave(seq) {
       await writeFileAtomic(mark, `${seq}\n`)
-      if (trace !== undefined) await remove(trace).catch(() => undefined)
+      if (trace !== undefined) removeTrace(trace)
     },
   }
 }

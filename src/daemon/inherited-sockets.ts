@@ -1,6 +1,5 @@
 /** Sockets that systemd opened and passed on: read from LISTEN_*, checked, and served. */
-import { fstatSync } from 'node:fs'
-import { lstat, readFile } from 'node:fs/promises'
+import { fstatSync, lstatSync, readFileSync, type Stats } from 'node:fs'
 import type { AddressInfo, Server } from 'node:net'
 import { dirname } from 'node:path'
 import { BrokerError } from '../base/errors.js'
@@ -55,7 +54,7 @@ export async function openInheritedUnix(
   fd: number,
   expected: string,
 ): Promise<ListenerFacts> {
-  const path = (await pathOf(fd)) ?? expected
+  const path = pathOf(fd) ?? expected
   // The owner's socket asks for no token: it must never be a port, nor a name without permissions.
   await listenOn(server, fd)
   if (isPort(server.address()) || path.startsWith('@')) throw wrongKind('unix', 'a unix socket with a path')
@@ -110,10 +109,10 @@ function wrongKind(name: string, what: string): BrokerError {
 }
 
 /** The path of a unix socket as the kernel knows it; `@…` is an abstract name. */
-async function pathOf(fd: number): Promise<string | undefined> {
+function pathOf(fd: number): string | undefined {
   try {
     const inode = String(fstatSync(fd).ino)
-    const table = await readFile('/proc/net/unix', 'utf8')
+    const table = readFileSync('/proc/net/unix', 'utf8')
     // "Num RefCount Protocol Flags Type St Inode Path"; the path may contain spaces.
     const row = table.split('\n').find((line) => line.trim().split(/\s+/)[6] === inode)
     return row === undefined ? undefined : /^(?:\S+\s+){7}(.+)$/.exec(row)?.[1]
@@ -122,9 +121,19 @@ async function pathOf(fd: number): Promise<string | undefined> {
   }
 }
 
+/** `undefined` if it is not there, or cannot be seen. */
+function lookAt(path: string): Stats | undefined {
+  try {
+    return lstatSync(path)
+  } catch {
+    return undefined
+  }
+}
+
+/** Waits for nothing: who waits in the socket is served in the next moment. */
 async function requirePrivateSocket(path: string): Promise<void> {
   const restart = 'systemctl --user restart prefect-authd.socket'
-  const facts = await lstat(path).catch(() => undefined)
+  const facts = lookAt(path)
   if (facts === undefined) {
     throw new BrokerError('state_dir_unsafe', `the socket ${path} was removed: no client can reach it`, {
       hint: restart,

@@ -1,6 +1,6 @@
 /** The state files: how they are opened, taken over and closed. */
 
-import { rm } from 'node:fs/promises'
+import { unlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import type { BrokerError } from '../base/errors.js'
 import type { FileList } from '../files/files.js'
@@ -81,7 +81,7 @@ const HELD: Pick<LateLock, 'permit' | 'retry'> = { permit: () => undefined, retr
 export async function openState({ stateDir, clock, log, trace, lock = HELD }: StateOptions): Promise<State> {
   const permit = createPermit(lock)
   if (permit.isGiven()) await sweep(stateDir)
-  let disk = await findDiskTrouble(stateDir)
+  let disk = findDiskTrouble(stateDir)
   const { listen, onProblem } = createTroubleSignal(() => trouble())
   const limits = new Map<string, string>()
   const onRefused: OnRefused = (what, code) => {
@@ -134,8 +134,7 @@ export async function openState({ stateDir, clock, log, trace, lock = HELD }: St
   const isWritable = disk === undefined && permit.isGiven()
   await end.begin({ ...last, isDurable: begun.isDurable && isWritable })
   if (begun.isDurable) {
-    for (const file of [oldPath, `${oldPath}.previous`])
-      await rm(file, { force: true }).catch(() => undefined)
+    for (const file of [oldPath, `${oldPath}.previous`]) removeIfPossible(file)
   }
   if (tokens.format === 1) await tokens.note((list) => ({ ...list }))
   const trouble = () => ledger.problem() ?? tokens.problem() ?? files.problem() ?? disk
@@ -144,7 +143,7 @@ export async function openState({ stateDir, clock, log, trace, lock = HELD }: St
       if ((await ledger.isOurs()) && (await tokens.isOurs())) await sweep(stateDir)
       else permit.withdraw(stateDir)
     }
-    disk = await findDiskTrouble(stateDir)
+    disk = findDiskTrouble(stateDir)
     await ledger.retry()
     await tokens.retry()
     await files.retry()
@@ -166,6 +165,15 @@ export async function openState({ stateDir, clock, log, trace, lock = HELD }: St
       if (ledger.problem() !== undefined || tokens.problem() !== undefined || !permit.isGiven()) return
       await end.leave(ledger.seq()).catch((error: unknown) => log.warn({ error }, 'clean end not marked'))
     },
+  }
+}
+
+/** It has been taken over: whatever is left of it is not read again. */
+function removeIfPossible(path: string): void {
+  try {
+    unlinkSync(path)
+  } catch {
+    // Most starts find none; what could not be removed, the next start tries again.
   }
 }
 
@@ -197,7 +205,7 @@ function createTroubleSignal(trouble: () => BrokerError | undefined) {
 /** Files that killed writers left. They may hold keys. */
 async function sweep(stateDir: string): Promise<void> {
   await sweepTemporaryFiles(stateDir)
-  for (const dir of await vaultDirs(stateDir)) await sweepTemporaryFiles(dir)
+  for (const dir of vaultDirs(stateDir)) await sweepTemporaryFiles(dir)
 }
 
 /** Beside a ledger that has a format, whatever is left of it was taken over before. */

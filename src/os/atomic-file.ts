@@ -1,6 +1,7 @@
 /** Writes files atomically: readers, and restarts after a crash, see the old or the new content. */
 import { randomBytes } from 'node:crypto'
-import { type FileHandle, open, readdir, rename, unlink } from 'node:fs/promises'
+import { readdirSync } from 'node:fs'
+import { type FileHandle, open, rename, unlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { systemCode } from './system-error.js'
 
@@ -98,10 +99,18 @@ export async function sweepTemporaryFiles(
   directory: string,
   isOurs: (name: string) => boolean = () => true,
 ): Promise<void> {
-  const names = await readdir(directory).catch(() => [])
-  for (const name of names) {
+  for (const name of namesIn(directory)) {
     const [, target] = TEMPORARY.exec(name) ?? []
     if (target !== undefined && isOurs(target)) await unlink(join(directory, name)).catch(() => undefined)
+  }
+}
+
+/** What is in `directory`; nothing if it cannot be read. */
+export function namesIn(directory: string): readonly string[] {
+  try {
+    return readdirSync(directory)
+  } catch {
+    return []
   }
 }
 

@@ -29,7 +29,7 @@ export async function resolveKeptPath(path: string): Promise<string> {
 
 /** Every directory on the way down: whoever may write to one can exchange what is below it. */
 async function checkFolders(folder: string): Promise<void> {
-  const us = await ownUid()
+  const us = ownUid()
   const unknown = await unmappedUid()
   for (let at = folder; ; at = dirname(at)) {
     const facts = await lstat(at)
@@ -103,7 +103,7 @@ export async function readKeptFile(path: string): Promise<string | undefined> {
 
 async function requireOurs(path: string, facts: Stats): Promise<void> {
   if (!facts.isFile()) throw unsafe(path, `cannot use ${path}: it is a link, or no plain file`)
-  const us = await ownUid()
+  const us = ownUid()
   if (facts.uid !== us) throw unsafe(path, `cannot use ${path}: it belongs to user ${facts.uid}`)
 }
 

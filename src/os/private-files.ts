@@ -1,9 +1,25 @@
-/** Directories and files that hold secrets: ours alone, or rejected with the command that repairs them. */
-import { constants, type Stats } from 'node:fs'
-import { type FileHandle, lstat, mkdir, open, stat } from 'node:fs/promises'
+/**
+ * Directories and files that hold secrets: ours alone, or rejected with the command that repairs them.
+ *
+ * They are small and on a disk that the audit log is written to before every answer: the calls do not go through Node's
+ * threads, which would be a tenth of a start.
+ */
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  type Stats,
+  statSync,
+} from 'node:fs'
+import { type FileHandle, open } from 'node:fs/promises'
 import { platform, userInfo } from 'node:os'
 import { dirname } from 'node:path'
 import { BrokerError } from '../base/errors.js'
+import { lazy } from '../std/lazy.js'
 import { quoteWord } from '../std/text.js'
 import { diskFailed, ignoreMissing, isMissing, systemCode } from './system-error.js'
 
@@ -12,11 +28,11 @@ import { diskFailed, ignoreMissing, isMissing, systemCode } from './system-error
  * to everybody else. Rejects with `state_dir_unsafe`, or with `disk_failed` if the system refuses.
  */
 export async function ensurePrivateDirectory(path: string): Promise<void> {
-  const facts = await orDiskFailed('create', path, async () => {
-    await makeDirectory(path)
-    return lstat(path)
+  const facts = orDiskFailed('create', path, () => {
+    makeDirectory(path)
+    return lstatSync(path)
   })
-  await requireOwner(path, facts)
+  requireOwner(path, facts)
   if (!facts.isDirectory()) {
     throw unsafe(
       `cannot use ${path}: it is ${nameOf(facts)}, not a directory`,
@@ -31,10 +47,7 @@ export async function ensurePrivateDirectory(path: string): Promise<void> {
  * `disk_failed`.
  */
 export async function checkPrivateFile(path: string): Promise<boolean> {
-  const facts = await orDiskFailed('check', path, () => lstat(path).catch(ignoreMissing))
-  if (facts === undefined) return false
-  await requirePrivateFile(path, facts)
-  return true
+  return isPrivateFile(path)
 }
 
 /**
@@ -43,13 +56,40 @@ export async function checkPrivateFile(path: string): Promise<boolean> {
  */
 export async function readPrivateFile(path: string): Promise<Buffer | undefined> {
   // A link would make open fail with ELOOP: it is rejected by name first.
-  if (!(await checkPrivateFile(path))) return undefined
-  return orDiskFailed('read', path, () =>
-    withPlainFile(path, constants.O_NOFOLLOW ?? 0, async (file, facts) => {
-      await requirePrivateFile(path, facts)
-      return file.readFile()
-    }),
-  )
+  if (!isPrivateFile(path)) return undefined
+  return orDiskFailed('read', path, () => {
+    const file = openFollowingNothing(path)
+    if (file === undefined) return undefined
+    try {
+      requirePrivateFile(path, fstatSync(file))
+      return readFileSync(file)
+    } finally {
+      closeSync(file)
+    }
+  })
+}
+
+function openFollowingNothing(path: string): number | undefined {
+  try {
+    return openSync(path, NON_BLOCKING | (constants.O_NOFOLLOW ?? 0))
+  } catch (error) {
+    return notOpened(path, error)
+  }
+}
+
+function isPrivateFile(path: string): boolean {
+  const facts = orDiskFailed('check', path, () => lookAt(path))
+  if (facts === undefined) return false
+  requirePrivateFile(path, facts)
+  return true
+}
+
+function lookAt(path: string): Stats | undefined {
+  try {
+    return lstatSync(path)
+  } catch (error) {
+    return ignoreMissing(error)
+  }
 }
 
 /**
@@ -60,26 +100,15 @@ export async function readPlainFile(path: string): Promise<Buffer | undefined> {
   return usePlainFile(path, (file) => file.readFile())
 }
 
-/** Works on such a file; rejects as `readPlainFile` does, or with what `work` rejects with. */
+/**
+ * Works on such a file, which is opened without waiting for a pipe's other end. Rejects as `readPlainFile` does, or with what
+ * `work` rejects with.
+ */
 export async function usePlainFile<T>(
   path: string,
   work: (file: FileHandle, facts: Stats) => Promise<T>,
 ): Promise<T | undefined> {
-  return withPlainFile(path, 0, work)
-}
-
-/** Opens without waiting for a pipe's other end, and works on plain files only. */
-async function withPlainFile<T>(
-  path: string,
-  flags: number,
-  work: (file: FileHandle, facts: Stats) => Promise<T>,
-): Promise<T | undefined> {
-  const nonBlocking = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0)
-  const file = await open(path, nonBlocking | flags).catch((error: unknown) => {
-    // A socket cannot be opened at all.
-    if (systemCode(error) === 'ENXIO') throw notPlain(path, 'a device, pipe or socket')
-    return ignoreMissing(error)
-  })
+  const file = await open(path, NON_BLOCKING).catch((error: unknown) => notOpened(path, error))
   if (file === undefined) return undefined
   try {
     const facts = await file.stat()
@@ -90,30 +119,39 @@ async function withPlainFile<T>(
   }
 }
 
+const NON_BLOCKING = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0)
+
+/** `undefined` if the file is missing. */
+function notOpened(path: string, error: unknown): undefined {
+  // A socket cannot be opened at all.
+  if (systemCode(error) === 'ENXIO') throw notPlain(path, 'a device, pipe or socket')
+  return ignoreMissing(error)
+}
+
 /** Not Node's recursive mkdir, which never ends if the system refuses with ENOENT, as in /proc. */
-async function makeDirectory(path: string): Promise<void> {
+function makeDirectory(path: string): void {
   try {
-    await mkdir(path, { mode: 0o700 })
+    mkdirSync(path, { mode: 0o700 })
   } catch (error) {
     // Something exists; the caller checks what.
     if (systemCode(error) === 'EEXIST') return
     if (!isMissing(error) || dirname(path) === path) throw error
-    await makeDirectory(dirname(path))
-    await mkdir(path, { mode: 0o700 })
+    makeDirectory(dirname(path))
+    mkdirSync(path, { mode: 0o700 })
   }
 }
 
-async function requirePrivateFile(path: string, facts: Stats): Promise<void> {
-  await requireOwner(path, facts)
+function requirePrivateFile(path: string, facts: Stats): void {
+  requireOwner(path, facts)
   if (!facts.isFile()) throw notPlain(path, nameOf(facts))
   requireClosed(path, facts, '600')
 }
 
 /** Before anything else is said about it: what belongs to others is neither moved nor changed by a hint of ours. */
-async function requireOwner(path: string, facts: Stats): Promise<void> {
+function requireOwner(path: string, facts: Stats): void {
   // Node reads neither owners nor modes on Windows.
   if (platform() === 'win32') return
-  const us = await ownUid()
+  const us = ownUid()
   if (facts.uid !== us) {
     throw unsafe(
       `cannot use ${path}: it belongs to user ${facts.uid}, not to user ${us}`,
@@ -133,13 +171,13 @@ function requireClosed(path: string, facts: Stats, mode: '600' | '700'): void {
 }
 
 /** Containers run as users that are in no list; the kernel knows them. */
-export async function ownUid(): Promise<number> {
+export const ownUid = lazy((): number => {
   try {
     return userInfo().uid
   } catch {
-    return (await stat('/proc/self')).uid
+    return statSync('/proc/self').uid
   }
-}
+})
 
 function notPlain(path: string, what: string): BrokerError {
   return unsafe(
@@ -158,9 +196,9 @@ function nameOf(facts: Stats): string {
   return facts.isFile() ? 'a file' : 'a device, pipe or socket'
 }
 
-async function orDiskFailed<T>(action: string, path: string, work: () => Promise<T>): Promise<T> {
+function orDiskFailed<T>(action: string, path: string, work: () => T): T {
   try {
-    return await work()
+    return work()
   } catch (error) {
     if (error instanceof BrokerError) throw error
     throw diskFailed(action, path, error)

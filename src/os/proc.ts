@@ -1,4 +1,5 @@
 /** Identities: of this host and its boot, of who listens on a loopback port, of processes by pid. */
+import { readFileSync } from 'node:fs'
 import { readdir, readFile, readlink } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { type Clock, SECOND_MS } from '../std/clock.js'
@@ -120,14 +121,9 @@ export interface HostIdentity {
 export async function identifyHost(clock: Clock, platform: string): Promise<HostIdentity> {
   const name = hostname()
   if (platform === 'linux') {
-    const read = (path: string) => readFile(path, 'utf8').catch(() => '')
-    const [machine, boot] = await Promise.all([
-      read('/etc/machine-id'),
-      read('/proc/sys/kernel/random/boot_id'),
-    ])
     // Hosts that boot from one image have one machine id.
-    const id = `${machine.trim()} ${name}`
-    return { name, id, boot: boot.trim() || id }
+    const id = `${readLine('/etc/machine-id')} ${name}`
+    return { name, id, boot: readLine('/proc/sys/kernel/random/boot_id') || id }
   }
   const args = ['-n', 'kern.uuid', 'kern.bootsessionuuid']
   const call = { file: '/usr/sbin/sysctl', args, env: { LC_ALL: 'C' }, deadlineMs: 2 * SECOND_MS }
@@ -135,6 +131,15 @@ export async function identifyHost(clock: Clock, platform: string): Promise<Host
   // A Mac takes its name from the network: it may have another one after a crash.
   const [id = name, boot = id] = result?.kind === 'exited' ? result.stdout.split('\n').filter(Boolean) : []
   return { name, id, boot }
+}
+
+/** Empty if it cannot be read. */
+function readLine(path: string): string {
+  try {
+    return readFileSync(path, 'utf8').trim()
+  } catch {
+    return ''
+  }
 }
 
 /** Whether a process of this kernel listens on a unix socket that was bound to a path that ends so. Linux only. */

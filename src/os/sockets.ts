@@ -1,5 +1,5 @@
 /** Unix sockets: listen for the owner only, and find out whether somebody listens. */
-import { chmod } from 'node:fs/promises'
+import { chmodSync } from 'node:fs'
 import { createConnection, type Server } from 'node:net'
 import { BrokerError } from '../base/errors.js'
 import { SECOND_MS } from '../std/clock.js'
@@ -33,9 +33,11 @@ export async function listenOnPath(server: Server, path: string): Promise<void> 
     })
   })
   // Between bind and chmod the private directory keeps others out; and for good on a file system that keeps no modes.
-  await chmod(path, 0o600).catch((error: unknown) => {
+  try {
+    chmodSync(path, 0o600)
+  } catch (error) {
     if (!['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS'].includes(systemCode(error) ?? '')) throw error
-  })
+  }
 }
 
 const ANSWER_MS = SECOND_MS

@@ -15,7 +15,8 @@
  * host; any other one counts as the holder.
  */
 
-import { readdir, rename, unlink } from 'node:fs/promises'
+import { readdirSync, renameSync } from 'node:fs'
+import { unlink } from 'node:fs/promises'
 import { createConnection, createServer, type Server } from 'node:net'
 import { platform } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -24,7 +25,7 @@ import { type Clock, SECOND_MS, sleep } from '../std/clock.js'
 import { sha256Hex } from '../std/secret.js'
 import { cleanText, quoteWord } from '../std/text.js'
 import { writeFileAtomic } from './atomic-file.js'
-import { ensurePrivateDirectory, readPlainFile } from './private-files.js'
+import { ensurePrivateDirectory, readPlainFile, readPrivateFile } from './private-files.js'
 import { type HostIdentity, identifyHost, isBoundInKernel } from './proc.js'
 import { listenOnPath } from './sockets.js'
 import { isMissing, systemCode } from './system-error.js'
@@ -85,10 +86,16 @@ export async function takeStateLock({
     const name = nameOf(clock.now(), newId(), host)
     const lock = await campaign({ directory, name, host, clock, patienceMs })
     if (lock === undefined) continue
-    // For the message of another host that is refused; nothing depends on it.
-    await writeFileAtomic(hostFile(stateDir), `${host.name}\n`).catch(() => undefined)
+    await nameHost(stateDir, host).catch(() => undefined)
     return lock
   }
+}
+
+/** For the message of another host that is refused; nothing depends on it. Most starts find it there. */
+async function nameHost(stateDir: string, { name }: HostIdentity): Promise<void> {
+  const path = hostFile(stateDir)
+  if (String(await readPrivateFile(path).catch(() => undefined)) === `${name}\n`) return
+  await writeFileAtomic(path, `${name}\n`)
 }
 
 /** Time, chance, host, boot, in base 36: 22 characters, because the path of a socket must be short. */
@@ -146,7 +153,7 @@ async function isVisible(server: Server, { directory, name }: Place): Promise<bo
   const hidden = join(directory, `${HIDDEN}${name.slice(HIDDEN.length)}`)
   try {
     await listenOnPath(server, hidden)
-    await rename(hidden, join(directory, name))
+    renameSync(hidden, join(directory, name))
     return true
   } catch (error) {
     if (isMissing(error) && server.listening) return false
@@ -171,7 +178,7 @@ function noSockets(stateDir: string, cause: unknown): BrokerError {
 async function elect(place: Place): Promise<boolean> {
   const { directory, name, clock } = place
   for (;;) {
-    const names = await readdir(directory)
+    const names = readdirSync(directory)
     if (!names.includes(name)) return false
     const visible = names.filter((other) => other !== name && !other.startsWith(HIDDEN))
     const others = await lookAt(place, visible)

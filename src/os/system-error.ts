@@ -1,6 +1,6 @@
 /** Errors of the operating system: their codes, and failures of the disk in words. */
 
-import { access, constants, statfs } from 'node:fs/promises'
+import { accessSync, constants, statfsSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { BrokerError } from '../base/errors.js'
 import { quoteWord } from '../std/text.js'
@@ -46,11 +46,11 @@ export function diskFailed(action: string, path: string, cause: unknown): Broker
   return new BrokerError('disk_failed', `cannot ${action} ${path}: ${reason}`, { hint, cause })
 }
 
-/** Why `directory` cannot be written: read-only, or full. Undefined says only that nothing is known. Never rejects. */
-export async function findDiskTrouble(directory: string): Promise<BrokerError | undefined> {
+/** Why `directory` cannot be written: read-only, or full. Undefined says only that nothing is known. Never throws. */
+export function findDiskTrouble(directory: string): BrokerError | undefined {
   try {
-    await access(directory, constants.W_OK)
-    const { blocks, bavail, files, ffree } = await statfs(directory)
+    accessSync(directory, constants.W_OK)
+    const { blocks, bavail, files, ffree } = statfsSync(directory)
     // Some file systems count no blocks or no inodes.
     if ((blocks === 0 || bavail > 0) && (files === 0 || ffree > 0)) return undefined
     throw Object.assign(new Error('no space left'), { code: 'ENOSPC' })

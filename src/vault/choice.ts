@@ -1,10 +1,10 @@
 /** The choice of a vault: made at the first start, recorded in `vault.json`, never changed by a setting. */
 
-import { readdir, rename } from 'node:fs/promises'
+import { rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { BrokerError } from '../base/errors.js'
-import { writeFileAtomic } from '../os/atomic-file.js'
+import { namesIn, writeFileAtomic } from '../os/atomic-file.js'
 import { requireKnownFormat } from '../os/document.js'
 import { readPrivateFile } from '../os/private-files.js'
 import { diskFailed } from '../os/system-error.js'
@@ -134,9 +134,8 @@ function requireSameStore(choice: VaultChoice, found: VaultFacts['found'], state
 const MOVED_DIR = /^vault-[0-9a-f]{8}$/
 
 /** The directories of file vaults in `stateDir`: the one in use, and those that a move has left. Empty if it cannot be read. */
-export async function vaultDirs(stateDir: string): Promise<readonly string[]> {
-  const names = await readdir(stateDir).catch(() => [])
-  return names
+export function vaultDirs(stateDir: string): readonly string[] {
+  return namesIn(stateDir)
     .filter((name) => name === dirOf(undefined) || MOVED_DIR.test(name))
     .map((name) => join(stateDir, name))
 }

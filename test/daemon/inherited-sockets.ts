@@ -1,6 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { randomUUID } from 'node:crypto'
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { request } from 'node:http'
+import { createConnection } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -133,6 +135,47 @@ t.test('refuses a socket that other users can reach', { skip }, async (t) => {
     hint: /^chmod 700 /,
   })
 })
+
+t.test('the daemon hands no key to who waits in a socket that other users can reach', { skip }, async (t) => {
+  const home = privateDir(t)
+  mkdirSync(join(home, '.prefect'))
+  const url = `https://api.prefect.cloud/api/accounts/${randomUUID()}/workspaces/${randomUUID()}`
+  const profile = `[profiles.p]\nPREFECT_API_URL = "${url}"\nPREFECT_API_KEY = "pnu_${'x'.repeat(36)}"\n`
+  writeFileSync(join(home, '.prefect', 'profiles.toml'), `active = "p"\n${profile}`, { mode: 0o600 })
+  mkdirSync(join(home, 'open'))
+  chmodSync(join(home, 'open'), 0o755)
+  const path = join(home, 'open', 's')
+  const program = [process.execPath, fileURLToPath(new URL('../../dist/authd.js', import.meta.url))]
+  const args = [fixture('activate.py'), 'unix', path, '--', ...program, '--vault-backend=file', '--port=off']
+  const child = spawn('python3', args, {
+    env: { PATH: process.env.PATH, HOME: home, PREFECT_AUTH_SOCKET: path, SOCKET_UMASK: '000' },
+    stdio: 'ignore',
+  })
+  t.teardown(() => child.kill('SIGKILL'))
+  const ended = new Promise((resolve) => child.once('exit', resolve))
+  t.equal(await askEarly(path), '')
+  t.equal(await ended, 1)
+})
+
+/** Sends a request as soon as somebody listens there, long before it is served; resolves with what came until the end. */
+async function askEarly(path: string): Promise<string> {
+  while (!existsSync(path)) await new Promise((resolve) => setTimeout(resolve, 5))
+  return new Promise((resolve) => {
+    const socket = createConnection(path)
+    let text = ''
+    socket.setEncoding('utf8').on('data', (chunk: string) => {
+      text += chunk
+    })
+    // Between bind and listen nobody listens.
+    socket.on('error', (error) => {
+      if ('code' in error && error.code === 'ECONNREFUSED') resolve(askEarly(path))
+    })
+    socket.on('close', (hadError) => {
+      if (!hadError || text !== '' || socket.bytesWritten > 0) resolve(text)
+    })
+    socket.write('GET /v1/credentials HTTP/1.1\r\nHost: authd\r\nConnection: close\r\n\r\n')
+  })
+}
 
 t.test('does not remove a socket that it only inherited', { skip }, async (t) => {
   const path = join(privateDir(t), 's')

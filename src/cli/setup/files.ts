@@ -31,7 +31,7 @@ export async function readBytes(path: string): Promise<string | undefined> {
 export async function writeBytes(path: string, before: string | undefined, text: string): Promise<void> {
   try {
     const real = before === undefined ? path : await realpath(path)
-    if (before !== undefined && (await stat(real)).uid !== (await ownUid()))
+    if (before !== undefined && (await stat(real)).uid !== ownUid())
       refuse(path, 'it belongs to another user')
     const mode = before === undefined ? 0o644 : (await stat(real)).mode & 0o7777
     const unchanged = async () => {
