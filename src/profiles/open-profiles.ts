@@ -18,6 +18,8 @@ const FRESH_MS = SECOND_MS
 const GRACE_MS = 250
 /** How often a file that turned bad is looked at: what broke it may have broken the watch, too. */
 const BAD_MS = SECOND_MS
+/** A start, and its first answer, do not wait for the watch; the look that arms it finds what has changed until then. */
+const WATCH_AFTER_MS = 100
 /** Finds changes without an event: on network file systems, or after the watch failed. */
 const TICK_MS = 30 * SECOND_MS
 
@@ -47,11 +49,17 @@ export async function openProfileStore(dependencies: ProfileStoreDependencies): 
     return running
   }
   const onStir = () => void lookSoon()
-  const watcher = watch ? watchFile({ path, clock, log, onStir }) : undefined
-  const looker = createLooker({ path, clock, log, watcher, run: serial.run })
+  let watcher: FileWatch | undefined
+  const rearm = async () => watcher?.rearm()
+  const looker = createLooker({ path, clock, log, rearm, run: serial.run })
   const editor = createEditor({ path, clock, log, keepIn, run: serial.run })
   await editor.sweep()
   await serial.run(() => looker.look('final'))
+  const beginWatch = () => {
+    watcher = watchFile({ path, clock, log, onStir })
+    onStir()
+  }
+  const watching = watch ? clock.after(WATCH_AFTER_MS, beginWatch) : undefined
   const ticking = startTicking({ clock, everyMs: TICK_MS, log, run: lookSoon })
 
   const isFresh = () => looker.age() < FRESH_MS
@@ -77,6 +85,7 @@ export async function openProfileStore(dependencies: ProfileStoreDependencies): 
     onOverwritten: editor.onOverwritten,
     async close() {
       looker.close()
+      watching?.cancel()
       await ticking.close()
       await serial.run(editor.close)
       await watcher?.close()
@@ -98,11 +107,12 @@ interface LookerDependencies {
   readonly path: string
   readonly clock: Clock
   readonly log: Log
-  readonly watcher: FileWatch | undefined
+  /** Watches the file where it is now. Never rejects. */
+  readonly rearm: () => Promise<void>
   readonly run: (work: () => Promise<void>) => Promise<void>
 }
 
-function createLooker({ path, clock, log, watcher, run }: LookerDependencies): Looker {
+function createLooker({ path, clock, log, rearm, run }: LookerDependencies): Looker {
   const listeners = new Set<(reading: ProfileReading) => void>()
   let held = unread(path, clock.now())
   let lookedAt = clock.monotonic()
@@ -128,7 +138,7 @@ function createLooker({ path, clock, log, watcher, run }: LookerDependencies): L
     if (isClosed) return
     lookedAt = clock.monotonic()
     const finding = judgeFile(path, await readProfilesFile(path), held)
-    await watcher?.rearm()
+    await rearm()
     const isBad = finding.state !== 'good'
     if (how === 'patient' && isBad && finding.state !== held.reading.state) {
       recheck ??= clock.after(GRACE_MS, () => void run(() => look('final')))

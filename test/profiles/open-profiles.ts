@@ -48,6 +48,9 @@ async function hold(
   if (text !== undefined) chmodSync(path, 0o600)
   const store = await openProfileStore({ path, clock, log: silentLog(), watch })
   t.teardown(() => store.close())
+  // Nothing of the store keeps a process alive before it watches.
+  const alive = setInterval(() => undefined, 60_000)
+  t.teardown(() => clearInterval(alive))
   const changes: ProfileReading[] = []
   store.onChange((reading) => changes.push(reading))
   return { store, path, directory, changes }
