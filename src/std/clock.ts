@@ -22,11 +22,11 @@ export interface Clock {
 /** Node clamps longer delays to 1 ms, which turns a long wait into a storm (nodejs/node#3512). */
 const MAX_TIMER_MS = 2 ** 31 - 1
 
-/** The machine's own clock. */
-export function systemClock(): Clock {
+/** The machine's own clock. `monotonic`: as `Clock` has it. */
+export function systemClock(monotonic: Clock['monotonic'] = () => performance.now()): Clock {
   return {
     now: () => Date.now(),
-    monotonic: () => performance.now(),
+    monotonic,
     after(ms, run) {
       const timer = setTimeout(run, Math.min(Math.max(ms, 0), MAX_TIMER_MS))
       timer.unref()
