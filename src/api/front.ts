@@ -151,7 +151,7 @@ export function createFront<T extends Backroom>(
         {
           limits,
           keepsOwnTime: isProxied,
-          lane: recogniser === 'on' ? take : undefined,
+          lane: recogniser === 'on' ? { handle: take, clock } : undefined,
         },
       )
       server.on('upgrade', (request, socket, head) =>

@@ -1,7 +1,7 @@
 /** The lane in front of Node's parser: requests that are recognised go through it, every other connection is handed over untouched. */
 import type { Server } from 'node:http'
 import type { Socket } from 'node:net'
-import { type Clock, systemClock } from '../std/clock.js'
+import type { Clock } from '../std/clock.js'
 import { createDeadlines } from '../std/deadlines.js'
 import { createRoll } from '../std/roll.js'
 import { guarded } from './guarded.js'
@@ -54,7 +54,7 @@ export function openLane(
   handle: LaneHandler,
   limits: LaneLimits,
   refuse: SeatParts['refuse'],
-  clock: Clock = systemClock(),
+  clock: Clock,
 ): void {
   // Node's parser listens for connections; the lane calls it for those that are to have it.
   const [parse] = server.listeners('connection')

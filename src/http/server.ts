@@ -38,7 +38,7 @@ interface DoorOptions {
   /** Requests that `requestMs` does not limit. */
   readonly keepsOwnTime?: (request: IncomingMessage) => boolean
   /** Answers what is recognised before Node has parsed it. */
-  readonly lane?: LaneHandler | undefined
+  readonly lane?: { readonly handle: LaneHandler; readonly clock: Clock } | undefined
 }
 
 /** Not listening yet; whoever makes it listen also closes it. */
@@ -73,9 +73,9 @@ export function createDoorServer(
   // Node drops what comes after the 2000th header, and a server behind us would read it.
   server.maxHeadersCount = 0
   if (lane !== undefined) {
-    openLane(server, lane, limits, (socket, code) =>
-      refuseUnparsed(Object.assign(new Error(code), { code }), socket),
-    )
+    const refuse = (socket: Socket, code: string) =>
+      refuseUnparsed(Object.assign(new Error(code), { code }), socket)
+    openLane(server, lane.handle, limits, refuse, lane.clock)
   }
   checkWhileConnected(server, noticeMs)
   server.maxConnections = limits.maxConnections

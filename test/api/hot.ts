@@ -5,6 +5,7 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import t, { type Test } from 'tap'
 import { BrokerError } from '../../src/base/errors.js'
+import { DAY_MS } from '../../src/std/clock.js'
 import { formatCallersFile } from '../../src/wire/callers-file.js'
 import { type ApiUnderTest, ask, askRaw, type Place, startApi, statusIn } from '../fixtures/api-under-test.js'
 import { createManualClock } from '../fixtures/manual-clock.js'
@@ -208,7 +209,8 @@ for (const target of ['/v1/credentials', '/v1/env?format=json'] as const) {
   for (const [name, change, after] of CHANGES) {
     t.test(`${target}: looks again at each request: ${name}`, async (t) => {
       const clock = createManualClock()
-      const api = await startApi(t, { clock })
+      // The connection stays, however long that is.
+      const api = await startApi(t, { clock, limits: { keepAliveMs: 20 * DAY_MS } })
       const token = await api.broker.token('use')
       const send = open(t, api.tcp)
       t.match(await send(target, token), /^HTTP\/1.1 200[\s\S]*api\.prefect\.cloud/)

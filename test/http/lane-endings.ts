@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import type { LaneHandler } from '../../src/http/lane.js'
 import { createDoorServer } from '../../src/http/server.js'
+import { systemClock } from '../../src/std/clock.js'
 
 const HEAD = 'GET /livez HTTP/1.1\r\nHost: authd\r\n'
 const LAST = `${HEAD}Connection: close\r\n\r\n`
@@ -35,7 +36,10 @@ async function serve(
       onNode(request)
       response.writeHead(200, ['Content-Length', String(body.length)]).end(body)
     },
-    { limits: { keepAliveMs, headersMs }, lane: hasLane ? lane : undefined },
+    {
+      limits: { keepAliveMs, headersMs },
+      lane: hasLane ? { handle: lane, clock: systemClock() } : undefined,
+    },
   )
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
