@@ -37,14 +37,15 @@ const STREAM_BYTES = 128 * 1024
 
 /**
  * Rejects with `body_too_large`, `too_many_requests`, or `bad_request` if the client leaves or is too slow. What is kept in
- * memory is taken from `purse`, which is closed by whoever opened it. `isWhole`: it is never streamed, however large.
+ * memory is taken from `purse`, which is closed by whoever opened it. `isWhole`: it is never streamed, however large. `sweep`
+ * is called with the length of each piece that is streamed.
  */
 export async function readBody(
   request: AnyRequest,
   limits: BodyLimits,
   deadlines: Deadlines,
   purse: Purse,
-  { isWhole = false } = {},
+  { isWhole = false, sweep }: { readonly isWhole?: boolean; readonly sweep?: (bytes: number) => void } = {},
 ): Promise<ProxyBody> {
   const { 'content-length': length, 'transfer-encoding': encoding } = request.headers
   if (length === undefined && encoding === undefined) return { kind: 'none' }
@@ -61,6 +62,7 @@ export async function readBody(
     let sent = 0
     const count = (more: number) => {
       sent += more
+      sweep?.(more)
     }
     const open = () => openStream(request, limits.bodyIdleMs, deadlines, count)
     return { kind: 'stream', length: bytes, open, sent: () => sent }

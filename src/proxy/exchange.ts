@@ -10,6 +10,7 @@ import { type BodyLimits, type ProxyBody, readBody } from './body.js'
 import { createBudget } from './budget.js'
 import { type Gate, sendUnder } from './gate.js'
 import { type Authorizer, addCustomHeaders, requestHeaders } from './headers.js'
+import { createSweep } from './nursery.js'
 import { keyRejected, upstreamFailed } from './parking.js'
 import type { Renew } from './rejection.js'
 import { createRelay, type Outcome } from './relay.js'
@@ -114,13 +115,14 @@ export function createExchange({
   }
 
   const deadlines = createDeadlines(clock)
+  const sweep = createSweep()
   const budget = createBudget({ total: limits.keptBytes, perHolder: limits.keptPerCaller })
   return async (exchange: Exchange): Promise<void> => {
     const { visit, request, response } = exchange
     const purse = budget.open(visit.token?.id ?? 'owner')
     try {
       const isWhole = gate.concerns(request, visit) || mustReadWhole(request.method, visit)
-      const read = await readBody(request, limits, deadlines, purse, { isWhole })
+      const read = await readBody(request, limits, deadlines, purse, { isWhole, sweep })
       const body = bodyUnder(visit.ruling, visit.target.path, request.headers, read)
       if (response.destroyed) return
       // What is sent once more after a 401 is the same request: it needs no other yes.
