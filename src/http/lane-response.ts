@@ -70,6 +70,7 @@ export function createLaneResponse(socket: Socket, added: Added, onEnd: () => vo
   let isHeadOut = false
   let hasBody = true
   let isChunked = false
+  let isCorked = false
   let isOver = false
   let trailers = ''
   let onClose: (() => void)[] | undefined
@@ -93,6 +94,7 @@ export function createLaneResponse(socket: Socket, added: Added, onEnd: () => vo
     return flows
   }
   const finish = () => {
+    response.uncork()
     if (response.destroyed) return
     response.writableFinished = true
     response.over()
@@ -116,6 +118,17 @@ export function createLaneResponse(socket: Socket, added: Added, onEnd: () => vo
     flushHeaders() {
       const begun = takeHead()
       if (begun !== '') socket.write(begun, 'latin1')
+    },
+    cork() {
+      if (isOver || isCorked) return
+      isCorked = true
+      socket.cork()
+    },
+    uncork() {
+      if (!isCorked) return
+      isCorked = false
+      socket.uncork()
+      response.writableLength = socket.writableLength
     },
     write(piece) {
       if (isOver || !hasBody || piece.length === 0) return true
@@ -165,6 +178,7 @@ export function createLaneResponse(socket: Socket, added: Added, onEnd: () => vo
     over() {
       if (isOver) return
       isOver = true
+      response.uncork()
       response.destroyed = !response.writableFinished
       for (const listener of onClose ?? []) listener()
     },

@@ -46,6 +46,9 @@ export interface Response {
   /** `headers` are flat: each name followed by its value. */
   writeHead(status: number, headers: string[]): unknown
   flushHeaders(): void
+  /** What is written until `uncork` goes out together. */
+  cork(): void
+  uncork(): void
   /** Returns false if the caller should wait for `drain`. */
   write(piece: Buffer): boolean
   end(last?: string | Buffer, encoding?: BufferEncoding): unknown

@@ -47,6 +47,8 @@ export function createExchange({
   clock,
   log,
 }: ExchangeParts) {
+  const sweep = createSweep()
+
   /** Rejects only if there is no dispatcher. */
   const send = (exchange: Exchange, body: ProxyBody): Promise<Outcome> => {
     const { origin, connection } = exchange.visit.upstream
@@ -83,7 +85,7 @@ export function createExchange({
           // Event streams may be silent for as long as they like.
           bodyTimeout: 0,
         },
-        createRelay(visit, response, request.headers.host ?? '', finish),
+        createRelay(visit, response, request.headers.host ?? '', finish, sweep),
       )
     })
   }
@@ -115,7 +117,6 @@ export function createExchange({
   }
 
   const deadlines = createDeadlines(clock)
-  const sweep = createSweep()
   const budget = createBudget({ total: limits.keptBytes, perHolder: limits.keptPerCaller })
   return async (exchange: Exchange): Promise<void> => {
     const { visit, request, response } = exchange

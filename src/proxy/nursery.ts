@@ -6,9 +6,9 @@ import { runInNewContext } from 'node:vm'
 const EVERY_BYTES = 4 * 1024 * 1024
 
 /**
- * Call what it returns with the length of each piece of a streamed body. Node reads each into memory of its own, which V8 counts
- * as growth of the heap. Few objects come with it, so its young generation is not full for long, and after an idle time, when V8
- * has made the heap small, it marked all of it for every 15 MB of a body, which cost twice as much as to send them.
+ * Call what it returns with the length of each piece of a streamed body, either way. Node reads each into memory of its own, which
+ * V8 counts as growth of the heap. Few objects come with it, so its young generation is not full for long; and after an idle time,
+ * when V8 has made the heap small, it marked all of it for every 15 MB of a body, which cost twice as much as to send them.
  */
 export function createSweep(): (bytes: number) => void {
   let collect: (() => void) | undefined

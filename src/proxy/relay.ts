@@ -26,12 +26,19 @@ const ONE_TEXT_BYTES = 8 * 1024
 /** Of a body, what may wait in memory for a client that reads more slowly than the upstream sends, before that has to wait. */
 const AHEAD_BYTES = 128 * 1024
 
-/** Calls `resolve` once. `host`: under which the client knows us. Undici's raw handler: the friendlier ones join headers of one name, and cost more than the request. */
+/** Pieces of a long body that came at once are sent in one write, up to this: TLS delivers 16 KiB at most. */
+const JOINED_BYTES = 64 * 1024
+
+/**
+ * Calls `resolve` once, and `sweep` with the length of each piece that is not all of a body. `host`: under which the client knows us.
+ * Undici's raw handler: the friendlier ones join headers of one name, and cost more than the request.
+ */
 export function createRelay(
   visit: Visit,
   response: Response,
   host: string,
   resolve: (outcome: Outcome) => void,
+  sweep: (bytes: number) => void,
 ): Dispatcher.DispatchHandler {
   const relocate = (location: string) => {
     const ours = { origin: `http://${host}`, prefix: visit.target.prefix }
@@ -45,6 +52,12 @@ export function createRelay(
   let onePiece: number | undefined
   let piece: Buffer | undefined
   let readOn: (() => void) | undefined
+  let isJoining = false
+  const sendJoined = () => {
+    // What ends a response sends all of it; the connection may be another one's by now.
+    if (isJoining && !isOver) response.uncork()
+    isJoining = false
+  }
   const finish = (outcome: Outcome) => {
     isOver = true
     resolve(outcome)
@@ -94,7 +107,16 @@ export function createRelay(
         piece = chunk
         return true
       }
-      if (response.write(chunk) || response.writableLength < AHEAD_BYTES) return true
+      sweep(chunk.length)
+      // Without a length each piece may be an event, which waits for nothing.
+      if (onePiece !== undefined && !isJoining) {
+        isJoining = true
+        response.cork()
+        setImmediate(sendJoined)
+      }
+      const isTaken = response.write(chunk)
+      if (response.writableLength >= JOINED_BYTES) sendJoined()
+      if (isTaken || response.writableLength < AHEAD_BYTES) return true
       response.once('drain', () => readOn?.())
       return false
     },
@@ -109,6 +131,7 @@ export function createRelay(
     },
     onError(error) {
       if (isOver) return
+      sendJoined()
       if (begun) response.destroy()
       finish({ kind: 'failed', error, wasSent: abort !== undefined, begun })
     },

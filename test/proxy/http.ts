@@ -5,6 +5,7 @@ import { once } from 'node:events'
 import { request as httpRequest, type IncomingMessage } from 'node:http'
 import { gzipSync } from 'node:zlib'
 import t from 'tap'
+import { Agent, type Dispatcher } from 'undici'
 import { ask, json, type Place } from '../fixtures/api-under-test.js'
 import {
   ACCOUNT,
@@ -355,6 +356,27 @@ t.test('passes on a response that comes before the whole body was sent', async (
     `POST ${proxy.base}/x HTTP/1.1\r\nHost: authd\r\nContent-Length: 1000000\r\n\r\n${'x'.repeat(1000)}`,
   )
   t.match(await raw.hear(/too large/), /^HTTP\/1\.1 413/)
+})
+
+/** An upstream that answers with pieces and breaks off, all in the same moment. */
+class BreaksOff extends Agent {
+  override dispatch(_options: Agent.DispatchOptions, handler: Dispatcher.DispatchHandler): boolean {
+    handler.onConnect?.(() => undefined)
+    handler.onHeaders?.(200, [Buffer.from('content-length'), Buffer.from('1000000')], () => undefined, 'OK')
+    handler.onData?.(Buffer.alloc(16_384, 'x'))
+    handler.onData?.(Buffer.alloc(10_000, 'y'))
+    handler.onError?.(new Error('other side closed'))
+    return true
+  }
+}
+
+t.test('all that came of a response that breaks off reaches the client', async (t) => {
+  const proxy = await startProxy(t, 'http://127.0.0.1:9', { agent: new BreaksOff() })
+  const raw = openRaw(t, proxy.socket)
+  raw.say(`GET ${proxy.base}/x HTTP/1.1\r\nHost: authd\r\n\r\n`)
+  const text = await raw.hear(/never/)
+  t.ok(raw.isClosed())
+  t.equal(text.length - text.indexOf('\r\n\r\n') - 4, 26_384)
 })
 
 t.test('aborts the upstream request if the client aborts its upload', async (t) => {

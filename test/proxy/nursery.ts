@@ -52,6 +52,44 @@ t.test('an upload leaves few of its pieces in memory', async (t) => {
   t.ok(Math.min(...seen) < 24 * MB, `${seen.map((bytes) => bytes / MB)}; without sweeps 32 or more`)
 })
 
+t.test('so does a download', async (t) => {
+  const piece = Buffer.alloc(PIECE)
+  const { url } = await startUpstream(t, (_request, response) => {
+    response.writeHead(200, { 'content-length': 64 * MB })
+    let left = 64 * MB
+    const more = () => {
+      for (; left > 0; left -= PIECE) {
+        if (response.write(piece)) continue
+        left -= PIECE
+        return void response.once('drain', more)
+      }
+      response.end()
+    }
+    more()
+  })
+  const proxy = await startProxy(t, url)
+  const before = process.memoryUsage().arrayBuffers
+  const seen: number[] = []
+  for (const _ of [1, 2]) {
+    const call = httpRequest({
+      ...proxy.socket,
+      path: `${proxy.base}/logs/`,
+      headers: { host: 'authd' },
+    }).end()
+    const [response] = await once(call, 'response')
+    let most = 0
+    let came = 0
+    response.on('data', (chunk: Buffer) => {
+      came += chunk.length
+      most = Math.max(most, process.memoryUsage().arrayBuffers - before)
+    })
+    await once(response, 'end')
+    t.equal(came, 64 * MB)
+    seen.push(most)
+  }
+  t.ok(Math.min(...seen) < 24 * MB, `${seen.map((bytes) => bytes / MB)}`)
+})
+
 async function upload({ socket, base }: Awaited<ReturnType<typeof startProxy>>, length: number) {
   const headers = { host: 'authd', 'content-length': length }
   const call = httpRequest({ ...socket, path: `${base}/logs/`, method: 'POST', headers })
