@@ -100,6 +100,8 @@ export async function measureProxied(samples) {
 }
 
 async function measureOne(target, samples) {
+  // Since its last turn it was idle: V8 has dropped compiled code by then, and needs some seconds to have it again.
+  postLoad(target, isQuick ? 1 : 3)
   const { rate, cpu } = postLoad(target, isQuick ? 1 : 2)
   const transfers = isQuick ? 3 : 10
   note(samples, 'post', target.name, cpu)
