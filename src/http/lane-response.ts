@@ -153,6 +153,7 @@ export function createLaneResponse(socket: Socket, added: Added, onEnd: () => vo
     },
     writeEarlyHints({ link }) {
       if (head !== undefined) return
+      if (!link.every((each) => LINK.test(each))) throw new Error('an early hint is no link')
       socket.write(`HTTP/1.1 103 Early Hints\r\n${safeLines(['Link', link.join(', ')])}\r\n`, 'latin1')
     },
     addTrailers(list) {
@@ -196,6 +197,9 @@ function safeLines(headers: readonly string[]): string {
   }
   return lines
 }
+
+/** As Node's own check of an early hint: each value is one link. */
+const LINK = /^<[^>]*>(?:\s*;\s*[^;"\s]+(?:=(")?[^;"\s]*\1)?)*$/
 
 /** As Node's own check (RFC 9110 5.5). */
 const NOT_IN_LINES = /[^\t\x20-\x7e\x80-\xff]/
