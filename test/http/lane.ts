@@ -100,6 +100,11 @@ function cutsOf(bytes: string): readonly number[] {
   return Array.from({ length: bytes.length - 1 }, (_, at) => at + 1).filter((at) => at % step === 0)
 }
 
+/** So many at once that none has to go because strangers have no place. */
+function inTurns<T>(all: readonly T[]): readonly (readonly T[])[] {
+  return Array.from({ length: Math.ceil(all.length / 100) }, (_, at) => all.slice(at * 100, at * 100 + 100))
+}
+
 const PAUSES = [undefined, 0, 60] as const
 
 t.test('answers a request that comes in two pieces, wherever it is cut', async (t) => {
@@ -133,9 +138,12 @@ t.test('answers a request that comes in two pieces, wherever it is cut', async (
           })
           // And the next one, on the same connection.
           const next = { say: [request(who, 'GET', '/livez')] }
-          const texts = await Promise.all(
-            cutsOf(bytes).map((cut) => converse(lane.proxy[who.door], [say(cut), next])),
-          )
+          const texts: string[] = []
+          for (const some of inTurns(cutsOf(bytes))) {
+            texts.push(
+              ...(await Promise.all(some.map((cut) => converse(lane.proxy[who.door], [say(cut), next])))),
+            )
+          }
           heard.set(`${bytes.slice(0, 40)} ${pauseMs}`, [...new Set(texts.map(lane.plain))])
         }
       }
@@ -143,11 +151,7 @@ t.test('answers a request that comes in two pieces, wherever it is cut', async (
     }),
   )
   t.strictSame(ours, theirs)
-  t.strictSame(
-    new Set([...(ours ?? []).values()].map(({ length }) => length)),
-    new Set([1]),
-    'one answer to all of it',
-  )
+  for (const [name, [first, ...others]] of ours ?? []) t.strictSame(others, [], `${name}: as ${first}`)
 })
 
 t.test('half a body and the end: refused in the same way', async (t) => {
