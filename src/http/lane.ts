@@ -6,7 +6,7 @@ import { createDeadlines } from '../std/deadlines.js'
 import { createRoll } from '../std/roll.js'
 import { guarded } from './guarded.js'
 import { createLaneResponse, createManners, type LaneResponse, type Manners } from './lane-response.js'
-import { type Recognised, recognise } from './recogniser.js'
+import { isLineEnd, PLAIN_BODY_BYTES, PLAIN_HEAD_BYTES, type Recognised, recognise } from './recogniser.js'
 import type { Response, WholeAnswer, WholeRequest } from './request.js'
 
 /** How one recognised request is answered: by the first of `respond`, `open` and `handOver` that is called. */
@@ -32,18 +32,8 @@ interface LaneLimits {
 const REST_MS = 50
 /** What a connection keeps to know its next request by; longer ones are read anew. */
 const MEMO_BYTES = 2 * 1024
-
-/** `not_compared`: this Node may read or write something in another way, and has all requests. */
-export type RecogniserState = 'on' | 'off' | 'not_compared'
-
-/** The major versions of Node whose parser and responses our tests compare with ours. */
-const COMPARED: readonly string[] = ['20', '22', '24']
-
-/** `node`: a version, `v20.19.0`. */
-export function recogniserState(setting: 'auto' | 'off', node: string): RecogniserState {
-  if (setting === 'off') return 'off'
-  return COMPARED.includes(/^v?(\d+)\./.exec(node)?.[1] ?? '') ? 'on' : 'not_compared'
-}
+/** What is read of the next requests during an answer: without reading, nobody would notice that the client leaves. */
+const AHEAD_BYTES = PLAIN_HEAD_BYTES + PLAIN_BODY_BYTES
 
 /**
  * Opens the lane in front of `server`, before anybody subscribes to it. What the server closes, the lane closes. `refuse` ends a
@@ -99,12 +89,15 @@ interface Seat {
   cut(): void
 }
 
+/** As Node's parser calls it. */
+type Flaw = 'ERR_HTTP_REQUEST_TIMEOUT' | 'HPE_INVALID_EOF_STATE' | 'HPE_CLOSED_CONNECTION'
+
 interface SeatParts {
   readonly handle: LaneHandler
   readonly limits: LaneLimits
   readonly deadlines: ReturnType<typeof createDeadlines>
   readonly manners: Manners
-  readonly refuse: (socket: Socket, code: 'ERR_HTTP_REQUEST_TIMEOUT' | 'HPE_INVALID_EOF_STATE') => void
+  readonly refuse: (socket: Socket, code: Flaw) => void
   /** The connection has closed, or is Node's from now on. */
   readonly onLeave: () => void
   readonly handOver: (bytes: Buffer) => void
@@ -114,7 +107,9 @@ function createSeat(socket: Socket, parts: SeatParts): Seat {
   const { handle, limits, deadlines, manners } = parts
   let since = deadlines.now()
   let answers = 0
-  /** Its last answer was given. */
+  /** Nothing may follow the request that has the turn. */
+  let isLast = false
+  /** Its last answer was given, or it is Node's. */
   let isOver = false
   /** While a request has no answer. */
   let turn: Turn | undefined
@@ -126,6 +121,7 @@ function createSeat(socket: Socket, parts: SeatParts): Seat {
   let memo: Memo | undefined
 
   const leave = () => {
+    isOver = true
     late.cancel()
     rest?.cancel()
     socket
@@ -138,7 +134,15 @@ function createSeat(socket: Socket, parts: SeatParts): Seat {
   }
   const handOver = (bytes: Buffer) => {
     leave()
-    parts.handOver(bytes)
+    // Nobody would hear Node's answer.
+    if (socket.readableEnded) socket.destroy()
+    else parts.handOver(bytes)
+  }
+  const refuse = (flaw: Flaw) => {
+    leave()
+    parts.refuse(socket, flaw)
+    response?.over()
+    over()
   }
   const handOverKept = () => handOver(kept ?? NOTHING)
 
@@ -186,15 +190,14 @@ function createSeat(socket: Socket, parts: SeatParts): Seat {
       handOver() {
         if (turn !== own || response !== undefined) return
         over()
-        // Nobody would hear Node's answer.
-        if (socket.readableEnded) socket.destroy()
-        else handOver(kept === undefined ? bytes : Buffer.concat([bytes, kept]))
+        handOver(kept === undefined ? bytes : Buffer.concat([bytes, kept]))
       },
       whenOver(listener) {
         onOver = listener
       },
     }
     turn = own
+    isLast = !keepsAlive
     handle(
       {
         method,
@@ -241,10 +244,12 @@ function createSeat(socket: Socket, parts: SeatParts): Seat {
   const onData = guarded(socket, (chunk: Buffer) => {
     // What comes behind a last request is nobody's.
     if (isOver) return
+    // To Node's parser, line ends are nothing here.
+    if (isLast) return chunk.every(isLineEnd) ? undefined : refuse('HPE_CLOSED_CONNECTION')
     const bytes = kept === undefined ? chunk : Buffer.concat([kept, chunk])
     if (turn === undefined) return take(bytes)
     kept = bytes
-    socket.pause()
+    if (bytes.length > AHEAD_BYTES) socket.pause()
   })
   const onDrain = guarded(socket, () => {
     if (turn !== undefined) return response?.drained()
@@ -252,9 +257,8 @@ function createSeat(socket: Socket, parts: SeatParts): Seat {
     goOn()
   })
   const onEnd = () => {
-    if (turn !== undefined || kept === undefined) return void socket.end()
-    leave()
-    parts.refuse(socket, 'HPE_INVALID_EOF_STATE')
+    if (rest === undefined) socket.end()
+    else refuse('HPE_INVALID_EOF_STATE')
   }
   const onError = () => socket.destroy()
   const onClose = () => {
@@ -265,16 +269,15 @@ function createSeat(socket: Socket, parts: SeatParts): Seat {
   const late = deadlines.add((now) => msLeft(now), guarded(socket, onLate))
 
   function msLeft(now: number): number {
-    // A slow reader is not idle.
-    if (turn !== undefined || socket.writableLength > 0) return limits.keepAliveMs
+    // A slow reader is not idle, and `rest` waits for what has begun to come.
+    if (turn !== undefined || kept !== undefined || socket.writableLength > 0) return limits.keepAliveMs
     const left = since + (answers === 0 ? limits.headersMs : limits.keepAliveMs) - now
     return Math.min(left, limits.keepAliveMs)
   }
 
   function onLate(): void {
-    if (answers > 0) return void socket.destroy()
-    leave()
-    parts.refuse(socket, 'ERR_HTTP_REQUEST_TIMEOUT')
+    if (answers > 0) socket.destroy()
+    else refuse('ERR_HTTP_REQUEST_TIMEOUT')
   }
 
   socket.on('data', onData).on('end', onEnd).on('drain', onDrain).on('error', onError).on('close', onClose)

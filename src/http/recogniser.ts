@@ -116,3 +116,19 @@ function bodyLengthOf(method: string, length: string | undefined): number | unde
   const bytes = Number(length)
   return bytes <= PLAIN_BODY_BYTES ? bytes : undefined
 }
+
+export function isLineEnd(byte: number): boolean {
+  return byte === 0x0d || byte === 0x0a
+}
+
+/** `not_compared`: this Node may read or write something in another way, and has all requests. */
+export type RecogniserState = 'on' | 'off' | 'not_compared'
+
+/** The major versions of Node whose parser and responses our tests compare with ours. */
+const COMPARED: readonly string[] = ['20', '22', '24']
+
+/** `node`: a version, `v20.19.0`. */
+export function recogniserState(setting: 'auto' | 'off', node: string): RecogniserState {
+  if (setting === 'off') return 'off'
+  return COMPARED.includes(/^v?(\d+)\./.exec(node)?.[1] ?? '') ? 'on' : 'not_compared'
+}

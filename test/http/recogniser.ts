@@ -1,6 +1,5 @@
 import t from 'tap'
-import { recogniserState } from '../../src/http/lane.js'
-import { PLAIN_BODY_BYTES, PLAIN_HEAD_BYTES, recognise } from '../../src/http/recogniser.js'
+import { PLAIN_BODY_BYTES, PLAIN_HEAD_BYTES, recognise, recogniserState } from '../../src/http/recogniser.js'
 
 const HOST = 'Host: authd\r\n'
 
