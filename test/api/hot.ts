@@ -7,7 +7,15 @@ import t, { type Test } from 'tap'
 import { BrokerError } from '../../src/base/errors.js'
 import { DAY_MS } from '../../src/std/clock.js'
 import { formatCallersFile } from '../../src/wire/callers-file.js'
-import { type ApiUnderTest, ask, askRaw, type Place, startApi, statusIn } from '../fixtures/api-under-test.js'
+import {
+  type ApiUnderTest,
+  ask,
+  askRaw,
+  type Place,
+  startApi,
+  statusIn,
+  testBoth,
+} from '../fixtures/api-under-test.js'
 import { createManualClock } from '../fixtures/manual-clock.js'
 
 /** A body of no bytes: nothing to the framework, and enough for what stands before it to leave the request alone. */
@@ -97,8 +105,8 @@ function told(raw: string, place: Place): string {
 }
 
 /** Every request of the corpus with these headers added, to an API of its own; and what was written about them. */
-async function sendAll(t: Pick<Test, 'teardown'>, added: string) {
-  const api = await startApi(t, { clock: createManualClock() })
+async function sendAll(t: Pick<Test, 'teardown'>, added: string, recogniser: 'on' | 'off') {
+  const api = await startApi(t, { clock: createManualClock(), recogniser })
   const tokens = [
     '',
     `Authorization: Bearer pab_${'x'.repeat(43)}\r\n`,
@@ -138,9 +146,9 @@ async function sendAll(t: Pick<Test, 'teardown'>, added: string) {
   return { said, audit, handedOut: api.broker.handedOut, metrics: text.split('\n').sort() }
 }
 
-t.test('answers, audits and counts what the framework would, byte for byte', async (t) => {
-  const early = await sendAll(t, '')
-  const late = await sendAll(t, TO_FRAMEWORK)
+testBoth(t, 'answers, audits and counts what the framework would, byte for byte', async (t, recogniser) => {
+  const early = await sendAll(t, '', recogniser)
+  const late = await sendAll(t, TO_FRAMEWORK, recogniser)
   for (const [at, { request, answer }] of early.said.entries()) {
     const { answer: expected = '' } = late.said[at] ?? {}
     if (answer !== expected) t.equal(answer, expected, request)
@@ -153,8 +161,8 @@ t.test('answers, audits and counts what the framework would, byte for byte', asy
   t.same(early.metrics, late.metrics)
 })
 
-t.test('needs the framework for none of the plain ones', async (t) => {
-  const api = await startApi(t)
+testBoth(t, 'needs the framework for none of the plain ones', async (t, recogniser) => {
+  const api = await startApi(t, { recogniser })
   const token = await api.broker.token('use')
   const framework = countFramework(t)
   for (const target of PLAIN) {
@@ -207,10 +215,10 @@ const CHANGES: readonly (readonly [
 
 for (const target of ['/v1/credentials', '/v1/env?format=json'] as const) {
   for (const [name, change, after] of CHANGES) {
-    t.test(`${target}: looks again at each request: ${name}`, async (t) => {
+    testBoth(t, `${target}: looks again at each request: ${name}`, async (t, recogniser) => {
       const clock = createManualClock()
       // The connection stays, however long that is.
-      const api = await startApi(t, { clock, limits: { keepAliveMs: 20 * DAY_MS } })
+      const api = await startApi(t, { clock, recogniser, limits: { keepAliveMs: 20 * DAY_MS } })
       const token = await api.broker.token('use')
       const send = open(t, api.tcp)
       t.match(await send(target, token), /^HTTP\/1.1 200[\s\S]*api\.prefect\.cloud/)

@@ -13,6 +13,7 @@ import {
   type Place,
   startApi,
   statusIn,
+  testBoth,
 } from '../fixtures/api-under-test.js'
 import { CLOUD_KEY } from '../fixtures/fake-broker.js'
 
@@ -87,29 +88,33 @@ t.test('a server without the guard lets every one of these attacks in', async (t
   }
 })
 
-t.test('rejects foreign requests at every route and listener, even with the best token', async (t) => {
-  const api = await startApi(t)
-  const token = await api.broker.token('use')
-  for (const place of [api.socket, api.restricted, api.tcp]) {
-    for (const route of api.app.routes) {
-      for (const [name, headers, status] of foreignHeaders) {
-        const answer = await ask(place, pathOf(route), {
-          method: route.method,
-          headers: aimed(headers, place),
-          token,
-        })
-        if (answer.status !== status || answer.text.includes(CLOUD_KEY)) {
-          t.fail(`${name} reached ${route.method} ${route.url}: ${answer.status} ${answer.text}`)
+testBoth(
+  t,
+  'rejects foreign requests at every route and listener, even with the best token',
+  async (t, recogniser) => {
+    const api = await startApi(t, { recogniser })
+    const token = await api.broker.token('use')
+    for (const place of [api.socket, api.restricted, api.tcp]) {
+      for (const route of api.app.routes) {
+        for (const [name, headers, status] of foreignHeaders) {
+          const answer = await ask(place, pathOf(route), {
+            method: route.method,
+            headers: aimed(headers, place),
+            token,
+          })
+          if (answer.status !== status || answer.text.includes(CLOUD_KEY)) {
+            t.fail(`${name} reached ${route.method} ${route.url}: ${answer.status} ${answer.text}`)
+          }
         }
       }
     }
-  }
-  t.ok(api.app.routes.length > 30, 'there were routes to attack')
-  untouched(t, api)
-})
+    t.ok(api.app.routes.length > 30, 'there were routes to attack')
+    untouched(t, api)
+  },
+)
 
-t.test('rejects a second, empty or missing Host header at every route', async (t) => {
-  const api = await startApi(t)
+testBoth(t, 'rejects a second, empty or missing Host header at every route', async (t, recogniser) => {
+  const api = await startApi(t, { recogniser })
   for (const route of api.app.routes) {
     for (const [name, request] of rawAttacks) {
       const raw = request(`${route.method} ${pathOf(route)}`, 'authd').replace(
@@ -123,8 +128,8 @@ t.test('rejects a second, empty or missing Host header at every route', async (t
   untouched(t, api)
 })
 
-t.test('rejects a request target that is not a path', async (t) => {
-  const api = await startApi(t)
+testBoth(t, 'rejects a request target that is not a path', async (t, recogniser) => {
+  const api = await startApi(t, { recogniser })
   const targets = ['http://authd/v1/credentials', 'http://evil.example/v1/credentials', '*']
   for (const target of targets) {
     const method = target === '*' ? 'OPTIONS' : 'GET'
@@ -137,21 +142,26 @@ t.test('rejects a request target that is not a path', async (t) => {
   untouched(t, api)
 })
 
-t.test('answers nothing but liveness without a token, except on the owner’s socket', async (t) => {
-  const api = await startApi(t)
-  for (const place of [api.tcp, api.restricted]) {
-    for (const route of api.app.routes) {
-      const { status, headers } = await ask(place, pathOf(route), { method: route.method })
-      const expected = route.url === '/livez' ? 200 : 401
-      if (status !== expected) t.fail(`${route.method} ${route.url} answered ${status}`)
-      if (expected === 401 && headers['www-authenticate'] !== 'Bearer') t.fail(`no challenge at ${route.url}`)
+testBoth(
+  t,
+  'answers nothing but liveness without a token, except on the owner’s socket',
+  async (t, recogniser) => {
+    const api = await startApi(t, { recogniser })
+    for (const place of [api.tcp, api.restricted]) {
+      for (const route of api.app.routes) {
+        const { status, headers } = await ask(place, pathOf(route), { method: route.method })
+        const expected = route.url === '/livez' ? 200 : 401
+        if (status !== expected) t.fail(`${route.method} ${route.url} answered ${status}`)
+        if (expected === 401 && headers['www-authenticate'] !== 'Bearer')
+          t.fail(`no challenge at ${route.url}`)
+      }
     }
-  }
-  untouched(t, api)
-})
+    untouched(t, api)
+  },
+)
 
-t.test('rejects a bad token on every listener, even the owner’s socket', async (t) => {
-  const api = await startApi(t)
+testBoth(t, 'rejects a bad token on every listener, even the owner’s socket', async (t, recogniser) => {
+  const api = await startApi(t, { recogniser })
   const dead = await api.broker.token('use', ['*'], -1)
   const bad = [
     `Bearer ${dead}`,
@@ -173,8 +183,8 @@ t.test('rejects a bad token on every listener, even the owner’s socket', async
   untouched(t, api)
 })
 
-t.test('never gives a token the power admin, or any power but its own', async (t) => {
-  const api = await startApi(t)
+testBoth(t, 'never gives a token the power admin, or any power but its own', async (t, recogniser) => {
+  const api = await startApi(t, { recogniser })
   const allowed = { inspect: ['none', 'inspect'], proxy: ['none'], use: ['none', 'use', 'inspect'] } as const
   for (const power of ['inspect', 'proxy', 'use'] as const) {
     const token = await api.broker.token(power)
@@ -192,8 +202,8 @@ t.test('never gives a token the power admin, or any power but its own', async (t
   untouched(t, api)
 })
 
-t.test('rejects a token for one profile at the routes of another', async (t) => {
-  const api = await startApi(t)
+testBoth(t, 'rejects a token for one profile at the routes of another', async (t, recogniser) => {
+  const api = await startApi(t, { recogniser })
   const token = await api.broker.token('use', ['server'])
   const named = api.app.routes.filter(({ needs }) => needs === 'use' || needs === 'inspect')
   let tried = 0
@@ -211,23 +221,27 @@ t.test('rejects a token for one profile at the routes of another', async (t) => 
   untouched(t, api)
 })
 
-t.test('guards unknown paths, other methods and paths that cannot be decoded, too', async (t) => {
-  const api = await startApi(t)
-  for (const path of ['/nothing', '/%zz', '/v1/env/', `/v1/profiles/${'x'.repeat(2000)}`]) {
-    for (const method of ['GET', 'OPTIONS', 'HEAD', 'POST', 'TRACE']) {
-      const at = `${method} ${path.slice(0, 20)}`
-      t.equal((await ask(api.tcp, path, { method })).status, 401, `${at} without a token`)
-      const foreign = { host: 'evil.example' }
-      t.equal(
-        (await ask(api.socket, path, { method, headers: foreign })).status,
-        421,
-        `${at} of another host`,
-      )
-      const origin = { origin: 'https://evil.example' }
-      t.equal((await ask(api.socket, path, { method, headers: origin })).status, 403, `${at} from a page`)
+testBoth(
+  t,
+  'guards unknown paths, other methods and paths that cannot be decoded, too',
+  async (t, recogniser) => {
+    const api = await startApi(t, { recogniser })
+    for (const path of ['/nothing', '/%zz', '/v1/env/', `/v1/profiles/${'x'.repeat(2000)}`]) {
+      for (const method of ['GET', 'OPTIONS', 'HEAD', 'POST', 'TRACE']) {
+        const at = `${method} ${path.slice(0, 20)}`
+        t.equal((await ask(api.tcp, path, { method })).status, 401, `${at} without a token`)
+        const foreign = { host: 'evil.example' }
+        t.equal(
+          (await ask(api.socket, path, { method, headers: foreign })).status,
+          421,
+          `${at} of another host`,
+        )
+        const origin = { origin: 'https://evil.example' }
+        t.equal((await ask(api.socket, path, { method, headers: origin })).status, 403, `${at} from a page`)
+      }
     }
-  }
-})
+  },
+)
 
 t.test('accepts only the host names of the listener, and those of the settings', async (t) => {
   const api = await startApi(t, { hosts: ['broker.internal:4280'] })
@@ -244,8 +258,8 @@ t.test('accepts only the host names of the listener, and those of the settings',
   t.equal((await ask(api.socket, '/livez', { headers: { host: 'broker.internal:4280' } })).status, 421)
 })
 
-t.test('rejects a request from an unknown server', async (t) => {
-  const api = await startApi(t)
+testBoth(t, 'rejects a request from an unknown server', async (t, recogniser) => {
+  const api = await startApi(t, { recogniser })
   const [owner] = api.servers
   const stray = createServer((request, response) => owner?.emit('request', request, response))
   stray.listen(0, '127.0.0.1')
@@ -277,8 +291,8 @@ t.test('audits who was refused, and limits how many refusals a flood can write',
   t.ok(api.broker.audit.length >= 30)
 })
 
-t.test('accepts Bearer in any case, and limits even the owner by a token', async (t) => {
-  const api = await startApi(t)
+testBoth(t, 'accepts Bearer in any case, and limits even the owner by a token', async (t, recogniser) => {
+  const api = await startApi(t, { recogniser })
   const token = await api.broker.token('inspect', ['server'])
   const answer = await ask(api.socket, '/v1/status', { headers: { authorization: `bearer ${token}` } })
   t.equal(answer.status, 200)

@@ -1,25 +1,18 @@
 /** Clients that want to break the lane: with it and without, they get the same, and cost no more. */
 import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
-import { createServer } from 'node:http'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { type LaneHandler, openLane } from '../../src/http/lane.js'
 import { ask, READINGS } from '../fixtures/api-under-test.js'
-import { createManualClock } from '../fixtures/manual-clock.js'
 import { portOf } from '../fixtures/proxy-under-test.js'
 import { ANSWERS } from './fixtures/answers.js'
-import { converse, type Lane, type Step, startLane, startScriptedUpstream } from './fixtures/lanes.js'
+import { converse, type Lane, type Step, startLane, startScriptedUpstream, until } from './fixtures/lanes.js'
 import { type People, peopleOf, request } from './fixtures/talks.js'
 
 t.setTimeout(120_000)
-
-async function until(isTrue: () => boolean): Promise<void> {
-  while (!isTrue()) await sleep(2)
-}
 
 const HEADERS_MS = 300
 
@@ -87,9 +80,9 @@ const CASES: readonly (readonly [
   ],
   [
     'an end during a slow answer',
-    ({ job }, { base }) => [
+    ({ job }, { base, upstream }) => [
       { say: [request(job, 'GET', `${base}/x?as=late`)], answers: 0 },
-      { act: () => sleep(20) },
+      { act: () => until(() => upstream.count() === 1) },
       { do: 'half-close' },
       END,
     ],
@@ -97,14 +90,10 @@ const CASES: readonly (readonly [
   ],
   [
     'more after a last request',
-    ({ job }, { base }) => [
-      {
-        say: [
-          request(job, 'GET', `${base}/x?as=late`, ['Connection: close']),
-          request(job, 'POST', `${base}/x?as=length`, [], '{"again":1}'),
-        ],
-        ...{ pauseMs: 20, answers: 0 },
-      },
+    ({ job }, { base, upstream }) => [
+      { say: [request(job, 'GET', `${base}/x?as=late`, ['Connection: close'])], answers: 0 },
+      { act: () => until(() => upstream.count() === 1) },
+      { say: [request(job, 'POST', `${base}/x?as=length`, [], '{"again":1}')], answers: 0 },
       END,
     ],
     /^HTTP\/1\.1 400 /,
@@ -234,85 +223,3 @@ for (const recogniser of READINGS) {
     t.equal((await ask(lane.proxy.tcp, '/livez')).status, 200)
   })
 }
-
-/** The lane alone, in front of a server that has only Node's parser, at a time that the test makes. */
-async function openAlone(t: Test, handle: LaneHandler) {
-  const clock = createManualClock()
-  const server = createServer((_request, response) => response.end('by Node'))
-  const refused: string[] = []
-  openLane(
-    server,
-    handle,
-    { headersMs: 1_000, keepAliveMs: 5_000 },
-    (socket, code) => {
-      refused.push(code)
-      socket.destroy()
-    },
-    clock,
-  )
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.teardown(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  const client = connect(portOf(server), '127.0.0.1')
-  t.teardown(() => client.destroy())
-  let heard = ''
-  let isClosed = false
-  client.setEncoding('latin1').on('data', (text: string) => {
-    heard += text
-  })
-  client
-    .on('error', () => undefined)
-    .on('close', () => {
-      isClosed = true
-    })
-  await once(client, 'connect')
-  return {
-    ...{ clock, client, refused },
-    heard: async (pattern: RegExp) => {
-      await until(() => isClosed || pattern.test(heard))
-      return heard
-    },
-    closed: () => until(() => isClosed),
-  }
-}
-
-const LIVE = { status: 200, headers: ['content-length', '2'], body: 'ok' }
-const GET = 'GET /x HTTP/1.1\r\nHost: a\r\n\r\n'
-const POST = 'POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody'
-
-t.test('what a handler throws ends the connection, and nothing else', async (t) => {
-  let isOver = 0
-  const alone = await openAlone(t, (_request, turn) => {
-    turn.whenOver(() => {
-      isOver += 1
-    })
-    throw new Error('a bug')
-  })
-  alone.client.write(GET)
-  await alone.closed()
-  t.equal(isOver, 1)
-})
-
-t.test('gives what has begun to come to Node, also when the connection was about to be closed', async (t) => {
-  const alone = await openAlone(t, (_request, turn) => turn.respond(LIVE))
-  alone.client.write(GET)
-  await alone.heard(/ok$/)
-  alone.clock.pass(4_990)
-  alone.client.write(POST.slice(0, -2))
-  await sleep(50)
-  alone.clock.pass(60)
-  alone.client.write(POST.slice(-2))
-  t.match(await alone.heard(/by Node/), /ok[\s\S]*by Node/)
-})
-
-t.test('closes what is silent after an answer, and says nothing', async (t) => {
-  const alone = await openAlone(t, (_request, turn) => turn.respond(LIVE))
-  alone.client.write(GET)
-  await alone.heard(/ok$/)
-  alone.clock.pass(5_001)
-  await alone.closed()
-  t.strictSame(alone.refused, [])
-})

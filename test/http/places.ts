@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { ask, startApi } from '../fixtures/api-under-test.js'
+import { ask, startApi, testBoth } from '../fixtures/api-under-test.js'
 
 // What never comes hangs the test; this ends it on the busiest machine, too.
 t.setTimeout(120_000)
@@ -73,9 +73,9 @@ async function open(port: number, bytes: string): Promise<Socket> {
   return socket
 }
 
-t.test('one token cannot hold the places of another', async (t) => {
+testBoth(t, 'one token cannot hold the places of another', async (t, recogniser) => {
   const limits = { strangers: 4, known: 8, perToken: 6, strangerMs: 60_000 }
-  const api = await startApi(t, { limits: { places: limits } })
+  const api = await startApi(t, { limits: { places: limits }, recogniser })
   const [greedy, other, third] = [
     await api.broker.token('use'),
     await api.broker.token('use'),
@@ -116,9 +116,9 @@ t.test('one token cannot hold the places of another', async (t) => {
   )
 })
 
-t.test('closes a connection that showed no token, and keeps the one that did', async (t) => {
+testBoth(t, 'closes a connection that showed no token, and keeps the one that did', async (t, recogniser) => {
   const places = { strangers: 4, known: 8, perToken: 6, strangerMs: 10 }
-  const api = await startApi(t, { limits: { places, headersMs: 100 } })
+  const api = await startApi(t, { limits: { places, headersMs: 100 }, recogniser })
   const token = await api.broker.token('use')
   const request = (path: string, header = '') =>
     `GET ${path} HTTP/1.1\r\nHost: 127.0.0.1:${api.tcp.port}\r\n${header}\r\n`

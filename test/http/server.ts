@@ -3,7 +3,7 @@ import { connect, type Server, type Socket } from 'node:net'
 import { setTimeout as pause, setImmediate as turn } from 'node:timers/promises'
 import fastify from 'fastify'
 import t, { type Test } from 'tap'
-import { ask, askRaw, json, type Place, startApi, statusIn } from '../fixtures/api-under-test.js'
+import { ask, askRaw, json, type Place, startApi, statusIn, testBoth } from '../fixtures/api-under-test.js'
 
 function open(t: Pick<Test, 'teardown'>, place: Place): Promise<Socket> {
   const socket = connect('port' in place ? place : { path: place.socketPath })
@@ -16,8 +16,8 @@ function connectionsOf(server: Server | undefined): Promise<number> {
   return new Promise((resolve) => server?.getConnections((_error, count) => resolve(count)))
 }
 
-t.test('answers bytes that are not a request without echoing them', async (t) => {
-  const { socket, tcp } = await startApi(t)
+testBoth(t, 'answers bytes that are not a request without echoing them', async (t, recogniser) => {
+  const { socket, tcp } = await startApi(t, { recogniser })
   const junk = [
     ['no HTTP', 'pnu_JUNK\r\n\r\n', 400],
     ['TLS', '\x16\x03\x01\x02\x00\x01\x00', 400],
@@ -42,8 +42,8 @@ t.test('answers bytes that are not a request without echoing them', async (t) =>
   }
 })
 
-t.test('ends requests that never finish with 408', async (t) => {
-  const { socket } = await startApi(t, { limits: { headersMs: 200, requestMs: 400 } })
+testBoth(t, 'ends requests that never finish with 408', async (t, recogniser) => {
+  const { socket } = await startApi(t, { limits: { headersMs: 200, requestMs: 400 }, recogniser })
   const slow = [
     ['nothing at all', ''],
     ['half a header', 'GET /livez HTTP/1.1\r\nHost: au'],

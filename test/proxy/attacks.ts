@@ -8,7 +8,7 @@ import { createServer as createTlsServer } from 'node:https'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { Agent } from 'undici'
-import { ask, askRaw, json, type Place } from '../fixtures/api-under-test.js'
+import { ask, askRaw, json, type Place, testBoth } from '../fixtures/api-under-test.js'
 import {
   ACCOUNT,
   bodyOf,
@@ -54,10 +54,10 @@ interface Target {
 }
 
 /** Both proxies in front of one Prefect, and a stranger's server. */
-async function startBoth(t: Pick<Test, 'teardown'>) {
+async function startBoth(t: Pick<Test, 'teardown'>, recogniser: 'on' | 'off') {
   const [prefect, evil] = [await startEar(t), await startEar(t)]
   const naivePort = await startNaiveProxy(t, prefect.url, REAL_KEY)
-  const proxy = await startProxy(t, prefect.url)
+  const proxy = await startProxy(t, prefect.url, { recogniser })
   const token = await proxy.broker.token('proxy', ['cloud'])
   const target = (port: number): Target => ({
     place: { port, host: '127.0.0.1' },
@@ -73,8 +73,8 @@ const raw = ({ place, host, authorization }: Target, line: string, headers = '',
     `${line}\r\nHost: ${host}\r\nAuthorization: ${authorization}\r\n${headers}Connection: close\r\n\r\n${body}`,
   )
 
-t.test('never follows a host in the request target', async (t) => {
-  const { prefect, evil, naive, ours } = await startBoth(t)
+testBoth(t, 'never follows a host in the request target', async (t, recogniser) => {
+  const { prefect, evil, naive, ours } = await startBoth(t, recogniser)
   const lines = [
     `GET ${evil.url}/proxy/cloud/api/me/ HTTP/1.1`,
     `GET ${evil.url}/proxy/cloud/api${OWN}/x HTTP/1.1`,
@@ -90,8 +90,8 @@ t.test('never follows a host in the request target', async (t) => {
   t.same([evil.heard, prefect.heard], [[], []])
 })
 
-t.test('lets no path lead out of the profile’s own workspace', async (t) => {
-  const { prefect, naive, ours } = await startBoth(t)
+testBoth(t, 'lets no path lead out of the profile’s own workspace', async (t, recogniser) => {
+  const { prefect, naive, ours } = await startBoth(t, recogniser)
   const other = `accounts/${OTHER}/workspaces/${OTHER}/flows`
   const keys = `accounts/${ACCOUNT}/bots/`
   const paths = [
@@ -118,28 +118,32 @@ t.test('lets no path lead out of the profile’s own workspace', async (t) => {
   t.same(prefect.heard, [])
 })
 
-t.test('keeps its own headers, and drops those by which a client names itself', async (t) => {
-  const { prefect, naive, ours } = await startBoth(t)
-  const path = `/proxy/cloud/api${OWN}/x`
-  const hostile =
-    'Connection: keep-alive, Authorization, X-Secret, Content-Type\r\nX-Secret: 1\r\nContent-Type: text/x\r\n' +
-    'X-Forwarded-For: 1.2.3.4\r\nX-Forwarded-Host: evil\r\nForwarded: for=evil\r\nX-Real-IP: 1.2.3.4\r\nVia: 1.1 evil\r\n' +
-    'Proxy-Authorization: Basic eDp5\r\nTE: trailers\r\nKeep-Alive: 1\r\nProxy-Connection: x\r\nUpgrade: h2c\r\n'
-  await raw(naive, `GET ${path} HTTP/1.1`, hostile)
-  t.equal(prefect.heard[0]?.key, '', 'the naive proxy strips the header that it has just set')
-  t.match(prefect.heard[0]?.raw.join(' '), /evil/)
-  prefect.heard.length = 0
-  await raw(ours, `GET ${path} HTTP/1.1`, hostile)
-  t.equal(prefect.heard[0]?.key, `Bearer ${REAL_KEY}`)
-  t.notMatch(
-    prefect.heard[0]?.raw.join('\n'),
-    /evil|1\.2\.3\.4|x-secret|text\/x|proxy-|^te$|keep-alive: 1|h2c|via/im,
-  )
-  t.equal(prefect.heard[0]?.raw.filter((name) => name.toLowerCase() === 'authorization').length, 1)
-})
+testBoth(
+  t,
+  'keeps its own headers, and drops those by which a client names itself',
+  async (t, recogniser) => {
+    const { prefect, naive, ours } = await startBoth(t, recogniser)
+    const path = `/proxy/cloud/api${OWN}/x`
+    const hostile =
+      'Connection: keep-alive, Authorization, X-Secret, Content-Type\r\nX-Secret: 1\r\nContent-Type: text/x\r\n' +
+      'X-Forwarded-For: 1.2.3.4\r\nX-Forwarded-Host: evil\r\nForwarded: for=evil\r\nX-Real-IP: 1.2.3.4\r\nVia: 1.1 evil\r\n' +
+      'Proxy-Authorization: Basic eDp5\r\nTE: trailers\r\nKeep-Alive: 1\r\nProxy-Connection: x\r\nUpgrade: h2c\r\n'
+    await raw(naive, `GET ${path} HTTP/1.1`, hostile)
+    t.equal(prefect.heard[0]?.key, '', 'the naive proxy strips the header that it has just set')
+    t.match(prefect.heard[0]?.raw.join(' '), /evil/)
+    prefect.heard.length = 0
+    await raw(ours, `GET ${path} HTTP/1.1`, hostile)
+    t.equal(prefect.heard[0]?.key, `Bearer ${REAL_KEY}`)
+    t.notMatch(
+      prefect.heard[0]?.raw.join('\n'),
+      /evil|1\.2\.3\.4|x-secret|text\/x|proxy-|^te$|keep-alive: 1|h2c|via/im,
+    )
+    t.equal(prefect.heard[0]?.raw.filter((name) => name.toLowerCase() === 'authorization').length, 1)
+  },
+)
 
-t.test('takes a request inside a request for one request, or none', async (t) => {
-  const { prefect, naive, ours } = await startBoth(t)
+testBoth(t, 'takes a request inside a request for one request, or none', async (t, recogniser) => {
+  const { prefect, naive, ours } = await startBoth(t, recogniser)
   const path = `/proxy/cloud/api${OWN}/x`
   const inner = `GET /api/accounts/${ACCOUNT}/bots/ HTTP/1.1\r\nHost: x\r\n\r\n`
   const chunked = `${inner.length.toString(16)}\r\n${inner}\r\n0\r\n\r\n`
@@ -168,7 +172,7 @@ t.test('takes a request inside a request for one request, or none', async (t) =>
   )
 })
 
-t.test('never follows a redirect with the key', async (t) => {
+testBoth(t, 'never follows a redirect with the key', async (t, recogniser) => {
   const evil = await startEar(t)
   const { url } = await startUpstream(t, (_request, response) =>
     response.writeHead(302, { location: `${evil.url}/api/steal` }).end(),
@@ -176,7 +180,7 @@ t.test('never follows a redirect with the key', async (t) => {
   const naive = await startNaiveProxy(t, url, REAL_KEY)
   await ask({ port: naive, host: '127.0.0.1' }, `/proxy/cloud/api${OWN}/x`)
   t.equal(evil.heard[0]?.key, `Bearer ${REAL_KEY}`, 'the naive proxy follows with the key')
-  const proxy = await startProxy(t, url)
+  const proxy = await startProxy(t, url, { recogniser })
   const answer = await ask(proxy.socket, `${proxy.base}/x`)
   t.equal(answer.headers.location, `${evil.url}/api/steal`)
   t.equal(evil.heard.length, 1)
@@ -243,9 +247,9 @@ t.test('sends no key to a server whose certificate is not Prefect’s', async (t
   t.equal(heard, 2)
 })
 
-t.test('times out a client that stops sending its body', async (t) => {
-  const { prefect, naive } = await startBoth(t)
-  const proxy = await startProxy(t, prefect.url, { limits: { bodyIdleMs: 100 } })
+testBoth(t, 'times out a client that stops sending its body', async (t, recogniser) => {
+  const { prefect, naive } = await startBoth(t, recogniser)
+  const proxy = await startProxy(t, prefect.url, { limits: { bodyIdleMs: 100 }, recogniser })
   const token = await proxy.broker.token('proxy', ['cloud'])
   const ours = { place: proxy.tcp, host: `127.0.0.1:${proxy.tcp.port}`, authorization: `Bearer ${token}` }
   const slow = async (target: Target, length: number) =>
@@ -261,8 +265,8 @@ t.test('times out a client that stops sending its body', async (t) => {
   t.same(prefect.heard, [])
 })
 
-t.test('shows the key in no response, header, log line or audit line', async (t) => {
-  const { prefect, proxy, token } = await startBoth(t)
+testBoth(t, 'shows the key in no response, header, log line or audit line', async (t, recogniser) => {
+  const { prefect, proxy, token } = await startBoth(t, recogniser)
   const texts: string[] = []
   for (const path of [
     `${proxy.base}/x`,

@@ -2,7 +2,7 @@
 import { once } from 'node:events'
 import { createServer, type Socket } from 'node:net'
 import t, { type Test } from 'tap'
-import { ask, askRaw, json } from '../fixtures/api-under-test.js'
+import { ask, askRaw, json, testBoth } from '../fixtures/api-under-test.js'
 import { openRaw, portOf, startProxy, startUpstream } from '../fixtures/proxy-under-test.js'
 import { handshakeText, maskedFrame } from './fixtures/frame-disguises.js'
 import { auth, openSocket, said, startPrefect } from './fixtures/prefect-sockets.js'
@@ -37,12 +37,12 @@ const REASONS: readonly Buffer[] = [
   Buffer.alloc(4_000, 'x'),
 ]
 
-t.test('passes no reason phrase on, on requests and on handshakes', async (t) => {
+testBoth(t, 'passes no reason phrase on, on requests and on handshakes', async (t, recogniser) => {
   let reason = Buffer.alloc(0)
   let status = 404
   const head = () =>
     Buffer.concat([latin1(`HTTP/1.1 ${status} `), reason, latin1('\r\nContent-Length: 2\r\n\r\nhi')])
-  const proxy = await startProxy(t, await startBytes(t, head))
+  const proxy = await startProxy(t, await startBytes(t, head), { recogniser })
   const token = await proxy.broker.token('proxy', ['cloud'])
   const known = `Authorization: Bearer ${token}\r\n`
   for (const one of REASONS) {
@@ -59,7 +59,7 @@ t.test('passes no reason phrase on, on requests and on handshakes', async (t) =>
   t.equal((await ask(proxy.tcp, '/livez')).status, 200)
 })
 
-t.test('loses no answer to an odd informational response', async (t) => {
+testBoth(t, 'loses no answer to an odd informational response', async (t, recogniser) => {
   const odd = [
     'HTTP/1.1 103 Early Hints\r\nLink: notalink\r\n\r\n',
     'HTTP/1.1 103 Early Hints\r\nLink: <x>; rel\r\nLink: \x80\r\n\r\n',
@@ -71,6 +71,7 @@ t.test('loses no answer to an odd informational response', async (t) => {
   const proxy = await startProxy(
     t,
     await startBytes(t, () => latin1(`${before}HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi`)),
+    { recogniser },
   )
   for (before of odd) {
     const answer = await ask(proxy.socket, `${proxy.base}/flows`)

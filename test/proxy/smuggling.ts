@@ -2,6 +2,7 @@
 
 // Every attack is first shown to work between a careless proxy and a careless server, then tried with our proxy.
 import t from 'tap'
+import { testBoth } from '../fixtures/api-under-test.js'
 import { ACCOUNT, OWN, openRaw, REAL_KEY, startProxy } from '../fixtures/proxy-under-test.js'
 import { PLAIN, type Reading, startLaxProxy, startLaxServer } from './fixtures/lax-http.js'
 import { settled } from './fixtures/stillness.js'
@@ -80,9 +81,9 @@ const attacks: readonly Attack[] = [
 ]
 
 for (const attack of attacks) {
-  t.test(attack.name, async (t) => {
+  testBoth(t, attack.name, async (t, recogniser) => {
     const server = await startLaxServer(t, { ...PLAIN, ...attack.server })
-    const proxy = await startProxy(t, server.url)
+    const proxy = await startProxy(t, server.url, { recogniser })
     const token = await proxy.broker.token('proxy', ['cloud'])
     const naive = await startLaxProxy(t, {
       ...{ to: server.port, reading: { ...PLAIN, ...attack.proxy }, token, key: REAL_KEY },
@@ -113,9 +114,9 @@ for (const attack of attacks) {
   })
 }
 
-t.test('judges what follows a body as a request of its own', async (t) => {
+testBoth(t, 'judges what follows a body as a request of its own', async (t, recogniser) => {
   const server = await startLaxServer(t, PLAIN)
-  const proxy = await startProxy(t, server.url)
+  const proxy = await startProxy(t, server.url, { recogniser })
   const token = await proxy.broker.token('proxy', ['cloud'])
   const head = `Host: 127.0.0.1:${proxy.tcp.port}\r\n`
   const own = `${head}Authorization: Bearer ${token}\r\n`
@@ -135,9 +136,9 @@ t.test('judges what follows a body as a request of its own', async (t) => {
   t.notOk(server.heard.some(({ path }) => path !== `/api${OWN}/x`))
 })
 
-t.test('forwards chunks as a body, whatever they contain', async (t) => {
+testBoth(t, 'forwards chunks as a body, whatever they contain', async (t, recogniser) => {
   const server = await startLaxServer(t, PLAIN)
-  const proxy = await startProxy(t, server.url)
+  const proxy = await startProxy(t, server.url, { recogniser })
   const inner = `GET ${FORBIDDEN} HTTP/1.1\r\nHost: x\r\n\r\n`
   const size = inner.length.toString(16)
   const bodies = [
