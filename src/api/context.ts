@@ -12,8 +12,8 @@ import type { Events } from '../base/events.js'
 import type { Files } from '../files/files.js'
 import type { Holds } from '../http/conditional.js'
 import type { Guard } from '../http/guard.js'
+import type { RecogniserState } from '../http/lane/recogniser.js'
 import type { Crowd } from '../http/places.js'
-import type { RecogniserState } from '../http/recogniser.js'
 import type { Trail } from '../http/trail.js'
 import type { LoginSessions } from '../login/login.js'
 import type { FindCaller } from '../os/callers.js'
@@ -73,6 +73,8 @@ export interface AppDeps {
   readonly page: Pick<Parameters<typeof createPage>[0], 'randomToken' | 'loadDocument'>
   /** Whether plain requests are read without Node's parser; absent: they are. */
   readonly recogniser?: RecogniserState
+  /** For the time limits of connections in the lane; absent: the system's, as Node's own limits have it. */
+  readonly connectionClock?: Clock
   /** Takes effect at once. */
   readonly setLogLevel: (level: (typeof logLevels)[number]) => void
   /** Resolves soon, when shells can see what has changed so far. Never rejects. */

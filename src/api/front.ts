@@ -13,7 +13,7 @@ import {
   refuseForeign,
 } from '../http/guard.js'
 import { guarded } from '../http/guarded.js'
-import type { LaneHandler, Turn } from '../http/lane.js'
+import type { LaneHandler, Turn } from '../http/lane/lane.js'
 import { createLookOutside, type LookOutside } from '../http/outside.js'
 import { type Crowd, createPlaces, type PlaceLimits, type Places } from '../http/places.js'
 import { writeProblem } from '../http/problem.js'
@@ -29,6 +29,7 @@ import {
 } from '../http/server.js'
 import { createTrail, type Trail } from '../http/trail.js'
 import { isProxyTarget } from '../prefect/proxied.js'
+import { systemClock } from '../std/clock.js'
 import type { Door } from '../tokens/access.js'
 import type { AppDeps } from './context.js'
 import { createHandOut, type HandOut } from './hand-out.js'
@@ -37,7 +38,15 @@ import { createMetrics, type Metrics } from './observe/metrics.js'
 
 export type FrontDeps = Pick<
   AppDeps,
-  'clock' | 'log' | 'audit' | 'findCaller' | 'findPeer' | 'tokens' | 'credentials' | 'recogniser'
+  | 'clock'
+  | 'log'
+  | 'audit'
+  | 'findCaller'
+  | 'findPeer'
+  | 'tokens'
+  | 'credentials'
+  | 'recogniser'
+  | 'connectionClock'
 >
 
 export type DoorLimits = Partial<ServerLimits> & { readonly places?: PlaceLimits }
@@ -99,7 +108,7 @@ export function createFront<T extends Backroom>(
   deps: FrontDeps,
   load: (parts: FrontParts) => Promise<T>,
 ): Front & { behind(): Promise<T> } {
-  const { clock, tokens, credentials, recogniser = 'on' } = deps
+  const { clock, tokens, credentials, recogniser = 'on', connectionClock = systemClock() } = deps
   const doorkeeper = createDoorkeeper()
   const trail = createTrail(deps)
   const metrics = createMetrics()
@@ -151,7 +160,7 @@ export function createFront<T extends Backroom>(
         {
           limits,
           keepsOwnTime: isProxied,
-          lane: recogniser === 'on' ? { handle: take, clock } : undefined,
+          lane: recogniser === 'on' ? { handle: take, clock: connectionClock } : undefined,
         },
       )
       server.on('upgrade', (request, socket, head) =>

@@ -138,6 +138,7 @@ export function createAppParts(parts: BrokerParts, core: Core, features: Feature
     page: { randomToken: parts.randomToken, loadDocument: parts.loadPage },
     findCaller,
     recogniser: facts.recogniser,
+    connectionClock: clock,
     setLogLevel: (level) => log.setLevel(level),
     shutdown: () => parts.onShutdown('asked'),
   }

@@ -6,7 +6,7 @@ import type { Clock } from '../std/clock.js'
 import type { Door } from '../tokens/access.js'
 import { guarded } from './guarded.js'
 import { headerLines, rewriteHeaders } from './headers.js'
-import { type LaneHandler, openLane } from './lane.js'
+import { type LaneHandler, openLane } from './lane/lane.js'
 import { BURST, type PlaceLimits } from './places.js'
 
 /** Milliseconds and counts; the defaults suit a machine with one user. */

@@ -1,6 +1,6 @@
 /** The snapshot that `status` shows, and the checks that `doctor` runs. */
 
-import type { RecogniserState } from '../http/recogniser.js'
+import type { RecogniserState } from '../http/lane/recogniser.js'
 import type { LoginSessions, LoginView } from '../login/login.js'
 import type { ProfileReading } from '../profiles/profile.js'
 import type { RenewalAdmin } from '../renewal/renewal.js'

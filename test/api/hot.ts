@@ -5,7 +5,6 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import t, { type Test } from 'tap'
 import { BrokerError } from '../../src/base/errors.js'
-import { DAY_MS } from '../../src/std/clock.js'
 import { formatCallersFile } from '../../src/wire/callers-file.js'
 import {
   type ApiUnderTest,
@@ -217,8 +216,7 @@ for (const target of ['/v1/credentials', '/v1/env?format=json'] as const) {
   for (const [name, change, after] of CHANGES) {
     testBoth(t, `${target}: looks again at each request: ${name}`, async (t, recogniser) => {
       const clock = createManualClock()
-      // The connection stays, however long that is.
-      const api = await startApi(t, { clock, recogniser, limits: { keepAliveMs: 20 * DAY_MS } })
+      const api = await startApi(t, { clock, recogniser })
       const token = await api.broker.token('use')
       const send = open(t, api.tcp)
       t.match(await send(target, token), /^HTTP\/1.1 200[\s\S]*api\.prefect\.cloud/)

@@ -1,7 +1,7 @@
 /** Node's versions: the recogniser is on for those that CI compares it with, and for no other. */
 import { readFileSync } from 'node:fs'
 import t from 'tap'
-import { recogniserState } from '../../src/http/recogniser.js'
+import { recogniserState } from '../../src/http/lane/recogniser.js'
 
 const ALL = Array.from({ length: 60 }, (_, major) => major)
 

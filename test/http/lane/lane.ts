@@ -1,10 +1,10 @@
 /** The lane in front of Node's parser: with it and without, the same bytes get the same answers, and do the same. */
 import t, { type Test } from 'tap'
-import { BrokerError } from '../../src/base/errors.js'
-import { defined } from '../../src/std/defined.js'
-import { REAL_KEY } from '../fixtures/proxy-under-test.js'
-import { ANSWERS } from './fixtures/answers.js'
-import { converse, type Lane, startLane, startScriptedUpstream } from './fixtures/lanes.js'
+import { BrokerError } from '../../../src/base/errors.js'
+import { defined } from '../../../src/std/defined.js'
+import { REAL_KEY } from '../../fixtures/proxy-under-test.js'
+import { ANSWERS } from '../fixtures/answers.js'
+import { converse, type Lane, startLane, startScriptedUpstream } from '../fixtures/lanes.js'
 import {
   hotTalks,
   mixedTalks,
@@ -14,7 +14,7 @@ import {
   proxyTalks,
   request,
   type Talk,
-} from './fixtures/talks.js'
+} from '../fixtures/talks.js'
 
 t.setTimeout(120_000)
 

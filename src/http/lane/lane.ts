@@ -1,13 +1,13 @@
 /** The lane in front of Node's parser: requests that are recognised go through it, every other connection is handed over untouched. */
 import type { Server } from 'node:http'
 import type { Socket } from 'node:net'
-import type { Clock } from '../std/clock.js'
-import { createDeadlines } from '../std/deadlines.js'
-import { createRoll } from '../std/roll.js'
-import { guarded } from './guarded.js'
-import { createLaneResponse, createManners, type LaneResponse, type Manners } from './lane-response.js'
+import type { Clock } from '../../std/clock.js'
+import { createDeadlines } from '../../std/deadlines.js'
+import { createRoll } from '../../std/roll.js'
+import { guarded } from '../guarded.js'
+import type { Response, WholeAnswer, WholeRequest } from '../request.js'
 import { isLineEnd, PLAIN_BODY_BYTES, PLAIN_HEAD_BYTES, type Recognised, recognise } from './recogniser.js'
-import type { Response, WholeAnswer, WholeRequest } from './request.js'
+import { createLaneResponse, createManners, type LaneResponse, type Manners } from './response.js'
 
 /** How one recognised request is answered: by the first of `respond`, `open` and `handOver` that is called. */
 export interface Turn {

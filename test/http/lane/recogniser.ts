@@ -1,5 +1,10 @@
 import t from 'tap'
-import { PLAIN_BODY_BYTES, PLAIN_HEAD_BYTES, recognise, recogniserState } from '../../src/http/recogniser.js'
+import {
+  PLAIN_BODY_BYTES,
+  PLAIN_HEAD_BYTES,
+  recognise,
+  recogniserState,
+} from '../../../src/http/lane/recogniser.js'
 
 const HOST = 'Host: authd\r\n'
 

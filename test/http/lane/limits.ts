@@ -4,10 +4,10 @@ import { createServer } from 'node:http'
 import { connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { type LaneHandler, openLane } from '../../src/http/lane.js'
-import { createManualClock } from '../fixtures/manual-clock.js'
-import { portOf } from '../fixtures/proxy-under-test.js'
-import { until } from './fixtures/lanes.js'
+import { type LaneHandler, openLane } from '../../../src/http/lane/lane.js'
+import { createManualClock } from '../../fixtures/manual-clock.js'
+import { portOf } from '../../fixtures/proxy-under-test.js'
+import { until } from '../fixtures/lanes.js'
 
 t.setTimeout(120_000)
 

@@ -1,10 +1,10 @@
 /** What the lane remembers of a connection outlives no change: the same bytes again are judged anew, as without it. */
 import t from 'tap'
-import { BrokerError } from '../../src/base/errors.js'
-import { defined } from '../../src/std/defined.js'
-import { ANSWERS } from './fixtures/answers.js'
-import { converse, type Lane, startLane, startScriptedUpstream } from './fixtures/lanes.js'
-import { type People, peopleOf, request, type Who } from './fixtures/talks.js'
+import { BrokerError } from '../../../src/base/errors.js'
+import { defined } from '../../../src/std/defined.js'
+import { ANSWERS } from '../fixtures/answers.js'
+import { converse, type Lane, startLane, startScriptedUpstream } from '../fixtures/lanes.js'
+import { type People, peopleOf, request, type Who } from '../fixtures/talks.js'
 
 t.setTimeout(120_000)
 

@@ -6,11 +6,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { ask, READINGS } from '../fixtures/api-under-test.js'
-import { portOf } from '../fixtures/proxy-under-test.js'
-import { ANSWERS } from './fixtures/answers.js'
-import { converse, type Lane, type Step, startLane, startScriptedUpstream, until } from './fixtures/lanes.js'
-import { type People, peopleOf, request } from './fixtures/talks.js'
+import { ask, READINGS } from '../../fixtures/api-under-test.js'
+import { portOf } from '../../fixtures/proxy-under-test.js'
+import { ANSWERS } from '../fixtures/answers.js'
+import { converse, type Lane, type Step, startLane, startScriptedUpstream, until } from '../fixtures/lanes.js'
+import { type People, peopleOf, request } from '../fixtures/talks.js'
 
 t.setTimeout(120_000)
 

@@ -1,8 +1,8 @@
 /** The response of the lane: what Node's `ServerResponse` would write, for the requests that are recognised. */
 import { STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
-import { type Clock, SECOND_MS } from '../std/clock.js'
-import type { Response, WholeAnswer } from './request.js'
+import { type Clock, SECOND_MS } from '../../std/clock.js'
+import type { Response, WholeAnswer } from '../request.js'
 
 /** What Node adds to a response's own headers. */
 interface Added {

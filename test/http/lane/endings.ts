@@ -4,9 +4,9 @@ import type { IncomingMessage } from 'node:http'
 import { connect, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import type { LaneHandler } from '../../src/http/lane.js'
-import { createDoorServer } from '../../src/http/server.js'
-import { systemClock } from '../../src/std/clock.js'
+import type { LaneHandler } from '../../../src/http/lane/lane.js'
+import { createDoorServer } from '../../../src/http/server.js'
+import { systemClock } from '../../../src/std/clock.js'
 
 const HEAD = 'GET /livez HTTP/1.1\r\nHost: authd\r\n'
 const LAST = `${HEAD}Connection: close\r\n\r\n`
