@@ -1,5 +1,6 @@
 // The proxy beside every other one, in front of one upstream over TLS, as Prefect is in life (upstream.go): CPU of all threads.
 import { Agent, request } from 'node:http'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { WebSocket } from 'ws'
 import { cpuOf, isQuick, MB, note, ROUNDS, WARM_UP_S } from './lib.mjs'
 import { startProxies } from './proxies.mjs'
@@ -103,6 +104,8 @@ async function measureOne(target, samples) {
   // Since its last turn it was idle: V8 has dropped compiled code by then, and needs some seconds to have it again.
   postLoad(target, isQuick ? 1 : 3)
   const { rate, cpu } = postLoad(target, isQuick ? 1 : 2)
+  // While the load ran, nothing here was heard, not even that a server has closed an idle connection.
+  await sleep(50)
   const transfers = isQuick ? 3 : 10
   note(samples, 'post', target.name, cpu)
   note(samples, 'rate', target.name, rate)
