@@ -11,3 +11,8 @@ root.setTimeout(0)
 for (const file of files) {
   await runFile(file, pathToFileURL(join(compiled, file.replace(/\.ts$/, '.js'))).href, timeout)
 }
+// What a file has left open would hold this process until the runner kills it, and all of its results with it: it is named instead.
+setTimeout(() => {
+  process.stdout.write(`# left open: ${process.getActiveResourcesInfo().join(', ')}\n`)
+  process.exit()
+}, 20_000).unref()

@@ -125,6 +125,7 @@ for (const recogniser of READINGS) {
     const lane = await startLane(t, recogniser, upstream)
     const { job } = await peopleOf(lane)
     const client = connect(lane.proxy.tcp)
+    t.teardown(() => client.destroy())
     client.write(request(job, 'GET', `${lane.base}/x?as=never`))
     await until(() => upstream.open() === 1)
     for (const some of ['GET /livez', ' HTTP/1.1\r\n']) {
@@ -149,6 +150,7 @@ for (const recogniser of READINGS) {
       server.listen(join(directory, 's'))
       await once(server, 'listening')
       const client = connect(join(directory, 's'))
+      t.teardown(() => client.destroy())
       client.pause()
       // The system takes two thirds of it for the client, and the rest waits in the daemon.
       client.write(request(owner, 'GET', `${lane.base}/x?as=large`))
@@ -170,6 +172,7 @@ for (const recogniser of READINGS) {
     const { owner } = await peopleOf(lane)
     const bytes = request(owner, 'GET', '/v1/env')
     const client = connect(pathOf(lane))
+    t.teardown(() => client.destroy())
     client.pause()
     await once(client, 'connect')
     let sent = 0
@@ -210,6 +213,7 @@ for (const recogniser of READINGS) {
     ]) {
       for (const leave of ['end', 'destroy', 'resetAndDestroy'] as const) {
         const client = connect(lane.proxy.tcp)
+        t.teardown(() => client.destroy())
         client.on('error', () => undefined)
         await once(client, 'connect')
         client.write(bytes)
