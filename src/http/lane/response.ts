@@ -109,11 +109,11 @@ export function createLaneResponse(socket: Socket, added: Added, onEnd: () => vo
     writableLength: 0,
     writeHead(status, headers) {
       if (head !== undefined) throw new Error('a response has one head')
-      response.headersSent = true
       hasBody = status !== 204 && status !== 304
       isChunked = hasBody && !hasLength(headers)
       const lines = headLines(status, headers, added, response.sendDate)
       head = `${lines}${isChunked ? 'Transfer-Encoding: chunked\r\n' : ''}\r\n`
+      response.headersSent = true
     },
     flushHeaders() {
       const begun = takeHead()
