@@ -122,11 +122,7 @@ export async function buildBackroom(deps: AppDeps, front: FrontParts): Promise<A
       if (proxy.takes(request)) proxy.handle(request, response)
       else api.routing(request, response)
     },
-    handleWhole(request, turn) {
-      if (!proxy.takes(request)) return false
-      proxy.handle(request, turn.open())
-      return true
-    },
+    handleWhole: (request, turn) => proxy.handle(request, turn.open()),
     upgrade: proxy.upgrade,
     acts: acts.underWay,
     stop() {

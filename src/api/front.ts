@@ -72,8 +72,8 @@ export interface FrontParts {
 /** What is behind the front: everything that it does not answer itself. */
 export interface Backroom {
   handle(request: IncomingMessage, response: ServerResponse): void
-  /** Returns false, with nothing done, if it does not take the request. */
-  handleWhole(request: WholeRequest, turn: Turn): boolean
+  /** A request for the proxy that came through the lane. */
+  handleWhole(request: WholeRequest, turn: Turn): void
   /** A WebSocket handshake for the proxy. */
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void
   /** Changes under way, even if their callers have gone. */
@@ -146,15 +146,18 @@ export function createFront<T extends Backroom>(
         const over = places?.asked(request.socket)
         if (over !== undefined) turn.whenOver(over)
         if (!isProxied(request)) hot(request, turn.respond, turn.handOver)
-        else if (!back.handleWhole(request, turn)) turn.handOver()
+        else back.handleWhole(request, turn)
       }
       const server = createDoorServer(
         door,
         (request, response) => {
           const over = places?.asked(request.socket)
           if (over !== undefined) response.on('close', over)
-          const respond: Turn['respond'] = ({ status, headers, body }) =>
+          const respond: Turn['respond'] = ({ status, headers, body }, isLast) => {
+            // Only then: it may wait for the answers to the requests before it.
+            if (isLast) response.once('finish', () => request.socket.end())
             response.writeHead(status, [...headers]).end(body)
+          }
           hot(request, respond, () => back.handle(request, response))
         },
         {
@@ -234,12 +237,9 @@ function createLateBackroom<T extends Backroom>(
       if (loaded !== undefined) return loaded.handleWhole(request, turn)
       // What Node gets once, it keeps: a worker's connection would never come back to the lane.
       wait().then(
-        guarded(request.socket, (back) => {
-          if (!back.handleWhole(request, turn)) turn.handOver()
-        }),
+        guarded(request.socket, (back) => back.handleWhole(request, turn)),
         guarded(request.socket, turn.handOver),
       )
-      return true
     },
     upgrade(request, socket, head) {
       if (loaded !== undefined) return loaded.upgrade(request, socket, head)

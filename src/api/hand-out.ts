@@ -2,7 +2,6 @@
 
 import type { IncomingHttpHeaders } from 'node:http'
 import type { Socket } from 'node:net'
-import type { AuditEntry } from '../audit/audit.js'
 import { BrokerError, type ErrorCode, isBrokerError } from '../base/errors.js'
 import { entityTag, matchesTag } from '../http/conditional.js'
 import { renderRemovals, renderShell } from '../http/shell.js'
@@ -11,6 +10,7 @@ import { loginCommandFor, shownName } from '../profiles/bundled.js'
 import type { ResolvedProfile } from '../profiles/profile.js'
 import type { Credentials, Served } from '../serve/credentials.js'
 import { defined } from '../std/defined.js'
+import { remembering } from '../std/remembering.js'
 import { type Caller, reachesProfile, requireProfile } from '../tokens/access.js'
 import { CALLERS_FILE_HEADER } from '../wire/callers-file.js'
 import type { Credentials as CredentialsView, PrefectEnv } from '../wire/credentials.js'
@@ -56,7 +56,11 @@ export function createHandOut({
   readonly trail: Pick<Trail, 'given'>
 }): HandOut {
   const pairs = createPairs(credentials)
-  const factsOf = createFacts()
+  // One object each: by it the audit log knows that a hand-out is the same again.
+  const factsOf = remembering(({ profile, key }: Served) => ({
+    profile,
+    ...defined({ fingerprint: key?.fingerprint }),
+  }))
   const note = (asker: Asker, caller: Caller, action: 'credentials' | 'env', served: Served) => {
     metrics.handedOut(served.profile)
     trail.given(asker, caller, action, factsOf(served))
@@ -164,19 +168,6 @@ function createPairs(credentials: Credentials) {
     },
     /** What `of` has made for callers with our profile file. */
     made: (served: Served) => pairs.get(served),
-  }
-}
-
-/** What the audit log has of an answer: one object each, by which a hand-out is known to be the same again. */
-function createFacts() {
-  const all = new WeakMap<Served, Pick<AuditEntry, 'profile' | 'fingerprint'>>()
-  return (served: Served) => {
-    const facts = all.get(served) ?? {
-      profile: served.profile,
-      ...defined({ fingerprint: served.key?.fingerprint }),
-    }
-    all.set(served, facts)
-    return facts
   }
 }
 

@@ -1,6 +1,8 @@
 /** The requests that local processes repeat, answered before the framework has them: the same guard, answers and audit lines. */
 
+import { guarded } from '../http/guarded.js'
 import type { RequestHead, WholeAnswer } from '../http/request.js'
+import { remembering } from '../std/remembering.js'
 import type { Caller, Power } from '../tokens/access.js'
 import { ENV_FORMATS, type EnvFormat } from '../wire/kinds.js'
 import type { RouteContext } from './context.js'
@@ -18,12 +20,14 @@ type HeaderList = readonly string[]
 /** Hands a request over that it does not answer: every refusal and failure, and whatever is not in the plain form. */
 export type Hot = (request: RequestHead, respond: Respond, handOver: () => void) => void
 
-type Respond = (answer: WholeAnswer) => void
+/** `isLast`: the connection ends once the answer is out. */
+type Respond = (answer: WholeAnswer, isLast: boolean) => void
 
 type HotParts = Pick<RouteContext, 'guard' | 'holds' | 'credentials' | 'metrics' | 'handOut'>
 
 export function createHot({ guard, holds, credentials, metrics, handOut }: HotParts): Hot {
-  const again = createAgain()
+  // A pair that is sent again has one answer, which is rendered once.
+  const again = remembering(answerWith)
   /** At once if nothing is to be waited for. */
   const answer = (request: RequestHead, target: Target): WholeAnswer | Promise<WholeAnswer> => {
     const { path, needs, question } = target
@@ -49,11 +53,10 @@ export function createHot({ guard, holds, credentials, metrics, handOut }: HotPa
     const current = credentials.serve(pickProfile(caller, question.profile, credentials))
     return again(await handOut.pair(request, caller, current))
   }
-  const send = (path: string, { socket }: RequestHead, respond: Respond, found: WholeAnswer) => {
-    respond(found)
-    metrics.answered('GET', path, found.status)
+  const send = (path: string, respond: Respond, found: WholeAnswer) => {
     // A kept-alive connection would delay the shutdown.
-    if (holds.isStopping()) socket.end()
+    respond(found, holds.isStopping())
+    metrics.answered('GET', path, found.status)
   }
   return (request, respond, handOver) => {
     const target = targetOf(request)
@@ -65,9 +68,13 @@ export function createHot({ guard, holds, credentials, metrics, handOut }: HotPa
     } catch {
       return handOver()
     }
-    const sendIt = (whole: WholeAnswer) => send(target.path, request, respond, whole)
-    if (found instanceof Promise) found.then(sendIt, handOver)
-    else sendIt(found)
+    const { socket } = request
+    if (!(found instanceof Promise)) send(target.path, respond, found)
+    else
+      found.then(
+        guarded(socket, (whole) => send(target.path, respond, whole)),
+        guarded(socket, handOver),
+      )
   }
 }
 
@@ -82,20 +89,9 @@ function text(type: string, body: string, more: HeaderList = []): WholeAnswer {
   }
 }
 
-/** The answer with a pair; a pair that is sent again has one answer. */
-function createAgain(): (pair: Tagged) => WholeAnswer {
-  const answers = new WeakMap<Tagged, WholeAnswer>()
-  return (pair) => {
-    const known = answers.get(pair)
-    if (known !== undefined) return known
-    const { tag, body } = pair
-    const answer =
-      body === undefined
-        ? { status: 304, headers: [...NO_STORE, 'etag', tag] }
-        : text('application/json; charset=utf-8', body, ['etag', tag])
-    answers.set(pair, answer)
-    return answer
-  }
+function answerWith({ tag, body }: Tagged): WholeAnswer {
+  if (body === undefined) return { status: 304, headers: [...NO_STORE, 'etag', tag] }
+  return text('application/json; charset=utf-8', body, ['etag', tag])
 }
 
 const LIVE = text('application/json; charset=utf-8', JSON.stringify({ live: true }))

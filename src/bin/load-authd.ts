@@ -29,7 +29,7 @@ import { defined } from '../std/defined.js'
 
 /** By then everything that a start and a first answer need is compiled, and nobody waits. */
 const KEEP_AFTER_MS = 10 * SECOND_MS
-/** By then all modules of Node that a start loads are loaded; what is loaded under other flags is compiled anew. */
+/** By then a start has loaded its modules of Node: V8 compiles again what is loaded after its flags have changed. */
 const STARTED_AFTER_MS = SECOND_MS
 const DIGEST_BYTES = 32
 /**

@@ -51,9 +51,9 @@ export interface DaemonOptions {
   readonly configFile?: string
   /** The daemon's environment: for the keychain child, TLS and proxies. */
   readonly env: Readonly<Record<string, string | undefined>>
-  /** The process and the machine that the daemon runs in. */
   /** A command started it, and the next one does again: it exits when it is idle, without a service manager. */
   readonly isOnDemand?: boolean
+  /** The process and the machine that the daemon runs in. */
   readonly host: {
     readonly pid: number
     /** Its version: `v20.19.0`. */

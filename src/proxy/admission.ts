@@ -12,6 +12,7 @@ import { type ProxyTarget, parseProxyTarget, tokenInHeader } from '../prefect/pr
 import type { ResolvedProfile } from '../profiles/profile.js'
 import type { Credentials, Served } from '../serve/credentials.js'
 import { defined } from '../std/defined.js'
+import { remembering } from '../std/remembering.js'
 import { type Caller, requirePower, requireProfile } from '../tokens/access.js'
 import type { KnownToken, Tokens } from '../tokens/tokens.js'
 import { requirePolicy, targetUnder } from './ruling.js'
@@ -84,15 +85,11 @@ export function createAdmission({
 }): Admission {
   const findFlaw = createGround(allowed)
   // A resolved profile never changes, so its URL is parsed once and not for each request.
-  const upstreams = new WeakMap<ResolvedProfile, Upstream>()
-  const findUpstream = (profile: ResolvedProfile): Upstream => {
-    const known = upstreams.get(profile)
-    if (known !== undefined) return known
+  const findUpstream = remembering((profile: ResolvedProfile): Upstream => {
     const upstream = upstreamOf(profile)
     if (upstream === undefined) throw withoutApi(profile.name)
-    upstreams.set(profile, upstream)
     return upstream
-  }
+  })
   const ofHeader = (authorization: string, head: object | undefined): KnownToken => {
     const text = tokenInHeader(authorization)
     return requireKnown(text === undefined ? undefined : tokens.recognise(text, head))

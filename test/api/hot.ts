@@ -225,3 +225,22 @@ for (const target of ['/v1/credentials', '/v1/env?format=json'] as const) {
     })
   }
 }
+
+testBoth(t, 'while it stops, an answer does not cut off those before it', async (t, recogniser) => {
+  const api = await startApi(t, { recogniser })
+  const socket = connect('port' in api.socket ? api.socket : { path: api.socket.socketPath })
+  t.teardown(() => socket.destroy())
+  let heard = ''
+  socket.setEncoding('utf8').on('data', (text: string) => {
+    heard += text
+  })
+  const end = ' HTTP/1.1\r\nHost: authd\r\n\r\n'
+  socket.write('GET /v1/sta')
+  while (api.app.presence().connections === 0) await new Promise((resolve) => setImmediate(resolve))
+  const closed = api.app.close(2_000)
+  socket.write(`tus${end}GET /v1/credentials${end}`)
+  await closed
+  if (!socket.readableEnded) await once(socket, 'end')
+  t.equal(heard.match(/HTTP\/1\.1 200 /g)?.length, 2)
+  t.match(heard, /"daemon":[\s\S]*"env":/, 'in their order')
+})

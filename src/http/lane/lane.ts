@@ -11,8 +11,8 @@ import { createLaneResponse, createManners, type LaneResponse, type Manners } fr
 
 /** How one recognised request is answered: by the first of `respond`, `open` and `handOver` that is called. */
 export interface Turn {
-  /** Sends a whole response. */
-  respond(answer: WholeAnswer): void
+  /** Sends a whole response. `isLast`: the connection ends with it. */
+  respond(answer: WholeAnswer, isLast?: boolean): void
   /** A response to be sent piece by piece. If the client has gone, it is destroyed already. */
   open(): Response
   /** Node's parser is to read the request, and whatever comes on this connection after it. */
@@ -30,7 +30,7 @@ interface LaneLimits {
 
 /** How long the rest of a request may take before Node's parser, with all its time limits, gets what is there. */
 const REST_MS = 50
-/** What a connection keeps to know its next request by; longer ones are read anew. */
+/** A connection keeps a request up to this length, to know the same head when it comes again. */
 const MEMO_BYTES = 2 * 1024
 /** What is read of the next requests during an answer: without reading, nobody would notice that the client leaves. */
 const AHEAD_BYTES = PLAIN_HEAD_BYTES + PLAIN_BODY_BYTES
@@ -177,10 +177,10 @@ function createSeat(socket: Socket, parts: SeatParts): Seat {
     const { method, url, headers, rawHeaders, keepsAlive, headLength } = recognised
     const manner = keepsAlive ? manners.goesOn : manners.last
     const own: Turn = {
-      respond(answered) {
+      respond(answered, isEnd = false) {
         if (turn !== own || response !== undefined) return
         socket.write(manner.render(answered))
-        next(keepsAlive)
+        next(keepsAlive && !isEnd)
       },
       open() {
         const opened = createLaneResponse(socket, manner, () => next(keepsAlive))
